@@ -1,0 +1,42 @@
+# Each target makes .venv and installs what it needs by itself.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+
+.PHONY: setup demo test test-slow lint bench clean
+
+setup: .venv/.dev
+
+.venv/.demo: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install -c constraints.txt -e '.[extract,aggregate,report,simulate,fast]'
+	touch $@
+
+.venv/.dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	touch $@ .venv/.demo
+
+demo: .venv/.demo
+	$(BIN)/slicecache simulate runs/demo/cohort --participants 48 --effect atrophy --seed 0
+	$(BIN)/slicecache run pipeline.yaml
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-slow: .venv/.dev
+	$(BIN)/python -m pytest -m slow
+
+bench: .venv/.dev
+	$(BIN)/python benchmarks/extract.py
+	$(BIN)/python benchmarks/train.py
+
+clean:
+	rm -rf .venv runs build dist

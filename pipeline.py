@@ -1,0 +1,5 @@
+"""The conductor: the `slicecache` command."""
+
+
+def main() -> None:
+    """Entry point."""
