@@ -85,7 +85,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     """Set one value in place, e.g. `aggregate.loss.supcon=0.5`; the value is read as YAML.
 
     Raises:
-        ConfigError: If there is no `=`, or a step of the path is not a mapping.
+        ConfigError: If there is no `=`, the value is not YAML, or a step of the path is not a mapping.
     """
     name, equals, text = override.partition("=")
     if not equals or not name:
@@ -97,7 +97,10 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise ConfigError(f"--set {name}: {step!r} is {child!r}, not a section")
         node = child
-    node[last] = yaml.safe_load(text)
+    try:
+        node[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {name}: {text!r} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def validate(model: type[M], value: Any, where: str) -> M:

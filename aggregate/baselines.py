@@ -1,0 +1,183 @@
+"""What any head has to beat: mean pooling with logistic regression, confounds only, acquisition only.
+
+Each is fitted per fold on its training and validation rows together, and scored on its test rows.
+Logistic regression has an L2 penalty on standardised columns. For the tokens its strength is chosen by
+three inner folds over participants (lowest cross-entropy; the strongest penalty of equal ones); for a
+handful of columns it is 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregate.acquisition import VOLUME
+from aggregate.bags import Bags
+from aggregate.cohort import Cohort
+from aggregate.config import AggregateSection
+from aggregate.confounds import confound_frame
+from aggregate.design import design, fit_scaling
+from aggregate.folds import Fold, deal, people_of
+from aggregate.values import listed
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Inverse penalties (scikit-learn's C) that inner folds choose from."""
+INNER = 3
+FEW = 1e-2
+"""The inverse penalty where a class has fewer participants than inner folds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Out-of-fold predictions of one baseline."""
+
+    name: str
+    logits: tuple[Floats, ...]
+    """Per fold, log-probabilities of its test rows (test bag, class); empty when it cannot be made."""
+    reason: str = ""
+    """Why it cannot be made."""
+    notes: tuple[str, ...] = ()
+
+
+def make_baselines(
+    cohort: Cohort, bags: Bags, folds: Sequence[Fold], section: AggregateSection
+) -> list[Baseline]:
+    """All baselines that the section names, in its order."""
+    made = []
+    for name in section.baselines:
+        if name == "mean_pool_logistic":
+            made.append(mean_pool_logistic(cohort, bags, folds))
+        elif name == "confounds_only":
+            made.append(confounds_only(cohort, folds, section))
+        else:
+            made.append(acquisition_only(cohort, folds))
+    return made
+
+
+def mean_pool_logistic(cohort: Cohort, bags: Bags, folds: Sequence[Fold]) -> Baseline:
+    """Logistic regression on the mean over kept slices."""
+    x = mean_pool(bags)
+    logits = []
+    for fold in folds:
+        train = both(fold)
+        groups = people_of(cohort.participants[train].tolist(), cohort.y[train])
+        logits.append(_fit(x[train], x[fold.test], cohort, train, groups.of_bag, groups.y))
+    return Baseline("mean_pool_logistic", tuple(logits))
+
+
+def confounds_only(cohort: Cohort, folds: Sequence[Fold], section: AggregateSection) -> Baseline:
+    """Logistic regression on age, sex, site and brain volume, as far as they are there."""
+    frame, notes = confound_frame(cohort, section)
+    if not len(frame.columns):
+        why = "the table has no age, sex or site column" if section.confounds is None else "no column is left"
+        return Baseline("confounds_only", (), f"{why}; {'; '.join(notes)}" if notes else why)
+    notes.append(f"confounds: {listed(list(frame.columns))}")
+    logits = [_fit_columns(design(frame, both(fold)), cohort, fold) for fold in folds]
+    return Baseline("confounds_only", tuple(logits), notes=tuple(notes))
+
+
+def acquisition_only(cohort: Cohort, folds: Sequence[Fold]) -> Baseline:
+    """Logistic regression on spacing, shape, foreground kind, intensities and slice count."""
+    frame = cohort.acquisition.drop(columns=[VOLUME])
+    varying = [name for name in frame.columns if frame[name].nunique(dropna=False) > 1]
+    if not varying:
+        return Baseline("acquisition_only", (), "every volume was acquired in the same way")
+    logits = [_fit_columns(design(frame[varying], both(fold)), cohort, fold) for fold in folds]
+    return Baseline("acquisition_only", tuple(logits))
+
+
+def both(fold: Fold) -> Ints:
+    """Training and validation rows together, ascending."""
+    return np.sort(np.concatenate([fold.train, fold.validation]))
+
+
+def mean_pool(bags: Bags) -> Floats:
+    """Mean over kept slices: (bag, dim), float64."""
+    x, keep = bags.x.cpu(), bags.keep.cpu()
+    # Padded slices are 0, so the sum over all slices is the sum over the kept ones.
+    total = x.sum(dim=1, dtype=None if x.dtype.itemsize >= 4 else x.new_zeros(()).float().dtype)
+    return (total.double() / keep.sum(dim=1, keepdim=True).clamp(min=1)).numpy()
+
+
+def _fit_columns(x: Floats, cohort: Cohort, fold: Fold) -> Floats:
+    train = both(fold)
+    scale = fit_scaling(x[train])
+    return logistic(
+        scale(x[train]), cohort.y[train], cohort.weight[train], scale(x[fold.test]), len(cohort.classes), 1.0
+    )
+
+
+def _fit(x: Floats, test: Floats, cohort: Cohort, rows: Ints, group: Ints, labels: Ints) -> Floats:
+    """Choose the penalty inside the training part, then fit all of it."""
+    y, weight, n = cohort.y[rows], cohort.weight[rows], len(cohort.classes)
+    strength = choose_strength(x, y, weight, group, labels, n)
+    scale = fit_scaling(x)
+    return logistic(scale(x), y, weight, scale(test), n, strength)
+
+
+def choose_strength(x: Floats, y: Ints, weight: Floats, group: Ints, labels: Ints, n_classes: int) -> float:
+    """The inverse penalty with the lowest cross-entropy on inner folds.
+
+    Args:
+        x: Training rows (bag, column).
+        y: Class index (bag,).
+        weight: (bag,)
+        group: Participant of every bag (bag,), counting from 0.
+        labels: Class index of every participant (participant,).
+        n_classes: Number of classes.
+    """
+    if np.bincount(labels, minlength=n_classes).min() < INNER:
+        return FEW
+    hand = deal(labels, INNER, np.random.default_rng(0))[group]
+    losses = np.zeros(len(STRENGTHS))
+    for inner in range(INNER):
+        inside, out = hand != inner, hand == inner
+        scale = fit_scaling(x[inside])
+        a, b = scale(x[inside]), scale(x[out])
+        a, b = reduce(a, b)
+        for index, strength in enumerate(STRENGTHS):
+            logits = logistic(a, y[inside], weight[inside], b, n_classes, strength)
+            losses[index] -= float((weight[out] * logits[np.arange(len(b)), y[out]]).sum())
+    return STRENGTHS[int(np.argmin(losses))]
+
+
+def reduce(train: Floats, test: Floats) -> tuple[Floats, Floats]:
+    """Rotate into the space that the training rows span, when that is smaller.
+
+    An L2-penalised fit has no weight outside that space, so nothing changes but the time it takes.
+    """
+    if train.shape[0] >= train.shape[1]:
+        return train, test
+    u, s, vt = np.linalg.svd(train, full_matrices=False)
+    return u * s, test @ vt.T
+
+
+def logistic(train: Floats, y: Ints, weight: Floats, test: Floats, n_classes: int, strength: float) -> Floats:
+    """L2-penalised logistic regression: log-probabilities of the test rows (row, class).
+
+    Without a column it is the weighted share of each class.
+
+    Args:
+        train: Standardised training rows.
+        y: Class index per training row; a class that does not occur gets probability 1e-9.
+        weight: Of each training row.
+        test: Rows to score, standardised likewise.
+        n_classes: Number of classes.
+        strength: Inverse penalty, scikit-learn's C.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    classes = np.unique(y)
+    p = np.full((len(test), n_classes), 1e-9)
+    if train.shape[1] == 0 or len(classes) < 2:
+        p += np.bincount(y, weights=weight, minlength=n_classes) / weight.sum()
+    elif len(test):
+        a, b = reduce(train, test)
+        model = LogisticRegression(C=strength, max_iter=10_000)
+        model.fit(a, y, sample_weight=weight)
+        p[:, classes] += model.predict_proba(b)
+    return np.asarray(np.log(p), dtype=np.float64)

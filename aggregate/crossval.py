@@ -1,0 +1,114 @@
+"""Train one configuration on every fold, repeat and seed at once, and score what each left out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aggregate.bags import Bags
+from aggregate.calibration import Calibration, calibrate
+from aggregate.cohort import Cohort
+from aggregate.config import AggregateSection
+from aggregate.evaluate import OutOfFold, scores_of
+from aggregate.folds import Fold
+from aggregate.heads.base import Head
+from aggregate.training.stacked import RunSpec, TrainedRun, apply_head, train_stacked
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """One configuration's runs, in the order folds x seeds."""
+
+    outputs: tuple[OutOfFold, ...]
+    runs: tuple[TrainedRun, ...]
+    attention: NDArray[np.float64]
+    """Out-of-fold attention times the number of kept slices, mean over the runs that tested a bag
+    (bag, slice); NaN at pads and for bags that no run tested."""
+
+
+def configuration_name(section: AggregateSection) -> str:
+    """The recipe's name, or the head's kind."""
+    return section.recipe or section.head.kind
+
+
+def run_specs(section: AggregateSection, folds: Sequence[Fold]) -> list[RunSpec]:
+    """Every fold with every seed."""
+    return [
+        RunSpec(
+            configuration=configuration_name(section),
+            repeat=fold.repeat,
+            fold=fold.fold,
+            seed=seed,
+            head=section.head,
+            loss=section.loss,
+            train=section.train,
+            train_rows=fold.train,
+            validation_rows=fold.validation,
+        )
+        for fold in folds
+        for seed in range(section.seeds)
+    ]
+
+
+def cross_validate(
+    section: AggregateSection,
+    cohort: Cohort,
+    bags: Bags,
+    folds: Sequence[Fold],
+    progress: Progress | None = None,
+) -> Trained:
+    """Train on every fold and score its test part with a calibration from inside its training part."""
+    specs = run_specs(section, folds)
+    y, weight = torch.from_numpy(cohort.y), torch.from_numpy(cohort.weight)
+    n_classes = len(cohort.classes)
+    runs = train_stacked(bags, y, weight.to(bags.x.dtype), n_classes, specs, bags.x.dtype, progress)
+    head = section.head.build(bags.x.shape[2], n_classes)
+    by_fold = [fold for fold in folds for _ in range(section.seeds)]
+    attention = _Attention(bags)
+    outputs = []
+    for run, fold in zip(runs, by_fold, strict=True):
+        logits, weights = _apply(head, run, bags, fold.test)
+        attention.add(fold.test, weights)
+        calibration = _calibration(head, run, cohort, bags, fold)
+        outputs.append(OutOfFold(run.spec.configuration, fold, run.spec.seed, logits, calibration))
+    return Trained(tuple(outputs), tuple(runs), attention.mean())
+
+
+def _apply(
+    head: Head, run: TrainedRun, bags: Bags, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Logits (bag, class) and attention (bag, slice) of one run on some bags."""
+    output = apply_head(head, [run.state], bags.take(torch.from_numpy(rows)))
+    return output.logits[0].double().numpy(), output.attention[0].double().numpy()
+
+
+def _calibration(head: Head, run: TrainedRun, cohort: Cohort, bags: Bags, fold: Fold) -> Calibration:
+    """Threshold and temperature from the validation part, which is inside the training part."""
+    if not len(fold.validation):
+        return calibrate(None)
+    logits, _ = _apply(head, run, bags, fold.validation)
+    return calibrate(scores_of(cohort, fold.validation, logits))
+
+
+class _Attention:
+    """A running mean of out-of-fold attention."""
+
+    def __init__(self, bags: Bags) -> None:
+        self.keep = bags.keep.numpy()
+        self.total = np.zeros(self.keep.shape)
+        self.count = np.zeros(len(self.keep))
+
+    def add(self, rows: NDArray[np.int64], attention: NDArray[np.float64]) -> None:
+        """Add one run's attention over its test bags (bag, slice)."""
+        # Taking bags drops slices that none of them has, so the attention may be shorter than the cohort's.
+        self.total[rows, : attention.shape[1]] += attention * self.keep[rows].sum(axis=1, keepdims=True)
+        self.count[rows] += 1
+
+    def mean(self) -> NDArray[np.float64]:
+        """Mean over runs, NaN where there is none."""
+        tested = (self.count > 0)[:, None] & self.keep
+        return np.where(tested, self.total / np.maximum(self.count, 1)[:, None], np.nan)

@@ -1,0 +1,143 @@
+"""From out-of-fold logits to the honest table: per fold and repeat first, then intervals and comparisons."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregate.calibration import Calibration
+from aggregate.cohort import Cohort
+from aggregate.folds import Fold
+from aggregate.metrics import BOUNDS, Scores, by_participant, measure
+from aggregate.statistics import (
+    BOOTSTRAP,
+    CORRECTED,
+    Interval,
+    bootstrap_interval,
+    corrected_interval,
+    corrected_t_test,
+    mean_over_seeds,
+)
+from cache_schema.errors import SlicecacheError
+
+Floats = NDArray[np.float64]
+
+UNCALIBRATED = Calibration()
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfFold:
+    """What one configuration, trained on one fold with one seed, says of that fold's test bags."""
+
+    configuration: str
+    fold: Fold
+    seed: int
+    logits: Floats
+    """(bag, class), in the order of `fold.test`."""
+    calibration: Calibration = UNCALIBRATED
+
+    def scores(self, cohort: Cohort) -> Scores:
+        """Test scores by participant."""
+        return scores_of(cohort, self.fold.test, self.logits)
+
+
+def scores_of(cohort: Cohort, rows: NDArray[np.int64], logits: Floats) -> Scores:
+    """Average the logits of some bags by participant."""
+    frame = cohort.frame.iloc[rows]
+    return by_participant(list(frame["participant_id"]), frame["y"].to_numpy(dtype=np.int64), logits)
+
+
+def n_participants(cohort: Cohort, rows: NDArray[np.int64]) -> int:
+    """Participants behind some bags."""
+    return int(cohort.frame["participant_id"].iloc[rows].nunique())
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One configuration's metrics: a row per fold of a repeat, seeds averaged."""
+
+    configuration: str
+    values: dict[str, Floats]
+    """By metric (fold,), in the order of the folds."""
+    n_train: Floats
+    n_test: Floats
+
+
+def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold]) -> Measured:
+    """Measure every fold's test part; each metric is taken within a fold, never over pooled folds.
+
+    Fold-wise offsets of the logits bias a pooled AUROC; `auroc_pooled` is reported beside it only.
+    """
+    folds = {(o.fold.repeat, o.fold.fold): o.fold for o in outputs}
+    per_run = [
+        (
+            (o.fold.repeat, o.fold.fold),
+            measure(o.scores(cohort), o.calibration.threshold, o.calibration.temperature),
+        )
+        for o in outputs
+    ]
+    names = per_run[0][1].keys()
+    values = {name: mean_over_seeds([(key, found[name]) for key, found in per_run]) for name in names}
+    outside = [np.concatenate([fold.train, fold.validation]) for fold in folds.values()]
+    return Measured(
+        outputs[0].configuration,
+        values,
+        np.array([n_participants(cohort, rows) for rows in outside], dtype=np.float64),
+        np.array([n_participants(cohort, fold.test) for fold in folds.values()], dtype=np.float64),
+    )
+
+
+def intervals(cohort: Cohort, outputs: Sequence[OutOfFold], measured: Measured) -> dict[str, Interval]:
+    """Every metric with its 95 % interval.
+
+    One given split has no folds to vary over: its model is fixed and its test participants are outside
+    all training, so participants are resampled instead.
+    """
+    if len(measured.n_test) > 1:
+        return {
+            name: corrected_interval(
+                values, measured.n_train, measured.n_test, bounds=BOUNDS.get(name, (0.0, 1.0))
+            )
+            for name, values in measured.values.items()
+        }
+    return {name: _resampled(cohort, outputs[0], name) for name in measured.values}
+
+
+def _resampled(cohort: Cohort, output: OutOfFold, name: str) -> Interval:
+    """Bootstrap interval of one metric of a fixed model."""
+
+    def metric(scores: Scores) -> float:
+        return measure(scores, output.calibration.threshold, output.calibration.temperature)[name]
+
+    return bootstrap_interval(output.scores(cohort), metric)
+
+
+def ci_method(measured: Measured) -> str:
+    """How the intervals were made, in words."""
+    return CORRECTED if len(measured.n_test) > 1 else BOOTSTRAP
+
+
+def pooled_auroc(cohort: Cohort, outputs: Sequence[OutOfFold]) -> float:
+    """AUROC over all out-of-fold probabilities of a repeat and seed together, mean over those; biased."""
+    groups: dict[tuple[int, int], list[OutOfFold]] = {}
+    for output in outputs:
+        groups.setdefault((output.fold.repeat, output.seed), []).append(output)
+    found = []
+    for group in groups.values():
+        scores = [output.scores(cohort) for output in group]
+        tempered = [s.logits / o.calibration.temperature for s, o in zip(scores, group, strict=True)]
+        y = np.concatenate([s.y for s in scores])
+        found.append(measure(Scores((), y, np.concatenate(tempered)))["auroc"])
+    return float(np.mean(found))
+
+
+def compare(ours: Measured, other: Measured, metric: str = "auroc") -> dict[str, Any] | None:
+    """Corrected paired comparison over the same folds; None when there are too few."""
+    try:
+        found = corrected_t_test(ours.values[metric] - other.values[metric], ours.n_train, ours.n_test)
+    except SlicecacheError:
+        return None
+    pairs = {"difference": found.difference, "ci_low": found.low, "ci_high": found.high, "p": found.p}
+    return {name: float(value) if np.isfinite(value) else None for name, value in pairs.items()}

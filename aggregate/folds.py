@@ -1,0 +1,267 @@
+"""Who trains and who tests: folds that keep a participant, and a volume's copies, on one side.
+
+Folds are dealt over participants like cards, class after class without starting anew, so that fold
+sizes and the count of each class differ by at most one. The validation part is cut from the training
+part in the same way; nothing of the test part is ever looked at.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregate.acquisition import content_key
+from aggregate.cohort import Cohort
+from aggregate.config import FoldSpec
+from aggregate.values import listed, natural, nearest, value_name
+from cache_schema.errors import ConfigError, SlicecacheError
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One division of the bags."""
+
+    repeat: int
+    fold: int
+    train: Ints
+    """Rows that weights are fitted on (bag,), ascending."""
+    validation: Ints
+    """Rows that stop training and set threshold and temperature; may be empty."""
+    test: Ints
+    name: str = ""
+    """The group that is left out, if it is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Participants of a cohort in natural order, so that folds do not depend on the store's order."""
+
+    names: tuple[str, ...]
+    y: Ints
+    """(participant,)"""
+    of_bag: Ints
+    """Index into `names` (bag,)."""
+
+    def bags(self, people: Ints) -> Ints:
+        """Rows of these participants, ascending."""
+        return np.flatnonzero(np.isin(self.of_bag, people)).astype(np.int64)
+
+
+def people_of(participants: Sequence[str], y: Ints) -> People:
+    """Gather bags by participant; a participant's label is that of any of its bags."""
+    names = sorted(set(participants), key=natural)
+    place = {name: index for index, name in enumerate(names)}
+    of_bag = np.array([place[name] for name in participants], dtype=np.int64)
+    own = np.zeros(len(names), dtype=np.int64)
+    own[of_bag] = y
+    return People(tuple(names), own, of_bag)
+
+
+def make_folds(cohort: Cohort, spec: FoldSpec, leave_group_out: str | None = None) -> list[Fold]:
+    """Divide the cohort: by its given split, by groups, or into repeated stratified folds.
+
+    Args:
+        cohort: Carries the given split's sides, if there is one.
+        spec: Number of folds, repeats, seed, share of validation.
+        leave_group_out: Column whose values are left out one by one.
+
+    Raises:
+        SlicecacheError: If there are too few participants, or a participant or the content of a volume
+            would be on two sides.
+    """
+    people = people_of(cohort.participants.tolist(), cohort.y)
+    if cohort.sides is not None:
+        folds = [_given(cohort, cohort.sides, people, spec)]
+    elif leave_group_out is not None:
+        folds = _groups_out(cohort, people, spec, leave_group_out)
+    else:
+        folds = _stratified(cohort, people, spec)
+    check_sides(cohort, folds)
+    return folds
+
+
+def deal(y: Ints, n: int, generator: np.random.Generator) -> Ints:
+    """Deal participants to `n` hands, stratified: the hand of each (participant,)."""
+    order = np.concatenate([generator.permutation(np.flatnonzero(y == c)) for c in np.unique(y)])
+    hands = np.empty(len(y), dtype=np.int64)
+    # Which hand gets the odd ones is drawn too, or the first folds would always be the large ones.
+    hands[order] = generator.permutation(n)[np.arange(len(y)) % n]
+    return hands
+
+
+def _stratified(cohort: Cohort, people: People, spec: FoldSpec) -> list[Fold]:
+    counts = np.bincount(people.y, minlength=len(cohort.classes))
+    smallest = int(counts.argmin())
+    if counts[smallest] < spec.n:
+        few = int(counts[smallest])
+        advice = f"set folds.n to {few} or less" if few >= 2 else "at least two are needed"
+        raise SlicecacheError(
+            f"class {cohort.classes[smallest]!r} has {few} participant{'s' * (few != 1)}, too few for "
+            f"{spec.n} folds; {advice}"
+        )
+    folds = []
+    for repeat in range(spec.repeats):
+        hands = deal(people.y, spec.n, np.random.default_rng([spec.seed, repeat]))
+        for fold in range(spec.n):
+            rest, test = np.flatnonzero(hands != fold), np.flatnonzero(hands == fold)
+            folds.append(_fold(people, rest, test, spec, repeat, fold))
+    return folds
+
+
+def _fold(
+    people: People, rest: Ints, test: Ints, spec: FoldSpec, repeat: int, fold: int, name: str = ""
+) -> Fold:
+    """Cut the validation part from the training part, if that is large enough."""
+    inside = validation_part(people.y[rest], spec, np.random.default_rng([spec.seed, repeat, fold, 1]))
+    return Fold(
+        repeat,
+        fold,
+        people.bags(rest[~inside]),
+        people.bags(rest[inside]),
+        people.bags(test),
+        name,
+    )
+
+
+def validation_part(y: Ints, spec: FoldSpec, generator: np.random.Generator) -> NDArray[np.bool_]:
+    """Which training participants validate, stratified: none when a class has too few.
+
+    Args:
+        y: Labels of the training participants (participant,).
+        spec: Share and the least number per class.
+        generator: Draws them.
+    """
+    inside = np.zeros(len(y), dtype=np.bool_)
+    classes, counts = np.unique(y, return_counts=True)
+    if counts.min() < spec.minimum_per_class:
+        return inside
+    for c, count in zip(classes, counts, strict=True):
+        n = min(max(1, round(spec.validation * int(count))), int(count) - 1)
+        inside[generator.permutation(np.flatnonzero(y == c))[:n]] = True
+    return inside
+
+
+def _given(cohort: Cohort, sides: Sequence[str], people: People, spec: FoldSpec) -> Fold:
+    side = np.asarray(sides)
+    rows = {name: np.flatnonzero(side == name) for name in ("train", "validation", "test")}
+    for name in ("train", "test"):
+        if not len(rows[name]):
+            raise SlicecacheError(f"split: no volume of the cohort is in {name}")
+    _refuse_missing_class(cohort, rows["train"], "split: the training part")
+    if len(rows["validation"]):
+        return Fold(0, 0, rows["train"], rows["validation"], rows["test"])
+    train = np.unique(people.of_bag[rows["train"]])
+    return _fold(people, train, np.unique(people.of_bag[rows["test"]]), spec, 0, 0)
+
+
+def _groups_out(cohort: Cohort, people: People, spec: FoldSpec, column: str) -> list[Fold]:
+    names = group_of_participants(cohort, people, column)
+    groups = sorted(set(names), key=natural)
+    if len(groups) < 2:
+        raise SlicecacheError(f"leave_group_out: {column!r} holds one value only ({groups[0]})")
+    folds = []
+    for repeat in range(spec.repeats):
+        for index, group in enumerate(groups):
+            test = np.array([i for i, name in enumerate(names) if name == group], dtype=np.int64)
+            rest = np.setdiff1d(np.arange(len(names)), test)
+            _refuse_missing_class(
+                cohort, people.bags(rest), f"leave_group_out: the training part without {group}"
+            )
+            folds.append(_fold(people, rest, test, spec, repeat, index, group))
+    return folds
+
+
+def group_of_participants(cohort: Cohort, people: People, column: str) -> list[str]:
+    """Each participant's group.
+
+    Raises:
+        ConfigError: If there is no such column.
+        SlicecacheError: If a participant has no group, or two.
+    """
+    if column not in cohort.table.columns:
+        known = list(cohort.table.columns)
+        raise ConfigError(f"leave_group_out: the table has no column {column!r}{nearest(column, known)}")
+    cells = cohort.table[column]
+    found: list[set[str]] = [set() for _ in people.names]
+    for person, cell, gone in zip(people.of_bag, cells, cells.isna(), strict=True):
+        found[person].add("" if gone else value_name(cell))
+    missing = [name for name, values in zip(people.names, found, strict=True) if "" in values]
+    if missing:
+        raise SlicecacheError(f"leave_group_out: {listed(missing)} has no {column!r}; leave it out by where")
+    torn = [name for name, values in zip(people.names, found, strict=True) if len(values) > 1]
+    if torn:
+        raise SlicecacheError(f"leave_group_out: {listed(torn)} belongs to more than one {column!r}")
+    return [next(iter(values)) for values in found]
+
+
+def _refuse_missing_class(cohort: Cohort, rows: Ints, what: str) -> None:
+    present = set(cohort.y[rows].tolist())
+    absent = [name for index, name in enumerate(cohort.classes) if index not in present]
+    if absent:
+        raise SlicecacheError(f"{what} has no participant with {cohort.target} = {listed(absent)}")
+
+
+def check_sides(cohort: Cohort, folds: Sequence[Fold]) -> None:
+    """Prove that no participant, and no volume under another name, is on two sides of a fold.
+
+    Raises:
+        SlicecacheError: Naming the participants.
+    """
+    participants = cohort.participants
+    twins = find_twins(cohort)
+    for fold in folds:
+        side = np.full(len(cohort.frame), -1, dtype=np.int64)
+        for index, rows in enumerate((fold.train, fold.validation, fold.test)):
+            if (side[rows] >= 0).any():
+                raise SlicecacheError(f"fold {fold.fold} uses a volume twice")
+            side[rows] = index
+        used = side >= 0
+        both = {(str(p), int(s)) for p, s in zip(participants[used], side[used], strict=True)}
+        torn = sorted(name for name, n in Counter(name for name, _ in both).items() if n > 1)
+        if torn:
+            raise SlicecacheError(f"a participant belongs to one side, but {listed(torn)} is on two")
+        for a, b in twins:
+            if used[a] and used[b] and side[a] != side[b]:
+                raise SlicecacheError(
+                    f"the volumes of {participants[a]} and {participants[b]} have the same content, so one "
+                    "of them would be trained on while the other is tested; leave one out by where"
+                )
+
+
+def find_twins(cohort: Cohort) -> list[tuple[int, int]]:
+    """Pairs of bags of different participants that hold the same volume: equal files or equal content."""
+    participants = cohort.participants
+    first: dict[str, int] = {}
+    pairs: list[tuple[int, int]] = []
+    for bag, record in zip(cohort.bag.tolist(), cohort.records, strict=True):
+        for key in (f"file {record.source.sha256}", f"content {content_key(record)}"):
+            other = first.setdefault(key, bag)
+            if participants[other] != participants[bag] and (other, bag) not in pairs[-2:]:
+                pairs.append((other, bag))
+    return pairs
+
+
+def fold_notes(cohort: Cohort, folds: Sequence[Fold], spec: FoldSpec) -> list[str]:
+    """Sentences about folds without a validation part, and about test parts that lack a class."""
+    people = people_of(cohort.participants.tolist(), cohort.y)
+    notes = []
+    bare = [fold for fold in folds if not len(fold.validation)]
+    if bare:
+        counts = [
+            np.bincount(people.y[np.unique(people.of_bag[f.train])], minlength=len(cohort.classes))
+            for f in bare
+        ]
+        fewest = np.min(counts, axis=0)
+        shown = ", ".join(f"{name}: {n}" for name, n in zip(cohort.classes, fewest, strict=True))
+        notes.append(
+            f"fewer than {spec.minimum_per_class} participants of a class in the training part ({shown}): no "
+            "validation part, epochs are fixed, threshold 0.5"
+        )
+    lacking = sum(len(np.unique(cohort.y[fold.test])) < len(cohort.classes) for fold in folds)
+    if lacking:
+        notes.append(f"{lacking} of {len(folds)} test parts lack a class: AUROC is not defined in them")
+    return notes

@@ -1,0 +1,133 @@
+"""What a head is: pool -> embedding -> classifier, every parameter with a leading run axis.
+
+`x` is (run, bag, slice, dim), or (1, bag, slice, dim) when all runs see the same bags; `keep` is True
+on real slices. One run is a stack of one. Parameters live outside the head, in a dict, so that many
+runs are one set of tensors and a state is just their slice.
+"""
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aggregate.heads.embedding import Shapes, embed, embedding_shapes, linear
+from aggregate.heads.spec import AttentionSpec, MeanSpec
+from cache_schema.errors import SlicecacheError
+
+Parameters = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadOutput:
+    """What a head says of every bag, for every run."""
+
+    logits: Float[Tensor, "run bag class"]
+    embedding: Float[Tensor, "run bag feature"]
+    attention: Float[Tensor, "run bag slice"]
+    """Sums to 1 over kept slices and is 0 elsewhere."""
+
+
+class Head(ABC):
+    """A head without its weights: it knows their shapes, draws them, and applies them."""
+
+    permutation_invariant: ClassVar[bool]
+    """Whether the order of slices has no effect; tested."""
+
+    def __init__(self, spec: MeanSpec | AttentionSpec, dim: int, n_classes: int) -> None:
+        """Fix the shapes for tokens of `dim` numbers and `n_classes` labels."""
+        self.spec = spec
+        self.dim = dim
+        self.n_classes = n_classes
+
+    @abstractmethod
+    def pool_shapes(self) -> Shapes:
+        """Names and one-run shapes of the pool's own parameters."""
+
+    @abstractmethod
+    def pool(
+        self,
+        parameters: Parameters,
+        x: Float[Tensor, "#run bag slice dim"],
+        keep: Bool[Tensor, "#run bag slice"],
+        height_mm: Float[Tensor, "#run bag slice"],
+    ) -> tuple[Float[Tensor, "#run bag dim"], Float[Tensor, "#run bag slice"]]:
+        """Bags -> (pooled vectors, attention); the run axis stays 1 if no run differs."""
+
+    @property
+    def shapes(self) -> Shapes:
+        """Names and one-run shapes of all parameters, in the order of the computation."""
+        return self.pool_shapes() | embedding_shapes(self.dim, self.spec.embedding, self.n_classes)
+
+    @property
+    def trainable(self) -> frozenset[str]:
+        """Names of the parameters that an optimiser gets."""
+        everything = self.spec.train == "all"
+        return frozenset(name for name in self.shapes if everything or name.startswith("embedding."))
+
+    @property
+    def pool_is_fixed(self) -> bool:
+        """Whether training leaves the pooled vectors as they are."""
+        return not self.trainable & self.pool_shapes().keys()
+
+    def init(self, seeds: Sequence[int], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+        """Draw every run's parameters from its own seed: `torch.nn.Linear`'s default distribution.
+
+        Each parameter has its own PCG64 stream, named by it, so that run r begins alike alone or in a
+        stack, in any dtype, and whatever other parameters a head has.
+        """
+        return {
+            name: torch.from_numpy(np.stack([self._draw(name, shape, seed) for seed in seeds])).to(dtype)
+            for name, shape in self.shapes.items()
+        }
+
+    def _draw(self, name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float64]:
+        """Uniform within 1/sqrt(inputs) of 0, for a weight and for its bias."""
+        inputs = self.shapes[name.rpartition(".")[0] + ".weight"][-1]
+        stream = np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())]))
+        bound = inputs**-0.5
+        return stream.uniform(-bound, bound, shape)
+
+    def read_out(
+        self, parameters: Parameters, pooled: Float[Tensor, "#run bag dim"]
+    ) -> tuple[Float[Tensor, "run bag class"], Float[Tensor, "run bag feature"]]:
+        """Pooled vectors -> (logits, embedding)."""
+        embedding = embed(parameters, pooled, len(self.spec.embedding))
+        return linear(parameters, "classifier", embedding), embedding
+
+    def __call__(
+        self,
+        parameters: Parameters,
+        x: Float[Tensor, "#run bag slice dim"],
+        keep: Bool[Tensor, "#run bag slice"],
+        height_mm: Float[Tensor, "#run bag slice"],
+    ) -> HeadOutput:
+        """Apply every run's weights.
+
+        Raises:
+            SlicecacheError: If a bag has no kept slice.
+        """
+        require_slices(keep)
+        pooled, attention = self.pool(parameters, x, keep, height_mm)
+        logits, embedding = self.read_out(parameters, pooled)
+        return HeadOutput(logits, embedding, attention.expand(len(logits), -1, -1))
+
+
+def require_slices(keep: Bool[Tensor, "*run bag slice"]) -> None:
+    """Refuse bags without a kept slice: a softmax over nothing has no value.
+
+    Raises:
+        SlicecacheError: With the number of such bags and the first one's place.
+    """
+    empty = (~keep.any(-1)).nonzero()
+    if len(empty):
+        raise SlicecacheError(
+            f"{len(empty)} bag(s) have no kept slice, the first at bag {int(empty[0, -1])}; "
+            "leave such volumes out of the cohort"
+        )

@@ -1,0 +1,78 @@
+"""What goes into one training and what comes out of it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aggregate.heads.spec import HeadSpec
+from aggregate.losses.spec import LossSpec, check_loss
+from aggregate.training.spec import TrainSpec
+from cache_schema.errors import ConfigError, SlicecacheError
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """One training: what is trained, on which bags, from which seed."""
+
+    configuration: str
+    repeat: int
+    fold: int
+    seed: int
+    head: HeadSpec
+    loss: LossSpec
+    train: TrainSpec
+    train_rows: NDArray[np.int64]
+    """Bags to learn from, as rows of the cohort."""
+    validation_rows: NDArray[np.int64]
+    """Bags that decide when to stop; empty for a fixed number of epochs."""
+
+    @property
+    def name(self) -> str:
+        """How messages call this run."""
+        return f"{self.configuration}, repeat {self.repeat}, fold {self.fold}, seed {self.seed}"
+
+    @property
+    def class_balanced(self) -> bool:
+        """Whether batches hold equal shares of the labels."""
+        asked = self.train.class_balanced
+        return self.loss.supcon.weight > 0 if asked == "auto" else asked
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedRun:
+    """What a training leaves."""
+
+    spec: RunSpec
+    state: dict[str, Tensor]
+    """All weights of the best epoch, without the run axis."""
+    best_epoch: int
+    """Counted from 1; the last one when nothing could stop the run early."""
+    epochs: int
+    """Epochs trained."""
+    history: dict[str, list[float]]
+    """Per epoch: `train_loss`, and `validation_cross_entropy` where there are validation bags."""
+
+
+def check_run(run: RunSpec, y: NDArray[np.int64], n_classes: int) -> None:
+    """Refuse a run that cannot be trained as asked.
+
+    Raises:
+        ConfigError: If its loss cannot train its head, or its batches are too small to be balanced.
+        SlicecacheError: If it has no training bag, or a bag without a label.
+    """
+    check_loss(run.head, run.loss)
+    if not len(run.train_rows):
+        raise SlicecacheError(
+            f"the run {run.name} has no bag to train on; use fewer folds or a larger cohort"
+        )
+    labels = y[np.concatenate([run.train_rows, run.validation_rows])]
+    if labels.min() < 0 or labels.max() >= n_classes:
+        raise SlicecacheError(f"the run {run.name} holds a bag whose label is not one of 0..{n_classes - 1}")
+    needed = 2 * len(np.unique(y[run.train_rows]))
+    if run.class_balanced and run.train.batch_size < needed:
+        raise ConfigError(
+            f"train.batch_size is {run.train.batch_size}, but class-balanced batches (two bags of each "
+            f"class) need at least {needed}; raise it or set train.class_balanced: false"
+        )

@@ -1,0 +1,57 @@
+"""When a run ends, and with which weights.
+
+Every run watches its validation cross-entropy without bag or loss weights, whatever it minimises: a
+grid over loss weights would otherwise compare stopping rules.
+"""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from aggregate.training.spec import TrainSpec
+
+
+@dataclass(slots=True)
+class Watch:
+    """One run's progress: its history, its best epoch and the weights it had then."""
+
+    train: TrainSpec
+    validated: bool
+    """Whether the run has validation bags."""
+    best: float = float("inf")
+    best_epoch: int = 0
+    epochs: int = 0
+    state: dict[str, Tensor] = field(default_factory=dict)
+    history: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether the run may end early; without validation bags or patience it trains all its epochs."""
+        return self.validated and self.train.patience is not None
+
+    def note(self, train_loss: float, validation_loss: float) -> bool:
+        """Take in one more epoch.
+
+        Returns:
+            Whether the weights of this epoch are to be kept (`state`): a new best, or the last epoch of
+            a run that cannot stop early.
+        """
+        self.epochs += 1
+        self.history.setdefault("train_loss", []).append(train_loss)
+        if self.validated:
+            self.history.setdefault("validation_cross_entropy", []).append(validation_loss)
+        # The first epoch counts as better even if its loss is NaN: a run that diverges at once still ends.
+        better = self.epochs == 1 or validation_loss < self.best
+        if not self.may_stop:
+            better = self.epochs == self.train.epochs
+        if better:
+            self.best_epoch = self.epochs
+            self.best = min(self.best, validation_loss)
+        return better
+
+    @property
+    def done(self) -> bool:
+        """Whether the run needs no further epoch."""
+        patience = self.train.patience
+        waited = self.may_stop and patience is not None and self.epochs - self.best_epoch >= patience
+        return waited or self.epochs >= self.train.epochs

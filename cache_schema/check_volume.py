@@ -1,0 +1,101 @@
+"""Checking one volume: its chunks, its pads, and its numbers against its digest."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.blocks import read_rows
+from cache_schema.chunks import DamageError, decode
+from cache_schema.digest import volume_digest
+from cache_schema.errors import StoreError
+from cache_schema.header import ArraySpec
+from cache_schema.layout import ArrayLayout
+from cache_schema.objects import Objects
+from cache_schema.problem import EXTRACT_AGAIN, Problem
+from cache_schema.record import VolumeRecord
+from cache_schema.token_statistics import token_statistics
+
+
+def check_volume(
+    objects: Objects, layouts: Mapping[str, ArrayLayout], record: VolumeRecord
+) -> tuple[list[Problem], int]:
+    """Read a volume whole and hold it against its record.
+
+    Args:
+        objects: The store.
+        layouts: By array; arrays whose metadata are damaged are absent.
+        record: The volume's record, already held against its own hash.
+
+    Returns:
+        The problems, and the bytes of embeddings read.
+    """
+    problems: list[Problem] = []
+    arrays: dict[str, NDArray[Any]] = {}
+    size = 0
+    n = len(record.slices.index)
+    for name, layout in layouts.items():
+        try:
+            values = read_whole(objects, layout, record.row, n)
+        except (DamageError, StoreError) as error:
+            problems.append(Problem(str(record.key), name, str(error), EXTRACT_AGAIN))
+            continue
+        size += values.nbytes
+        arrays[name] = values[:n]
+        problems += [Problem(str(record.key), name, text, EXTRACT_AGAIN) for text in _array_faults(values, n)]
+    if not problems and arrays.keys() == record.tokens.keys():
+        problems += check_digest(record, {name: layouts[name].spec for name in arrays}, arrays)
+    return problems, size
+
+
+def read_whole(objects: Objects, layout: ArrayLayout, row: int, n: int) -> NDArray[Any]:
+    """Every slice that is stored of a volume, pads and chunks beyond its kept slices included.
+
+    Raises:
+        DamageError: If a chunk that holds kept slices is missing, or any chunk is damaged.
+    """
+    if not layout.plain:
+        volume: NDArray[Any] = read_rows(objects, layout, [row], [n])[0]
+        return volume
+    parts = []
+    for block in range(max(layout.blocks(n), layout.blocks(layout.shape[1]))):
+        name = layout.chunk_name(row, block)
+        data = objects.get(name)
+        if data is not None or block < layout.blocks(n):
+            parts.append(decode(layout, data, name))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _array_faults(values: NDArray[Any], n: int) -> list[str]:
+    """Kept slices must be finite, and pads NaN."""
+    faults = []
+    rest = tuple(range(1, values.ndim))
+    finite = np.isfinite(values[:n]).all(axis=rest)
+    if not finite.all():
+        faults.append(f"{int((~finite).sum())} of {n} kept slices hold NaN or infinity")
+    filled = ~np.isnan(values[n:]).all(axis=rest)
+    if filled.any():
+        faults.append(f"{int(filled.sum())} slices beyond the {n} kept ones are not empty")
+    return faults
+
+
+def check_digest(
+    record: VolumeRecord, specs: Mapping[str, ArraySpec], arrays: Mapping[str, NDArray[Any]]
+) -> list[Problem]:
+    """The numbers must be those that the writer had, down to the last bit.
+
+    The digest covers all arrays at once; the statistics in the record tell which one is not its own.
+    """
+    if volume_digest(record.key, arrays) == record.digest:
+        return []
+    text = "the numbers are not those that were written: the volume digest differs from the record's"
+    wrong = [name for name, spec in specs.items() if not _as_recorded(record, spec, arrays[name])]
+    return [Problem(str(record.key), name, text, EXTRACT_AGAIN) for name in wrong or ["(any)"]]
+
+
+def _as_recorded(record: VolumeRecord, spec: ArraySpec, values: NDArray[Any]) -> bool:
+    """Whether an array has the statistics that its record states."""
+    found = token_statistics(spec, values)
+    stated = record.tokens[spec.name]
+    return all(np.isclose(found[name], stated.get(name, np.nan), rtol=1e-9, atol=1e-12) for name in found)

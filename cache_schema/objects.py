@@ -1,0 +1,291 @@
+"""Named byte objects: what a store is made of, in a local folder or in any Zarr store.
+
+A name is a relative path with forward slashes. `put` is atomic: a reader finds the old bytes or the
+new ones and never a part. `create` is atomic and exclusive: of several processes exactly one gets
+True. Nothing here locks.
+"""
+
+import contextlib
+import os
+import secrets
+import socket
+import time
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from cache_schema.errors import StoreError
+
+TEMPORARY = "tmp"
+GRACE_SECONDS = 60.0
+"""A dead process's leftovers are not swept younger than this: its number may live in a sibling container."""
+STALE_SECONDS = 86_400.0
+"""Leftovers whose process cannot be asked (another host) are swept beyond this age."""
+
+
+@runtime_checkable
+class Objects(Protocol):
+    """Byte objects by name."""
+
+    def get(self, name: str) -> bytes | None:
+        """The bytes, or None when there is no such object."""
+        ...
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write or replace an object, atomically."""
+        ...
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write an object if there is none yet; False when there was one."""
+        ...
+
+    def list(self, prefix: str) -> list[str]:
+        """Sorted names of the objects below the folder `prefix`."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Delete an object; absent is fine."""
+        ...
+
+    def zarr_store(self) -> Any:
+        """The same objects as a read-only Zarr store."""
+        ...
+
+
+class LocalObjects:
+    """Objects in a folder of a POSIX file system, local or shared."""
+
+    def __init__(self, root: Path) -> None:
+        """Hold the folder; nothing is touched."""
+        self.root = root
+
+    def path(self, name: str) -> str:
+        """File of an object."""
+        return f"{self.root}/{name}"
+
+    def get(self, name: str) -> bytes | None:
+        """Read a file, or None."""
+        try:
+            with open(self.path(name), "rb") as file:
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StoreError(f"cannot read {self.path(name)!r}: {error.strerror}") from error
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write beside and rename over."""
+        temporary = self.path(f"{TEMPORARY}/write{owner_token()}")
+        _write(temporary, data)
+        target = self.path(name)
+        try:
+            os.replace(temporary, target)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.replace(temporary, target)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write beside and hard-link, which fails when the name exists.
+
+        The temporary file lies in the same folder, since some shared file systems link only there.
+        """
+        folder, _, base = name.rpartition("/")
+        temporary = self.path(f"{folder}/.{base}{owner_token()}")
+        _write(temporary, data)
+        try:
+            os.link(temporary, self.path(name))
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise StoreError(
+                f"the file system of {str(self.root)!r} has no hard links ({error.strerror}), which several "
+                "writers need; write the store elsewhere and copy it"
+            ) from error
+        finally:
+            os.unlink(temporary)
+        return True
+
+    def list(self, prefix: str) -> list[str]:
+        """Walk a folder; hidden (unfinished) files are left out."""
+        found = []
+        for folder, _, files in os.walk(self.path(prefix)):
+            relative = os.path.relpath(folder, self.root).replace(os.sep, "/")
+            found += [f"{relative}/{name}" for name in files if not name.startswith(".")]
+        return sorted(found)
+
+    def delete(self, name: str) -> None:
+        """Unlink a file."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(self.path(name))
+
+    def stamp(self, name: str) -> tuple[int, int] | None:
+        """Inode and time of a file, which differ after every put; None when it is gone."""
+        try:
+            stat = os.stat(self.path(name))
+        except FileNotFoundError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns
+
+    def zarr_store(self) -> Any:
+        """Zarr's own store over the folder."""
+        from zarr.storage import LocalStore
+
+        return LocalStore(self.root, read_only=True)
+
+    def sweep(self) -> int:
+        """Delete unfinished writes of processes that are gone; the number deleted.
+
+        Never touches a write of a live process: see `is_leftover`.
+        """
+        swept = 0
+        for folder in (TEMPORARY, "table"):
+            with contextlib.suppress(FileNotFoundError), os.scandir(self.path(folder)) as entries:
+                for entry in entries:
+                    if (folder == TEMPORARY or entry.name.startswith(".")) and is_leftover(entry.path):
+                        with contextlib.suppress(FileNotFoundError):
+                            os.unlink(entry.path)
+                            swept += 1
+        return swept
+
+
+class ZarrObjects:
+    """Objects in any Zarr store: a zip, an object store behind a URL, memory."""
+
+    def __init__(self, store: Any) -> None:
+        """Hold an opened Zarr store."""
+        self.store = store
+
+    def get(self, name: str) -> bytes | None:
+        """Read an object, or None."""
+        import zipfile
+
+        from zarr.core.buffer import default_buffer_prototype
+        from zarr.core.sync import sync
+
+        try:
+            buffer = sync(self.store.get(name, default_buffer_prototype()))
+        except zipfile.BadZipFile as error:
+            raise StoreError(f"{name} in the zip is damaged: {error}") from error
+        return None if buffer is None else bytes(buffer.to_bytes())
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write an object."""
+        from zarr.core.buffer import default_buffer_prototype
+        from zarr.core.sync import sync
+
+        sync(self.store.set(name, default_buffer_prototype().buffer.from_bytes(data)))
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write an object if absent, as far as the store behind can promise it."""
+        from zarr.core.buffer import default_buffer_prototype
+        from zarr.core.sync import sync
+
+        if self.get(name) is not None:
+            return False
+        sync(self.store.set_if_not_exists(name, default_buffer_prototype().buffer.from_bytes(data)))
+        return self.get(name) == data
+
+    def list(self, prefix: str) -> list[str]:
+        """List names below a folder."""
+        from zarr.core.sync import sync
+
+        async def names() -> list[str]:
+            return [name async for name in self.store.list_prefix(f"{prefix}/")]
+
+        # Zips list folders too; hidden names are unfinished writes that were copied along.
+        return sorted(name for name in sync(names()) if name.rpartition("/")[2][:1] not in ("", "."))
+
+    def delete(self, name: str) -> None:
+        """Delete an object."""
+        from zarr.core.sync import sync
+
+        sync(self.store.delete(name))
+
+    def zarr_store(self) -> Any:
+        """The store itself."""
+        return self.store
+
+
+def open_objects(location: str) -> Objects | None:
+    """The objects at a location: a folder, a `.zip`, a URL; None when nothing is there.
+
+    Raises:
+        StoreError: If the location is of a kind that cannot be opened.
+    """
+    if "://" in location:
+        return ZarrObjects(_url_store(location))
+    path = Path(location).expanduser()
+    if path.is_dir():
+        return LocalObjects(path)
+    if not path.exists():
+        return None
+    if path.suffix in (".h5", ".hdf5"):
+        raise StoreError(f"{location!r} is an HDF5 file, which this version cannot open as a store yet")
+    if path.suffix == ".zip":
+        return ZarrObjects(_zip_store(path))
+    raise StoreError(f"{location!r} is a file; a store is a folder, a .zip or a URL")
+
+
+def _zip_store(path: Path) -> Any:
+    """Zarr's store over a zip, for reading."""
+    import zipfile
+
+    from zarr.core.sync import sync
+    from zarr.storage import ZipStore
+
+    if not zipfile.is_zipfile(path):
+        raise StoreError(f"{str(path)!r} is no zip archive, or a truncated one")
+    return sync(ZipStore.open(path=path, mode="r", read_only=True))
+
+
+def _url_store(url: str) -> Any:
+    """Zarr's store over fsspec, for reading."""
+    from zarr.storage import FsspecStore
+
+    try:
+        return FsspecStore.from_url(url, read_only=True)
+    except (ImportError, ValueError) as error:
+        raise StoreError(f"cannot open {url!r}: {error}") from error
+
+
+def owner_token() -> str:
+    """A fresh ending that tells whose a name is: `~<host>~<process>~<random>`."""
+    return f"~{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(6)}"
+
+
+def is_leftover(path: str) -> bool:
+    """Whether an unfinished file or folder belongs to a process that is gone.
+
+    On this host its process must be gone and the thing a minute old; on another host, where nobody
+    can be asked, it must be a day old.
+    """
+    try:
+        age = time.time() - os.stat(path).st_mtime
+    except FileNotFoundError:
+        return False
+    if age > STALE_SECONDS:
+        return True
+    host, process, _ = ["", "", "", *os.path.basename(path).split("~")][-3:]
+    ours = host == socket.gethostname() and process.isdigit()
+    return ours and age > GRACE_SECONDS and not _alive(int(process))
+
+
+def _alive(process: int) -> bool:
+    """Whether a process of this host runs."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _write(path: str, data: bytes) -> None:
+    """Write a new file, making its folder when it is missing."""
+    try:
+        file = open(path, "xb")  # noqa: SIM115
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        file = open(path, "xb")  # noqa: SIM115
+    with file:
+        file.write(data)

@@ -1,0 +1,21 @@
+"""One thing that is wrong with a store, and what to do about it."""
+
+from dataclasses import dataclass
+
+EXTRACT_AGAIN = "extract this volume again with --replace"
+WRITE_AGAIN = "run the extraction once more: a writer repairs this when it opens the store"
+RESTORE = "restore it from a copy of the store, or extract to a new store"
+SEAL_AGAIN = "run `slicecache cache seal` again once the records are right"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem by volume and array."""
+
+    volume: str
+    """The volume's key; empty when it concerns the whole store."""
+    array: str
+    """The array, or the part of the store (`record`, `table`, `header.json`, `sealed`)."""
+    problem: str
+    advice: str
+    """What to do about it."""

@@ -1,0 +1,1 @@
+"""Frozen backbones: specs that import nothing heavy, and the networks that they build."""

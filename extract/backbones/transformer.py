@@ -1,0 +1,192 @@
+"""The DINOv2 vision transformer, forward only, with parameters named as in Hugging Face checkpoints.
+
+Why not the one in `transformers`: its parameter names change between releases (weights drawn in name
+order must not), it resamples position tables its own way, its fused attention returns no weights, and
+importing it takes longer than a small store. The tests hold this one to it, float32, 1e-5.
+
+Blocks are folded once when built: query, key and value become one product, and LayerScale goes into the
+projections before it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cache_schema.header import BackboneIdentity
+from extract.backbones.attention import attend, cls_attention
+from extract.backbones.backbone import Tokens, layer_name
+from extract.backbones.positions import resample_positions
+from extract.backbones.shape import ATTENTION, Shape
+
+Place = Callable[[Tensor], Tensor]
+"""Puts a float32 parameter on its device in its dtype."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """Weight `(out, in)` and bias of one product."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`(..., in)` -> `(..., out)`."""
+        return functional.linear(x, self.weight, self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """Layer norm over the last axis."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`(..., dim)` -> `(..., dim)`."""
+        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One folded block."""
+
+    norm1: Norm
+    qkv: Linear
+    out: Linear
+    norm2: Norm
+    first: Linear
+    second: Linear
+    heads: int
+    gated: bool
+
+    def heads_of(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value, each `(slice, head, token, head_dim)`."""
+        split = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1))
+        query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)
+        return query, key, value
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """GELU, or SwiGLU when gated."""
+        wide = self.first(self.norm2(x))
+        if not self.gated:
+            return self.second(functional.gelu(wide))
+        gate, up = wide.chunk(2, dim=-1)
+        return self.second(functional.silu(gate) * up)
+
+
+class Transformer:
+    """A built backbone: weights on their device in their dtype, the position table resampled."""
+
+    def __init__(
+        self,
+        shape: Shape,
+        weights: Mapping[str, Tensor],
+        identity: BackboneIdentity,
+        canvas: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        attention: bool = False,
+    ) -> None:
+        """Fold and place the weights (float32, `(name -> tensor)` as in `Shape.parameters`)."""
+        side = canvas // shape.patch_size
+        self.identity = identity
+        self.dim, self.heads, self.grid = shape.dim, shape.heads, (side, side)
+        self._shape, self._attention = shape, attention
+        self._plain = device.type == "cpu"
+        self._kept = {layer: layer_name(layer) for layer in identity.layers}
+        full = {name: tensor.to(torch.float32) for name, tensor in weights.items()}
+
+        def place(tensor: Tensor) -> Tensor:
+            return tensor.to(device, dtype).contiguous()
+
+        prefix, patch_positions = embed_positions(full, side, identity.position_table)
+        self._prefix, self._positions = place(prefix), place(patch_positions)
+        projection = full["embeddings.patch_embeddings.projection.weight"].flatten(1)
+        self._projection = Linear(
+            place(projection), place(full["embeddings.patch_embeddings.projection.bias"])
+        )
+        self._blocks = [fold_block(shape, full, layer, place) for layer in range(shape.layers)]
+        # The final norm stays in float32: it decides the precision of every stored number and costs nothing.
+        self._final = Norm(
+            full["layernorm.weight"].to(device), full["layernorm.bias"].to(device), shape.norm_eps
+        )
+        self.largest_token = token_bound(full["layernorm.weight"], full["layernorm.bias"])
+
+    def __call__(self, pixels: Tensor) -> Tokens:
+        """Embed normalised pixels `(slice, 3, height, width)`; height and width are the canvas."""
+        with torch.inference_mode():
+            return self._forward(pixels.to(self._prefix.dtype))
+
+    def _forward(self, pixels: Tensor) -> Tokens:
+        patches = self._projection(cut_patches(pixels, self._shape.patch_size)) + self._positions
+        x = torch.cat([self._prefix.expand(len(pixels), -1, -1), patches], dim=1)
+        cls: dict[str, Tensor] = {}
+        attention: Tensor | None = None
+        for number, block in enumerate(self._blocks, start=1):
+            query, key, value = block.heads_of(x)
+            if self._attention and number == len(self._blocks):
+                attention = cls_attention(query, key, self.grid)
+            x = x + block.out(attend(query, key, value, self._plain))
+            x = x + block.feed_forward(x)
+            if number in self._kept:
+                cls[self._kept[number]] = self._final(x[:, 0].float())
+        x = self._final(x.float())
+        cls["cls"] = x[:, 0]
+        return Tokens(cls, x[:, self._prefix.shape[1] :].unflatten(1, self.grid), attention)
+
+
+def cut_patches(pixels: Tensor, size: int) -> Tensor:
+    """Cut `(slice, 3, height, width)` into `(slice, patch, 3 * size * size)`, patches row by row."""
+    slices, channels, height, width = pixels.shape
+    cut = pixels.view(slices, channels, height // size, size, width // size, size)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(slices, -1, channels * size * size)
+
+
+def embed_positions(weights: Mapping[str, Tensor], grid: int, rule: str) -> tuple[Tensor, Tensor]:
+    """CLS with its position and the registers `(1, 1 + registers, dim)`; the patch table `(patch, dim)`."""
+    table = weights["embeddings.position_embeddings"][0]
+    side = round((len(table) - 1) ** 0.5)
+    patches = resample_positions(table[1:].view(side, side, -1), grid, rule).flatten(0, 1)
+    cls = weights["embeddings.cls_token"] + table[:1]
+    registers = weights.get("embeddings.register_tokens", cls[:, :0])
+    return torch.cat([cls, registers], dim=1), patches
+
+
+def fold_block(shape: Shape, weights: Mapping[str, Tensor], layer: int, place: Place) -> Block:
+    """Gather one block's parameters; LayerScale is multiplied into the projection before it."""
+
+    def get(name: str) -> Tensor:
+        return weights[f"encoder.layer.{layer}.{name}"]
+
+    def scaled(name: str, index: int) -> Linear:
+        scale = get(f"layer_scale{index}.lambda1")
+        return Linear(place(get(f"{name}.weight") * scale[:, None]), place(get(f"{name}.bias") * scale))
+
+    def norm(index: int) -> Norm:
+        return Norm(place(get(f"norm{index}.weight")), place(get(f"norm{index}.bias")), shape.norm_eps)
+
+    parts = [f"{ATTENTION}.{name}" for name in ("query", "key", "value")]
+    bias = torch.cat([get(f"{part}.bias") for part in parts]) if shape.qkv_bias else None
+    first, second = ("weights_in", "weights_out") if shape.gated else ("fc1", "fc2")
+    return Block(
+        norm1=norm(1),
+        qkv=Linear(
+            place(torch.cat([get(f"{part}.weight") for part in parts])),
+            None if bias is None else place(bias),
+        ),
+        out=scaled("attention.output.dense", 1),
+        norm2=norm(2),
+        first=Linear(place(get(f"mlp.{first}.weight")), place(get(f"mlp.{first}.bias"))),
+        second=scaled(f"mlp.{second}", 2),
+        heads=shape.heads,
+        gated=shape.gated,
+    )
+
+
+def token_bound(weight: Tensor, bias: Tensor) -> float:
+    """Largest magnitude that the final norm can give: `max(sqrt(dim - 1) |weight| + |bias|)`."""
+    return float(((len(weight) - 1) ** 0.5 * weight.abs() + bias.abs()).max())

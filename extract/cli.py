@@ -1,0 +1,196 @@
+"""The commands of stage one: `plan` and `extract`. Nothing heavy is imported before one runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cache_schema.settings import Pipeline
+    from extract.config import ExtractSection
+    from extract.plan import Plan
+    from extract.run import Outcome
+
+SHOWN_FAILURES = 10
+SHOWN_VOLUMES = 20
+
+pipeline_argument = click.argument("pipeline", type=click.Path(dir_okay=False))
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Override a value, e.g. extract.backbone.size=base.",
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else."
+)
+
+
+def read_section(pipeline: Pipeline) -> ExtractSection:
+    """The validated `extract` section.
+
+    Raises:
+        ConfigError: Naming what is wrong in it.
+    """
+    from extract.config import ExtractSection
+
+    return pipeline.section("extract", ExtractSection)
+
+
+@click.command()
+@pipeline_argument
+@set_option
+@json_option
+def plan(pipeline: str, overrides: Sequence[str], as_json: bool) -> int:
+    """Say what PIPELINE would embed, what it cannot and why, and how large the store gets.
+
+    Reads file headers only.
+    """
+    import json
+    from pathlib import Path
+
+    from cache_schema.settings import load_pipeline
+    from extract.plan import make_plan
+
+    loaded = load_pipeline(Path(pipeline), overrides)
+    section = read_section(loaded)
+    made = make_plan(section, loaded.base)
+    size = store_bytes(section, loaded.base, made)
+    click.echo(json.dumps(plan_json(made, size)) if as_json else describe_plan(made, size))
+    return 1 if made.refused else 0
+
+
+@click.command()
+@pipeline_argument
+@set_option
+@json_option
+def extract(pipeline: str, overrides: Sequence[str], as_json: bool) -> int:
+    """Read every volume of PIPELINE once and commit its embeddings to the store.
+
+    Run it again after any interruption: it goes on from what is committed.
+    """
+    import json
+    from pathlib import Path
+
+    from cache_schema.settings import load_pipeline
+    from extract.run import extract as run_extract
+
+    loaded = load_pipeline(Path(pipeline), overrides)
+    outcome = run_extract(loaded, read_section(loaded))
+    click.echo(json.dumps(outcome.as_json()) if as_json else describe_extraction(outcome))
+    return 1 if outcome.failed else 0
+
+
+def describe_extraction(outcome: Outcome) -> str:
+    """What was done, in a few lines."""
+    speed = outcome.slices / max(outcome.seconds, 1e-9)
+    lines = [
+        f"store {outcome.store}",
+        f"  {outcome.embedded} volumes embedded, {outcome.skipped} already there, {outcome.failed} failed",
+    ]
+    if outcome.slices:
+        lines.append(f"  {outcome.slices} slices in {outcome.seconds:.1f} s ({speed:.1f} slices/s)")
+    lines.append(f"  content digest {outcome.content_digest}")
+    lines += [f"  note: {note}" for note in outcome.notes]
+    lines += [f"  failed: {failure.key}: {failure.reason}" for failure in outcome.failures[:SHOWN_FAILURES]]
+    if len(outcome.failures) > SHOWN_FAILURES:
+        lines.append(f"  and {len(outcome.failures) - SHOWN_FAILURES} more, all in failures.tsv")
+    return "\n".join(lines)
+
+
+def store_bytes(section: ExtractSection, base: Path, made: Plan) -> int | None:
+    """Upper bound of the store's size; None for a backbone whose sizes only a download would tell."""
+    from cache_schema.layout import token_arrays
+    from extract.backbones.outline import outline
+
+    sizes = outline(section.backbone.located(base), section.preprocessing.pixels)
+    if sizes is None:
+        return None
+    arrays = token_arrays(
+        section.tokens,
+        dim=sizes.dim,
+        heads=sizes.heads,
+        grid=sizes.grid,
+        dtype=section.storage,
+        layers=section.layers,
+    )
+    return made.bytes(arrays)
+
+
+def describe_plan(made: Plan, size: int | None) -> str:
+    """A table of the first volumes, everything that cannot be embedded, and the sums."""
+    shown = made.embeddable[:SHOWN_VOLUMES]
+    lines = columns(
+        [("volume", "shape", "spacing mm", "slices")]
+        + [
+            (
+                str(volume.candidate.key),
+                "x".join(map(str, volume.shape or ())),
+                "x".join(f"{value:.3g}" for value in volume.spacing_mm or ()),
+                str(volume.max_slices),
+            )
+            for volume in shown
+        ]
+    )
+    if len(made.embeddable) > len(shown):
+        lines.append(f"and {len(made.embeddable) - len(shown)} more")
+    warned = [(str(v.candidate.key), note) for v in made.embeddable for note in v.warnings]
+    if warned:
+        lines += ["", "warnings", *columns(warned[:SHOWN_VOLUMES])]
+    if made.refused:
+        lines += ["", "cannot be embedded"]
+        lines += columns([(str(v.candidate.key), str(v.refusal)) for v in made.refused])
+    lines += ["", *made.notes]
+    bound = "an unknown size" if size is None else f"at most {human_bytes(size)}"
+    lines.append(
+        f"{len(made.embeddable)} volumes to embed, {len(made.refused)} cannot be; "
+        f"at most {made.slices} slices, a store of {bound}"
+    )
+    return "\n".join(lines)
+
+
+def plan_json(made: Plan, size: int | None) -> dict[str, Any]:
+    """The plan as one JSON object."""
+    return {
+        "volumes": [
+            {
+                "participant_id": volume.candidate.key.participant_id,
+                "session_id": volume.candidate.key.session_id,
+                "volume_id": volume.candidate.key.volume_id,
+                "path": volume.candidate.source,
+                "shape": volume.shape,
+                "spacing_mm": volume.spacing_mm,
+                "max_slices": volume.max_slices,
+                "refusal": volume.refusal,
+                "warnings": volume.warnings,
+            }
+            for volume in made.volumes
+        ],
+        "embeddable": len(made.embeddable),
+        "refused": len(made.refused),
+        "max_slices": made.slices,
+        "max_bytes": size,
+        "notes": made.notes,
+    }
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Align the cells of a small table."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def human_bytes(count: float) -> str:
+    """`12.3 MB`, in powers of 1000."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

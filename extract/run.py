@@ -1,0 +1,274 @@
+"""Stage one, whole: plan, backbone, header, store, and what is left to do.
+
+`extract` may be run again at any time: what is committed and unchanged is not done twice.
+"""
+
+import csv
+import hashlib
+import platform
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cache_schema.create import read_header
+from cache_schema.header import Fingerprint, Header, Numerics
+from cache_schema.identity import VolumeKey
+from cache_schema.layout import token_arrays
+from cache_schema.reader import open_store
+from cache_schema.record import Failure, Source
+from cache_schema.settings import Pipeline
+from cache_schema.writer import StoreWriter
+from extract.backbones.backbone import Backbone, require_storable
+from extract.config import ExtractSection
+from extract.device import DTYPES, Machine, choose_device, choose_dtype, device_name, this_machine
+from extract.embed import Embedder
+from extract.engine import Tally, failure_of, run_local
+from extract.plan import Plan, PlannedVolume, make_plan
+from extract.progress import progress_for
+
+FAILURE_COLUMNS = ("participant_id", "session_id", "volume_id", "path", "reason")
+LIBRARIES = ("slicecache", "torch", "numpy", "nibabel", "scipy", "pillow", "safetensors", "zarr")
+MOST_WORKERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an extraction did."""
+
+    store: str
+    embedded: int
+    """Volumes embedded and committed now."""
+    skipped: int
+    """Volumes that were committed before and whose source is unchanged."""
+    failed: int
+    slices: int
+    """Slices embedded now."""
+    seconds: float
+    """From the open store to the last commit; planning and loading the backbone are not in it."""
+    content_digest: str
+    failures: tuple[Failure, ...]
+    notes: tuple[str, ...] = ()
+    """What was changed on the way, e.g. a halved batch."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The outcome as one JSON object."""
+        return {
+            "store": self.store,
+            "embedded": self.embedded,
+            "skipped": self.skipped,
+            "failed": self.failed,
+            "slices": self.slices,
+            "seconds": round(self.seconds, 3),
+            "content_digest": self.content_digest,
+            "failures": [failure.model_dump(include=set(FAILURE_COLUMNS)) for failure in self.failures],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is left to do, after the store was asked."""
+
+    volumes: tuple[PlannedVolume, ...]
+    skipped: int
+    replacing: frozenset[VolumeKey]
+    changed: tuple[Failure, ...]
+    """Committed volumes whose source is another now; they stay as they are."""
+
+
+@dataclass(slots=True)
+class _Sorted:
+    volumes: list[PlannedVolume] = field(default_factory=list)
+    skipped: int = 0
+    replacing: set[VolumeKey] = field(default_factory=set)
+    changed: list[Failure] = field(default_factory=list)
+
+
+def extract(pipeline: Pipeline, section: ExtractSection, progress: bool = True) -> Outcome:
+    """Embed every volume of the input that the store does not hold yet.
+
+    Args:
+        pipeline: Says where store and run folder are.
+        section: Its validated `extract` section.
+        progress: Whether to report on standard error.
+
+    Raises:
+        ConfigError: For a mistake in what was asked.
+        StoreMismatch: If the store was made otherwise.
+    """
+    plan = make_plan(section, pipeline.base)
+    location, machine = pipeline.store(), this_machine()
+    device = choose_device(section.device, machine)
+    backbone, header = describe(section, pipeline.base, plan, device, machine, location)
+    writer = StoreWriter.open(location, header, plan.rows())
+    work = sort_out(plan.embeddable, writer, section.replace)
+    embedder = Embedder(
+        backbone,
+        device,
+        frozenset(spec.name for spec in writer.header.arrays),
+        section.batch_size,
+        section.preprocessing.mean,
+        section.preprocessing.std,
+    )
+    start = time.perf_counter()
+    refused = [failure_of(planned.candidate, str(planned.refusal)) for planned in plan.refused]
+    for failure in refused:
+        writer.fail(failure)
+    tally = Tally()
+    if work.volumes:
+        workers = choose_workers(section.workers, device, machine, len(work.volumes))
+        with progress_for(len(work.volumes), progress) as shown:
+            tally = run_local(
+                work.volumes, section.preprocessing, embedder, writer, workers, shown, work.replacing
+            )
+    seconds = time.perf_counter() - start
+    failures = sorted((*refused, *work.changed, *tally.failures), key=lambda failure: failure.key)
+    write_failures(pipeline.folder() / "failures.tsv", failures)
+    return Outcome(
+        store=location,
+        embedded=tally.embedded,
+        skipped=work.skipped,
+        failed=len(failures),
+        slices=tally.slices,
+        seconds=seconds,
+        content_digest=open_store(location).content_digest(),
+        failures=tuple(failures),
+        notes=tuple(embedder.notes),
+    )
+
+
+def describe(
+    section: ExtractSection,
+    base: Path,
+    plan: Plan,
+    device: torch.device,
+    machine: Machine,
+    location: str,
+) -> tuple[Backbone, Header]:
+    """Build the backbone, and the header that a store of this section has.
+
+    Raises:
+        ConfigError: If the backbone cannot be built as asked, or its tokens could overflow the storage.
+    """
+    existing = read_header(location)
+    compute = choose_dtype(
+        section.dtype, device, machine, existing.numerics.compute_dtype if existing else None
+    )
+    preprocessing = section.preprocessing
+    backbone = section.backbone.located(base).build(
+        preprocessing.pixels,
+        device,
+        DTYPES[compute],
+        layers=section.layers,
+        attention="cls_attention" in section.tokens,
+        offline=section.offline,
+    )
+    require_storable(backbone, section.storage)
+    header = Header(
+        fingerprint=Fingerprint(
+            backbone=backbone.identity,
+            preprocessing=preprocessing.fingerprint_steps(),
+            slices=preprocessing.fingerprint_slices(),
+        ),
+        numerics=Numerics(
+            compute_dtype=compute, storage_dtype=section.storage, resize_backend=preprocessing.resize_backend
+        ),
+        arrays=token_arrays(
+            section.tokens,
+            dim=backbone.dim,
+            heads=backbone.heads,
+            grid=backbone.grid,
+            dtype=section.storage,
+            layers=backbone.identity.layers,
+        ),
+        slice_chunk=max([1, *(planned.max_slices for planned in plan.embeddable)]),
+        created=provenance(section, device),
+    )
+    return backbone, header
+
+
+def provenance(section: ExtractSection, device: torch.device) -> dict[str, Any]:
+    """Everything about the making of a store that is in neither hash."""
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "device": device_name(device),
+        "libraries": {name: library_version(name) for name in LIBRARIES},
+        "command": list(sys.argv),
+        "batch_size": section.batch_size,
+        "configuration": section.model_dump(mode="json"),
+    }
+
+
+def library_version(name: str) -> str | None:
+    """Installed version, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def choose_workers(asked: int | None, device: torch.device, machine: Machine, volumes: int) -> int:
+    """Decoding processes: as many as there are cores, one less beside a GPU, whose feeding needs one.
+
+    On a CPU they yield to the backbone (see `decode.NICENESS`), so that many of them do no harm; for one
+    or two volumes a process takes longer to start than it saves.
+    """
+    if asked is not None:
+        return asked
+    if volumes <= 2:
+        return 0
+    cores = machine.cpu_count if device.type == "cpu" else machine.cpu_count - 1
+    return max(1, min(cores, MOST_WORKERS, volumes))
+
+
+def sort_out(volumes: Iterable[PlannedVolume], writer: StoreWriter, replace: bool) -> Work:
+    """Ask the store which volumes are left, and whether the source of a committed one has changed."""
+    found = _Sorted()
+    for planned in volumes:
+        key = planned.candidate.key
+        record = writer.record(key)
+        if record is None:
+            found.volumes.append(planned)
+        elif unchanged(planned.candidate.path, record.source):
+            found.skipped += 1
+        elif replace:
+            found.volumes.append(planned)
+            found.replacing.add(key)
+        else:
+            reason = "its file has changed since it was embedded; extract.replace: true embeds it again"
+            found.changed.append(failure_of(planned.candidate, reason))
+    return Work(tuple(found.volumes), found.skipped, frozenset(found.replacing), tuple(found.changed))
+
+
+def unchanged(path: Path, source: Source) -> bool:
+    """Whether a file is what was embedded: bytes and mtime, and on doubt (touched, copied) its hash."""
+    found = path.stat()
+    if found.st_size != source.bytes:
+        return False
+    return found.st_mtime_ns == source.mtime_ns or file_digest(path) == source.sha256
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_failures(path: Path, failures: Sequence[Failure]) -> None:
+    """One row per volume that could not be used, with the reason; only the header when there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        table.writerow(FAILURE_COLUMNS)
+        for failure in failures:
+            table.writerow(" ".join(str(getattr(failure, name)).split()) for name in FAILURE_COLUMNS)

@@ -1,0 +1,154 @@
+"""Who is in the cohort: matched pairs of a control and a patient, so that only the effect separates them.
+
+Two members of a pair share sex, site, protocol, number of sessions and (nearly) age; sites and sexes go
+round over the pairs. Every number comes from the seed and the participant's place alone.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from extract.simulate.acquire import Pose, Protocol
+from extract.simulate.deform import Anatomy
+
+Effect = Literal["atrophy", "lesion", "none"]
+
+VARIANTS: tuple[tuple[tuple[str, tuple[float, float, float]], ...], ...] = (
+    (  # axial acquisitions
+        ("RAS", (2.0, 2.0, 2.0)),
+        ("LPS", (1.9, 1.9, 2.5)),
+        ("LAS", (2.0, 2.0, 2.0)),
+        ("RPS", (1.9, 1.9, 2.5)),
+    ),
+    (  # sagittal acquisitions: the slices run left-right, so that axial pixels are not square
+        ("PSR", (1.2, 0.94, 0.94)),
+        ("ASL", (2.4, 1.88, 1.88)),
+        ("PIR", (2.4, 1.88, 1.88)),
+        ("ASR", (2.4, 1.88, 1.88)),
+    ),
+    (  # coronal acquisitions
+        ("LSA", (2.1, 2.4, 2.1)),
+        ("RSP", (2.0, 2.2, 2.0)),
+        ("LIP", (2.1, 2.4, 2.1)),
+        ("RSA", (2.0, 2.2, 2.0)),
+    ),
+)
+"""By site: the stored orientation and spacing (right, anterior, superior) of every second and third pair."""
+
+SITE_CODES = ((1, 1), (1, 0), (1, 1))
+"""By site: qform and sform code."""
+
+PATIENT_MM = 2.1
+"""How much further the ventricles' wall lies in patients (`atrophy`), beside a spread of 0.9 mm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One session of one participant: what is scanned and how."""
+
+    session_id: str
+    """Empty for participants with one session."""
+    day: int
+    """Days since the first session."""
+    age: float
+    anatomy: Anatomy
+    protocol: Protocol
+    pose: Pose
+    seed: tuple[int, ...]
+    """Draws bias and noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """One row of `participants.tsv` and the visits behind it."""
+
+    participant_id: str
+    age: float
+    sex: Literal["F", "M"]
+    site: str
+    diagnosis: Literal["control", "patient"]
+    lesion_seed: tuple[int, ...] | None
+    """Draws the lesions; none without lesions."""
+    visits: tuple[Visit, ...]
+
+
+def plan_cohort(participants: int, effect: Effect, seed: int, coarseness: float = 1.0) -> list[Participant]:
+    """Draw a cohort, in order of participant id.
+
+    Args:
+        participants: How many; every second one is a patient.
+        effect: What patients have.
+        seed: Of everything.
+        coarseness: Factor on all voxel sizes.
+    """
+    order = np.random.default_rng((seed, 0)).permutation(participants)
+    width = max(3, len(str(participants)))
+    members = [
+        plan_participant(int(place), f"sub-{number + 1:0{width}d}", effect, seed, coarseness)
+        for number, place in enumerate(order)
+    ]
+    return sorted(members, key=lambda member: member.participant_id)
+
+
+def plan_participant(
+    place: int, participant_id: str, effect: Effect, seed: int, coarseness: float
+) -> Participant:
+    """Draw one participant; `place` says which pair and which side of it."""
+    pair, patient = divmod(place, 2)
+    site, variant, sex = pair % 3, (pair // 3) % 4, ("F", "M")[(pair // 3 + pair) % 2]
+    shared = np.random.default_rng((seed, 1, pair))
+    own = np.random.default_rng((seed, 2, place))
+    age = float(np.clip(shared.normal(66, 8), 45, 88)) + float(own.normal(0, 0.5))
+    scale = (1.03 if sex == "M" else 0.97) * (1 - 0.0008 * (age - 66)) * own.normal(1, 0.015)
+    spread = own.normal(1, 0.012, 3)
+    ventricle = own.normal(0, 0.9) + 0.04 * (age - 66)
+    ventricle += PATIENT_MM if effect == "atrophy" and patient else 0.0
+    sessions = ("ses-01", "ses-02") if pair % 5 == 3 else ("",)
+    visits = []
+    for number, session_id in enumerate(sessions):
+        day = 0 if number == 0 else int(shared.integers(300, 430))
+        years = day / 365.25
+        growth = 0.5 * years if effect == "atrophy" and patient else 0.04 * years
+        anatomy = Anatomy(
+            shape_seed=(seed, 3, place),
+            scale=(float(scale * spread[0]), float(scale * spread[1]), float(scale * spread[2])),
+            ventricle_mm=float(np.clip(ventricle + growth, -2.0, 6.0)),
+        )
+        protocol = draw_protocol(site, variant, own, shared, coarseness)
+        pose = Pose(_triple(own.normal(0, (3, 2, 2))), _triple(own.normal(0, (2, 4, 3))))
+        visits.append(
+            Visit(session_id, day, round(age + years, 1), anatomy, protocol, pose, (seed, 4, place, number))
+        )
+    return Participant(
+        participant_id=participant_id,
+        age=round(age, 1),
+        sex="F" if sex == "F" else "M",
+        site=f"site-{site + 1}",
+        diagnosis="patient" if patient else "control",
+        lesion_seed=(seed, 5, place) if effect == "lesion" and patient else None,
+        visits=tuple(visits),
+    )
+
+
+def draw_protocol(
+    site: int, variant: int, own: np.random.Generator, shared: np.random.Generator, coarseness: float
+) -> Protocol:
+    """A site's protocol; field of view by pair, contrast, gain, noise and bias by volume."""
+    orientation, spacing = VARIANTS[site][variant]
+    return Protocol(
+        spacing_mm=_triple(np.array(spacing) * coarseness),
+        orientation=orientation,
+        dtype="float32" if site == 2 else "int16",
+        codes=SITE_CODES[site],
+        tilt_degrees=5.0 if site == 2 else 0.0,
+        margin_mm=_triple(np.round(shared.uniform(0, (8, 8, 4)))),
+        gamma=float(own.normal((1.0, 1.25, 0.85)[site], 0.06)),
+        gain=float(own.uniform(350, 1400)),
+        noise=float(own.uniform(0.015, 0.035)),
+        bias=float(own.uniform(0.05, 0.25)),
+    )
+
+
+def _triple(values: np.ndarray) -> tuple[float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2])

@@ -1,0 +1,210 @@
+"""The BIDS tree on disk: volumes by several processes, tables, and the note that says what is done.
+
+Every file's bytes follow from the parameters alone: gzip carries no time, and a volume is drawn from its
+own seeds, so that the number of workers does not matter.
+"""
+
+import gzip
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+
+from cache_schema.errors import SlicecacheError
+from extract.simulate.acquire import acquire
+from extract.simulate.cohort import Effect, Participant, Visit, plan_cohort
+from extract.simulate.lesion import draw_lesions
+from extract.simulate.tables import LESIONS, write_tables
+from extract.simulate.template import load_template
+
+NOTE = "simulation.json"
+"""Holds the parameters from the start, and every file's size and digest once the tree is complete."""
+
+SIMULATOR = 1
+"""Raised when the same parameters no longer give the same bytes."""
+
+DARKENING = 0.55
+"""Intensity of lesions relative to healthy tissue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """What was written, or found complete."""
+
+    folder: str
+    participants: int
+    volumes: int
+    lesion_masks: int
+    seconds: float
+    found: bool
+    """The tree was there already, complete, with the same parameters."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+
+def simulate(
+    folder: Path,
+    participants: int = 48,
+    effect: Effect = "atrophy",
+    seed: int = 0,
+    *,
+    coarseness: float = 1.0,
+    workers: int | None = None,
+    progress: bool = False,
+) -> Simulated:
+    """Write a cohort, or find it written.
+
+    Args:
+        folder: New, empty, or a simulation with the same parameters.
+        participants: How many, at least 2.
+        effect: What patients have: wide ventricles, lesions, or nothing.
+        seed: Of everything.
+        coarseness: Factor on all voxel sizes; tests use large ones.
+        workers: Processes; by default as many as there are processors. 1 stays in this process.
+        progress: Print a line on standard error.
+
+    Raises:
+        SlicecacheError: If the folder holds something else.
+    """
+    started = time.perf_counter()
+    parameters = {
+        "simulator": SIMULATOR,
+        "participants": participants,
+        "effect": effect,
+        "seed": seed,
+        "coarseness": coarseness,
+    }
+    files = finished_files(folder, parameters)
+    if files is not None:
+        return summary(folder, participants, files, time.perf_counter() - started, found=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_note(folder, parameters, None)
+    cohort = plan_cohort(participants, effect, seed, coarseness)
+    written: dict[str, dict[str, Any]] = {}
+    jobs = [(str(folder), person, visit) for person in cohort for visit in person.visits]
+    for done, part in enumerate(run_jobs(jobs, workers), start=1):
+        written |= part
+        if progress:
+            show(done, len(jobs), time.perf_counter() - started)
+    written |= write_tables(folder, cohort, effect, seed)
+    write_note(folder, parameters, written)
+    return summary(folder, participants, written, time.perf_counter() - started, found=False)
+
+
+def finished_files(folder: Path, parameters: dict[str, Any]) -> dict[str, Any] | None:
+    """The files of a complete tree with these parameters; None if there is something to write.
+
+    Raises:
+        SlicecacheError: If the folder holds something else, or a simulation with other parameters.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    note = folder / NOTE
+    if not note.is_file():
+        raise SlicecacheError(f"{str(folder)!r} is not empty and no simulation; choose a new folder")
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+        theirs, files = dict(found["parameters"]), found["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SlicecacheError(f"{str(note)!r} is damaged; remove the folder and simulate again") from error
+    if theirs != parameters:
+        names = [
+            f"{name} is {parameters.get(name)!r} here and {theirs.get(name)!r} there"
+            for name in sorted(parameters.keys() | theirs.keys())
+            if parameters.get(name) != theirs.get(name)
+        ]
+        raise SlicecacheError(
+            f"{str(folder)!r} holds another simulation: {'; '.join(names)}. "
+            "Choose a new folder, or remove that one first"
+        )
+    if files is None or not all(has_size(folder / name, entry["bytes"]) for name, entry in files.items()):
+        return None
+    return dict(files)
+
+
+def has_size(path: Path, size: int) -> bool:
+    """Whether a file is there with that many bytes."""
+    return path.is_file() and path.stat().st_size == size
+
+
+def summary(
+    folder: Path, participants: int, files: dict[str, Any], seconds: float, *, found: bool
+) -> Simulated:
+    """Count what the tree holds."""
+    masks = sum(name.startswith(LESIONS) and name.endswith("_mask.nii.gz") for name in files)
+    volumes = sum(name.endswith("_T1w.nii.gz") for name in files)
+    return Simulated(str(folder), participants, volumes, masks, round(seconds, 2), found)
+
+
+def write_note(folder: Path, parameters: dict[str, Any], files: dict[str, Any] | None) -> None:
+    """Write the parameters, and what was written once that is all."""
+    note = {"parameters": parameters, "files": None if files is None else dict(sorted(files.items()))}
+    (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+
+
+Job = tuple[str, Participant, Visit]
+
+
+def run_jobs(jobs: Sequence[Job], workers: int | None) -> Iterator[dict[str, dict[str, Any]]]:
+    """Write every volume; give the files of each as it is done, in order."""
+    count = min(workers or available_processors(), len(jobs))
+    if count <= 1:
+        yield from map(write_visit, jobs)
+        return
+    # Spawned, as everywhere in stage one: a fork of a process that has used threads can hang.
+    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(write_visit, jobs)
+
+
+def available_processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def write_visit(job: Job) -> dict[str, dict[str, Any]]:
+    """Scan one participant once and write the volume, and the lesion mask if there are lesions."""
+    root, person, visit = job
+    template = load_template()
+    lesions = () if person.lesion_seed is None else draw_lesions(template, person.lesion_seed, DARKENING)
+    scan = acquire(template, visit.anatomy, lesions, visit.protocol, visit.pose, visit.seed)
+    session = (visit.session_id,) if visit.session_id else ()
+    place = "/".join((person.participant_id, *session, "anat"))
+    name = "_".join((person.participant_id, *session))
+    files = write_image(Path(root), f"{place}/{name}_T1w.nii.gz", scan.image)
+    if scan.lesions is not None:
+        mask = f"{LESIONS}/{place}/{name}_label-lesion_mask.nii.gz"
+        files |= write_image(Path(root), mask, scan.lesions)
+    return files
+
+
+def write_image(root: Path, name: str, image: nibabel.Nifti1Image) -> dict[str, dict[str, Any]]:
+    """Write a compressed NIfTI without a time in it; gives its size and digest by name."""
+    data = gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
+
+
+def show(done: int, total: int, seconds: float) -> None:
+    """One line on standard error: rewritten on a terminal, else every tenth volume."""
+    left = seconds / done * (total - done)
+    line = f"simulated {done}/{total} volumes, {left:.0f} s left"
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{line:<60}" + ("\n" if done == total else ""))
+        sys.stderr.flush()
+    elif done % 10 == 0 or done == total:
+        sys.stderr.write(line + "\n")

@@ -1,0 +1,164 @@
+"""A BIDS root as input: raw data or one derivatives dataset.
+
+Only `sub-*` folders are entered, so a raw root never yields what lies in its `derivatives/`. Masks,
+segmentations and anything with a `label-` entity are labels and never volumes.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from cache_schema.errors import ConfigError
+from cache_schema.identity import VolumeKey
+from cache_schema.models import Strict
+from extract.sources.candidate import Candidate, bids_parts, entities_of, source_name, stem
+
+IMAGES = (".nii.gz", ".nii", ".mgz", ".mgh", ".img")
+LABELS = ("mask", "dseg", "probseg", "roi")
+ANY = "*"
+
+
+def _as_tuple(value: object) -> object:
+    """One filter value is a list of one."""
+    return (value,) if isinstance(value, str | int) and not isinstance(value, bool) else value
+
+
+Filter = Annotated[tuple[str | int, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+
+
+class BidsInput(Strict):
+    """`{bids: FOLDER, suffix: T1w, session: [01, 02], ...}`.
+
+    A filter takes one value or a list; a number matches whatever its leading zeros; `''` means that
+    the entity is absent, `'*'` that anything goes.
+    """
+
+    bids: Path
+    suffix: Filter = ("T1w",)
+    session: Filter | None = None
+    run: Filter | None = None
+    acquisition: Filter | None = None
+    desc: Filter | None = None
+    space: Filter | None = None
+
+    @field_validator("suffix")
+    @classmethod
+    def _no_labels(cls, value: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        """Masks are truth for stage two, not volumes."""
+        if labels := [name for name in value if name in LABELS]:
+            raise ValueError(f"{labels[0]!r} names a mask or segmentation; a volume's suffix is expected")
+        return value
+
+    def filters(self) -> dict[str, tuple[str | int, ...] | None]:
+        """BIDS entity name -> what is asked of it."""
+        return {
+            "ses": self.session, "run": self.run, "acq": self.acquisition,
+            "desc": self.desc, "space": self.space,
+        }  # fmt: skip
+
+
+def find_bids(spec: BidsInput, base: Path) -> list[Candidate]:
+    """Every volume of the tree that passes the filters, sorted by key.
+
+    Args:
+        spec: The root and the filters.
+        base: Folder that a relative root starts from.
+
+    Raises:
+        ConfigError: If the root is no BIDS tree, nothing matches, or a choice between several `desc` or
+            `space` versions of the volumes is left open.
+    """
+    root = base / spec.bids.expanduser()
+    names = [(path, *bids_parts(stem(path))) for path in _images(root)]
+    wanted = [row for row in names if _matches(row[2], spec.suffix) and "label" not in row[1]]
+    kept = [
+        row
+        for row in wanted
+        if all(_matches(row[1].get(name, ""), choice) for name, choice in spec.filters().items())
+    ]
+    if not kept:
+        raise ConfigError(_nothing(root, spec, [suffix for _, _, suffix in names], len(wanted)))
+    for name in ("space", "desc"):
+        _require_choice(name, spec, [parts.get(name, "") for _, parts, _ in kept], root)
+    found = [_candidate(path, parts, suffix, root) for path, parts, suffix in kept]
+    return sorted(found, key=lambda candidate: (candidate.key, candidate.source))
+
+
+def _images(root: Path) -> Iterator[Path]:
+    """Image files below the `sub-*` folders, dangling git-annex links included."""
+    if not root.is_dir():
+        raise ConfigError(f"the BIDS root {str(root)!r} is not a folder")
+    participants = sorted(
+        entry for entry in root.iterdir() if entry.name.startswith("sub-") and entry.is_dir()
+    )
+    if not participants:
+        inside = root / "derivatives"
+        hint = f"; datasets inside {str(inside)!r} are roots of their own" if inside.is_dir() else ""
+        raise ConfigError(f"the BIDS root {str(root)!r} has no sub-* folder{hint}")
+    for participant in participants:
+        for folder, _, files in os.walk(participant, followlinks=True):
+            for name in sorted(files):
+                if name.startswith(f"{participant.name}_") and name.lower().endswith(IMAGES):
+                    yield Path(folder) / name
+
+
+def _matches(value: str, choice: tuple[str | int, ...] | None) -> bool:
+    """Whether an entity's value is among those asked for."""
+    return choice is None or any(_equal(value, wanted) for wanted in choice)
+
+
+def _equal(value: str, wanted: str | int) -> bool:
+    if isinstance(wanted, int):
+        return value.isdigit() and int(value) == wanted
+    label, dash, rest = wanted.partition("-")
+    bare = rest if dash and label in ("ses", "run", "acq", "desc", "space") else wanted
+    return wanted == ANY or value == bare
+
+
+def _require_choice(name: str, spec: BidsInput, values: list[str], root: Path) -> None:
+    """Several spaces or desc versions of the same volumes are a choice that only the user can make."""
+    found = Counter(values)
+    if len(found) < 2 or spec.filters()[name] is not None:
+        return
+    listed = ", ".join(f"{value!r} ({count})" for value, count in sorted(found.items()))
+    raise ConfigError(
+        f"{str(root)!r} holds volumes with {name} {listed}: "
+        f"say which with `{name}:` ('' for none of them, '*' for all)"
+    )
+
+
+def _candidate(path: Path, parts: dict[str, str], suffix: str, root: Path) -> Candidate:
+    """Ids carry their BIDS prefix, as in `participants.tsv` and `sub-*_sessions.tsv`."""
+    rest = [f"{name}-{value}" for name, value in parts.items() if name not in ("sub", "ses")]
+    session = f"ses-{parts['ses']}" if parts.get("ses") else ""
+    return Candidate(
+        key=VolumeKey(f"sub-{parts['sub']}", session, "_".join([*rest, suffix])),
+        path=path,
+        source=source_name(path, root),
+        entities=entities_of(parts, suffix),
+    )
+
+
+def _nothing(root: Path, spec: BidsInput, suffixes: list[str], with_suffix: int) -> str:
+    """Why no volume is left, and what there is instead."""
+    asked = ", ".join(str(name) for name in spec.suffix)
+    if with_suffix:
+        given = [name for name, choice in spec.filters().items() if choice is not None]
+        filters = ", ".join(given)
+        return f"none of the {with_suffix} {asked} volumes of {str(root)!r} passes the filters {filters}"
+    there = ", ".join(sorted({suffix for suffix in suffixes if suffix})) or "no image at all"
+    return f"{str(root)!r} ({_dataset_type(root)} dataset) has no {asked} volume; it has {there}"
+
+
+def _dataset_type(root: Path) -> str:
+    """`raw` or `derivative`, from `dataset_description.json`; raw when that is silent."""
+    try:
+        text = (root / "dataset_description.json").read_text(encoding="utf-8")
+        return str(json.loads(text).get("DatasetType", "raw"))
+    except (OSError, ValueError, AttributeError):
+        return "raw"

@@ -1,0 +1,233 @@
+"""A table as input: one row per volume, with a path and whose it is.
+
+`participant_id, session_id, path[, volume_id, contrast, foreground_path, orientation]`, under other names
+by `columns`. Further columns are ignored, so the cohort's table may be the manifest.
+"""
+
+import difflib
+import os
+from collections import Counter
+from pathlib import Path
+
+from nibabel.orientations import axcodes2ornt, ornt2axcodes
+from pydantic import ValidationInfo, field_validator
+
+from cache_schema.errors import ConfigError
+from cache_schema.identity import VolumeKey
+from cache_schema.models import Strict
+from extract.sources.candidate import (
+    Candidate,
+    bids_parts,
+    contrast_of,
+    entities_of,
+    source_name,
+    stem,
+)
+from extract.sources.table import Row, is_empty, read_rows
+
+DEFAULTS = {
+    "participant": "participant_id",
+    "session": "session_id",
+    "path": "path",
+    "volume": "volume_id",
+    "contrast": "contrast",
+    "foreground": "foreground_path",
+    "orientation": "orientation",
+}
+
+LIKELY = {
+    "participant": (
+        "participant",
+        "ptid",
+        "subject",
+        "subject_id",
+        "sub",
+        "subjectid",
+        "patient_id",
+        "rid",
+        "id",
+        "ixi_id",
+    ),
+    "path": ("file", "filename", "filepath", "file_path", "image", "image_path", "nifti", "t1", "t1_path"),
+}
+"""What such columns are called elsewhere, for the hint; never used without being told."""
+
+
+class Columns(Strict):
+    """Names of the table's columns; what is not named has its default name, in any case of letters."""
+
+    participant: str | None = None
+    session: str | None = None
+    path: str | None = None
+    volume: str | None = None
+    contrast: str | None = None
+    foreground: str | None = None
+    orientation: str | None = None
+
+
+class ManifestInput(Strict):
+    """`{manifest: TABLE, columns: {participant: PTID, session: VISCODE, path: file}}`."""
+
+    manifest: Path
+    columns: Columns = Columns()
+    row_is_participant: bool = False
+    """Every row is another participant, named by its file; only for tables without a participant column."""
+
+    @field_validator("row_is_participant")
+    @classmethod
+    def _one_way(cls, value: bool, info: ValidationInfo) -> bool:
+        columns = info.data.get("columns")
+        if value and columns is not None and columns.participant is not None:
+            raise ValueError("row_is_participant and columns.participant contradict each other")
+        return value
+
+
+def find_manifest(spec: ManifestInput, base: Path) -> tuple[list[Candidate], list[str]]:
+    """Every volume of the table, sorted by key, and notes on rows that name none.
+
+    Args:
+        spec: The table and its columns.
+        base: Folder that a relative table path starts from; paths inside start from the table's folder.
+
+    Raises:
+        ConfigError: If the table, a column or a cell is not what it must be.
+    """
+    table = base / spec.manifest.expanduser()
+    names, rows = read_rows(table)
+    columns = find_columns(spec, names, table)
+    with_file = [
+        (number, row) for number, row in enumerate(rows, start=2) if not is_empty(row[columns["path"]])
+    ]
+    notes = []
+    if len(with_file) < len(rows):
+        notes.append(
+            f"{len(rows) - len(with_file)} of {len(rows)} rows of {table.name} have no {columns['path']}"
+        )
+    if not with_file:
+        raise ConfigError(f"no row of {str(table)!r} has a {columns['path']}")
+    paths = [resolve(row[columns["path"]], table.parent) for _, row in with_file]
+    participants = (
+        [cell(row, columns["participant"], number, table) for number, row in with_file]
+        if "participant" in columns
+        else names_of_files(paths, table)
+    )
+    found = [
+        candidate(participant, row, path, columns, table, number)
+        for participant, (number, row), path in zip(participants, with_file, paths, strict=True)
+    ]
+    return sorted(found, key=lambda each: (each.key, each.source)), notes
+
+
+def find_columns(spec: ManifestInput, names: list[str], table: Path) -> dict[str, str]:
+    """Role -> the table's own column name, for every role that the table has.
+
+    Raises:
+        ConfigError: If a named column, the path or the participant is not there.
+    """
+    folded = {name.lower(): name for name in reversed(names)}
+    columns: dict[str, str] = {}
+    for role, default in DEFAULTS.items():
+        asked = getattr(spec.columns, role)
+        name = asked if asked in names else folded.get((asked or default).lower())
+        if name is not None:
+            columns[role] = name
+        elif asked is not None:
+            raise ConfigError(f"columns.{role}: {str(table)!r} has no column {asked!r}{_near(asked, names)}")
+    if "path" not in columns:
+        raise ConfigError(_missing("path", names, folded, table))
+    if spec.row_is_participant and "participant" in columns:
+        raise ConfigError(
+            f"{str(table)!r} has the column {columns['participant']!r}, so row_is_participant cannot be meant"
+        )
+    if "participant" not in columns and not spec.row_is_participant:
+        raise ConfigError(_missing("participant", names, folded, table))
+    return columns
+
+
+def _near(asked: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(asked, names, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(names)}"
+
+
+def _missing(role: str, names: list[str], folded: dict[str, str], table: Path) -> str:
+    """The sentence for a column that must be there, with the likely one."""
+    likely = next((folded[name] for name in LIKELY[role] if name in folded), "NAME")
+    ways = f"say which it is, e.g. `columns: {{{role}: {likely}}}`"
+    if role == "participant":
+        ways += ", or `row_is_participant: true` if every row is another participant"
+    return f"{str(table)!r} has no column {DEFAULTS[role]!r} (it has {', '.join(names)}): {ways}"
+
+
+def cell(row: Row, column: str, number: int, table: Path) -> str:
+    """A cell that must not be empty.
+
+    Raises:
+        ConfigError: If it is.
+    """
+    if is_empty(row[column]):
+        raise ConfigError(f"row {number} of {str(table)!r} has an empty {column}")
+    return row[column]
+
+
+def resolve(text: str, folder: Path) -> Path:
+    """A path of the table; relative ones start from the table's folder."""
+    return Path(os.path.abspath(folder / Path(text).expanduser()))
+
+
+def names_of_files(paths: list[Path], table: Path) -> list[str]:
+    """A participant id per row from its file: its name, or with the folder's where names repeat.
+
+    Raises:
+        ConfigError: If even that does not tell the rows apart.
+    """
+    for ids in (
+        [stem(path) for path in paths],
+        [f"{path.parent.name}_{stem(path)}" for path in paths],
+    ):
+        if len(set(ids)) == len(ids):
+            return ids
+    repeated = Counter(ids).most_common(1)[0][0]
+    raise ConfigError(f"row_is_participant: several rows of {str(table)!r} name a file {repeated!r}")
+
+
+def candidate(
+    participant: str, row: Row, path: Path, columns: dict[str, str], table: Path, number: int
+) -> Candidate:
+    """One row as a candidate."""
+
+    def value(role: str) -> str:
+        text = row[columns[role]] if role in columns else ""
+        return "" if is_empty(text) else text
+
+    name = stem(path)
+    parts, suffix = bids_parts(name) if name.startswith("sub-") else ({}, "")
+    contrast = value("contrast") or suffix or contrast_of(name)
+    rest = [f"{label}-{text}" for label, text in parts.items() if label not in ("sub", "ses")]
+    derived = "_".join([*rest, suffix]).strip("_") if suffix else name
+    foreground = value("foreground")
+    return Candidate(
+        key=VolumeKey(participant, value("session"), value("volume") or value("contrast") or derived),
+        path=path,
+        source=source_name(path, table.parent),
+        entities=entities_of(parts, contrast),
+        foreground_path=resolve(foreground, table.parent) if foreground else None,
+        orientation=axis_codes(value("orientation"), number, table),
+    )
+
+
+def axis_codes(text: str, number: int, table: Path) -> str | None:
+    """Axis codes such as `RAS`, checked; None for an empty cell.
+
+    Raises:
+        ConfigError: If they do not name three different axes.
+    """
+    if not text:
+        return None
+    codes = text.upper()
+    if len(codes) == 3 and all(letter in "LRAPSI" for letter in codes):
+        ornt = axcodes2ornt(codes)
+        if len(set(ornt[:, 0])) == 3:
+            return "".join(ornt2axcodes(ornt))
+    raise ConfigError(
+        f"row {number} of {str(table)!r}: orientation must be three axis codes such as RAS, not {text!r}"
+    )

@@ -1,0 +1,232 @@
+"""Laws that every head passes, the attention head against the formula, and what specs refuse."""
+
+from typing import get_args
+
+import pytest
+import torch
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from aggregate.heads.attention import AttentionPool
+from aggregate.heads.base import Head, require_slices
+from aggregate.heads.spec import AttentionSpec, HeadSpec, MeanSpec
+from aggregate.losses.spec import LossSpec, check_loss
+from cache_schema.errors import ConfigError, SlicecacheError
+
+DIM, CLASSES, BAGS, SLICES, RUNS = 11, 3, 5, 7, 3
+KINDS: tuple[type[BaseModel], ...] = get_args(get_args(HeadSpec)[0])
+SPECS = [kind(embedding=widths) for kind in KINDS for widths in ((6, 4), ())]
+
+
+def spec_id(spec: BaseModel) -> str:
+    return f"{spec.kind}-{len(spec.embedding)}"  # type: ignore[attr-defined]
+
+
+@pytest.fixture(params=SPECS, ids=spec_id)
+def head(request: pytest.FixtureRequest) -> Head:
+    built: Head = request.param.build(DIM, CLASSES)
+    return built
+
+
+@pytest.fixture
+def parameters(head: Head) -> dict[str, torch.Tensor]:
+    return head.init(range(1, RUNS + 1), torch.float64)
+
+
+@pytest.fixture
+def bags() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(RUNS, BAGS, SLICES, DIM, dtype=torch.float64, generator=generator)
+    keep = torch.arange(SLICES) < torch.tensor([7, 1, 3, 5, 2]).unsqueeze(1)
+    keep = keep.expand(RUNS, BAGS, SLICES)
+    height = torch.rand(RUNS, BAGS, SLICES, dtype=torch.float64, generator=generator)
+    return x.masked_fill(~keep.unsqueeze(-1), 0), keep, height
+
+
+def test_padding_has_no_effect(head, parameters, bags):
+    x, keep, height = bags
+    longer = [torch.nn.functional.pad(t, pad) for t, pad in ((keep, (0, 4)), (height, (0, 4)))]
+    padded = torch.nn.functional.pad(x, (0, 0, 0, 4))
+    padded = torch.where(longer[0].unsqueeze(-1), padded, 1e3)
+    first, second = head(parameters, x, keep, height), head(parameters, padded, *longer)
+    torch.testing.assert_close(first.logits, second.logits, rtol=0, atol=1e-12)
+    torch.testing.assert_close(first.attention, second.attention[..., :SLICES], rtol=0, atol=1e-12)
+    assert not second.attention[..., SLICES:].any()
+
+
+def test_order_of_slices_has_the_declared_effect(head, parameters, bags):
+    x, keep, height = bags
+    order = torch.tensor([4, 0, 6, 2, 5, 1, 3])
+    first = head(parameters, x, keep, height)
+    second = head(parameters, x[:, :, order], keep[:, :, order], height[:, :, order])
+    equal = torch.allclose(first.logits, second.logits, rtol=0, atol=1e-12)
+    assert equal == head.permutation_invariant
+    if equal:
+        torch.testing.assert_close(first.attention[..., order], second.attention, rtol=0, atol=1e-12)
+
+
+def test_attention_is_a_distribution_over_kept_slices(head, parameters, bags):
+    attention = head(parameters, *bags).attention
+    assert attention.shape == (RUNS, BAGS, SLICES)
+    torch.testing.assert_close(attention.sum(-1), torch.ones(RUNS, BAGS, dtype=torch.float64))
+    assert not attention[~bags[1]].any()
+    assert (attention[bags[1]] > 0).all()
+
+
+def test_equal_slices_get_equal_attention(head, parameters, bags):
+    x, keep, height = bags
+    same = x[:, :, :1].expand_as(x)
+    attention = head(parameters, same, keep, height).attention
+    uniform = keep.double() / keep.sum(-1, keepdim=True)
+    torch.testing.assert_close(attention, uniform, rtol=0, atol=1e-12)
+
+
+def test_bag_of_one_slice(head, parameters, bags):
+    x, keep, height = (t[:, :, :1] for t in bags)
+    output = head(parameters, x, keep, height)
+    torch.testing.assert_close(output.attention, torch.ones(RUNS, BAGS, 1, dtype=torch.float64))
+    assert output.logits.isfinite().all()
+
+
+def test_bag_without_slices_is_refused(head, parameters, bags):
+    x, keep, height = bags
+    empty = keep.clone()
+    empty[:, 2] = False
+    with pytest.raises(SlicecacheError, match="no kept slice, the first at bag 2"):
+        head(parameters, x, empty, height)
+    with pytest.raises(SlicecacheError, match="1 bag"):
+        require_slices(empty[0])
+
+
+def test_gradient_reaches_every_trainable_parameter(head, parameters, bags):
+    leaves = {name: value.requires_grad_(name in head.trainable) for name, value in parameters.items()}
+    head(leaves, *bags).logits.square().sum().backward()
+    assert set(leaves) == head.trainable
+    for name, value in leaves.items():
+        assert value.grad is not None, name
+        assert (value.grad.flatten(1).abs().sum(1) > 0).all(), name
+
+
+def test_runs_do_not_touch_each_other(head, parameters, bags):
+    together = head(parameters, *bags).logits
+    for run in range(RUNS):
+        alone = {name: value[run : run + 1] for name, value in parameters.items()}
+        logits = head(alone, *(t[run : run + 1] for t in bags)).logits[0]
+        torch.testing.assert_close(together[run], logits, rtol=0, atol=1e-13)
+
+
+def test_shared_bags_are_as_bags_repeated(head, parameters, bags):
+    shared = [t[:1] for t in bags]
+    repeated = [t[:1].repeat(RUNS, *[1] * (t.dim() - 1)) for t in bags]
+    first, second = head(parameters, *shared), head(parameters, *repeated)
+    for name in ("logits", "embedding", "attention"):
+        torch.testing.assert_close(getattr(first, name), getattr(second, name), rtol=0, atol=1e-13)
+
+
+def test_init_is_linears_own_and_each_runs_own(head):
+    together = head.init([5, 8, 13], torch.float64)
+    alone = head.init([8], torch.float64)
+    assert {name: tuple(v.shape[1:]) for name, v in together.items()} == head.shapes
+    for name, value in together.items():
+        assert torch.equal(value[1], alone[name][0]), name
+        assert not torch.equal(value[0], value[1]), name
+        inputs = head.shapes[name.rpartition(".")[0] + ".weight"][-1]
+        assert float(value.abs().max()) <= inputs**-0.5, name
+    single = head.init([8], torch.float32)
+    assert all(torch.equal(single[name], alone[name].float()) for name in alone)
+
+
+def test_init_fills_linears_range():
+    weight = AttentionSpec().build(384, 2).init([0], torch.float64)["attention.project.weight"]
+    bound = 384**-0.5
+    assert float(weight.max()) > 0.99 * bound
+    assert float(weight.std()) == pytest.approx(bound / 3**0.5, rel=0.02)
+
+
+def test_spec_survives_json(head):
+    adapter = TypeAdapter(HeadSpec)
+    again = adapter.validate_json(head.spec.model_dump_json())
+    assert again == head.spec
+    assert again.build(DIM, CLASSES).shapes == head.shapes
+
+
+def test_published_sizes():
+    shapes = AttentionSpec().build(384, 2).shapes
+    counts: dict[str, int] = {}
+    for name, shape in shapes.items():
+        part = name.partition(".")[0]
+        counts[part] = counts.get(part, 0) + int(torch.Size(shape).numel())
+    # The published attention has 24,705: one more, the bias under the softmax.
+    assert counts == {"attention": 24_704, "embedding": 131_456, "classifier": 258}
+
+
+def test_attention_head_is_the_formula(bags):
+    head = AttentionSpec(hidden=4, embedding=(6, 4)).build(DIM, CLASSES)
+    parameters = head.init(range(RUNS), torch.float64)
+    x, keep, _ = bags
+    output = head(parameters, *bags)
+    for run in range(RUNS):
+        own = {name: value[run] for name, value in parameters.items()}
+        for bag in range(BAGS):
+            h = x[run, bag][keep[run, bag]]
+            hidden = torch.tanh(h @ own["attention.project.weight"].T + own["attention.project.bias"])
+            e = hidden @ own["attention.score.weight"]
+            a = e.exp() / e.exp().sum()
+            g = sum(weight * row for weight, row in zip(a, h, strict=True))
+            for layer in ("embedding.0", "embedding.1"):
+                g = (own[f"{layer}.weight"] @ g + own[f"{layer}.bias"]).clamp_min(0)
+            logits = own["classifier.weight"] @ g + own["classifier.bias"]
+            for ours, theirs in (
+                (output.attention[run, bag][keep[run, bag]], a),
+                (output.embedding[run, bag], g),
+                (output.logits[run, bag], logits),
+            ):
+                torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_written_out_backward_is_the_derivative(bags, shared):
+    generator = torch.Generator().manual_seed(1)
+    x, keep, _ = bags
+    if shared:
+        x, keep = x[:1], keep[:1]
+    sizes = ((RUNS, 4, DIM), (RUNS, 4), (RUNS, 4))
+    weights = [torch.randn(size, dtype=torch.float64, generator=generator).requires_grad_() for size in sizes]
+    assert torch.autograd.gradcheck(lambda *w: AttentionPool.apply(*w, x, keep), weights)
+
+
+def test_training_the_embedding_alone():
+    head = AttentionSpec(train="embedding").build(DIM, 2)
+    assert {name.partition(".")[0] for name in head.trainable} == {"embedding"}
+    assert head.pool_is_fixed
+    assert MeanSpec().build(DIM, 2).pool_is_fixed
+    assert not AttentionSpec().build(DIM, 2).pool_is_fixed
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"kind": "attention", "embedding": "none", "train": "embedding"},
+        {"kind": "attention", "embedding": [0]},
+        {"kind": "mean", "hidden": 3},
+        {"kind": "nothing"},
+    ],
+)
+def test_impossible_heads_are_refused(given):
+    with pytest.raises(ValidationError):
+        TypeAdapter(HeadSpec).validate_python(given)
+
+
+@pytest.mark.parametrize("none", ["none", None, []])
+def test_no_embedding_has_three_spellings(none):
+    assert TypeAdapter(HeadSpec).validate_python({"kind": "mean", "embedding": none}).embedding == ()
+
+
+def test_contrastive_loss_needs_something_to_train():
+    for loss in (LossSpec(supcon=1.0), LossSpec(class_variance=0.1)):
+        with pytest.raises(ConfigError, match="nothing trainable below"):
+            check_loss(MeanSpec(embedding="none"), loss)
+        check_loss(AttentionSpec(embedding="none"), loss)
+        check_loss(MeanSpec(), loss)
+    check_loss(MeanSpec(embedding="none"), LossSpec())
+    with pytest.raises(ConfigError, match="every weight is 0"):
+        check_loss(MeanSpec(), LossSpec(cross_entropy=0.0))

@@ -1,0 +1,75 @@
+"""Recipes set several keys at once; explicit keys win."""
+
+import pytest
+from pydantic import TypeAdapter
+
+from aggregate.heads.spec import AttentionSpec, HeadSpec, MeanSpec
+from aggregate.losses.spec import LossSpec, check_loss
+from aggregate.recipes import RECIPES, with_recipe
+from aggregate.training.spec import TrainSpec
+from cache_schema.errors import ConfigError
+
+
+def parts(data):
+    filled = with_recipe(data)
+    return (
+        TypeAdapter(HeadSpec).validate_python(filled["head"]),
+        LossSpec.model_validate(filled["loss"]),
+        TrainSpec.model_validate(filled["train"]),
+    )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_valid(name):
+    head, loss, train = parts({"recipe": name})
+    check_loss(head, loss)
+    assert isinstance(head, AttentionSpec)
+    assert (head.hidden, head.embedding) == (64, (256, 128))
+    assert (loss.cross_entropy.weight, loss.supcon.weight, loss.class_variance.weight) == (1, 1, 0.1)
+    assert (train.batch_size, train.learning_rate, train.weight_decay) == (16, 1e-3, 0)
+
+
+def test_recipes_differ_where_they_say():
+    plain, total, released = (
+        parts({"recipe": name}) for name in ("dinoatten3d", "dinoatten3d_sum", "dinoatten3d_released")
+    )
+    assert plain[1].class_variance.reduction == "mean"
+    assert total[1].class_variance.reduction == "sum"
+    assert (plain[0].train, released[0].train) == ("all", "embedding")
+    assert plain[2].patience is not None
+    assert (released[2].patience, released[2].epochs, released[2].class_balanced) == (None, 1000, False)
+
+
+def test_explicit_keys_win_one_by_one():
+    head, loss, train = parts(
+        {
+            "recipe": "dinoatten3d_released",
+            "head": {"hidden": 8},
+            "loss": {"supcon": 0.25, "class_variance": {"weight": 0}},
+            "train": {"epochs": 7},
+            "tokens": "cls",
+        }
+    )
+    assert (head.hidden, head.train) == (8, "embedding")
+    assert (loss.supcon.weight, loss.supcon.temperature, loss.class_variance.weight) == (0.25, 0.07, 0)
+    assert (train.epochs, train.patience) == (7, None)
+
+
+def test_head_of_another_kind_replaces_the_recipes():
+    head, loss, _ = parts({"recipe": "dinoatten3d", "head": {"kind": "mean"}})
+    assert isinstance(head, MeanSpec)
+    assert loss.supcon.weight == 1
+
+
+def test_nothing_is_changed_in_place():
+    data = {"recipe": "dinoatten3d", "head": {"hidden": 8}, "loss": {"supcon": 0.5}}
+    with_recipe(data)
+    assert data == {"recipe": "dinoatten3d", "head": {"hidden": 8}, "loss": {"supcon": 0.5}}
+    assert RECIPES["dinoatten3d"]["head"]["hidden"] == 64
+    assert with_recipe({"head": {"kind": "mean"}}) == {"head": {"kind": "mean"}}
+
+
+@pytest.mark.parametrize("name", ["dinoaten3d", 3, ["dinoatten3d"]])
+def test_unknown_recipe_is_refused(name):
+    with pytest.raises(ConfigError, match="unknown recipe"):
+        with_recipe({"recipe": name})

@@ -1,0 +1,73 @@
+"""Which volumes of a session are used."""
+
+import pytest
+
+from aggregate.config import SelectSpec
+from aggregate.select import Volume, choose_runs, make_bags, mismatch
+from cache_schema.errors import SlicecacheError
+from cache_schema.example import example_draft
+from cache_schema.identity import VolumeKey
+from cache_schema.record import Entities, VolumeRecord
+
+
+def record(volume_id="T1w", **entities):
+    draft = example_draft(VolumeKey("p1", "s1", volume_id), 3, entities=Entities(**entities))
+    return VolumeRecord(**draft.model_dump(), row=0, tokens={}, digest="")
+
+
+def volumes(*records):
+    return [Volume(i, "p1", "s1", r) for i, r in enumerate(records)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "entities", "reason"),
+    [
+        ({}, {"contrast": "T2w"}, ""),
+        ({"contrast": "T1w"}, {"contrast": "T1w"}, ""),
+        ({"contrast": "T1w"}, {"contrast": "T2w"}, "not selected (contrast T2w)"),
+        ({"contrast": "T1w"}, {}, "not selected (contrast not given)"),
+        ({"run": 1}, {"run": "01"}, ""),
+        ({"run": "run-01"}, {"run": "1"}, ""),
+        ({"run": 2}, {"run": "01"}, "not selected (run 01)"),
+        ({"run": "first"}, {"run": "02"}, ""),
+        ({"space": "MNI"}, {"space": "T1w"}, "not selected (space T1w)"),
+        ({"volume_id": "acq-a_T1w"}, {}, "not selected (volume_id T1w)"),
+    ],
+)
+def test_a_volume_is_selected_by_what_is_asked(spec, entities, reason):
+    assert mismatch(SelectSpec.model_validate(spec), record(**entities)) == reason
+
+
+def test_first_and_last_run_per_contrast():
+    group = volumes(
+        record(contrast="T1w", run="10"), record(contrast="T1w", run="2"), record(contrast="T2w", run="3")
+    )
+    assert choose_runs(SelectSpec(run="first"), group) == ["run not first", "", ""]
+    assert choose_runs(SelectSpec(run="last"), group) == ["", "run not last", ""]
+    assert choose_runs(SelectSpec(run="2"), group) == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ([{"contrast": "T1w"}, {"contrast": "FLAIR"}], r"contrast: FLAIR, T1w; .*\{contrast: FLAIR\}"),
+        ([{"run": "1"}, {"run": "2"}], r"run: 1, 2; .*\{run: first\}"),
+        ([{"space": ""}, {"space": "MNI"}], r"space: \(none\), MNI; .*\{space: MNI\}"),
+    ],
+)
+def test_ambiguous_sessions_are_refused_with_the_way_out(records, message):
+    with pytest.raises(SlicecacheError, match=rf"p1/s1 holds several volumes that differ in {message}"):
+        make_bags(volumes(*(record(**r) for r in records)), None)
+
+
+def test_without_a_differing_entity_the_volume_id_tells():
+    with pytest.raises(SlicecacheError, match="differ in volume_id: ce-a_T1w, ce-b_T1w"):
+        make_bags(volumes(record("ce-a_T1w"), record("ce-b_T1w")), None)
+
+
+def test_combining():
+    group = volumes(record(contrast="T1w"), record(contrast="T2w"))
+    other = Volume(2, "p2", "", record())
+    assert [[v.index for v in bag] for bag in make_bags([*group, other], "concat")] == [[0, 1], [2]]
+    assert [[v.index for v in bag] for bag in make_bags([*group, other], "mean")] == [[0], [1], [2]]
+    assert [[v.index for v in bag] for bag in make_bags([group[0], other], None)] == [[0], [2]]

@@ -1,0 +1,56 @@
+"""Which session of a participant is used."""
+
+import pytest
+
+from aggregate.config import JoinSpec
+from aggregate.join import read_table
+from aggregate.sessions import Visit, choose_sessions
+from cache_schema.errors import ConfigError
+
+VISITS = [Visit("1", "ses-10", 0), Visit("1", "ses-2", 1), Visit("1", "ses-3", 2), Visit("2", "ses-7", 3)]
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "t.tsv"
+    path.write_text(
+        "id\tday\tdate\tuse\twhich\n1\t5\t2020-01-03\t0\t2\n1\t90\t2019-12-31\t1\t2\n"
+        "1\tn/a\t2021-05-01\tyes\t2\n2\t3\t2020-01-01\t\tses-7\n"
+    )
+    return read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("rule", "order", "kept"),
+    [
+        ("first", None, [1, 3]),
+        ("last", None, [0, 3]),
+        ("all", None, [0, 1, 2, 3]),
+        ("first", "day", [0, 3]),
+        ("first", "date", [1, 3]),
+        ("last", "date", [2, 3]),
+    ],
+)
+def test_order_is_natural_or_by_a_column(table, rule, order, kept):
+    reasons = choose_sessions(rule, VISITS, table, JoinSpec(order=order), True)
+    assert [i for i, reason in enumerate(reasons) if not reason] == kept
+    assert {reason for reason in reasons if reason} <= {f"session not {rule}"}
+
+
+def test_a_column_marks_or_names_the_session(table):
+    marked = choose_sessions("use", VISITS, table, JoinSpec(), True)
+    assert marked == ["session not marked in use", "", "", "session not marked in use"]
+    named = choose_sessions("which", VISITS, table, JoinSpec(), False)
+    assert named == ["session not the one in which", "", "session not the one in which", ""]
+
+
+def test_several_volumes_of_the_first_session_all_stay(table):
+    visits = [Visit("1", "a", 0), Visit("1", "a", 0), Visit("1", "b", 0)]
+    assert choose_sessions("first", visits, table, JoinSpec(), True) == ["", "", "session not first"]
+
+
+def test_unknown_rules_and_columns(table):
+    with pytest.raises(ConfigError, match="neither first, last, all nor a column; did you mean 'use'"):
+        choose_sessions("usee", VISITS, table, JoinSpec(), True)
+    with pytest.raises(ConfigError, match=r"join.order: t.tsv has no column 'dat'"):
+        choose_sessions("first", VISITS, table, JoinSpec(order="dat"), True)

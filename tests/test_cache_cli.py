@@ -1,0 +1,100 @@
+"""`slicecache cache`: words for people, one JSON object for programs, exit codes for both."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from cache_schema.cli import cache
+from cache_schema.errors import StoreError
+from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
+from cache_schema.reader import open_store
+from cache_schema.record import Failure
+from cache_schema.writer import StoreWriter
+
+
+@pytest.fixture
+def location(tmp_path):
+    location = str(tmp_path / "store.zarr")
+    header = example_header()
+    writer = StoreWriter.open(location, header, [example_row(example_key(i), 7) for i in range(4)])
+    for i in range(2):
+        writer.commit(example_draft(example_key(i), 5 + i), example_arrays(header, 5 + i, i))
+    writer.fail(
+        Failure(participant_id="p002", session_id="", volume_id="T1w", path="c.nii", reason="it is RGB")
+    )
+    return location
+
+
+def call(*arguments):
+    result = CliRunner().invoke(cache, arguments, standalone_mode=False)
+    if result.exception is not None:
+        raise result.exception
+    return result.return_value, result.stdout
+
+
+def test_inspect_json(location):
+    code, out = call("inspect", location, "--json")
+    found = json.loads(out)
+    store = open_store(location)
+    assert code == 0
+    assert out.count("\n") == 1
+    expected = {
+        "content_digest": store.content_digest(),
+        "fingerprint": store.header.fingerprint.digest,
+        "numerics": store.header.numerics.digest,
+        "sealed": False,
+        "n_volumes": 2,
+        "n_failed": 1,
+        "n_planned": 4,
+        "n_pending": 1,
+        "n_participants": 2,
+        "n_slices": 11,
+        "slices_per_volume": [5, 6],
+    }
+    assert {name: found[name] for name in expected} == expected
+    assert [(a["name"], a["kept_bytes"]) for a in found["arrays"]] == [("cls", 154), ("patch_mean", 154)]
+    assert found["size"]["parts"]["cls"]["files"] == 3
+    assert found["failures"][0]["reason"] == "it is RGB"
+
+
+def test_inspect_words(location):
+    _, out = call("inspect", location)
+    for text in ("2 of 4 planned are committed; 1 failed, 1 not done yet", "5 to 6 per volume",
+                 "weights sha256", "percentile, high 99.5", "content digest", "c.nii: it is RGB"):  # fmt: skip
+        assert text in out
+
+
+def test_inspect_of_an_empty_store(tmp_path):
+    StoreWriter.open(str(tmp_path / "s"), example_header(), [])
+    assert "0 of 0 planned" in call("inspect", str(tmp_path / "s"))[1]
+
+
+def test_verify_and_its_exit_code(location):
+    assert call("verify", location)[0] == 0
+    with open(f"{location}/patch_mean/c.1.0.0", "r+b") as file:
+        file.write(b"\x01\x02")
+    code, out = call("verify", location)
+    assert code == 1
+    assert "p001/T1w, patch_mean: chunk patch_mean/c.1.0.0 does not match its checksum" in out
+    assert "-> extract this volume again" in out
+    code, out = call("verify", location, "--json")
+    assert code == 1
+    problem = json.loads(out)["problems"][0]
+    assert (problem["volume"], problem["array"]) == ("p001/T1w", "patch_mean")
+
+
+def test_seal(location):
+    with pytest.raises(StoreError, match="not complete"):
+        call("seal", location)
+    header = example_header()
+    writer = StoreWriter.open(location, header, [])
+    writer.commit(example_draft(example_key(3), 7), example_arrays(header, 7))
+    code, out = call("seal", location, "--json")
+    assert code == 0
+    assert json.loads(out) == {
+        "sealed": True,
+        "n_volumes": 3,
+        "content_digest": open_store(location).content_digest(),
+    }
+    assert "sealed" in call("inspect", location)[1]

@@ -1,0 +1,36 @@
+"""Importing the contract is cheap, and reading a folder needs neither zarr nor h5py."""
+
+import subprocess
+import sys
+
+import pytest
+
+from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
+from cache_schema.writer import StoreWriter
+
+HEAVY = ("zarr", "h5py", "torch", "pandas")
+
+
+def loaded_after(code):
+    check = f"import sys\nprint(*[name for name in {HEAVY} + ('numpy',) if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{check}"], capture_output=True, text=True, timeout=60, check=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["reader", "writer", "seal", "verify", "describe", "create", "settings"])
+def test_modules_import_neither_zarr_nor_h5py(module):
+    assert not loaded_after(f"import cache_schema.{module}") & set(HEAVY)
+
+
+def test_package_and_command_import_no_numpy():
+    assert loaded_after("import cache_schema, cache_schema.cli") == set()
+
+
+def test_a_folder_is_read_without_zarr(tmp_path):
+    header = example_header(("cls",))
+    writer = StoreWriter.open(str(tmp_path / "s"), header, [example_row(example_key(0), 5)])
+    writer.commit(example_draft(example_key(0), 5), example_arrays(header, 5))
+    code = f"from cache_schema.reader import open_store\nopen_store({str(tmp_path / 's')!r}).read('cls')"
+    assert loaded_after(code) == {"numpy"}

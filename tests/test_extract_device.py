@@ -1,0 +1,72 @@
+"""Device and dtype, decided from facts about a pretended machine."""
+
+import pytest
+import torch
+
+from cache_schema.errors import ConfigError
+from extract.device import Machine, choose_device, choose_dtype, read_cpu_flags, this_machine, to_device
+from extract.run import choose_workers
+
+PLAIN = Machine()
+AMX = Machine(cpu_flags=frozenset({"avx512f", "amx_bf16"}))
+APPLE = Machine(mps=True)
+HOPPER = Machine(cuda_capability=(9, 0))
+TURING = Machine(cuda_capability=(7, 5), cpu_flags=frozenset({"avx512_bf16"}))
+
+
+@pytest.mark.parametrize(
+    ("machine", "device", "dtype"),
+    [
+        (PLAIN, "cpu", "float32"),
+        (AMX, "cpu", "bfloat16"),
+        (APPLE, "mps", "float32"),
+        (HOPPER, "cuda", "bfloat16"),
+        (TURING, "cuda", "float32"),
+    ],
+)
+def test_auto(machine, device, dtype):
+    chosen = choose_device("auto", machine)
+    assert chosen.type == device
+    assert choose_dtype("auto", chosen, machine, existing=None) == dtype
+
+
+def test_an_existing_store_decides_when_auto_and_only_then():
+    cpu = torch.device("cpu")
+    assert choose_dtype("auto", cpu, PLAIN, existing="bfloat16") == "bfloat16"
+    assert choose_dtype("auto", cpu, AMX, existing="float32") == "float32"
+    assert choose_dtype("float32", cpu, AMX, existing="bfloat16") == "float32"
+    # a store of a dtype that we do not compute in does not decide; the writer refuses it by name
+    assert choose_dtype("auto", cpu, AMX, existing="float16") == "bfloat16"
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match="'cuda'"):
+        choose_device("cuda", PLAIN)
+    assert choose_device("cpu", HOPPER).type == "cpu"
+
+
+def test_cpu_flags_are_read_from_the_first_cpu(tmp_path):
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor\t: 0\nflags\t\t: fpu avx512_bf16\n\nprocessor\t: 1\nflags\t\t: fpu\n")
+    assert read_cpu_flags(info) == {"fpu", "avx512_bf16"}
+    assert read_cpu_flags(tmp_path / "absent") == frozenset()
+
+
+def test_workers():
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    eight = Machine(cpu_count=8)
+    assert choose_workers(0, cpu, eight, 100) == 0
+    assert choose_workers(3, cpu, eight, 100) == 3
+    assert choose_workers(None, cpu, eight, 2) == 0
+    assert choose_workers(None, cpu, eight, 5) == 5
+    assert choose_workers(None, cpu, eight, 100) == 8
+    assert choose_workers(None, cuda, eight, 100) == 7
+    assert choose_workers(None, cuda, Machine(cpu_count=1), 100) == 1
+    assert choose_workers(None, cuda, Machine(cpu_count=128), 100) == 16
+
+
+def test_this_machine_can_be_looked_at():
+    machine = this_machine()
+    assert machine.cpu_count >= 1
+    kept = torch.arange(3)
+    assert to_device(kept, torch.device("cpu")) is kept
