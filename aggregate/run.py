@@ -104,7 +104,7 @@ def write_report(results: Results, path: Path) -> None:
     """Render the report; without the `report` extra the run goes on and the log says so."""
     try:
         from aggregate.report import render_report
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         logging.getLogger("slicecache").warning(
             "no report.html: %s is not installed (slicecache[report])", error.name
         )

@@ -17,7 +17,8 @@ from cache_schema.canonical import canonical_json
 from cache_schema.errors import StoreError
 from cache_schema.header import FORMAT, VERSION, Header
 from cache_schema.layout import HEADER, MARKER, chunk_slices
-from cache_schema.objects import LocalObjects, Objects, is_leftover, open_objects, owner_token
+from cache_schema.leftovers import is_leftover, owner_token
+from cache_schema.objects import LocalObjects, Objects, open_objects
 from cache_schema.record import TableRow
 from cache_schema.table import encode_segment, refuse_duplicates, segment_name
 

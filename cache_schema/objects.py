@@ -7,19 +7,14 @@ True. Nothing here locks.
 
 import contextlib
 import os
-import secrets
-import socket
-import time
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from cache_schema.errors import StoreError
+from cache_schema.leftovers import is_leftover, owner_token
+from cache_schema.zarr_objects import ZarrObjects, url_store, zip_store
 
 TEMPORARY = "tmp"
-GRACE_SECONDS = 60.0
-"""A dead process's leftovers are not swept younger than this: its number may live in a sibling container."""
-STALE_SECONDS = 86_400.0
-"""Leftovers whose process cannot be asked (another host) are swept beyond this age."""
 
 
 @runtime_checkable
@@ -147,64 +142,6 @@ class LocalObjects:
         return swept
 
 
-class ZarrObjects:
-    """Objects in any Zarr store: a zip, an object store behind a URL, memory."""
-
-    def __init__(self, store: Any) -> None:
-        """Hold an opened Zarr store."""
-        self.store = store
-
-    def get(self, name: str) -> bytes | None:
-        """Read an object, or None."""
-        import zipfile
-
-        from zarr.core.buffer import default_buffer_prototype
-        from zarr.core.sync import sync
-
-        try:
-            buffer = sync(self.store.get(name, default_buffer_prototype()))
-        except zipfile.BadZipFile as error:
-            raise StoreError(f"{name} in the zip is damaged: {error}") from error
-        return None if buffer is None else bytes(buffer.to_bytes())
-
-    def put(self, name: str, data: bytes) -> None:
-        """Write an object."""
-        from zarr.core.buffer import default_buffer_prototype
-        from zarr.core.sync import sync
-
-        sync(self.store.set(name, default_buffer_prototype().buffer.from_bytes(data)))
-
-    def create(self, name: str, data: bytes) -> bool:
-        """Write an object if absent, as far as the store behind can promise it."""
-        from zarr.core.buffer import default_buffer_prototype
-        from zarr.core.sync import sync
-
-        if self.get(name) is not None:
-            return False
-        sync(self.store.set_if_not_exists(name, default_buffer_prototype().buffer.from_bytes(data)))
-        return self.get(name) == data
-
-    def list(self, prefix: str) -> list[str]:
-        """List names below a folder."""
-        from zarr.core.sync import sync
-
-        async def names() -> list[str]:
-            return [name async for name in self.store.list_prefix(f"{prefix}/")]
-
-        # Zips list folders too; hidden names are unfinished writes that were copied along.
-        return sorted(name for name in sync(names()) if name.rpartition("/")[2][:1] not in ("", "."))
-
-    def delete(self, name: str) -> None:
-        """Delete an object."""
-        from zarr.core.sync import sync
-
-        sync(self.store.delete(name))
-
-    def zarr_store(self) -> Any:
-        """The store itself."""
-        return self.store
-
-
 def open_objects(location: str) -> Objects | None:
     """The objects at a location: a folder, a `.zip`, a URL; None when nothing is there.
 
@@ -212,7 +149,7 @@ def open_objects(location: str) -> Objects | None:
         StoreError: If the location is of a kind that cannot be opened.
     """
     if "://" in location:
-        return ZarrObjects(_url_store(location))
+        return ZarrObjects(url_store(location))
     path = Path(location).expanduser()
     if path.is_dir():
         return LocalObjects(path)
@@ -221,63 +158,8 @@ def open_objects(location: str) -> Objects | None:
     if path.suffix in (".h5", ".hdf5"):
         raise StoreError(f"{location!r} is an HDF5 file, which this version cannot open as a store yet")
     if path.suffix == ".zip":
-        return ZarrObjects(_zip_store(path))
+        return ZarrObjects(zip_store(path))
     raise StoreError(f"{location!r} is a file; a store is a folder, a .zip or a URL")
-
-
-def _zip_store(path: Path) -> Any:
-    """Zarr's store over a zip, for reading."""
-    import zipfile
-
-    from zarr.core.sync import sync
-    from zarr.storage import ZipStore
-
-    if not zipfile.is_zipfile(path):
-        raise StoreError(f"{str(path)!r} is no zip archive, or a truncated one")
-    return sync(ZipStore.open(path=path, mode="r", read_only=True))
-
-
-def _url_store(url: str) -> Any:
-    """Zarr's store over fsspec, for reading."""
-    from zarr.storage import FsspecStore
-
-    try:
-        return FsspecStore.from_url(url, read_only=True)
-    except (ImportError, ValueError) as error:
-        raise StoreError(f"cannot open {url!r}: {error}") from error
-
-
-def owner_token() -> str:
-    """A fresh ending that tells whose a name is: `~<host>~<process>~<random>`."""
-    return f"~{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(6)}"
-
-
-def is_leftover(path: str) -> bool:
-    """Whether an unfinished file or folder belongs to a process that is gone.
-
-    On this host its process must be gone and the thing a minute old; on another host, where nobody
-    can be asked, it must be a day old.
-    """
-    try:
-        age = time.time() - os.stat(path).st_mtime
-    except FileNotFoundError:
-        return False
-    if age > STALE_SECONDS:
-        return True
-    host, process, _ = ["", "", "", *os.path.basename(path).split("~")][-3:]
-    ours = host == socket.gethostname() and process.isdigit()
-    return ours and age > GRACE_SECONDS and not _alive(int(process))
-
-
-def _alive(process: int) -> bool:
-    """Whether a process of this host runs."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
 
 
 def _write(path: str, data: bytes) -> None:

@@ -80,9 +80,10 @@ def verify(location: str, progress: Callable[[int, int], None] | None = None) ->
         return Verification(location, 0, 0, time.perf_counter() - started, (problem,), ())
     problems = list(check_group(objects))
     table, table_problems = check_table(objects)
-    layouts, layout_problems = check_arrays(objects, header, table)
+    layouts, layout_problems = check_arrays(objects, header)
     records, record_problems = check_records(objects, header, table)
     problems += table_problems + layout_problems + record_problems
+    problems += check_extents(layouts, records)
     bytes_read = 0
     for done, record in enumerate(records, start=1):
         found, size = check_volume(objects, layouts, record)
@@ -92,7 +93,7 @@ def verify(location: str, progress: Callable[[int, int], None] | None = None) ->
             progress(done, len(records))
     problems += check_seal(objects, header, records)
     problems += check_failures(objects)
-    notes = pending_notes(table, records)
+    notes = (*pending_notes(table, records), *extent_notes(header, layouts, table))
     return Verification(
         location, len(records), bytes_read, time.perf_counter() - started, tuple(problems), notes
     )
@@ -118,24 +119,42 @@ def check_table(objects: Objects) -> tuple[Table | None, list[Problem]]:
         return None, [Problem("", "table", str(error), RESTORE)]
 
 
-def check_arrays(
-    objects: Objects, header: Header, table: Table | None
-) -> tuple[dict[str, ArrayLayout], list[Problem]]:
-    """Metadata must agree with the header, and extents must cover the table."""
+def check_arrays(objects: Objects, header: Header) -> tuple[dict[str, ArrayLayout], list[Problem]]:
+    """Metadata must agree with the header."""
     layouts: dict[str, ArrayLayout] = {}
     problems = []
     for spec in header.arrays:
         try:
-            layout = parse_layout(spec, objects.get(metadata_name(spec.name)))
+            layouts[spec.name] = parse_layout(spec, objects.get(metadata_name(spec.name)))
         except StoreError as error:
             problems.append(Problem("", spec.name, str(error), RESTORE))
-            continue
-        layouts[spec.name] = layout
-        wanted = (0, 0) if table is None else wanted_extents(header, table)
-        if layout.shape[0] < wanted[0] or layout.shape[1] < wanted[1]:
-            text = f"extents {layout.shape[:2]} do not cover the table's {wanted} (volumes, slices)"
-            problems.append(Problem("", spec.name, text, WRITE_AGAIN))
     return layouts, problems
+
+
+def check_extents(layouts: Mapping[str, ArrayLayout], records: Sequence[VolumeRecord]) -> list[Problem]:
+    """Extents must cover every committed volume, or Zarr's own readers would not see it."""
+    volumes = max((record.row + 1 for record in records), default=0)
+    slices = max((len(record.slices.index) for record in records), default=0)
+    return [
+        Problem(
+            "",
+            name,
+            f"extents {layout.shape[:2]} do not cover the committed {(volumes, slices)} (volumes, slices)",
+            WRITE_AGAIN,
+        )
+        for name, layout in layouts.items()
+        if layout.shape[0] < volumes or layout.shape[1] < slices
+    ]
+
+
+def extent_notes(header: Header, layouts: Mapping[str, ArrayLayout], table: Table | None) -> tuple[str, ...]:
+    """Arrays that do not cover the table yet: an append was interrupted before anything was committed."""
+    wanted = (0, 0) if table is None else wanted_extents(header, table)
+    return tuple(
+        f"array {name!r} does not cover the table yet: {WRITE_AGAIN}"
+        for name, layout in layouts.items()
+        if layout.shape[0] < wanted[0] or layout.shape[1] < wanted[1]
+    )
 
 
 def check_records(

@@ -16,30 +16,19 @@ from pydantic import Field, model_validator
 
 from cache_schema.models import Strict
 
-CENTRE_DEPTH_MM = 100.0
-"""The centre is taken over this depth below the vertex, so that neck and shoulders do not pull it."""
-
-CENTRE_TAIL = 0.01
-"""Share of the foreground's profile that is cut off at both ends before the middle is taken."""
-
 
 class FieldCanvas(Strict):
     """A square field in millimetres on a square of pixels."""
 
     kind: Literal["field"] = "field"
-    field_mm: float | Literal["native"] = 224.0
+    field_mm: Annotated[float, Field(ge=10, le=1000)] | Literal["native"] = 224.0
     """Side of the field; `native`: the volume's own, its longer in-plane side, centred on the array."""
     pixels: int = Field(default=224, ge=14)
     filter: Literal["triangle"] = "triangle"
-    centre_depth_mm: float = Field(default=CENTRE_DEPTH_MM, gt=0)
-
-    @model_validator(mode="after")
-    def _positive(self) -> "FieldCanvas":
-        if self.field_mm != "native" and not 10.0 <= self.field_mm <= 1000.0:
-            raise ValueError(
-                f"field_mm is a length between 10 and 1000 mm or 'native', not {self.field_mm:g}"
-            )
-        return self
+    centre_depth_mm: float = Field(default=100.0, gt=0)
+    """The centre is taken over this depth below the vertex, so that neck and shoulders do not pull it."""
+    centre_tail: float = Field(default=0.01, ge=0, lt=0.5)
+    """Share of the foreground's profile that is cut off at both ends before the middle is taken."""
 
 
 class CropCanvas(Strict):
@@ -113,7 +102,7 @@ def field_axes(
         centres = [(side - 1) / 2 for side in sides]
     else:
         field_mm = spec.field_mm
-        centres = [middle(mask.sum(axis=(0, other))) for other in (2, 1)]
+        centres = [middle(mask.sum(axis=(0, other)), spec.centre_tail) for other in (2, 1)]
     pixel_mm = field_mm / spec.pixels
     rows, columns = (
         Axis(centre - (spec.pixels - 1) / 2 * pixel_mm / size, pixel_mm / size, side, spec.pixels)
@@ -122,10 +111,10 @@ def field_axes(
     return rows, columns
 
 
-def middle(profile: NDArray[np.integer]) -> float:
+def middle(profile: NDArray[np.integer], tail: float) -> float:
     """Middle between the two tails of a profile of pixel counts, as a fractional pixel index.
 
-    The ends are where `CENTRE_TAIL` of the counts lie beyond, interpolated inside a pixel, so that the
+    The ends are where a share `tail` of the counts lies beyond, interpolated inside a pixel, so that the
     middle hardly depends on the voxel size and not at all on a stray voxel or the field of view.
     """
     total = np.concatenate([[0.0], np.cumsum(profile, dtype=np.float64)])
@@ -133,7 +122,7 @@ def middle(profile: NDArray[np.integer]) -> float:
     # Points amid a flat stretch say nothing about where the counts begin.
     rises = np.diff(total) > 0
     turning = np.concatenate([rises, [False]]) | np.concatenate([[False], rises])
-    tails = [CENTRE_TAIL * total[-1], (1 - CENTRE_TAIL) * total[-1]]
+    tails = [tail * total[-1], (1 - tail) * total[-1]]
     low, high = np.interp(tails, total[turning], edges[turning])
     return float(low + high) / 2
 

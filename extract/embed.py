@@ -1,18 +1,21 @@
 """From prepared volumes to tokens: resample on the device, batch across volumes, collect per volume.
 
 Slices of neighbouring volumes share batches, so that no batch is small. What a slice becomes depends on
-that slice alone: resampling runs volume by volume, and every product runs slice by slice within a batch.
+that slice alone: resampling runs volume by volume, and every forward pass has the same shape, the last one
+being filled up, so that neither neighbours nor a resumed run change a bit.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from cache_schema.errors import ConfigError, VolumeError
 from cache_schema.record import Draft
@@ -20,6 +23,11 @@ from extract.backbones.backbone import Backbone, Tokens
 from extract.on_device import on_canvas, patch_mean, pool, scaled
 from extract.prepare import Prepared
 from extract.preview import mosaic
+
+CPU_BLOCK = 8
+"""Slices of every forward pass on a CPU, whatever `batch_size` says: the fastest there, and products of
+one shape give one slice the same bits wherever it stands, which products of several shapes do not
+(measured with bfloat16 on AMX), so that the content digest does not depend on the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +82,7 @@ class Embedder:
     ) -> None:
         """Hold the backbone; `names` are the arrays that the store keeps."""
         self.backbone, self.device, self.names = backbone, device, names
-        self.batch_size = batch_size
+        self.batch_size = CPU_BLOCK if device.type == "cpu" else batch_size
         self.slices = 0
         """Slices embedded so far."""
         self.notes: list[str] = []
@@ -95,7 +103,7 @@ class Embedder:
         yield from self._drain(self.batch_size)
 
     def flush(self) -> Iterator[Embedded]:
-        """Run what is left, the last batch being smaller."""
+        """Run what is left."""
         yield from self._drain(1)
         yield from self._land()
 
@@ -146,7 +154,9 @@ class Embedder:
             event = torch.cuda.Event()
             event.record()
             wait = event.synchronize
-        return _Flight([(volume, b - a) for volume, a, b in pieces], host, wait, time.perf_counter() - started)
+        return _Flight(
+            [(volume, b - a) for volume, a, b in pieces], host, wait, time.perf_counter() - started
+        )
 
     def _run(self, grey: Tensor, share: Tensor) -> dict[str, Tensor]:
         """Embed one batch; when memory runs out, go on in halves from here on."""
@@ -174,11 +184,12 @@ class Embedder:
 
     def _arrays(self, grey: Tensor, share: Tensor) -> dict[str, Tensor]:
         """All arrays that the store keeps, for one batch, in float32."""
+        count, spare = len(grey), self.batch_size - len(grey)
         with torch.inference_mode():
+            grey, share = (functional.pad(part, (0, 0, 0, 0, 0, spare)) for part in (grey, share))
             pixels = (grey[:, None] - self._mean) / self._std
-            tokens = self.backbone(pixels)
-            every = self._named(tokens, grey, share)
-            return {name: make() for name, make in every.items() if name in self.names}
+            every = self._named(self.backbone(pixels), grey, share)
+            return {name: make()[:count] for name, make in every.items() if name in self.names}
 
     def _named(self, tokens: Tokens, grey: Tensor, share: Tensor) -> dict[str, Callable[[], Tensor]]:
         named: dict[str, Callable[[], Tensor]] = {
@@ -187,7 +198,7 @@ class Embedder:
             "foreground": lambda: share,
             "patch_intensity": lambda: pool(grey, self.backbone.grid),
         }
-        named |= {name: (lambda value=value: value) for name, value in tokens.cls.items()}
+        named |= {name: partial(lambda value: value, value) for name, value in tokens.cls.items()}
         if tokens.attention is not None:
             attention = tokens.attention
             named["cls_attention"] = lambda: attention

@@ -15,18 +15,14 @@ from extract.canvas import (
     crop_axes,
     field_axes,
     outside_share,
-    resize_and_crop,
 )
 from extract.foreground import Found, find_foreground, mask_voxels
+from extract.images import cropped, in_field
 from extract.intensity import (
     QUANTILES,
-    Percentile,
-    SliceMinMax,
     inside,
     quantile_names,
     quantiles,
-    slice_minmax,
-    window,
 )
 from extract.orient import as_stack, stack_spacing, stack_to_native
 from extract.preprocessing import Preprocessing
@@ -90,9 +86,9 @@ def prepare(candidate: Candidate, preprocessing: Preprocessing) -> Prepared:
     mask = stack.mask[_span(kept)]
     outside = outside_share(mask, rows, columns)
     if isinstance(preprocessing.canvas, CropCanvas):
-        prepared = _cropped(preprocessing, preprocessing.canvas, stack.data[_span(kept)], mask, values)
+        prepared = cropped(preprocessing, preprocessing.canvas, stack.data[_span(kept)], mask, values)
     else:
-        prepared = _in_field(preprocessing, stack.data[_span(kept)], mask, values, rows, columns)
+        prepared = in_field(preprocessing, stack.data[_span(kept)], mask, values, rows, columns)
     draft = Draft(
         participant_id=candidate.key.participant_id,
         session_id=candidate.key.session_id,
@@ -157,71 +153,6 @@ def _span(kept: NDArray[np.int64]) -> slice | NDArray[np.int64]:
     """Neighbouring slices as a range, which makes a view where a list of indices would copy."""
     first, last = int(kept[0]), int(kept[-1])
     return slice(first, last + 1) if last - first + 1 == kept.size else kept
-
-
-def _grey(
-    preprocessing: Preprocessing, images: NDArray[np.floating], values: NDArray[np.floating]
-) -> NDArray[np.float32] | NDArray[np.uint8]:
-    """Scale the intensities: float32 in `[0, 1]`, or 8 bits where the step truncates to them."""
-    match preprocessing.intensity:
-        case SliceMinMax():
-            return slice_minmax(images.astype(np.float64, copy=False))
-        case Percentile(low=low, high=high):
-            return window(images, *quantiles(values, (low, high)))
-
-
-_Canvas = tuple[
-    NDArray[np.generic], NDArray[np.uint8], NDArray[np.float32] | None, NDArray[np.float32] | None
-]
-
-
-def _cropped(
-    preprocessing: Preprocessing,
-    canvas: CropCanvas,
-    images: NDArray[np.floating],
-    mask: NDArray[np.bool_],
-    values: NDArray[np.floating],
-) -> _Canvas:
-    """Resize with Pillow here and now: its 8-bit arithmetic is part of the published method."""
-    grey = _grey(preprocessing, images, values)
-    if grey.dtype == np.uint8:
-        eight_bit = grey.astype(np.uint8, copy=False)
-    else:
-        eight_bit = np.rint(grey * np.float32(255)).astype(np.uint8)
-    shown = resize_and_crop(mask.astype(np.uint8) * 255, canvas) >= 128
-    return resize_and_crop(eight_bit, canvas), shown.view(np.uint8), None, None
-
-
-def _in_field(
-    preprocessing: Preprocessing,
-    images: NDArray[np.floating],
-    mask: NDArray[np.bool_],
-    values: NDArray[np.floating],
-    rows: Axis,
-    columns: Axis,
-) -> _Canvas:
-    """Cut what the field never touches, and give the weights that resample the rest on the device."""
-    row_weights, column_weights = rows.weights(), columns.weights()
-    down, across = _touched(row_weights), _touched(column_weights)
-    if isinstance(preprocessing.intensity, Percentile):
-        grey = _grey(preprocessing, images[:, down, across], values).astype(np.float32, copy=False)
-    else:  # a slice's own minimum and maximum are those of the whole slice
-        eight_bit = _grey(preprocessing, images, values)[:, down, across]
-        grey = eight_bit.astype(np.float32) / np.float32(255)
-    return (
-        grey,
-        np.ascontiguousarray(mask[:, down, across]).view(np.uint8),
-        np.ascontiguousarray(row_weights[:, down]),
-        np.ascontiguousarray(column_weights[:, across]),
-    )
-
-
-def _touched(weights: NDArray[np.float32]) -> slice:
-    """The range of source pixels that any canvas pixel uses."""
-    used = np.flatnonzero(weights.any(axis=0))
-    if used.size == 0:
-        raise VolumeError("the field shows nothing of the volume")
-    return slice(int(used[0]), int(used[-1]) + 1)
 
 
 def _geometry(volume: Volume, stack: _Stack, rows: Axis, columns: Axis, outside: float) -> Geometry:

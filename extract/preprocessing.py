@@ -1,10 +1,10 @@
 """The ordered preprocessing of a store: its steps, its presets, and what of it enters the fingerprint."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from cache_schema.models import Strict
 from extract.canvas import CanvasSpec, CropCanvas, FieldCanvas
@@ -20,7 +20,7 @@ class NormaliseSpec(Strict):
     """Mean and standard deviation of the three channels that the backbone was trained with (ImageNet's)."""
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = Field(default=(0.229, 0.224, 0.225))
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
 
 
 class Overrides(Strict):
@@ -31,9 +31,9 @@ class Overrides(Strict):
     orient: OrientSpec | None = None
     foreground: ForegroundSpec | None = None
     intensity: IntensitySpec | None = None
-    canvas: CanvasSpec | int | None = None
+    canvas: CanvasSpec | Annotated[int, Field(ge=14)] | None = None
     """A canvas, or only its pixels."""
-    field_mm: float | Literal["native"] | None = None
+    field_mm: Annotated[float, Field(ge=10, le=1000)] | Literal["native"] | None = None
     """Side of the field in mm; makes a crop canvas a field canvas."""
     normalise: NormaliseSpec | None = None
 

@@ -112,7 +112,7 @@ def without_nan(data: NDArray[np.floating]) -> tuple[NDArray[np.floating], int]:
 
 
 def describe_source(candidate: Candidate) -> Source:
-    """Size, time and SHA-256 of a candidate's file (of the voxels' file for a header and image pair)."""
+    """Size, time and SHA-256 of a candidate's file."""
     stat = candidate.path.stat()
     with candidate.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,12 +1,13 @@
 """Stacked runs equal runs trained alone; training equals a plain PyTorch model, step by step."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from aggregate.bags import Bags
 from aggregate.heads.spec import AttentionSpec, MeanSpec
 from aggregate.losses.spec import LossSpec
 from aggregate.training import stacked
@@ -21,22 +22,15 @@ CONTRASTIVE = LossSpec(supcon=1.0, class_variance={"weight": 0.5, "reduction": "
 NONE = np.array([], dtype=np.int64)
 
 
-@dataclass
-class Padded:
-    x: torch.Tensor
-    keep: torch.Tensor
-    height_mm: torch.Tensor
-
-
 @pytest.fixture(scope="module")
-def cohort() -> tuple[Padded, torch.Tensor, torch.Tensor]:
+def cohort() -> tuple[Bags, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(4)
     y = torch.arange(BAGS) % 2
     keep = torch.arange(SLICES) < torch.randint(1, SLICES + 1, (BAGS, 1), generator=generator)
     x = torch.randn(BAGS, SLICES, DIM, dtype=torch.float64, generator=generator)
     x[..., 0] += 0.8 * y.unsqueeze(1)
     weight = 0.5 + torch.rand(BAGS, dtype=torch.float64, generator=generator)
-    return Padded(x * keep.unsqueeze(-1), keep, torch.zeros(BAGS, SLICES)), y, weight
+    return Bags(x * keep.unsqueeze(-1), keep, torch.zeros(BAGS, SLICES)), y, weight
 
 
 def run(fold: int, n_train: int = 31, *, validation: bool = True, **changes) -> RunSpec:

@@ -60,8 +60,14 @@ def test_inspect_json(location):
 
 def test_inspect_words(location):
     _, out = call("inspect", location)
-    for text in ("2 of 4 planned are committed; 1 failed, 1 not done yet", "5 to 6 per volume",
-                 "weights sha256", "percentile, high 99.5", "content digest", "c.nii: it is RGB"):  # fmt: skip
+    for text in (
+        "2 of 4 planned are committed; 1 failed, 1 not done yet",
+        "5 to 6 per volume",
+        "weights sha256",
+        "percentile, high 99.5",
+        "content digest",
+        "c.nii: it is RGB",
+    ):
         assert text in out
 
 

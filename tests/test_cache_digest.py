@@ -90,6 +90,15 @@ def test_token_statistics_against_the_formula():
     assert found["norm_max"] == pytest.approx(max(norms), rel=1e-12)
 
 
+def test_statistics_of_arrays_without_tokens_are_of_their_numbers():
+    spec = token_arrays(["patches"], dim=5, heads=2, grid=(2, 3), dtype="float32")[1]
+    values = np.linspace(-0.5, 2.0, 18).astype(np.float16).reshape(3, 2, 3)
+    found = token_statistics(spec, values)
+    assert spec.name == "foreground"
+    assert found["norm_max"] == 2.0
+    assert found["norm_min"] == pytest.approx(float(np.abs(values).min()), rel=1e-12)
+
+
 def test_token_arrays_names_dims_and_dtypes():
     specs = token_arrays(
         ["cls_attention", "cls"], dim=7, heads=2, grid=(3, 5), dtype="float32", layers=[11, 8]

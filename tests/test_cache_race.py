@@ -18,13 +18,14 @@ import sys, time
 from cache_schema.example import *
 from cache_schema.writer import StoreWriter
 import zarr
-location, first, last, start, pause = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *map(float, sys.argv[4:])
+location, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+start, pause = map(float, sys.argv[4:])
 header = example_header(slice_chunk=5)
 time.sleep(max(0.0, start - time.time()))
 for number in range(first, last):
     # Every volume is one more append, and each is longer than the one before.
-    keys = [example_key(i) for i in range(first, number + 1)]
-    writer = StoreWriter.open(location, header, [example_row(example_key(i), 3 + i) for i in range(first, number + 1)])
+    rows = [example_row(example_key(i), 3 + i) for i in range(first, number + 1)]
+    writer = StoreWriter.open(location, header, rows)
     for i in range(first, number + 1):
         if writer.record(example_key(i)) is None:
             writer.commit(example_draft(example_key(i), 3 + i), example_arrays(header, 3 + i, i))

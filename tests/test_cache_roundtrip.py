@@ -79,7 +79,7 @@ def test_entries_come_in_the_order_asked_and_only_those(tmp_path):
 
 def test_zip_and_other_codecs_read_the_same(tmp_path):
     header = example_header(("cls", "patches"), slice_chunk=4)
-    _, written = fill(tmp_path / "s", header, [3, 11, 5])
+    fill(tmp_path / "s", header, [3, 11, 5])
     store = open_store(tmp_path / "s")
     shutil.make_archive(str(tmp_path / "s"), "zip", tmp_path / "s")
     zipped = open_store(tmp_path / "s.zip")
@@ -105,7 +105,7 @@ def test_zip_and_other_codecs_read_the_same(tmp_path):
             np.testing.assert_array_equal(other.read(name), store.read(name))
     assert verify(str(tmp_path / "s.zip")).ok
     assert verify(str(tmp_path / "packed")).ok
-    with pytest.raises(StoreError, match="reading only|folder"):
+    with pytest.raises(StoreError, match="written to a folder"):
         StoreWriter.open(str(tmp_path / "s.zip"), header, [])
 
 

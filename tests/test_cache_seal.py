@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from cache_schema.commit import encode_record
 from cache_schema.errors import StoreError
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.reader import open_store
@@ -106,6 +107,21 @@ def test_sealing_while_somebody_writes_hides_nothing(location, header, act, monk
     assert not store.sealed
     assert store.entry(new if act == "commit" else KEYS[0]).n_slices == 7
     assert verify(location).ok
+
+
+def test_a_seal_put_between_data_and_record_is_taken_off(location, header, monkeypatch):
+    new = example_key(8)
+    writer = StoreWriter.open(location, header, [example_row(new, 9)])
+    writer.fail(failure(new))
+    original = encode_record
+
+    def encode(record):
+        seal(location)
+        return original(record)
+
+    monkeypatch.setattr("cache_schema.writer.encode_record", encode)
+    writer.commit(example_draft(new, 7), example_arrays(header, 7, 99))
+    assert open_store(location).entry(new).n_slices == 7
 
 
 def edit(path, old, new):

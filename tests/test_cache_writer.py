@@ -9,6 +9,7 @@ import pytest
 from cache_schema.errors import StoreError, StoreMismatch, VolumeError
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.layout import record_name
+from cache_schema.objects import LocalObjects
 from cache_schema.reader import open_store, read_header
 from cache_schema.record import Failure
 from cache_schema.verify import verify
@@ -102,6 +103,7 @@ def test_a_twin_that_commits_other_numbers_meanwhile_is_replaced_whole(location,
     calls = []
 
     def write(self, record, stored, preview):
+        assert self.record(record.key) is None  # nothing is written under a record
         original(self, record, stored, preview)
         if self is writer and not calls:
             calls.append(commit(twin, KEYS[0], 6, seed=8))
@@ -127,6 +129,7 @@ def test_longer_volumes_can_be_appended_at_any_time(location, writer, header):
     _, old = commit(writer, KEYS[0], 6, seed=1)
     other = StoreWriter.open(location, header, [example_row(example_key(9), 29)])
     assert other.rows[example_key(9)] == 3
+    assert open_store(location).layout("patches").shape == (4, 29, 3, 5, 7)
     _, long = commit(other, example_key(9), 29, seed=2)
     _, stale = commit(writer, KEYS[1], 4, seed=3)  # a writer that was open before
     assert_holds(location, KEYS[0], old)
@@ -149,13 +152,42 @@ def test_extents_put_back_by_a_slow_process_are_repaired(location, writer, heade
     for name in ("cls", "patches"):
         with open(f"{location}/{name}/zarr.json", "rb") as file:
             stale[name] = file.read()
+
+    def put_back():
+        for name, data in stale.items():
+            with open(f"{location}/{name}/zarr.json", "wb") as file:
+                file.write(data)
+
     longer = StoreWriter.open(location, header, [example_row(example_key(9), 29)])
-    for name, data in stale.items():
-        with open(f"{location}/{name}/zarr.json", "wb") as file:
-            file.write(data)
-    assert {p.array for p in verify(location).problems} == {"cls", "patches"}
-    _, arrays = commit(longer, example_key(9), 29)
+    put_back()
+    assert verify(location).ok  # nothing is committed out there yet
+    assert len(verify(location).notes) == 3
+    _, arrays = commit(longer, example_key(9), 29)  # which repairs them
     assert_holds(location, example_key(9), arrays)
+    put_back()
+    assert {p.array for p in verify(location).problems} == {"cls", "patches"}
+    np.testing.assert_array_equal(
+        open_store(location).read_volume("cls", example_key(9)), arrays["cls"].astype(np.float16)
+    )
+    StoreWriter.open(location, header, [])
+    assert_holds(location, example_key(9), arrays)
+
+
+def test_extents_put_back_while_they_are_enlarged_are_repaired(location, writer, header, monkeypatch):
+    original = LocalObjects.put
+    others = []
+
+    def put(self, name, data):
+        before = self.get(name)
+        original(self, name, data)
+        if name == "cls/zarr.json" and not others:
+            others.append(name)
+            original(self, name, before)  # another process wrote what it had read before us
+
+    monkeypatch.setattr(LocalObjects, "put", put)
+    StoreWriter.open(location, header, [example_row(example_key(9), 29)])
+    assert others
+    assert open_store(location).layout("cls").shape == (4, 29, 7)
 
 
 def test_duplicate_rows_are_refused_with_both_files(location, header):

@@ -1,4 +1,4 @@
-"""Attention: the plain form against the fused one, and the CLS row against eager attention weights."""
+"""Attention: the fused form against the sum written out, and the CLS row against eager attention weights."""
 
 from pathlib import Path
 
@@ -15,7 +15,13 @@ def save_eager(folder: Path, registers: bool):
     """A drawn checkpoint, and the same network with eager attention, which gives weights back."""
     import transformers as hf
 
-    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 70, "patch_size": 14}
+    sizes = {
+        "hidden_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "image_size": 70,
+        "patch_size": 14,
+    }
     torch.manual_seed(11)
     if registers:
         model = hf.Dinov2WithRegistersModel(hf.Dinov2WithRegistersConfig(**sizes, num_register_tokens=4))
@@ -50,12 +56,11 @@ def test_attention_is_left_out_unless_asked_for():
     assert UntrainedSpec().build(56, CPU, torch.float32)(pixels).attention is None
 
 
-@pytest.mark.parametrize("plain", [False, True])
-def test_attend_is_the_written_out_sum(plain):
+def test_attend_is_the_written_out_sum():
     """out_i = sum_j softmax_j(q_i . k_j / sqrt(width)) v_j, per head."""
     slices, heads, tokens, width = 2, 3, 7, 5
     query, key, value = torch.randn(3, slices, heads, tokens, width, dtype=torch.float64).unbind(0)
-    found = attend(query, key, value, plain)
+    found = attend(query, key, value)
     for s in range(slices):
         for h in range(heads):
             for i in range(tokens):

@@ -192,7 +192,8 @@ def test_untrained_features_tell_images_apart():
 def test_bfloat16_stays_near_float32():
     pixels = torch.randn(3, 3, 112, 112)
     exact, fast = (
-        UntrainedSpec(size="small").build(112, CPU, dtype)(pixels).cls["cls"] for dtype in (F32, torch.bfloat16)
+        UntrainedSpec(size="small").build(112, CPU, dtype)(pixels).cls["cls"]
+        for dtype in (F32, torch.bfloat16)
     )
     assert fast.dtype == F32
     assert functional.cosine_similarity(exact, fast).min() > 0.995
@@ -223,14 +224,20 @@ def test_the_bound_on_tokens_is_reached_and_never_passed():
     assert worst <= bound
     spike = torch.zeros(1, DIM)
     spike[0, -1] = 1e6
-    assert functional.layer_norm(spike, (DIM,), weight, None, 1e-6).abs().max() == pytest.approx(bound, rel=1e-5)
+    assert functional.layer_norm(spike, (DIM,), weight, None, 1e-6).abs().max() == pytest.approx(
+        bound, rel=1e-5
+    )
 
 
 def test_the_union_is_the_registry():
     registry = TypeAdapter(BackboneSpec)
     assert isinstance(registry.validate_python({"kind": "untrained", "size": "tiny"}), UntrainedSpec)
     assert registry.validate_python({"kind": "dinov2", "registers": True}) == Dinov2Spec(registers=True)
-    for wrong in ({"kind": "resnet"}, {"kind": "untrained", "size": "giant"}, {"kind": "dinov2", "sise": "base"}):
+    for wrong in (
+        {"kind": "resnet"},
+        {"kind": "untrained", "size": "giant"},
+        {"kind": "dinov2", "sise": "base"},
+    ):
         with pytest.raises(ValidationError):
             registry.validate_python(wrong)
     with pytest.raises(ValidationError, match="not both"):

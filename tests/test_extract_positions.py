@@ -20,7 +20,7 @@ def cubic(distance: float, a: float) -> float:
 
 
 def plain_weights(side: int, grid: int) -> np.ndarray:
-    """Output pixel centres land at (i + 1/2) / scale - 1/2 with the offset scale; borders repeat; a = -3/4."""
+    """Centres land at (i + 1/2) / scale - 1/2 with the offset scale; borders repeat; a = -3/4."""
     weights = np.zeros((grid, side))
     scale = (grid + 0.1) / side
     for i in range(grid):

@@ -11,8 +11,8 @@ import pytest
 from cache_schema.errors import VolumeError
 from cache_schema.identity import VolumeKey
 from cache_schema.record import Entities
-from extract.preprocessing import PRESETS
 from extract.prepare import prepare
+from extract.preprocessing import PRESETS
 from extract.read import read_mask, read_volume, scaled, without_nan
 from extract.sources.candidate import Candidate
 

@@ -9,11 +9,20 @@ import torch
 from safetensors.torch import save_file
 
 from cache_schema.errors import ConfigError
-from extract.backbones.weights import draw_uniform, read_weights, select_parameters, tensor_bytes, weights_digest
+from extract.backbones.weights import (
+    draw_uniform,
+    read_weights,
+    select_parameters,
+    tensor_bytes,
+    weights_digest,
+)
 
 
 def test_digest_is_the_written_out_hash():
-    weights = {"b": torch.arange(6, dtype=torch.float32).view(2, 3), "a": torch.tensor([1.5], dtype=torch.bfloat16)}
+    weights = {
+        "b": torch.arange(6, dtype=torch.float32).view(2, 3),
+        "a": torch.tensor([1.5], dtype=torch.bfloat16),
+    }
     sha = hashlib.sha256()
     sha.update(b'["a","bfloat16",[1]]')
     sha.update((0x3FC0).to_bytes(2, "little"))

@@ -73,7 +73,7 @@ class AttentionPool(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, None, None]:
         """Chain rule through the weighted mean, the softmax, w, tanh and V."""
         hidden, score, x, attention = ctx.saved_tensors
-        through = torch.matmul(x, grad_pooled.unsqueeze(3)).squeeze(3).add_(grad_attention)
+        through = torch.matmul(grad_pooled.unsqueeze(2), x.transpose(2, 3)).squeeze(2).add_(grad_attention)
         grad_scores = attention * (through - (attention * through).sum(-1, keepdim=True))
         flat = grad_scores.flatten(1).unsqueeze(1)
         grad_score = torch.bmm(flat, hidden).squeeze(1)

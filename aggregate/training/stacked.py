@@ -5,52 +5,27 @@ steps per epoch, so that the runs that still have a batch are always the first n
 fold idles at no cost. A run that has stopped is taken out of the tensors after the epoch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from aggregate.bags import Bags
 from aggregate.heads.base import Head, HeadOutput, require_slices
-from aggregate.losses.cross_entropy import cross_entropy
-from aggregate.training.adam import StackedAdam
-from aggregate.training.inputs import Inputs, make_inputs
-from aggregate.training.objective import Objective
+from aggregate.training.block import Block, Count, Progress
+from aggregate.training.inputs import make_inputs
 from aggregate.training.runs import RunSpec, TrainedRun, check_run
-from aggregate.training.sampler import (
-    NO_ROW,
-    balanced_batches,
-    init_seed,
-    n_steps,
-    order_stream,
-    plain_batches,
-)
-from aggregate.training.stopping import Watch
+from aggregate.training.sampler import init_seed, n_steps
 
 __all__ = ["RunSpec", "TrainedRun", "apply_head", "train_stacked"]
-
-Progress = Callable[[int, int], None]
 
 BLOCK_BYTES = 256 * 2**20
 """Bound on what one training step of a block keeps in memory."""
 
 
-@runtime_checkable
-class BagsLike(Protocol):
-    """Padded bags, as `aggregate.bags.Bags`."""
-
-    @property
-    def x(self) -> Float[Tensor, "bag slice dim"]: ...
-    @property
-    def keep(self) -> Bool[Tensor, "bag slice"]: ...
-    @property
-    def height_mm(self) -> Float[Tensor, "bag slice"]: ...
-
-
 def train_stacked(
-    bags: BagsLike,
+    bags: Bags,
     y: Int[Tensor, " bag"],
     weight: Float[Tensor, " bag"],
     n_classes: int,
@@ -76,7 +51,7 @@ def train_stacked(
     require_slices(bags.keep)
     for run in runs:
         check_run(run, y.numpy(), n_classes)
-    report = _Count(progress, sum(run.train.epochs for run in runs))
+    report = Count(progress, sum(run.train.epochs for run in runs))
     x, height_mm = bags.x.to(dtype), bags.height_mm.to(dtype)
     trained: dict[int, TrainedRun] = {}
     for members in blocks(runs, x.shape[1] * x.shape[2] * dtype.itemsize):
@@ -84,7 +59,7 @@ def train_stacked(
         seeds = [init_seed(runs[i].seed, runs[i].repeat, runs[i].fold) for i in members]
         parameters = head.init(seeds, dtype)
         inputs = make_inputs(head, parameters, x, bags.keep, height_mm)
-        block = _Block(head, parameters, inputs, y, weight.to(dtype), [runs[i] for i in members])
+        block = Block(head, parameters, inputs, y, weight.to(dtype), [runs[i] for i in members])
         trained |= dict(zip(members, block.train(report), strict=True))
     return [trained[index] for index in range(len(runs))]
 
@@ -107,145 +82,9 @@ def _steps(run: RunSpec) -> int:
     return n_steps(len(run.train_rows), run.train.batch_size)
 
 
-class _Count:
-    """Counts run-epochs for a progress bar; an early stop counts what it saved as done."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self.progress, self.total, self.count = progress, total, 0
-
-    def add(self, epochs: int) -> None:
-        self.count += epochs
-        if self.progress is not None:
-            self.progress(self.count, self.total)
-
-
-class _Block:
-    """Runs of one head and batch size, trained together."""
-
-    def __init__(
-        self,
-        head: Head,
-        parameters: dict[str, Tensor],
-        inputs: Inputs,
-        y: Int[Tensor, " bag"],
-        weight: Float[Tensor, " bag"],
-        runs: Sequence[RunSpec],
-    ) -> None:
-        self.head, self.parameters, self.inputs = head, parameters, inputs
-        self.y, self.weight = y, weight
-        self.runs = list(runs)
-        self.watches = [Watch(run.train, len(run.validation_rows) > 0) for run in runs]
-        self.live = list(range(len(runs)))
-        self.objective = Objective([run.loss for run in runs])
-        self.adam = StackedAdam(
-            self.trained_parameters,
-            [run.train.learning_rate for run in runs],
-            [run.train.weight_decay for run in runs],
-        )
-
-    @property
-    def trained_parameters(self) -> dict[str, Tensor]:
-        """The weights that the optimiser moves."""
-        return {name: self.parameters[name] for name in self.parameters if name in self.head.trainable}
-
-    def train(self, report: _Count) -> list[TrainedRun]:
-        """Train until every run is done."""
-        epoch = 0
-        while self.live:
-            before = sum(self.watches[index].epochs for index in self.live)
-            self.note(self.epoch(epoch), self.validate())
-            after = sum(self.watches[index].epochs for index in self.live)
-            saved = self.compact()
-            report.add(after - before + saved)
-            epoch += 1
-        return [
-            TrainedRun(run, watch.state, watch.best_epoch, watch.epochs, watch.history)
-            for run, watch in zip(self.runs, self.watches, strict=True)
-        ]
-
-    def epoch(self, epoch: int) -> list[float]:
-        """One pass over every live run's batches; returns each run's mean loss over its steps."""
-        runs = [self.runs[index] for index in self.live]
-        y = self.y.numpy()
-        drawn = [_draw(run, y, epoch) for run in runs]
-        rows = np.full((len(runs), len(drawn[0]), runs[0].train.batch_size), NO_ROW, dtype=np.int64)
-        for run_rows, batches in zip(rows, drawn, strict=True):
-            run_rows[: len(batches)] = batches
-        steps = torch.tensor([len(batches) for batches in drawn])
-        order = torch.from_numpy(rows)
-        total = torch.zeros(len(runs), dtype=self.weight.dtype)
-        for step in range(len(drawn[0])):
-            n = int((steps > step).sum())
-            total[:n] += self.step(order[:n, step])
-        means: list[float] = (total / steps).tolist()
-        return means
-
-    def step(self, rows: Int[Tensor, "run batch"]) -> Float[Tensor, " run"]:
-        """One optimiser step of the first runs, each on its own batch; returns the losses."""
-        valid, rows = rows >= 0, rows.clamp_min(0)
-        n = len(rows)
-        leaves = {name: self.parameters[name][:n].detach() for name in self.parameters}
-        trained = [leaves[name].requires_grad_() for name in self.adam.parameters]
-        logits, embedding = self.inputs.forward(self.head, leaves, rows)
-        losses = self.objective(logits, embedding, self.y[rows], valid, self.weight[rows])
-        gradients = torch.autograd.grad(losses.sum(), trained)
-        self.adam.step(dict(zip(self.adam.parameters, gradients, strict=True)))
-        return losses.detach()
-
-    @torch.no_grad()
-    def validate(self) -> list[float]:
-        """Each live run's mean cross entropy over its validation bags (0 without any)."""
-        runs = [self.runs[index] for index in self.live]
-        counts = torch.tensor([len(run.validation_rows) for run in runs])
-        width, chunk = int(counts.max()), runs[0].train.batch_size
-        rows = torch.full((len(runs), width), NO_ROW)
-        for run_rows, run in zip(rows, runs, strict=True):
-            run_rows[: len(run.validation_rows)] = torch.from_numpy(run.validation_rows)
-        total = torch.zeros(len(runs), dtype=self.weight.dtype)
-        for start in range(0, width, chunk):
-            valid = rows[:, start : start + chunk] >= 0
-            part = rows[:, start : start + chunk].clamp_min(0)
-            logits, _ = self.inputs.forward(self.head, self.parameters, part)
-            total += cross_entropy(logits, self.y[part], valid) * valid.sum(1)
-        means: list[float] = (total / counts.clamp_min(1)).tolist()
-        return means
-
-    def note(self, train_losses: Sequence[float], validation_losses: Sequence[float]) -> None:
-        """Let every live run's watch decide, and keep the weights it wants kept."""
-        for place, (index, train, validation) in enumerate(
-            zip(self.live, train_losses, validation_losses, strict=True)
-        ):
-            if self.watches[index].note(train, validation):
-                kept = {name: value[place].clone() for name, value in self.parameters.items()}
-                self.watches[index].state = kept
-
-    def compact(self) -> int:
-        """Take runs that are done out of every tensor; returns the epochs that stopping saved."""
-        left = [place for place, index in enumerate(self.live) if not self.watches[index].done]
-        if len(left) == len(self.live):
-            return 0
-        gone = [index for index in self.live if self.watches[index].done]
-        place = torch.tensor(left, dtype=torch.int64)
-        self.live = [self.live[index] for index in left]
-        self.parameters = {name: value[place] for name, value in self.parameters.items()}
-        self.adam.select(self.trained_parameters, place)
-        self.objective = self.objective.select(place)
-        self.inputs = self.inputs.select(place)
-        return sum(self.runs[index].train.epochs - self.watches[index].epochs for index in gone)
-
-
-def _draw(run: RunSpec, y: np.ndarray, epoch: int) -> np.ndarray:
-    """One run's batches of one epoch."""
-    stream = order_stream(run.seed, run.repeat, run.fold, epoch)
-    rows, size = run.train_rows, run.train.batch_size
-    if run.class_balanced:
-        return balanced_batches(rows, y[rows], size, stream)
-    return plain_batches(rows, size, stream)
-
-
 @torch.no_grad()
 def apply_head(
-    head: Head, states: Sequence[Mapping[str, Tensor]], bags: BagsLike, batch: int = 256
+    head: Head, states: Sequence[Mapping[str, Tensor]], bags: Bags, batch: int = 256
 ) -> HeadOutput:
     """Apply several runs' weights to the same bags, some bags at a time, without gradients.
 

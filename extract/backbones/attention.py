@@ -1,25 +1,16 @@
-"""Attention of one block: the fused kernel, or plain products where those are faster."""
+"""Attention of one block, and the CLS row of its weights, which the fused kernel does not give."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, plain: bool) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Scaled dot-product attention `(slice, head, token, head_dim)` -> `(slice, token, dim)`.
 
-    `plain` takes two batched products and a softmax: in bfloat16 on a CPU they take about 0.6 of the
-    fused kernel's time (see benchmarks/README.md); on a GPU the fused kernel wins.
+    The fused kernel: two plain products and a softmax, which won on CPUs with an older torch, are level
+    at 8 slices and slower at 16 now (bfloat16, AMX, torch 2.13), and need memory for all scores.
     """
-    slices, heads, tokens, width = query.shape
-    if plain:
-        flat = (slices * heads, tokens, width)
-        scores = torch.bmm(query.reshape(flat) * width**-0.5, key.reshape(flat).transpose(1, 2))
-        mixed = torch.bmm(functional.softmax(scores, dim=-1), value.reshape(flat))
-        mixed = mixed.view(slices, heads, tokens, width)
-    else:
-        mixed = functional.scaled_dot_product_attention(query, key, value)
-    return mixed.transpose(1, 2).reshape(slices, tokens, heads * width)
+    return functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 
 def cls_attention(query: Tensor, key: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -96,7 +96,6 @@ class Transformer:
         self.identity = identity
         self.dim, self.heads, self.grid = shape.dim, shape.heads, (side, side)
         self._shape, self._attention = shape, attention
-        self._plain = device.type == "cpu"
         self._kept = {layer: layer_name(layer) for layer in identity.layers}
         full = {name: tensor.to(torch.float32) for name, tensor in weights.items()}
 
@@ -130,7 +129,7 @@ class Transformer:
             query, key, value = block.heads_of(x)
             if self._attention and number == len(self._blocks):
                 attention = cls_attention(query, key, self.grid)
-            x = x + block.out(attend(query, key, value, self._plain))
+            x = x + block.out(attend(query, key, value))
             x = x + block.feed_forward(x)
             if number in self._kept:
                 cls[self._kept[number]] = self._final(x[:, 0].float())

@@ -170,8 +170,13 @@ def cell(row: Row, column: str, number: int, table: Path) -> str:
 
 
 def resolve(text: str, folder: Path) -> Path:
-    """A path of the table; relative ones start from the table's folder."""
-    return Path(os.path.abspath(folder / Path(text).expanduser()))
+    """A path of the table; relative ones start from the table's folder.
+
+    A header that lies beside its image stands for the image: that is the file whose change matters.
+    """
+    path = Path(os.path.abspath(folder / Path(text).expanduser()))
+    image = path.with_suffix(".img")
+    return image if path.suffix == ".hdr" and image.exists() else path
 
 
 def names_of_files(paths: list[Path], table: Path) -> list[str]:

@@ -1,0 +1,199 @@
+"""The rows that any head has to beat."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from aggregate.bags import Bags, read_bags
+from aggregate.baselines import (
+    STRENGTHS,
+    acquisition_only,
+    both,
+    choose_strength,
+    confounds_only,
+    logistic,
+    make_baselines,
+    mean_pool,
+    reduce,
+)
+from aggregate.cohort import load_cohort
+from aggregate.config import parse_section
+from aggregate.confounds import confound_frame, site_by_label, site_warnings
+from aggregate.design import design, fit_scaling
+from aggregate.folds import make_folds
+from aggregate.metrics import by_participant, measure
+from cache_schema.errors import ConfigError
+from cache_schema.record import Foreground
+
+
+def test_mean_pool_is_the_mean_of_kept_slices():
+    generator = np.random.default_rng(0)
+    counts = [5, 1, 3]
+    x, keep = np.zeros((3, 5, 7), dtype=np.float32), np.zeros((3, 5), dtype=bool)
+    slow = np.zeros((3, 7))
+    for row, n in enumerate(counts):
+        x[row, :n], keep[row, :n] = generator.normal(3, 1, (n, 7)), True
+        for i in range(n):
+            slow[row] += x[row, i].astype(np.float64) / n
+    bags = Bags(torch.tensor(x), torch.tensor(keep), torch.zeros(3, 5))
+    assert mean_pool(bags) == pytest.approx(slow, abs=1e-6)
+
+
+def test_design_learns_from_the_training_rows_only():
+    frame = pd.DataFrame(
+        {
+            "age": [10.0, np.nan, 30.0, 20.0, 1000.0],
+            "site": pd.Series(["b", "a", "b", np.nan, "z"], dtype="object"),
+            "never": [np.nan, np.nan, np.nan, np.nan, 5.0],
+        }
+    )
+    x = design(frame, np.array([0, 1, 2, 3]))
+    assert x.tolist() == [[10, 0, 1], [20, 1, 0], [30, 0, 1], [20, 0, 1], [1000, 0, 0]]
+    assert design(frame[[]], np.array([0])).shape == (5, 0)
+
+
+def test_scaling_drops_what_does_not_vary():
+    x = np.array([[1.0, 7.1, 3.0], [3.0, 7.1, 5.0], [5.0, 7.1, 10.0]])
+    scaled = fit_scaling(x)(x)
+    assert scaled.shape == (3, 2)
+    assert scaled.mean(axis=0) == pytest.approx([0, 0])
+    assert scaled.std(axis=0) == pytest.approx([1, 1])
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_rotation_changes_no_prediction(n_classes):
+    generator = np.random.default_rng(n_classes)
+    train, test = generator.normal(size=(23, 61)), generator.normal(size=(11, 61))
+    y = np.arange(23) % n_classes
+    weight = generator.uniform(0.5, 1, 23)
+    plain = LogisticRegression(C=0.01, max_iter=10_000, tol=1e-10).fit(train, y, sample_weight=weight)
+    found = logistic(train, y, weight, test, n_classes, 0.01)
+    assert np.exp(found) == pytest.approx(plain.predict_proba(test), abs=1e-4)
+    a, b = reduce(train, test)
+    assert a.shape == (23, 23)
+    assert b @ a.T == pytest.approx(test @ train.T)
+
+
+def test_logistic_without_columns_or_a_class():
+    weight = np.array([1.0, 1.0, 2.0])
+    nothing = logistic(np.zeros((3, 0)), np.array([0, 1, 1]), weight, np.zeros((2, 0)), 2, 1.0)
+    assert np.exp(nothing) == pytest.approx(np.array([[0.25, 0.75]] * 2), abs=1e-6)
+    unseen = logistic(np.arange(3.0)[:, None], np.array([0, 2, 2]), weight, np.ones((1, 1)), 3, 1.0)
+    assert np.exp(unseen)[0, 1] == pytest.approx(1e-9)
+
+
+def test_the_penalty_is_chosen_by_participants():
+    generator = np.random.default_rng(3)
+    labels = np.arange(41) % 2
+    group = np.repeat(np.arange(41), 2)
+    noise = generator.normal(size=(82, 53))
+    clear = noise + 3 * labels[group][:, None]
+    assert choose_strength(clear, labels[group], np.ones(82), group, labels, 2) > STRENGTHS[1]
+    # Folds over rows would see each participant on both sides and call memorising noise a good idea.
+    copied = noise[group]
+    ours = choose_strength(copied, labels[group], np.ones(82), group, labels, 2)
+    leaky = choose_strength(copied, labels[group], np.ones(82), np.arange(82), labels[group], 2)
+    assert ours <= STRENGTHS[2] < leaky
+
+
+COLUMNS = "participant_id\tage\tgender\tSite\tdx\n"
+
+
+@pytest.fixture
+def built(make_store, scan, tmp_path):
+    """24 participants; patients' tokens are shifted, their site is mostly B, everything else is even."""
+    generator = np.random.default_rng(0)
+    scans, lines = [], [COLUMNS]
+    for i in range(24):
+        patient = i % 2
+        brain = Foreground(kind="stripped", millilitres=1200 + 100 * generator.normal())
+        scans.append(scan(f"{i}", n_slices=3 + i % 4, shift=0.8 * patient, changes={"foreground": brain}))
+        site = "B" if patient == (i % 8 != 0) else "A"
+        age = "n/a" if i == 5 else f"{60 + 10 * generator.normal():.1f}"
+        lines.append(f"{i}\t{age}\t{'MF'[i % 3 == 0]}\t{site}\t{['control', 'patient'][patient]}\n")
+    (tmp_path / "t.tsv").write_text("".join(lines))
+    store = make_store(scans)
+
+    def load(**keys):
+        section = parse_section({"cohort": "t.tsv", "target": "dx", "folds": {"n": 4}, **keys})
+        cohort = load_cohort(section, store, tmp_path)
+        return section, cohort, make_folds(cohort, section.folds), store
+
+    return load
+
+
+def out_of_fold(baseline, cohort, folds):
+    found = [
+        measure(by_participant(cohort.participants[f.test].tolist(), cohort.y[f.test], logits))["auroc"]
+        for f, logits in zip(folds, baseline.logits, strict=True)
+    ]
+    return np.mean(found)
+
+
+def test_all_three_are_out_of_fold_probabilities(built):
+    section, cohort, folds, store = built()
+    bags = read_bags(store, cohort.entries, "cls")
+    made = make_baselines(cohort, bags, folds, section)
+    assert [b.name for b in made] == ["mean_pool_logistic", "confounds_only", "acquisition_only"]
+    for baseline in made:
+        assert not baseline.reason
+        for fold, logits in zip(folds, baseline.logits, strict=True):
+            assert logits.shape == (len(fold.test), 2)
+            assert np.exp(logits).sum(axis=1) == pytest.approx(np.ones(len(fold.test)))
+    assert out_of_fold(made[0], cohort, folds) > 0.9
+    assert made[1].notes[-1] == "confounds: gender, age, Site, brain_ml"
+
+
+def test_test_rows_never_reach_the_fit(built):
+    section, cohort, folds, store = built()
+    bags = read_bags(store, cohort.entries, "cls")
+    before = make_baselines(cohort, bags, folds[:1], section)
+    frame = cohort.frame.copy()
+    frame.loc[folds[0].test, "y"] = 1 - frame.loc[folds[0].test, "y"]
+    after = make_baselines(replace(cohort, frame=frame), bags, folds[:1], section)
+    for a, b in zip(before, after, strict=True):
+        assert np.array_equal(a.logits[0], b.logits[0])
+    assert sorted([*both(folds[0]), *folds[0].test]) == list(range(24))
+
+
+def test_the_target_is_no_confound(built):
+    section, cohort, folds, _ = built(target="gender")
+    frame, notes = confound_frame(cohort, section)
+    assert list(frame.columns) == ["age", "Site", "brain_ml"]
+    assert "gender is the target" in notes[0]
+    assert confounds_only(cohort, folds, section).logits
+    section, cohort, _, _ = built(target="gender", confounds=["dx", "gender"])
+    assert list(confound_frame(cohort, section)[0].columns) == ["dx", "brain_ml"]
+    with pytest.raises(ConfigError, match="no column 'sex'"):
+        confound_frame(cohort, parse_section({"cohort": "t", "target": "dx", "confounds": ["sex"]}))
+
+
+def test_a_heads_millilitres_are_no_brain_volume(make_store, scan, tmp_path):
+    (tmp_path / "t.tsv").write_text("participant_id\tdx\n" + "".join(f"{i}\t{i % 2}\n" for i in range(8)))
+    store = make_store([scan(str(i)) for i in range(8)])
+    section = parse_section({"cohort": "t.tsv", "target": "dx", "folds": {"n": 2}})
+    cohort = load_cohort(section, store, tmp_path)
+    folds = make_folds(cohort, section.folds)
+    assert confounds_only(cohort, folds, section).reason == (
+        "the table has no age, sex or site column; no brain volume: the foreground is a head, not a brain"
+    )
+    assert acquisition_only(cohort, folds).reason == "every volume was acquired in the same way"
+
+
+def test_sites_by_label_and_the_red_line(built):
+    section, cohort, _, _ = built()
+    table = site_by_label(cohort, section)
+    assert table.columns.tolist() == ["control", "patient"]
+    assert table.to_numpy().tolist() == [[9, 0], [3, 12]]
+    assert site_warnings(table) == [
+        "site A holds control only (9 participants): the site alone tells their label"
+    ]
+    assert site_warnings(table.loc[["B"]]) == []
+    by_sex = site_by_label(cohort, parse_section({"cohort": "t", "target": "dx", "site": "gender"}))
+    assert by_sex.index.tolist() == ["F", "M"]
+    section, cohort, _, _ = built(target="Site")
+    assert site_by_label(cohort, section) is None

@@ -1,0 +1,95 @@
+"""Decoding ahead: order, bad files, and processes that die."""
+
+import os
+import signal
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from cache_schema.identity import VolumeKey
+from cache_schema.record import Entities
+from extract import decode as decoding
+from extract.decode import DIED, attempt, decode
+from extract.plan import PlannedVolume
+from extract.preprocessing import Overrides, preprocessing_of
+from extract.sources.candidate import Candidate
+
+LETTERBOX = preprocessing_of("letterbox", Overrides(canvas=56))
+
+
+def write_volume(path: Path, seed: int, shape=(31, 37, 23)) -> None:
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
+    ball = (grid**2).sum(axis=0) < 0.6
+    nib.save(
+        nib.Nifti1Image((ball * rng.uniform(50, 200, shape)).astype(np.float32), np.diag([5, 5, 5, 1])), path
+    )
+
+
+def planned_of(path: Path) -> PlannedVolume:
+    key = VolumeKey(path.name.partition(".")[0], "", "T1w")
+    candidate = Candidate(key, path, path.name, Entities())
+    return PlannedVolume(candidate, (31, 37, 23), (5.0, 5.0, 5.0), 23, None)
+
+
+def killer(candidate, preprocessing):
+    """Stands in for a reader that the kernel kills: runs in the decoding process."""
+    if candidate.key.participant_id == "b":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return attempt(candidate, preprocessing)
+
+
+@pytest.fixture
+def four(tmp_path):
+    for seed, name in enumerate("acd"):
+        write_volume(tmp_path / f"{name}.nii", seed)
+    (tmp_path / "b.nii").write_bytes(b"this is no image")
+    return [planned_of(tmp_path / f"{name}.nii") for name in "abcd"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_volumes_come_back_in_order_and_bad_ones_with_a_reason(four, workers):
+    found = list(decode(four, LETTERBOX, workers))
+    assert [ready.planned for ready in found] == four
+    assert [ready.prepared is None for ready in found] == [False, True, False, False]
+    assert len(found[1].reason) > 10
+
+
+def test_processes_give_what_this_one_gives(four):
+    here, there = (list(decode(four[2:3], LETTERBOX, workers))[0].prepared for workers in (0, 1))
+    assert here is not None
+    assert there is not None
+    assert np.array_equal(here.images, there.images)
+    assert np.array_equal(here.row_weights, there.row_weights)
+
+
+def test_a_process_that_dies_costs_its_own_volume_only(four, monkeypatch, tmp_path):
+    write_volume(tmp_path / "b.nii", 9)
+    monkeypatch.setattr(decoding, "attempt", killer)
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    )
+    found = list(decode(four, LETTERBOX, 2))
+    assert [ready.planned.candidate.key.participant_id for ready in found] == list("abcd")
+    assert [ready.reason for ready in found] == ["", DIED, "", ""]
+
+
+def test_an_unexpected_error_is_a_reason_and_not_the_end(four, monkeypatch):
+    def broken(candidate, preprocessing):
+        raise ZeroDivisionError("something\nodd")
+
+    monkeypatch.setattr(decoding, "prepare", broken)
+    assert [ready.reason for ready in decode(four, LETTERBOX, 0)] == [
+        "unexpected ZeroDivisionError: something odd"
+    ] * 4
+
+
+def test_decoding_processes_never_import_torch(four):
+    import subprocess
+    import sys
+
+    code = "import extract.decode, sys; print(sorted({'torch', 'zarr', 'transformers', 'pandas'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

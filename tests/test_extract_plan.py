@@ -1,0 +1,125 @@
+"""Planning: what will be embedded, what not and why, from headers alone."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from cache_schema.errors import ConfigError
+from cache_schema.header import ArraySpec
+from cache_schema.settings import validate
+from extract.config import ExtractSection
+from extract.plan import make_plan
+
+
+def section(**options) -> ExtractSection:
+    return validate(ExtractSection, {"backbone": {"kind": "untrained"}, **options}, "extract")
+
+
+def save(path: Path, shape=(7, 11, 13), affine=None, codes=(1, 1)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nibabel.Nifti1Image(
+        np.ones(shape, dtype=np.int16), np.diag([1.5, 2, 3, 1]) if affine is None else affine
+    )
+    image.set_qform(image.affine, codes[0])
+    image.set_sform(image.affine, codes[1])
+    nibabel.save(image, path)
+    return path
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    save(tmp_path / "a.nii.gz")
+    save(
+        tmp_path / "b.nii.gz", affine=np.array([[0, 0, 1.5, 0], [-2, 0, 0, 0], [0, 3, 0, 0], [0, 0, 0, 1.0]])
+    )
+    save(tmp_path / "c.nii.gz", shape=(7, 11, 13, 5))
+    save(tmp_path / "d.nii.gz", codes=(0, 0))
+    (tmp_path / "volumes.csv").write_text(
+        "participant_id,path\n1,a.nii.gz\n2,b.nii.gz\n3,c.nii.gz\n4,d.nii.gz\n5,gone.nii.gz\n6,\n"
+    )
+    return {"manifest": "volumes.csv"}
+
+
+def test_a_plan_says_what_can_be_embedded_and_why_not(tmp_path, manifest):
+    plan = make_plan(section(input=manifest), tmp_path)
+    assert [each.candidate.key.participant_id for each in plan.embeddable] == ["1", "2"]
+    # b is stored as (row, slice, column): its superior axis is the second one.
+    assert [each.max_slices for each in plan.embeddable] == [13, 11]
+    assert [each.refusal.split(":")[0] for each in plan.refused] == [
+        "4D with 5 volumes",
+        "neither qform nor sform gives the orientation",
+        f"there is no file '{tmp_path / 'gone.nii.gz'}'",
+    ]
+    assert plan.notes == ("1 of 6 rows of volumes.csv have no path",)
+    assert plan.slices == 24
+    arrays = [
+        ArraySpec(name="cls", dims=("volume", "slice", "dim"), item_shape=(384,), dtype="float16"),
+        ArraySpec(name="x", dims=("volume", "slice", "row", "col"), item_shape=(3, 5), dtype="float32"),
+    ]
+    assert plan.bytes(arrays) == 24 * (384 * 2 + 15 * 4)
+    assert [(row.participant_id, row.path, row.max_slices) for row in plan.rows()] == [
+        ("1", "a.nii.gz", 13),
+        ("2", "b.nii.gz", 11),
+    ]
+
+
+def test_the_slice_rule_bounds_the_slices(tmp_path, manifest):
+    plan = make_plan(section(input=manifest, slices={"kind": "every", "step_mm": 6}), tmp_path)
+    assert [each.max_slices for each in plan.embeddable] == [7, 6]
+    plan = make_plan(section(input=manifest, preset="dinoatten3d_released"), tmp_path)
+    assert [each.max_slices for each in plan.embeddable] == [13, 13]
+
+
+def test_unknown_orientation_can_be_allowed(tmp_path, manifest):
+    plan = make_plan(section(input=manifest, allow_unknown_orientation=True), tmp_path)
+    assert len(plan.embeddable) == 3
+    assert "unknown orientation" in plan.embeddable[2].warnings[0]
+
+
+def test_duplicate_keys_name_both_files(tmp_path):
+    for folder in ("x", "y"):
+        save(tmp_path / folder / "t1.nii.gz")
+    (tmp_path / "v.csv").write_text("participant_id,path\n1,x/t1.nii.gz\n1,y/t1.nii.gz\n")
+    with pytest.raises(
+        ConfigError, match=r"two volumes have the key 1/t1: '.*x/t1\.nii\.gz' and '.*y/t1\.nii\.gz'"
+    ):
+        make_plan(section(input={"manifest": "v.csv"}), tmp_path)
+
+
+def test_one_bids_volume_in_two_formats_is_a_duplicate(tmp_path):
+    for ending in (".nii", ".nii.gz"):
+        save(tmp_path / "sub-1" / "anat" / f"sub-1_T1w{ending}")
+    with pytest.raises(ConfigError, match="two volumes have the key sub-1/T1w"):
+        make_plan(section(input={"bids": "."}), tmp_path)
+
+
+def test_a_missing_mask_is_known_at_planning(tmp_path):
+    save(tmp_path / "a.nii")
+    (tmp_path / "v.csv").write_text("participant_id,path,foreground_path\n1,a.nii,mask.nii\n")
+    plan = make_plan(section(input={"manifest": "v.csv"}), tmp_path)
+    assert "there is no foreground mask" in plan.refused[0].refusal
+
+
+def test_real_trees_plan_whole(shared_data):
+    plan = make_plan(section(input={"bids": "ds002748-2mm"}), shared_data)
+    assert (len(plan.embeddable), len(plan.refused)) == (37, 0)
+    assert all(each.max_slices == each.shape[2] for each in plan.embeddable)
+    plan = make_plan(section(input={"bids": "ds002748-native", "suffix": "T1w"}), shared_data)
+    assert [each.max_slices for each in plan.embeddable] == [181] * 8
+    oblique = [
+        each.candidate.key.participant_id for each in plan.embeddable if "oblique" in str(each.warnings)
+    ]
+    assert oblique == ["sub-03", "sub-50"]
+
+
+def test_real_heads_by_manifest_plan_whole(shared_data, tmp_path):
+    paths = sorted((shared_data / "ixi-2mm").glob("*.nii.gz"))
+    lines = [f"{path.name.split('-')[0]}\t{path}" for path in paths]
+    (tmp_path / "v.tsv").write_text("IXI_ID\tfile\n" + "\n".join(lines) + "\n")
+    columns = {"participant": "IXI_ID", "path": "file"}
+    plan = make_plan(section(input={"manifest": "v.tsv", "columns": columns}), tmp_path)
+    assert len(plan.embeddable) == 10
+    assert {each.max_slices for each in plan.embeddable} == {120}  # PSR: the second axis is superior
+    assert {each.candidate.entities.contrast for each in plan.embeddable} == {"T1w"}
