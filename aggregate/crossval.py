@@ -63,9 +63,10 @@ def cross_validate(
 ) -> Trained:
     """Train on every fold and score its test part with a calibration from inside its training part."""
     specs = run_specs(section, folds)
-    y, weight = torch.from_numpy(cohort.y), torch.from_numpy(cohort.weight)
+    # Copies: pandas hands out arrays that torch may not own.
+    y, weight = torch.tensor(cohort.y), torch.tensor(cohort.weight, dtype=bags.x.dtype)
     n_classes = len(cohort.classes)
-    runs = train_stacked(bags, y, weight.to(bags.x.dtype), n_classes, specs, bags.x.dtype, progress)
+    runs = train_stacked(bags, y, weight, n_classes, specs, bags.x.dtype, progress)
     head = section.head.build(bags.x.shape[2], n_classes)
     by_fold = [fold for fold in folds for _ in range(section.seeds)]
     attention = _Attention(bags)

@@ -14,7 +14,7 @@ from cache_schema.settings import suggest
 
 PARTS = ("head", "loss", "train")
 
-_HEAD = {"kind": "attention", "hidden": 64, "embedding": [256, 128], "train": "all"}
+_HEAD = {"kind": "attention", "hidden": 64, "embedding": [256, 128], "centre": False, "train": "all"}
 _TRAIN = {"batch_size": 16, "learning_rate": 1e-3, "weight_decay": 0.0}
 
 

@@ -37,7 +37,8 @@ class Results:
     previews: list[tuple[str, bytes]]
     """Caption and PNG of some volumes, exactly as the backbone saw them."""
     attention: "pandas.DataFrame"
-    """Columns height_mm, attention (times the number of slices: 1 is uniform), label, participant_id; out-of-fold."""
+    """Columns height_mm, attention (times the number of slices: 1 is uniform), label, participant_id;
+    out-of-fold."""
     site_by_label: "pandas.DataFrame | None" = None
     """Counts of participants, one row per site, one column per label."""
     notes: list[str] = field(default_factory=list)

@@ -2,23 +2,31 @@
 
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from aggregate.heads.attention import AttentionPool
 from aggregate.heads.base import Head, require_slices
+from aggregate.heads.centring import fit_centring
 from aggregate.heads.spec import AttentionSpec, HeadSpec, MeanSpec
 from aggregate.losses.spec import LossSpec, check_loss
 from cache_schema.errors import ConfigError, SlicecacheError
 
 DIM, CLASSES, BAGS, SLICES, RUNS = 11, 3, 5, 7, 3
 KINDS: tuple[type[BaseModel], ...] = get_args(get_args(HeadSpec)[0])
-SPECS = [kind(embedding=widths) for kind in KINDS for widths in ((6, 4), ())]
+FITTED = {"input.mean", "input.scale"}
+SPECS = [
+    kind(embedding=widths, centre=centre)
+    for kind in KINDS
+    for widths in ((6, 4), ())
+    for centre in (True, False)
+]
 
 
 def spec_id(spec: BaseModel) -> str:
-    return f"{spec.kind}-{len(spec.embedding)}"  # type: ignore[attr-defined]
+    return f"{spec.kind}-{len(spec.embedding)}-{'centred' if spec.centre else 'raw'}"  # type: ignore[attr-defined]
 
 
 @pytest.fixture(params=SPECS, ids=spec_id)
@@ -29,7 +37,12 @@ def head(request: pytest.FixtureRequest) -> Head:
 
 @pytest.fixture
 def parameters(head: Head) -> dict[str, torch.Tensor]:
-    return head.init(range(1, RUNS + 1), torch.float64)
+    drawn = head.init(range(1, RUNS + 1), torch.float64)
+    if head.spec.centre:
+        generator = torch.Generator().manual_seed(5)
+        drawn["input.mean"] = torch.randn(RUNS, DIM, dtype=torch.float64, generator=generator)
+        drawn["input.scale"] = 0.5 + torch.rand(RUNS, dtype=torch.float64, generator=generator)
+    return drawn
 
 
 @pytest.fixture
@@ -100,8 +113,9 @@ def test_bag_without_slices_is_refused(head, parameters, bags):
 def test_gradient_reaches_every_trainable_parameter(head, parameters, bags):
     leaves = {name: value.requires_grad_(name in head.trainable) for name, value in parameters.items()}
     head(leaves, *bags).logits.square().sum().backward()
-    assert set(leaves) == head.trainable
-    for name, value in leaves.items():
+    assert set(leaves) - FITTED == head.trainable
+    for name in head.trainable:
+        value = leaves[name]
         assert value.grad is not None, name
         assert (value.grad.flatten(1).abs().sum(1) > 0).all(), name
 
@@ -128,6 +142,8 @@ def test_init_is_linears_own_and_each_runs_own(head):
     assert {name: tuple(v.shape[1:]) for name, v in together.items()} == head.shapes
     for name, value in together.items():
         assert torch.equal(value[1], alone[name][0]), name
+        if name in FITTED:
+            continue
         assert not torch.equal(value[0], value[1]), name
         inputs = head.shapes[name.rpartition(".")[0] + ".weight"][-1]
         assert float(value.abs().max()) <= inputs**-0.5, name
@@ -150,7 +166,7 @@ def test_spec_survives_json(head):
 
 
 def test_published_sizes():
-    shapes = AttentionSpec().build(384, 2).shapes
+    shapes = AttentionSpec(embedding=(256, 128), centre=False).build(384, 2).shapes
     counts: dict[str, int] = {}
     for name, shape in shapes.items():
         part = name.partition(".")[0]
@@ -195,7 +211,7 @@ def test_written_out_backward_is_the_derivative(bags, shared):
 
 
 def test_training_the_embedding_alone():
-    head = AttentionSpec(train="embedding").build(DIM, 2)
+    head = AttentionSpec(train="embedding", embedding=(6, 4)).build(DIM, 2)
     assert {name.partition(".")[0] for name in head.trainable} == {"embedding"}
     assert head.pool_is_fixed
     assert MeanSpec().build(DIM, 2).pool_is_fixed
@@ -226,7 +242,36 @@ def test_contrastive_loss_needs_something_to_train():
         with pytest.raises(ConfigError, match="nothing trainable below"):
             check_loss(MeanSpec(embedding="none"), loss)
         check_loss(AttentionSpec(embedding="none"), loss)
-        check_loss(MeanSpec(), loss)
+        check_loss(MeanSpec(embedding=(6,)), loss)
     check_loss(MeanSpec(embedding="none"), LossSpec())
     with pytest.raises(ConfigError, match="every weight is 0"):
         check_loss(MeanSpec(), LossSpec(cross_entropy=0.0))
+
+
+def test_centring_equals_centring_every_token(bags):
+    x, keep, height = bags
+    for kind in KINDS:
+        raw, ours = (kind(embedding=(6, 4), centre=centre).build(DIM, CLASSES) for centre in (False, True))
+        parameters = raw.init(range(RUNS), torch.float64)
+        generator = torch.Generator().manual_seed(8)
+        mean = torch.randn(RUNS, DIM, dtype=torch.float64, generator=generator)
+        scale = 0.5 + torch.rand(RUNS, dtype=torch.float64, generator=generator)
+        slow = torch.stack([(x[r] - mean[r]) * scale[r] for r in range(RUNS)])
+        expected = raw(parameters, slow, keep, height)
+        found = ours(parameters | {"input.mean": mean, "input.scale": scale}, x, keep, height)
+        torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=1e-12)
+        torch.testing.assert_close(found.attention, expected.attention, rtol=0, atol=1e-12)
+
+
+def test_centring_is_fitted_on_the_slices_of_the_training_bags(bags):
+    x, keep = bags[0][0], bags[1][0]
+    rows = [np.array([0, 2]), np.array([1, 3, 4])]
+    found = fit_centring(x, keep, rows, torch.float64)
+    for run, chosen in enumerate(rows):
+        slices = torch.stack([x[bag, i] for bag in chosen for i in range(SLICES) if keep[bag, i]])
+        mean = slices.mean(0)
+        spread = (slices - mean).square().mean()
+        torch.testing.assert_close(found["input.mean"][run], mean, rtol=0, atol=1e-12)
+        torch.testing.assert_close(found["input.scale"][run], spread.rsqrt(), rtol=0, atol=1e-12)
+    flat = fit_centring(torch.full_like(x, 3.7), torch.ones_like(keep), rows, torch.float64)
+    assert flat["input.scale"].tolist() == [1.0, 1.0]

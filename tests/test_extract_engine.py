@@ -58,7 +58,7 @@ def test_volumes_come_back_in_order_and_bad_ones_with_a_reason(four, workers):
 
 
 def test_processes_give_what_this_one_gives(four):
-    here, there = (list(decode(four[2:3], LETTERBOX, workers))[0].prepared for workers in (0, 1))
+    here, there = (next(iter(decode(four[2:3], LETTERBOX, workers))).prepared for workers in (0, 1))
     assert here is not None
     assert there is not None
     assert np.array_equal(here.images, there.images)
@@ -90,6 +90,7 @@ def test_decoding_processes_never_import_torch(four):
     import subprocess
     import sys
 
-    code = "import extract.decode, sys; print(sorted({'torch', 'zarr', 'transformers', 'pandas'} & set(sys.modules)))"
+    heavy = {"torch", "zarr", "transformers", "pandas"}
+    code = f"import extract.decode, sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

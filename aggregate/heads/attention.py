@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aggregate.heads.base import Head, Parameters
+from aggregate.heads.centring import folded
 from aggregate.heads.embedding import Shapes, linear_shapes
 from aggregate.heads.spec import AttentionSpec
 
@@ -39,7 +40,9 @@ class AttentionHead(Head):
         height_mm: Float[Tensor, "#run bag slice"],
     ) -> tuple[Float[Tensor, "#run bag dim"], Float[Tensor, "#run bag slice"]]:
         """Every run's own attention and the mean by it."""
-        project, bias = parameters["attention.project.weight"], parameters["attention.project.bias"]
+        project, bias = folded(
+            parameters, parameters["attention.project.weight"], parameters["attention.project.bias"]
+        )
         output: tuple[Tensor, Tensor] = AttentionPool.apply(
             project, bias, parameters["attention.score.weight"], x, keep
         )

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aggregate.heads.centring import MEAN, SCALE, centred
 from aggregate.heads.embedding import Shapes, embed, embedding_shapes, linear
 from aggregate.heads.spec import AttentionSpec, MeanSpec
 from cache_schema.errors import SlicecacheError
@@ -63,13 +64,15 @@ class Head(ABC):
     @property
     def shapes(self) -> Shapes:
         """Names and one-run shapes of all parameters, in the order of the computation."""
-        return self.pool_shapes() | embedding_shapes(self.dim, self.spec.embedding, self.n_classes)
+        centring: Shapes = {MEAN: (self.dim,), SCALE: ()} if self.spec.centre else {}
+        layers = embedding_shapes(self.dim, self.spec.embedding, self.n_classes)
+        return centring | self.pool_shapes() | layers
 
     @property
     def trainable(self) -> frozenset[str]:
         """Names of the parameters that an optimiser gets."""
-        everything = self.spec.train == "all"
-        return frozenset(name for name in self.shapes if everything or name.startswith("embedding."))
+        prefixes = ("",) if self.spec.train == "all" else ("embedding.",)
+        return frozenset(name for name in self.shapes if name.startswith(prefixes)) - {MEAN, SCALE}
 
     @property
     def pool_is_fixed(self) -> bool:
@@ -80,7 +83,7 @@ class Head(ABC):
         """Draw every run's parameters from its own seed: `torch.nn.Linear`'s default distribution.
 
         Each parameter has its own PCG64 stream, named by it, so that run r begins alike alone or in a
-        stack, in any dtype, and whatever other parameters a head has.
+        stack, in any dtype, and whatever other parameters a head has. Centring starts as doing nothing.
         """
         return {
             name: torch.from_numpy(np.stack([self._draw(name, shape, seed) for seed in seeds])).to(dtype)
@@ -89,6 +92,8 @@ class Head(ABC):
 
     def _draw(self, name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float64]:
         """Uniform within 1/sqrt(inputs) of 0, for a weight and for its bias."""
+        if name in (MEAN, SCALE):
+            return np.full(shape, float(name == SCALE))
         inputs = self.shapes[name.rpartition(".")[0] + ".weight"][-1]
         stream = np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())]))
         bound = inputs**-0.5
@@ -98,7 +103,7 @@ class Head(ABC):
         self, parameters: Parameters, pooled: Float[Tensor, "#run bag dim"]
     ) -> tuple[Float[Tensor, "run bag class"], Float[Tensor, "run bag feature"]]:
         """Pooled vectors -> (logits, embedding)."""
-        embedding = embed(parameters, pooled, len(self.spec.embedding))
+        embedding = embed(parameters, centred(parameters, pooled), len(self.spec.embedding))
         return linear(parameters, "classifier", embedding), embedding
 
     def __call__(

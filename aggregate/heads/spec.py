@@ -29,8 +29,12 @@ class HeadBase(Strict):
 
     learned_pool: ClassVar[bool] = True
     """Whether pooling has parameters of its own."""
-    embedding: Widths = (256, 128)
-    """Widths of the linear layers, each followed by ReLU, before the classifier; `none` for no layer."""
+    embedding: Widths = ()
+    """Widths of the linear layers, each followed by ReLU, before the classifier; `none` for no layer.
+    DinoAtten3D's recipes set `[256, 128]`."""
+    centre: bool = True
+    """Centre and scale tokens by the run's training slices (see `heads/centring.py`); the published
+    recipes do not."""
     train: Train = "all"
     """`embedding` trains those layers alone and leaves pooling and classifier as they were drawn."""
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from aggregate.bags import Bags
 from aggregate.heads.base import Head, HeadOutput, require_slices
+from aggregate.heads.centring import fit_centring
 from aggregate.training.block import Block, Count, Progress
 from aggregate.training.inputs import make_inputs
 from aggregate.training.runs import RunSpec, TrainedRun, check_run
@@ -58,6 +59,8 @@ def train_stacked(
         head = runs[members[0]].head.build(x.shape[2], n_classes)
         seeds = [init_seed(runs[i].seed, runs[i].repeat, runs[i].fold) for i in members]
         parameters = head.init(seeds, dtype)
+        if head.spec.centre:
+            parameters |= fit_centring(x, bags.keep, [runs[i].train_rows for i in members], dtype)
         inputs = make_inputs(head, parameters, x, bags.keep, height_mm)
         block = Block(head, parameters, inputs, y, weight.to(dtype), [runs[i] for i in members])
         trained |= dict(zip(members, block.train(report), strict=True))

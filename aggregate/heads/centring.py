@@ -1,0 +1,69 @@
+"""Tokens are centred on the training slices before a head sees them, without touching a token.
+
+The tokens of one backbone share most of their direction: what tells brains apart is small beside what
+they have in common, and a head that trains on raw tokens spends its steps on the common part. Each run
+subtracts the mean token of its own training slices and divides by one number, their root mean square
+distance from it: `(h - m) s`. Pooling weights sum to 1, so the pooled vector is centred instead of
+every slice, and a projection `V h + b` takes `V s` and `b - V s m`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+MEAN, SCALE = "input.mean", "input.scale"
+"""Parameter names; they are fitted once, never trained."""
+
+
+def centred(parameters: Mapping[str, Tensor], pooled: Float[Tensor, "#run bag dim"]) -> Tensor:
+    """`(z - m) s` of pooled vectors; as they are when the head is not centred."""
+    if MEAN not in parameters:
+        return pooled
+    return (pooled - parameters[MEAN].unsqueeze(1)) * parameters[SCALE].view(-1, 1, 1)
+
+
+def folded(
+    parameters: Mapping[str, Tensor], weight: Float[Tensor, "run out dim"], bias: Float[Tensor, "run out"]
+) -> tuple[Float[Tensor, "run out dim"], Float[Tensor, "run out"]]:
+    """A projection of raw tokens that equals the given one of centred tokens."""
+    if MEAN not in parameters:
+        return weight, bias
+    scaled = weight * parameters[SCALE].view(-1, 1, 1)
+    return scaled, bias - torch.bmm(scaled, parameters[MEAN].unsqueeze(2)).squeeze(2)
+
+
+@torch.no_grad()
+def fit_centring(
+    x: Float[Tensor, "bag slice dim"],
+    keep: Bool[Tensor, "bag slice"],
+    rows: Sequence[NDArray],
+    dtype: torch.dtype,
+) -> dict[str, Tensor]:
+    """Mean and scale of each run's training slices, in float64.
+
+    Args:
+        x: Tokens of the cohort, 0 at pads.
+        keep: True on real slices.
+        rows: Training bags of each run.
+        dtype: Of the result.
+
+    Returns:
+        `input.mean` (run, dim) and `input.scale` (run,); the scale is 1 if the slices are all equal.
+    """
+    sums = torch.stack([bag.sum(0, dtype=torch.float64) for bag in x])
+    squares = torch.stack([bag.double().square().sum() for bag in x])
+    counts = keep.sum(1).double()
+    means, scales = [], []
+    for run in rows:
+        index = torch.as_tensor(run)
+        n = counts[index].sum()
+        mean = sums[index].sum(0) / n
+        spread = squares[index].sum() / n - mean.square().sum()
+        # Tiny spreads are what rounding leaves of equal slices, and dividing by them would blow it up.
+        flat = spread <= 1e-12 * mean.square().sum()
+        means.append(mean)
+        scales.append(torch.ones(()) if flat else (spread / x.shape[2]).rsqrt())
+    return {MEAN: torch.stack(means).to(dtype), SCALE: torch.stack(scales).to(dtype)}
