@@ -8,6 +8,8 @@ What it costs beyond the forward pass is the price of everything that is not the
 time stands CPU time, children included: on a shared machine, with OMP_NUM_THREADS=1, it is the steadier one.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
@@ -17,20 +19,18 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nibabel as nib
-import numpy as np
-import torch
-
-from cache_schema.settings import Pipeline
-from extract.config import ExtractSection
-from extract.device import DTYPES, choose_device, choose_dtype, this_machine
-from extract.embed import CPU_BLOCK
-from extract.run import extract
+# Spawned processes import this file again: what is heavy is imported where it is used, as in the command.
+if TYPE_CHECKING:
+    from extract.config import ExtractSection
 
 
 def write_cohort(folder: Path, volumes: int, shape: tuple[int, int, int]) -> None:
     """Balls of noise in a black box, as compressed int16 NIfTI: decoding costs what real files cost."""
+    import nibabel as nib
+    import numpy as np
+
     axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
     ball = sum(axis**2 for axis in axes) < 0.8
     for index in range(volumes):
@@ -48,6 +48,11 @@ def cpu_seconds() -> float:
 
 def time_forward(section: ExtractSection, slices: int) -> tuple[float, float]:
     """Wall and CPU seconds of the backbone alone over as many slices, in the extraction's batches."""
+    import torch
+
+    from extract.device import DTYPES, choose_device, choose_dtype, this_machine
+    from extract.embed import CPU_BLOCK
+
     machine = this_machine()
     device = choose_device(section.device, machine)
     dtype = DTYPES[choose_dtype(section.dtype, device, machine, None)]
@@ -65,6 +70,13 @@ def time_forward(section: ExtractSection, slices: int) -> tuple[float, float]:
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
     """Run both by turns and give medians."""
+    import torch
+
+    from cache_schema.settings import Pipeline
+    from extract.config import ExtractSection
+    from extract.device import this_machine
+    from extract.run import extract
+
     rounds: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as name:
         base = Path(name)

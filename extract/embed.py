@@ -20,7 +20,7 @@ from torch.nn import functional
 from cache_schema.errors import ConfigError, VolumeError
 from cache_schema.record import Draft
 from extract.backbones.backbone import Backbone, Tokens
-from extract.on_device import on_canvas, patch_mean, pool, scaled
+from extract.on_device import canvas_images, foreground_share, patch_mean, pool
 from extract.prepare import Prepared
 from extract.preview import mosaic
 
@@ -111,9 +111,9 @@ class Embedder:
         if not len(prepared.images):
             raise VolumeError("no slice of this volume is kept by the slice rule")
         start = time.perf_counter()
-        grey = on_canvas(prepared.images, prepared, self.device, scaled)
-        mask = on_canvas(prepared.mask, prepared, self.device, lambda values: (values > 0).float())
-        opened = _Open(prepared.draft, grey, pool(mask, self.backbone.grid))
+        grey = canvas_images(prepared, self.device)
+        share = foreground_share(prepared, self.backbone.grid, self.device)
+        opened = _Open(prepared.draft, grey, share)
         opened.seconds = time.perf_counter() - start
         return opened
 

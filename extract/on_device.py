@@ -15,27 +15,53 @@ RESAMPLE_SLICES = 32
 """Slices resampled at once; counted within a volume, so that no result depends on the batch."""
 
 
-def on_canvas(
-    images: NDArray[np.generic],
-    prepared: Prepared,
-    device: torch.device,
-    convert: Callable[[Tensor], Tensor],
+def canvas_images(prepared: Prepared, device: torch.device) -> Tensor:
+    """The slices on the canvas, `(slice, height, width)` in [0, 1]: `rows @ image @ columns.T`."""
+    if prepared.row_weights is None or prepared.column_weights is None:
+        return scaled(to_device(as_tensor(prepared.images), device))
+    rows, columns = (as_tensor(w).to(device) for w in (prepared.row_weights, prepared.column_weights))
+    return resample(as_tensor(prepared.images), rows, columns, device, scaled)
+
+
+def foreground_share(prepared: Prepared, grid: tuple[int, int], device: torch.device) -> Tensor:
+    """Share of each patch inside the foreground, `(slice, row, col)`.
+
+    Resampling and the mean over a patch are both linear: pooled weights do them in one, at a fraction of
+    the products.
+    """
+    if prepared.row_weights is None or prepared.column_weights is None:
+        return pool(inside(to_device(as_tensor(prepared.mask), device)), grid)
+    rows, columns = (
+        as_tensor(w).to(device).unflatten(0, (count, -1)).mean(dim=1)
+        for w, count in zip((prepared.row_weights, prepared.column_weights), grid, strict=True)
+    )
+    return resample(as_tensor(prepared.mask), rows, columns, device, inside)
+
+
+def resample(
+    source: Tensor, rows: Tensor, columns: Tensor, device: torch.device, convert: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Bring `(slice, height, width)` to the canvas: `rows @ image @ columns.T`, float32, on the device.
+    """`rows @ image @ columns.T` for each image of `(slice, height, width)`, some slices at a time.
 
     Args:
-        images: In the dtype in which they travel; uint8 is a quarter of the way.
-        prepared: Holds the weights; without them the images are on the canvas already.
+        source: In the dtype in which it travels to the device; uint8 is a quarter of the way.
+        rows: `(new height, height)`, float32.
+        columns: `(new width, width)`, float32.
         device: Where the work is done.
         convert: To float32, after the transfer.
     """
-    source = torch.from_numpy(np.ascontiguousarray(images))
-    if prepared.row_weights is None or prepared.column_weights is None:
-        return convert(to_device(source, device))
-    rows = torch.from_numpy(np.ascontiguousarray(prepared.row_weights, np.float32)).to(device)
-    columns = torch.from_numpy(np.ascontiguousarray(prepared.column_weights, np.float32)).to(device)
     parts = source.split(RESAMPLE_SLICES)
     return torch.cat([rows @ (convert(to_device(part, device)) @ columns.T) for part in parts])
+
+
+def as_tensor(values: NDArray[np.generic]) -> Tensor:
+    """A tensor over the array's own memory where it is contiguous."""
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
+def inside(mask: Tensor) -> Tensor:
+    """1 inside the foreground, 0 outside, float32."""
+    return (mask > 0).float()
 
 
 def scaled(images: Tensor) -> Tensor:

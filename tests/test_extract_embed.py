@@ -10,7 +10,7 @@ from cache_schema.record import Draft, Entities, Foreground, Geometry, Slices, S
 from extract.backbones.backbone import Tokens
 from extract.backbones.spec import UntrainedSpec
 from extract.embed import Embedder
-from extract.on_device import on_canvas, patch_mean, pool, scaled
+from extract.on_device import canvas_images, foreground_share, patch_mean, pool
 from extract.prepare import Prepared
 
 CPU = torch.device("cpu")
@@ -134,7 +134,7 @@ def test_patch_mean_of_one_patch_is_that_patch():
 def test_images_on_the_canvas_already_pass_through():
     grey = np.random.default_rng(0).integers(0, 256, (3, 56, 56), dtype=np.uint8)
     volume = Prepared(draft_of("a", 3), grey, np.ones_like(grey), None, None)
-    assert np.array_equal(on_canvas(grey, volume, CPU, scaled).numpy(), grey.astype(np.float32) / 255)
+    assert np.array_equal(canvas_images(volume, CPU).numpy(), grey.astype(np.float32) / 255)
     assert torch.equal(
         pool(torch.arange(16.0).view(1, 4, 4), (2, 2)), torch.tensor([[[2.5, 4.5], [10.5, 12.5]]])
     )
