@@ -5,6 +5,7 @@
 
 import csv
 import hashlib
+import os
 import platform
 import sys
 import time
@@ -189,12 +190,12 @@ def describe(
             layers=backbone.identity.layers,
         ),
         slice_chunk=max([1, *(planned.max_slices for planned in plan.embeddable)]),
-        created=provenance(section, device),
+        created=provenance(section, base, device),
     )
     return backbone, header
 
 
-def provenance(section: ExtractSection, device: torch.device) -> dict[str, Any]:
+def provenance(section: ExtractSection, base: Path, device: torch.device) -> dict[str, Any]:
     """Everything about the making of a store that is in neither hash."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -204,6 +205,7 @@ def provenance(section: ExtractSection, device: torch.device) -> dict[str, Any]:
         "device": device_name(device),
         "libraries": {name: library_version(name) for name in LIBRARIES},
         "command": list(sys.argv),
+        "folder": os.path.abspath(base),
         "batch_size": section.batch_size,
         "configuration": section.model_dump(mode="json"),
     }
