@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cache_schema.canonical import canonical_json
 from cache_schema.chunks import to_storage, write_volume
 from cache_schema.commit import encode_record, read_failure, read_failures, read_record, unseal
-from cache_schema.create import create_store, read_header
+from cache_schema.create import create_store, read_header, sweep_siblings
 from cache_schema.digest import volume_digest
 from cache_schema.errors import StoreError, StoreMismatch
 from cache_schema.extents import ensure_extents
@@ -65,6 +65,7 @@ class StoreWriter:
             raise StoreError(f"the store {location!r} was deleted while it was opened")
         require_same(location, header, found)
         objects.sweep()
+        sweep_siblings(location)
         known = read_table(objects)
         table = append_rows(objects, rows, known=known)
         if table.segments > known.segments:

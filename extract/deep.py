@@ -19,7 +19,7 @@ from cache_schema.reader import StoreReader, VolumeEntry, open_store
 from cache_schema.record import VolumeRecord
 from cache_schema.settings import Pipeline
 from extract.again import backbone_of_header, find_again, making_of, preprocessing_of_header
-from extract.deep_compare import FLAT, TOLERANCES, Tolerance, Worst, compare
+from extract.deep_compare import FLAT, RESAMPLED, TOLERANCES, Tolerance, Worst, compare, tolerance_of
 from extract.device import choose_device, this_machine
 from extract.embed import Embedded, Embedder
 from extract.prepare import Prepared, prepare
@@ -40,6 +40,8 @@ class DeepCheck:
     """Slices recomputed and compared."""
     n_volumes: int
     tolerance: Tolerance
+    reason: str
+    """Why this tolerance."""
     arrays: dict[str, Worst]
     problems: tuple[Problem, ...]
     seconds: float
@@ -108,7 +110,7 @@ def verify_deep(
     )
     candidates = find_again(making, root)
     drawn = draw(store.entries, count, seed)
-    tolerance = TOLERANCES[store.header.numerics.compute_dtype]
+    tolerance, reason = tolerance_of(store.header, device)
     found = _Found({spec.name: Worst() for spec in store.header.arrays})
     for done, (entry, places) in enumerate(drawn, start=1):
         prepared = _prepared(store.record(entry.key), candidates.get(entry.key), preprocessing, found)
@@ -122,6 +124,7 @@ def verify_deep(
         found.slices,
         found.volumes,
         tolerance,
+        reason,
         found.arrays,
         tuple(found.problems),
         time.perf_counter() - start,
@@ -222,13 +225,14 @@ def compare_volume(
         worst.cosine = min(worst.cosine, float(cosine.min()))
         worst.difference = max(worst.difference, float(difference.max()))
         worst.share = max(worst.share, float(share.max()))
-        bad = (cosine < tolerance.cosine) | (share > tolerance.share)
+        limit = TOLERANCES["float32"] if spec.name in RESAMPLED else tolerance
+        bad = (cosine < limit.cosine) | (share > limit.share)
         if bad.any():
             place = int(np.argmax(np.where(bad, share, -1.0)))
             said = (
                 f"slice {fresh.draft.slices.index[place]} comes out otherwise: cosine {cosine[place]:.5f} "
-                f"(at least {tolerance.cosine}), difference {difference[place]:.3g}, "
-                f"{share[place]:.1%} of its largest number (at most {tolerance.share:.0%})"
+                f"(at least {limit.cosine}), difference {difference[place]:.3g}, "
+                f"{share[place]:.1%} of its largest number (at most {limit.share:.1%})"
             )
             more = f"; {int(bad.sum())} of {len(places)} slices" if len(places) > 1 else ""
             found.problems.append(Problem(str(key), spec.name, said + more, OTHERWISE))

@@ -107,6 +107,7 @@ def in_words(found: DeepCheck) -> str:
     limit = found.tolerance
     lines = [
         f"made again: {found.n_slices} slices of {found.n_volumes} volumes in {found.seconds:.1f} s",
+        f"tolerance: {found.reason}",
         *columns(
             [("  array", "worst cosine", "largest difference", "of the largest number")]
             + [

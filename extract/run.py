@@ -203,6 +203,7 @@ def provenance(section: ExtractSection, base: Path, device: torch.device) -> dic
         "platform": platform.platform(),
         "python": platform.python_version(),
         "device": device_name(device),
+        "threads": torch.get_num_threads(),
         "libraries": {name: library_version(name) for name in LIBRARIES},
         "command": list(sys.argv),
         "folder": os.path.abspath(base),

@@ -14,6 +14,7 @@ import pipeline
 from cache_schema.errors import ConfigError, StoreMismatch
 from cache_schema.reader import open_store
 from cache_schema.settings import load_pipeline
+from extract import deep_compare
 from extract.backbones import transformer
 from extract.cli import read_section
 from extract.deep import draw, verify_deep
@@ -110,8 +111,17 @@ def test_another_intensity_rule_is_found(cohort, monkeypatch, dtype):
     monkeypatch.undo()
     assert f'"high":{honest}' in (Path(store) / "header.json").read_text()
     checked = verify_deep(store, 6)
+    assert checked.reason == "made on this machine"
     assert {problem.array for problem in checked.problems} == {"cls", "patch_mean"}
     assert "at least" in checked.problems[0].problem
+
+
+def test_another_machine_has_the_tolerance_of_the_dtype(cohort, monkeypatch):
+    store = made(cohort, "extract.dtype=bfloat16")
+    monkeypatch.setattr(deep_compare.platform, "node", lambda: "elsewhere")
+    checked = verify_deep(store, 4)
+    assert checked.tolerance == deep_compare.TOLERANCES["bfloat16"]
+    assert checked.reason == "bfloat16 on another machine"
 
 
 def test_a_changed_and_a_missing_source_are_said(cohort):
@@ -162,7 +172,9 @@ def test_the_command_speaks_and_counts(cohort, capsys):
     assert "made again: 4 slices of" in capsys.readouterr().out
     assert command(store, "--deep", "4", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer["ok"] and answer["deep"]["identical"] and answer["deep"]["n_slices"] == 4
+    assert answer["ok"]
+    assert answer["deep"]["identical"]
+    assert answer["deep"]["n_slices"] == 4
     assert command(store, "--input", "x") == 2
     assert "--deep" in capsys.readouterr().err
     (cohort / "images" / "0.nii.gz").unlink()
