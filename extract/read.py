@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from cache_schema.errors import VolumeError
 from cache_schema.record import Source
+from extract.hdf5 import open_volume
 from extract.headers import BROKEN, Facts, inspect, one_line, open_image, quiet
 from extract.sources.candidate import Candidate
 
@@ -41,7 +42,7 @@ def read_volume(
         VolumeError: If it cannot be used, with one sentence that says why.
     """
     with quiet():
-        image = open_image(candidate.path)
+        image = open_volume(candidate)
         facts = inspect(image, candidate, allow_unknown_orientation)
         try:
             data = scaled(image.dataobj, np.dtype(dtype)).reshape(facts.shape, order="A")
