@@ -12,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from cache_schema.canonical import canonical_json
+from cache_schema.check_volume import check_volume
 from cache_schema.chunks import to_storage, write_volume
 from cache_schema.commit import encode_record, read_failure, read_failures, read_record, unseal
 from cache_schema.create import create_store, read_header, sweep_siblings
@@ -84,6 +85,20 @@ class StoreWriter:
             StoreError: If there is one that does not match its own hash.
         """
         return read_record(self._objects, key)
+
+    def is_sound(self, key: VolumeKey) -> bool:
+        """Whether what the store holds of a volume is as it was committed; true when it holds nothing."""
+        try:
+            record = self.record(key)
+            if record is None:
+                return True
+            layouts = {
+                spec.name: parse_layout(spec, self._objects.get(metadata_name(spec.name)))
+                for spec in self.header.arrays
+            }
+        except StoreError:
+            return False
+        return not check_volume(self._objects, layouts, record)[0]
 
     def failure(self, key: VolumeKey) -> Failure | None:
         """Why a volume failed, or None."""
