@@ -4,6 +4,7 @@ Nothing heavy is imported until a command runs: `slicecache --help` answers at o
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -159,6 +160,9 @@ def guarded(command: Callable[..., Any], arguments: Sequence[str] | None = None)
 
 def main() -> None:
     """Entry point of the `slicecache` command."""
+    # Idle OpenMP threads that spin instead of sleeping take the cores from the decoding processes and
+    # slow everything several times as soon as the machine has any other work. Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.exit(guarded(cli.main))
 
 

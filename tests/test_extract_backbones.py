@@ -14,7 +14,7 @@ from extract.backbones.spec import BackboneSpec, Dinov2Spec, UntrainedSpec
 
 CPU, F32 = torch.device("cpu"), torch.float32
 DIM, LAYERS, HEADS, SIDE = 48, 3, 3, 5
-PINNED = "534cc050b6dbaaa41180051d39c71ebda742ab1f1be38abde1e483248af6fc8b"
+PINNED = "de027e7839081fdd70f1dc4bfd8ca78548cad8ede97c9403b2e65c94f8acb738"
 
 
 def save_checkpoint(folder: Path, registers: bool, side: int = SIDE, **changes):

@@ -9,6 +9,7 @@ every slice, and a projection `V h + b` takes `V s` and `b - V s m`.
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ def folded(
 def fit_centring(
     x: Float[Tensor, "bag slice dim"],
     keep: Bool[Tensor, "bag slice"],
-    rows: Sequence[NDArray],
+    rows: Sequence[NDArray[np.int64]],
     dtype: torch.dtype,
 ) -> dict[str, Tensor]:
     """Mean and scale of each run's training slices, in float64.

@@ -22,10 +22,10 @@ WORDS: dict[Effect, str] = {
 
 README = """# A simulated cohort
 
-{participants} participants, {volumes} T1-weighted volumes, seed {seed}. No participant is real: every volume
-is the MNI152 template (nonlinear symmetric 2009a, as shipped by nilearn) with a random smooth shape, head size,
-pose, contrast, intensity bias and noise, skull-stripped, in one of three sites' voxel sizes, storage
-orientations and data types.
+{participants} participants, {volumes} T1-weighted volumes, seed {seed}. No participant is real: every
+volume is the MNI152 template (nonlinear symmetric 2009a, as shipped by nilearn) with a random smooth shape,
+head size, pose, contrast, intensity bias and noise, skull-stripped, in one of three sites' voxel sizes,
+storage orientations and data types.
 
 {words}
 
