@@ -1,4 +1,4 @@
-"""Pseudonyms: nothing of the ids is left, what belongs together still does, and the table makes them stable."""
+"""Pseudonyms: nothing of the ids is left, what belongs together stays so, and the table makes them stable."""
 
 import csv
 import json
