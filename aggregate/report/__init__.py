@@ -1,5 +1,5 @@
-"""The report: one HTML file that needs nothing beside it, to put before a supervisor."""
+"""One self-contained HTML file about one training. Importing it needs the `report` extra."""
 
-from aggregate.report.page import render_report
+from aggregate.report.html import render_report
 
 __all__ = ["render_report"]

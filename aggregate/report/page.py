@@ -31,7 +31,7 @@ def context(results: Results) -> dict[str, Any]:
         "metrics": metrics,
         "title": f"{metrics['target']}: {' / '.join(results.classes)}",
         "untrained": words.is_untrained(header),
-        "backbone": header.fingerprint.backbone.architecture,
+        "backbone": words.backbone_name(header),
         "warnings": results.warnings,
         "notes": results.notes,
         "verdict": words.verdict(metrics),
@@ -55,12 +55,12 @@ def context(results: Results) -> dict[str, Any]:
     }
 
 
-def metric_table(metrics: dict[str, Any]) -> list[tuple[str, list[str]]]:
+def metric_table(metrics: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Rows of the table: the head first, then its baselines."""
     rows = [(metrics["configuration"], metrics["metrics"])]
     rows += [(words.baseline_name(name), row) for name, row in metrics["baselines"].items()]
     names = [name for name in words.NAMES if name in metrics["metrics"]]
-    return [(name, [words.number(row.get(metric)) for metric in names]) for name, row in rows]
+    return [(name, [words.parts(row.get(metric)) for metric in names]) for name, row in rows]
 
 
 def forest_rows(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -29,8 +29,8 @@ storage orientations and data types.
 
 {words}
 
-Controls and patients are matched in pairs by sex, site, protocol, number of sessions and age, so that none of
-these tells them apart. Head size depends on sex.
+Sites, sexes and repeated sessions are dealt out equally to controls and patients, and ages, protocols and all
+else are drawn alike, so that none of these tells them apart. Head size depends on sex.
 
 The template is copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological
 Institute, McGill University, which permits use, copying, modification and distribution with this notice.
