@@ -1,4 +1,4 @@
-"""`slicecache cache`: look into a store, check it, seal it."""
+"""`slicecache cache`: look into a store, check it, seal it, take it along."""
 
 import json
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ as_json_option = click.option(
 
 @click.group()
 def cache() -> None:
-    """Look into a store, check it, seal it."""
+    """Look into a store, check it, seal it, take it along."""
 
 
 @cache.command()
@@ -63,6 +63,65 @@ def seal(store: str, as_json: bool) -> int:
         click.echo(json.dumps({"sealed": True, "n_volumes": len(reader.entries), "content_digest": digest}))
     else:
         click.echo(f"sealed {store}: {len(reader.entries)} volumes, content digest {digest}")
+    return 0
+
+
+@cache.command()
+@click.argument("store")
+@click.argument("out")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["store", "volumes"]),
+    default="store",
+    help="`store`: one file that opens like the store; `volumes`: a folder with one .h5 per volume, as "
+    "CLAM, TRIDENT and STAMP read them.",
+)
+@click.option("--tokens", default="cls", show_default=True, help="The array that `--format volumes` writes.")
+@click.option("--pseudonymise", is_flag=True, help="Replace participant and session ids.")
+@click.option(
+    "--mapping",
+    metavar="TSV",
+    help="Where the pseudonyms are kept; those of an earlier export are used again. "
+    "[default: OUT.pseudonyms.tsv]",
+)
+@click.option("--previews", is_flag=True, help="Take the images of the slices along.")
+@as_json_option
+def export(
+    store: str,
+    out: str,
+    kind: str,
+    tokens: str,
+    pseudonymise: bool,
+    mapping: str | None,
+    previews: bool,
+    as_json: bool,
+) -> int:
+    """Write the committed volumes of STORE to one file OUT (.h5 or .zip), without host, command and paths."""
+    from cache_schema.export import export_store, export_volumes, prepare_pseudonyms
+
+    keep = (mapping or f"{out.rstrip('/')}.pseudonyms.tsv") if pseudonymise else None
+    pseudonyms = None if keep is None else prepare_pseudonyms(store, out, keep)
+    if kind == "volumes":
+        made = export_volumes(store, out, tokens, pseudonyms=pseudonyms)
+    else:
+        made = export_store(store, out, pseudonyms=pseudonyms, previews=previews)
+    click.echo(json.dumps({**made.as_json(), "mapping": keep}) if as_json else made.in_words())
+    if keep is not None and not as_json:
+        click.echo(f"the pseudonyms are in {keep}: keep it, and never send it along")
+    return 0
+
+
+@cache.command(name="import")
+@click.argument("export")
+@click.argument("out")
+@as_json_option
+def import_(export: str, out: str, as_json: bool) -> int:
+    """Make a folder OUT of EXPORT (an .h5, a .zip or any store), which can be written to again."""
+    from cache_schema.export import import_store
+
+    made = import_store(export, out)
+    click.echo(json.dumps(made.as_json()) if as_json else made.in_words())
     return 0
 
 
