@@ -1,4 +1,4 @@
-"""`slicecache cache`: look into a store, check it, seal it."""
+"""`slicecache cache`: look into a store, check it, seal it, pack it, take a participant out."""
 
 import json
 from typing import TYPE_CHECKING
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from cache_schema.reader import StoreReader
     from cache_schema.verify import Verification
 
 as_json_option = click.option(
@@ -15,7 +16,7 @@ as_json_option = click.option(
 
 @click.group()
 def cache() -> None:
-    """Look into a store, check it, seal it."""
+    """Look into a store, check it, seal it, pack it, take a participant out."""
 
 
 @cache.command()
@@ -32,15 +33,20 @@ def inspect(store: str, as_json: bool) -> int:
 
 @cache.command()
 @click.argument("store")
+@click.option(
+    "--full",
+    is_flag=True,
+    help="Also: zero tokens, norms out of the cohort's range, duplicated volumes, data without a record.",
+)
 @as_json_option
-def verify(store: str, as_json: bool) -> int:
+def verify(store: str, full: bool, as_json: bool) -> int:
     """Check STORE against itself: header, table, records, checksums and digests.
 
     Ends with 1 when anything is wrong, and names each problem by volume and array.
     """
     from cache_schema.verify import verify as verify_store
 
-    verification = verify_store(store)
+    verification = verify_store(store, full=full)
     click.echo(json.dumps(verification.as_json()) if as_json else report(verification))
     return 0 if verification.ok else 1
 
@@ -63,6 +69,73 @@ def seal(store: str, as_json: bool) -> int:
         click.echo(json.dumps({"sealed": True, "n_volumes": len(reader.entries), "content_digest": digest}))
     else:
         click.echo(f"sealed {store}: {len(reader.entries)} volumes, content digest {digest}")
+    return 0
+
+
+@cache.command()
+@click.argument("store")
+@click.option("--out", help="Where the packed store goes; without it, it replaces STORE.")
+@click.option(
+    "--shard-volumes", type=click.IntRange(2, 4096), help="Volumes per file [64, or 32 large ones]."
+)
+@as_json_option
+def pack(store: str, out: str | None, shard_volumes: int | None, as_json: bool) -> int:
+    """Gather a complete STORE in few large files, for file systems that hate small ones.
+
+    The packed store is built beside, read back and compared before it takes STORE's place. It is read
+    only: `unpack` makes it writable again.
+    """
+    from cache_schema.pack import pack as pack_store
+
+    return _rebuilt("packed", pack_store(store, out, shard_volumes), as_json)
+
+
+@cache.command()
+@click.argument("store")
+@click.option("--out", help="Where the unpacked store goes; without it, it replaces STORE.")
+@as_json_option
+def unpack(store: str, out: str | None, as_json: bool) -> int:
+    """Give a packed STORE one file per volume again, so that it can be written to."""
+    from cache_schema.pack import unpack as unpack_store
+
+    return _rebuilt("unpacked", unpack_store(store, out), as_json)
+
+
+@cache.command()
+@click.argument("store")
+@click.argument("participant")
+@as_json_option
+def remove(store: str, participant: str, as_json: bool) -> int:
+    """Delete everything that STORE holds of PARTICIPANT, whose consent was withdrawn.
+
+    Nobody may write to STORE meanwhile. Copies, exports, trained heads and the images are not touched.
+    """
+    from cache_schema.remove import remove as remove_participant
+
+    removal = remove_participant(store, participant)
+    keys = [str(key) for key in removal.volumes]
+    if as_json:
+        click.echo(json.dumps({"removed": keys, "sealed": removal.sealed}))
+        return 0
+    click.echo(f"removed from {store}: {', '.join(keys)}")
+    click.echo(f"`slicecache cache verify --full {store}` proves it")
+    click.echo(
+        "not touched: the images (an extraction would embed them again), copies, exports, run folders and "
+        "heads trained with this participant"
+    )
+    return 0
+
+
+def _rebuilt(what: str, reader: "StoreReader", as_json: bool) -> int:
+    """Say what came of packing or unpacking."""
+    digest = reader.content_digest()
+    n = len(reader.entries)
+    if as_json:
+        click.echo(
+            json.dumps({what: True, "store": reader.location, "n_volumes": n, "content_digest": digest})
+        )
+    else:
+        click.echo(f"{what} {reader.location}: {n} volumes read back, content digest {digest}")
     return 0
 
 
