@@ -89,7 +89,9 @@ def edit_digit(path: Path, rng: random.Random, inside: bytes = b"") -> None:
     data = bytearray(path.read_bytes())
     start = data.index(inside)
     end = data.find(b"\n", start)
-    places = [m.start() for m in re.finditer(rb"\d", data) if start <= m.start() < (end if end > 0 else 1 << 60)]
+    places = [
+        m.start() for m in re.finditer(rb"\d", data) if start <= m.start() < (end if end > 0 else 1 << 60)
+    ]
     place = rng.choice(places)
     data[place] = ord(rng.choice([d for d in "0123456789" if ord(d) != data[place]]))
     path.write_bytes(data)
@@ -287,7 +289,9 @@ def trial(sound: Path, folder: Path, damage: Damage, seed: int) -> tuple[bool, b
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", type=Path, help="write the matrix to this file")
     parser.add_argument("--damages", type=int, default=20, help="of each kind [20]")
     arguments = parser.parse_args()

@@ -19,24 +19,22 @@ from cache_schema.layout import (
     FAILURES,
     HEADER,
     PLAIN_CODECS,
+    PREVIEWS,
     ArrayLayout,
     chunk_slices,
     item_bytes,
     metadata_name,
     parse_layout,
-    preview_name,
     shard_codecs,
 )
 from cache_schema.objects import LocalObjects, Objects, open_objects
 from cache_schema.packed import (
-    PACKED_PREVIEWS,
-    encode_previews,
     is_packed,
     put_lines,
     put_mark,
-    stored_preview,
     stored_records,
 )
+from cache_schema.previews import put_gathered_previews, stored_previews
 from cache_schema.reader import StoreReader, open_store
 from cache_schema.seal import require_complete, seal
 from cache_schema.shards import write_shard
@@ -160,26 +158,22 @@ def _build(source: Objects, location: str, folder: Path, *, packed: bool, shard_
             for entry in reader.entries:
                 values = reader.read_volume(spec.name, entry.key)
                 write_volume(target, {spec.name: layout}, entry.row, {spec.name: values})
-    _write_side_objects(reader, source, target, max(wanted) if packed else 0)
+    _write_side_objects(source, target, max(wanted) if packed else 0)
     seal(str(folder))
     shutil.rmtree(folder / "tmp", ignore_errors=True)
 
 
-def _write_side_objects(reader: StoreReader, source: Objects, target: LocalObjects, shards: int) -> None:
+def _write_side_objects(source: Objects, target: LocalObjects, shards: int) -> None:
     """Write records and previews: gathered with `shards` above 0, else one by one."""
     records = dict(stored_records(source))
-    previews = {entry.key: stored_preview(source, entry.key) for entry in reader.entries}
     if not shards:
         for name, data in records.items():
             target.put(name, data)
-        for key, png in previews.items():
-            if png is not None:
-                target.put(preview_name(key), png)
+        for digest, png in stored_previews(source):
+            target.put(f"{PREVIEWS}/{digest[:2]}/{digest}.png", png)
         return
     put_lines(target, {Path(name).stem: data for name, data in records.items()})
-    there = {key.digest: png for key, png in previews.items() if png is not None}
-    if there:
-        target.put(PACKED_PREVIEWS, encode_previews(there))
+    put_gathered_previews(target, stored_previews(source))
     put_mark(target, shards)
 
 

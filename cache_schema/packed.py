@@ -1,13 +1,11 @@
-"""What a packed store gathers beside its shards: records in one object, previews in one zip.
+"""How a packed store is marked, and its records, gathered in one object.
 
 `packed.json` marks a packed store, which is read only. Records stand in `packed/records.jsonl` alone: a
 line with their number and hash, then one line per committed volume, `<key hash> <record>`, sorted.
 """
 
 import hashlib
-import io
 import json
-import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,13 +13,12 @@ from weakref import WeakKeyDictionary
 from cache_schema.canonical import canonical_json
 from cache_schema.errors import StoreError
 from cache_schema.identity import VolumeKey
-from cache_schema.layout import RECORDS, preview_name, record_name
+from cache_schema.layout import RECORDS, record_name
 from cache_schema.objects import Objects
 
 MARK = "packed.json"
 FORMAT = "slicecache-pack"
 PACKED_RECORDS = "packed/records.jsonl"
-PACKED_PREVIEWS = "packed/previews.zip"
 
 _LINES: "WeakKeyDictionary[Any, dict[str, bytes]]" = WeakKeyDictionary()
 """Records by key hash of packed stores that are open: gathered once, since thousands are asked for."""
@@ -100,44 +97,3 @@ def stored_records(objects: Objects) -> Iterator[tuple[str, bytes]]:
             yield name, data
     for digest, body in packed_lines(objects).items():
         yield f"{RECORDS}/{digest[:2]}/{digest}.json", body
-
-
-def stored_preview(objects: Objects, key: VolumeKey) -> bytes | None:
-    """A preview, or None.
-
-    Raises:
-        StoreError: If the gathered previews are damaged.
-    """
-    data = objects.get(preview_name(key))
-    if data is not None or not is_packed(objects):
-        return data
-    return read_previews(objects.get(PACKED_PREVIEWS), {key.digest}).get(key.digest)
-
-
-def read_previews(data: bytes | None, wanted: set[str] | None = None) -> dict[str, bytes]:
-    """Gathered previews by key hash; all, or those wanted.
-
-    Raises:
-        StoreError: If the zip is damaged.
-    """
-    if data is None:
-        return {}
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            digests = {name.removesuffix(".png"): name for name in archive.namelist()}
-            return {
-                digest: archive.read(name)
-                for digest, name in digests.items()
-                if wanted is None or digest in wanted
-            }
-    except zipfile.BadZipFile as error:
-        raise StoreError(f"{PACKED_PREVIEWS} is damaged: {error}") from error
-
-
-def encode_previews(previews: Mapping[str, bytes]) -> bytes:
-    """Previews by key hash in one zip, stored as they are and without a time."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for digest in sorted(previews):
-            archive.writestr(zipfile.ZipInfo(f"{digest}.png"), previews[digest])
-    return buffer.getvalue()

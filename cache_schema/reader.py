@@ -20,7 +20,8 @@ from cache_schema.header import Header
 from cache_schema.identity import VolumeKey
 from cache_schema.layout import ArrayLayout, metadata_name, parse_layout
 from cache_schema.objects import Objects, open_objects
-from cache_schema.packed import stored_preview, stored_records
+from cache_schema.packed import stored_records
+from cache_schema.previews import stored_preview
 from cache_schema.record import Failure, TableRow, VolumeRecord
 from cache_schema.seal import read_sealed_index, read_sealed_records
 from cache_schema.table import read_table

@@ -26,14 +26,12 @@ from cache_schema.layout import (
 from cache_schema.leftovers import is_orphan
 from cache_schema.objects import TEMPORARY, LocalObjects, open_objects
 from cache_schema.packed import (
-    PACKED_PREVIEWS,
-    encode_previews,
     is_packed,
     packed_lines,
     put_lines,
-    read_previews,
     stored_records,
 )
+from cache_schema.previews import gathered_previews, put_gathered_previews
 from cache_schema.seal import seal
 from cache_schema.shards import remove_from_shard, shard_names, shard_rows
 from cache_schema.table import Table, encode_segment, parse_segment, read_table, segment_name
@@ -130,10 +128,8 @@ def _remove_gathered(objects: LocalObjects, keys: set[VolumeKey]) -> None:
     """Take volumes out of a packed store's records and previews."""
     digests = {key.digest for key in keys}
     put_lines(objects, {d: line for d, line in packed_lines(objects).items() if d not in digests})
-    previews = read_previews(objects.get(PACKED_PREVIEWS))
-    if previews.keys() & digests:
-        kept = {digest: png for digest, png in previews.items() if digest not in digests}
-        objects.put(PACKED_PREVIEWS, encode_previews(kept))
+    kept = ((digest, png) for digest, png in gathered_previews(objects) if digest not in digests)
+    put_gathered_previews(objects, kept)
 
 
 def _remove_data(objects: LocalObjects, layout: ArrayLayout, rows: set[int]) -> None:

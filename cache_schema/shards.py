@@ -159,13 +159,26 @@ def shard_names(objects: Objects, layout: ArrayLayout) -> Sequence[str]:
     return [name for name in objects.list(layout.spec.name) if name.startswith(prefix)]
 
 
+def read_index(objects: Objects, layout: ArrayLayout, name: str) -> NDArray[np.uint64]:
+    """The index of a shard; from a folder without reading the rest.
+
+    Raises:
+        DamageError: If it is missing or damaged.
+    """
+    if isinstance(objects, LocalObjects):
+        shard = OpenShard(objects, layout, name)
+        shard.close()
+        return shard.index
+    data = objects.get(name) or b""
+    return parse_index(layout, data[-index_bytes(layout) :], len(data), name)
+
+
 def sharded_rows(objects: Objects, layout: ArrayLayout) -> dict[int, int]:
     """Chunks per row in all readable shards of an array."""
     rows: Counter[int] = Counter()
     for name in shard_names(objects, layout):
-        data = objects.get(name) or b""
         try:
-            index = parse_index(layout, data[-index_bytes(layout) :], len(data), name)
+            index = read_index(objects, layout, name)
         except DamageError:
             continue  # named with every volume that lies in it
         for place, n in enumerate((index[..., 0] != EMPTY).sum(axis=1)):

@@ -45,6 +45,8 @@ class Verification:
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     """Nothing wrong, but worth knowing: volumes of the table that are not committed."""
+    full: bool = False
+    """Whether the cohort-wide checks were made, too."""
 
     @property
     def ok(self) -> bool:
@@ -78,7 +80,7 @@ def verify(
         header = load_header(objects, location)
     except StoreError as error:
         problem = Problem("", HEADER, str(error), RESTORE)
-        return Verification(location, 0, 0, time.perf_counter() - started, (problem,), ())
+        return Verification(location, 0, 0, time.perf_counter() - started, (problem,), (), full)
     problems = list(check_group(objects))
     table, table_problems = check_table(objects)
     layouts, layout_problems = check_arrays(objects, header)
@@ -93,7 +95,7 @@ def verify(
     problems += check_failures(objects)
     notes = (*pending_notes(table, records), *extent_notes(header, layouts, table))
     return Verification(
-        location, len(records), bytes_read, time.perf_counter() - started, tuple(problems), notes
+        location, len(records), bytes_read, time.perf_counter() - started, tuple(problems), notes, full
     )
 
 

@@ -165,9 +165,9 @@ def test_interrupted_after_any_step_and_run_again(tmp_path, monkeypatch, form):
         shutil.copytree(sound, location)
         left = steps
         with monkeypatch.context() as patch:
-            for name in ("put", "delete"):
+            for name, function in (("put", LocalObjects.put), ("delete", LocalObjects.delete)):
 
-                def limited(self, *arguments, real=getattr(LocalObjects, name)):
+                def limited(self, *arguments, real=function):
                     nonlocal left
                     if left == 0:
                         raise KeyboardInterrupt
