@@ -98,7 +98,7 @@ def in_words(description: dict[str, Any]) -> str:
         f"{d['location']}: a {d['format']} store, version {d['version']}"
         + (", sealed (complete)" if d["sealed"] else ", not sealed (open for writing)")
         + (", packed (read only)" if d["packed"] else ""),
-        "It holds what a frozen network made of every kept slice of the volumes below, and no images.",
+        "It holds what a frozen network made of every kept slice; of the images, small previews at most.",
         "",
         f"volumes      {d['n_volumes']} of {d['n_planned']} planned are committed; {d['n_failed']} failed, "
         f"{d['n_pending']} not done yet",
@@ -113,7 +113,7 @@ def in_words(description: dict[str, Any]) -> str:
         f"             position table {fingerprint['backbone']['position_table']}",
         f"  plane      {fingerprint['plane']}; slices {_flat(fingerprint['slices'])}",
         *[f"  step       {_flat(step)}" for step in fingerprint["preprocessing"]],
-        "computed with: a change of this changes the hash `numerics`, and needs another store, too; a trained",
+        "computed with: a change of this changes the hash `numerics`, and needs another store; a trained",
         "head meets it with a warning",
         f"  numerics   {_flat(numerics)}",
         *_created_lines(d["header"]["created"]),
