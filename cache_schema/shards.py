@@ -111,33 +111,36 @@ class OpenShard:
 
     def has(self, row: int, block: int) -> bool:
         """Whether the shard holds a chunk."""
-        return self._place(row, block)[0] is not None
+        return self.place(row, block)[0] is not None
 
     def raw(self, row: int, block: int) -> bytes | None:
         """A chunk's bytes with its checksum, or None when the shard has none."""
-        offset, length = self._place(row, block)
+        offset, length = self.place(row, block)
         return None if offset is None else os.pread(self._file, length, offset)
 
-    def read_into(self, row: int, block: int, part: NDArray[Any]) -> None:
-        """Read the first slices of a chunk into their place, the rest aside, and hold all to its checksum.
+    def read_run(self, row: int, block: int, parts: Sequence[NDArray[Any]]) -> list[bytearray | None]:
+        """Read the first slices of chunks that lie behind one another into their places, in one call.
 
-        Raises:
-            DamageError: If it is missing or damaged.
+        Args:
+            row: Of the first chunk.
+            block: Of the first chunk.
+            parts: For each chunk, where its first slices go.
+
+        Returns:
+            For each chunk what follows its part: pads and checksum, not yet checked; None when the
+            shard ends before them or has no such chunk.
         """
-        offset, _ = self._place(row, block)
-        if offset is not None:
-            target = part.reshape(-1).view(np.uint8)
-            rest = bytearray(self._layout.chunk_bytes - part.nbytes + CHECKSUM.size)
-            got = os.preadv(self._file, [target.data, rest], offset)
-            pads = memoryview(rest)[: -CHECKSUM.size]
-            checksum = google_crc32c.value(target)
-            if len(pads):
-                checksum = google_crc32c.extend(checksum, bytes(pads))
-            if got == target.nbytes + len(rest) and CHECKSUM.pack(checksum) == rest[-CHECKSUM.size :]:
-                return
-        part[:] = self.read(row, block)[: len(part)]  # names the damage
+        offset, length = self.place(row, block)
+        if offset is None:
+            return [None] * len(parts)
+        tails = [bytearray(length - part.nbytes) for part in parts]
+        buffers: list[Any] = []
+        for part, tail in zip(parts, tails, strict=True):
+            buffers += [part.reshape(-1).view(np.uint8).data, tail]
+        whole = os.preadv(self._file, buffers, offset) == length * len(parts)
+        return [tail if whole else None for tail in tails]
 
-    def _place(self, row: int, block: int) -> tuple[int | None, int]:
+    def place(self, row: int, block: int) -> tuple[int | None, int]:
         """Offset and length of a chunk; offset None when it is not there."""
         offset, length = self.index[row % self._layout.shard_volumes, block]
         return (None, 0) if offset == EMPTY else (int(offset), int(length))
@@ -145,6 +148,14 @@ class OpenShard:
     def _chunk(self, row: int, block: int) -> str:
         """What a chunk is called in messages."""
         return f"of row {row}, block {block} in shard {self._name}"
+
+
+def is_whole(part: NDArray[Any], tail: bytearray) -> bool:
+    """Whether a chunk's first slices and what follows them match the checksum at its end."""
+    checksum = google_crc32c.value(part.reshape(-1).view(np.uint8))
+    if len(tail) > CHECKSUM.size:
+        checksum = google_crc32c.extend(checksum, bytes(tail[: -CHECKSUM.size]))
+    return CHECKSUM.pack(checksum) == tail[-CHECKSUM.size :]
 
 
 def shard_rows(layout: ArrayLayout, name: str) -> range:

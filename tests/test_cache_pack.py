@@ -224,6 +224,35 @@ def test_what_cannot_be_packed_is_refused_and_nothing_changes(location, tmp_path
     assert os.listdir(tmp_path) == ["store.zarr"]
 
 
+@pytest.mark.parametrize("part", ["cls", "records"])
+def test_a_packed_form_that_is_wrong_never_takes_the_place(location, tmp_path, monkeypatch, part):
+    before, names = says(location), files(location)
+    real = {"cls": pack_module.write_shard, "records": pack_module.put_lines}[part]
+
+    def wrong_shard(file, layout, chunks):
+        real(file, layout, ((place, 0, data) for place, _, data in chunks))
+
+    def wrong_lines(objects, records):
+        real(objects, dict(list(records.items())[1:]))
+
+    name, wrong = {"cls": ("write_shard", wrong_shard), "records": ("put_lines", wrong_lines)}[part]
+    monkeypatch.setattr(pack_module, name, wrong)
+    with pytest.raises(StoreError, match="not right|not complete"):
+        pack(location)
+    assert (says(location), files(location)) == (before, names)
+    assert os.listdir(tmp_path) == ["store.zarr"]
+
+
+def test_large_volumes_go_to_smaller_shards(location, monkeypatch):
+    store = open_store(location)
+    monkeypatch.setattr(pack_module, "LARGE_VOLUME_BYTES", 11 * 3 * 5 * 7 * 2 - 1)
+    packed = pack(location)
+    assert {spec.name: packed.layout(spec.name).shard_volumes for spec in store.header.arrays} == {
+        "patches": 32,
+        **dict.fromkeys(("cls", "patch_mean", "cls_attention", "foreground", "patch_intensity"), 64),
+    }
+
+
 def test_a_volume_committed_while_packing_is_not_lost(location, monkeypatch):
     key, flush = example_key(2), pack_module.flush
 
