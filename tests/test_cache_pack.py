@@ -237,7 +237,7 @@ def test_a_packed_form_that_is_wrong_never_takes_the_place(location, tmp_path, m
 
     name, wrong = {"cls": ("write_shard", wrong_shard), "records": ("put_lines", wrong_lines)}[part]
     monkeypatch.setattr(pack_module, name, wrong)
-    with pytest.raises(StoreError, match="not right|not complete"):
+    with pytest.raises(StoreError, match=r"not right|not complete"):
         pack(location)
     assert (says(location), files(location)) == (before, names)
     assert os.listdir(tmp_path) == ["store.zarr"]
