@@ -35,7 +35,7 @@ test-slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow
 
 bench: .venv/.dev
-	$(BIN)/python benchmarks/extract.py
+	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/train.py
 
 clean:

@@ -15,7 +15,7 @@ from aggregate.statistics import (
     BOOTSTRAP,
     CORRECTED,
     Interval,
-    bootstrap_interval,
+    bootstrap_intervals,
     corrected_interval,
     corrected_t_test,
     mean_over_seeds,
@@ -102,16 +102,12 @@ def intervals(cohort: Cohort, outputs: Sequence[OutOfFold], measured: Measured) 
             )
             for name, values in measured.values.items()
         }
-    return {name: _resampled(cohort, outputs[0], name) for name in measured.values}
+    first = outputs[0]
 
+    def metrics(scores: Scores) -> dict[str, float]:
+        return measure(scores, first.calibration.threshold, first.calibration.temperature)
 
-def _resampled(cohort: Cohort, output: OutOfFold, name: str) -> Interval:
-    """Bootstrap interval of one metric of a fixed model."""
-
-    def metric(scores: Scores) -> float:
-        return measure(scores, output.calibration.threshold, output.calibration.temperature)[name]
-
-    return bootstrap_interval(output.scores(cohort), metric)
+    return bootstrap_intervals(first.scores(cohort), metrics)
 
 
 def ci_method(measured: Measured) -> str:

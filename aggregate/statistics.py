@@ -170,23 +170,36 @@ def permutation_p(observed: float, null: Sequence[float] | Floats) -> float:
     return float((1 + np.sum((array >= observed) | np.isnan(array))) / (1 + len(array)))
 
 
-def bootstrap_interval(
+def bootstrap_intervals(
     scores: Scores,
-    metric: Callable[[Scores], float],
+    metrics: Callable[[Scores], Mapping[str, float]],
     n: int = 2000,
     seed: int = 0,
     level: float = 0.95,
-) -> Interval:
-    """Percentile interval over resampled participants, for a fixed model and participants outside it.
+) -> dict[str, Interval]:
+    """Percentile intervals over resampled participants, for a fixed model and participants outside it.
 
-    Resampling is within each class, so that no sample loses one.
+    Resampling is within each class, so that no sample loses one. A draw in which a metric is not defined
+    is left out of that metric's interval.
+
+    Args:
+        scores: Of the test participants.
+        metrics: Gives all metrics of a sample at once; every draw serves all of them.
+        n: Draws.
+        seed: Of the draws.
+        level: Coverage.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
     groups = [np.flatnonzero(scores.y == c) for c in np.unique(scores.y)]
-    draws = []
+    draws: dict[str, list[float]] = {}
     for _ in range(n):
         rows = np.concatenate([generator.choice(group, len(group)) for group in groups])
-        draws.append(metric(Scores((), scores.y[rows], scores.logits[rows])))
+        for name, value in metrics(Scores((), scores.y[rows], scores.logits[rows])).items():
+            draws.setdefault(name, []).append(value)
     tail = (1 - level) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return Interval(metric(scores), float(low), float(high))
+    found = {}
+    for name, value in metrics(scores).items():
+        defined = np.array(draws[name])[~np.isnan(draws[name])]
+        low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
+        found[name] = Interval(value, float(low), float(high))
+    return found

@@ -134,6 +134,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
     options = parser.parse_args()
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command does, before torch is loaded
     result = measure(options)
     rounds = result["rounds"]
     print(f"{result['volumes']} volumes, {result['slices']} slices, {result['backbone']}, {result['dtype']}")

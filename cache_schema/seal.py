@@ -97,15 +97,15 @@ def seal(location: str) -> None:
     require_complete(objects, location, {_key(raw) for raw in raws})
     body = b"\n".join(canonical_json(raw) for raw in raws)
     objects.put(SEALED_RECORDS, body)
-    objects.put(SEALED_INDEX, canonical_json(_index(raws, header, hashlib.sha256(body).hexdigest())))
+    objects.put(SEALED_INDEX, canonical_json(sealed_index(raws, header, hashlib.sha256(body).hexdigest())))
     # A writer unseals before and after each record; this look covers one that did so before the put.
     if _snapshot(objects) != before:
         unseal(objects)
         raise StoreError(f"{location!r} is being written to; seal it when that is done")
 
 
-def _index(raws: list[dict[str, Any]], header: Header, records_sha256: str) -> dict[str, Any]:
-    """The columns of all records, with the hash over them."""
+def sealed_index(raws: list[dict[str, Any]], header: Header, records_sha256: str) -> dict[str, Any]:
+    """The columns of all records, sorted by key, with the hash over them."""
     index = {
         "participant_id": [raw["participant_id"] for raw in raws],
         "session_id": [raw["session_id"] for raw in raws],

@@ -1,5 +1,6 @@
 """Fixtures that more than one room's tests use."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,9 @@ from cache_schema.example import example_arrays, example_draft, example_header, 
 from cache_schema.identity import VolumeKey
 from cache_schema.reader import StoreReader, open_store
 from cache_schema.writer import StoreWriter
+
+# As the command does: idle threads sleep, so that tests on a busy machine take no longer than they must.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from scipy import stats
 
 from aggregate.metrics import Scores, measure
 from aggregate.statistics import (
-    bootstrap_interval,
+    bootstrap_intervals,
     corrected_interval,
     corrected_t_test,
     holm,
@@ -107,7 +107,7 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
         y = np.repeat([0, 1], [43, 37])
         score = generator.normal(0, 1, 80) + y
         scores = Scores((), y, np.stack([np.zeros(80), score], axis=1))
-        found = bootstrap_interval(scores, lambda s: measure(s)["auroc"], n=150, seed=trial)
+        found = bootstrap_intervals(scores, measure, n=150, seed=trial)["auroc"]
         hits += found.low <= truth <= found.high
         assert found.low < found.value < found.high
     assert 50 <= hits <= 60

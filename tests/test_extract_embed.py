@@ -10,7 +10,7 @@ from cache_schema.record import Draft, Entities, Foreground, Geometry, Slices, S
 from extract.backbones.backbone import Tokens
 from extract.backbones.spec import UntrainedSpec
 from extract.embed import Embedder
-from extract.on_device import canvas_images, foreground_share, patch_mean, pool
+from extract.on_device import canvas_images, patch_mean, pool
 from extract.prepare import Prepared
 
 CPU = torch.device("cpu")

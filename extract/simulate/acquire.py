@@ -116,16 +116,14 @@ def acquire(
     signal = add_rician_noise(signal, protocol.noise, rng)
     signal[~brain] = 0
     stored = (signal * np.float32(protocol.gain)).astype(np.float32)
-    mask = sum(share).clip(0, 1) > 0.5 if share else None
+    mask = np.max(share, axis=0) > 0.5 if share else None
     return Acquired(
         store(stored, affine, protocol, protocol.dtype),
         None if mask is None else store((mask & brain).astype(np.uint8), affine, protocol, "uint8"),
     )
 
 
-def bias_field(
-    shape: tuple[int, int, int], size: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
+def bias_field(shape: tuple[int, int, int], size: float, rng: np.random.Generator) -> NDArray[np.float32]:
     """A smooth positive field around 1: the exponential of a random quadratic over the grid."""
     axes = [
         np.linspace(-1, 1, n, dtype=np.float32).reshape([-1 if a == axis else 1 for a in range(3)])

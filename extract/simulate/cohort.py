@@ -1,7 +1,9 @@
-"""Who is in the cohort: matched pairs of a control and a patient, so that only the effect separates them.
+"""Who is in the cohort: controls and patients alike in everything, so that only the effect separates them.
 
-Two members of a pair share sex, site, protocol, number of sessions and (nearly) age; sites and sexes go
-round over the pairs. Every number comes from the seed and the participant's place alone.
+Sites, sexes and repeated sessions are dealt out equally to both groups; age, protocol and the rest are drawn
+independently. They are not matched person by person: a cross-validated classifier of matched traits lands
+far below 0.5, since whoever is left out is the opposite of the twin that stayed in.
+Every number comes from the seed and the participant's place alone.
 """
 
 from dataclasses import dataclass
@@ -22,10 +24,10 @@ VARIANTS: tuple[tuple[tuple[str, tuple[float, float, float]], ...], ...] = (
         ("RPS", (1.9, 1.9, 2.5)),
     ),
     (  # sagittal acquisitions: the slices run left-right, so that axial pixels are not square
-        ("PSR", (1.2, 0.94, 0.94)),
         ("ASL", (2.4, 1.88, 1.88)),
         ("PIR", (2.4, 1.88, 1.88)),
         ("ASR", (2.4, 1.88, 1.88)),
+        ("PSR", (1.2, 0.94, 0.94)),
     ),
     (  # coronal acquisitions
         ("LSA", (2.1, 2.4, 2.1)),
@@ -34,7 +36,7 @@ VARIANTS: tuple[tuple[tuple[str, tuple[float, float, float]], ...], ...] = (
         ("RSA", (2.0, 2.2, 2.0)),
     ),
 )
-"""By site: the stored orientation and spacing (right, anterior, superior) of every second and third pair."""
+"""By site: stored orientations and spacings (right, anterior, superior), the last one for its first pair."""
 
 SITE_CODES = ((1, 1), (1, 0), (1, 1))
 """By site: qform and sform code."""
@@ -96,10 +98,10 @@ def plan_participant(
 ) -> Participant:
     """Draw one participant; `place` says which pair and which side of it."""
     pair, patient = divmod(place, 2)
-    site, variant, sex = pair % 3, (pair // 3) % 4, ("F", "M")[(pair // 3 + pair) % 2]
-    shared = np.random.default_rng((seed, 1, pair))
-    own = np.random.default_rng((seed, 2, place))
-    age = float(np.clip(shared.normal(66, 8), 45, 88)) + float(own.normal(0, 0.5))
+    site, sex = pair % 3, ("F", "M")[(pair // 3 + pair) % 2]
+    variant = 3 if pair < 3 else None
+    own = np.random.default_rng((seed, 1, place))
+    age = float(np.clip(own.normal(66, 8), 45, 88))
     scale = (1.03 if sex == "M" else 0.97) * (1 - 0.0008 * (age - 66)) * own.normal(1, 0.015)
     spread = own.normal(1, 0.012, 3)
     ventricle = own.normal(0, 0.9) + 0.04 * (age - 66)
@@ -107,15 +109,15 @@ def plan_participant(
     sessions = ("ses-01", "ses-02") if pair % 5 == 3 else ("",)
     visits = []
     for number, session_id in enumerate(sessions):
-        day = 0 if number == 0 else int(shared.integers(300, 430))
+        day = 0 if number == 0 else int(own.integers(300, 430))
         years = day / 365.25
         growth = 0.5 * years if effect == "atrophy" and patient else 0.04 * years
         anatomy = Anatomy(
             shape_seed=(seed, 3, place),
             scale=(float(scale * spread[0]), float(scale * spread[1]), float(scale * spread[2])),
-            ventricle_mm=float(np.clip(ventricle + growth, -2.0, 6.0)),
+            ventricle_mm=float(np.clip(ventricle + growth, -2.0, 8.0)),
         )
-        protocol = draw_protocol(site, variant, own, shared, coarseness)
+        protocol = draw_protocol(site, variant, own, coarseness)
         pose = Pose(_triple(own.normal(0, (3, 2, 2))), _triple(own.normal(0, (2, 4, 3))))
         visits.append(
             Visit(session_id, day, round(age + years, 1), anatomy, protocol, pose, (seed, 4, place, number))
@@ -131,22 +133,20 @@ def plan_participant(
     )
 
 
-def draw_protocol(
-    site: int, variant: int, own: np.random.Generator, shared: np.random.Generator, coarseness: float
-) -> Protocol:
-    """A site's protocol; field of view by pair, contrast, gain, noise and bias by volume."""
-    orientation, spacing = VARIANTS[site][variant]
+def draw_protocol(site: int, variant: int | None, rng: np.random.Generator, coarseness: float) -> Protocol:
+    """A site's protocol: one of its variants, and contrast, gain, noise, bias and margin of this volume."""
+    orientation, spacing = VARIANTS[site][int(rng.integers(3)) if variant is None else variant]
     return Protocol(
         spacing_mm=_triple(np.array(spacing) * coarseness),
         orientation=orientation,
         dtype="float32" if site == 2 else "int16",
         codes=SITE_CODES[site],
         tilt_degrees=5.0 if site == 2 else 0.0,
-        margin_mm=_triple(np.round(shared.uniform(0, (8, 8, 4)))),
-        gamma=float(own.normal((1.0, 1.25, 0.85)[site], 0.06)),
-        gain=float(own.uniform(350, 1400)),
-        noise=float(own.uniform(0.015, 0.035)),
-        bias=float(own.uniform(0.05, 0.25)),
+        margin_mm=_triple(np.round(rng.uniform(0, (8, 8, 4)))),
+        gamma=float(rng.normal((1.0, 1.25, 0.85)[site], 0.06)),
+        gain=float(rng.uniform(350, 1400)),
+        noise=float(rng.uniform(0.015, 0.035)),
+        bias=float(rng.uniform(0.05, 0.25)),
     )
 
 

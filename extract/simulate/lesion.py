@@ -43,9 +43,7 @@ def draw_lesions(template: Template, seed: tuple[int, ...], darkening: float) ->
     return tuple(lesions)
 
 
-def lesion_share(
-    lesions: tuple[Lesion, ...], coordinates: NDArray[np.float32]
-) -> list[NDArray[np.float32]]:
+def lesion_share(lesions: tuple[Lesion, ...], coordinates: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """How much of each point belongs to each lesion, 0 to 1 over a rim of 2 mm.
 
     Args:

@@ -22,15 +22,15 @@ WORDS: dict[Effect, str] = {
 
 README = """# A simulated cohort
 
-{participants} participants, {volumes} T1-weighted volumes, seed {seed}. No participant is real: every volume
-is the MNI152 template (nonlinear symmetric 2009a, as shipped by nilearn) with a random smooth shape, head size,
-pose, contrast, intensity bias and noise, skull-stripped, in one of three sites' voxel sizes, storage
-orientations and data types.
+{participants} participants, {volumes} T1-weighted volumes, seed {seed}. No participant is real: every
+volume is the MNI152 template (nonlinear symmetric 2009a, as shipped by nilearn) with a random smooth shape,
+head size, pose, contrast, intensity bias and noise, skull-stripped, in one of three sites' voxel sizes,
+storage orientations and data types.
 
 {words}
 
-Controls and patients are matched in pairs by sex, site, protocol, number of sessions and age, so that none of
-these tells them apart. Head size depends on sex.
+Sites, sexes and repeated sessions are dealt out equally to controls and patients, and ages, protocols and all
+else are drawn alike, so that none of these tells them apart. Head size depends on sex.
 
 The template is copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological
 Institute, McGill University, which permits use, copying, modification and distribution with this notice.

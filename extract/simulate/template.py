@@ -23,7 +23,7 @@ VENTRICLE_BOX_MM = ((-36.0, 38.0), (-50.0, 38.0), (-8.0, 36.0))
 """World box (x, y, z) that holds the bodies and horns of the lateral ventricles."""
 
 PUSH_REACH_MM = 9.0
-"""Standard deviation of the push around the ventricle's wall: neighbouring tissue gives way, the cortex stays."""
+"""Standard deviation of the push around the wall: tissue beside it gives way, the cortex stays."""
 
 PUSH_MARGIN = 30
 """Voxels of 1 mm beyond which the push is nothing."""
@@ -40,7 +40,7 @@ class Template:
     white: NDArray[np.int32]
     """`(voxel, 3)`: voxels deep in the white matter, where lesions start."""
     push: NDArray[np.float32]
-    """`(3, x, y, z)` on the lattice: displacement in mm that moves the ventricle's wall outwards by 1 mm."""
+    """`(3, x, y, z)` on the lattice: mm of displacement per mm that the ventricles are widened."""
 
     def to_voxel(self, points_mm: NDArray[np.floating]) -> NDArray[np.floating]:
         """Template voxel coordinates of world points `(3, ...)`; the template's affine has no rotation."""
@@ -76,7 +76,7 @@ def packaged_file(kind: str) -> Path:
 def load_template() -> Template:
     """Read the template and derive from it; kept for the life of the process."""
     image = nibabel.load(packaged_file("t1"))
-    t1 = np.asarray(image.dataobj, dtype=np.float32) / 255
+    t1 = np.asarray(image.dataobj).astype(np.float32) / np.float32(255)
     gray, white = (np.asarray(nibabel.load(packaged_file(kind)).dataobj) for kind in ("gm", "wm"))
     affine = np.asarray(image.affine, dtype=np.float64)
     ventricles = find_ventricles(t1, gray, white, affine)
@@ -109,7 +109,7 @@ def ventricle_push(ventricles: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Displacement `(3, x, y, z)` on the lattice, in mm per mm of widening, for a 1 mm mask.
 
     An output point at signed distance d from the wall takes its intensity from d - 1 (further inside),
-    weighted by a Gaussian of d; for a widening up to `PUSH_REACH_MM` the map stays one-to-one.
+    weighted by a Gaussian of d. One such step is one-to-one; more are taken one after the other.
     """
     near = tuple(
         slice(max(0, part.start - PUSH_MARGIN), part.stop + PUSH_MARGIN)
@@ -120,5 +120,5 @@ def ventricle_push(ventricles: NDArray[np.bool_]) -> NDArray[np.float32]:
     distance[near] = ndimage.gaussian_filter((outside - inside).astype(np.float32), 1.5)
     step = round(LATTICE_MM)
     coarse = distance[::step, ::step, ::step]
-    gradient = np.stack(np.gradient(coarse, LATTICE_MM))
+    gradient = np.stack([np.asarray(part) for part in np.gradient(coarse, LATTICE_MM)])
     return (-gradient * np.exp(-((coarse / PUSH_REACH_MM) ** 2) / 2)).astype(np.float32)

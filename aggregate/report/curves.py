@@ -1,0 +1,105 @@
+"""The numbers behind the figures: ROC curves within folds, attention over height within participants."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
+
+Floats = NDArray[np.float64]
+
+GRID: Floats = np.linspace(0, 1, 201)
+"""False positive rates at which curves are averaged."""
+
+TIE = 1e-9
+"""Steps of a curve at one false positive rate are set apart by this much, so that it has one value."""
+
+BANDS = 36
+"""Height bins at most."""
+
+SHARE = 0.25
+"""A height bin needs slices from this share of a class's participants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roc:
+    """True positive rates over `GRID`."""
+
+    repeats: Floats
+    """(repeat, grid): within a repeat, the mean of its folds' curves."""
+    mean: Floats
+    """(grid,): over repeats. The area under it is the mean AUROC within folds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Attention over height in the participants of one class."""
+
+    height_mm: Floats
+    """(bin,): middle of the bin, below the vertex."""
+    mean: Floats
+    """(bin,): over participants."""
+    low: Floats
+    """(bin,): 10th percentile of participants."""
+    high: Floats
+    """(bin,): 90th percentile."""
+
+
+def roc_of(predictions: pd.DataFrame, positive: str, others: tuple[str, ...]) -> Roc | None:
+    """ROC curve of one configuration, participants being the cases and folds kept apart.
+
+    Args:
+        predictions: Rows of one configuration, as in `predictions.csv`.
+        positive: The class in question.
+        others: The classes against it.
+
+    Returns:
+        None if no fold holds both sides.
+    """
+    score = predictions[f"logit_{positive}"] - predictions[[f"logit_{name}" for name in others]].max(axis=1)
+    frame = predictions[["repeat", "fold", "seed", "participant_id"]].assign(
+        score=score, truth=predictions["y"].astype(str) == positive
+    )
+    cases = frame.groupby(["repeat", "fold", "seed", "participant_id"], sort=True).mean().reset_index()
+    curves: dict[int, list[Floats]] = {}
+    for (repeat, _, _), fold in cases.groupby(["repeat", "fold", "seed"], sort=True):
+        truth = fold["truth"].to_numpy() > 0.5
+        if truth.any() and not truth.all():
+            curves.setdefault(int(repeat), []).append(on_grid(truth, fold["score"].to_numpy(dtype=float)))
+    if not curves:
+        return None
+    repeats = np.stack([np.mean(folds, axis=0) for folds in curves.values()])
+    return Roc(repeats, repeats.mean(axis=0))
+
+
+def on_grid(truth: NDArray[np.bool_], score: Floats) -> Floats:
+    """One fold's true positive rates over `GRID`."""
+    false, true, _ = roc_curve(truth, score, drop_intermediate=False)
+    values: Floats = np.interp(GRID, np.asarray(false) + TIE * np.arange(len(false)), true)
+    return values
+
+
+def profiles(attention: pd.DataFrame) -> dict[str, Profile]:
+    """Attention by class over bins of height; a participant counts once per bin.
+
+    Args:
+        attention: Columns height_mm, attention, label, participant_id.
+    """
+    if attention.empty:
+        return {}
+    top, bottom = attention["height_mm"].min(), attention["height_mm"].max()
+    width = max(4.0, float(bottom - top) / BANDS)
+    bins = np.floor((attention["height_mm"] - top) / width).astype(int)
+    each = attention.assign(bin=bins).groupby(["label", "bin", "participant_id"])["attention"].mean()
+    found = {}
+    for label, rows in each.groupby(level="label"):
+        people = rows.index.get_level_values("participant_id").nunique()
+        spread = rows.groupby(level="bin").agg(
+            ["count", "mean", lambda v: v.quantile(0.1), lambda v: v.quantile(0.9)]
+        )
+        spread = spread[spread["count"] >= SHARE * people]
+        middle = float(top) + (spread.index.to_numpy(dtype=float) + 0.5) * width
+        columns = spread.to_numpy(dtype=float)
+        found[str(label)] = Profile(middle, columns[:, 1], columns[:, 2], columns[:, 3])
+    return found

@@ -1,0 +1,169 @@
+"""Put the report together: numbers to sentences, tables and figures, and those into the template."""
+
+import base64
+import os
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import yaml
+
+from aggregate.report import figures, tables, words
+from aggregate.report.curves import Roc, profiles, roc_of
+from aggregate.results import Results
+
+FLAT = 0.02
+"""Attention that stays this close to 1 everywhere is uniform: there is nothing to draw."""
+
+
+def render_report(results: Results, path: Path) -> None:
+    """Write the report; nobody ever sees half of it.
+
+    Args:
+        results: Of one training.
+        path: The HTML file, replaced if it is there.
+    """
+    text = page(results)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def page(results: Results) -> str:
+    """The whole HTML file as text; the same results give the same text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("template.html").render(**content(results))
+
+
+def content(results: Results) -> dict[str, Any]:
+    """Everything that the template shows."""
+    metrics = results.metrics
+    names, rows = tables.metric_table(metrics)
+    return {
+        "target": metrics.get("target", ""),
+        "classes": results.classes,
+        "facts": facts(results),
+        "verdict": words.verdict(metrics),
+        "untrained": architecture(results).get("kind") == "untrained",
+        "warnings": results.warnings,
+        "metric_names": names,
+        "metric_rows": rows,
+        "comparison": tables.comparison_table(metrics),
+        "forest": forest_figure(metrics),
+        "null": (metrics.get("null") or {}).get("auroc"),
+        "roc": roc_figure(results),
+        "attention": attention_figure(results),
+        "previews": [
+            (caption, base64.b64encode(png).decode("ascii")) for caption, png in results.previews
+        ],
+        "cohort": tables.cohort_table(results),
+        "sites": tables.site_table(results.site_by_label),
+        "slices": tables.slices_table(results),
+        "left_out": tables.reasons(results.left_out),
+        "notes": results.notes,
+        "ci_words": words.ci_words(str(metrics.get("ci_method", ""))),
+        "ci_method": metrics.get("ci_method", ""),
+        "config": yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
+        "hashes": hashes(results),
+        "command": results.command,
+        "versions": versions(results),
+    }
+
+
+def facts(results: Results) -> list[tuple[str, str]]:
+    """Key figures under the title: what, and how much."""
+    metrics = results.metrics
+    head = metrics["metrics"].get("auroc") or {}
+    found = [("AUROC", words.number(head.get("value"))), ("95 % interval", words.interval(head) or "–")]
+    found.append(("participants", str(metrics["n_participants"])))
+    if "n_folds" in metrics and "n_repeats" in metrics:
+        found.append(("folds × repeats", f"{metrics['n_folds']} × {metrics['n_repeats']}"))
+    backbone = architecture(results)
+    size = " ".join(str(backbone[key]) for key in ("kind", "size") if backbone.get(key))
+    return [*found, ("backbone", size or "unnamed"), ("head", words.named(words.head_of(metrics)))]
+
+
+def architecture(results: Results) -> dict[str, Any]:
+    """What the store says of the backbone's shape and kind."""
+    return results.header.fingerprint.backbone.architecture
+
+
+def hashes(results: Results) -> list[tuple[str, str, str]]:
+    """Name, hash, and what it stands for."""
+    header = results.header
+    return [
+        ("fingerprint", header.fingerprint.digest, "backbone, plane and preprocessing: which numbers were meant"),
+        ("numerics", header.numerics.digest, "compute and storage dtype, resize: with which arithmetic"),
+        ("content digest", results.content_digest, "every committed embedding of the store"),
+        ("backbone weights", header.fingerprint.backbone.weights_sha256, "the frozen network's parameters"),
+    ]
+
+
+def versions(results: Results) -> list[tuple[str, str]]:
+    """Library versions of the training and of the extraction, by name."""
+    extraction = results.header.created.get("libraries")
+    found: dict[str, dict[str, str]] = {
+        "training": results.metrics.get("versions") or {},
+        "extraction": extraction if isinstance(extraction, dict) else {},
+    }
+    return [
+        (stage, ", ".join(f"{name} {version}" for name, version in sorted(libraries.items())))
+        for stage, libraries in found.items()
+        if libraries
+    ]
+
+
+def forest_figure(metrics: dict[str, Any]) -> str | None:
+    """AUROC of the head and its baselines with intervals."""
+    head = words.head_of(metrics)
+    bars = []
+    for name, row in {head: metrics["metrics"], **metrics["baselines"]}.items():
+        found = row.get("auroc") or {}
+        if found.get("value") is not None:
+            low, high = found.get("ci_low"), found.get("ci_high")
+            label = words.named(name).replace(" + ", " +\n")
+            bars.append(figures.Bar(label, found["value"], low, high, main=name == head))
+    null = (metrics.get("null") or {}).get("auroc")
+    return figures.forest(bars, (null["mean"], null["sd"]) if null else None, "AUROC") if bars else None
+
+
+def roc_figure(results: Results) -> str | None:
+    """ROC curves from the predictions, as far as these hold them."""
+    frame, classes = results.predictions, results.classes
+    needed = {"repeat", "fold", "seed", "participant_id", "y", *(f"logit_{name}" for name in classes)}
+    if frame.empty or len(classes) < 2 or not needed <= set(frame.columns):
+        return None
+    head = words.head_of(results.metrics)
+    by_name = {str(name): rows for name, rows in frame.groupby("configuration", sort=False)}
+    if head not in by_name:
+        return None
+    if len(classes) > 2:
+        each = {
+            label: curve
+            for label in classes
+            if (curve := roc_of(by_name[head], label, tuple(c for c in classes if c != label))) is not None
+        }
+        return figures.roc_by_class(each) if each else None
+    curves = {name: roc_of(rows, classes[1], classes[:1]) for name, rows in by_name.items()}
+    drawn: dict[str, Roc] = {name: curve for name, curve in curves.items() if curve is not None}
+    main = drawn.pop(head, None)
+    if main is None:
+        return None
+    return figures.roc(words.named(head), main, {words.named(name): curve for name, curve in drawn.items()})
+
+
+def attention_figure(results: Results) -> str | None:
+    """Attention over height, unless the head weighs all slices alike."""
+    values = results.attention["attention"].to_numpy(dtype=float) if len(results.attention) else np.ones(1)
+    if np.all(np.abs(values - 1) < FLAT):
+        return None
+    found = {label: profile for label, profile in profiles(results.attention).items() if len(profile.mean)}
+    ordered = {label: found[label] for label in results.classes if label in found}
+    return figures.attention_profile(ordered or found) if found else None

@@ -1,0 +1,128 @@
+"""What the report tells in tables, as plain rows of text; escaping is the template's."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from aggregate.report.words import METRICS, comparison_words, head_of, interval, named, number, p_value
+from aggregate.results import Results
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A header and rows; the first column names the row."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Volumes left out for one reason."""
+
+    reason: str
+    who: tuple[str, ...]
+
+
+def metric_table(metrics: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[tuple[str, str]]]]]:
+    """Metric names, and per configuration its name with (value, interval) for each."""
+    rows = {head_of(metrics): metrics["metrics"], **metrics["baselines"]}
+    present = [name for row in rows.values() for name in row]
+    order = [name for name in dict.fromkeys([*METRICS, *present]) if name in present]
+    body = []
+    for name, row in rows.items():
+        cells = [(number((row.get(m) or {}).get("value")), interval(row.get(m) or {})) for m in order]
+        body.append((named(name), cells))
+    return [METRICS.get(name, name) for name in order], body
+
+
+def comparison_table(metrics: Mapping[str, Any]) -> Table | None:
+    """The head against every baseline, by AUROC."""
+    rows = tuple(
+        (
+            named(name),
+            number(found.get("difference"), signed=True),
+            interval(found, signed=True),
+            p_value(found.get("p")).removeprefix("p = ").removeprefix("p "),
+            comparison_words(found),
+        )
+        for name, found in (metrics.get("comparison") or {}).items()
+    )
+    head = (f"{named(head_of(metrics))} against", "difference of AUROC", "95 % interval", "p", "in words")
+    return Table(head, rows) if rows else None
+
+
+def cohort_table(results: Results) -> Table:
+    """Participants, bags, age and sex by label."""
+    frame = results.cohort
+    first = frame.drop_duplicates("participant_id")
+    age, sex = column_like(frame, ("age",)), column_like(frame, ("sex", "gender"))
+    head = ["label", "participants", "bags"] + (["age, mean ± sd"] if age else []) + (["sex"] if sex else [])
+    rows = []
+    for index, label in enumerate(results.classes):
+        people = first[first["y"] == index]
+        row = [label, str(len(people)), str(int((frame["y"] == index).sum()))]
+        if age:
+            years = pd.to_numeric(people[age], errors="coerce")
+            row.append(f"{years.mean():.1f} ± {years.std():.1f}" if years.notna().any() else "–")
+        if sex:
+            counts = people[sex].dropna().astype(str).value_counts().sort_index()
+            row.append(", ".join(f"{value} {n}" for value, n in counts.items()) or "–")
+        rows.append(tuple(row))
+    return Table(tuple(head), tuple(rows))
+
+
+def column_like(frame: pd.DataFrame, names: Sequence[str]) -> str | None:
+    """The first column of one of these names, ignoring case."""
+    found = {str(column).lower(): str(column) for column in reversed(frame.columns)}
+    return next((found[name] for name in names if name in found), None)
+
+
+def slices_table(results: Results) -> Table | None:
+    """Kept slices, coverage and slice distance by label: protocol confounds, if the labels differ in them."""
+    columns = {
+        "slices": "slices per bag",
+        "coverage_mm": "coverage, mm",
+        "slice_spacing_mm": "slice distance of the volume, mm",
+    }
+    shown = [name for name in columns if name in results.cohort]
+    if not shown:
+        return None
+    rows = tuple(
+        (label, *(spread(results.cohort.loc[results.cohort["y"] == index, name]) for name in shown))
+        for index, label in enumerate(results.classes)
+    )
+    return Table(("label", *(columns[name] for name in shown)), rows)
+
+
+def spread(values: "pd.Series[Any]") -> str:
+    """Median and range."""
+    numbers = pd.to_numeric(values, errors="coerce").dropna()
+    if numbers.empty:
+        return "–"
+    low, middle, high = (f"{value:.4g}" for value in numbers.quantile([0, 0.5, 1]))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def site_table(frame: pd.DataFrame | None) -> Table | None:
+    """Participants by site and label."""
+    if frame is None or frame.empty:
+        return None
+    rows = tuple(
+        (str(site), *(str(int(count)) for count in counts))
+        for site, counts in zip(frame.index, frame.to_numpy(), strict=True)
+    )
+    return Table(("site", *(str(column) for column in frame.columns)), rows)
+
+
+def reasons(left_out: Sequence[Mapping[str, str]]) -> list[Reason]:
+    """Who was left out, grouped by reason, the most frequent first."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for row in left_out:
+        parts = (row.get(name) or "" for name in ("participant_id", "session_id", "volume_id"))
+        groups[row.get("reason") or "no reason given"].append(" / ".join(part for part in parts if part))
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [Reason(reason, tuple(sorted(who))) for reason, who in ordered]

@@ -1,0 +1,142 @@
+"""The report's sentences: what the numbers say, and no more than they say."""
+
+from collections.abc import Mapping
+from typing import Any
+
+NAMES = {
+    "mean_pool_logistic": "mean pooling + logistic regression",
+    "confounds_only": "confounds only",
+    "acquisition_only": "acquisition only",
+}
+"""Baselines as people call them."""
+
+METRICS = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "balanced_accuracy": "balanced accuracy",
+    "mcc": "MCC",
+    "f1": "F1",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "brier": "Brier",
+    "auroc_pooled": "AUROC, folds pooled",
+}
+"""Metrics in the table's order; others follow under their own name."""
+
+LEVEL = 0.05
+"""Below this p a difference is called one."""
+
+REFERENCE = "mean_pool_logistic"
+"""What every head has to beat."""
+
+
+def named(configuration: str) -> str:
+    """A configuration or baseline as people call it."""
+    return NAMES.get(configuration, configuration.replace("_", " "))
+
+
+def number(value: Any, signed: bool = False) -> str:
+    """Two digits with a proper minus, or a dash for what is not defined."""
+    if value is None:
+        return "–"
+    return (f"{value:+.2f}" if signed else f"{value:.2f}").replace("-", "−")
+
+
+def interval(found: Mapping[str, Any], signed: bool = False) -> str:
+    """`0.70 to 0.92`, or nothing."""
+    if found.get("ci_low") is None or found.get("ci_high") is None:
+        return ""
+    return f"{number(found['ci_low'], signed)} to {number(found['ci_high'], signed)}"
+
+
+def p_value(p: float | None) -> str:
+    """`p = 0.031`, never `p = 0.000`."""
+    if p is None:
+        return "p not defined"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def auroc_of(metrics: Mapping[str, Any], configuration: str) -> float | None:
+    """A configuration's AUROC, if it is in `metrics.json`."""
+    row = metrics["metrics"] if configuration == head_of(metrics) else metrics["baselines"].get(configuration)
+    return ((row or {}).get("auroc") or {}).get("value")
+
+
+def head_of(metrics: Mapping[str, Any]) -> str:
+    """What the head's configuration is called."""
+    return str(metrics.get("configuration", "head"))
+
+
+def verdict(metrics: Mapping[str, Any]) -> str:
+    """The sentence under the title: is the head better than mean pooling, and is it better than chance."""
+    head = head_of(metrics)
+    name, value = named(head), auroc_of(metrics, head)
+    if value is None:
+        return f"The AUROC of {name} is not defined."
+    found = (metrics.get("comparison") or {}).get(REFERENCE)
+    if found is None:
+        first = f"{capital(name)} reaches an AUROC of {number(value)}; it was not compared with {named(REFERENCE)}."
+    else:
+        first = against(name, value, metrics, found)
+    return f"{first} {chance(metrics)}".strip()
+
+
+def against(name: str, value: float, metrics: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """The comparison with mean pooling + logistic regression in one sentence."""
+    other = auroc_of(metrics, REFERENCE)
+    both = f"AUROC {number(value)} against {number(other)}"
+    if found.get("p") is None:
+        return (
+            f"{capital(name)} and {named(REFERENCE)} cannot be compared ({both}): "
+            "their difference has no spread over folds."
+        )
+    gap = f"difference {number(found['difference'], signed=True)}, {interval(found, signed=True)}, {p_value(found['p'])}"
+    if found["p"] >= LEVEL:
+        return f"{capital(name)} is not shown to differ from {named(REFERENCE)}: {both} ({gap})."
+    word = "better" if found["difference"] > 0 else "worse"
+    return f"{capital(name)} is {word} than {named(REFERENCE)}: {both} ({gap})."
+
+
+def chance(metrics: Mapping[str, Any]) -> str:
+    """Whether the head is better than guessing: by its interval, or by the shuffled labels where there are some."""
+    found = metrics["metrics"]["auroc"]
+    null = (metrics.get("null") or {}).get("auroc")
+    if null is not None:
+        real = "better than" if null["p"] < LEVEL else "not shown to be better than"
+        times = f" {null['n']} times" if "n" in null else ""
+        return (
+            f"It is {real} the same training with labels shuffled{times} "
+            f"(AUROC {number(null['mean'])} ± {number(null['sd'])}, {p_value(null['p'])})."
+        )
+    if found.get("ci_low") is None:
+        return ""
+    if found["ci_low"] <= 0.5:
+        return "Its interval includes 0.5, so it is not shown to be better than guessing."
+    return ""
+
+
+def comparison_words(found: Mapping[str, Any]) -> str:
+    """One row of the comparison table in words."""
+    if found.get("p") is None:
+        return "cannot be said"
+    if found["p"] >= LEVEL:
+        return "not shown to differ"
+    return "head is better" if found["difference"] > 0 else "head is worse"
+
+
+def ci_words(method: str) -> str:
+    """What the intervals are, for readers who do not know the name of the method."""
+    if method.startswith("corrected"):
+        return (
+            "Metrics are computed within each test fold over participants and averaged over folds and repeats. "
+            "Folds share training participants, so their spread alone would give intervals that are too narrow; "
+            "the variance is enlarged for that (Nadeau and Bengio 2003)."
+        )
+    if "bootstrap" in method:
+        return "Intervals come from resampling the test participants; the trained model stays fixed."
+    return ""
+
+
+def capital(text: str) -> str:
+    """The text with its first letter in upper case."""
+    return text[:1].upper() + text[1:]

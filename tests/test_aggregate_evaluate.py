@@ -1,0 +1,136 @@
+"""The honest table against slow references: within-fold metrics, seeds first, paired comparisons."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from aggregate.artefacts import prediction_rows
+from aggregate.calibration import Calibration
+from aggregate.cohort import Cohort
+from aggregate.evaluate import OutOfFold, ci_method, compare, intervals, measure_folds, pooled_auroc
+from aggregate.folds import Fold
+from aggregate.statistics import BOOTSTRAP, CORRECTED
+
+N, FOLDS, REPEATS = 37, 4, 3
+
+
+@pytest.fixture
+def cohort() -> Cohort:
+    """37 participants, three of them with two bags."""
+    people = [f"p{i:02d}" for i in range(N)] + ["p01", "p05", "p11"]
+    y = [int(name[1:]) % 3 == 0 for name in people]
+    frame = pd.DataFrame(
+        {"participant_id": people, "session_id": "", "volume_id": "T1w", "y": np.array(y, dtype=np.int64)}
+    ).assign(weight=1.0)
+    return Cohort(
+        frame=frame,
+        entries=(),
+        classes=("no", "yes"),
+        left_out=(),
+        bag=np.arange(len(people)),
+        records=(),
+        table=frame,
+        acquisition=frame,
+        target="t",
+    )
+
+
+def outputs(cohort: Cohort, name: str, noise: float, seeds: int = 2) -> list[OutOfFold]:
+    """Out-of-fold logits that know the label a little."""
+    rng = np.random.default_rng([len(name), int(noise * 10)])
+    people = cohort.participants
+    found = []
+    for repeat in range(REPEATS):
+        order = rng.permutation(N)
+        order = order[np.argsort(order % 3 == 0, kind="stable")]  # label after label, so no fold lacks one
+        hand = {f"p{person:02d}": place % FOLDS for place, person in enumerate(order)}
+        side = np.array([hand[p] for p in people])
+        for fold in range(FOLDS):
+            test, train = np.flatnonzero(side == fold), np.flatnonzero(side != fold)
+            given = Fold(repeat, fold, train, train[:0], test)
+            for seed in range(seeds):
+                score = cohort.y[test] + noise * rng.normal(size=len(test))
+                logits = np.stack([np.zeros(len(test)), score], axis=1)
+                found.append(OutOfFold(name, given, seed, logits, Calibration(0.6, 2.0)))
+    return found
+
+
+def slow_auroc(cohort: Cohort, output: OutOfFold) -> float:
+    """Mean logit per participant, then scikit-learn."""
+    frame = pd.DataFrame(
+        {
+            "p": cohort.participants[output.fold.test],
+            "s": output.logits[:, 1] - output.logits[:, 0],
+            "y": cohort.y[output.fold.test],
+        }
+    )
+    people = frame.groupby("p").mean()
+    return float(roc_auc_score(people["y"], people["s"]))
+
+
+def slow_mean_over_seeds(cohort: Cohort, found: list[OutOfFold]) -> np.ndarray:
+    values: dict[tuple[int, int], list[float]] = {}
+    for output in found:
+        values.setdefault((output.fold.repeat, output.fold.fold), []).append(slow_auroc(cohort, output))
+    return np.array([np.mean(v) for v in values.values()])
+
+
+def test_auroc_is_the_mean_within_folds_with_the_corrected_interval(cohort: Cohort) -> None:
+    found = outputs(cohort, "head", 1.0)
+    measured = measure_folds(cohort, found)
+    values = slow_mean_over_seeds(cohort, found)
+    np.testing.assert_allclose(measured.values["auroc"], values, atol=1e-12)
+    assert len(values) == FOLDS * REPEATS
+    interval = intervals(cohort, found, measured)["auroc"]
+    ratio = np.mean([len(np.unique(cohort.participants[o.fold.test])) for o in found[::2]] / measured.n_train)
+    half = stats.t.ppf(0.975, len(values) - 1) * np.sqrt((1 / len(values) + ratio) * np.var(values, ddof=1))
+    assert interval.value == pytest.approx(values.mean(), abs=1e-12)
+    assert interval.low == pytest.approx(max(0, values.mean() - half), abs=1e-12)
+    assert ci_method(measured) == CORRECTED
+
+
+def test_comparison_is_paired(cohort: Cohort) -> None:
+    good, bad = outputs(cohort, "head", 0.3), outputs(cohort, "head", 3.0)
+    result = compare(measure_folds(cohort, good), measure_folds(cohort, bad))
+    assert result is not None
+    difference = slow_mean_over_seeds(cohort, good) - slow_mean_over_seeds(cohort, bad)
+    assert result["difference"] == pytest.approx(difference.mean(), abs=1e-12)
+    assert result["p"] < 0.05
+    same = compare(measure_folds(cohort, good), measure_folds(cohort, good))
+    assert same is not None
+    assert same["p"] == 1.0
+
+
+def test_a_given_split_is_resampled_and_not_compared_by_folds(cohort: Cohort) -> None:
+    single = outputs(cohort, "head", 1.0, seeds=1)[:1]
+    measured = measure_folds(cohort, single)
+    interval = intervals(cohort, single, measured)["auroc"]
+    assert ci_method(measured) == BOOTSTRAP
+    assert interval.low <= interval.value <= interval.high
+    assert interval.low < interval.high
+    assert compare(measured, measured) is None
+
+
+def test_pooled_auroc_mixes_folds(cohort: Cohort) -> None:
+    found = outputs(cohort, "head", 0.4, seeds=1)
+    shifted = [
+        OutOfFold(o.configuration, o.fold, o.seed, o.logits + np.array([[0, 5 * o.fold.fold]]), o.calibration)
+        for o in found
+    ]
+    within = measure_folds(cohort, shifted).values["auroc"].mean()
+    np.testing.assert_allclose(within, measure_folds(cohort, found).values["auroc"].mean())
+    assert pooled_auroc(cohort, shifted) < within - 0.1
+
+
+def test_prediction_rows_follow_the_design(cohort: Cohort) -> None:
+    output = outputs(cohort, "head", 1.0)[3]
+    rows = prediction_rows(cohort, [output], "out_of_fold")
+    assert list(rows.columns) == [
+        *("volume_id", "participant_id", "session_id", "set", "configuration", "repeat", "fold", "seed", "y"),
+        *("logit_no", "logit_yes", "p_no", "p_yes", "threshold"),
+    ]
+    difference = output.logits[:, 1] - output.logits[:, 0]
+    np.testing.assert_allclose(rows["p_yes"], 1 / (1 + np.exp(-difference / 2.0)), atol=1e-12)
+    assert rows["y"].tolist() == [cohort.classes[c] for c in cohort.y[output.fold.test]]

@@ -1,0 +1,173 @@
+"""The simulated cohort: same bytes from the same options, and only the effect separates the groups."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("nilearn")
+nibabel = pytest.importorskip("nibabel")
+
+from cache_schema.errors import SlicecacheError  # noqa: E402
+from extract.simulate import tree  # noqa: E402
+from extract.simulate.cli import simulate as command  # noqa: E402
+from extract.simulate.cohort import Participant, plan_cohort  # noqa: E402
+from extract.simulate.tree import simulate  # noqa: E402
+
+COARSE = 3.0
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def lesioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight participants with lesions, two of them seen twice, written by two processes."""
+    folder = tmp_path_factory.mktemp("lesioned") / "cohort"
+    simulate(folder, 8, "lesion", seed=5, coarseness=COARSE, workers=2)
+    return folder
+
+
+def test_bytes_do_not_depend_on_workers(lesioned: Path, tmp_path: Path) -> None:
+    simulate(tmp_path / "again", 8, "lesion", seed=5, coarseness=COARSE, workers=1)
+    assert contents(tmp_path / "again") == contents(lesioned)
+
+
+def test_bytes_depend_on_seed(lesioned: Path, tmp_path: Path) -> None:
+    simulate(tmp_path / "other", 8, "lesion", seed=6, coarseness=COARSE, workers=1)
+    ours, theirs = contents(lesioned), contents(tmp_path / "other")
+    volumes = [name for name in ours if name.endswith("_T1w.nii.gz") and name in theirs]
+    assert volumes
+    assert all(ours[name] != theirs[name] for name in volumes)
+
+
+def test_finished_tree_is_left_alone_and_a_damaged_one_mended(lesioned: Path, tmp_path: Path) -> None:
+    before = contents(lesioned)
+    stamps = {path: path.stat().st_mtime_ns for path in lesioned.rglob("*")}
+    assert simulate(lesioned, 8, "lesion", seed=5, coarseness=COARSE).found
+    assert {path: path.stat().st_mtime_ns for path in lesioned.rglob("*")} == stamps
+    next(lesioned.rglob("*_T1w.nii.gz")).unlink()
+    assert not simulate(lesioned, 8, "lesion", seed=5, coarseness=COARSE, workers=1).found
+    assert contents(lesioned) == before
+
+
+def test_other_parameters_are_refused_by_name(lesioned: Path) -> None:
+    with pytest.raises(SlicecacheError, match=r"seed is 6 here and 5 there"):
+        simulate(lesioned, 8, "lesion", seed=6, coarseness=COARSE)
+
+
+def test_strange_folder_is_refused_and_untouched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.docx").write_text("ten years of work")
+    with pytest.raises(SlicecacheError, match="no simulation"):
+        simulate(tmp_path, 2, coarseness=COARSE)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+def test_damaged_note_is_refused(tmp_path: Path) -> None:
+    (tmp_path / tree.NOTE).write_text("{")
+    with pytest.raises(SlicecacheError, match="damaged"):
+        simulate(tmp_path, 2, coarseness=COARSE)
+
+
+def test_bids_names_and_tables(lesioned: Path) -> None:
+    lines = (lesioned / "participants.tsv").read_text().splitlines()
+    assert lines[0] == "participant_id\tage\tsex\tsite\tdiagnosis"
+    rows = [dict(zip(lines[0].split("\t"), line.split("\t"), strict=True)) for line in lines[1:]]
+    assert [row["participant_id"] for row in rows] == [f"sub-{i:03d}" for i in range(1, 9)]
+    assert Counter(row["diagnosis"] for row in rows) == {"control": 4, "patient": 4}
+    twice = sorted(path.parent.name for path in lesioned.glob("sub-*/sub-*_sessions.tsv"))
+    assert len(twice) == 2
+    for row in rows:
+        name = row["participant_id"]
+        sessions = ["ses-01", "ses-02"] if name in twice else [""]
+        for session in sessions:
+            stem = f"{name}_{session}" if session else name
+            folder = Path(name, session, "anat")
+            assert (lesioned / folder / f"{stem}_T1w.nii.gz").is_file()
+            mask = lesioned / "derivatives" / "lesions" / folder / f"{stem}_label-lesion_mask.nii.gz"
+            assert mask.is_file() == (row["diagnosis"] == "patient")
+    assert json.loads((lesioned / "dataset_description.json").read_text())["DatasetType"] == "raw"
+
+
+def test_images_are_stored_as_planned(lesioned: Path) -> None:
+    for person in plan_cohort(8, "lesion", 5, COARSE):
+        for visit in person.visits:
+            path = next((lesioned / person.participant_id / visit.session_id).glob("anat/*_T1w.nii.gz"))
+            image, protocol = nibabel.load(path), visit.protocol
+            assert "".join(nibabel.aff2axcodes(image.affine)) == protocol.orientation
+            assert (int(image.header["qform_code"]), int(image.header["sform_code"])) == protocol.codes
+            assert image.get_data_dtype() == protocol.dtype
+            canonical = nibabel.as_closest_canonical(image)
+            assert np.allclose(nibabel.affines.voxel_sizes(canonical.affine), protocol.spacing_mm, atol=1e-5)
+            data = np.asarray(image.dataobj)
+            assert np.isfinite(data).all()
+            # Skull-stripped: most of the border is exactly 0, the brain is neither absent nor cut off.
+            assert 0.2 < (data == 0).mean() < 0.95
+            lengths = protocol.spacing_mm
+            assert 0.9e6 < (data > 0).sum() * lengths[0] * lengths[1] * lengths[2] < 2.6e6
+
+
+def test_masks_lie_on_dark_tissue_of_the_same_grid(lesioned: Path) -> None:
+    masks = sorted(lesioned.rglob("*_mask.nii.gz"))
+    filled = 0
+    for path in masks:
+        relative = path.relative_to(lesioned / "derivatives" / "lesions")
+        volume = lesioned / str(relative).replace("_label-lesion_mask", "_T1w")
+        image, mask = nibabel.load(volume), nibabel.load(path)
+        assert image.shape == mask.shape
+        assert np.allclose(image.affine, mask.affine)
+        inside, data = np.asarray(mask.dataobj) > 0, np.asarray(image.dataobj, dtype=float)
+        assert np.isin(np.asarray(mask.dataobj), (0, 1)).all()
+        if inside.any():
+            filled += 1
+            assert np.median(data[inside]) < 0.85 * np.median(data[(data > 0) & ~inside])
+    assert filled >= len(masks) - 1
+
+
+def ages(cohort: list[Participant], diagnosis: str) -> list[float]:
+    return [person.age for person in cohort if person.diagnosis == diagnosis]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_nothing_but_the_effect_separates_the_groups(seed: int) -> None:
+    cohort = plan_cohort(48, "atrophy", seed)
+    for trait in ("site", "sex"):
+        counts = Counter((getattr(person, trait), person.diagnosis) for person in cohort)
+        for value in {getattr(person, trait) for person in cohort}:
+            assert counts[value, "control"] == counts[value, "patient"] > 0
+    # Three standard errors of a difference of two means of 24 with standard deviation 8.
+    assert abs(np.mean(ages(cohort, "control")) - np.mean(ages(cohort, "patient"))) < 3 * 8 * (2 / 24) ** 0.5
+
+
+@pytest.mark.parametrize("effect", ["atrophy", "none"])
+def test_effect_is_large_but_not_total(effect: str) -> None:
+    pairs = 600
+    cohort = plan_cohort(2 * pairs, effect, 11)  # type: ignore[arg-type]
+    widths = {
+        label: np.array([p.visits[0].anatomy.ventricle_mm for p in cohort if p.diagnosis == label])
+        for label in ("control", "patient")
+    }
+    auroc = (widths["patient"][:, None] > widths["control"][None]).mean()
+    assert (0.88 < auroc < 0.96) if effect == "atrophy" else (0.45 < auroc < 0.55)
+
+
+def test_sagittal_acquisitions_have_unequal_axial_pixels() -> None:
+    spacings = {p.visits[0].protocol.spacing_mm for p in plan_cohort(48, "none", 0)}
+    assert (1.2, 0.94, 0.94) in spacings
+    assert (2.4, 1.88, 1.88) in spacings
+
+
+def test_command_prints_one_json_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def coarse(*args: object, **kwargs: object) -> tree.Simulated:
+        return simulate(*args, **{**kwargs, "coarseness": COARSE, "workers": 1})  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tree, "simulate", coarse)
+    outcome = CliRunner().invoke(command, [str(tmp_path / "c"), "--participants", "3", "--json"])
+    assert outcome.exit_code == 0, outcome.output
+    told = json.loads(outcome.stdout)
+    assert (told["participants"], told["volumes"], told["found"]) == (3, 3, False)
+    assert "3/3" in outcome.stderr
