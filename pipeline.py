@@ -3,6 +3,7 @@
 Nothing heavy is imported until a command runs: `slicecache --help` answers at once, without torch.
 """
 
+import copy
 import importlib
 import os
 import sys
@@ -30,6 +31,8 @@ COMMANDS = {
 }
 """Command name -> where it lives and its line in the help. The modules are imported when needed."""
 
+ADDITIONS = {("cache", "verify"): "extract.deep_cli:with_deep"}
+"""Command of one room -> the function of another room that gives it back with more options."""
 
 EXTRAS = {
     "nibabel": "extract",
@@ -48,6 +51,12 @@ EXTRAS = {
 """Import name -> the extra that brings it."""
 
 
+def imported(place: str) -> Any:
+    """What a `module:name` means."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 class Conductor(click.Group):
     """A group whose commands are imported when they are used, not when they are listed."""
 
@@ -59,9 +68,16 @@ class Conductor(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
+        command: click.Command = imported(COMMANDS[cmd_name][0])
+        if not isinstance(command, click.Group):
+            return command
+        # A copy: the room's own group stays as the room made it.
+        group = copy.copy(command)
+        group.commands = dict(command.commands)
+        for (name, inner), place in ADDITIONS.items():
+            if name == cmd_name:
+                group.commands[inner] = imported(place)(group.commands[inner])
+        return group
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table, so that help imports none of them."""

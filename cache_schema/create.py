@@ -84,11 +84,10 @@ def create_store(location: str, header: Header, rows: Sequence[TableRow]) -> Non
     """
     refuse_duplicates(rows)
     target = Path(location).expanduser().absolute()
-    prefix = f".{target.name}.creating"
-    temporary = target.parent / f"{prefix}{owner_token()}"
+    temporary = target.parent / f"{_unfinished(target)}{owner_token()}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep_siblings(target.parent, prefix)
+        sweep_siblings(location)
         _build(temporary, header, rows)
         with contextlib.suppress(FileExistsError):
             _rename_new(temporary, target)
@@ -138,9 +137,15 @@ def _build(folder: Path, header: Header, rows: Sequence[TableRow]) -> None:
     objects.put(HEADER, encode_header(header))
 
 
-def _sweep_siblings(parent: Path, prefix: str) -> None:
-    """Delete half-built stores of processes that are gone."""
-    for entry in list(parent.glob(f"{prefix}*")):
+def _unfinished(target: Path) -> str:
+    """How the names of half-built stores begin, beside the place where they are wanted."""
+    return f".{target.name}.creating"
+
+
+def sweep_siblings(location: str) -> None:
+    """Delete half-built stores of processes that are gone: killed, or killed after losing the race."""
+    target = Path(location).expanduser().absolute()
+    for entry in list(target.parent.glob(f"{_unfinished(target)}*")):
         if is_leftover(str(entry)):
             shutil.rmtree(entry, ignore_errors=True)
 

@@ -12,9 +12,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from cache_schema.canonical import canonical_json
+from cache_schema.check_volume import check_volume
 from cache_schema.chunks import to_storage, write_volume
 from cache_schema.commit import encode_record, read_failure, read_failures, read_record, unseal
-from cache_schema.create import create_store, read_header
+from cache_schema.create import create_store, read_header, sweep_siblings
 from cache_schema.digest import volume_digest
 from cache_schema.errors import StoreError, StoreMismatch
 from cache_schema.extents import ensure_extents
@@ -65,6 +66,7 @@ class StoreWriter:
             raise StoreError(f"the store {location!r} was deleted while it was opened")
         require_same(location, header, found)
         objects.sweep()
+        sweep_siblings(location)
         known = read_table(objects)
         table = append_rows(objects, rows, known=known)
         if table.segments > known.segments:
@@ -83,6 +85,20 @@ class StoreWriter:
             StoreError: If there is one that does not match its own hash.
         """
         return read_record(self._objects, key)
+
+    def is_sound(self, key: VolumeKey) -> bool:
+        """Whether what the store holds of a volume is as it was committed; true when it holds nothing."""
+        try:
+            record = self.record(key)
+            if record is None:
+                return True
+            layouts = {
+                spec.name: parse_layout(spec, self._objects.get(metadata_name(spec.name)))
+                for spec in self.header.arrays
+            }
+        except StoreError:
+            return False
+        return not check_volume(self._objects, layouts, record)[0]
 
     def failure(self, key: VolumeKey) -> Failure | None:
         """Why a volume failed, or None."""

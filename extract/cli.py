@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from extract.plan import Plan
     from extract.run import Outcome
 
-SHOWN_FAILURES = 10
+SHOWN_FAILURES = 20
 SHOWN_VOLUMES = 20
 
 pipeline_argument = click.argument("pipeline", type=click.Path(dir_okay=False))
@@ -68,8 +68,13 @@ def plan(pipeline: str, overrides: Sequence[str], as_json: bool) -> int:
 @click.command()
 @pipeline_argument
 @set_option
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Embed volumes again whose file has changed, or whose embeddings are damaged in the store.",
+)
 @json_option
-def extract(pipeline: str, overrides: Sequence[str], as_json: bool) -> int:
+def extract(pipeline: str, overrides: Sequence[str], replace: bool, as_json: bool) -> int:
     """Read every volume of PIPELINE once and commit its embeddings to the store.
 
     Run it again after any interruption: it goes on from what is committed.
@@ -85,6 +90,8 @@ def extract(pipeline: str, overrides: Sequence[str], as_json: bool) -> int:
     from cache_schema.settings import load_pipeline
     from extract.run import extract as run_extract
 
+    if replace:
+        overrides = (*overrides, "extract.replace=true")
     loaded = load_pipeline(Path(pipeline), overrides)
     outcome = run_extract(loaded, read_section(loaded))
     click.echo(json.dumps(outcome.as_json()) if as_json else describe_extraction(outcome))
@@ -102,9 +109,12 @@ def describe_extraction(outcome: Outcome) -> str:
         lines.append(f"  {outcome.slices} slices in {outcome.seconds:.1f} s ({speed:.1f} slices/s)")
     lines.append(f"  content digest {outcome.content_digest}")
     lines += [f"  note: {note}" for note in outcome.notes]
-    lines += [f"  failed: {failure.key}: {failure.reason}" for failure in outcome.failures[:SHOWN_FAILURES]]
+    if outcome.failures:
+        lines.append(f"failed, as listed in {outcome.failures_table}")
+        shown = outcome.failures[:SHOWN_FAILURES]
+        lines += [f"  {failure.key}: {failure.reason}" for failure in shown]
     if len(outcome.failures) > SHOWN_FAILURES:
-        lines.append(f"  and {len(outcome.failures) - SHOWN_FAILURES} more, all in failures.tsv")
+        lines.append(f"  and {len(outcome.failures) - SHOWN_FAILURES} more")
     return "\n".join(lines)
 
 
@@ -149,7 +159,7 @@ def describe_plan(made: Plan, size: int | None) -> str:
         lines += ["", "warnings", *columns(warned[:SHOWN_VOLUMES])]
     if made.refused:
         lines += ["", "cannot be embedded"]
-        lines += columns([(str(v.candidate.key), str(v.refusal)) for v in made.refused])
+        lines += [f"  {volume.candidate.key}: {volume.refusal}" for volume in made.refused]
     lines += ["", *made.notes]
     bound = "an unknown size" if size is None else f"at most {human_bytes(size)}"
     lines.append(

@@ -55,7 +55,7 @@ class ExtractSection(Overrides):
     offline: bool = False
     """Never look for weights on the network."""
     replace: bool = False
-    """Embed volumes again whose source has changed, instead of calling that a failure."""
+    """Embed volumes again whose source has changed (a failure otherwise) or that the store holds damaged."""
     allow_unknown_orientation: bool = False
     """Take volumes that do not say where left and top are as their format stores them by default."""
 

@@ -82,8 +82,8 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def refuse_by_content(path: Path) -> None:
-    """Name the usual things that lie where an image should be.
+def refuse_by_content(path: Path, hdf5: bool = False) -> None:
+    """Name the usual things that lie where an image (or an HDF5 file) should be.
 
     Raises:
         VolumeError: For a missing file, a folder, an empty file, a pointer, DICOM or HDF5.
@@ -107,8 +107,8 @@ def refuse_by_content(path: Path) -> None:
         raise VolumeError("a git-annex pointer, not the image: fetch it, e.g. with `datalad get`")
     if start[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".ima"):
         raise VolumeError("DICOM: convert it with dcm2niix")
-    if start.startswith(b"\x89HDF") and path.suffix.lower() != ".mnc":
-        raise VolumeError("an HDF5 file, which is not read as a volume yet")
+    if start.startswith(b"\x89HDF") and not hdf5 and path.suffix.lower() != ".mnc":
+        raise VolumeError(f"an HDF5 file: name the dataset inside it, e.g. {path.name}:/DATASET")
 
 
 def inspect(image: Any, candidate: Candidate, allow_unknown_orientation: bool) -> Facts:

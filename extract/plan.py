@@ -12,7 +12,8 @@ import numpy as np
 from cache_schema.errors import ConfigError, VolumeError
 from cache_schema.header import ArraySpec
 from cache_schema.record import TableRow
-from extract.headers import inspect, open_image, quiet
+from extract.hdf5 import open_volume
+from extract.headers import inspect, quiet
 from extract.orient import stack_spacing, stack_to_native
 from extract.preprocessing import Preprocessing
 from extract.sources.bids import BidsInput, find_bids
@@ -130,7 +131,7 @@ def plan_volume(candidate: Candidate, preprocessing: Preprocessing) -> PlannedVo
     try:
         if candidate.foreground_path is not None and not candidate.foreground_path.exists():
             raise VolumeError(f"there is no foreground mask {str(candidate.foreground_path)!r}")
-        facts = inspect(open_image(candidate.path), candidate, preprocessing.allow_unknown_orientation)
+        facts = inspect(open_volume(candidate), candidate, preprocessing.allow_unknown_orientation)
     except VolumeError as error:
         return PlannedVolume(candidate, None, None, 0, str(error))
     to_native = stack_to_native(facts.affine, facts.shape, preprocessing.orient)

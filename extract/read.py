@@ -1,6 +1,7 @@
 """Read one volume: deterministic numbers, in native axes, with everything that is odd about it said."""
 
 import hashlib
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from cache_schema.errors import VolumeError
 from cache_schema.record import Source
+from extract.hdf5 import open_volume
 from extract.headers import BROKEN, Facts, inspect, one_line, open_image, quiet
 from extract.sources.candidate import Candidate
 
@@ -41,15 +43,34 @@ def read_volume(
         VolumeError: If it cannot be used, with one sentence that says why.
     """
     with quiet():
-        image = open_image(candidate.path)
+        before = _stamp(candidate.path)
+        image = open_volume(candidate)
         facts = inspect(image, candidate, allow_unknown_orientation)
         try:
             data = scaled(image.dataobj, np.dtype(dtype)).reshape(facts.shape, order="A")
+        except (EOFError, zlib.error) as error:
+            raise VolumeError(
+                f"the file is cut short or damaged ({one_line(error)}): copy it again"
+            ) from error
         except BROKEN as error:
             raise VolumeError(f"the voxels cannot be read: {one_line(error)}") from error
-        source = describe_source(candidate)
+        try:
+            source = describe_source(candidate)
+        except OSError as error:
+            raise VolumeError(f"the file went away while it was read: {one_line(error)}") from error
+        if _stamp(candidate.path) != before:
+            raise VolumeError("the file changed while it was read: extract again when it is complete")
     data, nan_voxels = without_nan(data)
     return Volume(data, facts, source, nan_voxels)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Size and time of a file; None when it is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
 
 
 def read_mask(path: Path, candidate: Candidate, facts: Facts) -> NDArray[np.floating]:

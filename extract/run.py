@@ -4,12 +4,12 @@
 """
 
 import csv
-import hashlib
+import os
 import platform
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,10 +19,9 @@ import torch
 
 from cache_schema.create import read_header
 from cache_schema.header import Fingerprint, Header, Numerics
-from cache_schema.identity import VolumeKey
 from cache_schema.layout import token_arrays
 from cache_schema.reader import open_store
-from cache_schema.record import Failure, Source
+from cache_schema.record import Failure
 from cache_schema.settings import Pipeline
 from cache_schema.writer import StoreWriter
 from extract.backbones.backbone import Backbone, require_storable
@@ -30,8 +29,9 @@ from extract.config import ExtractSection
 from extract.device import DTYPES, Machine, choose_device, choose_dtype, device_name, this_machine
 from extract.embed import Embedder
 from extract.engine import Tally, failure_of, run_local
-from extract.plan import Plan, PlannedVolume, make_plan
+from extract.plan import Plan, make_plan
 from extract.progress import progress_for
+from extract.work import is_committed, sort_out
 
 FAILURE_COLUMNS = ("participant_id", "session_id", "volume_id", "path", "reason")
 LIBRARIES = ("slicecache", "torch", "numpy", "nibabel", "scipy", "pillow", "safetensors", "zarr")
@@ -56,6 +56,8 @@ class Outcome:
     failures: tuple[Failure, ...]
     notes: tuple[str, ...] = ()
     """What was changed on the way, e.g. a halved batch."""
+    failures_table: str = ""
+    """Path of `failures.tsv`."""
 
     def as_json(self) -> dict[str, Any]:
         """The outcome as one JSON object."""
@@ -68,27 +70,9 @@ class Outcome:
             "seconds": round(self.seconds, 3),
             "content_digest": self.content_digest,
             "failures": [failure.model_dump(include=set(FAILURE_COLUMNS)) for failure in self.failures],
+            "failures_table": self.failures_table,
             "notes": list(self.notes),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What is left to do, after the store was asked."""
-
-    volumes: tuple[PlannedVolume, ...]
-    skipped: int
-    replacing: frozenset[VolumeKey]
-    changed: tuple[Failure, ...]
-    """Committed volumes whose source is another now; they stay as they are."""
-
-
-@dataclass(slots=True)
-class _Sorted:
-    volumes: list[PlannedVolume] = field(default_factory=list)
-    skipped: int = 0
-    replacing: set[VolumeKey] = field(default_factory=set)
-    changed: list[Failure] = field(default_factory=list)
 
 
 def extract(pipeline: Pipeline, section: ExtractSection, progress: bool = True) -> Outcome:
@@ -120,7 +104,9 @@ def extract(pipeline: Pipeline, section: ExtractSection, progress: bool = True) 
     start = time.perf_counter()
     refused = [failure_of(planned.candidate, str(planned.refusal)) for planned in plan.refused]
     for failure in refused:
-        writer.fail(failure)
+        # What is committed stays committed, whatever became of its file: the store has no failure of it.
+        if not is_committed(writer, failure.key):
+            writer.fail(failure)
     tally = Tally()
     if work.volumes:
         workers = choose_workers(section.workers, device, machine, len(work.volumes))
@@ -129,8 +115,9 @@ def extract(pipeline: Pipeline, section: ExtractSection, progress: bool = True) 
                 work.volumes, section.preprocessing, embedder, writer, workers, shown, work.replacing
             )
     seconds = time.perf_counter() - start
-    failures = sorted((*refused, *work.changed, *tally.failures), key=lambda failure: failure.key)
-    write_failures(pipeline.folder() / "failures.tsv", failures)
+    failures = sorted((*refused, *work.unusable, *tally.failures), key=lambda failure: failure.key)
+    table = pipeline.folder() / "failures.tsv"
+    write_failures(table, failures)
     return Outcome(
         store=location,
         embedded=tally.embedded,
@@ -140,7 +127,8 @@ def extract(pipeline: Pipeline, section: ExtractSection, progress: bool = True) 
         seconds=seconds,
         content_digest=open_store(location).content_digest(),
         failures=tuple(failures),
-        notes=tuple(embedder.notes),
+        notes=(*work.notes, *embedder.notes),
+        failures_table=str(table),
     )
 
 
@@ -189,12 +177,12 @@ def describe(
             layers=backbone.identity.layers,
         ),
         slice_chunk=max([1, *(planned.max_slices for planned in plan.embeddable)]),
-        created=provenance(section, device),
+        created=provenance(section, base, device),
     )
     return backbone, header
 
 
-def provenance(section: ExtractSection, device: torch.device) -> dict[str, Any]:
+def provenance(section: ExtractSection, base: Path, device: torch.device) -> dict[str, Any]:
     """Everything about the making of a store that is in neither hash."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -202,8 +190,10 @@ def provenance(section: ExtractSection, device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "device": device_name(device),
+        "threads": torch.get_num_threads(),
         "libraries": {name: library_version(name) for name in LIBRARIES},
         "command": list(sys.argv),
+        "folder": os.path.abspath(base),
         "batch_size": section.batch_size,
         "configuration": section.model_dump(mode="json"),
     }
@@ -229,39 +219,6 @@ def choose_workers(asked: int | None, device: torch.device, machine: Machine, vo
         return 0
     cores = machine.cpu_count if device.type == "cpu" else machine.cpu_count - 1
     return max(1, min(cores, MOST_WORKERS, volumes))
-
-
-def sort_out(volumes: Iterable[PlannedVolume], writer: StoreWriter, replace: bool) -> Work:
-    """Ask the store which volumes are left, and whether the source of a committed one has changed."""
-    found = _Sorted()
-    for planned in volumes:
-        key = planned.candidate.key
-        record = writer.record(key)
-        if record is None:
-            found.volumes.append(planned)
-        elif unchanged(planned.candidate.path, record.source):
-            found.skipped += 1
-        elif replace:
-            found.volumes.append(planned)
-            found.replacing.add(key)
-        else:
-            reason = "its file has changed since it was embedded; extract.replace: true embeds it again"
-            found.changed.append(failure_of(planned.candidate, reason))
-    return Work(tuple(found.volumes), found.skipped, frozenset(found.replacing), tuple(found.changed))
-
-
-def unchanged(path: Path, source: Source) -> bool:
-    """Whether a file is what was embedded: bytes and mtime, and on doubt (touched, copied) its hash."""
-    found = path.stat()
-    if found.st_size != source.bytes:
-        return False
-    return found.st_mtime_ns == source.mtime_ns or file_digest(path) == source.sha256
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:

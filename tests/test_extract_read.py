@@ -97,7 +97,7 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
     put("empty.nii.gz", b"", "0 bytes")
     put("lfs.nii.gz", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull")
     put("annex.nii.gz", b"../../.git/annex/objects/aa/bb/key", "datalad get")
-    put("truncated.nii.gz", good[: len(good) // 2], "cannot be read")
+    put("truncated.nii.gz", good[: len(good) // 2], "cut short or damaged")
     put("dicom.nii", b"\0" * 128 + b"DICM" + b"\0" * 400, "dcm2niix")
     put("text.nii", b"hello " * 100, "not a readable image")
     put("header.nii", gzip.decompress(good)[:352], "header without its voxels")

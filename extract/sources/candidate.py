@@ -31,7 +31,9 @@ class Candidate:
     orientation: str | None = None
     """Axis codes such as `RAS` when the manifest states them."""
     dataset: str = ""
-    """Name inside a file that holds several volumes; empty for an image file."""
+    """Name inside an HDF5 file; empty for an image file."""
+    spacing_mm: tuple[float, float, float] | None = None
+    """Voxel sizes along the stored axes when the manifest states them; only for HDF5, images have theirs."""
 
 
 def source_name(path: Path, root: Path) -> str:

@@ -1,15 +1,14 @@
 """A table as input: one row per volume, with a path and whose it is.
 
-`participant_id, session_id, path[, volume_id, contrast, foreground_path, orientation]`, under other names
-by `columns`. Further columns are ignored, so the cohort's table may be the manifest.
+`participant_id, session_id, path[, volume_id, contrast, foreground_path, orientation, spacing_mm]`, under
+other names by `columns`. A path is a file, or `file.h5:/dataset`. Further columns are ignored, so that the
+cohort's table may be the manifest.
 """
 
 import difflib
-import os
 from collections import Counter
 from pathlib import Path
 
-from nibabel.orientations import axcodes2ornt, ornt2axcodes
 from pydantic import ValidationInfo, field_validator
 
 from cache_schema.errors import ConfigError
@@ -21,8 +20,8 @@ from extract.sources.candidate import (
     contrast_of,
     entities_of,
     source_name,
-    stem,
 )
+from extract.sources.cells import axis_codes, name_of, resolve, split_dataset, voxel_sizes
 from extract.sources.table import Row, is_empty, read_rows
 
 DEFAULTS = {
@@ -33,6 +32,7 @@ DEFAULTS = {
     "contrast": "contrast",
     "foreground": "foreground_path",
     "orientation": "orientation",
+    "spacing": "spacing_mm",
 }
 
 LIKELY = {
@@ -63,6 +63,7 @@ class Columns(Strict):
     contrast: str | None = None
     foreground: str | None = None
     orientation: str | None = None
+    spacing: str | None = None
 
 
 class ManifestInput(Strict):
@@ -105,15 +106,18 @@ def find_manifest(spec: ManifestInput, base: Path) -> tuple[list[Candidate], lis
         )
     if not with_file:
         raise ConfigError(f"no row of {str(table)!r} has a {columns['path']}")
-    paths = [resolve(row[columns["path"]], table.parent) for _, row in with_file]
+    places = [
+        (resolve(file, table.parent), dataset)
+        for file, dataset in (split_dataset(row[columns["path"]]) for _, row in with_file)
+    ]
     participants = (
         [cell(row, columns["participant"], number, table) for number, row in with_file]
         if "participant" in columns
-        else names_of_files(paths, table)
+        else names_of_files(places, table)
     )
     found = [
-        candidate(participant, row, path, columns, table, number)
-        for participant, (number, row), path in zip(participants, with_file, paths, strict=True)
+        candidate(participant, row, place, columns, table, number)
+        for participant, (number, row), place in zip(participants, with_file, places, strict=True)
     ]
     return sorted(found, key=lambda each: (each.key, each.source)), notes
 
@@ -169,25 +173,15 @@ def cell(row: Row, column: str, number: int, table: Path) -> str:
     return row[column]
 
 
-def resolve(text: str, folder: Path) -> Path:
-    """A path of the table; relative ones start from the table's folder.
-
-    A header that lies beside its image stands for the image: that is the file whose change matters.
-    """
-    path = Path(os.path.abspath(folder / Path(text).expanduser()))
-    image = path.with_suffix(".img")
-    return image if path.suffix == ".hdr" and image.exists() else path
-
-
-def names_of_files(paths: list[Path], table: Path) -> list[str]:
+def names_of_files(places: list[tuple[Path, str]], table: Path) -> list[str]:
     """A participant id per row from its file: its name, or with the folder's where names repeat.
 
     Raises:
         ConfigError: If even that does not tell the rows apart.
     """
     for ids in (
-        [stem(path) for path in paths],
-        [f"{path.parent.name}_{stem(path)}" for path in paths],
+        [name_of(path, dataset) for path, dataset in places],
+        [f"{path.parent.name}_{name_of(path, dataset)}" for path, dataset in places],
     ):
         if len(set(ids)) == len(ids):
             return ids
@@ -196,15 +190,21 @@ def names_of_files(paths: list[Path], table: Path) -> list[str]:
 
 
 def candidate(
-    participant: str, row: Row, path: Path, columns: dict[str, str], table: Path, number: int
+    participant: str,
+    row: Row,
+    place: tuple[Path, str],
+    columns: dict[str, str],
+    table: Path,
+    number: int,
 ) -> Candidate:
-    """One row as a candidate."""
+    """One row as a candidate; its place is a file and, for HDF5, the dataset inside."""
+    path, dataset = place
 
     def value(role: str) -> str:
         text = row[columns[role]] if role in columns else ""
         return "" if is_empty(text) else text
 
-    name = stem(path)
+    name = name_of(path, dataset)
     parts, suffix = bids_parts(name) if name.startswith("sub-") else ({}, "")
     contrast = value("contrast") or suffix or contrast_of(name)
     rest = [f"{label}-{text}" for label, text in parts.items() if label not in ("sub", "ses")]
@@ -213,26 +213,10 @@ def candidate(
     return Candidate(
         key=VolumeKey(participant, value("session"), value("volume") or value("contrast") or derived),
         path=path,
-        source=source_name(path, table.parent),
+        source=source_name(path, table.parent) + (f":{dataset}" if dataset else ""),
         entities=entities_of(parts, contrast),
         foreground_path=resolve(foreground, table.parent) if foreground else None,
         orientation=axis_codes(value("orientation"), number, table),
-    )
-
-
-def axis_codes(text: str, number: int, table: Path) -> str | None:
-    """Axis codes such as `RAS`, checked; None for an empty cell.
-
-    Raises:
-        ConfigError: If they do not name three different axes.
-    """
-    if not text:
-        return None
-    codes = text.upper()
-    if len(codes) == 3 and all(letter in "LRAPSI" for letter in codes):
-        ornt = axcodes2ornt(codes)
-        if len(set(ornt[:, 0])) == 3:
-            return "".join(ornt2axcodes(ornt))
-    raise ConfigError(
-        f"row {number} of {str(table)!r}: orientation must be three axis codes such as RAS, not {text!r}"
+        dataset=dataset,
+        spacing_mm=voxel_sizes(value("spacing"), number, table),
     )

@@ -1,0 +1,22 @@
+"""The script that kills extractions, on a few kills."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_kills_lose_and_tear_nothing(tmp_path):
+    out = tmp_path / "kills.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / "kills.py"), "--kills", "3", "--json", str(out)]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(out.read_text())
+    assert found["kills"] >= 3
+    assert (found["lost"], found["torn"], found["wrong_digest"], found["left_over"]) == (0, 0, 0, 0)
