@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from cache_schema.errors import StoreError
 from cache_schema.leftovers import is_leftover, owner_token
+from cache_schema.swap import interrupted
 from cache_schema.zarr_objects import ZarrObjects, url_store, zip_store
 
 TEMPORARY = "tmp"
@@ -154,6 +155,9 @@ def open_objects(location: str) -> Objects | None:
     if path.is_dir():
         return LocalObjects(path)
     if not path.exists():
+        old = interrupted(path.absolute())
+        if old is not None:
+            raise StoreError(f"replacing {location!r} was interrupted; rename {str(old)!r} back to it")
         return None
     if path.suffix in (".h5", ".hdf5"):
         from cache_schema.hdf5 import H5Objects
