@@ -99,12 +99,14 @@ def both(fold: Fold) -> Ints:
 
 def mean_pool(bags: Bags) -> Floats:
     """Mean over kept slices: (bag, dim), float64."""
-    keep = bags.keep.cpu()
-    # Padded slices are 0, so the sum over all slices is the sum over the kept ones; some bags at a time,
-    # since their tokens may lie in the store.
-    parts = (bags.x[start : start + BLOCK].cpu() for start in range(0, len(bags), BLOCK))
-    totals = [part.sum(dim=1, dtype=torch.promote_types(part.dtype, torch.float32)) for part in parts]
-    return (torch.cat(totals).double() / keep.sum(dim=1, keepdim=True).clamp(min=1)).numpy()
+    keep, (n, _, dim) = bags.keep.cpu(), bags.x.shape
+    totals = torch.empty((n, dim), dtype=torch.promote_types(bags.x.dtype, torch.float32))
+    # Some bags at a time, since their tokens may lie in the store. Padded slices are 0, so the sum over
+    # all slices is the sum over the kept ones.
+    for start in range(0, n, BLOCK):
+        part = bags.x[start : start + BLOCK].cpu()
+        totals[start : start + BLOCK] = part.sum(dim=1, dtype=totals.dtype)
+    return (totals.double() / keep.sum(dim=1, keepdim=True).clamp(min=1)).numpy()
 
 
 def _fit_columns(x: Floats, cohort: Cohort, fold: Fold) -> Floats:

@@ -150,7 +150,7 @@ def _rebuilt(what: str, reader: "StoreReader", as_json: bool) -> int:
     help="`store`: one file that opens like the store; `volumes`: a folder with one .h5 per volume, as "
     "CLAM, TRIDENT and STAMP read them.",
 )
-@click.option("--tokens", default="cls", show_default=True, help="The array that `--format volumes` writes.")
+@click.option("--tokens", help="The array that `--format volumes` writes.  [default: cls]")
 @click.option("--pseudonymise", is_flag=True, help="Replace participant and session ids.")
 @click.option(
     "--mapping",
@@ -164,19 +164,27 @@ def export(
     store: str,
     out: str,
     kind: str,
-    tokens: str,
+    tokens: str | None,
     pseudonymise: bool,
     mapping: str | None,
     previews: bool,
     as_json: bool,
 ) -> int:
     """Write the committed volumes of STORE to one file OUT (.h5 or .zip), without host, command and paths."""
+    from cache_schema.errors import ConfigError
     from cache_schema.export import export_store, export_volumes, prepare_pseudonyms
 
+    for wrong, sentence in (
+        (mapping and not pseudonymise, "--mapping is for --pseudonymise, which is not given"),
+        (previews and kind == "volumes", "--format volumes holds no previews"),
+        (tokens and kind == "store", "--tokens is for --format volumes; a store is exported whole"),
+    ):
+        if wrong:
+            raise ConfigError(sentence)
     keep = (mapping or f"{out.rstrip('/')}.pseudonyms.tsv") if pseudonymise else None
     pseudonyms = None if keep is None else prepare_pseudonyms(store, out, keep)
     if kind == "volumes":
-        made = export_volumes(store, out, tokens, pseudonyms=pseudonyms)
+        made = export_volumes(store, out, tokens or "cls", pseudonyms=pseudonyms)
     else:
         made = export_store(store, out, pseudonyms=pseudonyms, previews=previews)
     click.echo(json.dumps({**made.as_json(), "mapping": keep}) if as_json else made.in_words())

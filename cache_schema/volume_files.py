@@ -125,7 +125,8 @@ def write_volume_file(
 
     spacing_um = 1000 * record.slices.spacing_mm
     with h5py.File(path, "x") as file:
-        file["features"] = features.reshape(-1, features.shape[-1])
+        # CLAM hands them to its layers as they are, and those are float32.
+        file["features"] = features.reshape(-1, features.shape[-1]).astype(np.float32)
         file["feats"] = file["features"]
         file["coords"] = coordinates(record, spec)
         file["slice_index"] = np.array(record.slices.index, dtype=np.int32)

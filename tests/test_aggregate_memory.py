@@ -1,7 +1,11 @@
 """Tokens that stay in the store: the same numbers, and trainings that are equal to the last digit."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,8 +21,10 @@ from aggregate.run import train_pipeline
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
 from cache_schema.errors import StoreError
+from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.export import export_store
 from cache_schema.settings import Pipeline
+from cache_schema.writer import StoreWriter
 
 LENGTHS = (5, 2, 11, 1, 7, 3, 13, 4, 6, 9, 2, 8)
 TWO_IN_A_BAG = np.array([0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 7])
@@ -162,3 +168,55 @@ def test_training_from_an_export_with_the_store_gone_gives_the_same_files(tmp_pa
     assert train(tmp_path, name, "export") == whole
     assert train(tmp_path, name, "lazy", memory_gib=0) == whole
     assert json.loads(whole[0])["n_participants"] == 24
+
+
+LIMITED = """
+import resource, sys
+import numpy as np, torch
+from aggregate.bags import lazy_bags, read_bags
+from aggregate.baselines import mean_pool
+from aggregate.heads.spec import AttentionSpec, MeanSpec
+from aggregate.losses.spec import LossSpec
+from aggregate.training.spec import TrainSpec
+from aggregate.training.stacked import RunSpec, train_stacked
+from cache_schema.reader import open_store
+
+torch.set_num_threads(1)
+store = open_store(sys.argv[1])
+status = open("/proc/self/status").read()
+limit = 1024 * int(status.partition("VmData:")[2].split()[0]) + 350 * 2**20
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+read = read_bags if sys.argv[2] == "memory" else lazy_bags
+bags = read(store, store.entries, "cls")
+n = len(bags)
+for head in (AttentionSpec(), MeanSpec()):
+    rows = np.arange(n)
+    run = RunSpec("c", 0, 0, 0, head, LossSpec(), TrainSpec(epochs=1), rows, rows[:0])
+    train_stacked(bags, torch.arange(n) % 2, torch.ones(n), 2, [run])
+assert np.isfinite(mean_pool(bags)).all()
+print("trained")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to limit the memory")
+def test_a_cohort_beyond_the_memory_trains_where_reading_it_whole_dies(tmp_path):
+    header = example_header(("cls",), dim=384, slice_chunk=160)
+    keys = [example_key(number) for number in range(1500)]
+    writer = StoreWriter.open(str(tmp_path / "s"), header, [example_row(key, 160) for key in keys])
+    arrays = example_arrays(header, 160)
+    for key in keys:
+        writer.commit(example_draft(key, 160), arrays)
+
+    def train_limited(kind):
+        return subprocess.run(
+            [sys.executable, "-c", LIMITED, str(tmp_path / "s"), kind],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        )
+
+    assert "trained" in train_limited("lazy").stdout
+    died = train_limited("memory")
+    assert died.returncode != 0
+    assert "allocate" in died.stderr

@@ -250,3 +250,10 @@ def test_exports_of_equal_stores_are_equal_in_words(tmp_path, store):
         json.loads(json.dumps(export_store(store.location, str(tmp_path / "y.h5")).as_json()))["n_volumes"]
         == 3
     )
+
+
+@pytest.mark.parametrize("module", ["export", "hdf5", "copying", "volume_files", "pseudonyms"])
+def test_exporting_is_imported_without_zarr_and_h5py(module):
+    code = f"import sys, cache_schema.{module}; print({{'zarr', 'h5py', 'torch'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

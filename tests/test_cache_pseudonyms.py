@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from cache_schema.cli import cache
-from cache_schema.errors import StoreError
+from cache_schema.errors import ConfigError, StoreError
 from cache_schema.example import example_arrays, example_draft, example_header, example_row
 from cache_schema.identity import VolumeKey
 from cache_schema.pseudonyms import Pseudonyms, read_pseudonyms
@@ -117,6 +117,7 @@ def test_volume_files_have_what_pathology_readers_look_for(tmp_path, store):
     record = store.record(KEYS[4])
     with h5py.File(tmp_path / "v" / "cleo_visit-2_T1w.h5") as file:
         np.testing.assert_array_equal(file["features"][:], store.read_volume("cls", KEYS[4]))
+        assert file["features"].dtype == np.float32
         assert file["feats"].id == file["features"].id
         expected = [[0, round(1000 * height)] for height in record.slices.height_mm]
         assert file["coords"][:].tolist() == expected
@@ -164,6 +165,15 @@ def test_volume_files_that_cannot_be(tmp_path, store):
     assert not (tmp_path / "v").exists()
     call("export", tmp_path / "t", tmp_path / "v", "--format", "volumes", "--pseudonymise")
     assert len(list((tmp_path / "v").glob("p*.h5"))) == 2
+
+
+def test_options_that_go_nowhere_are_refused(tmp_path, store):
+    with pytest.raises(ConfigError, match="--mapping is for --pseudonymise"):
+        call("export", store.location, tmp_path / "x.h5", "--mapping", tmp_path / "t.tsv")
+    with pytest.raises(ConfigError, match="holds no previews"):
+        call("export", store.location, tmp_path / "v", "--format", "volumes", "--previews")
+    with pytest.raises(ConfigError, match="--tokens is for --format volumes"):
+        call("export", store.location, tmp_path / "x.h5", "--tokens", "cls")
 
 
 def test_export_and_import_from_the_command(tmp_path, store):

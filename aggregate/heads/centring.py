@@ -56,9 +56,11 @@ def fit_centring(
     Returns:
         `input.mean` (run, dim) and `input.scale` (run,); the scale is 1 if the slices are all equal.
     """
+    sums = torch.empty((len(x), x.shape[2]), dtype=torch.float64)
+    squares = torch.empty(len(x), dtype=torch.float64)
     # One pass, since the tokens may lie in the store.
-    moments = [(bag.sum(0, dtype=torch.float64), bag.double().square().sum()) for bag in x]
-    sums, squares = (torch.stack(parts) for parts in zip(*moments, strict=True))
+    for place, bag in enumerate(x):
+        sums[place], squares[place] = bag.sum(0, dtype=torch.float64), bag.double().square().sum()
     counts = keep.sum(1).double()
     means, scales = [], []
     for run in rows:

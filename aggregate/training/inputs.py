@@ -91,6 +91,10 @@ def make_inputs(
     """Pool now what training will not change."""
     if not head.pool_is_fixed:
         return BagInputs(x, keep, height_mm)
-    parts = [slice(start, start + POOL_BATCH) for start in range(0, len(x), POOL_BATCH)]
-    pooled = [head.pool(parameters, x[p].unsqueeze(0), keep[None, p], height_mm[None, p])[0] for p in parts]
-    return PooledInputs(torch.cat(pooled, 1))
+    runs = len(next(iter(parameters.values()))) if head.pool_shapes() else 1
+    pooled = torch.empty((runs, len(x), head.dim), dtype=x.dtype)
+    # Filled in place: small results between large blocks would keep the allocator from giving those back.
+    for part in (slice(start, start + POOL_BATCH) for start in range(0, len(x), POOL_BATCH)):
+        block = x[part].unsqueeze(0)
+        pooled[:, part] = head.pool(parameters, block, keep[None, part], height_mm[None, part])[0]
+    return PooledInputs(pooled)
