@@ -111,7 +111,7 @@ def compete(base: Path, name: str, go: Barrier) -> None:
 
 def start_two(context: ForkServerContext, base: Path, name: str) -> list[BaseProcess]:
     """Two processes that begin together."""
-    go = context.Barrier(3)
+    go = context.Barrier(3)  # the third is this process
     processes: list[BaseProcess] = [context.Process(target=compete, args=(base, name, go)) for _ in "ab"]
     for process in processes:
         process.start()
@@ -171,8 +171,7 @@ def one_round(
     for path in (left := unfinished(location)):
         os.utime(path, (time.time() - 3600,) * 2)
     outcome = extract_into(base, name)
-    found += problems(location)
-    final = committed(location)
+    found, final = found + problems(location), committed(location)
     digest, volumes = reference
     lost = [key for key, value in volumes.items() if final.get(key) != value]
     lost += [key for key, value in {**at_kill, **after_kill}.items() if final.get(key) != value]
@@ -241,8 +240,7 @@ def main() -> int:
             Path(folder), options.kills, options.volumes, options.minutes * 60, options.seed
         )
     result = as_json(tally, whole, options.volumes, time.perf_counter() - start)
-    width = max(map(len, result))
-    print("\n".join(f"{name:<{width}}  {value}" for name, value in result.items()))
+    print("\n".join(f"{name:<20}  {value}" for name, value in result.items()))
     if options.json is not None:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
     return 0 if tally.clean and tally.kills >= options.kills else 1
