@@ -60,7 +60,9 @@ def content(results: Results) -> dict[str, Any]:
         "null": (metrics.get("null") or {}).get("auroc"),
         "roc": roc_figure(results),
         "attention": attention_figure(results),
-        "previews": [(caption, base64.b64encode(png).decode("ascii")) for caption, png in results.previews],
+        "previews": [
+            (caption, base64.b64encode(png).decode("ascii")) for caption, png in results.previews
+        ],
         "cohort": tables.cohort_table(results),
         "sites": tables.site_table(results.site_by_label),
         "slices": tables.slices_table(results),
@@ -97,11 +99,7 @@ def hashes(results: Results) -> list[tuple[str, str, str]]:
     """Name, hash, and what it stands for."""
     header = results.header
     return [
-        (
-            "fingerprint",
-            header.fingerprint.digest,
-            "backbone, plane and preprocessing: which numbers were meant",
-        ),
+        ("fingerprint", header.fingerprint.digest, "backbone, plane and preprocessing: which numbers were meant"),
         ("numerics", header.numerics.digest, "compute and storage dtype, resize: with which arithmetic"),
         ("content digest", results.content_digest, "every committed embedding of the store"),
         ("backbone weights", header.fingerprint.backbone.weights_sha256, "the frozen network's parameters"),
