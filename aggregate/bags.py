@@ -9,8 +9,10 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aggregate.lazy import LazyTokens, Shelf, Tokens
+from aggregate.places import Places
 from aggregate.values import nearest
-from cache_schema.errors import ConfigError, StoreError
+from cache_schema.errors import ConfigError
 from cache_schema.header import ArraySpec, Header
 from cache_schema.reader import StoreReader, VolumeEntry
 
@@ -19,7 +21,8 @@ from cache_schema.reader import StoreReader, VolumeEntry
 class Bags:
     """Tokens of all bags; padded slices are 0, `keep` False, height 0."""
 
-    x: Float[Tensor, "bag slice dim"]
+    x: Tokens
+    """(bag, slice, dim); in memory, or in the store when they are too many."""
     keep: Bool[Tensor, "bag slice"]
     """True = real slice."""
     height_mm: Float[Tensor, "bag slice"]
@@ -31,7 +34,8 @@ class Bags:
         keep = self.keep[rows]
         # A slice that none of the bags has carries nothing: dropping it saves its share of every pass.
         length = int(keep.any(dim=0).nonzero().max()) + 1 if keep.any() else 1
-        return Bags(self.x[rows, :length], keep[:, :length], self.height_mm[rows, :length])
+        x = self.x.take(rows, length) if isinstance(self.x, LazyTokens) else self.x[rows, :length]
+        return Bags(x, keep[:, :length], self.height_mm[rows, :length])
 
     def __len__(self) -> int:
         return len(self.x)
@@ -52,17 +56,22 @@ def token_array(header: Header, tokens: str) -> ArraySpec:
     return arrays[tokens]
 
 
-def bags_bytes(entries: Sequence[VolumeEntry], header: Header, tokens: str) -> int:
-    """Bytes that `read_bags` needs at its peak: the stored numbers and their float32 copy.
+def bags_bytes(
+    entries: Sequence[VolumeEntry], header: Header, tokens: str, bag: NDArray[np.int64] | None = None
+) -> int:
+    """Bytes that `read_bags` needs at its peak: the stored numbers and their float32 copy, both padded.
 
     Args:
         entries: The volumes.
         header: Of their store.
         tokens: Name of the array.
+        bag: The bag of every volume, as `read_bags` takes it.
     """
     spec = token_array(header, tokens)
-    longest = max((entry.n_slices for entry in entries), default=0)
-    return len(entries) * longest * spec.item_shape[0] * (np.dtype(spec.dtype).itemsize + 4)
+    counts = np.array([entry.n_slices for entry in entries], dtype=np.int64)
+    lengths = counts if bag is None else np.bincount(bag, weights=counts).astype(np.int64)
+    stored = len(counts) * int(counts.max(initial=0)) * np.dtype(spec.dtype).itemsize
+    return (stored + len(lengths) * int(lengths.max(initial=0)) * 4) * spec.item_shape[0]
 
 
 def read_bags(
@@ -86,39 +95,46 @@ def read_bags(
         ConfigError: If the store has no such array.
         StoreError: If a kept slice holds NaN.
     """
-    token_array(store.header, tokens)
-    stored = store.read(tokens, entries)
-    counts = np.array([entry.n_slices for entry in entries], dtype=np.int64)
-    keep = np.arange(stored.shape[1]) < counts[:, None]
-    # One sum per slice finds NaN (and infinity) without a mask as large as the tokens.
-    bad = ~np.isfinite(stored.sum(axis=-1, dtype=np.float32)) & keep
-    if bad.any():
-        key = entries[int(np.flatnonzero(bad.any(axis=1))[0])].key
-        raise StoreError(f"{store.location}: {tokens} of {key} holds NaN in a kept slice; run cache verify")
-    height = np.zeros(keep.shape, dtype=np.float32)
-    for row, entry in enumerate(entries):
-        height[row, : entry.n_slices] = store.record(entry.key).slices.height_mm
-    x = torch.from_numpy(stored).to(dtype, copy=True)
-    x[torch.from_numpy(~keep)] = 0
-    whole = Bags(x, torch.from_numpy(keep), torch.from_numpy(height).to(dtype))
-    if bag is None or np.array_equal(bag, np.arange(len(entries))):
-        return whole
-    return _concatenate(whole, bag, counts)
-
-
-def _concatenate(volumes: Bags, bag: NDArray[np.int64], counts: NDArray[np.int64]) -> Bags:
-    """Put the kept slices of each bag's volumes one behind the other."""
-    n_bags = int(bag.max()) + 1
-    lengths = np.bincount(bag, weights=counts, minlength=n_bags).astype(np.int64)
-    n, dim = int(lengths.max()), volumes.x.shape[2]
-    x = volumes.x.new_zeros((n_bags, n, dim))
-    keep = volumes.keep.new_zeros((n_bags, n))
-    height = volumes.height_mm.new_zeros((n_bags, n))
-    start = np.zeros(n_bags, dtype=np.int64)
-    for row, (place, count) in enumerate(zip(bag, counts, strict=True)):
-        span = slice(int(start[place]), int(start[place] + count))
-        x[place, span] = volumes.x[row, :count]
-        keep[place, span] = True
-        height[place, span] = volumes.height_mm[row, :count]
-        start[place] += count
+    places = _places(store, entries, tokens, bag)
+    stored = places.read(np.arange(len(entries)))
+    keep, height = places.frame(dtype)
+    if places.one_each:
+        x = torch.from_numpy(stored).to(dtype, copy=True)
+        x[~keep] = 0
+        return Bags(x, keep, height)
+    x = torch.zeros((*keep.shape, stored.shape[2]), dtype=dtype)
+    for volume, (start, count) in enumerate(zip(places.starts, places.counts, strict=True)):
+        x[places.bag[volume], start : start + count] = torch.from_numpy(stored[volume, :count])
     return Bags(x, keep, height)
+
+
+def lazy_bags(
+    store: StoreReader,
+    entries: Sequence[VolumeEntry],
+    tokens: str,
+    bag: NDArray[np.int64] | None = None,
+    budget: int = 0,
+) -> Bags:
+    """The bags of `read_bags` with their tokens left in the store until they are needed.
+
+    Args:
+        store: The open store; it must stay as it is.
+        entries: As for `read_bags`.
+        tokens: As for `read_bags`.
+        bag: As for `read_bags`.
+        budget: Bytes of volumes that may stay in memory once they were read.
+
+    Raises:
+        ConfigError: If the store has no such array.
+    """
+    places = _places(store, entries, tokens, bag)
+    keep, height = places.frame(torch.float32)
+    return Bags(LazyTokens(Shelf(places, budget), np.arange(len(keep)), keep.shape[1]), keep, height)
+
+
+def _places(
+    store: StoreReader, entries: Sequence[VolumeEntry], tokens: str, bag: NDArray[np.int64] | None
+) -> Places:
+    """Where the volumes lie in their bags."""
+    token_array(store.header, tokens)
+    return Places(store, tuple(entries), tokens, np.arange(len(entries)) if bag is None else bag)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from aggregate.acquisition import VOLUME
@@ -19,6 +20,7 @@ from aggregate.config import AggregateSection
 from aggregate.confounds import confound_frame
 from aggregate.design import design, fit_scaling
 from aggregate.folds import Fold, deal, people_of
+from aggregate.lazy import BLOCK
 from aggregate.values import listed
 
 Floats = NDArray[np.float64]
@@ -97,10 +99,12 @@ def both(fold: Fold) -> Ints:
 
 def mean_pool(bags: Bags) -> Floats:
     """Mean over kept slices: (bag, dim), float64."""
-    x, keep = bags.x.cpu(), bags.keep.cpu()
-    # Padded slices are 0, so the sum over all slices is the sum over the kept ones.
-    total = x.sum(dim=1, dtype=None if x.dtype.itemsize >= 4 else x.new_zeros(()).float().dtype)
-    return (total.double() / keep.sum(dim=1, keepdim=True).clamp(min=1)).numpy()
+    keep = bags.keep.cpu()
+    # Padded slices are 0, so the sum over all slices is the sum over the kept ones; some bags at a time,
+    # since their tokens may lie in the store.
+    parts = (bags.x[start : start + BLOCK].cpu() for start in range(0, len(bags), BLOCK))
+    totals = [part.sum(dim=1, dtype=torch.promote_types(part.dtype, torch.float32)) for part in parts]
+    return (torch.cat(totals).double() / keep.sum(dim=1, keepdim=True).clamp(min=1)).numpy()
 
 
 def _fit_columns(x: Floats, cohort: Cohort, fold: Fold) -> Floats:

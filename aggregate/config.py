@@ -169,6 +169,9 @@ class AggregateSection(Strict):
     baselines: tuple[BaselineName, ...] = BASELINES
     shuffle_labels: int = Field(default=0, ge=0)
     """Also train on so many permutations of the labels."""
+    memory_gib: float | None = Field(default=None, ge=0)
+    """What tokens may take of the memory; a cohort that needs more is read by blocks while training, with
+    the same results. By default half of the machine's (or the container's) memory."""
 
     @model_validator(mode="after")
     def _one_way_to_split(self) -> Self:

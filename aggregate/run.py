@@ -17,7 +17,6 @@ from aggregate.assemble import (
     resolved,
     run_notes,
 )
-from aggregate.bags import read_bags
 from aggregate.baselines import make_baselines
 from aggregate.bundle import save_bundle
 from aggregate.cohort import load_cohort
@@ -26,6 +25,7 @@ from aggregate.confounds import site_by_label, site_warnings
 from aggregate.crossval import cross_validate
 from aggregate.evaluate import measure_folds
 from aggregate.folds import make_folds
+from aggregate.memory import open_bags
 from aggregate.null import shuffled_null
 from aggregate.progress import bar
 from aggregate.results import Results
@@ -52,7 +52,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         logger.info(
             "%d participants, %d bags, %d folds", cohort.n_participants(), len(cohort.frame), len(folds)
         )
-        bags = read_bags(store, cohort.entries, section.tokens, bag=cohort.bag)
+        bags = open_bags(section, store, cohort)
         with bar("training") as progress:
             trained = cross_validate(section, cohort, bags, folds, progress)
         baselines = make_baselines(cohort, bags, folds, section)

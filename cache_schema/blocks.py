@@ -1,8 +1,9 @@
 """Reading a whole cohort of one array into one contiguous piece of memory.
 
 Chunks of the plain layout are read straight into their place, in a folder without a copy, by several
-threads when the storage is slow; their checksums are taken there. Anything else (shards, other
-codecs) goes through Zarr, with the `zarrs` pipeline where it is installed and fits the store.
+threads when the storage is slow; their checksums are taken there. So are the shards of a packed folder.
+Anything else (other codecs, shards in a zip or behind a URL) goes through Zarr, with the `zarrs`
+pipeline where it is installed and fits the store.
 """
 
 import os
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 from cache_schema.chunks import CHECKSUM, DamageError, decode
 from cache_schema.layout import ArrayLayout, item_bytes
 from cache_schema.objects import LocalObjects, Objects
+from cache_schema.read_shards import RowDamageError as RowDamageError
+from cache_schema.read_shards import read_shards
 
 THREADS = 8
 SLOW_BYTES_PER_SECOND = 500e6
@@ -28,15 +31,6 @@ PROBE = 8
 """Slower than this after so many volumes, the storage is far away and threads wait for it together.
 On files in memory they only get into each other's way: 500 volumes of 160 x 384 took 20 ms with one
 thread and 31 ms with four on two cores."""
-
-
-class RowDamageError(DamageError):
-    """Damage in one volume; `position` is its place among the rows asked for."""
-
-    def __init__(self, position: int, message: str) -> None:
-        """Hold which of the rows asked for it was."""
-        super().__init__(message)
-        self.position = position
 
 
 def read_rows(
@@ -57,6 +51,8 @@ def read_rows(
     out = np.empty((len(rows), longest, *layout.spec.item_shape), dtype=layout.dtype)
     if layout.plain:
         _read_plain(objects, layout, rows, n_slices, out)
+    elif layout.shard_volumes and isinstance(objects, LocalObjects):
+        read_shards(objects, layout, rows, n_slices, out)
     else:
         _read_through_zarr(objects, layout, rows, n_slices, out)
     return out

@@ -1,25 +1,30 @@
 """Checking one volume: its chunks, its pads, and its numbers against its digest."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.blocks import read_rows
+from cache_schema.check_contents import same_statistics
 from cache_schema.chunks import DamageError, decode
 from cache_schema.digest import volume_digest
 from cache_schema.errors import StoreError
 from cache_schema.header import ArraySpec
 from cache_schema.layout import ArrayLayout
-from cache_schema.objects import Objects
+from cache_schema.objects import LocalObjects, Objects
 from cache_schema.problem import EXTRACT_AGAIN, Problem
+from cache_schema.read_shards import read_shard_volume
 from cache_schema.record import VolumeRecord
 from cache_schema.token_statistics import token_statistics
 
 
 def check_volume(
-    objects: Objects, layouts: Mapping[str, ArrayLayout], record: VolumeRecord
+    objects: Objects,
+    layouts: Mapping[str, ArrayLayout],
+    record: VolumeRecord,
+    look: Callable[[Mapping[str, NDArray[Any]]], list[Problem]] | None = None,
 ) -> tuple[list[Problem], int]:
     """Read a volume whole and hold it against its record.
 
@@ -27,6 +32,7 @@ def check_volume(
         objects: The store.
         layouts: By array; arrays whose metadata are damaged are absent.
         record: The volume's record, already held against its own hash.
+        look: Given the kept slices of a volume that is intact, says what else is wrong with it.
 
     Returns:
         The problems, and the bytes of embeddings read.
@@ -46,6 +52,8 @@ def check_volume(
         problems += [Problem(str(record.key), name, text, EXTRACT_AGAIN) for text in _array_faults(values, n)]
     if not problems and arrays.keys() == record.tokens.keys():
         problems += check_digest(record, {name: layouts[name].spec for name in arrays}, arrays)
+        if look is not None and not problems:
+            problems += look(arrays)
     return problems, size
 
 
@@ -55,6 +63,8 @@ def read_whole(objects: Objects, layout: ArrayLayout, row: int, n: int) -> NDArr
     Raises:
         DamageError: If a chunk that holds kept slices is missing, or any chunk is damaged.
     """
+    if layout.shard_volumes and isinstance(objects, LocalObjects):
+        return read_shard_volume(objects, layout, row, n)
     if not layout.plain:
         volume: NDArray[Any] = read_rows(objects, layout, [row], [n])[0]
         return volume
@@ -90,12 +100,9 @@ def check_digest(
     if volume_digest(record.key, arrays) == record.digest:
         return []
     text = "the numbers are not those that were written: the volume digest differs from the record's"
-    wrong = [name for name, spec in specs.items() if not _as_recorded(record, spec, arrays[name])]
+    wrong = [
+        name
+        for name, spec in specs.items()
+        if not same_statistics(token_statistics(spec, arrays[name]), record.tokens[name])
+    ]
     return [Problem(str(record.key), name, text, EXTRACT_AGAIN) for name in wrong or ["(any)"]]
-
-
-def _as_recorded(record: VolumeRecord, spec: ArraySpec, values: NDArray[Any]) -> bool:
-    """Whether an array has the statistics that its record states."""
-    found = token_statistics(spec, values)
-    stated = record.tokens[spec.name]
-    return all(np.isclose(found[name], stated.get(name, np.nan), rtol=1e-9, atol=1e-12) for name in found)

@@ -1,4 +1,4 @@
-"""`slicecache cache`: look into a store, check it, seal it."""
+"""`slicecache cache`: look into a store, check it, seal it, pack it, take it along, take somebody out."""
 
 import json
 from typing import TYPE_CHECKING
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from cache_schema.reader import StoreReader
     from cache_schema.verify import Verification
 
 as_json_option = click.option(
@@ -15,7 +16,7 @@ as_json_option = click.option(
 
 @click.group()
 def cache() -> None:
-    """Look into a store, check it, seal it."""
+    """Look into a store, check it, seal it, pack it, take it along, take a participant out."""
 
 
 @cache.command()
@@ -32,15 +33,20 @@ def inspect(store: str, as_json: bool) -> int:
 
 @cache.command()
 @click.argument("store")
+@click.option(
+    "--full",
+    is_flag=True,
+    help="Also: zero tokens, norms out of the cohort's range, duplicated volumes, data without a record.",
+)
 @as_json_option
-def verify(store: str, as_json: bool) -> int:
+def verify(store: str, full: bool, as_json: bool) -> int:
     """Check STORE against itself: header, table, records, checksums and digests.
 
     Ends with 1 when anything is wrong, and names each problem by volume and array.
     """
     from cache_schema.verify import verify as verify_store
 
-    verification = verify_store(store)
+    verification = verify_store(store, full=full)
     click.echo(json.dumps(verification.as_json()) if as_json else report(verification))
     return 0 if verification.ok else 1
 
@@ -66,15 +72,155 @@ def seal(store: str, as_json: bool) -> int:
     return 0
 
 
+@cache.command()
+@click.argument("store")
+@click.argument("out")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["store", "volumes"]),
+    default="store",
+    help="`store`: one file that opens like the store; `volumes`: a folder with one .h5 per volume, as "
+    "CLAM, TRIDENT and STAMP read them.",
+)
+@click.option("--tokens", default="cls", show_default=True, help="The array that `--format volumes` writes.")
+@click.option("--pseudonymise", is_flag=True, help="Replace participant and session ids.")
+@click.option(
+    "--mapping",
+    metavar="TSV",
+    help="Where the pseudonyms are kept; those of an earlier export are used again. "
+    "[default: OUT.pseudonyms.tsv]",
+)
+@click.option("--previews", is_flag=True, help="Take the images of the slices along.")
+@as_json_option
+def export(
+    store: str,
+    out: str,
+    kind: str,
+    tokens: str,
+    pseudonymise: bool,
+    mapping: str | None,
+    previews: bool,
+    as_json: bool,
+) -> int:
+    """Write the committed volumes of STORE to one file OUT (.h5 or .zip), without host, command and paths."""
+    from cache_schema.export import export_store, export_volumes, prepare_pseudonyms
+
+    keep = (mapping or f"{out.rstrip('/')}.pseudonyms.tsv") if pseudonymise else None
+    pseudonyms = None if keep is None else prepare_pseudonyms(store, out, keep)
+    if kind == "volumes":
+        made = export_volumes(store, out, tokens, pseudonyms=pseudonyms)
+    else:
+        made = export_store(store, out, pseudonyms=pseudonyms, previews=previews)
+    click.echo(json.dumps({**made.as_json(), "mapping": keep}) if as_json else made.in_words())
+    if keep is not None and not as_json:
+        click.echo(f"the pseudonyms are in {keep}: keep it, and never send it along")
+    return 0
+
+
+@cache.command(name="import")
+@click.argument("export")
+@click.argument("out")
+@as_json_option
+def import_(export: str, out: str, as_json: bool) -> int:
+    """Make a folder OUT of EXPORT (an .h5, a .zip or any store), which can be written to again."""
+    from cache_schema.export import import_store
+
+    made = import_store(export, out)
+    click.echo(json.dumps(made.as_json()) if as_json else made.in_words())
+    return 0
+
+
+@cache.command()
+@click.argument("store")
+@click.option("--out", help="Where the packed store goes; without it, it replaces STORE.")
+@click.option(
+    "--shard-volumes", type=click.IntRange(2, 4096), help="Volumes per file [64, or 32 large ones]."
+)
+@as_json_option
+def pack(store: str, out: str | None, shard_volumes: int | None, as_json: bool) -> int:
+    """Gather a complete STORE in few large files, for file systems that hate small ones.
+
+    The packed store is built beside, read back and compared before it takes STORE's place. It is read
+    only: `unpack` makes it writable again.
+    """
+    from cache_schema.pack import pack as pack_store
+
+    return _rebuilt("packed", pack_store(store, out, shard_volumes), as_json)
+
+
+@cache.command()
+@click.argument("store")
+@click.option("--out", help="Where the unpacked store goes; without it, it replaces STORE.")
+@as_json_option
+def unpack(store: str, out: str | None, as_json: bool) -> int:
+    """Give a packed STORE one file per volume again, so that it can be written to."""
+    from cache_schema.pack import unpack as unpack_store
+
+    return _rebuilt("unpacked", unpack_store(store, out), as_json)
+
+
+@cache.command()
+@click.argument("store")
+@click.argument("participant")
+@as_json_option
+def remove(store: str, participant: str, as_json: bool) -> int:
+    """Delete everything that STORE holds of PARTICIPANT, whose consent was withdrawn.
+
+    Nobody may write to STORE meanwhile. Copies, exports, trained heads and the images are not touched.
+    """
+    from cache_schema.remove import remove as remove_participant
+
+    removal = remove_participant(store, participant)
+    keys = [str(key) for key in removal.volumes]
+    if as_json:
+        click.echo(json.dumps({"removed": keys, "sealed": removal.sealed}))
+        return 0
+    click.echo(f"removed from {store}: {', '.join(keys)}")
+    click.echo(f"`slicecache cache verify --full {store}` proves it")
+    click.echo(
+        "not touched: the images (an extraction would embed them again), copies, exports, run folders and "
+        "heads trained with this participant"
+    )
+    return 0
+
+
+def _rebuilt(what: str, reader: "StoreReader", as_json: bool) -> int:
+    """Say what came of packing or unpacking."""
+    digest = reader.content_digest()
+    n = len(reader.entries)
+    if as_json:
+        click.echo(
+            json.dumps({what: True, "store": reader.location, "n_volumes": n, "content_digest": digest})
+        )
+    else:
+        click.echo(f"{what} {reader.location}: {n} volumes read back, content digest {digest}")
+    return 0
+
+
+CHECKED = "header, table, records, array metadata, checksums, kept values finite, pads empty, digests, seal"
+CHECKED_FULL = "zero tokens, token norms, duplicated volumes, data without a record, stray objects"
+
+
 def report(verification: "Verification") -> str:
-    """A verification for people."""
+    """A verification for people: what is wrong as a table, then what to do about it."""
     v = verification
     head = f"{v.location}: {v.n_volumes} volumes, {v.bytes_read / 1e6:.1f} MB read in {v.seconds:.1f} s"
-    lines = [head, *v.notes]
+    looked = f"looked at: {CHECKED}" + (f"; {CHECKED_FULL}" if v.full else " (--full looks at more)")
+    lines = [head, looked, *v.notes]
     if v.ok:
         return "\n".join([*lines, "all right"])
-    lines.append(f"{len(v.problems)} problem{'s' if len(v.problems) > 1 else ''}:")
+    rows = [(p.volume or "the store", p.array, p.problem) for p in v.problems]
+    lines += ["", f"{len(rows)} problem{'s' if len(rows) > 1 else ''}"]
+    rows = [("volume", "array", "what is wrong"), *rows]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines += [f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {text}" for a, b, text in rows]
+    lines += ["", "what to do"]
+    volumes: dict[str, dict[str, None]] = {}
     for problem in v.problems:
-        lines.append(f"  {problem.volume or 'the store'}, {problem.array}: {problem.problem}")
-        lines.append(f"      -> {problem.advice}")
+        volumes.setdefault(problem.advice, {})[problem.volume or "the store"] = None
+    for advice, names in volumes.items():
+        some = list(names)
+        more = f" and {len(some) - 8} more" if len(some) > 8 else ""
+        lines.append(f"  {', '.join(some[:8])}{more}: {advice}")
     return "\n".join(lines)

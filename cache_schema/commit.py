@@ -10,6 +10,7 @@ from cache_schema.errors import StoreError
 from cache_schema.identity import VolumeKey
 from cache_schema.layout import FAILURES, SEALED_INDEX, SEALED_RECORDS, failure_name, record_name
 from cache_schema.objects import Objects
+from cache_schema.packed import stored_record
 from cache_schema.record import Failure, VolumeRecord
 
 
@@ -52,7 +53,7 @@ def parse_record(data: bytes, name: str) -> VolumeRecord:
 
 def read_record(objects: Objects, key: VolumeKey) -> VolumeRecord | None:
     """The committed record of a volume, or None."""
-    data = objects.get(record_name(key))
+    data = stored_record(objects, key)
     return None if data is None else parse_record(data, f"{record_name(key)} ({key})")
 
 

@@ -8,6 +8,10 @@ from cache_schema.layout import item_bytes
 from cache_schema.objects import LocalObjects, open_objects
 from cache_schema.reader import StoreReader, open_store
 
+MANY_FILES = 5000
+"""More files than this in a store are worth a word."""
+LONGEST = 160
+
 
 def describe(location: str) -> dict[str, Any]:
     """Everything that `cache inspect --json` prints.
@@ -29,6 +33,7 @@ def describe(location: str) -> dict[str, Any]:
         "fingerprint": header.fingerprint.digest,
         "numerics": header.numerics.digest,
         "sealed": store.sealed,
+        "packed": any(store.layout(spec.name).shard_volumes for spec in header.arrays),
         "n_volumes": len(keys),
         "n_failed": len(failures),
         "n_planned": len(table),
@@ -70,7 +75,9 @@ def _size(location: str) -> dict[str, Any] | None:
         return None
     sizes: Counter[str] = Counter()
     files: Counter[str] = Counter()
+    folders = 0
     for folder, _, names in os.walk(objects.root):
+        folders += 1
         part = os.path.relpath(folder, objects.root).split(os.sep)[0]
         part = "header" if part == "." else part
         files[part] += len(names)
@@ -78,6 +85,7 @@ def _size(location: str) -> dict[str, Any] | None:
     return {
         "bytes": sizes.total(),
         "files": files.total(),
+        "inodes": files.total() + folders,
         "parts": {part: {"bytes": sizes[part], "files": files[part]} for part in sorted(files)},
     }
 
@@ -88,28 +96,32 @@ def in_words(description: dict[str, Any]) -> str:
     fingerprint, numerics = d["header"]["fingerprint"], d["header"]["numerics"]
     lines = [
         f"{d['location']}: a {d['format']} store, version {d['version']}"
-        + (", sealed (complete)" if d["sealed"] else ", not sealed (open for writing)"),
+        + (", sealed (complete)" if d["sealed"] else ", not sealed (open for writing)")
+        + (", packed (read only)" if d["packed"] else ""),
+        "It holds what a frozen network made of every kept slice; of the images, small previews at most.",
         "",
         f"volumes      {d['n_volumes']} of {d['n_planned']} planned are committed; {d['n_failed']} failed, "
         f"{d['n_pending']} not done yet",
         f"who          {d['n_participants']} participants, {d['n_sessions']} sessions",
         f"slices       {d['n_slices']}{_per_volume(d['slices_per_volume'])}",
         *[_array_line(array) for array in d["arrays"]],
-        *_size_lines(d["size"]),
+        *_size_lines(d["size"], d["packed"]),
         "",
-        "made with (a change of any of this is another fingerprint, and needs another store)",
+        "made with: a change of any of this makes another fingerprint, and needs another store",
         f"  backbone   {_flat(fingerprint['backbone']['architecture'])}",
         f"             weights sha256 {fingerprint['backbone']['weights_sha256']}",
         f"             position table {fingerprint['backbone']['position_table']}",
         f"  plane      {fingerprint['plane']}; slices {_flat(fingerprint['slices'])}",
         *[f"  step       {_flat(step)}" for step in fingerprint["preprocessing"]],
-        "computed with (a change of this alone is a warning at predict)",
+        "computed with: a change of this changes the hash `numerics`, and needs another store; a trained",
+        "head meets it with a warning",
         f"  numerics   {_flat(numerics)}",
         *_created_lines(d["header"]["created"]),
         "",
-        f"fingerprint     {d['fingerprint']}",
-        f"numerics        {d['numerics']}",
-        f"content digest  {d['content_digest']}",
+        "no hash but the header's own covers versions, host, time and command: another machine may go on",
+        f"fingerprint     {d['fingerprint']}  (same: comparable embeddings)",
+        f"numerics        {d['numerics']}  (same: computed with the same arithmetic)",
+        f"content digest  {d['content_digest']}  (same: the same volumes and numbers, bit by bit)",
         *[f"failed: {f['path']}: {f['reason']}" for f in d["failures"][:20]],
     ]
     return "\n".join(lines)
@@ -128,15 +140,32 @@ def _array_line(array: dict[str, Any]) -> str:
     )
 
 
-def _size_lines(size: dict[str, Any] | None) -> list[str]:
-    """The size on disk in words."""
-    return [] if size is None else [f"on disk      {megabytes(size['bytes'])} in {size['files']} files"]
+def _size_lines(size: dict[str, Any] | None, packed: bool) -> list[str]:
+    """The size on disk in words, the largest parts first."""
+    if size is None:
+        return []
+    lines = [f"on disk      {megabytes(size['bytes'])} in {size['files']} files ({size['inodes']} inodes)"]
+    parts = sorted(size["parts"].items(), key=lambda part: -part[1]["bytes"])
+    lines += [f"             {name}: {megabytes(p['bytes'])} in {p['files']} files" for name, p in parts]
+    if size["files"] > MANY_FILES and not packed:
+        lines.append(
+            "             many small files for a shared file system: `slicecache cache pack` gathers them"
+        )
+    return lines
 
 
 def _created_lines(created: dict[str, Any]) -> list[str]:
-    """Provenance, one line each; nested values are left to --json."""
-    plain = {name: value for name, value in created.items() if isinstance(value, str | int | float)}
-    return ["made by"] * bool(plain) + [f"  {name:<10} {value}" for name, value in plain.items()]
+    """Provenance, one line each."""
+    lines = [
+        f"  {name:<10} {_value(value)}" for name, value in created.items() if value not in ("", None, {}, [])
+    ]
+    return ["made by"] * bool(lines) + lines
+
+
+def _value(value: Any) -> str:
+    """A value of the provenance on one line, cut when it is long."""
+    text = _flat(value) if isinstance(value, dict) else str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... (--json has all)"
 
 
 def _flat(values: dict[str, Any]) -> str:

@@ -124,6 +124,8 @@ class ArrayLayout:
     chunk_slices: int
     plain: bool
     """One chunk is one object holding one volume's block as little-endian numbers and their crc32c."""
+    shard_volumes: int = 0
+    """Volumes whose chunks lie in one object, a shard; 0: not sharded, or otherwise than we do."""
 
     @property
     def chunk_shape(self) -> tuple[int, ...]:
@@ -143,6 +145,10 @@ class ArrayLayout:
     def chunk_name(self, row: int, block: int) -> str:
         """Object name of a chunk."""
         return f"{self.spec.name}/c.{row}.{block}" + ".0" * len(self.spec.item_shape)
+
+    def shard_name(self, row: int) -> str:
+        """Object name of the shard that holds a row."""
+        return f"{self.spec.name}/c.{row // self.shard_volumes}.0" + ".0" * len(self.spec.item_shape)
 
     def blocks(self, n_slices: int) -> int:
         """Chunks that hold the first `n_slices` slices of a volume."""
@@ -181,11 +187,33 @@ def parse_layout(spec: ArraySpec, metadata: bytes | None) -> ArrayLayout:
             raise StoreError(
                 f"array {spec.name!r}: {name} is {found[name]!r} in its metadata and {value!r} in the header"
             )
-    plain = (
-        codecs == PLAIN_CODECS
-        and meta["chunk_grid"].get("name") == "regular"
+    inner = shard_inner(codecs, chunk)
+    usual = (
+        meta["chunk_grid"].get("name") == "regular"
         and keys == {"name": "default", "configuration": {"separator": "."}}
-        and chunk[0] == 1
         and chunk[2:] == spec.item_shape
     )
-    return ArrayLayout(spec, shape, chunk[1], plain)
+    if usual and inner is not None and chunk[1] >= shape[1]:
+        return ArrayLayout(spec, shape, inner, plain=False, shard_volumes=chunk[0])
+    return ArrayLayout(spec, shape, chunk[1], plain=usual and codecs == PLAIN_CODECS and chunk[0] == 1)
+
+
+def shard_codecs(chunk_shape: Sequence[int]) -> list[dict[str, Any]]:
+    """Codecs of a packed array: chunks of one volume each, one after another, then their index."""
+    configuration = {
+        "chunk_shape": list(chunk_shape),
+        "codecs": PLAIN_CODECS,
+        "index_codecs": PLAIN_CODECS,
+        "index_location": "end",
+    }
+    return [{"name": "sharding_indexed", "configuration": configuration}]
+
+
+def shard_inner(codecs: Any, shard: Sequence[int]) -> int | None:
+    """Slices of a chunk inside a shard of the given shape; None when the codecs are not those of `pack`."""
+    try:
+        slices = int(codecs[0]["configuration"]["chunk_shape"][1])
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+    ours = codecs == shard_codecs((1, slices, *shard[2:])) and slices > 0 and shard[1] % slices == 0
+    return slices if ours else None

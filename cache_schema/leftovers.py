@@ -28,9 +28,13 @@ def is_leftover(path: str) -> bool:
         return False
     if age > STALE_SECONDS:
         return True
+    return age > GRACE_SECONDS and is_orphan(path)
+
+
+def is_orphan(path: str) -> bool:
+    """Whether the process that an unfinished thing is named after ran on this host and is gone."""
     host, process, _ = ["", "", "", *os.path.basename(path).split("~")][-3:]
-    ours = host == socket.gethostname() and process.isdigit()
-    return ours and age > GRACE_SECONDS and not _alive(int(process))
+    return host == socket.gethostname() and process.isdigit() and not _alive(int(process))
 
 
 def _alive(process: int) -> bool:

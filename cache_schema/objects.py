@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from cache_schema.errors import StoreError
 from cache_schema.leftovers import is_leftover, owner_token
+from cache_schema.swap import interrupted
 from cache_schema.zarr_objects import ZarrObjects, url_store, zip_store
 
 TEMPORARY = "tmp"
@@ -143,7 +144,7 @@ class LocalObjects:
 
 
 def open_objects(location: str) -> Objects | None:
-    """The objects at a location: a folder, a `.zip`, a URL; None when nothing is there.
+    """The objects at a location: a folder, a `.zip`, an `.h5`, a URL; None when nothing is there.
 
     Raises:
         StoreError: If the location is of a kind that cannot be opened.
@@ -154,12 +155,17 @@ def open_objects(location: str) -> Objects | None:
     if path.is_dir():
         return LocalObjects(path)
     if not path.exists():
+        old = interrupted(path.absolute())
+        if old is not None:
+            raise StoreError(f"replacing {location!r} was interrupted; rename {str(old)!r} back to it")
         return None
     if path.suffix in (".h5", ".hdf5"):
-        raise StoreError(f"{location!r} is an HDF5 file, which this version cannot open as a store yet")
+        from cache_schema.hdf5 import H5Objects
+
+        return H5Objects(path)
     if path.suffix == ".zip":
         return ZarrObjects(zip_store(path))
-    raise StoreError(f"{location!r} is a file; a store is a folder, a .zip or a URL")
+    raise StoreError(f"{location!r} is a file; a store is a folder, a .zip, an .h5 or a URL")
 
 
 def _write(path: str, data: bytes) -> None:

@@ -18,8 +18,10 @@ from cache_schema.digest import content_digest
 from cache_schema.errors import StoreError
 from cache_schema.header import Header
 from cache_schema.identity import VolumeKey
-from cache_schema.layout import RECORDS, ArrayLayout, metadata_name, parse_layout, preview_name
+from cache_schema.layout import ArrayLayout, metadata_name, parse_layout
 from cache_schema.objects import Objects, open_objects
+from cache_schema.packed import stored_records
+from cache_schema.previews import stored_preview
 from cache_schema.record import Failure, TableRow, VolumeRecord
 from cache_schema.seal import read_sealed_index, read_sealed_records
 from cache_schema.table import read_table
@@ -76,10 +78,8 @@ def read_entries(objects: Objects) -> list[VolumeEntry]:
         StoreError: If a record is damaged.
     """
     entries = []
-    for name in objects.list(RECORDS):
-        data = objects.get(name)
-        if data is not None:
-            entries.append(entry_of(parse_raw(data, name), name))
+    for name, data in stored_records(objects):
+        entries.append(entry_of(parse_raw(data, name), name))
     return sorted(entries, key=lambda entry: entry.key)
 
 
@@ -207,7 +207,7 @@ class StoreReader:
 
     def preview(self, key: VolumeKey) -> bytes | None:
         """The PNG mosaic of a volume, or None when there is none."""
-        return self._objects.get(preview_name(key))
+        return stored_preview(self._objects, key)
 
     def content_digest(self) -> str:
         """SHA-256 over the committed volumes' keys and digests, whatever their order and rows."""

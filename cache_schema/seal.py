@@ -20,6 +20,7 @@ from cache_schema.identity import VolumeKey
 from cache_schema.layout import RECORDS, SEALED_INDEX, SEALED_RECORDS, failure_name
 from cache_schema.models import Strict
 from cache_schema.objects import LocalObjects, Objects, open_objects
+from cache_schema.packed import is_packed, stored_records
 from cache_schema.table import read_table
 
 
@@ -88,23 +89,23 @@ def seal(location: str) -> None:
     if not isinstance(objects, LocalObjects):
         raise StoreError(f"{location!r} is opened for reading only; seal the folder it was made from")
     header = load_header(objects, location)
-    unseal(objects)
+    if not is_packed(objects):
+        unseal(objects)
     before = _snapshot(objects)
-    names = list(before)
-    raws = [parse_raw(objects.get(name) or b"", name) for name in names]
+    raws = [parse_raw(data, name) for name, data in stored_records(objects)]
     raws.sort(key=_key)
-    _require_complete(objects, location, {_key(raw) for raw in raws})
+    require_complete(objects, location, {_key(raw) for raw in raws})
     body = b"\n".join(canonical_json(raw) for raw in raws)
     objects.put(SEALED_RECORDS, body)
-    objects.put(SEALED_INDEX, canonical_json(_index(raws, header, hashlib.sha256(body).hexdigest())))
+    objects.put(SEALED_INDEX, canonical_json(sealed_index(raws, header, hashlib.sha256(body).hexdigest())))
     # A writer unseals before and after each record; this look covers one that did so before the put.
     if _snapshot(objects) != before:
         unseal(objects)
         raise StoreError(f"{location!r} is being written to; seal it when that is done")
 
 
-def _index(raws: list[dict[str, Any]], header: Header, records_sha256: str) -> dict[str, Any]:
-    """The columns of all records, with the hash over them."""
+def sealed_index(raws: list[dict[str, Any]], header: Header, records_sha256: str) -> dict[str, Any]:
+    """The columns of all records, sorted by key, with the hash over them."""
     index = {
         "participant_id": [raw["participant_id"] for raw in raws],
         "session_id": [raw["session_id"] for raw in raws],
@@ -119,7 +120,7 @@ def _index(raws: list[dict[str, Any]], header: Header, records_sha256: str) -> d
     return index | {"sha256": sha256_json(index)}
 
 
-def _require_complete(objects: Objects, location: str, committed: set[VolumeKey]) -> None:
+def require_complete(objects: Objects, location: str, committed: set[VolumeKey]) -> None:
     """Refuse to call a store complete while volumes of its table are open."""
     pending = [
         row.key

@@ -4,35 +4,32 @@ One function per check; none stops at the first problem. Only a header that cann
 check, because nothing else means anything without it.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
+from cache_schema.check_contents import Contents
+from cache_schema.check_records import check_records, check_seal
+from cache_schema.check_strays import check_strays
 from cache_schema.check_volume import check_volume
-from cache_schema.commit import parse_record, read_failures
+from cache_schema.commit import read_failures
 from cache_schema.create import load_header
 from cache_schema.errors import StoreError
 from cache_schema.extents import wanted_extents
 from cache_schema.header import Header
-from cache_schema.identity import VolumeKey
 from cache_schema.layout import (
     HEADER,
     MARKER,
-    RECORDS,
-    SEALED_INDEX,
-    SEALED_RECORDS,
     ArrayLayout,
     metadata_name,
     parse_layout,
-    record_name,
 )
 from cache_schema.objects import Objects, open_objects
-from cache_schema.problem import EXTRACT_AGAIN, RESTORE, SEAL_AGAIN, WRITE_AGAIN, Problem
+from cache_schema.problem import RESTORE, WRITE_AGAIN, Problem
 from cache_schema.record import VolumeRecord
-from cache_schema.seal import read_sealed_index, read_sealed_records
 from cache_schema.table import Table, read_table
 
 
@@ -48,6 +45,8 @@ class Verification:
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     """Nothing wrong, but worth knowing: volumes of the table that are not committed."""
+    full: bool = False
+    """Whether the cohort-wide checks were made, too."""
 
     @property
     def ok(self) -> bool:
@@ -59,12 +58,16 @@ class Verification:
         return {"ok": self.ok, **asdict(self)}
 
 
-def verify(location: str, progress: Callable[[int, int], None] | None = None) -> Verification:
+def verify(
+    location: str, progress: Callable[[int, int], None] | None = None, *, full: bool = False
+) -> Verification:
     """Check schema, header, table, records, checksums, pads and digests of a store.
 
     Args:
         location: A folder, a zip or a URL.
         progress: Called with the volumes checked and their number.
+        full: Also look for what matches its hashes and is wrong all the same: zero tokens, norms out of
+            the cohort's range, duplicated volumes, data without a record.
 
     Raises:
         StoreError: If there is nothing at the location.
@@ -77,26 +80,47 @@ def verify(location: str, progress: Callable[[int, int], None] | None = None) ->
         header = load_header(objects, location)
     except StoreError as error:
         problem = Problem("", HEADER, str(error), RESTORE)
-        return Verification(location, 0, 0, time.perf_counter() - started, (problem,), ())
+        return Verification(location, 0, 0, time.perf_counter() - started, (problem,), (), full)
     problems = list(check_group(objects))
     table, table_problems = check_table(objects)
     layouts, layout_problems = check_arrays(objects, header)
     records, record_problems = check_records(objects, header, table)
     problems += table_problems + layout_problems + record_problems
     problems += check_extents(layouts, records)
-    bytes_read = 0
-    for done, record in enumerate(records, start=1):
-        found, size = check_volume(objects, layouts, record)
-        problems += found
-        bytes_read += size
-        if progress is not None:
-            progress(done, len(records))
+    found, bytes_read = check_volumes(objects, header, layouts, records, progress, full=full)
+    problems += found
+    if full:
+        problems += check_strays(objects, layouts, table, records)
     problems += check_seal(objects, header, records)
     problems += check_failures(objects)
     notes = (*pending_notes(table, records), *extent_notes(header, layouts, table))
     return Verification(
-        location, len(records), bytes_read, time.perf_counter() - started, tuple(problems), notes
+        location, len(records), bytes_read, time.perf_counter() - started, tuple(problems), notes, full
     )
+
+
+def check_volumes(
+    objects: Objects,
+    header: Header,
+    layouts: Mapping[str, ArrayLayout],
+    records: Sequence[VolumeRecord],
+    progress: Callable[[int, int], None] | None,
+    *,
+    full: bool,
+) -> tuple[list[Problem], int]:
+    """Read every committed volume; the problems and the bytes read."""
+    problems: list[Problem] = []
+    size = 0
+    contents = Contents()
+    specs = {spec.name: spec for spec in header.arrays}
+    for done, record in enumerate(records, start=1):
+        look = partial(contents.add, record, specs) if full else None
+        found, read = check_volume(objects, layouts, record, look)
+        problems += found
+        size += read
+        if progress is not None:
+            progress(done, len(records))
+    return problems + contents.problems(), size
 
 
 def check_group(objects: Objects) -> Iterator[Problem]:
@@ -155,83 +179,6 @@ def extent_notes(header: Header, layouts: Mapping[str, ArrayLayout], table: Tabl
         for name, layout in layouts.items()
         if layout.shape[0] < wanted[0] or layout.shape[1] < wanted[1]
     )
-
-
-def check_records(
-    objects: Objects, header: Header, table: Table | None
-) -> tuple[list[VolumeRecord], list[Problem]]:
-    """Records must match their hashes, their names, and the table's rows; rows belong to one volume."""
-    records: list[VolumeRecord] = []
-    problems = []
-    rows: dict[int, VolumeKey] = {}
-    for name in objects.list(RECORDS):
-        try:
-            record = parse_record(objects.get(name) or b"", name)
-        except StoreError as error:
-            problems.append(Problem(_volume_of(name, table), "record", str(error), EXTRACT_AGAIN))
-            continue
-        records.append(record)
-        problems += [
-            Problem(str(record.key), "record", text, EXTRACT_AGAIN)
-            for text in _record_faults(record, name, header, table, rows)
-        ]
-    return sorted(records, key=lambda record: record.key), problems
-
-
-def _record_faults(
-    record: VolumeRecord, name: str, header: Header, table: Table | None, rows: dict[int, VolumeKey]
-) -> Iterator[str]:
-    """What is wrong with one record, other than its hash."""
-    if name != record_name(record.key):
-        yield f"{name} holds the record of another volume"
-    if rows.setdefault(record.row, record.key) != record.key:
-        yield f"row {record.row} is also that of {rows[record.row]}"
-    if table is not None and table.index.get(record.key) != record.row:
-        yield f"the record says row {record.row}, the table {table.index.get(record.key)}"
-    lengths = {len(record.slices.index), len(record.slices.height_mm), len(record.slices.world_z_mm)}
-    if len(lengths) > 1:
-        yield f"slice indices, heights and world z have different lengths {sorted(lengths)}"
-    names = {spec.name for spec in header.arrays}
-    if record.tokens.keys() != names:
-        yield f"it describes the arrays {sorted(record.tokens)}, not {sorted(names)}"
-
-
-def _volume_of(name: str, table: Table | None) -> str:
-    """The volume that a record's file name belongs to, as the table knows it."""
-    keys = () if table is None else table.index
-    return next((str(key) for key in keys if record_name(key) == name), name)
-
-
-def check_seal(objects: Objects, header: Header, records: Sequence[VolumeRecord]) -> list[Problem]:
-    """A sealed index must match its hash and say of every record what the record says."""
-    try:
-        index = read_sealed_index(objects, header)
-        if index is None:
-            return []
-        body = objects.get(SEALED_RECORDS) or b""
-        read_sealed_records(objects, len(index.row))
-    except StoreError as error:
-        return [Problem("", "sealed", str(error), SEAL_AGAIN)]
-    problems = []
-    if hashlib.sha256(body).hexdigest() != index.records_sha256:
-        text = f"{SEALED_RECORDS} does not match the hash in {SEALED_INDEX}"
-        problems.append(Problem("", "sealed", text, SEAL_AGAIN))
-    keys = map(VolumeKey, index.participant_id, index.session_id, index.volume_id)
-    sealed = dict(zip(keys, zip(index.row, index.n_slices, index.digest, strict=True), strict=True))
-    found = {r.key: (r.row, len(r.slices.index), r.digest) for r in records}
-    for key in sorted(sealed.keys() | found.keys()):
-        if sealed.get(key) != found.get(key):
-            problems.append(Problem(str(key), "sealed", _seal_fault(key, sealed, found), SEAL_AGAIN))
-    return problems
-
-
-def _seal_fault(key: VolumeKey, sealed: Mapping[VolumeKey, Any], found: Mapping[VolumeKey, Any]) -> str:
-    """How the sealed index and the records disagree on a volume."""
-    if key not in found:
-        return "the sealed index has it, but its record is missing or damaged"
-    if key not in sealed:
-        return "it has a record, but the sealed index does not know it"
-    return f"the sealed index says {sealed[key]}, the record {found[key]} (row, slices, digest)"
 
 
 def check_failures(objects: Objects) -> list[Problem]:

@@ -23,6 +23,7 @@ from cache_schema.header import Header, differences
 from cache_schema.identity import VolumeKey
 from cache_schema.layout import failure_name, metadata_name, parse_layout, preview_name, record_name
 from cache_schema.objects import LocalObjects, open_objects
+from cache_schema.packed import is_packed, require_unpacked
 from cache_schema.record import Draft, Failure, TableRow, VolumeRecord
 from cache_schema.table import Table, append_rows, read_table
 from cache_schema.token_statistics import token_statistics
@@ -65,9 +66,11 @@ class StoreWriter:
         if found is None or not isinstance(objects, LocalObjects):
             raise StoreError(f"the store {location!r} was deleted while it was opened")
         require_same(location, header, found)
+        known = read_table(objects)
+        if any(row.key not in known.index for row in rows):
+            require_unpacked(objects, location)
         objects.sweep()
         sweep_siblings(location)
-        known = read_table(objects)
         table = append_rows(objects, rows, known=known)
         if table.segments > known.segments:
             unseal(objects)
@@ -146,14 +149,19 @@ class StoreWriter:
 
     def remove_record(self, key: VolumeKey) -> None:
         """Take a volume's commit back; its data are overwritten by the next commit."""
-        unseal(self._objects)
+        self._change()
         self._objects.delete(record_name(key))
         unseal(self._objects)
 
     def fail(self, failure: Failure) -> None:
         """Note that a volume could not be embedded, and why."""
-        unseal(self._objects)
+        self._change()
         self._objects.put(failure_name(failure.key), canonical_json(failure.model_dump(mode="json")))
+        unseal(self._objects)
+
+    def _change(self) -> None:
+        """Before any change: the store must not be packed, and its seal is taken off."""
+        require_unpacked(self._objects, self.location)
         unseal(self._objects)
 
     def _to_storage(self, draft: Draft, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -179,7 +187,7 @@ class StoreWriter:
 
     def _write(self, record: VolumeRecord, stored: Mapping[str, NDArray[Any]], preview: bytes | None) -> None:
         """Write everything of a volume but its record, and make sure that the arrays cover it."""
-        unseal(self._objects)
+        self._change()
         n = len(record.slices.index)
         if n > self._table.slices:
             append_rows(self._objects, (), slices=n, known=self._table)
@@ -198,8 +206,9 @@ class StoreWriter:
 
     def _settle(self, record: VolumeRecord) -> VolumeRecord:
         """After a commit: no seal made meanwhile may hide it, and no failure contradicts it."""
-        unseal(self._objects)
-        self._objects.delete(failure_name(record.key))
+        if not is_packed(self._objects):
+            unseal(self._objects)
+            self._objects.delete(failure_name(record.key))
         return record
 
 

@@ -82,8 +82,10 @@ def test_verify_and_its_exit_code(location):
         file.write(b"\x01\x02")
     code, out = call("verify", location)
     assert code == 1
-    assert "p001/T1w, patch_mean: chunk patch_mean/c.1.0.0 does not match its checksum" in out
-    assert "-> extract this volume again" in out
+    assert "p001/T1w  patch_mean  chunk patch_mean/c.1.0.0 does not match its checksum" in out
+    assert "p001/T1w: extract this volume again" in out
+    assert "duplicated volumes" not in out
+    assert "duplicated volumes" in call("verify", location, "--full")[1]
     code, out = call("verify", location, "--json")
     assert code == 1
     problem = json.loads(out)["problems"][0]
@@ -104,3 +106,28 @@ def test_seal(location):
         "content_digest": open_store(location).content_digest(),
     }
     assert "sealed" in call("inspect", location)[1]
+
+
+def test_pack_unpack_and_remove(location):
+    header = example_header()
+    writer = StoreWriter.open(location, header, [])
+    writer.commit(example_draft(example_key(3), 7), example_arrays(header, 7))
+    digest = open_store(location).content_digest()
+    code, out = call("pack", location, "--shard-volumes", "2", "--json")
+    assert (code, json.loads(out)["content_digest"]) == (0, digest)
+    assert "packed" in call("inspect", location)[1]
+    assert json.loads(call("inspect", location, "--json")[1])["packed"] is True
+    code, out = call("remove", location, "p003")
+    assert code == 0
+    assert "removed" in out
+    assert "p003/T1w" in out
+    assert "verify --full" in out
+    assert call("verify", location, "--full")[0] == 0
+    code, out = call("unpack", location)
+    assert code == 0
+    assert open_store(location).content_digest() in out
+    assert json.loads(call("remove", location, "p001", "--json")[1]) == {
+        "removed": ["p001/T1w"],
+        "sealed": True,
+    }
+    assert [entry.key for entry in open_store(location).entries] == [example_key(0)]

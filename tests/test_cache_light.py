@@ -19,7 +19,9 @@ def loaded_after(code):
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["reader", "writer", "seal", "verify", "describe", "create", "settings"])
+@pytest.mark.parametrize(
+    "module", ["reader", "writer", "seal", "verify", "pack", "remove", "describe", "create", "settings"]
+)
 def test_modules_import_neither_zarr_nor_h5py(module):
     assert not loaded_after(f"import cache_schema.{module}") & set(HEAVY)
 

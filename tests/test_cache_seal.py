@@ -92,7 +92,7 @@ def test_sealing_while_somebody_writes_hides_nothing(location, header, act, monk
     new = example_key(8)
     writer = StoreWriter.open(location, header, [example_row(new, 9)])
     writer.fail(failure(new))
-    original = seal.__globals__["_index"]
+    original = seal.__globals__["sealed_index"]
 
     def index(*arguments):
         key = new if act == "commit" else KEYS[0]
@@ -100,7 +100,7 @@ def test_sealing_while_somebody_writes_hides_nothing(location, header, act, monk
         writer.commit(example_draft(key, 7), example_arrays(header, 7, 99))
         return original(*arguments)
 
-    monkeypatch.setitem(seal.__globals__, "_index", index)
+    monkeypatch.setitem(seal.__globals__, "sealed_index", index)
     with pytest.raises(StoreError, match="is being written to"):
         seal(location)
     store = open_store(location)

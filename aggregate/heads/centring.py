@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aggregate.lazy import Tokens
+
 MEAN, SCALE = "input.mean", "input.scale"
 """Parameter names; they are fitted once, never trained."""
 
@@ -38,7 +40,7 @@ def folded(
 
 @torch.no_grad()
 def fit_centring(
-    x: Float[Tensor, "bag slice dim"],
+    x: Tokens,
     keep: Bool[Tensor, "bag slice"],
     rows: Sequence[NDArray[np.int64]],
     dtype: torch.dtype,
@@ -54,8 +56,9 @@ def fit_centring(
     Returns:
         `input.mean` (run, dim) and `input.scale` (run,); the scale is 1 if the slices are all equal.
     """
-    sums = torch.stack([bag.sum(0, dtype=torch.float64) for bag in x])
-    squares = torch.stack([bag.double().square().sum() for bag in x])
+    # One pass, since the tokens may lie in the store.
+    moments = [(bag.sum(0, dtype=torch.float64), bag.double().square().sum()) for bag in x]
+    sums, squares = (torch.stack(parts) for parts in zip(*moments, strict=True))
     counts = keep.sum(1).double()
     means, scales = [], []
     for run in rows:

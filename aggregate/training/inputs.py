@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aggregate.heads.base import Head
+from aggregate.lazy import Tokens
 
 POOL_BATCH = 64
 """Bags pooled at once."""
@@ -37,7 +38,7 @@ class BagInputs:
 
     def __init__(
         self,
-        x: Float[Tensor, "bag slice dim"],
+        x: Tokens,
         keep: Bool[Tensor, "bag slice"],
         height_mm: Float[Tensor, "bag slice"],
     ) -> None:
@@ -83,7 +84,7 @@ class PooledInputs:
 def make_inputs(
     head: Head,
     parameters: Mapping[str, Tensor],
-    x: Float[Tensor, "bag slice dim"],
+    x: Tokens,
     keep: Bool[Tensor, "bag slice"],
     height_mm: Float[Tensor, "bag slice"],
 ) -> Inputs:
@@ -91,5 +92,5 @@ def make_inputs(
     if not head.pool_is_fixed:
         return BagInputs(x, keep, height_mm)
     parts = [slice(start, start + POOL_BATCH) for start in range(0, len(x), POOL_BATCH)]
-    pooled = [head.pool(parameters, x[None, p], keep[None, p], height_mm[None, p])[0] for p in parts]
+    pooled = [head.pool(parameters, x[p].unsqueeze(0), keep[None, p], height_mm[None, p])[0] for p in parts]
     return PooledInputs(torch.cat(pooled, 1))

@@ -99,7 +99,7 @@ def apply_head(
     outputs = [
         head(
             parameters,
-            bags.x[None, part].to(dtype),
+            bags.x[part].unsqueeze(0).to(dtype),
             bags.keep[None, part],
             bags.height_mm[None, part].to(dtype),
         )

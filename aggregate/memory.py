@@ -1,0 +1,52 @@
+"""How much memory stage two may fill with tokens, and what it says before it does."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from aggregate.bags import Bags, bags_bytes, lazy_bags, read_bags
+from aggregate.cohort import Cohort
+from aggregate.config import AggregateSection
+from cache_schema.reader import StoreReader
+
+SHARE = 0.5
+"""Of the machine's memory; the other half is for training itself and for everybody else."""
+CGROUP = Path("/sys/fs/cgroup/memory.max")
+"""The limit of a container or a job, which is often far below the machine's memory."""
+
+
+def open_bags(section: AggregateSection, store: StoreReader, cohort: Cohort) -> Bags:
+    """The cohort's bags: in memory if they fit the budget, else read by blocks while training.
+
+    The bytes needed are said on standard error and in the log before anything is read.
+    """
+    needed = bags_bytes(cohort.entries, store.header, section.tokens, cohort.bag)
+    budget = memory_budget(section.memory_gib)
+    fits = needed <= budget
+    sentence = (
+        f"reading {section.tokens} of {len(cohort.entries)} volumes takes {needed / 2**30:.3g} GiB of the "
+        f"{budget / 2**30:.3g} GiB allowed (aggregate.memory_gib): "
+        + ("all in memory" if fits else "too much, so bags are read by blocks, which is slower")
+    )
+    logging.getLogger("slicecache").info(sentence)
+    print(sentence, file=sys.stderr)
+    if fits:
+        return read_bags(store, cohort.entries, section.tokens, bag=cohort.bag)
+    # Half of the budget for volumes that stay; batches and the head's own tensors come beside them.
+    return lazy_bags(store, cohort.entries, section.tokens, bag=cohort.bag, budget=budget // 2)
+
+
+def memory_budget(gib: float | None) -> int:
+    """Bytes that tokens may take: as told, or a share of the machine's (or the container's) memory."""
+    return int(SHARE * machine_memory()) if gib is None else int(gib * 2**30)
+
+
+def machine_memory() -> int:
+    """Bytes of memory of this machine, or of the container that this runs in."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = CGROUP.read_text().strip()
+    except OSError:
+        return machine
+    return min(machine, int(limit)) if limit.isdecimal() else machine

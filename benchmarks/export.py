@@ -1,0 +1,131 @@
+"""Exports: time to write, to open and to read them, and training from tokens that stay in the store.
+
+Run: python benchmarks/export.py [volumes] [slices]. Everything is made up and lies in a temporary folder;
+each figure is the median of interleaved runs, with the smallest and largest behind it.
+"""
+
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
+from cache_schema.export import export_store, import_store
+from cache_schema.reader import open_store
+from cache_schema.seal import seal
+from cache_schema.writer import StoreWriter
+
+DIM, REPEATS, EPOCHS = 384, 5, 2
+
+
+def make(location: str, volumes: int, slices: int) -> None:
+    header = example_header(("cls",), dim=DIM, slice_chunk=slices)
+    keys = [example_key(number) for number in range(volumes)]
+    writer = StoreWriter.open(location, header, [example_row(key, slices) for key in keys])
+    for number, key in enumerate(keys):
+        writer.commit(example_draft(key, slices), example_arrays(header, slices, number))
+    seal(location)
+
+
+def timed(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def report(title: str, seconds: list[float]) -> None:
+    low, high = min(seconds), max(seconds)
+    print(f"{title:<28} {1000 * median(seconds):8.1f} ms ({1000 * low:.1f} to {1000 * high:.1f})")
+
+
+def reading(folder: Path, volumes: int, slices: int) -> None:
+    make(f"{folder}/s.zarr", volumes, slices)
+    for name in ("x.h5", "x.zip"):
+        path = f"{folder}/{name}"
+        report(f"export to {name}", [timed(lambda path=path: export_store(f"{folder}/s.zarr", path))])
+    report("import from x.h5", [timed(lambda: import_store(f"{folder}/x.h5", f"{folder}/back.zarr"))])
+    np.save(folder / "plain.npy", open_store(f"{folder}/s.zarr").read("cls"))
+    names = ("s.zarr", "x.h5", "x.zip")
+    opening: dict[str, list[float]] = {name: [] for name in names}
+    took: dict[str, list[float]] = {name: [] for name in (*names, "plain.npy")}
+    for _ in range(REPEATS):
+        for name in names:
+            opening[name].append(timed(lambda name=name: open_store(folder / name)))
+            store = open_store(folder / name)
+            took[name].append(timed(lambda store=store: store.read("cls")))
+        took["plain.npy"].append(timed(lambda: np.load(folder / "plain.npy")))
+    for name in names:
+        report(f"open {name}", opening[name])
+    for name, seconds in took.items():
+        report(f"read cls of {name}", seconds)
+
+
+class Watch(threading.Thread):
+    """Looks at this process's own memory every few milliseconds, without the pages of libraries."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.seen: list[int] = []
+
+    def run(self) -> None:
+        """Look until the process ends."""
+        while True:
+            status = Path("/proc/self/status").read_text()
+            self.seen.append(int(status.partition("RssAnon:")[2].split()[0]))
+            time.sleep(0.004)
+
+
+def training(location: str, kind: str) -> None:
+    """Train five folds and say the time and the peak of memory; in a process of its own."""
+    import torch
+
+    from aggregate.bags import lazy_bags, read_bags
+    from aggregate.heads.spec import AttentionSpec
+    from aggregate.losses.spec import LossSpec
+    from aggregate.training.spec import TrainSpec
+    from aggregate.training.stacked import RunSpec, train_stacked
+
+    torch.set_num_threads(1)
+    store = open_store(location)
+    n, train = len(store.entries), TrainSpec(epochs=EPOCHS)
+    hands = np.arange(n) % 5
+    runs = [
+        RunSpec("c", 0, f, 0, AttentionSpec(), LossSpec(), train, np.flatnonzero(hands != f), np.arange(0))
+        for f in range(5)
+    ]
+    watch = Watch()
+    watch.start()
+    started = time.perf_counter()
+    if kind == "memory":
+        bags = read_bags(store, store.entries, "cls")
+    else:
+        bags = lazy_bags(store, store.entries, "cls", budget=2**40 if kind == "kept" else 0)
+    read = time.perf_counter() - started
+    train_stacked(bags, torch.arange(n) % 2, torch.ones(n), 2, runs)
+    took = time.perf_counter() - started - read
+    peak = max(watch.seen) / 2**20
+    print(f"{location[-6:]} {kind:<8} read {read:5.2f} s, {EPOCHS} epochs {took:6.2f} s, peak {peak:.2f} GiB")
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["training"]:
+        training(sys.argv[2], sys.argv[3])
+        return
+    volumes, slices = (int(text) for text in (sys.argv[1:3] or ["1000", "160"]))
+    with tempfile.TemporaryDirectory() as folder:
+        reading(Path(folder), volumes, slices)
+        for kind in ("memory", "kept", "lazy", "memory", "kept", "lazy"):
+            for name in ("s.zarr", "x.h5"):
+                command = [sys.executable, __file__, "training", f"{folder}/{name}", kind]
+                subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,252 @@
+"""An export is the store: same numbers, same digests, less gossip; and it appears whole or not at all."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cache_schema import layout
+from cache_schema.errors import StoreError
+from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
+from cache_schema.export import export_store, import_store
+from cache_schema.reader import open_store
+from cache_schema.verify import verify
+from cache_schema.writer import StoreWriter
+
+SECRETS = ("secret-host", "secret-command", "anat", "sub-p")
+
+
+def fill(location, header, lengths, missing=()):
+    keys = [example_key(i) for i in range(len(lengths))]
+    rows = [example_row(key, n) for key, n in zip(keys, lengths, strict=True)]
+    writer = StoreWriter.open(str(location), header, rows)
+    for number, (key, n) in enumerate(zip(keys, lengths, strict=True)):
+        if number not in missing:
+            writer.commit(example_draft(key, n), example_arrays(header, n, number), b"png %d" % number)
+    return open_store(location)
+
+
+@pytest.fixture
+def store(tmp_path):
+    created = {"host": "secret-host", "command": ["secret-command"], "time": "2026-01-02", "batch_size": 8}
+    created["configuration"] = {"input": "/secret-host/anat"}
+    header = example_header(("cls", "patches"), slice_chunk=5, created=created)
+    return fill(tmp_path / "s", header, [3, 11, 5, 7], missing={2})
+
+
+def same_numbers(one, other):
+    assert [entry.key for entry in one.entries] == [entry.key for entry in other.entries]
+    for spec in one.header.arrays:
+        np.testing.assert_array_equal(one.read(spec.name), other.read(spec.name))
+
+
+@given(
+    tokens=st.lists(st.sampled_from(layout.TOKENS), min_size=1, unique=True),
+    storage=st.sampled_from(["float16", "float32"]),
+    grid=st.tuples(st.integers(1, 4), st.integers(1, 3)),
+    dim=st.integers(1, 7),
+    slice_chunk=st.integers(1, 9),
+    lengths=st.lists(st.integers(1, 13), min_size=1, max_size=4),
+    missing=st.sets(st.integers(1, 3)),
+    chunk_bytes=st.sampled_from([64, 300, 4 * 1024 * 1024]),
+)
+@settings(max_examples=20, deadline=None)
+def test_round_trips_keep_every_number_and_both_digests(
+    tokens, storage, grid, dim, slice_chunk, lengths, missing, chunk_bytes
+):
+    header = example_header(tokens, dim=dim, grid=grid, storage=storage, slice_chunk=slice_chunk)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "MAX_CHUNK_BYTES", chunk_bytes)
+        original = fill(f"{folder}/s", header, lengths, missing)
+        export_store(f"{folder}/s", f"{folder}/x.h5")
+        export_store(f"{folder}/s", f"{folder}/x.zip")
+        import_store(f"{folder}/x.h5", f"{folder}/back.zarr")
+        import_store(f"{folder}/s", f"{folder}/copy.zarr")
+        for name in ("x.h5", "x.zip", "back.zarr", "copy.zarr"):
+            other = open_store(f"{folder}/{name}")
+            assert other.content_digest() == original.content_digest(), name
+            assert other.header.fingerprint == original.header.fingerprint
+            same_numbers(original, other)
+            assert verify(f"{folder}/{name}").problems == (), name
+        group = zarr.open_group(f"{folder}/back.zarr", mode="r")
+        for spec in header.arrays:
+            numbers = group[spec.name][:, : max(e.n_slices for e in original.entries)]
+            np.testing.assert_array_equal(numbers, original.read(spec.name))
+            assert group[spec.name].metadata.dimension_names == spec.dims
+
+
+@pytest.mark.parametrize("name", ["x.h5", "x.zip"])
+def test_an_export_is_the_store_without_host_command_and_paths(tmp_path, store, name):
+    made = export_store(store.location, str(tmp_path / name))
+    assert (made.n_volumes, made.left_behind, made.content_digest) == (3, 1, store.content_digest())
+    other = open_store(tmp_path / name)
+    assert other.sealed
+    assert other.header.created == {"time": "2026-01-02", "batch_size": 8}
+    assert {row.path for row in other.table()} == {""}
+    text = (tmp_path / name).read_bytes()
+    assert not [secret for secret in SECRETS if secret.encode() in text]
+    assert b"png 1" not in text
+    for entry, (ours, theirs) in zip(
+        other.entries, zip(store.records(), other.records(), strict=True), strict=True
+    ):
+        assert theirs == other.record(entry.key)
+        assert theirs.sha256 == theirs.self_hash() != ours.sha256
+        assert theirs.source.path == ""
+        unsigned = {"row": 0, "sha256": "", "source": ours.source}
+        assert ours.model_copy(update=unsigned) == theirs.model_copy(update=unsigned)
+    assert other.preview(example_key(1)) is None
+
+
+def test_previews_come_along_when_asked_and_import_keeps_records(tmp_path, store):
+    export_store(store.location, str(tmp_path / "x.h5"), previews=True)
+    assert open_store(tmp_path / "x.h5").preview(example_key(1)) == b"png 1"
+    import_store(store.location, str(tmp_path / "copy.zarr"))
+    copy = open_store(tmp_path / "copy.zarr")
+    assert copy.header == store.header
+    assert [r.source for r in copy.records()] == [r.source for r in store.records()]
+    assert copy.preview(example_key(3)) == b"png 3"
+
+
+def test_an_import_can_be_written_to(tmp_path, store):
+    export_store(store.location, str(tmp_path / "x.h5"))
+    import_store(str(tmp_path / "x.h5"), str(tmp_path / "back"))
+    header, key = store.header, example_key(9)
+    writer = StoreWriter.open(str(tmp_path / "back"), header, [example_row(key, 17)])
+    writer.commit(example_draft(key, 17), example_arrays(header, 17))
+    assert verify(str(tmp_path / "back")).problems == ()
+    assert len(open_store(tmp_path / "back").entries) == 4
+
+
+def test_arrays_are_plain_hdf5_for_other_programs(tmp_path, store):
+    export_store(store.location, str(tmp_path / "x.h5"))
+    with h5py.File(tmp_path / "x.h5") as file:
+        cls = file["cls"][:]
+        assert [dim.label for dim in file["cls"].dims] == ["volume", "slice", "dim"]
+        assert file["patches"].chunks == (1, 5, 3, 5, 7)
+    np.testing.assert_array_equal(cls, store.read("cls"))
+
+
+def test_a_flipped_or_missing_chunk_of_an_h5_is_found(tmp_path, store):
+    path = tmp_path / "x.h5"
+    export_store(store.location, str(path))
+    with h5py.File(path, "r+") as file:
+        file["patches"][1, 6, 0, 0, 0] += 1
+        file["checksums/cls"][2, 0] = -1
+    other = open_store(path)
+    with pytest.raises(StoreError, match=r"p003/T1w, array 'cls': chunk cls/c.2.0.0 is missing"):
+        other.read("cls")
+    problems = [(p.volume, p.array) for p in verify(str(path)).problems]
+    assert problems == [("p001/T1w", "patches"), ("p003/T1w", "cls")]
+    with pytest.raises(StoreError, match="does not match its checksum"):
+        import_store(str(path), str(tmp_path / "back"))
+    assert not (tmp_path / "back").exists()
+
+
+def test_numbers_that_contradict_their_digest_are_not_exported(tmp_path, store):
+    cls = Path(store.location) / "cls"
+    shutil.copy(cls / "c.0.0.0", cls / "c.3.0.0")  # a whole chunk with a right checksum, of another volume
+    with pytest.raises(StoreError, match=r"p003/T1w of .* does not have the numbers that were committed"):
+        export_store(store.location, str(tmp_path / "x.h5"))
+    assert sorted(os.listdir(tmp_path)) == ["s"]
+
+
+def test_truncated_and_foreign_files_are_refused_in_a_sentence(tmp_path, store):
+    export_store(store.location, str(tmp_path / "x.h5"))
+    whole = (tmp_path / "x.h5").read_bytes()
+    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StoreError, match="no HDF5 file, or a truncated one"):
+        open_store(tmp_path / "cut.h5")
+    h5py.File(tmp_path / "other.h5", "w").close()
+    with pytest.raises(StoreError, match="without a readable slicecache store"):
+        open_store(tmp_path / "other.h5")
+    with pytest.raises(StoreError, match="written to a folder"):
+        StoreWriter.open(str(tmp_path / "x.h5"), store.header, [])
+    with pytest.raises(StoreError, match=r"ends in \.h5 or \.zip"):
+        export_store(store.location, str(tmp_path / "x.npz"))
+    with pytest.raises(StoreError, match="an import makes a folder"):
+        import_store(str(tmp_path / "x.h5"), str(tmp_path / "y.h5"))
+    with pytest.raises(StoreError, match="is there already"):
+        export_store(store.location, str(tmp_path / "x.h5"))
+    assert (tmp_path / "x.h5").read_bytes() == whole
+    StoreWriter.open(str(tmp_path / "empty"), store.header, [])
+    with pytest.raises(StoreError, match="no committed volume"):
+        export_store(str(tmp_path / "empty"), str(tmp_path / "e.h5"))
+
+
+def test_zip_members_are_stored_as_they_are(tmp_path, store):
+    export_store(store.location, str(tmp_path / "x.zip"))
+    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+        assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
+        archive.extractall(tmp_path / "unzipped")
+    assert verify(str(tmp_path / "unzipped")).problems == ()
+
+
+def test_small_objects_beyond_the_buffer_come_back(tmp_path, store, monkeypatch):
+    monkeypatch.setattr("cache_schema.hdf5.ASIDE", 1000)
+    export_store(store.location, str(tmp_path / "x.h5"), previews=True)
+    assert verify(str(tmp_path / "x.h5")).problems == ()
+    assert open_store(tmp_path / "x.h5").preview(example_key(3)) == b"png 3"
+
+
+KILLED = """
+import sys
+from cache_schema.export import export_store, import_store
+print("go", flush=True)
+(import_store if sys.argv[2].endswith(".zarr") else export_store)(sys.argv[1], sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["x.h5", "x.zip", "x.zarr"])
+def test_a_killed_export_leaves_nothing_or_the_whole(tmp_path, name):
+    original = fill(tmp_path / "s", example_header(("cls", "patches"), dim=64, grid=(9, 9)), [13] * 40)
+    outcomes = []
+    for attempt in range(8):
+        out = tmp_path / f"{attempt}-{name}"
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(tmp_path / "s"), str(out)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        )
+        process.stdout.readline()
+        time.sleep(0.02 + 0.06 * attempt)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        outcomes.append(out.exists())
+        if out.exists():
+            assert open_store(out).content_digest() == original.content_digest()
+            assert verify(str(out)).problems == ()
+    assert not all(outcomes)
+    export_store(str(tmp_path / "s"), str(tmp_path / "last.h5"))
+
+
+def test_leftovers_of_a_killed_export_are_swept(tmp_path, store, monkeypatch):
+    monkeypatch.setattr("cache_schema.appears.is_leftover", lambda path: True)
+    stray = tmp_path / ".x.h5.writing~host~1~abc"
+    stray.write_bytes(b"half")
+    export_store(store.location, str(tmp_path / "x.h5"))
+    assert not stray.exists()
+
+
+def test_exports_of_equal_stores_are_equal_in_words(tmp_path, store):
+    words = export_store(store.location, str(tmp_path / "x.h5")).in_words()
+    assert re.search(r"3 volumes, content digest [0-9a-f]{64}; 1 planned volumes are not committed", words)
+    assert (
+        json.loads(json.dumps(export_store(store.location, str(tmp_path / "y.h5")).as_json()))["n_volumes"]
+        == 3
+    )
