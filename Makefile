@@ -19,7 +19,7 @@ setup: .venv/.dev
 	touch $@ .venv/.demo
 
 demo: .venv/.demo
-	$(BIN)/slicecache simulate runs/demo/cohort --participants 48 --effect atrophy --seed 0
+	$(BIN)/slicecache simulate runs/demo/cohort --participants 60 --effect atrophy --seed 0
 	$(BIN)/slicecache run pipeline.yaml
 
 lint: .venv/.dev

@@ -14,7 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from damages import KINDS, Damage, write_store
+from damages import KINDS, Damage
+from sound_store import write_store
 
 from cache_schema.verify import verify
 

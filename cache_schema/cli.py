@@ -1,4 +1,4 @@
-"""`slicecache cache`: look into a store, check it, seal it, pack it, take it along, take somebody out."""
+"""`slicecache cache`: look into a store, check, seal and pack it, take it along, take a participant out."""
 
 import json
 from typing import TYPE_CHECKING
@@ -7,7 +7,6 @@ import click
 
 if TYPE_CHECKING:
     from cache_schema.reader import StoreReader
-    from cache_schema.verify import Verification
 
 as_json_option = click.option(
     "--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else."
@@ -45,9 +44,10 @@ def verify(store: str, full: bool, as_json: bool) -> int:
     Ends with 1 when anything is wrong, and names each problem by volume and array.
     """
     from cache_schema.verify import verify as verify_store
+    from cache_schema.verify_words import in_words
 
     verification = verify_store(store, full=full)
-    click.echo(json.dumps(verification.as_json()) if as_json else report(verification))
+    click.echo(json.dumps(verification.as_json()) if as_json else in_words(verification))
     return 0 if verification.ok else 1
 
 
@@ -69,65 +69,6 @@ def seal(store: str, as_json: bool) -> int:
         click.echo(json.dumps({"sealed": True, "n_volumes": len(reader.entries), "content_digest": digest}))
     else:
         click.echo(f"sealed {store}: {len(reader.entries)} volumes, content digest {digest}")
-    return 0
-
-
-@cache.command()
-@click.argument("store")
-@click.argument("out")
-@click.option(
-    "--format",
-    "kind",
-    type=click.Choice(["store", "volumes"]),
-    default="store",
-    help="`store`: one file that opens like the store; `volumes`: a folder with one .h5 per volume, as "
-    "CLAM, TRIDENT and STAMP read them.",
-)
-@click.option("--tokens", default="cls", show_default=True, help="The array that `--format volumes` writes.")
-@click.option("--pseudonymise", is_flag=True, help="Replace participant and session ids.")
-@click.option(
-    "--mapping",
-    metavar="TSV",
-    help="Where the pseudonyms are kept; those of an earlier export are used again. "
-    "[default: OUT.pseudonyms.tsv]",
-)
-@click.option("--previews", is_flag=True, help="Take the images of the slices along.")
-@as_json_option
-def export(
-    store: str,
-    out: str,
-    kind: str,
-    tokens: str,
-    pseudonymise: bool,
-    mapping: str | None,
-    previews: bool,
-    as_json: bool,
-) -> int:
-    """Write the committed volumes of STORE to one file OUT (.h5 or .zip), without host, command and paths."""
-    from cache_schema.export import export_store, export_volumes, prepare_pseudonyms
-
-    keep = (mapping or f"{out.rstrip('/')}.pseudonyms.tsv") if pseudonymise else None
-    pseudonyms = None if keep is None else prepare_pseudonyms(store, out, keep)
-    if kind == "volumes":
-        made = export_volumes(store, out, tokens, pseudonyms=pseudonyms)
-    else:
-        made = export_store(store, out, pseudonyms=pseudonyms, previews=previews)
-    click.echo(json.dumps({**made.as_json(), "mapping": keep}) if as_json else made.in_words())
-    if keep is not None and not as_json:
-        click.echo(f"the pseudonyms are in {keep}: keep it, and never send it along")
-    return 0
-
-
-@cache.command(name="import")
-@click.argument("export")
-@click.argument("out")
-@as_json_option
-def import_(export: str, out: str, as_json: bool) -> int:
-    """Make a folder OUT of EXPORT (an .h5, a .zip or any store), which can be written to again."""
-    from cache_schema.export import import_store
-
-    made = import_store(export, out)
-    click.echo(json.dumps(made.as_json()) if as_json else made.in_words())
     return 0
 
 
@@ -198,29 +139,60 @@ def _rebuilt(what: str, reader: "StoreReader", as_json: bool) -> int:
     return 0
 
 
-CHECKED = "header, table, records, array metadata, checksums, kept values finite, pads empty, digests, seal"
-CHECKED_FULL = "zero tokens, token norms, duplicated volumes, data without a record, stray objects"
+@cache.command()
+@click.argument("store")
+@click.argument("out")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["store", "volumes"]),
+    default="store",
+    help="`store`: one file that opens like the store; `volumes`: a folder with one .h5 per volume, as "
+    "CLAM, TRIDENT and STAMP read them.",
+)
+@click.option("--tokens", default="cls", show_default=True, help="The array that `--format volumes` writes.")
+@click.option("--pseudonymise", is_flag=True, help="Replace participant and session ids.")
+@click.option(
+    "--mapping",
+    metavar="TSV",
+    help="Where the pseudonyms are kept; those of an earlier export are used again. "
+    "[default: OUT.pseudonyms.tsv]",
+)
+@click.option("--previews", is_flag=True, help="Take the images of the slices along.")
+@as_json_option
+def export(
+    store: str,
+    out: str,
+    kind: str,
+    tokens: str,
+    pseudonymise: bool,
+    mapping: str | None,
+    previews: bool,
+    as_json: bool,
+) -> int:
+    """Write the committed volumes of STORE to one file OUT (.h5 or .zip), without host, command and paths."""
+    from cache_schema.export import export_store, export_volumes, prepare_pseudonyms
+
+    keep = (mapping or f"{out.rstrip('/')}.pseudonyms.tsv") if pseudonymise else None
+    pseudonyms = None if keep is None else prepare_pseudonyms(store, out, keep)
+    if kind == "volumes":
+        made = export_volumes(store, out, tokens, pseudonyms=pseudonyms)
+    else:
+        made = export_store(store, out, pseudonyms=pseudonyms, previews=previews)
+    click.echo(json.dumps({**made.as_json(), "mapping": keep}) if as_json else made.in_words())
+    if keep is not None and not as_json:
+        click.echo(f"the pseudonyms are in {keep}: keep it, and never send it along")
+    return 0
 
 
-def report(verification: "Verification") -> str:
-    """A verification for people: what is wrong as a table, then what to do about it."""
-    v = verification
-    head = f"{v.location}: {v.n_volumes} volumes, {v.bytes_read / 1e6:.1f} MB read in {v.seconds:.1f} s"
-    looked = f"looked at: {CHECKED}" + (f"; {CHECKED_FULL}" if v.full else " (--full looks at more)")
-    lines = [head, looked, *v.notes]
-    if v.ok:
-        return "\n".join([*lines, "all right"])
-    rows = [(p.volume or "the store", p.array, p.problem) for p in v.problems]
-    lines += ["", f"{len(rows)} problem{'s' if len(rows) > 1 else ''}"]
-    rows = [("volume", "array", "what is wrong"), *rows]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    lines += [f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {text}" for a, b, text in rows]
-    lines += ["", "what to do"]
-    volumes: dict[str, dict[str, None]] = {}
-    for problem in v.problems:
-        volumes.setdefault(problem.advice, {})[problem.volume or "the store"] = None
-    for advice, names in volumes.items():
-        some = list(names)
-        more = f" and {len(some) - 8} more" if len(some) > 8 else ""
-        lines.append(f"  {', '.join(some[:8])}{more}: {advice}")
-    return "\n".join(lines)
+@cache.command(name="import")
+@click.argument("export")
+@click.argument("out")
+@as_json_option
+def import_(export: str, out: str, as_json: bool) -> int:
+    """Make a folder OUT of EXPORT (an .h5, a .zip or any store), which can be written to again."""
+    from cache_schema.export import import_store
+
+    made = import_store(export, out)
+    click.echo(json.dumps(made.as_json()) if as_json else made.in_words())
+    return 0

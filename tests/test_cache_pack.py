@@ -106,6 +106,17 @@ def test_a_zip_of_a_packed_store_reads_the_same(location, tmp_path):
     assert says(str(tmp_path / "again.zarr")) == before
 
 
+def test_a_packed_store_is_exported_and_imported_with_its_digest(location, tmp_path):
+    from cache_schema.export import export_store, import_store
+
+    digest = pack(location, shard_volumes=3).content_digest()
+    export_store(location, str(tmp_path / "x.h5"))
+    import_store(str(tmp_path / "x.h5"), str(tmp_path / "again.zarr"))
+    for place in ("x.h5", "again.zarr"):
+        assert open_store(str(tmp_path / place)).content_digest() == digest
+        assert verify(str(tmp_path / place), full=True).problems == ()
+
+
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lengths=st.lists(st.integers(0, 13), min_size=1, max_size=9),
