@@ -16,11 +16,10 @@ import multiprocessing
 import os
 import random
 import shutil
-import statistics
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +57,6 @@ class Tally:
     swept: int = 0
     survivor_failed: int = 0
     """Rounds in which the process that was not killed did not end with 0."""
-    moments: list[float] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:
@@ -113,7 +111,7 @@ def compete(base: Path, name: str, go: Barrier) -> None:
 
 def start_two(context: ForkServerContext, base: Path, name: str) -> list[BaseProcess]:
     """Two processes that begin together."""
-    go = context.Barrier(3)
+    go = context.Barrier(3)  # the third is this process
     processes: list[BaseProcess] = [context.Process(target=compete, args=(base, name, go)) for _ in "ab"]
     for process in processes:
         process.start()
@@ -123,20 +121,18 @@ def start_two(context: ForkServerContext, base: Path, name: str) -> list[BasePro
 
 def committed(location: Path) -> dict[str, str]:
     """Digest of every committed volume; empty when there is no store."""
-    from cache_schema.create import read_header
     from cache_schema.reader import open_store
 
-    if read_header(str(location)) is None:
+    if not location.exists():
         return {}
     return {str(entry.key): entry.digest for entry in open_store(location).entries}
 
 
 def problems(location: Path) -> list[str]:
     """What verifying a store names; none when there is no store yet."""
-    from cache_schema.create import read_header
     from cache_schema.verify import verify
 
-    if read_header(str(location)) is None:
+    if not location.exists():
         return []
     return [
         f"{problem.volume} {problem.array}: {problem.problem}" for problem in verify(str(location)).problems
@@ -175,18 +171,15 @@ def one_round(
     for path in (left := unfinished(location)):
         os.utime(path, (time.time() - 3600,) * 2)
     outcome = extract_into(base, name)
-    found += problems(location)
-    final = committed(location)
+    found, final = found + problems(location), committed(location)
     digest, volumes = reference
     lost = [key for key, value in volumes.items() if final.get(key) != value]
     lost += [key for key, value in {**at_kill, **after_kill}.items() if final.get(key) != value]
-    if hit:
-        tally.kills += len(hit)
-        tally.rounds += 1
-        tally.before_store += not there
-        tally.before_commit += there and not at_kill
-        tally.while_writing += 0 < len(at_kill) < len(volumes)
-        tally.moments.append(round(moment, 3))
+    tally.kills += len(hit)
+    tally.rounds += bool(hit)
+    tally.before_store += bool(hit) and not there
+    tally.before_commit += bool(hit) and there and not at_kill
+    tally.while_writing += bool(hit) and 0 < len(at_kill) < len(volumes)
     tally.lost += len(set(lost))
     tally.torn += len(found)
     tally.wrong_digest += outcome.content_digest != digest
@@ -222,18 +215,13 @@ def run_rounds(base: Path, kills: int, volumes: int, seconds: float, seed: int) 
 
 def as_json(tally: Tally, whole: float, volumes: int, seconds: float) -> dict[str, Any]:
     """The figures as one JSON object."""
-    data = asdict(tally)
-    moments = data.pop("moments")
-    middle = statistics.median(moments) if moments else None
     return {
-        **data,
+        **asdict(tally),
         "clean": tally.clean,
         "volumes": volumes,
         "undisturbed_seconds": round(whole, 3),
-        "median_moment": middle,
         "seconds": round(seconds, 1),
         "load": [round(value, 1) for value in os.getloadavg()],
-        "cores": os.cpu_count(),
     }
 
 
@@ -252,8 +240,7 @@ def main() -> int:
             Path(folder), options.kills, options.volumes, options.minutes * 60, options.seed
         )
     result = as_json(tally, whole, options.volumes, time.perf_counter() - start)
-    width = max(map(len, result))
-    print("\n".join(f"{name:<{width}}  {value}" for name, value in result.items()))
+    print("\n".join(f"{name:<20}  {value}" for name, value in result.items()))
     if options.json is not None:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
     return 0 if tally.clean and tally.kills >= options.kills else 1

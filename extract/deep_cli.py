@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,8 @@ def with_deep(verify: click.Command) -> click.Command:
         verify.name,
         callback=callback,
         params=[*verify.params, *OPTIONS],
-        help=f"{verify.help}\n\nWith --deep K, K random slices are made again from their images.",
+        help=f"{inspect.cleandoc(verify.help or '')}\n\nWith --deep K, K random slices are made again "
+        "from their images.",
     )
 
 

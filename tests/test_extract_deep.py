@@ -170,6 +170,10 @@ def test_the_command_speaks_and_counts(cohort, capsys):
     assert "made again" not in capsys.readouterr().out
     assert command(store, "--deep", "4") == 0
     assert "made again: 4 slices of" in capsys.readouterr().out
+    assert command(store, "--full", "--deep", "4") == 0
+    printed = capsys.readouterr().out
+    assert "duplicated volumes" in printed
+    assert "all right, to the last bit" in printed
     assert command(store, "--deep", "4", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"]
