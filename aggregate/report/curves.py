@@ -62,11 +62,12 @@ def roc_of(predictions: pd.DataFrame, positive: str, others: tuple[str, ...]) ->
         score=score, truth=predictions["y"].astype(str) == positive
     )
     cases = frame.groupby(["repeat", "fold", "seed", "participant_id"], sort=True).mean().reset_index()
-    curves: dict[int, list[Floats]] = {}
-    for (repeat, _, _), fold in cases.groupby(["repeat", "fold", "seed"], sort=True):
+    curves: dict[str, list[Floats]] = {}
+    for names, fold in cases.groupby(["repeat", "fold", "seed"], sort=True):
         truth = fold["truth"].to_numpy() > 0.5
         if truth.any() and not truth.all():
-            curves.setdefault(int(repeat), []).append(on_grid(truth, fold["score"].to_numpy(dtype=float)))
+            repeat = str(next(iter(names)))
+            curves.setdefault(repeat, []).append(on_grid(truth, fold["score"].to_numpy(dtype=float)))
     if not curves:
         return None
     repeats = np.stack([np.mean(folds, axis=0) for folds in curves.values()])
@@ -77,6 +78,7 @@ def on_grid(truth: NDArray[np.bool_], score: Floats) -> Floats:
     """One fold's true positive rates over `GRID`."""
     false, true, _ = roc_curve(truth, score, drop_intermediate=False)
     values: Floats = np.interp(GRID, np.asarray(false) + TIE * np.arange(len(false)), true)
+    values[-1] = 1.0
     return values
 
 
@@ -90,16 +92,14 @@ def profiles(attention: pd.DataFrame) -> dict[str, Profile]:
         return {}
     top, bottom = attention["height_mm"].min(), attention["height_mm"].max()
     width = max(4.0, float(bottom - top) / BANDS)
-    bins = np.floor((attention["height_mm"] - top) / width).astype(int)
-    each = attention.assign(bin=bins).groupby(["label", "bin", "participant_id"])["attention"].mean()
+    place = np.floor((attention["height_mm"] - top) / width).astype(int)
+    each = attention.assign(bin=place).groupby(["label", "bin", "participant_id"])["attention"].mean()
     found = {}
     for label, rows in each.groupby(level="label"):
         people = rows.index.get_level_values("participant_id").nunique()
-        spread = rows.groupby(level="bin").agg(
-            ["count", "mean", lambda v: v.quantile(0.1), lambda v: v.quantile(0.9)]
-        )
-        spread = spread[spread["count"] >= SHARE * people]
-        middle = float(top) + (spread.index.to_numpy(dtype=float) + 0.5) * width
-        columns = spread.to_numpy(dtype=float)
-        found[str(label)] = Profile(middle, columns[:, 1], columns[:, 2], columns[:, 3])
+        bins = rows.groupby(level="bin")
+        kept = bins.count() >= SHARE * people
+        mean, low, high = (part[kept] for part in (bins.mean(), bins.quantile(0.1), bins.quantile(0.9)))
+        middle = float(top) + (mean.index.to_numpy(dtype=float) + 0.5) * width
+        found[str(label)] = Profile(middle, *(part.to_numpy(dtype=float) for part in (mean, low, high)))
     return found

@@ -103,14 +103,14 @@ def forest(bars: Sequence[Bar], null: tuple[float, float] | None, label: str) ->
 def roc(name: str, main: Roc, others: dict[str, Roc]) -> str:
     """The head's curve per repeat (thin) and on average, and the baselines' averages dashed."""
     with matplotlib.rc_context(STYLE):
-        figure, ax = axes(4.4, 4.4)
+        figure, ax = axes(4.4, 4.6 + 0.22 * (1 + len(others)))
         ax.plot([0, 1], [0, 1], color="#d1d5db", lw=1)
         for repeat in main.repeats if len(main.repeats) > 1 else ():
             ax.plot(GRID, repeat, color=COLOURS[0], lw=0.7, alpha=0.35)
+        ax.plot(GRID, main.mean, color=COLOURS[0], lw=2.5, label=name, zorder=3)
         for index, (other, curve) in enumerate(others.items()):
             colour, dash = COLOURS[1 + index % 5], DASHES[index % len(DASHES)]
             ax.plot(GRID, curve.mean, color=colour, ls=dash, lw=1.5, label=other)
-        ax.plot(GRID, main.mean, color=COLOURS[0], lw=2.5, label=name)
         finish_roc(ax)
     return svg(figure, "roc", f"ROC curves, out-of-fold, of {', '.join([name, *others])}")
 
@@ -118,7 +118,7 @@ def roc(name: str, main: Roc, others: dict[str, Roc]) -> str:
 def roc_by_class(curves: dict[str, Roc]) -> str:
     """One mean curve per class against the rest."""
     with matplotlib.rc_context(STYLE):
-        figure, ax = axes(4.4, 4.4)
+        figure, ax = axes(4.4, 4.6 + 0.22 * len(curves))
         ax.plot([0, 1], [0, 1], color="#d1d5db", lw=1)
         for index, (label, curve) in enumerate(curves.items()):
             ax.plot(GRID, curve.mean, color=COLOURS[index % 6], lw=2, label=f"{label} against the rest")
@@ -127,10 +127,10 @@ def roc_by_class(curves: dict[str, Roc]) -> str:
 
 
 def finish_roc(ax: Axes) -> None:
-    """Square, from 0 to 1, with a legend in the empty corner."""
+    """Square, from 0 to 1, with the legend below: a curve may pass through any corner."""
     ax.set(xlim=(-0.01, 1), ylim=(0, 1.01), xlabel="false positive rate", ylabel="true positive rate")
     ax.set_aspect("equal")
-    ax.legend(loc="lower right", handlelength=2.4, fontsize=10)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), handlelength=2.6, fontsize=10)
 
 
 def attention_profile(found: dict[str, Profile]) -> str:

@@ -60,9 +60,7 @@ def content(results: Results) -> dict[str, Any]:
         "null": (metrics.get("null") or {}).get("auroc"),
         "roc": roc_figure(results),
         "attention": attention_figure(results),
-        "previews": [
-            (caption, base64.b64encode(png).decode("ascii")) for caption, png in results.previews
-        ],
+        "previews": [(caption, base64.b64encode(png).decode("ascii")) for caption, png in results.previews],
         "cohort": tables.cohort_table(results),
         "sites": tables.site_table(results.site_by_label),
         "slices": tables.slices_table(results),
@@ -71,6 +69,7 @@ def content(results: Results) -> dict[str, Any]:
         "ci_words": words.ci_words(str(metrics.get("ci_method", ""))),
         "ci_method": metrics.get("ci_method", ""),
         "config": yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
+        "steps": steps(results),
         "hashes": hashes(results),
         "command": results.command,
         "versions": versions(results),
@@ -95,11 +94,26 @@ def architecture(results: Results) -> dict[str, Any]:
     return results.header.fingerprint.backbone.architecture
 
 
+def steps(results: Results) -> list[tuple[str, str]]:
+    """Preprocessing in its order, the slice rule and the numerics, each with its parameters."""
+    found = results.header.fingerprint
+    named = [(str(step.get("step", "step")), step) for step in found.preprocessing]
+    named += [("slices", found.slices), ("numerics", results.header.numerics.model_dump(mode="json"))]
+    return [
+        (name, "; ".join(f"{key} {value}" for key, value in step.items() if key != "step"))
+        for name, step in named
+    ]
+
+
 def hashes(results: Results) -> list[tuple[str, str, str]]:
     """Name, hash, and what it stands for."""
     header = results.header
     return [
-        ("fingerprint", header.fingerprint.digest, "backbone, plane and preprocessing: which numbers were meant"),
+        (
+            "fingerprint",
+            header.fingerprint.digest,
+            "backbone, plane and preprocessing: which numbers were meant",
+        ),
         ("numerics", header.numerics.digest, "compute and storage dtype, resize: with which arithmetic"),
         ("content digest", results.content_digest, "every committed embedding of the store"),
         ("backbone weights", header.fingerprint.backbone.weights_sha256, "the frozen network's parameters"),

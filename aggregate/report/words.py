@@ -75,7 +75,7 @@ def verdict(metrics: Mapping[str, Any]) -> str:
         return f"The AUROC of {name} is not defined."
     found = (metrics.get("comparison") or {}).get(REFERENCE)
     if found is None:
-        first = f"{capital(name)} reaches an AUROC of {number(value)}; it was not compared with {named(REFERENCE)}."
+        first = f"{capital(name)} reaches {area(metrics)} {number(value)}; nothing was compared with it."
     else:
         first = against(name, value, metrics, found)
     return f"{first} {chance(metrics)}".strip()
@@ -84,26 +84,40 @@ def verdict(metrics: Mapping[str, Any]) -> str:
 def against(name: str, value: float, metrics: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """The comparison with mean pooling + logistic regression in one sentence."""
     other = auroc_of(metrics, REFERENCE)
-    both = f"AUROC {number(value)} against {number(other)}"
+    both = f"{area(metrics)} {number(value)} against {number(other)}"
     if found.get("p") is None:
         return (
             f"{capital(name)} and {named(REFERENCE)} cannot be compared ({both}): "
             "their difference has no spread over folds."
         )
-    gap = f"difference {number(found['difference'], signed=True)}, {interval(found, signed=True)}, {p_value(found['p'])}"
+    size = f"{number(found['difference'], signed=True)}, {interval(found, signed=True)}"
+    gap = f"difference {size}, {p_value(found['p'])}"
     if found["p"] >= LEVEL:
-        return f"{capital(name)} is not shown to differ from {named(REFERENCE)}: {both} ({gap})."
+        return (
+            f"{capital(name)} is not shown to differ from {named(REFERENCE)}: {both} ({gap}); "
+            "that does not prove them equal."
+        )
     word = "better" if found["difference"] > 0 else "worse"
     return f"{capital(name)} is {word} than {named(REFERENCE)}: {both} ({gap})."
 
 
+def area(metrics: Mapping[str, Any]) -> str:
+    """What the AUROC is called: over several classes it is the mean of one against the rest."""
+    return "macro AUROC" if metrics.get("task") == "multiclass" else "AUROC"
+
+
 def chance(metrics: Mapping[str, Any]) -> str:
-    """Whether the head is better than guessing: by its interval, or by the shuffled labels where there are some."""
+    """Whether the head is better than guessing: by shuffled labels if there are any, else its interval."""
     found = metrics["metrics"]["auroc"]
     null = (metrics.get("null") or {}).get("auroc")
     if null is not None:
         real = "better than" if null["p"] < LEVEL else "not shown to be better than"
         times = f" {null['n']} times" if "n" in null else ""
+        if "n" in null and 1 / (1 + null["n"]) >= LEVEL:
+            return (
+                f"With labels shuffled{times} the same training reaches {number(null['mean'])} "
+                f"± {number(null['sd'])}; so few shuffles cannot give a p below {LEVEL}."
+            )
         return (
             f"It is {real} the same training with labels shuffled{times} "
             f"(AUROC {number(null['mean'])} ± {number(null['sd'])}, {p_value(null['p'])})."
@@ -128,9 +142,9 @@ def ci_words(method: str) -> str:
     """What the intervals are, for readers who do not know the name of the method."""
     if method.startswith("corrected"):
         return (
-            "Metrics are computed within each test fold over participants and averaged over folds and repeats. "
-            "Folds share training participants, so their spread alone would give intervals that are too narrow; "
-            "the variance is enlarged for that (Nadeau and Bengio 2003)."
+            "Metrics are computed within each test fold over participants and averaged over folds and "
+            "repeats. Folds share training participants, so their spread alone would give intervals that are "
+            "too narrow; the variance is enlarged for that (Nadeau and Bengio 2003)."
         )
     if "bootstrap" in method:
         return "Intervals come from resampling the test participants; the trained model stays fixed."

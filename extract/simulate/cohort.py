@@ -41,8 +41,14 @@ VARIANTS: tuple[tuple[tuple[str, tuple[float, float, float]], ...], ...] = (
 SITE_CODES = ((1, 1), (1, 0), (1, 1))
 """By site: qform and sform code."""
 
-PATIENT_MM = 2.1
-"""How much further the ventricles' wall lies in patients (`atrophy`), beside a spread of 0.9 mm."""
+PATIENT_MM = 5.0
+"""How much further the ventricles' wall lies in patients (`atrophy`)."""
+
+SPREAD_MM = 1.5
+"""How much it differs between participants of one group (standard deviation)."""
+
+WIDEST_MM = 7.0
+"""No wall lies further out than this: beyond 8 mm the brain between the ventricles would fold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +104,13 @@ def plan_participant(
 ) -> Participant:
     """Draw one participant; `place` says which pair and which side of it."""
     pair, patient = divmod(place, 2)
-    site, sex = pair % 3, ("F", "M")[(pair // 3 + pair) % 2]
+    site, sex = pair % 3, ("F", "M")[(pair // 3) % 2]
     variant = 3 if pair < 3 else None
     own = np.random.default_rng((seed, 1, place))
     age = float(np.clip(own.normal(66, 8), 45, 88))
-    scale = (1.03 if sex == "M" else 0.97) * (1 - 0.0008 * (age - 66)) * own.normal(1, 0.015)
-    spread = own.normal(1, 0.012, 3)
-    ventricle = own.normal(0, 0.9) + 0.04 * (age - 66)
+    scale = (1.015 if sex == "M" else 0.985) * (1 - 0.0003 * (age - 66)) * own.normal(1, 0.006)
+    spread = own.normal(1, 0.005, 3)
+    ventricle = own.normal(0, SPREAD_MM) + 0.04 * (age - 66)
     ventricle += PATIENT_MM if effect == "atrophy" and patient else 0.0
     sessions = ("ses-01", "ses-02") if pair % 5 == 3 else ("",)
     visits = []
@@ -115,10 +121,10 @@ def plan_participant(
         anatomy = Anatomy(
             shape_seed=(seed, 3, place),
             scale=(float(scale * spread[0]), float(scale * spread[1]), float(scale * spread[2])),
-            ventricle_mm=float(np.clip(ventricle + growth, -2.0, 8.0)),
+            ventricle_mm=float(np.clip(ventricle + growth, -2.0, WIDEST_MM)),
         )
         protocol = draw_protocol(site, variant, own, coarseness)
-        pose = Pose(_triple(own.normal(0, (3, 2, 2))), _triple(own.normal(0, (2, 4, 3))))
+        pose = Pose(_triple(own.normal(0, (1.2, 0.8, 0.8))), _triple(own.normal(0, (2, 4, 3))))
         visits.append(
             Visit(session_id, day, round(age + years, 1), anatomy, protocol, pose, (seed, 4, place, number))
         )
@@ -143,10 +149,10 @@ def draw_protocol(site: int, variant: int | None, rng: np.random.Generator, coar
         codes=SITE_CODES[site],
         tilt_degrees=5.0 if site == 2 else 0.0,
         margin_mm=_triple(np.round(rng.uniform(0, (8, 8, 4)))),
-        gamma=float(rng.normal((1.0, 1.25, 0.85)[site], 0.06)),
+        gamma=float(rng.normal((1.0, 1.1, 0.94)[site], 0.025)),
         gain=float(rng.uniform(350, 1400)),
-        noise=float(rng.uniform(0.015, 0.035)),
-        bias=float(rng.uniform(0.05, 0.25)),
+        noise=float(rng.uniform(0.006, 0.014)),
+        bias=float(rng.uniform(0.02, 0.1)),
     )
 
 

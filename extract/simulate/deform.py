@@ -24,7 +24,7 @@ class Anatomy:
     """Draws the random shape; the same in all sessions of a participant."""
     scale: tuple[float, float, float]
     """Size along right, anterior and superior, relative to the template."""
-    shape_mm: float = 2.0
+    shape_mm: float = 1.2
     """Standard deviation of the random displacement."""
     ventricle_mm: float = 0.0
     """How far the wall of the lateral ventricles is moved outwards."""
