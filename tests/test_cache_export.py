@@ -23,6 +23,7 @@ from cache_schema import layout
 from cache_schema.errors import StoreError
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.export import export_store, import_store
+from cache_schema.pack import pack
 from cache_schema.reader import open_store
 from cache_schema.verify import verify
 from cache_schema.writer import StoreWriter
@@ -257,3 +258,16 @@ def test_exporting_is_imported_without_zarr_and_h5py(module):
     code = f"import sys, cache_schema.{module}; print({{'zarr', 'h5py', 'torch'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_packed_store_is_exported_and_an_export_stands_the_full_check(tmp_path):
+    original = fill(tmp_path / "s", example_header(("cls", "patches"), slice_chunk=5), [3, 11, 5, 7])
+    pack(str(tmp_path / "s"), str(tmp_path / "packed"))
+    export_store(str(tmp_path / "packed"), str(tmp_path / "x.h5"), previews=True)
+    import_store(str(tmp_path / "packed"), str(tmp_path / "back"))
+    for name in ("x.h5", "back"):
+        other = open_store(tmp_path / name)
+        assert other.content_digest() == original.content_digest()
+        assert other.preview(example_key(2)) == b"png 2"
+        same_numbers(original, other)
+        assert [p.problem for p in verify(str(tmp_path / name), full=True).problems] == []
