@@ -27,7 +27,10 @@ COMMANDS = {
     "train": ("aggregate.cli:train", "Stage two: train the head in cross-validation, compare it, report it."),
     "predict": ("aggregate.cli:predict", "Apply a trained bundle to a store."),
     "simulate": ("extract.simulate.cli:simulate", "Write a labelled BIDS cohort to try everything on."),
-    "cache": ("cache_schema.cli:cache", "Look into a store, check it, seal it."),
+    "cache": (
+        "cache_schema.cli:cache",
+        "Look into a store, check, pack and export it, remove a participant.",
+    ),
 }
 """Command name -> where it lives and its line in the help. The modules are imported when needed."""
 
@@ -37,11 +40,12 @@ ADDITIONS = {("cache", "verify"): "extract.deep_cli:with_deep"}
 EXTRAS = {
     "nibabel": "extract",
     "PIL": "extract",
-    "transformers": "extract",
+    "huggingface_hub": "extract",
     "torch": "extract,aggregate",
     "scipy": "extract,aggregate",
     "safetensors": "extract,aggregate",
     "rich": "extract,aggregate",
+    "jaxtyping": "aggregate",
     "pandas": "aggregate",
     "sklearn": "aggregate",
     "jinja2": "report",
