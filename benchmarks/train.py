@@ -108,7 +108,7 @@ def make_runs(n: int, folds: int, epochs: int, loss: LossSpec) -> list[RunSpec]:
             0,
             fold,
             0,
-            AttentionSpec(),
+            AttentionSpec(embedding=(256, 128), centre=False),
             loss,
             train,
             np.concatenate(parts[:fold] + parts[fold + 1 :]),

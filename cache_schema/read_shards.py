@@ -1,6 +1,8 @@
 """Reading volumes out of shards, straight into the array they belong to."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +27,10 @@ class RowDamageError(DamageError):
         """Hold which of the rows asked for it was."""
         super().__init__(message)
         self.position = position
+
+
+THREADS = 4
+"""Shards read at once, on as many cores; each thread reads and checks its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,47 +59,72 @@ def read_shards(
     Raises:
         RowDamageError: If a volume's chunk or its shard is missing or damaged.
     """
-    shards: dict[str, OpenShard] = {}
+    places: dict[str, list[int]] = {}
+    for position in sorted(range(len(rows)), key=lambda position: rows[position]):
+        places.setdefault(layout.shard_name(rows[position]), []).append(position)
+
+    def fill(name: str) -> None:
+        positions = places[name]
+        _fill_from_shard(objects, layout, name, positions, rows, n_slices, out)
+
+    workers = min(THREADS, len(places), os.cpu_count() or 1)
+    if workers < 2:
+        for name in places:
+            fill(name)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(fill, places):
+            pass
+
+
+def _fill_from_shard(
+    objects: LocalObjects,
+    layout: ArrayLayout,
+    name: str,
+    positions: Sequence[int],
+    rows: Sequence[int],
+    n_slices: Sequence[int],
+    out: NDArray[Any],
+) -> None:
+    """Read one shard's volumes into their places.
+
+    Raises:
+        RowDamageError: If a volume's chunk or the shard is missing or damaged.
+    """
+    try:
+        shard = OpenShard(objects, layout, name)
+    except DamageError as damage:
+        raise RowDamageError(positions[0], str(damage)) from damage
     try:
         pieces = []
-        for position in sorted(range(len(rows)), key=lambda position: rows[position]):
-            row, n, target = rows[position], n_slices[position], out[position]
-            name = layout.shard_name(row)
-            if name not in shards:
-                try:
-                    shards[name] = OpenShard(objects, layout, name)
-                except DamageError as damage:
-                    raise RowDamageError(position, str(damage)) from damage
+        for position in positions:
+            n, target = n_slices[position], out[position]
             for block in range(layout.blocks(n)):
                 start = block * layout.chunk_slices
-                pieces.append(Piece(position, row, block, target[start : start + layout.chunk_slices]))
+                part = target[start : start + layout.chunk_slices]
+                pieces.append(Piece(position, rows[position], block, part))
             target[n:] = np.nan
-        for run in _runs(layout, shards, pieces):
-            shard = shards[layout.shard_name(run[0].row)]
+        for run in _runs(layout, shard, pieces):
             tails = shard.read_run(run[0].row, run[0].block, [piece.part for piece in run])
             for piece, tail in zip(run, tails, strict=True):
                 if tail is None or not is_whole(piece.part, tail):
                     _read_again(shard, piece)
     finally:
-        for shard in shards.values():
-            shard.close()
+        shard.close()
 
 
-def _runs(
-    layout: ArrayLayout, shards: Mapping[str, OpenShard], pieces: Sequence[Piece]
-) -> Iterator[list[Piece]]:
-    """Pieces that lie behind one another in one shard, a few at a time."""
+def _runs(layout: ArrayLayout, shard: OpenShard, pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+    """Pieces that lie behind one another in the shard, a few at a time."""
     at_once = max(1, RUN_BYTES // layout.chunk_bytes)
     run: list[Piece] = []
-    behind: tuple[str, int] | None = None
+    behind: int | None = None
     for piece in pieces:
-        name = layout.shard_name(piece.row)
-        start, length = shards[name].place(piece.row, piece.block)
-        if run and (start is None or behind != (name, start) or len(run) == at_once):
+        start, length = shard.place(piece.row, piece.block)
+        if run and (start is None or behind != start or len(run) == at_once):
             yield run
             run = []
         run.append(piece)
-        behind = None if start is None else (name, start + length)
+        behind = None if start is None else start + length
     if run:
         yield run
 
