@@ -37,6 +37,8 @@ test-slow: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/train.py
+	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/export.py
 
 clean:
 	rm -rf .venv runs build dist

@@ -1,9 +1,12 @@
 """Exports: time to write, to open and to read them, and training from tokens that stay in the store.
 
-Run: python benchmarks/export.py [volumes] [slices]. Everything is made up and lies in a temporary folder;
-each figure is the median of interleaved runs, with the smallest and largest behind it.
+Run: python benchmarks/export.py [--volumes N] [--slices N] [--json FILE]. Everything is made up and
+lies in a temporary folder; each figure is the median of interleaved runs, with the smallest and largest
+behind it.
 """
 
+import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -40,7 +43,12 @@ def timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
+FIGURES: dict[str, Any] = {}
+"""What `--json` writes: seconds of every run by title, and the lines of the trainings."""
+
+
 def report(title: str, seconds: list[float]) -> None:
+    FIGURES[title] = seconds
     low, high = min(seconds), max(seconds)
     print(f"{title:<28} {1000 * median(seconds):8.1f} ms ({1000 * low:.1f} to {1000 * high:.1f})")
 
@@ -118,13 +126,24 @@ def main() -> None:
     if sys.argv[1:2] == ["training"]:
         training(sys.argv[2], sys.argv[3])
         return
-    volumes, slices = (int(text) for text in (sys.argv[1:3] or ["1000", "160"]))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--volumes", type=int, default=1000)
+    parser.add_argument("--slices", type=int, default=160)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        reading(Path(folder), volumes, slices)
+        reading(Path(folder), arguments.volumes, arguments.slices)
+        lines = []
         for kind in ("memory", "kept", "lazy", "memory", "kept", "lazy"):
             for name in ("s.zarr", "x.h5"):
                 command = [sys.executable, __file__, "training", f"{folder}/{name}", kind]
-                subprocess.run(command, check=True)
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                lines.append(done.stdout.strip())
+                print(lines[-1], flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps({**FIGURES, "training": lines}, indent=1))
 
 
 if __name__ == "__main__":

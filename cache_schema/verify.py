@@ -16,7 +16,7 @@ from cache_schema.check_records import check_records, check_seal
 from cache_schema.check_strays import check_strays
 from cache_schema.check_volume import check_volume
 from cache_schema.commit import read_failures
-from cache_schema.create import load_header
+from cache_schema.create import encode_header, load_header
 from cache_schema.errors import StoreError
 from cache_schema.extents import wanted_extents
 from cache_schema.header import Header
@@ -82,6 +82,8 @@ def verify(
         problem = Problem("", HEADER, str(error), RESTORE)
         return Verification(location, 0, 0, time.perf_counter() - started, (problem,), (), full)
     problems = list(check_group(objects))
+    if objects.get(HEADER) != encode_header(header):
+        problems.append(Problem("", HEADER, "not as it was written: edited", RESTORE))
     table, table_problems = check_table(objects)
     layouts, layout_problems = check_arrays(objects, header)
     records, record_problems = check_records(objects, header, table)

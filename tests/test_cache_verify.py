@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -134,6 +136,20 @@ def test_one_digit_edited_in_a_record(location):
         open_store(location)
     with pytest.raises(StoreError, match=r"p001/T1w.*does not match its own hash"):
         StoreWriter.open(location, example_header(ARRAYS[:4], slice_chunk=5), []).record(KEYS[1])
+
+
+def test_a_digit_that_changes_no_number_is_an_edit_all_the_same(location):
+    path = Path(location) / record_name(KEYS[1])
+    data = path.read_bytes()
+    for number in re.finditer(rb"\d\.\d{15,16}(?=[,}\]])", data):
+        for digit in b"0123456789":
+            edited = number.group()[:-1] + bytes([digit])
+            if edited != number.group() and float(edited) == float(number.group()):
+                path.write_bytes(data[: number.start()] + edited + data[number.end() :])
+                problems = {(p.volume, p.array) for p in verify(location).problems}
+                assert (str(KEYS[1]), "record") in problems
+                return
+    pytest.fail("no number of the record has a spare digit")
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"null"])
