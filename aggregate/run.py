@@ -93,7 +93,8 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
 def write_results(results: Results) -> None:
     """Write the run folder's files; `metrics.json` is last, so that its presence means all is there."""
     folder = results.folder
-    (folder / "metrics.json").unlink(missing_ok=True)
+    for name in ("metrics.json", "report.html"):  # an earlier run's must not pass for this one's
+        (folder / name).unlink(missing_ok=True)
     write_yaml(folder / "config.yaml", results.config)
     write_text(folder / "predictions.csv", results.predictions.to_csv(index=False))
     write_report(results, folder / "report.html")
@@ -104,7 +105,7 @@ def write_report(results: Results, path: Path) -> None:
     """Render the report; without the `report` extra the run goes on and the log says so."""
     try:
         from aggregate.report import render_report
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         logging.getLogger("slicecache").warning(
             "no report.html: %s is not installed (slicecache[report])", error.name
         )

@@ -27,7 +27,9 @@ def summary(results: Results) -> str:
         null = metrics["null"]["auroc"]
         spread = f"AUROC {null['mean']:.3f} (sd {null['sd']:.3f}), p = {null['p']:.3f}"
         lines.append(f"shuffled labels ({null['n']} times): {spread}")
-    lines.append(f"report: {results.folder / 'report.html'}")
+    report = results.folder / "report.html"
+    missing = f"no report.html (it needs pip install 'slicecache[report]'); results: {results.folder}"
+    lines.append(f"report: {report}" if report.exists() else missing)
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,21 @@ def test_recipes_and_losses_run_through(project: Path) -> None:
     assert results.metrics["configuration"] == "dinoatten3d_sum"
     assert results.metrics["n_seeds"] == 2
     assert results.config["aggregate"]["loss"]["class_variance"] == {"weight": 0.1, "reduction": "sum"}
+
+
+def test_without_the_report_extra_no_report_is_claimed(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = project.parent / "run" / "report.html"
+    report.parent.mkdir()
+    report.write_text("of an earlier run")
+    for name in [name for name in sys.modules if name.startswith("aggregate.report")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert conductor.guarded(conductor.cli.main, ["train", str(project)]) == 0
+    assert "no report.html" in capsys.readouterr().out
+    assert not report.exists()
+    assert (project.parent / "run" / "metrics.json").exists()
 
 
 class Page(html.parser.HTMLParser):
