@@ -126,7 +126,7 @@ def run(pipeline: str, overrides: Sequence[str], shuffle_labels: int, as_json: b
 
     from aggregate.cli import describe_training
     from aggregate.cli import read_section as read_aggregate
-    from aggregate.run import train_pipeline
+    from aggregate.study.run import train_pipeline
     from cache_schema.settings import load_pipeline
     from extract.cli import describe_extraction
     from extract.cli import read_section as read_extract

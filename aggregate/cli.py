@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from aggregate.config import AggregateSection
-    from aggregate.results import Results
+    from aggregate.study.results import Results
     from cache_schema.settings import Pipeline
 
 
@@ -33,7 +33,7 @@ def read_section(pipeline: "Pipeline") -> "AggregateSection":
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else.")
 def train(pipeline: str, overrides: Sequence[str], shuffle_labels: int, as_json: bool) -> int:
     """Train the head of PIPELINE in cross-validation on the store, compare it and write the report."""
-    from aggregate.run import train_pipeline
+    from aggregate.study.run import train_pipeline
     from cache_schema.settings import load_pipeline
 
     loaded = load_pipeline(Path(pipeline), overrides)
@@ -72,6 +72,6 @@ def predict(bundle: Path, store: str, out: Path | None, as_json: bool) -> int:
 
 def describe_training(results: "Results") -> str:
     """The result as a person reads it on a terminal."""
-    from aggregate.summary import summary
+    from aggregate.study.summary import summary
 
     return summary(results)

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from aggregate.bags import Bags, read_bags
+from aggregate.bags.bags import Bags, read_bags
 from aggregate.bundle import Bundle, BundleCard
 from aggregate.training.stacked import apply_head
 from cache_schema.errors import SlicecacheError

@@ -94,7 +94,7 @@ def training(location: str, kind: str) -> None:
     """Train five folds and say the time and the peak of memory; in a process of its own."""
     import torch
 
-    from aggregate.bags import lazy_bags, read_bags
+    from aggregate.bags.bags import lazy_bags, read_bags
     from aggregate.heads.spec import AttentionSpec
     from aggregate.losses.spec import LossSpec
     from aggregate.training.spec import TrainSpec

@@ -107,7 +107,7 @@ def attention_aurocs(
     import torch
     from sklearn.metrics import roc_auc_score
 
-    from aggregate.bags import Bags
+    from aggregate.bags.bags import Bags
     from aggregate.heads.spec import AttentionSpec
     from aggregate.losses.spec import LossSpec
     from aggregate.training.runs import RunSpec

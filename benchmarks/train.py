@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aggregate.bags import Bags
+from aggregate.bags.bags import Bags
 from aggregate.heads.spec import AttentionSpec
 from aggregate.losses.spec import LossSpec
 from aggregate.training.sampler import init_seed, order_stream, plain_batches

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from aggregate.bags import bags_bytes, read_bags
+from aggregate.bags.bags import bags_bytes, read_bags
 from cache_schema.errors import ConfigError, StoreError
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from aggregate.bags import Bags, read_bags
-from aggregate.baselines import (
+from aggregate.bags.bags import Bags, read_bags
+from aggregate.baselines.baselines import (
     STRENGTHS,
     acquisition_only,
     both,
@@ -20,12 +20,12 @@ from aggregate.baselines import (
     mean_pool,
     reduce,
 )
-from aggregate.cohort import load_cohort
+from aggregate.baselines.confounds import confound_frame, site_by_label, site_warnings
+from aggregate.baselines.design import design, fit_scaling
+from aggregate.cohort.cohort import load_cohort
+from aggregate.cohort.folds import make_folds
 from aggregate.config import parse_section
-from aggregate.confounds import confound_frame, site_by_label, site_warnings
-from aggregate.design import design, fit_scaling
-from aggregate.folds import make_folds
-from aggregate.metrics import by_participant, measure
+from aggregate.statistics.metrics import by_participant, measure
 from cache_schema.errors import ConfigError
 from cache_schema.record import Foreground
 

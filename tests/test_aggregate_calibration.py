@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import sklearn.metrics as sk
 
-from aggregate.calibration import Calibration, calibrate, fit_temperature, youden_threshold
-from aggregate.metrics import Scores, softmax
+from aggregate.statistics.calibration import Calibration, calibrate, fit_temperature, youden_threshold
+from aggregate.statistics.metrics import Scores, softmax
 
 
 @pytest.mark.parametrize("seed", range(11))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregate.cohort import load_cohort, permute_labels
+from aggregate.cohort.cohort import load_cohort, permute_labels
 from aggregate.config import parse_section
 from cache_schema.errors import ConfigError, SlicecacheError
 from cache_schema.record import Entities, Foreground

@@ -6,12 +6,19 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from aggregate.artefacts import prediction_rows
-from aggregate.calibration import Calibration
-from aggregate.cohort import Cohort
-from aggregate.evaluate import OutOfFold, ci_method, compare, intervals, measure_folds, pooled_auroc
-from aggregate.folds import Fold
-from aggregate.statistics import BOOTSTRAP, CORRECTED
+from aggregate.cohort.cohort import Cohort
+from aggregate.cohort.folds import Fold
+from aggregate.statistics.calibration import Calibration
+from aggregate.statistics.corrected import BOOTSTRAP, CORRECTED
+from aggregate.statistics.evaluate import (
+    OutOfFold,
+    ci_method,
+    compare,
+    intervals,
+    measure_folds,
+    pooled_auroc,
+)
+from aggregate.study.artefacts import prediction_rows
 
 N, FOLDS, REPEATS = 37, 4, 3
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregate.cohort import Cohort
+from aggregate.cohort.cohort import Cohort
+from aggregate.cohort.folds import Fold, check_sides, deal, find_twins, fold_notes, make_folds
 from aggregate.config import FoldSpec
-from aggregate.folds import Fold, check_sides, deal, find_twins, fold_notes, make_folds
 from cache_schema.canonical import sha256_json
 from cache_schema.errors import ConfigError, SlicecacheError
 from cache_schema.example import example_draft

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from aggregate.cohort.join import make_join, read_table
 from aggregate.config import JoinSpec, parse_section
-from aggregate.join import make_join, read_table
 from aggregate.values import natural, read_number, typed, value_name
 from cache_schema.errors import ConfigError, SlicecacheError
 from cache_schema.identity import VolumeKey

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 import torch
 
-from aggregate import memory
-from aggregate.bags import bags_bytes, lazy_bags, read_bags
+from aggregate.bags import memory
+from aggregate.bags.bags import bags_bytes, lazy_bags, read_bags
 from aggregate.config import parse_section
 from aggregate.heads.spec import AttentionSpec, MeanSpec
 from aggregate.losses.spec import LossSpec
-from aggregate.run import train_pipeline
+from aggregate.study.run import train_pipeline
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
 from cache_schema.errors import StoreError
@@ -125,7 +125,7 @@ def test_the_default_is_half_of_the_smaller_of_machine_and_container(tmp_path, m
 @pytest.fixture
 def cohort(make_store, scan, tmp_path, monkeypatch):
     """A store of 24 participants and their table; figures are not drawn."""
-    monkeypatch.setattr("aggregate.run.write_report", lambda results, path: None)
+    monkeypatch.setattr("aggregate.study.run.write_report", lambda results, path: None)
     names = [f"{i:02d}" for i in range(24)]
     scans = [scan(name, n_slices=2 + i % 5, shift=0.4 * (i % 2)) for i, name in enumerate(names)]
     store = make_store(scans)
@@ -173,8 +173,8 @@ def test_training_from_an_export_with_the_store_gone_gives_the_same_files(tmp_pa
 LIMITED = """
 import resource, sys
 import numpy as np, torch
-from aggregate.bags import lazy_bags, read_bags
-from aggregate.baselines import mean_pool
+from aggregate.bags.bags import lazy_bags, read_bags
+from aggregate.baselines.baselines import mean_pool
 from aggregate.heads.spec import AttentionSpec, MeanSpec
 from aggregate.losses.spec import LossSpec
 from aggregate.training.spec import TrainSpec

@@ -6,7 +6,7 @@ import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregate.metrics import (
+from aggregate.statistics.metrics import (
     BINARY,
     auroc,
     binary_metrics,

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from aggregate.bags import read_bags
+from aggregate.bags.bags import read_bags
 from aggregate.bundle import Bundle, BundleCard, load_bundle, member_of, save_bundle
 from aggregate.heads.spec import AttentionSpec
 from aggregate.losses.spec import LossSpec

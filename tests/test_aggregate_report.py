@@ -16,7 +16,7 @@ pytest.importorskip("matplotlib")
 from aggregate.report import render_report
 from aggregate.report.html import page
 from aggregate.report.words import verdict
-from aggregate.results import Results
+from aggregate.study.results import Results
 from cache_schema.header import BackboneIdentity, Fingerprint, Header, Numerics
 
 PNG = b"\x89PNG\r\n\x1a\nnot really"

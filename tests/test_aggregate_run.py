@@ -16,7 +16,7 @@ import pipeline as conductor
 from aggregate.bundle import load_bundle
 from aggregate.config import read_aggregate_section
 from aggregate.predict import predict
-from aggregate.run import train_pipeline
+from aggregate.study.run import train_pipeline
 from cache_schema.reader import StoreReader
 from cache_schema.settings import load_pipeline
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from aggregate.cohort.select import Volume, choose_runs, make_bags, mismatch
 from aggregate.config import SelectSpec
-from aggregate.select import Volume, choose_runs, make_bags, mismatch
 from cache_schema.errors import SlicecacheError
 from cache_schema.example import example_draft
 from cache_schema.identity import VolumeKey

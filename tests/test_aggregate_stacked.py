@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from aggregate.bags import Bags
+from aggregate.bags.bags import Bags
 from aggregate.heads.spec import AttentionSpec, MeanSpec
 from aggregate.losses.spec import LossSpec
 from aggregate.training import stacked

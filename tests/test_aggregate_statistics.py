@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aggregate.metrics import Scores, measure
-from aggregate.statistics import (
+from aggregate.statistics.corrected import (
     bootstrap_intervals,
     corrected_interval,
     corrected_t_test,
@@ -15,6 +14,7 @@ from aggregate.statistics import (
     mean_over_seeds,
     permutation_p,
 )
+from aggregate.statistics.metrics import Scores, measure
 from cache_schema.errors import SlicecacheError
 
 

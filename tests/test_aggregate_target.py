@@ -2,9 +2,9 @@
 
 import pytest
 
+from aggregate.cohort.join import read_table
+from aggregate.cohort.target import read_target
 from aggregate.config import TargetSpec
-from aggregate.join import read_table
-from aggregate.target import read_target
 from cache_schema.errors import ConfigError, SlicecacheError
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import yaml
 
-from aggregate.bags import Bags, read_bags
+from aggregate.bags.bags import Bags, read_bags
 from aggregate.heads.spec import AttentionSpec
 from aggregate.training.stacked import apply_head
 from cache_schema.reader import open_store

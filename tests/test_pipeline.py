@@ -43,7 +43,7 @@ def loaded_by(statement: str) -> set[str]:
         ("import cache_schema, cache_schema.reader, cache_schema.writer", {"zarr", "h5py", "torch"}),
         ("import extract, aggregate, extract.cli, aggregate.cli, cache_schema.cli", HEAVY - {"pydantic"}),
         ("import extract.prepare", {"torch", "transformers", "zarr", "sklearn"}),
-        ("import aggregate.run, aggregate.predict", {"transformers", "nibabel"}),
+        ("import aggregate.study.run, aggregate.predict", {"transformers", "nibabel"}),
     ],
 )
 def test_imports_stay_light(statement: str, forbidden: set[str]) -> None:

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aggregate.lazy import Tokens
+from aggregate.bags.lazy import Tokens
 
 MEAN, SCALE = "input.mean", "input.scale"
 """Parameter names; they are fitted once, never trained."""

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from aggregate.bags.lazy import Tokens
 from aggregate.heads.base import Head
-from aggregate.lazy import Tokens
 
 POOL_BATCH = 64
 """Bags pooled at once."""

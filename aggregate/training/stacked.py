@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from aggregate.bags import Bags
+from aggregate.bags.bags import Bags
 from aggregate.heads.base import Head, HeadOutput, require_slices
 from aggregate.heads.centring import fit_centring
 from aggregate.training.block import Block, Count, Progress

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aggregate.places import Places
+from aggregate.bags.places import Places
 
 BLOCK = 64
 """Bags that an iteration reads at once."""

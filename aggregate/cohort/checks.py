@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.join import LeftOut
+from aggregate.cohort.join import LeftOut
 from aggregate.values import listed
 from cache_schema.errors import SlicecacheError
 from cache_schema.record import VolumeRecord

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aggregate.acquisition import VOLUME
-from aggregate.bags import Bags
-from aggregate.cohort import Cohort
+from aggregate.bags.bags import Bags
+from aggregate.bags.lazy import BLOCK
+from aggregate.baselines.confounds import confound_frame
+from aggregate.baselines.design import design, fit_scaling
+from aggregate.cohort.acquisition import VOLUME
+from aggregate.cohort.cohort import Cohort
+from aggregate.cohort.folds import Fold, deal, people_of
 from aggregate.config import AggregateSection
-from aggregate.confounds import confound_frame
-from aggregate.design import design, fit_scaling
-from aggregate.folds import Fold, deal, people_of
-from aggregate.lazy import BLOCK
 from aggregate.values import listed
 
 Floats = NDArray[np.float64]

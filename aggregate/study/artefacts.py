@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from aggregate.cohort import Cohort
-from aggregate.evaluate import OutOfFold
+from aggregate.cohort.cohort import Cohort
+from aggregate.statistics.evaluate import OutOfFold
 
 FIXED = (
     "volume_id",

@@ -6,8 +6,17 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from aggregate.artefacts import log_to, write_json, write_text, write_yaml
-from aggregate.assemble import (
+from aggregate.bags.memory import open_bags
+from aggregate.baselines.baselines import make_baselines
+from aggregate.baselines.confounds import site_by_label, site_warnings
+from aggregate.bundle import save_bundle
+from aggregate.cohort.cohort import load_cohort
+from aggregate.cohort.folds import make_folds
+from aggregate.config import AggregateSection
+from aggregate.progress import bar
+from aggregate.statistics.evaluate import measure_folds
+from aggregate.study.artefacts import log_to, write_json, write_text, write_yaml
+from aggregate.study.assemble import (
     attention_frame,
     baseline_outputs,
     make_bundle,
@@ -17,18 +26,9 @@ from aggregate.assemble import (
     resolved,
     run_notes,
 )
-from aggregate.baselines import make_baselines
-from aggregate.bundle import save_bundle
-from aggregate.cohort import load_cohort
-from aggregate.config import AggregateSection
-from aggregate.confounds import site_by_label, site_warnings
-from aggregate.crossval import cross_validate
-from aggregate.evaluate import measure_folds
-from aggregate.folds import make_folds
-from aggregate.memory import open_bags
-from aggregate.null import shuffled_null
-from aggregate.progress import bar
-from aggregate.results import Results
+from aggregate.study.crossval import cross_validate
+from aggregate.study.null import shuffled_null
+from aggregate.study.results import Results
 from cache_schema.reader import open_store
 from cache_schema.settings import Pipeline
 

@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aggregate.lazy import LazyTokens, Shelf, Tokens
-from aggregate.places import Places
+from aggregate.bags.lazy import LazyTokens, Shelf, Tokens
+from aggregate.bags.places import Places
 from aggregate.values import nearest
 from cache_schema.errors import ConfigError
 from cache_schema.header import ArraySpec, Header

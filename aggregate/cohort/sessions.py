@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from aggregate.cohort.join import Table, bare
 from aggregate.config import JoinSpec
-from aggregate.join import Table, bare
 from aggregate.values import natural, nearest, value_name
 from cache_schema.errors import ConfigError
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aggregate.cohort.join import Table
 from aggregate.config import TargetSpec
-from aggregate.join import Table
 from aggregate.values import is_missing, listed, natural, nearest, read_number, value_name
 from cache_schema.errors import ConfigError, SlicecacheError
 

@@ -5,8 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from aggregate.bags import Bags, bags_bytes, lazy_bags, read_bags
-from aggregate.cohort import Cohort
+from aggregate.bags.bags import Bags, bags_bytes, lazy_bags, read_bags
+from aggregate.cohort.cohort import Cohort
 from aggregate.config import AggregateSection
 from cache_schema.reader import StoreReader
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.acquisition import content_key
-from aggregate.cohort import Cohort
+from aggregate.cohort.acquisition import content_key
+from aggregate.cohort.cohort import Cohort
 from aggregate.config import FoldSpec
 from aggregate.values import listed, natural, nearest, value_name
 from cache_schema.errors import ConfigError, SlicecacheError

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aggregate.results import Results
+from aggregate.study.results import Results
 
 SHOWN = ("auroc", "auprc", "balanced_accuracy", "brier")
 

@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aggregate.acquisition import acquisition_row
-from aggregate.checks import mixed_contrasts, mixed_foregrounds, refuse_empty_class, refuse_torn
+from aggregate.cohort.acquisition import acquisition_row
+from aggregate.cohort.checks import mixed_contrasts, mixed_foregrounds, refuse_empty_class, refuse_torn
+from aggregate.cohort.join import Join, LeftOut, Pair, Table, make_join, read_table, refuse_no_match
+from aggregate.cohort.select import Volume, choose_runs, make_bags, mismatch
+from aggregate.cohort.sessions import Visit, choose_sessions
+from aggregate.cohort.split import Side, read_split
+from aggregate.cohort.target import Target, read_target
+from aggregate.cohort.where import where
 from aggregate.config import AggregateSection
-from aggregate.join import Join, LeftOut, Pair, Table, make_join, read_table, refuse_no_match
-from aggregate.select import Volume, choose_runs, make_bags, mismatch
-from aggregate.sessions import Visit, choose_sessions
-from aggregate.split import Side, read_split
-from aggregate.target import Target, read_target
 from aggregate.values import natural
-from aggregate.where import where
 from cache_schema.errors import SlicecacheError
 from cache_schema.identity import VolumeKey
 from cache_schema.reader import StoreReader, VolumeEntry

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aggregate.bags import Bags
-from aggregate.calibration import Calibration, calibrate
-from aggregate.cohort import Cohort
+from aggregate.bags.bags import Bags
+from aggregate.cohort.cohort import Cohort
+from aggregate.cohort.folds import Fold
 from aggregate.config import AggregateSection
-from aggregate.evaluate import OutOfFold, scores_of
-from aggregate.folds import Fold
 from aggregate.heads.base import Head
+from aggregate.statistics.calibration import Calibration, calibrate
+from aggregate.statistics.evaluate import OutOfFold, scores_of
 from aggregate.training.stacked import RunSpec, TrainedRun, apply_head, train_stacked
 
 Progress = Callable[[int, int], None]

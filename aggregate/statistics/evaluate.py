@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.calibration import Calibration
-from aggregate.cohort import Cohort
-from aggregate.folds import Fold
-from aggregate.metrics import BOUNDS, Scores, by_participant, measure
-from aggregate.statistics import (
+from aggregate.cohort.cohort import Cohort
+from aggregate.cohort.folds import Fold
+from aggregate.statistics.calibration import Calibration
+from aggregate.statistics.corrected import (
     BOOTSTRAP,
     CORRECTED,
     Interval,
@@ -20,6 +19,7 @@ from aggregate.statistics import (
     corrected_t_test,
     mean_over_seeds,
 )
+from aggregate.statistics.metrics import BOUNDS, Scores, by_participant, measure
 from cache_schema.errors import SlicecacheError
 
 Floats = NDArray[np.float64]

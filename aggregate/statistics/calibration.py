@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from aggregate.metrics import Scores, softmax
+from aggregate.statistics.metrics import Scores, softmax
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from aggregate.cohort.join import Table
 from aggregate.config import SplitSpec
-from aggregate.join import Table
 from aggregate.values import listed
 from cache_schema.errors import SlicecacheError
 

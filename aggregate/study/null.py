@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from aggregate.bags import Bags
-from aggregate.cohort import Cohort, permute_labels
+from aggregate.bags.bags import Bags
+from aggregate.cohort.cohort import Cohort, permute_labels
+from aggregate.cohort.folds import make_folds
 from aggregate.config import AggregateSection
-from aggregate.crossval import cross_validate
-from aggregate.evaluate import measure_folds
-from aggregate.folds import make_folds
-from aggregate.statistics import permutation_p
+from aggregate.statistics.corrected import permutation_p
+from aggregate.statistics.evaluate import measure_folds
+from aggregate.study.crossval import cross_validate
 
 Progress = Callable[[int, int], None]
 

@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from aggregate.artefacts import prediction_rows
-from aggregate.bags import Bags
-from aggregate.baselines import Baseline
+from aggregate.bags.bags import Bags
+from aggregate.baselines.baselines import Baseline
 from aggregate.bundle import Bundle, BundleCard, member_of
-from aggregate.cohort import Cohort
+from aggregate.cohort.cohort import Cohort
+from aggregate.cohort.folds import Fold, fold_notes
 from aggregate.config import AggregateSection
-from aggregate.crossval import Trained, configuration_name
-from aggregate.evaluate import (
+from aggregate.statistics.evaluate import (
     Measured,
     OutOfFold,
     ci_method,
@@ -25,7 +24,8 @@ from aggregate.evaluate import (
     n_participants,
     pooled_auroc,
 )
-from aggregate.folds import Fold, fold_notes
+from aggregate.study.artefacts import prediction_rows
+from aggregate.study.crossval import Trained, configuration_name
 from cache_schema.reader import StoreReader
 from cache_schema.settings import Pipeline
 

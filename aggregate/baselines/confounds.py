@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from aggregate.acquisition import VOLUME
-from aggregate.cohort import Cohort
+from aggregate.cohort.acquisition import VOLUME
+from aggregate.cohort.cohort import Cohort
 from aggregate.config import SYNONYMS, AggregateSection
 from aggregate.values import listed, natural, nearest, value_name
 from cache_schema.errors import ConfigError

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from aggregate.metrics import Scores
+from aggregate.statistics.metrics import Scores
 from cache_schema.errors import SlicecacheError
 
 Floats = NDArray[np.float64]

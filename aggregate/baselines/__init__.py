@@ -1,0 +1,1 @@
+"""What every head is compared with: mean pooling, confounds, acquisition."""
