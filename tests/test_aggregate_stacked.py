@@ -223,7 +223,7 @@ def test_twenty_steps_equal_plain_pytorch(cohort, released):
     assert steps == 20
     for name, own in NAMES.items():
         expected = theirs[name].detach().reshape(start[own].shape)
-        torch.testing.assert_close(ours.state[own], expected, rtol=0, atol=1e-8, msg=name)
+        torch.testing.assert_close(ours.state[own], expected, rtol=0, atol=1e-8)
         frozen = released and not own.startswith("embedding.")
         assert torch.equal(ours.state[own], start[own]) == frozen, own
 
@@ -247,7 +247,7 @@ def test_apply_head_in_parts_is_apply_head_whole(cohort):
     head = SMALL.build(DIM, 2)
     drawn = head.init([1, 2, 3], torch.float64)
     states = [{name: value[index] for name, value in drawn.items()} for index in range(3)]
-    whole = head(drawn, bags.x[None], bags.keep[None], bags.height_mm[None].double())
+    whole = head(drawn, bags.x, bags.keep, bags.height_mm.double())
     parts = apply_head(head, states, bags, batch=10)
     for name in ("logits", "embedding", "attention"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=0, atol=1e-12)

@@ -1,6 +1,7 @@
 """The part behind the pool: linear layers with ReLU, then the classifier, for all runs at once."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -29,8 +30,33 @@ def linear(
 ) -> Float[Tensor, "run bag outputs"]:
     """(run, bag, in) -> (run, bag, out), each run by its own weights."""
     weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
-    shared = x.expand(len(weight), -1, -1)
-    return torch.baddbmm(bias.unsqueeze(1), shared, weight.transpose(1, 2))
+    output: Tensor = StackedLinear.apply(weight, bias, x.expand(len(weight), -1, -1))
+    return output
+
+
+class StackedLinear(torch.autograd.Function):
+    """`W x + b` of every run, with weight gradients laid out as the weights are.
+
+    Autograd's own are transposed, and would be copied once more before the optimiser may read them.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        weight: Float[Tensor, "run outputs inputs"],
+        bias: Float[Tensor, "run outputs"],
+        x: Float[Tensor, "run bag inputs"],
+    ) -> Float[Tensor, "run bag outputs"]:
+        """Each run by its own weights."""
+        ctx.save_for_backward(weight, x)
+        return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Float[Tensor, "run bag outputs"]) -> tuple[Tensor | None, ...]:
+        """To the weights, and to the input where that is trained."""
+        weight, x = ctx.saved_tensors
+        grad_x = torch.bmm(gradient, weight) if ctx.needs_input_grad[2] else None
+        return torch.bmm(gradient.transpose(1, 2), x), gradient.sum(1), grad_x
 
 
 def embed(

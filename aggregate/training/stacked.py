@@ -14,10 +14,11 @@ from torch import Tensor
 from aggregate.bags.bags import Bags
 from aggregate.heads.base import Head, HeadOutput, require_slices
 from aggregate.heads.centring import fit_centring
-from aggregate.training.block import Block, Count, Progress
+from aggregate.training.block import Block, Count, Finished, Progress
 from aggregate.training.inputs import make_inputs
 from aggregate.training.runs import RunSpec, TrainedRun, check_run
-from aggregate.training.sampler import init_seed, n_steps
+from aggregate.training.sampler import init_seed
+from aggregate.training.streams import order_of, steps_of
 
 __all__ = ["RunSpec", "TrainedRun", "apply_head", "train_stacked"]
 
@@ -33,6 +34,7 @@ def train_stacked(
     runs: Sequence[RunSpec],
     dtype: torch.dtype = torch.float32,
     progress: Progress | None = None,
+    finished: Finished | None = None,
 ) -> list[TrainedRun]:
     """Train every run and return them in the order given.
 
@@ -44,6 +46,7 @@ def train_stacked(
         runs: What to train.
         dtype: Of weights and arithmetic.
         progress: Called with (run-epochs done, run-epochs at most) after every epoch.
+        finished: Called with every run as soon as it is trained.
 
     Raises:
         ConfigError: If a run's loss cannot train its head.
@@ -63,7 +66,7 @@ def train_stacked(
             parameters |= fit_centring(x, bags.keep, [runs[i].train_rows for i in members], dtype)
         inputs = make_inputs(head, parameters, x, bags.keep, height_mm)
         block = Block(head, parameters, inputs, y, weight.to(dtype), [runs[i] for i in members])
-        trained |= dict(zip(members, block.train(report), strict=True))
+        trained |= dict(zip(members, block.train(report, finished), strict=True))
     return [trained[index] for index in range(len(runs))]
 
 
@@ -74,15 +77,10 @@ def blocks(runs: Sequence[RunSpec], bag_bytes: int) -> list[list[int]]:
         groups.setdefault((run.head.model_dump_json(), run.train.batch_size), []).append(index)
     found = []
     for (_, batch_size), members in groups.items():
-        members.sort(key=lambda index: -_steps(runs[index]))
+        members.sort(key=lambda index: (-steps_of(runs[index]), order_of(runs[index])))
         size = max(1, BLOCK_BYTES // (2 * batch_size * bag_bytes))
         found += [members[start : start + size] for start in range(0, len(members), size)]
     return found
-
-
-def _steps(run: RunSpec) -> int:
-    """Steps of one epoch."""
-    return n_steps(len(run.train_rows), run.train.batch_size)
 
 
 @torch.no_grad()
@@ -99,9 +97,9 @@ def apply_head(
     outputs = [
         head(
             parameters,
-            bags.x[part].unsqueeze(0).to(dtype),
-            bags.keep[None, part],
-            bags.height_mm[None, part].to(dtype),
+            bags.x[part].to(dtype),
+            bags.keep[part],
+            bags.height_mm[part].to(dtype),
         )
         for part in (slice(start, start + batch) for start in range(0, max(1, len(bags.x)), batch))
     ]
