@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from cache_schema.errors import SlicecacheError
 
 BINS = 65_536
-"""65,536 linear bins cost 2.7 s on 17 M pixels, with errors up to 2e-5 (see `docs`)."""
+"""65,536 linear bins cost 2.7 s on 17 M pixels, with errors up to 2e-5."""
+
+CROWD = 0.05
+"""Share of the range that the middle 99.8 % of scores must fill for equally wide bins: 3,277 of 65,536."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +65,22 @@ def linear_bins(low: float, high: float, count: int = BINS) -> Bins:
 
 
 def score_bins(scores: NDArray[np.floating], count: int = BINS) -> Bins:
-    """Half of the edges equally spaced, half at quantiles of the scores.
+    """Bins that suit the scores: equally wide, or half of them at quantiles where a few scores lie far out.
 
-    Equal spacing resolves the few high scores that average precision hangs on, quantiles the crowd that
-    AUROC does, whatever the tails; detectors' scores have very different ones.
+    Equally wide bins resolve the few high scores that average precision hangs on, and are found by a
+    product; where outliers would press the crowd, on which AUROC hangs, into few of them, the quantiles part
+    it (four times slower to find).
 
     Args:
         scores: Token scores of every volume that will be measured, any shape.
         count: Bins, at most; ties among the quantiles make fewer.
     """
     flat = np.asarray(scores, dtype=np.float64).ravel()
-    linear = linear_bins(float(flat.min()), float(flat.max()), count // 2)
-    if len(linear) == 1:
-        return linear
+    lowest, low, high, highest = np.quantile(flat, [0.0, 0.001, 0.999, 1.0])
+    even = linear_bins(float(lowest), float(highest), count)
+    if len(even) == 1 or high - low >= CROWD * (highest - lowest):
+        return even
+    linear = linear_bins(float(lowest), float(highest), count // 2)
     quantiles = np.quantile(flat, np.linspace(0, 1, count - count // 2 + 1)[1:-1])
     return Bins(np.unique(np.concatenate([linear.edges, quantiles])))
 
