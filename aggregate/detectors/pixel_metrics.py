@@ -53,7 +53,7 @@ def average_precision(normal: Counts, lesion: Counts) -> Floats:
     hits, alarms = at_least(lesion), at_least(normal)
     precision = np.nan_to_num(divided(hits, hits + alarms))
     gained = np.asarray(lesion[..., ::-1], dtype=np.float64)
-    return np.where(normal.sum(-1) > 0, divided((gained * precision).sum(axis=-1), lesion.sum(-1)), np.nan)
+    return np.where(normal.sum(-1) > 0, divided((gained * precision).sum(axis=-1), gained.sum(-1)), np.nan)
 
 
 def aupro(normal: Counts, weight: Counts, n_lesions: Counts, limit: float = FPR_LIMIT) -> Floats:
