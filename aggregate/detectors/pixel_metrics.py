@@ -67,7 +67,7 @@ def aupro(normal: Counts, weight: Counts, n_lesions: Counts, limit: float = FPR_
     """
     total = np.asarray(normal.sum(-1), dtype=np.float64)
     rate = _from_zero(divided(at_least(normal), total[..., None]))
-    overlap = _from_zero(divided(at_least(weight), np.asarray(n_lesions)[..., None]))
+    overlap = _from_zero(divided(at_least(weight), np.asarray(n_lesions, dtype=np.float64)[..., None]))
     width = np.diff(rate, axis=-1)
     inside = np.clip(limit - rate[..., :-1], 0, width)
     rise = np.diff(overlap, axis=-1) * np.nan_to_num(divided(inside, width))
