@@ -223,6 +223,9 @@ def test_masks_give_lesions_their_shape(mask_folder: Path, tmp_path: Path) -> No
         assert 20 < abs(centre[0]) < 46  # one box, on either side
         data = np.asarray(image.dataobj, dtype=float)
         assert np.median(data[inside]) < 0.85 * np.median(data[(data > 0) & ~inside])
+    # A pattern names the same masks as the folder.
+    named = {**options, "lesion_masks": mask_folder / "*t.nii.gz"}
+    assert simulate(tmp_path / "m", 8, "lesion", **named).found  # type: ignore[arg-type]
     # The same masks elsewhere are the same simulation; others are not.
     note = json.loads((tmp_path / "m" / "simulation.json").read_text())
     assert str(mask_folder) not in json.dumps(note)

@@ -30,9 +30,9 @@ import click
 )
 @click.option(
     "--lesion-masks",
-    type=click.Path(exists=True, file_okay=False),
+    type=click.Path(),
     default=None,
-    help="With --effect lesion: folder of masks in MNI space that lesions take their shape from.",
+    help="With --effect lesion: folder (or pattern) of masks in MNI space that give lesions their shape.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything.")
 @click.option(

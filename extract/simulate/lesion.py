@@ -22,8 +22,11 @@ WAVELENGTH_MM = (5.0, 10.0)
 """Shortest and longest; coarse voxels cannot hold shorter ones."""
 
 GRAIN = 0.12
-"""Standard deviation of the texture, relative to the tissue's own intensity: white matter stays between gray
-matter and its own brightest voxels under a usual intensity bias, so that no threshold parts lesion from brain."""
+"""Standard deviation of the texture, relative to the tissue's own intensity.
+
+White matter then stays between gray matter and its own brightest voxels under a usual intensity bias, so that
+no threshold parts lesion from brain.
+"""
 
 
 @dataclass(frozen=True, slots=True)

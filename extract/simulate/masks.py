@@ -24,16 +24,17 @@ class MaskLesion:
     """Intensity inside, relative to healthy tissue."""
 
 
-def list_masks(folder: Path) -> tuple[Path, ...]:
-    """The masks of a folder, by name.
+def list_masks(place: Path) -> tuple[Path, ...]:
+    """The masks of a folder, or those that a pattern such as `masks/Subject_*.nii.gz` names, by name.
 
     Raises:
-        SlicecacheError: If there is none.
+        SlicecacheError: If there is none, or one is no mask.
     """
-    found = sorted(path for path in folder.glob("*") if path.name.endswith((".nii", ".nii.gz")))
+    candidates = place.glob("*") if place.is_dir() else place.parent.glob(place.name)
+    found = sorted(path for path in candidates if path.name.endswith((".nii", ".nii.gz")))
     if not found:
         raise SlicecacheError(
-            f"{str(folder)!r} holds no lesion mask: a folder of .nii or .nii.gz is expected"
+            f"{str(place)!r} holds no lesion mask: a folder of .nii or .nii.gz, or a pattern, is expected"
         )
     for path in found:
         read_mask(str(path))

@@ -72,8 +72,8 @@ def simulate(
         effect: What patients have: wide ventricles, lesions, or nothing.
         seed: Of everything.
         lesion: What lesions look like: darker tissue, or only another texture of the same mean.
-        lesion_masks: Folder of masks in the template's (MNI) space that lesions take their shape from,
-            one per patient; without it they are blobs.
+        lesion_masks: Folder (or pattern) of masks in the template's (MNI) space that lesions take their
+            shape from, one per patient; without it they are blobs.
         coarseness: Factor on all voxel sizes; tests use large ones.
         workers: Processes; by default as many as there are processors. 1 stays in this process.
         progress: Print a line on standard error.
