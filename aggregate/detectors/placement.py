@@ -80,7 +80,7 @@ def placement(record: VolumeRecord, grid: tuple[int, int], smooth_pixels: float 
     if len({row, column, index}) != 3:
         raise StoreError(f"the record of {record.key}: canvas_to_native maps two canvas axes to one")
     sides = [
-        _weights(matrix[axis, along], matrix[axis, 3], geometry.native_shape[axis], pixels, patches,
+        axis_weights(matrix[axis, along], matrix[axis, 3], geometry.native_shape[axis], pixels, patches,
                  smooth_pixels)
         for along, axis, pixels, patches in zip((0, 1), (row, column), geometry.canvas, grid, strict=True)
     ]  # fmt: skip
@@ -102,10 +102,19 @@ def _native_axis(matrix: NDArray[np.float64], along: int, record: VolumeRecord) 
     return int(used[0])
 
 
-def _weights(
-    step: float, origin: float, length: int, pixels: int, patches: int, smooth_pixels: float
+def axis_weights(
+    step: float, origin: float, length: int, pixels: int, patches: int, smooth_pixels: float = 0.0
 ) -> NDArray[np.float32]:
-    """Weights `(native, patch)` of one axis on which `native = step * canvas pixel + origin`."""
+    """Weights `(native, patch)` of one axis on which `native = step * canvas pixel + origin`.
+
+    Args:
+        step: Native voxels per canvas pixel; negative where they run against each other.
+        origin: Native index of canvas pixel 0.
+        length: Native voxels.
+        pixels: Canvas pixels.
+        patches: Patches along the axis.
+        smooth_pixels: See `placement`.
+    """
     canvas = (np.arange(length) - origin) / step
     if smooth_pixels:
         onto_canvas = _linear(_in_patches(np.arange(pixels, dtype=np.float64), pixels, patches), patches)
