@@ -15,15 +15,13 @@ from aggregate.heads.base import Head, Parameters
 from aggregate.heads.centring import folded
 from aggregate.heads.embedding import Shapes, linear_shapes
 from aggregate.heads.products import project, project_gradient, softmax_gradient, weigh, weigh_gradient
-from aggregate.heads.spec import AttentionSpec
+from aggregate.heads.spec import AttentionSpec, RandomAttentionSpec
 
 
 class AttentionHead(Head):
     """One tanh layer scores the slices; the softmax of the scores weighs them."""
 
-    permutation_invariant = True
-
-    def __init__(self, spec: AttentionSpec, dim: int, n_classes: int) -> None:
+    def __init__(self, spec: AttentionSpec | RandomAttentionSpec, dim: int, n_classes: int) -> None:
         """Fix the shapes."""
         super().__init__(spec, dim, n_classes)
         self.hidden = spec.hidden

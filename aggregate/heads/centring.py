@@ -40,6 +40,16 @@ def folded(
     return scaled, bias - torch.bmm(scaled, parameters[MEAN].unsqueeze(2)).squeeze(2)
 
 
+def scaled(parameters: Mapping[str, Tensor], weight: Float[Tensor, "run ..."]) -> Float[Tensor, "run ..."]:
+    """Weights of raw tokens whose softmax over slices is that of the given ones of centred tokens.
+
+    The mean shifts all scores of a bag alike, which a softmax does not see.
+    """
+    if MEAN not in parameters:
+        return weight
+    return weight * parameters[SCALE].view(-1, *(1,) * (weight.ndim - 1))
+
+
 @torch.no_grad()
 def fit_centring(
     x: Tokens,
