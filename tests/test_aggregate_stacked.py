@@ -8,7 +8,17 @@ import torch
 from torch import nn
 
 from aggregate.bags.bags import Bags
-from aggregate.heads.spec import AttentionSpec, MeanSpec
+from aggregate.heads.spec import (
+    AttentionSpec,
+    CentreGaussianSpec,
+    GatedAttentionSpec,
+    HeadBase,
+    LinearAttentionSpec,
+    MeanSpec,
+    MstSpec,
+    QuerySpec,
+    RandomAttentionSpec,
+)
 from aggregate.losses.spec import LossSpec
 from aggregate.training import stacked
 from aggregate.training.sampler import init_seed, order_stream, plain_batches
@@ -16,7 +26,7 @@ from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, apply_head, blocks, train_stacked
 from cache_schema.errors import ConfigError, SlicecacheError
 
-BAGS, SLICES, DIM = 47, 5, 13
+BAGS, SLICES, DIM = 47, 5, 12
 SMALL = AttentionSpec(hidden=7, embedding=(11, 6))
 CONTRASTIVE = LossSpec(supcon=1.0, class_variance={"weight": 0.5, "reduction": "sum"})
 NONE = np.array([], dtype=np.int64)
@@ -30,7 +40,8 @@ def cohort() -> tuple[Bags, torch.Tensor, torch.Tensor]:
     x = torch.randn(BAGS, SLICES, DIM, dtype=torch.float64, generator=generator)
     x[..., 0] += 0.8 * y.unsqueeze(1)
     weight = 0.5 + torch.rand(BAGS, dtype=torch.float64, generator=generator)
-    return Bags(x * keep.unsqueeze(-1), keep, torch.zeros(BAGS, SLICES)), y, weight
+    height_mm = (2 + 13 * torch.arange(SLICES) + torch.arange(BAGS).unsqueeze(1)) * keep.float()
+    return Bags(x * keep.unsqueeze(-1), keep, height_mm), y, weight
 
 
 def run(fold: int, n_train: int = 31, *, validation: bool = True, **changes) -> RunSpec:
@@ -74,6 +85,38 @@ def mixed_runs() -> list[RunSpec]:
         run(9, head=AttentionSpec(hidden=7, embedding=(11, 6), train="embedding"), n_train=22),
         run(10, train=TrainSpec(epochs=5, batch_size=16, learning_rate=0.01)),
     ]
+
+
+HEADS: list[HeadBase] = [
+    LinearAttentionSpec(),
+    GatedAttentionSpec(hidden=5, embedding=(6,)),
+    QuerySpec(queries=2),
+    *(MstSpec(heads=2, positions=name) for name in ("none", "learned", "sinusoidal", "rotary")),
+    CentreGaussianSpec(embedding=(6,)),
+    RandomAttentionSpec(hidden=7, embedding=(6,)),
+]
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: "-".join(map(str, head.model_dump().values())))
+def test_every_head_stacked_equals_alone(cohort, head):
+    """Two runs of one stream, a third with a smaller fold, and one that stops first."""
+    fast = TrainSpec(epochs=6, batch_size=8, learning_rate=0.02, patience=1)
+    train = TrainSpec(epochs=6, batch_size=8, learning_rate=2e-3, patience=None)
+    runs = [
+        run(0, head=head, train=train),
+        run(0, configuration="d", head=head, train=train, loss=LossSpec(cross_entropy=0.5)),
+        run(1, head=head, train=train, n_train=20),
+        run(2, head=head, train=fast, n_train=24),
+    ]
+    together = train_stacked(*cohort, 2, runs, torch.float64)
+    for spec, ours in zip(runs, together, strict=True):
+        (alone,) = train_stacked(*cohort, 2, [spec], torch.float64)
+        assert_same(ours, alone, 1e-10)
+    start = head.build(DIM, 2).init([init_seed(0, 0, 0)], torch.float64)
+    built = head.build(DIM, 2)
+    for name in built.shapes.keys() - {"input.mean", "input.scale"}:
+        moved = not torch.equal(together[0].state[name], start[name][0])
+        assert moved == (name in built.trainable), name
 
 
 def test_stacked_equals_alone(cohort):
