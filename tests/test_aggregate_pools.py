@@ -142,7 +142,27 @@ def weights(*sizes: tuple[int, ...]) -> list[torch.Tensor]:
 )
 def test_written_out_backward_is_the_derivative(pool, sizes, bags):
     x, keep, _ = bags
+    slices = (x, keep) if pool is ScorePool else (0.7 * x - 0.2, x, keep)
     given = weights(*sizes)
-    assert torch.autograd.gradcheck(lambda *w: pool.apply(*w, x, keep), given)
-    for output in range(len(pool.apply(*given, x, keep))):
-        assert torch.autograd.gradcheck(lambda *w, i=output: pool.apply(*w, x, keep)[i], given)
+    assert torch.autograd.gradcheck(lambda *w: pool.apply(*w, *slices), given)
+    for output in range(len(pool.apply(*given, *slices))):
+        assert torch.autograd.gradcheck(lambda *w, i=output: pool.apply(*w, *slices)[i], given)
+
+
+@pytest.mark.parametrize("kind", [AttentionSpec, GatedAttentionSpec])
+def test_runs_of_one_centring_are_as_alone(kind, bags):
+    """One fold's runs centre their batch once; beside a run of another fold they fold it into weights."""
+    head = kind(embedding=(6,)).build(DIM, CLASSES)
+    generator = torch.Generator().manual_seed(5)
+    parameters = head.init(range(RUNS), torch.float64)
+    mean = torch.randn(1, DIM, dtype=torch.float64, generator=generator).repeat(RUNS, 1)
+    found = []
+    for last in (0.7, 0.9):
+        scale = torch.tensor([0.7, 0.7, last], dtype=torch.float64)
+        leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
+        leaves |= {"input.mean": mean, "input.scale": scale}
+        logits = head(leaves, *bags).logits[:2]
+        logits.square().sum().backward()
+        found.append((logits, *(leaves[name].grad[:2] for name in sorted(head.trainable))))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aggregate.heads.base import Head, Parameters
-from aggregate.heads.centring import folded
+from aggregate.heads.centring import scored
 from aggregate.heads.embedding import Shapes, linear_shapes
 from aggregate.heads.products import project, project_gradient, softmax_gradient, weigh, weigh_gradient
 from aggregate.heads.spec import GatedAttentionSpec
@@ -38,11 +38,11 @@ class GatedAttentionHead(Head):
         height_mm: Float[Tensor, "bag slice"],
     ) -> tuple[Float[Tensor, "#run bag dim"], Float[Tensor, "#run bag slice"]]:
         """Every run's own attention and the mean by it."""
-        weight, bias = folded(
-            parameters, parameters["attention.project.weight"], parameters["attention.project.bias"]
+        weight, bias, tokens = scored(
+            parameters, parameters["attention.project.weight"], parameters["attention.project.bias"], x
         )
         output: tuple[Tensor, Tensor] = GatedAttentionPool.apply(
-            weight, bias, parameters["attention.score.weight"], x, keep
+            weight, bias, parameters["attention.score.weight"], tokens, x, keep
         )
         return output
 
@@ -56,16 +56,17 @@ class GatedAttentionPool(torch.autograd.Function):
         weight: Float[Tensor, "run both dim"],
         bias: Float[Tensor, "run both"],
         score: Float[Tensor, "run hidden"],
+        tokens: Float[Tensor, "bag slice dim"],
         x: Float[Tensor, "bag slice dim"],
         keep: Bool[Tensor, "bag slice"],
     ) -> tuple[Float[Tensor, "run bag dim"], Float[Tensor, "run bag slice"]]:
-        """Pooled vectors and attention of every run."""
-        both = project(weight, x).add_(bias.unsqueeze(2))
+        """Pooled vectors and attention of every run: `tokens` are scored, `x` is weighed."""
+        both = project(weight, tokens).add_(bias.unsqueeze(2))
         value, gate = both.chunk(2, 1)
         gated = value.tanh_() * gate.sigmoid_()
         scores = torch.bmm(score.unsqueeze(1), gated).view(len(weight), *keep.shape)
         attention = scores.masked_fill_(~keep, -torch.inf).softmax(-1)
-        ctx.save_for_backward(both, gated, score, x, attention)
+        ctx.save_for_backward(both, gated, score, tokens, x, attention)
         return weigh(attention, x), attention
 
     @staticmethod
@@ -73,9 +74,9 @@ class GatedAttentionPool(torch.autograd.Function):
         ctx: Any,
         grad_pooled: Float[Tensor, "run bag dim"],
         grad_attention: Float[Tensor, "run bag slice"],
-    ) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    ) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         """Chain rule through the weighted mean, the softmax, w, tanh, sigmoid, V and U."""
-        both, gated, score, x, attention = ctx.saved_tensors
+        both, gated, score, tokens, x, attention = ctx.saved_tensors
         value, gate = both.chunk(2, 1)
         through = weigh_gradient(grad_pooled, x).add_(grad_attention)
         flat = softmax_gradient(attention, through).flatten(1).unsqueeze(1)
@@ -87,5 +88,5 @@ class GatedAttentionPool(torch.autograd.Function):
         torch.mul(flat, gate, out=value_rows).addcmul_(weighted, value, value=-1)
         torch.addcmul(weighted, weighted, gate, value=-1, out=gate_rows)
         twice = torch.cat([score, score], 1)
-        grad_weight = project_gradient(rows, x).mul_(twice.unsqueeze(2))
-        return grad_weight, rows.sum(2).mul_(twice), grad_score, None, None
+        grad_weight = project_gradient(rows, tokens).mul_(twice.unsqueeze(2))
+        return grad_weight, rows.sum(2).mul_(twice), grad_score, None, None, None

@@ -20,10 +20,11 @@ from torch import Tensor
 
 from aggregate.heads.base import Head, Parameters
 from aggregate.heads.cls_row import ClsRow, learned_row, plain_row, rotary_row
-from aggregate.heads.embedding import Shapes, StackedLinear, linear, linear_shapes
+from aggregate.heads.embedding import Shapes, linear_shapes
 from aggregate.heads.norm import affine, layer_norm, norm_shapes, standardised
 from aggregate.heads.positions import sinusoids, turned_back
 from aggregate.heads.spec import MstSpec
+from aggregate.heads.stacked_linear import StackedLinear, stacked_linear
 from cache_schema.errors import ConfigError, SlicecacheError
 
 LEARNED_POSITIONS = 256
@@ -146,7 +147,7 @@ class MstHead(Head):
     ) -> Float[Tensor, "run head width"]:
         """The CLS token's query, over the square root of a head's width."""
         token = affine(parameters, "mst.norm_attention", cls).unsqueeze(1)
-        query = linear(parameters, "mst.query", token) * self.width**-0.5
+        query = stacked_linear(parameters, "mst.query", token) * self.width**-0.5
         return query.view(-1, self.heads, self.width)
 
     def _keys(
@@ -161,7 +162,7 @@ class MstHead(Head):
     ) -> Float[Tensor, "run head place"]:
         """`q . (Wk b + bias)`, what a score has beside u . n."""
         bias = parameters["mst.norm_attention.bias"].unsqueeze(1)
-        key = linear(parameters, "mst.key", bias).view(-1, self.heads, self.width, 1)
+        key = stacked_linear(parameters, "mst.key", bias).view(-1, self.heads, self.width, 1)
         return (query @ key).squeeze(3)
 
     def _positions(self, parameters: Parameters, slices: int) -> Float[Tensor, "run slice dim"]:
@@ -181,8 +182,10 @@ class MstHead(Head):
         weight = parameters["mst.value.weight"].unflatten(1, (self.heads, self.width)).flatten(0, 1)
         bias = parameters["mst.value.bias"].unflatten(1, (self.heads, self.width)).flatten(0, 1)
         value = StackedLinear.apply(weight, bias, token).unflatten(0, (-1, self.heads))
-        y = linear(parameters, "mst.output", value.transpose(1, 2).flatten(2))
+        y = stacked_linear(parameters, "mst.output", value.transpose(1, 2).flatten(2))
         y = y + parameters["mst.token.cls"].unsqueeze(1)
-        hidden = torch.relu(linear(parameters, "mst.feed.0", layer_norm(parameters, "mst.norm_feed", y)))
-        y = y + linear(parameters, "mst.feed.1", hidden)
+        hidden = torch.relu(
+            stacked_linear(parameters, "mst.feed.0", layer_norm(parameters, "mst.norm_feed", y))
+        )
+        y = y + stacked_linear(parameters, "mst.feed.1", hidden)
         return layer_norm(parameters, "mst.norm_final", y)

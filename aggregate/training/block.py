@@ -5,13 +5,15 @@ first n: a run with a smaller fold idles at no cost. Runs of one stream see the 
 them together; behind the pool all runs are one stack. What has stopped leaves the tensors.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from aggregate.heads.base import Head
+from aggregate.heads.centring import SCALE
+from aggregate.heads.embedding import ReadOut, gradients
 from aggregate.losses.cross_entropy import cross_entropy
 from aggregate.training.adam import StackedAdam
 from aggregate.training.inputs import Inputs
@@ -61,6 +63,7 @@ class Block:
         self.streams = streams_of(self.runs)
         self.pool_names = tuple(head.pool_shapes())
         self.objective = Objective([run.loss for run in runs])
+        self.gradients = {name: torch.empty_like(value) for name, value in self.trained_parameters.items()}
         self.adam = StackedAdam(
             self.trained_parameters,
             [run.train.learning_rate for run in runs],
@@ -108,45 +111,53 @@ class Block:
         return means
 
     def step(self, rows: Sequence[Int[Tensor, " batch"]]) -> Float[Tensor, " run"]:
-        """One optimiser step of the first streams, each on its own batch; returns the losses.
-
-        The pools' graphs are kept apart from the rest, so that a stream's gradient touches no other's
-        weights.
-        """
+        """One optimiser step of the first streams, each on its own batch; returns the losses."""
         streams = self.streams[: len(rows)]
-        n, trained = streams[-1].runs.stop, self.adam.parameters.keys()
-        pools, vectors = self._pool(streams, rows, trained)
-        counts = torch.tensor([s.runs.stop - s.runs.start for s in streams])
+        n = streams[-1].runs.stop
+        own = {name: value[:n] for name, value in self.parameters.items()}
+        wanted = {name: value[:n] for name, value in self.gradients.items()}
+        pools = [self._pool(stream, part) for stream, part in zip(streams, rows, strict=True)]
+        with torch.no_grad():
+            vectors = [
+                pooled.expand(stream.runs.stop - stream.runs.start, -1, -1)
+                for stream, (_, pooled) in zip(streams, pools, strict=True)
+            ]
+            found = self.head.read_out(own, vectors[0] if len(vectors) == 1 else torch.cat(vectors))
+        losses, grad_logits, grad_embedding = self._losses(found, streams, rows)
+        with torch.no_grad():
+            gradient = gradients(own, found, grad_logits, grad_embedding, wanted)
+            if SCALE in own:
+                gradient = gradient * own[SCALE].view(-1, 1, 1)
+        for stream, (leaves, pooled) in zip(streams, pools, strict=True):
+            if leaves:
+                parts = torch.autograd.grad(pooled, list(leaves.values()), gradient[stream.runs])
+                for name, part in zip(leaves, parts, strict=True):
+                    self.gradients[name][stream.runs] = part
+        self.adam.step(wanted)
+        return losses
+
+    def _pool(self, stream: Stream, rows: Int[Tensor, " batch"]) -> Pool:
+        """A stream's batch pooled, with a graph of its own that reaches its weights and no other's."""
+        own = {name: value[stream.runs].detach() for name, value in self.parameters.items()}
+        leaves = {name: own[name].requires_grad_() for name in self.pool_names if name in self.gradients}
+        return leaves, self.inputs.pooled(self.head, own, stream.runs, rows.clamp_min(0))
+
+    def _losses(
+        self, found: ReadOut, streams: Sequence[Stream], rows: Sequence[Int[Tensor, " batch"]]
+    ) -> tuple[
+        Float[Tensor, " run"], Float[Tensor, "run batch class"], Float[Tensor, "run batch feature"] | None
+    ]:
+        """Losses (run,) and their gradients by logits and, where a term acts on them, by embeddings."""
+        counts = torch.tensor([stream.runs.stop - stream.runs.start for stream in streams])
         order = torch.stack(list(rows)).repeat_interleave(counts, 0)
         valid, order = order >= 0, order.clamp_min(0)
-        leaves = {name: self.parameters[name][:n].detach() for name in self.parameters}
-        behind = [name for name in trained if name not in self.pool_names]
-        inputs = [leaves[name].requires_grad_() for name in behind]
-        if pools:
-            inputs.append(vectors.requires_grad_())
-        logits, embedding = self.head.read_out(leaves, vectors)
+        logits, embedding = found.logits.requires_grad_(), found.embedding.detach()
+        inputs = [logits]
+        if self.objective.contrastive:
+            inputs.append(embedding.requires_grad_())
         losses = self.objective(logits, embedding, self.y[order], valid, self.weight[order])
-        found = torch.autograd.grad(losses.sum(), inputs)
-        gradients = dict(zip(behind, found, strict=False))
-        if pools:
-            gradients |= _pool_gradients(pools, found[-1], streams)
-        self.adam.step(gradients)
-        return losses.detach()
-
-    def _pool(
-        self, streams: Sequence[Stream], rows: Sequence[Int[Tensor, " batch"]], trained: Collection[str]
-    ) -> tuple[list[Pool], Float[Tensor, "run batch pooled"]]:
-        """Pooled vectors of all streams, cut off from the graphs that are returned beside them."""
-        names = [name for name in self.pool_names if name in trained]
-        pools, parts = [], []
-        for stream, own in zip(streams, rows, strict=True):
-            leaves = {name: self.parameters[name][stream.runs].detach() for name in self.parameters}
-            wanted = {name: leaves[name].requires_grad_() for name in names}
-            pooled = self.inputs.pooled(self.head, leaves, stream.runs, own.clamp_min(0))
-            if wanted:
-                pools.append((wanted, pooled))
-            parts.append(pooled.detach().expand(stream.runs.stop - stream.runs.start, -1, -1))
-        return pools, parts[0] if len(parts) == 1 else torch.cat(parts)
+        parts = torch.autograd.grad(losses.sum(), inputs)
+        return losses.detach(), parts[0], parts[1] if len(parts) > 1 else None
 
     @torch.no_grad()
     def validate(self) -> list[float]:
@@ -157,7 +168,7 @@ class Block:
             own = {name: value[stream.runs] for name, value in self.parameters.items()}
             for part in rows.split(chunk) if len(rows) else ():
                 pooled = self.inputs.pooled(self.head, own, stream.runs, part)
-                logits, _ = self.head.read_out(own, pooled)
+                logits = self.head.read_out(own, pooled).logits
                 valid = torch.ones((1, len(part)), dtype=torch.bool)
                 total[stream.runs] += cross_entropy(logits, self.y[part].unsqueeze(0), valid) * len(part)
             total[stream.runs] /= max(1, len(rows))
@@ -182,20 +193,9 @@ class Block:
         place = torch.tensor(left, dtype=torch.int64)
         self.live = [self.live[index] for index in left]
         self.parameters = {name: value[place] for name, value in self.parameters.items()}
+        self.gradients = {name: value[: len(left)] for name, value in self.gradients.items()}
         self.adam.select(self.trained_parameters, place)
         self.objective = self.objective.select(place)
         self.inputs = self.inputs.select(place)
         self.streams = streams_of([self.runs[index] for index in self.live])
         return sum(self.runs[index].train.epochs - self.watches[index].epochs for index in gone)
-
-
-def _pool_gradients(
-    pools: Sequence[Pool], gradient: Float[Tensor, "run batch pooled"], streams: Sequence[Stream]
-) -> dict[str, Tensor]:
-    """Carry the gradient of the pooled vectors to the pools' own weights, stream by stream."""
-    found = [
-        torch.autograd.grad(pooled, list(wanted.values()), gradient[stream.runs])
-        for (wanted, pooled), stream in zip(pools, streams, strict=True)
-    ]
-    stacked = [part[0] if len(part) == 1 else torch.cat(part) for part in zip(*found, strict=True)]
-    return dict(zip(pools[0][0], stacked, strict=True))
