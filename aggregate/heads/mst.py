@@ -21,7 +21,7 @@ from torch import Tensor
 from aggregate.heads.base import Head, Parameters
 from aggregate.heads.cls_row import ClsRow, learned_row, plain_row, rotary_row
 from aggregate.heads.embedding import Shapes, linear_shapes
-from aggregate.heads.norm import affine, layer_norm, norm_shapes, standardised
+from aggregate.heads.norm import BagsAndCls, affine, layer_norm, norm_shapes, standardised
 from aggregate.heads.positions import sinusoids, turned_back
 from aggregate.heads.spec import MstSpec
 from aggregate.heads.stacked_linear import StackedLinear, stacked_linear
@@ -118,8 +118,8 @@ class MstHead(Head):
         cls = standardised(parameters["mst.token.cls"])
         row, own_score = self._row(parameters, cls, x, keep)
         share = torch.sigmoid(own_score.unsqueeze(-1) - row.log_sum)
-        mixed = torch.lerp(row.vectors, cls[:, None, None], share.unsqueeze(-1))
-        return self._layer(parameters, mixed), row.attention.mean(1)
+        value = self._value(parameters, row.vectors, cls, share)
+        return self._layer(parameters, value), row.attention.mean(1)
 
     def _row(
         self,
@@ -174,18 +174,33 @@ class MstHead(Head):
             )
         return parameters["mst.token.positions"][:, :slices]
 
-    def _layer(
-        self, parameters: Parameters, vectors: Float[Tensor, "run head bag dim"]
+    def _value(
+        self,
+        parameters: Parameters,
+        vectors: Float[Tensor, "run head bag dim"],
+        cls: Float[Tensor, "run dim"],
+        share: Float[Tensor, "run head bag"],
     ) -> Float[Tensor, "run bag dim"]:
-        """What the layer does behind the softmax: value, output, feed-forward, LayerNorm, on one token."""
-        token = affine(parameters, "mst.norm_attention", vectors).flatten(0, 1)
-        weight = parameters["mst.value.weight"].unflatten(1, (self.heads, self.width)).flatten(0, 1)
-        bias = parameters["mst.value.bias"].unflatten(1, (self.heads, self.width)).flatten(0, 1)
-        value = StackedLinear.apply(weight, bias, token).unflatten(0, (-1, self.heads))
-        y = stacked_linear(parameters, "mst.output", value.transpose(1, 2).flatten(2))
-        y = y + parameters["mst.token.cls"].unsqueeze(1)
-        hidden = torch.relu(
-            stacked_linear(parameters, "mst.feed.0", layer_norm(parameters, "mst.norm_feed", y))
-        )
+        """Values of the slices' means and of the CLS token, mixed by the token's share of the attention.
+
+        The token stands behind the bags as one more, so that each weight is read once.
+        """
+        norm = "mst.norm_attention"
+        given = (vectors, cls, parameters[f"{norm}.weight"], parameters[f"{norm}.bias"])
+        tokens = BagsAndCls.apply(*given).flatten(0, 1)
+        split = (self.heads, self.width)
+        weight = parameters["mst.value.weight"].unflatten(1, split).flatten(0, 1)
+        bias = parameters["mst.value.bias"].unflatten(1, split).flatten(0, 1)
+        values = StackedLinear.apply(weight, bias, tokens).unflatten(0, (-1, self.heads))
+        mixed = torch.lerp(values[:, :, :-1], values[:, :, -1:], share.unsqueeze(-1))
+        return mixed.transpose(1, 2).flatten(2)
+
+    def _layer(
+        self, parameters: Parameters, value: Float[Tensor, "run bag dim"]
+    ) -> Float[Tensor, "run bag dim"]:
+        """What the layer does behind its values: output, feed-forward, LayerNorm, on one token a bag."""
+        y = stacked_linear(parameters, "mst.output", value) + parameters["mst.token.cls"].unsqueeze(1)
+        normed = layer_norm(parameters, "mst.norm_feed", y)
+        hidden = torch.relu(stacked_linear(parameters, "mst.feed.0", normed))
         y = y + stacked_linear(parameters, "mst.feed.1", hidden)
         return layer_norm(parameters, "mst.norm_final", y)
