@@ -8,25 +8,16 @@ import torch
 from torch import nn
 
 from aggregate.bags.bags import Bags
-from aggregate.heads.spec import (
-    AttentionSpec,
-    CentreGaussianSpec,
-    GatedAttentionSpec,
-    HeadBase,
-    LinearAttentionSpec,
-    MeanSpec,
-    MstSpec,
-    QuerySpec,
-    RandomAttentionSpec,
-)
+from aggregate.heads.spec import AttentionSpec, MeanSpec
 from aggregate.losses.spec import LossSpec
-from aggregate.training import stacked
+from aggregate.training import blocks, inputs, precision
+from aggregate.training.blocks import bytes_of_run, groups
 from aggregate.training.sampler import init_seed, order_stream, plain_batches
 from aggregate.training.spec import TrainSpec
-from aggregate.training.stacked import RunSpec, apply_head, blocks, train_stacked
+from aggregate.training.stacked import RunSpec, apply_head, train_stacked
 from cache_schema.errors import ConfigError, SlicecacheError
 
-BAGS, SLICES, DIM = 47, 5, 12
+BAGS, SLICES, DIM = 47, 5, 13
 SMALL = AttentionSpec(hidden=7, embedding=(11, 6))
 CONTRASTIVE = LossSpec(supcon=1.0, class_variance={"weight": 0.5, "reduction": "sum"})
 NONE = np.array([], dtype=np.int64)
@@ -40,8 +31,7 @@ def cohort() -> tuple[Bags, torch.Tensor, torch.Tensor]:
     x = torch.randn(BAGS, SLICES, DIM, dtype=torch.float64, generator=generator)
     x[..., 0] += 0.8 * y.unsqueeze(1)
     weight = 0.5 + torch.rand(BAGS, dtype=torch.float64, generator=generator)
-    height_mm = (2 + 13 * torch.arange(SLICES) + torch.arange(BAGS).unsqueeze(1)) * keep.float()
-    return Bags(x * keep.unsqueeze(-1), keep, height_mm), y, weight
+    return Bags(x * keep.unsqueeze(-1), keep, torch.zeros(BAGS, SLICES)), y, weight
 
 
 def run(fold: int, n_train: int = 31, *, validation: bool = True, **changes) -> RunSpec:
@@ -87,38 +77,6 @@ def mixed_runs() -> list[RunSpec]:
     ]
 
 
-HEADS: list[HeadBase] = [
-    LinearAttentionSpec(),
-    GatedAttentionSpec(hidden=5, embedding=(6,)),
-    QuerySpec(queries=2),
-    *(MstSpec(heads=2, positions=name) for name in ("none", "learned", "sinusoidal", "rotary")),
-    CentreGaussianSpec(embedding=(6,)),
-    RandomAttentionSpec(hidden=7, embedding=(6,)),
-]
-
-
-@pytest.mark.parametrize("head", HEADS, ids=lambda head: "-".join(map(str, head.model_dump().values())))
-def test_every_head_stacked_equals_alone(cohort, head):
-    """Two runs of one stream, a third with a smaller fold, and one that stops first."""
-    fast = TrainSpec(epochs=6, batch_size=8, learning_rate=0.02, patience=1)
-    train = TrainSpec(epochs=6, batch_size=8, learning_rate=2e-3, patience=None)
-    runs = [
-        run(0, head=head, train=train),
-        run(0, configuration="d", head=head, train=train, loss=LossSpec(cross_entropy=0.5)),
-        run(1, head=head, train=train, n_train=20),
-        run(2, head=head, train=fast, n_train=24),
-    ]
-    together = train_stacked(*cohort, 2, runs, torch.float64)
-    for spec, ours in zip(runs, together, strict=True):
-        (alone,) = train_stacked(*cohort, 2, [spec], torch.float64)
-        assert_same(ours, alone, 1e-10)
-    start = head.build(DIM, 2).init([init_seed(0, 0, 0)], torch.float64)
-    built = head.build(DIM, 2)
-    for name in built.shapes.keys() - {"input.mean", "input.scale"}:
-        moved = not torch.equal(together[0].state[name], start[name][0])
-        assert moved == (name in built.trainable), name
-
-
 def test_stacked_equals_alone(cohort):
     runs = mixed_runs()
     together = train_stacked(*cohort, 2, runs, torch.float64)
@@ -134,10 +92,31 @@ def test_stacked_equals_alone(cohort):
 def test_blocks_change_nothing(cohort, monkeypatch):
     runs = [run(fold, n_train=20 + fold) for fold in range(5)]
     whole = train_stacked(*cohort, 2, runs, torch.float64)
-    monkeypatch.setattr(stacked, "BLOCK_BYTES", 2 * 2 * 8 * SLICES * DIM * 8)
-    assert [len(block) for block in blocks(runs, SLICES * DIM * 8)] == [2, 2, 1]
+    size = bytes_of_run(SMALL.build(DIM, 2), 8, SLICES, 8)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 2 * size + 1)
+    (group,) = groups(runs)
+    assert [len(block) for block in group.blocks(size)] == [2, 2, 1]
     for ours, theirs in zip(train_stacked(*cohort, 2, runs, torch.float64), whole, strict=True):
         assert_same(ours, theirs, 1e-10)
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_bfloat16_tokens_are_those_rounded(cohort, monkeypatch, native):
+    """Without hardware for it the numbers are those of rounded tokens; with it products are rounded too."""
+    bags, y, weight = cohort
+    monkeypatch.setattr(inputs, "widened", (lambda x, dtype: x) if native else precision.widened)
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: native)
+    train = TrainSpec(epochs=4, batch_size=8, patience=None)
+    narrow = train.model_copy(update={"projection": "bfloat16"})
+    raw = AttentionSpec(hidden=7, embedding=(11, 6), centre=False)
+    (ours,) = train_stacked(bags, y, weight, 2, [run(0, head=raw, train=narrow)])
+    rounded = replace(bags, x=bags.x.bfloat16().double())
+    (theirs,) = train_stacked(rounded, y, weight, 2, [run(0, head=raw, train=train)])
+    (exact,) = train_stacked(bags, y, weight, 2, [run(0, head=raw, train=train)])
+    head = raw.build(DIM, 2)
+    logits = apply_head(head, [ours.state, theirs.state, exact.state], bags).logits
+    torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=0.05 if native else 1e-6)
+    assert not torch.equal(logits[0], logits[2])
 
 
 def test_float32_logits_stay_close_over_200_steps(cohort):
