@@ -38,7 +38,7 @@ def read_some(
         StoreError: If a position is not between 0 and the kept slices.
     """
     wanted = np.asarray(slices, dtype=np.int64)
-    if wanted.size and not (0 <= wanted.min() and wanted.max() < n_slices):
+    if wanted.size and (wanted.min() < 0 or wanted.max() >= n_slices):
         raise StoreError(
             f"slices {int(wanted.min())} to {int(wanted.max())} were asked for of a volume that has "
             f"{n_slices} kept slices, counted from 0"
