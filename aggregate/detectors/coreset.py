@@ -1,9 +1,9 @@
 """Greedy k-centre coreset: each pick is the point farthest from all picks before it.
 
-As in PatchCore, after Sener and Savarese 2018. The plain loop updates every point's distance for every pick, which reads all points from memory each
-time. Here distances of points that are not among the farthest wait: distances only shrink, so an old
-one is an upper bound, and a pick is right as long as it beats all bounds. Waiting picks are then made
-good in one matrix product. The picks are the same.
+As in PatchCore, after Sener and Savarese (2018). The plain loop updates every point's distance for every
+pick, which reads all points from memory each time. Here distances of points that are not among the
+farthest wait: distances only shrink, so an old one is an upper bound, and a pick is right as long as it
+beats all bounds. Waiting picks are then made good in one matrix product. The picks are the same.
 """
 
 import numpy as np

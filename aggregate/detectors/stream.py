@@ -30,6 +30,8 @@ BUDGET = 256 * 2**20
 """Bytes that a pool may take."""
 PIECE = 8
 """Slices that leave a pool at once."""
+MIXED = 16
+"""Stretches in a pool at least, so that a batch holds slices of many volumes."""
 THREADS = 4
 """Stretches read at once: enough to keep slow storage busy, and no harm to a fast one."""
 
@@ -127,8 +129,7 @@ class SliceStream:
     def _stretches(self) -> list[Stretch]:
         """Stretches in the order of volumes, cut where chunks of float16 would be."""
         chunk = MAX_CHUNK_BYTES // (2 * math.prod(self.store.layout("patches").spec.item_shape))
-        # A pool of fewer than four stretches would hardly mix volumes.
-        step = max(1, min(chunk, self._pool_slices // 4))
+        step = max(1, min(chunk, self._pool_slices // MIXED))
         return [
             Stretch(chosen, int(part[0]), int(part[-1]) + 1)
             for chosen in self.volumes
