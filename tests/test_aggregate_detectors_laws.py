@@ -36,7 +36,9 @@ NOISE = 0.2
 """Standard deviation of tokens of one place in `normal_arrays`."""
 BLIND = ("position", "intensity")
 """Baselines, which see no tokens."""
-every_detector = pytest.mark.parametrize("spec", ALL, ids=lambda spec: spec.model_dump_json(exclude_defaults=True))
+every_detector = pytest.mark.parametrize(
+    "spec", ALL, ids=lambda spec: spec.model_dump_json(exclude_defaults=True)
+)
 
 
 @pytest.fixture

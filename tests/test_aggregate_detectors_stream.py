@@ -43,9 +43,7 @@ def test_in_order_gives_volumes_as_they_are_stored(normal_store):
         for name, values in zip(
             ARRAYS, (whole.patches, whole.foreground, whole.intensity, whole.cls), strict=True
         ):
-            np.testing.assert_array_equal(
-                values.numpy(), store.read_volume(name, key).astype(np.float32)
-            )
+            np.testing.assert_array_equal(values.numpy(), store.read_volume(name, key).astype(np.float32))
         assert whole.height_mm.tolist() == [2.0 * (n - 1 - s) for s in range(n)]
     reference = stream.reference
     assert (reference.dim, reference.grid, reference.n_slices, reference.n_volumes) == (11, (3, 5), 40, 6)
