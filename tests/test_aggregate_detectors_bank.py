@@ -25,7 +25,7 @@ def draw(seed, *shape, dtype=torch.float32):
 
 
 def batch_of(patches, foreground=None, height=None):
-    n, rows, cols, dim = patches.shape
+    n, rows, cols = patches.shape[:3]
     return SliceBatch(
         patches=patches,
         foreground=torch.ones(n, rows, cols) if foreground is None else foreground,
@@ -122,8 +122,8 @@ def test_background_stays_out_of_the_bank_when_asked(normal_store):
     def empty(arrays, place):
         arrays["foreground"] = np.zeros_like(arrays["foreground"])
 
-    with pytest.raises(SlicecacheError, match="min_foreground: 0.5"):
-        nothing = open_stream(normal_store([2], name="empty.zarr", change=empty))
+    nothing = open_stream(normal_store([2], name="empty.zarr", change=empty))
+    with pytest.raises(SlicecacheError, match=r"min_foreground: 0\.5"):
         fit([MemoryBankSpec(min_foreground=0.5).build(0)], nothing)
 
 
@@ -135,7 +135,7 @@ def test_a_bank_beyond_the_memory_is_refused():
 
 @pytest.mark.parametrize("bad", [{"bank": "kmeans", "height_window_mm": 3}, {"bank": "all", "size": 5}])
 def test_settings_that_contradict_are_refused(bad):
-    with pytest.raises(ValueError, match="kmeans|leave size out"):
+    with pytest.raises(ValueError, match=r"kmeans|leave size out"):
         MemoryBankSpec(**bad)
 
 

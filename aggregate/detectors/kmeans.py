@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 BLOCK = 16_384
@@ -47,41 +47,39 @@ def kmeans_each(
         k: Centroids.
         seeds: Of each set.
         restarts: Starts from other random points; the one with the least inertia is returned.
-        iterations: Lloyd's steps.
+        iterations: Lloyd's steps, at most.
     """
-    best = points.new_zeros((len(points), k, points.shape[2]))
-    least = points.new_full((len(points),), torch.inf)
-    draws = _starts(inside, k, seeds, restarts)
-    rows = torch.arange(len(points))[:, None]
-    for start in draws:
-        centroids = points[rows, start]
-        for _ in range(iterations):
-            centroids = _step(points, inside, centroids)
-        distance = torch.cdist(points, centroids).square().amin(2)
-        inertia = torch.where(inside, distance, 0.0).sum(1)
-        better = inertia < least
-        least = torch.where(better, inertia, least)
-        best = torch.where(better[:, None, None], centroids, best)
-    return best
+    start = _starts(inside, k, seeds, restarts)
+    sets = torch.arange(len(points))[:, None, None]
+    centroids = points[sets, start]
+    nearest = None
+    for _ in range(iterations):
+        before, nearest = nearest, _distances(points, centroids).argmin(3)
+        if before is not None and torch.equal(before, nearest):
+            break
+        member = torch.nn.functional.one_hot(nearest, k).to(points) * inside[:, :, None, None]
+        counts = member.sum(1)[..., None]
+        sums = (member.flatten(2).transpose(1, 2) @ points).view_as(centroids)
+        centroids = torch.where(counts > 0, sums / counts.clamp_min(1), centroids)
+    inertia = torch.where(inside[..., None], _distances(points, centroids).amin(3), 0.0).sum(1)
+    return centroids[torch.arange(len(points)), inertia.argmin(1)]
 
 
-def _starts(inside: Bool[Tensor, "set point"], k: int, seeds: list[list[int]], restarts: int) -> list[Tensor]:
+def _distances(
+    points: Float[Tensor, "set point dim"], centroids: Float[Tensor, "set restart centroid dim"]
+) -> Float[Tensor, "set point restart centroid"]:
+    """Squared distances less the points' own squared lengths, which are the same for all centroids."""
+    flat = centroids.flatten(1, 2)
+    products = torch.baddbmm(flat.square().sum(2)[:, None], points, flat.transpose(1, 2), alpha=-2)
+    return products.unflatten(2, centroids.shape[1:3])
+
+
+def _starts(
+    inside: Bool[Tensor, "set point"], k: int, seeds: list[list[int]], restarts: int
+) -> Int[Tensor, "set restart centroid"]:
     """For each start, `k` different counting points of every set."""
     draws = []
     for mask, seed in zip(inside.numpy(), seeds, strict=True):
         generator, places = np.random.default_rng(seed), np.flatnonzero(mask)
         draws.append([generator.choice(places, size=k, replace=False) for _ in range(restarts)])
-    return list(torch.from_numpy(np.array(draws)).unbind(1))
-
-
-def _step(
-    points: Float[Tensor, "set point dim"],
-    inside: Bool[Tensor, "set point"],
-    centroids: Float[Tensor, "set centroid dim"],
-) -> Float[Tensor, "set centroid dim"]:
-    """One of Lloyd's steps; a centroid without points stays where it is."""
-    products = torch.baddbmm(centroids.square().sum(2)[:, None], points, centroids.transpose(1, 2), alpha=-2)
-    member = torch.nn.functional.one_hot(products.argmin(2), centroids.shape[1]).to(points)
-    member = member * inside[..., None]
-    counts = member.sum(1)[..., None]
-    return torch.where(counts > 0, member.transpose(1, 2) @ points / counts.clamp_min(1), centroids)
+    return torch.from_numpy(np.array(draws))

@@ -245,7 +245,7 @@ def _batch(arrays: Mapping[str, NDArray[Any]], index: NDArray[np.intp] | slice) 
     """
 
     def tensor(name: str) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(arrays[name][index], dtype=np.float32))
+        return torch.from_numpy(arrays[name][index]).float()
 
     batch = SliceBatch(
         patches=tensor("patches"),
