@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from aggregate.detectors import stream as stream_module
 from aggregate.detectors.base import SliceBatch, volume_number
 from aggregate.detectors.rebatch import Rebatch, join
 from aggregate.detectors.stream import ARRAYS, open_stream
@@ -114,7 +115,8 @@ def test_what_cannot_be_streamed_is_refused(normal_store, make_store, scan):
         open_stream(store, slices={example_key(0): [3]})
 
 
-def test_memory_does_not_grow_with_the_cohort(normal_store):
+def test_memory_does_not_grow_with_the_cohort(normal_store, monkeypatch):
+    monkeypatch.setattr(stream_module, "THREADS", 1)  # how threads overlap is no two times the same
     peaks = []
     for n in (15, 120):
         stream = open_stream(normal_store([12] * n, name=f"{n}.zarr", dim=64, grid=(8, 9)), budget=2**20)
@@ -125,8 +127,9 @@ def test_memory_does_not_grow_with_the_cohort(normal_store):
             assert len(piece)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.3 * peaks[0]
-    assert peaks[1] < 2 * 2**20
+    # A volume's tokens are 110 kB; what grows is where its stretches begin.
+    assert peaks[1] - peaks[0] < (120 - 15) * 4000
+    assert peaks[1] < 2**20
 
 
 @pytest.mark.parametrize("size", [1, 3, 8, 64])

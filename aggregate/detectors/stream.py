@@ -99,10 +99,11 @@ class SliceStream:
             StoreError: If a chunk is missing or damaged.
         """
         for chosen in self.volumes:
-            step = max(1, min(size, self._pool_slices))
-            for start in range(0, len(chosen.slices), step):
-                stop = min(start + step, len(chosen.slices))
-                yield chosen.entry, _batch(self._read([Stretch(chosen, start, stop)]), slice(None))
+            for pool in _pools(self._stretches(chosen), self._pool_slices):
+                arrays = self._read(pool)
+                for start in range(0, len(arrays["volume"]), size):
+                    yield chosen.entry, _batch(arrays, slice(start, start + size))
+                del arrays  # or two pools would be in memory while the next one is read
 
     def shuffled(self, epoch: int) -> Iterator[SliceBatch]:
         """All slices in the random order of an epoch, up to `PIECE` at a time.
@@ -111,14 +112,14 @@ class SliceStream:
             StoreError: If a chunk is missing or damaged.
         """
         generator = np.random.default_rng([self.seed, epoch])
-        stretches = self._stretches()
+        stretches = [stretch for chosen in self.volumes for stretch in self._stretches(chosen)]
         order = generator.permutation(len(stretches))
         for pool in _pools([stretches[place] for place in order], self._pool_slices):
             arrays = self._read(pool)
             inside = generator.permutation(len(arrays["volume"]))
             for start in range(0, len(inside), PIECE):
                 yield _batch(arrays, inside[start : start + PIECE])
-            del arrays  # or two pools would be in memory while the next one is read
+            del arrays
 
     @property
     def _pool_slices(self) -> int:
@@ -126,15 +127,12 @@ class SliceStream:
         numbers = sum(math.prod(self.store.layout(name).spec.item_shape) for name in ARRAYS)
         return max(1, self.budget // (4 * numbers))
 
-    def _stretches(self) -> list[Stretch]:
-        """Stretches in the order of volumes, cut where chunks of float16 would be."""
+    def _stretches(self, chosen: Chosen) -> list[Stretch]:
+        """A volume's stretches, cut where chunks of float16 would be."""
         chunk = MAX_CHUNK_BYTES // (2 * math.prod(self.store.layout("patches").spec.item_shape))
         step = max(1, min(chunk, self._pool_slices // MIXED))
-        return [
-            Stretch(chosen, int(part[0]), int(part[-1]) + 1)
-            for chosen in self.volumes
-            for part in _parts(chosen.slices // step)
-        ]
+        parts = _parts(chosen.slices // step)
+        return [Stretch(chosen, int(part[0]), int(part[-1]) + 1) for part in parts]
 
     def _read(self, stretches: Sequence[Stretch]) -> dict[str, NDArray[Any]]:
         """The arrays of some stretches in their order, in the storage dtype."""
@@ -245,7 +243,8 @@ def _batch(arrays: Mapping[str, NDArray[Any]], index: NDArray[np.intp] | slice) 
     """
 
     def tensor(name: str) -> torch.Tensor:
-        return torch.from_numpy(arrays[name][index]).float()
+        # A copy even of float32: a batch that somebody keeps must not keep the pool.
+        return torch.from_numpy(arrays[name][index]).to(torch.float32, copy=True)
 
     batch = SliceBatch(
         patches=tensor("patches"),
@@ -253,7 +252,7 @@ def _batch(arrays: Mapping[str, NDArray[Any]], index: NDArray[np.intp] | slice) 
         intensity=tensor("patch_intensity"),
         cls=tensor("cls"),
         height_mm=tensor("height_mm"),
-        volume=torch.from_numpy(arrays["volume"][index]),
+        volume=torch.from_numpy(arrays["volume"][index].copy()),
     )
     if not torch.isfinite(batch.patches.sum() + batch.foreground.sum() + batch.cls.sum()):
         raise StoreError("a kept slice holds numbers that are not finite; run `slicecache cache verify`")
