@@ -17,11 +17,12 @@ from cache_schema.errors import ConfigError, SlicecacheError
 DIM, CLASSES, BAGS, SLICES, RUNS = 11, 3, 5, 7, 3
 KINDS: tuple[type[BaseModel], ...] = get_args(get_args(HeadSpec)[0])
 FITTED = {"input.mean", "input.scale"}
+CENTRED = [kind for kind in KINDS if kind.model_fields["centre"].default is True]
 SPECS = [
     kind(embedding=widths, centre=centre)
     for kind in KINDS
     for widths in ((6, 4), ())
-    for centre in (True, False)
+    for centre in ((True, False) if kind in CENTRED else (False,))
 ]
 
 
@@ -48,10 +49,9 @@ def parameters(head: Head) -> dict[str, torch.Tensor]:
 @pytest.fixture
 def bags() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
-    x = torch.randn(RUNS, BAGS, SLICES, DIM, dtype=torch.float64, generator=generator)
+    x = torch.randn(BAGS, SLICES, DIM, dtype=torch.float64, generator=generator)
     keep = torch.arange(SLICES) < torch.tensor([7, 1, 3, 5, 2]).unsqueeze(1)
-    keep = keep.expand(RUNS, BAGS, SLICES)
-    height = torch.rand(RUNS, BAGS, SLICES, dtype=torch.float64, generator=generator)
+    height = 150 * torch.rand(BAGS, SLICES, dtype=torch.float64, generator=generator)
     return x.masked_fill(~keep.unsqueeze(-1), 0), keep, height
 
 
@@ -70,7 +70,7 @@ def test_order_of_slices_has_the_declared_effect(head, parameters, bags):
     x, keep, height = bags
     order = torch.tensor([4, 0, 6, 2, 5, 1, 3])
     first = head(parameters, x, keep, height)
-    second = head(parameters, x[:, :, order], keep[:, :, order], height[:, :, order])
+    second = head(parameters, x[:, order], keep[:, order], height[:, order])
     equal = torch.allclose(first.logits, second.logits, rtol=0, atol=1e-12)
     assert equal == head.permutation_invariant
     if equal:
@@ -81,20 +81,20 @@ def test_attention_is_a_distribution_over_kept_slices(head, parameters, bags):
     attention = head(parameters, *bags).attention
     assert attention.shape == (RUNS, BAGS, SLICES)
     torch.testing.assert_close(attention.sum(-1), torch.ones(RUNS, BAGS, dtype=torch.float64))
-    assert not attention[~bags[1]].any()
-    assert (attention[bags[1]] > 0).all()
+    assert not attention[:, ~bags[1]].any()
+    assert (attention[:, bags[1]] > 0).all()
 
 
 def test_equal_slices_get_equal_attention(head, parameters, bags):
     x, keep, height = bags
-    same = x[:, :, :1].expand_as(x)
+    same = x[:, :1].expand_as(x)
     attention = head(parameters, same, keep, height).attention
     uniform = keep.double() / keep.sum(-1, keepdim=True)
-    torch.testing.assert_close(attention, uniform, rtol=0, atol=1e-12)
+    torch.testing.assert_close(attention, uniform.expand_as(attention), rtol=0, atol=1e-12)
 
 
 def test_bag_of_one_slice(head, parameters, bags):
-    x, keep, height = (t[:, :, :1] for t in bags)
+    x, keep, height = (t[:, :1] for t in bags)
     output = head(parameters, x, keep, height)
     torch.testing.assert_close(output.attention, torch.ones(RUNS, BAGS, 1, dtype=torch.float64))
     assert output.logits.isfinite().all()
@@ -103,11 +103,11 @@ def test_bag_of_one_slice(head, parameters, bags):
 def test_bag_without_slices_is_refused(head, parameters, bags):
     x, keep, height = bags
     empty = keep.clone()
-    empty[:, 2] = False
+    empty[2] = False
     with pytest.raises(SlicecacheError, match="no kept slice, the first at bag 2"):
         head(parameters, x, empty, height)
     with pytest.raises(SlicecacheError, match="1 bag"):
-        require_slices(empty[0])
+        require_slices(empty)
 
 
 def test_gradient_reaches_every_trainable_parameter(head, parameters, bags):
@@ -124,16 +124,8 @@ def test_runs_do_not_touch_each_other(head, parameters, bags):
     together = head(parameters, *bags).logits
     for run in range(RUNS):
         alone = {name: value[run : run + 1] for name, value in parameters.items()}
-        logits = head(alone, *(t[run : run + 1] for t in bags)).logits[0]
+        logits = head(alone, *bags).logits[0]
         torch.testing.assert_close(together[run], logits, rtol=0, atol=1e-13)
-
-
-def test_shared_bags_are_as_bags_repeated(head, parameters, bags):
-    shared = [t[:1] for t in bags]
-    repeated = [t[:1].repeat(RUNS, *[1] * (t.dim() - 1)) for t in bags]
-    first, second = head(parameters, *shared), head(parameters, *repeated)
-    for name in ("logits", "embedding", "attention"):
-        torch.testing.assert_close(getattr(first, name), getattr(second, name), rtol=0, atol=1e-13)
 
 
 def test_init_is_linears_own_and_each_runs_own(head):
@@ -183,7 +175,7 @@ def test_attention_head_is_the_formula(bags):
     for run in range(RUNS):
         own = {name: value[run] for name, value in parameters.items()}
         for bag in range(BAGS):
-            h = x[run, bag][keep[run, bag]]
+            h = x[bag][keep[bag]]
             hidden = torch.tanh(h @ own["attention.project.weight"].T + own["attention.project.bias"])
             e = hidden @ own["attention.score.weight"]
             a = e.exp() / e.exp().sum()
@@ -192,19 +184,16 @@ def test_attention_head_is_the_formula(bags):
                 g = (own[f"{layer}.weight"] @ g + own[f"{layer}.bias"]).clamp_min(0)
             logits = own["classifier.weight"] @ g + own["classifier.bias"]
             for ours, theirs in (
-                (output.attention[run, bag][keep[run, bag]], a),
+                (output.attention[run, bag][keep[bag]], a),
                 (output.embedding[run, bag], g),
                 (output.logits[run, bag], logits),
             ):
                 torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_written_out_backward_is_the_derivative(bags, shared):
+def test_written_out_backward_is_the_derivative(bags):
     generator = torch.Generator().manual_seed(1)
     x, keep, _ = bags
-    if shared:
-        x, keep = x[:1], keep[:1]
     sizes = ((RUNS, 4, DIM), (RUNS, 4), (RUNS, 4))
     weights = [torch.randn(size, dtype=torch.float64, generator=generator).requires_grad_() for size in sizes]
     assert torch.autograd.gradcheck(lambda *w: AttentionPool.apply(*w, x, keep), weights)
@@ -250,21 +239,22 @@ def test_contrastive_loss_needs_something_to_train():
 
 def test_centring_equals_centring_every_token(bags):
     x, keep, height = bags
-    for kind in KINDS:
+    for kind in CENTRED:
         raw, ours = (kind(embedding=(6, 4), centre=centre).build(DIM, CLASSES) for centre in (False, True))
         parameters = raw.init(range(RUNS), torch.float64)
         generator = torch.Generator().manual_seed(8)
         mean = torch.randn(RUNS, DIM, dtype=torch.float64, generator=generator)
         scale = 0.5 + torch.rand(RUNS, dtype=torch.float64, generator=generator)
-        slow = torch.stack([(x[r] - mean[r]) * scale[r] for r in range(RUNS)])
-        expected = raw(parameters, slow, keep, height)
         found = ours(parameters | {"input.mean": mean, "input.scale": scale}, x, keep, height)
-        torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=1e-12)
-        torch.testing.assert_close(found.attention, expected.attention, rtol=0, atol=1e-12)
+        for run in range(RUNS):
+            alone = {name: value[run : run + 1] for name, value in parameters.items()}
+            expected = raw(alone, (x - mean[run]) * scale[run], keep, height)
+            torch.testing.assert_close(found.logits[run], expected.logits[0], rtol=0, atol=1e-12)
+            torch.testing.assert_close(found.attention[run], expected.attention[0], rtol=0, atol=1e-12)
 
 
 def test_centring_is_fitted_on_the_slices_of_the_training_bags(bags):
-    x, keep = bags[0][0], bags[1][0]
+    x, keep = bags[0], bags[1]
     rows = [np.array([0, 2]), np.array([1, 3, 4])]
     found = fit_centring(x, keep, rows, torch.float64)
     for run, chosen in enumerate(rows):

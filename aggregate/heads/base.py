@@ -1,8 +1,8 @@
 """What a head is: pool -> embedding -> classifier, every parameter with a leading run axis.
 
-`x` is (run, bag, slice, dim), or (1, bag, slice, dim) when all runs see the same bags; `keep` is True
-on real slices. One run is a stack of one. Parameters live outside the head, in a dict, so that many
-runs are one set of tensors and a state is just their slice.
+All runs of a call see the same bags: `x` is (bag, slice, dim), and `keep` is True on real slices. One
+run is a stack of one. Parameters live outside the head, in a dict, so that many runs are one set of
+tensors and a state is just their slice.
 """
 
 import zlib
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aggregate.heads.centring import MEAN, SCALE, centred
-from aggregate.heads.embedding import Shapes, embed, embedding_shapes, linear
-from aggregate.heads.spec import AttentionSpec, MeanSpec
+from aggregate.heads.embedding import ReadOut, Shapes, embedding_shapes, read_out
+from aggregate.heads.spec import HeadBase
 from cache_schema.errors import SlicecacheError
 
 Parameters = Mapping[str, Tensor]
@@ -41,7 +41,7 @@ class Head(ABC):
     permutation_invariant: ClassVar[bool]
     """Whether the order of slices has no effect; tested."""
 
-    def __init__(self, spec: MeanSpec | AttentionSpec, dim: int, n_classes: int) -> None:
+    def __init__(self, spec: HeadBase, dim: int, n_classes: int) -> None:
         """Fix the shapes for tokens of `dim` numbers and `n_classes` labels."""
         self.spec = spec
         self.dim = dim
@@ -51,21 +51,43 @@ class Head(ABC):
     def pool_shapes(self) -> Shapes:
         """Names and one-run shapes of the pool's own parameters."""
 
+    @property
+    def pooled_dim(self) -> int:
+        """Length of a pooled vector."""
+        return self.dim
+
+    def prepare(
+        self,
+        x: Float[Tensor, "bag slice dim"],
+        keep: Bool[Tensor, "bag slice"],
+        height_mm: Float[Tensor, "bag slice"],
+    ) -> Float[Tensor, "bag slice dim"]:
+        """What `pool` reads in place of the tokens: everything before the first parameter.
+
+        It is the same for all runs and epochs, so training does it once; a slice's result may depend on
+        that slice alone.
+        """
+        return x
+
     @abstractmethod
     def pool(
         self,
         parameters: Parameters,
-        x: Float[Tensor, "#run bag slice dim"],
-        keep: Bool[Tensor, "#run bag slice"],
-        height_mm: Float[Tensor, "#run bag slice"],
-    ) -> tuple[Float[Tensor, "#run bag dim"], Float[Tensor, "#run bag slice"]]:
-        """Bags -> (pooled vectors, attention); the run axis stays 1 if no run differs."""
+        x: Float[Tensor, "bag slice dim"],
+        keep: Bool[Tensor, "bag slice"],
+        height_mm: Float[Tensor, "bag slice"],
+    ) -> tuple[Float[Tensor, "#run bag pooled"], Float[Tensor, "#run bag slice"]]:
+        """Prepared bags -> (pooled vectors, attention); the run axis stays 1 if no run differs.
+
+        `x` may be in bfloat16; both results are in the parameters' dtype, and finite values at pads have
+        no effect on them.
+        """
 
     @property
     def shapes(self) -> Shapes:
         """Names and one-run shapes of all parameters, in the order of the computation."""
         centring: Shapes = {MEAN: (self.dim,), SCALE: ()} if self.spec.centre else {}
-        layers = embedding_shapes(self.dim, self.spec.embedding, self.n_classes)
+        layers = embedding_shapes(self.pooled_dim, self.spec.embedding, self.n_classes)
         return centring | self.pool_shapes() | layers
 
     @property
@@ -99,19 +121,16 @@ class Head(ABC):
         bound = inputs**-0.5
         return stream.uniform(-bound, bound, shape)
 
-    def read_out(
-        self, parameters: Parameters, pooled: Float[Tensor, "#run bag dim"]
-    ) -> tuple[Float[Tensor, "run bag class"], Float[Tensor, "run bag feature"]]:
-        """Pooled vectors -> (logits, embedding)."""
-        embedding = embed(parameters, centred(parameters, pooled), len(self.spec.embedding))
-        return linear(parameters, "classifier", embedding), embedding
+    def read_out(self, parameters: Parameters, pooled: Float[Tensor, "#run bag pooled"]) -> ReadOut:
+        """Pooled vectors -> embedding and logits."""
+        return read_out(parameters, centred(parameters, pooled), len(self.spec.embedding))
 
     def __call__(
         self,
         parameters: Parameters,
-        x: Float[Tensor, "#run bag slice dim"],
-        keep: Bool[Tensor, "#run bag slice"],
-        height_mm: Float[Tensor, "#run bag slice"],
+        x: Float[Tensor, "bag slice dim"],
+        keep: Bool[Tensor, "bag slice"],
+        height_mm: Float[Tensor, "bag slice"],
     ) -> HeadOutput:
         """Apply every run's weights.
 
@@ -119,12 +138,12 @@ class Head(ABC):
             SlicecacheError: If a bag has no kept slice.
         """
         require_slices(keep)
-        pooled, attention = self.pool(parameters, x, keep, height_mm)
-        logits, embedding = self.read_out(parameters, pooled)
-        return HeadOutput(logits, embedding, attention.expand(len(logits), -1, -1))
+        pooled, attention = self.pool(parameters, self.prepare(x, keep, height_mm), keep, height_mm)
+        found = self.read_out(parameters, pooled)
+        return HeadOutput(found.logits, found.embedding, attention.expand(len(found.logits), -1, -1))
 
 
-def require_slices(keep: Bool[Tensor, "*run bag slice"]) -> None:
+def require_slices(keep: Bool[Tensor, "bag slice"]) -> None:
     """Refuse bags without a kept slice: a softmax over nothing has no value.
 
     Raises:
@@ -133,6 +152,6 @@ def require_slices(keep: Bool[Tensor, "*run bag slice"]) -> None:
     empty = (~keep.any(-1)).nonzero()
     if len(empty):
         raise SlicecacheError(
-            f"{len(empty)} bag(s) have no kept slice, the first at bag {int(empty[0, -1])}; "
+            f"{len(empty)} bag(s) have no kept slice, the first at bag {int(empty[0])}; "
             "leave such volumes out of the cohort"
         )

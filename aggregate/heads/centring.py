@@ -21,11 +21,13 @@ MEAN, SCALE = "input.mean", "input.scale"
 """Parameter names; they are fitted once, never trained."""
 
 
-def centred(parameters: Mapping[str, Tensor], pooled: Float[Tensor, "#run bag dim"]) -> Tensor:
-    """`(z - m) s` of pooled vectors; as they are when the head is not centred."""
+def centred(parameters: Mapping[str, Tensor], pooled: Float[Tensor, "#run bag pooled"]) -> Tensor:
+    """`(z - m) s` of pooled vectors, one or several side by side; as they are if the head is not centred."""
     if MEAN not in parameters:
         return pooled
-    return (pooled - parameters[MEAN].unsqueeze(1)) * parameters[SCALE].view(-1, 1, 1)
+    mean = parameters[MEAN].unsqueeze(1)
+    repeats = pooled.shape[2] // mean.shape[2]
+    return (pooled - mean.repeat(1, 1, repeats)) * parameters[SCALE].view(-1, 1, 1)
 
 
 def folded(

@@ -1,8 +1,7 @@
 """Train many runs at once along a leading run axis, each giving what it would have given alone.
 
-Runs of one head spec and one batch size form blocks. Within a block the runs stand in order of their
-steps per epoch, so that the runs that still have a batch are always the first n: a run with a smaller
-fold idles at no cost. A run that has stopped is taken out of the tensors after the epoch.
+Runs of one head spec and one batch size form blocks (`blocks.py`). Within a block, runs that see the same
+batches form streams (`streams.py`). A run that has stopped is taken out of the tensors after the epoch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,15 +13,13 @@ from torch import Tensor
 from aggregate.bags.bags import Bags
 from aggregate.heads.base import Head, HeadOutput, require_slices
 from aggregate.heads.centring import fit_centring
-from aggregate.training.block import Block, Count, Progress
-from aggregate.training.inputs import make_inputs
+from aggregate.training.block import Block, Count, Finished, Progress
+from aggregate.training.blocks import bytes_of_run, groups
+from aggregate.training.inputs import is_narrow, make_inputs, prepare_tokens
 from aggregate.training.runs import RunSpec, TrainedRun, check_run
-from aggregate.training.sampler import init_seed, n_steps
+from aggregate.training.sampler import init_seed
 
 __all__ = ["RunSpec", "TrainedRun", "apply_head", "train_stacked"]
-
-BLOCK_BYTES = 256 * 2**20
-"""Bound on what one training step of a block keeps in memory."""
 
 
 def train_stacked(
@@ -33,6 +30,7 @@ def train_stacked(
     runs: Sequence[RunSpec],
     dtype: torch.dtype = torch.float32,
     progress: Progress | None = None,
+    finished: Finished | None = None,
 ) -> list[TrainedRun]:
     """Train every run and return them in the order given.
 
@@ -44,6 +42,7 @@ def train_stacked(
         runs: What to train.
         dtype: Of weights and arithmetic.
         progress: Called with (run-epochs done, run-epochs at most) after every epoch.
+        finished: Called with every run as soon as it is trained.
 
     Raises:
         ConfigError: If a run's loss cannot train its head.
@@ -53,36 +52,23 @@ def train_stacked(
     for run in runs:
         check_run(run, y.numpy(), n_classes)
     report = Count(progress, sum(run.train.epochs for run in runs))
-    x, height_mm = bags.x.to(dtype), bags.height_mm.to(dtype)
+    x, height_mm, weight = bags.x.to(dtype), bags.height_mm.to(dtype), weight.to(dtype)
     trained: dict[int, TrainedRun] = {}
-    for members in blocks(runs, x.shape[1] * x.shape[2] * dtype.itemsize):
-        head = runs[members[0]].head.build(x.shape[2], n_classes)
-        seeds = [init_seed(runs[i].seed, runs[i].repeat, runs[i].fold) for i in members]
-        parameters = head.init(seeds, dtype)
-        if head.spec.centre:
-            parameters |= fit_centring(x, bags.keep, [runs[i].train_rows for i in members], dtype)
-        inputs = make_inputs(head, parameters, x, bags.keep, height_mm)
-        block = Block(head, parameters, inputs, y, weight.to(dtype), [runs[i] for i in members])
-        trained |= dict(zip(members, block.train(report), strict=True))
+    for group in groups(runs):
+        head = group.first.head.build(x.shape[2], n_classes)
+        tokens = prepare_tokens(head, x, bags.keep, height_mm, group.first.train)
+        size = bytes_of_run(head, group.first.train.batch_size, x.shape[1], dtype.itemsize)
+        for members in group.blocks(size):
+            own = [runs[index] for index in members]
+            parameters = head.init([init_seed(run.seed, run.repeat, run.fold) for run in own], dtype)
+            if head.spec.centre:
+                parameters |= fit_centring(x, bags.keep, [run.train_rows for run in own], dtype)
+            inputs = make_inputs(
+                head, parameters, tokens, bags.keep, height_mm, is_narrow(head, group.first.train)
+            )
+            block = Block(head, parameters, inputs, y, weight, own)
+            trained |= dict(zip(members, block.train(report, finished), strict=True))
     return [trained[index] for index in range(len(runs))]
-
-
-def blocks(runs: Sequence[RunSpec], bag_bytes: int) -> list[list[int]]:
-    """Indices of runs that train together, most steps per epoch first."""
-    groups: dict[tuple[str, int], list[int]] = {}
-    for index, run in enumerate(runs):
-        groups.setdefault((run.head.model_dump_json(), run.train.batch_size), []).append(index)
-    found = []
-    for (_, batch_size), members in groups.items():
-        members.sort(key=lambda index: -_steps(runs[index]))
-        size = max(1, BLOCK_BYTES // (2 * batch_size * bag_bytes))
-        found += [members[start : start + size] for start in range(0, len(members), size)]
-    return found
-
-
-def _steps(run: RunSpec) -> int:
-    """Steps of one epoch."""
-    return n_steps(len(run.train_rows), run.train.batch_size)
 
 
 @torch.no_grad()
@@ -99,9 +85,9 @@ def apply_head(
     outputs = [
         head(
             parameters,
-            bags.x[part].unsqueeze(0).to(dtype),
-            bags.keep[None, part],
-            bags.height_mm[None, part].to(dtype),
+            bags.x[part].to(dtype),
+            bags.keep[part],
+            bags.height_mm[part].to(dtype),
         )
         for part in (slice(start, start + batch) for start in range(0, max(1, len(bags.x)), batch))
     ]
