@@ -95,7 +95,8 @@ def test_blocks_change_nothing(cohort, monkeypatch):
     size = bytes_of_run(SMALL.build(DIM, 2), 8, SLICES, 8)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 2 * size + 1)
     (group,) = groups(runs)
-    assert [len(block) for block in group.blocks(size)] == [2, 2, 1]
+    assert [len(block) for block in group.blocks(size, 1)] == [2, 1, 2]
+    assert [len(block) for block in group.blocks(size, 4)] == [1, 1, 2, 1]
     for ours, theirs in zip(train_stacked(*cohort, 2, runs, torch.float64), whole, strict=True):
         assert_same(ours, theirs, 1e-10)
 

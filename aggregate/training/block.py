@@ -5,6 +5,7 @@ first n: a run with a smaller fold idles at no cost. Runs of one stream see the 
 them together; behind the pool all runs are one stack. What has stopped leaves the tensors.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 
 import torch
@@ -29,17 +30,28 @@ Pool = tuple[dict[str, Tensor], Tensor]
 
 
 class Count:
-    """Counts run-epochs for a progress bar; an early stop counts what it saved as done."""
+    """Counts run-epochs for a progress bar and hands over finished runs, for blocks of several threads.
 
-    def __init__(self, progress: Progress | None, total: int) -> None:
+    An early stop counts what it saved as done.
+    """
+
+    def __init__(self, progress: Progress | None, total: int, finished: Finished | None = None) -> None:
         """Count up to `total`."""
-        self.progress, self.total, self.count = progress, total, 0
+        self.progress, self.finished, self.total, self.count = progress, finished, total, 0
+        self.lock = threading.Lock()
 
     def add(self, epochs: int) -> None:
         """Say that so many more run-epochs are done."""
-        self.count += epochs
-        if self.progress is not None:
-            self.progress(self.count, self.total)
+        with self.lock:
+            self.count += epochs
+            if self.progress is not None:
+                self.progress(self.count, self.total)
+
+    def hand_over(self, run: TrainedRun) -> None:
+        """Say that a run is trained."""
+        if self.finished is not None:
+            with self.lock:
+                self.finished(run)
 
 
 class Block:
@@ -75,8 +87,8 @@ class Block:
         """The weights that the optimiser moves."""
         return {name: self.parameters[name] for name in self.parameters if name in self.head.trainable}
 
-    def train(self, report: Count, finished: Finished | None = None) -> list[TrainedRun]:
-        """Train until every run is done; `finished` gets each as soon as it is."""
+    def train(self, report: Count) -> list[TrainedRun]:
+        """Train until every run is done; each is handed over as soon as it is."""
         trained: dict[int, TrainedRun] = {}
         epoch = 0
         while self.live:
@@ -85,8 +97,7 @@ class Block:
             after = sum(self.watches[index].epochs for index in self.live)
             for index in [index for index in self.live if self.watches[index].done]:
                 trained[index] = self.result(index)
-                if finished is not None:
-                    finished(trained[index])
+                report.hand_over(trained[index])
             saved = self.compact()
             report.add(after - before + saved)
             epoch += 1

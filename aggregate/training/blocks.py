@@ -1,5 +1,6 @@
 """Which runs train together: those of one head, one batch size and one precision, within a bound."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -23,10 +24,16 @@ class Group:
     first: RunSpec
     """Any of them, for what they have in common."""
 
-    def blocks(self, run_bytes: int) -> list[tuple[int, ...]]:
-        """The members in portions of bounded memory, most steps per epoch first."""
-        size = max(1, BLOCK_BYTES // run_bytes)
-        return [self.members[start : start + size] for start in range(0, len(self.members), size)]
+    def blocks(self, run_bytes: int, workers: int) -> list[tuple[int, ...]]:
+        """The members in equal portions of bounded memory, as many as keep all workers busy.
+
+        Most steps per epoch first.
+        """
+        n = len(self.members)
+        portions = -(-n // max(1, BLOCK_BYTES // run_bytes))
+        portions = min(n, -(-portions // workers) * workers)
+        cuts = [round(n * portion / portions) for portion in range(portions + 1)]
+        return [self.members[start:end] for start, end in itertools.pairwise(cuts)]
 
 
 def groups(runs: Sequence[RunSpec]) -> list[Group]:
