@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from aggregate.detectors.config import DetectSpec
 from aggregate.heads.spec import AttentionSpec, HeadSpec
 from aggregate.losses.spec import LossSpec, check_loss
 from aggregate.recipes import with_recipe
@@ -131,12 +132,11 @@ def _split(value: Any) -> Any:
     return {"column": value} if isinstance(value, str) else value
 
 
-class AggregateSection(Strict):
-    """Everything that stage two is told."""
+class AggregateKeys(Strict):
+    """Everything that stage two is told, but the target."""
 
     cohort: Path
     """CSV or TSV with a row per participant, or per session."""
-    target: Annotated[TargetSpec, BeforeValidator(_target)]
     where: str | None = None
     """Condition on the table's columns, e.g. `qc == 'pass' and age >= 55`."""
     missing: Annotated[tuple[Label, ...], BeforeValidator(_many)] = ()
@@ -173,11 +173,26 @@ class AggregateSection(Strict):
     """What tokens may take of the memory; a cohort that needs more is read by blocks while training, with
     the same results. By default half of the machine's (or the container's) memory."""
 
+    detect: DetectSpec | None = None
+    """What `slicecache detect` does; `train` takes no notice of it."""
+
     @model_validator(mode="after")
     def _one_way_to_split(self) -> Self:
         if self.split is not None and self.leave_group_out is not None:
             raise ValueError("split and leave_group_out exclude each other")
         return self
+
+
+class AggregateSection(AggregateKeys):
+    """Everything that training is told."""
+
+    target: Annotated[TargetSpec, BeforeValidator(_target)]
+
+
+class DetectSection(AggregateKeys):
+    """Everything that detection is told: it needs no target."""
+
+    target: Annotated[TargetSpec | None, BeforeValidator(_target)] = None
 
 
 def read_aggregate_section(pipeline: Pipeline) -> AggregateSection:
@@ -189,6 +204,25 @@ def read_aggregate_section(pipeline: Pipeline) -> AggregateSection:
     if "aggregate" not in pipeline.data:
         raise ConfigError("the pipeline has no section 'aggregate'")
     return parse_section(pipeline.data["aggregate"])
+
+
+def read_detect_section(pipeline: Pipeline) -> tuple[DetectSection, DetectSpec]:
+    """Validate the section for `detect`, which may have no target, and its part `detect`.
+
+    Raises:
+        ConfigError: If one is absent, has an unknown key or a wrong value.
+    """
+    data = pipeline.data.get("aggregate")
+    if data is None:
+        raise ConfigError("the pipeline has no section 'aggregate'")
+    filled = with_recipe(data) if isinstance(data, dict) else data
+    section = validate(DetectSection, filled, "aggregate")
+    if section.detect is None:
+        raise ConfigError(
+            "aggregate.detect is missing; it needs at least reference: {column: ..., value: ...} and "
+            "detectors: [{kind: memory_bank}]"
+        )
+    return section, section.detect
 
 
 def parse_section(data: Any) -> AggregateSection:

@@ -112,7 +112,9 @@ def validate(model: type[M], value: Any, where: str) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        problems = [explain(model, problem, where) for problem in error.errors()]
+        # An unknown key first: what is missing may only be misspelt.
+        found = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+        problems = [explain(model, problem, where) for problem in found]
         more = f" (and {len(problems) - 2} more)" if len(problems) > 2 else ""
         raise ConfigError("; ".join(problems[:2]) + more) from error
 

@@ -14,16 +14,20 @@ from numpy.typing import NDArray
 
 from aggregate.cohort.acquisition import acquisition_row
 from aggregate.cohort.checks import mixed_contrasts, mixed_foregrounds, refuse_empty_class, refuse_torn
-from aggregate.cohort.join import Join, LeftOut, Pair, Table, make_join, read_table, refuse_no_match
-from aggregate.cohort.select import Volume, choose_runs, make_bags, mismatch
-from aggregate.cohort.sessions import Visit, choose_sessions
+from aggregate.cohort.draft import (
+    Draft,
+    alive,
+    apply_where,
+    choose,
+    left_out_as,
+    match,
+    rows_without_volume,
+)
+from aggregate.cohort.join import LeftOut, Table, make_join, read_table
 from aggregate.cohort.split import Side, read_split
 from aggregate.cohort.target import Target, read_target
-from aggregate.cohort.where import where
 from aggregate.config import AggregateSection
-from aggregate.values import natural
 from cache_schema.errors import SlicecacheError
-from cache_schema.identity import VolumeKey
 from cache_schema.reader import StoreReader, VolumeEntry
 from cache_schema.record import VolumeRecord
 
@@ -85,17 +89,6 @@ class Cohort:
         return len(np.unique(self.participants))
 
 
-@dataclass(slots=True)
-class Draft:
-    """One volume on its way into the cohort."""
-
-    entry: VolumeEntry
-    record: VolumeRecord
-    row: int
-    """Of the table; -1 where none matches."""
-    reason: str = ""
-
-
 def load_cohort(section: AggregateSection, store: StoreReader, base: Path) -> Cohort:
     """Join the table to the store and decide who takes part.
 
@@ -113,108 +106,19 @@ def load_cohort(section: AggregateSection, store: StoreReader, base: Path) -> Co
         raise SlicecacheError(f"the store {store.location} holds no committed volume yet; run extract first")
     whole = read_table(base / section.cohort.expanduser(), section.missing)
     join = make_join(section.join, whole, [entry.key for entry in store.entries])
-    table, dropped = _apply_where(section, whole, join)
+    table, dropped = apply_where(section, whole, join)
     pairs = join.of_table(table)
     target = read_target(section.target, table, section.missing)
     sides = read_split(section.split, table, [p for p, _ in pairs]) if section.split else None
-    drafts = _match(store, join, pairs, dropped, table)
-    for draft in _alive(drafts):
+    drafts = match(store, join, pairs, dropped, table)
+    for draft in alive(drafts):
         draft.reason = target.reasons[draft.row]
         if not draft.reason and sides is not None and sides[draft.row] is None:
             draft.reason = "split missing"
-    bags = _choose(section, table, join, drafts)
-    left_out = [_left_out(d) for d in drafts if d.reason]
-    left_out += _rows_without_volume(store, join, table, pairs)
+    bags = choose(section, table, join, drafts)
+    left_out = [left_out_as(d) for d in drafts if d.reason]
+    left_out += rows_without_volume(store, join, table, pairs)
     return _assemble(section, table, target, sides, bags, tuple(left_out))
-
-
-def _apply_where(section: AggregateSection, table: Table, join: Join) -> tuple[Table, dict[Pair, str]]:
-    """Rows that satisfy `where`, and the pairs of those that do not, with the reason."""
-    if section.where is None:
-        return table, {}
-    keep, unknown = where(section.where, table.typed)
-    people = table.text[section.join.participant]
-    visits = table.text[join.session] if join.session else [""] * len(people)
-    reasons = {}
-    for person, visit, kept, open_ in zip(people, visits, keep, unknown, strict=True):
-        if not kept:
-            reasons[join.of_row(person, visit)] = "left out by where" + (" (value missing)" if open_ else "")
-    if not keep.any():
-        raise SlicecacheError(f"where: {section.where!r} leaves no row of {table.path.name}")
-    return table.rows(keep), reasons
-
-
-def _match(
-    store: StoreReader, join: Join, pairs: Sequence[Pair], dropped: dict[Pair, str], table: Table
-) -> list[Draft]:
-    """Every committed volume with its row of the table."""
-    row_of = {pair: row for row, pair in enumerate(pairs)}
-    drafts = []
-    for entry, record in zip(store.entries, store.records(), strict=True):
-        pair = join.of_key(entry.key)
-        row = row_of.get(pair, -1)
-        reason = "" if row >= 0 else dropped.get(pair, "in the store, not in the table")
-        drafts.append(Draft(entry, record, row, reason))
-    if not _alive(drafts) and not any(join.of_key(d.entry.key) in dropped for d in drafts):
-        refuse_no_match(pairs, [join.of_key(d.entry.key) for d in drafts], table, join)
-    return drafts
-
-
-def _alive(drafts: Sequence[Draft]) -> list[Draft]:
-    return [draft for draft in drafts if not draft.reason]
-
-
-def _choose(
-    section: AggregateSection, table: Table, join: Join, drafts: Sequence[Draft]
-) -> list[tuple[Draft, ...]]:
-    """Select volumes, then sessions, then runs, and group what is left into bags."""
-    for draft in _alive(drafts):
-        draft.reason = mismatch(section.select, draft.record)
-    alive = _alive(drafts)
-    visits = [Visit(d.entry.key.participant_id, d.entry.key.session_id, d.row) for d in alive]
-    reasons = choose_sessions(section.sessions, visits, table, section.join, join.session is not None)
-    _set_reasons(alive, reasons)
-    alive = _alive(drafts)
-    volumes = [
-        Volume(i, d.entry.key.participant_id, d.entry.key.session_id, d.record) for i, d in enumerate(alive)
-    ]
-    reasons = choose_runs(section.select, volumes)
-    _set_reasons(alive, reasons)
-    kept = [volume for volume, reason in zip(volumes, reasons, strict=True) if not reason]
-    bags = [tuple(alive[v.index] for v in bag) for bag in make_bags(kept, section.combine)]
-    return sorted(bags, key=lambda bag: _order(bag[0].entry.key))
-
-
-def _left_out(draft: Draft) -> LeftOut:
-    key = draft.entry.key
-    return LeftOut(key.participant_id, key.session_id, key.volume_id, draft.reason)
-
-
-def _set_reasons(drafts: Sequence[Draft], reasons: Sequence[str]) -> None:
-    for draft, reason in zip(drafts, reasons, strict=True):
-        draft.reason = reason
-
-
-def _order(key: VolumeKey) -> tuple[object, ...]:
-    return natural(key.participant_id), natural(key.session_id), natural(key.volume_id)
-
-
-def _rows_without_volume(
-    store: StoreReader, join: Join, table: Table, pairs: Sequence[Pair]
-) -> list[LeftOut]:
-    """Rows that no committed volume belongs to; a failed extraction is said to be one."""
-    present = {join.of_key(entry.key) for entry in store.entries}
-    failed = {join.of_key(failure.key): failure.reason for failure in store.failures()}
-    out = []
-    for row, pair in enumerate(pairs):
-        if pair in present:
-            continue
-        visit = table.text[join.session].iloc[row] if join.session else ""
-        reason = "in the table, not in the store"
-        if pair in failed:
-            reason += f" (extraction failed: {failed[pair]})"
-        out.append(LeftOut(str(table.text[join.spec.participant].iloc[row]), str(visit), "", reason))
-    return out
 
 
 def _assemble(

@@ -19,6 +19,13 @@ class DetectorBase(Strict):
 
     store: str | None = None
     """Name in `extract.stores`, or a path: the store it reads; by default the pipeline's."""
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
+    """What tables call it; by default its kind."""
+
+    @property
+    def called(self) -> str:
+        """The name in tables."""
+        return self.name or str(getattr(self, "kind", "detector"))
 
 
 BANK_SIZES = {"uniform": 100_000, "coreset": 10_000, "kmeans": 1_000}
