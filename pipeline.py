@@ -25,7 +25,11 @@ COMMANDS = {
         "Stage one: read every volume once and commit its embeddings to the store.",
     ),
     "train": ("aggregate.cli:train", "Stage two: train the head in cross-validation, compare it, report it."),
-    "predict": ("aggregate.cli:predict", "Apply a trained bundle to a store."),
+    "detect": (
+        "aggregate.cli:detect",
+        "Fit anomaly detectors on a reference group, map everybody else, measure and report it.",
+    ),
+    "predict": ("aggregate.cli:predict", "Apply a trained bundle, of heads or detectors, to a store."),
     "simulate": ("extract.simulate.cli:simulate", "Write a labelled BIDS cohort to try everything on."),
     "cache": (
         "cache_schema.cli:cache",

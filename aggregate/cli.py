@@ -1,4 +1,4 @@
-"""The commands of stage two: `train` and `predict`. Nothing heavy is imported until one of them runs."""
+"""The commands of stage two: train, detect, predict. Nothing heavy is imported until one of them runs."""
 
 import json
 from collections.abc import Sequence
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from aggregate.config import AggregateSection
     from aggregate.study.results import Results
     from cache_schema.settings import Pipeline
@@ -43,22 +45,63 @@ def train(pipeline: str, overrides: Sequence[str], shuffle_labels: int, as_json:
 
 
 @click.command()
+@click.argument("pipeline", type=click.Path(dir_okay=False))
+@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Override a value.")
+@click.option("--plan", "plan_only", is_flag=True, help="Check everything, say what would be done and stop.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else.")
+def detect(pipeline: str, overrides: Sequence[str], plan_only: bool, as_json: bool) -> int:
+    """Fit the detectors of PIPELINE on its reference group, map everybody else and write the report.
+
+    Killed at any time, the same command goes on from where it was.
+    """
+    from aggregate.detection.prepare import prepare
+    from aggregate.detection.run import detect_pipeline
+    from aggregate.detection.summary import summary
+    from cache_schema.settings import load_pipeline
+
+    loaded = load_pipeline(Path(pipeline), overrides)
+    if plan_only:
+        prepared = prepare(loaded)
+        told = [*prepared.sentences(), *prepared.notes]
+        plan = {"plan": told, "warnings": list(prepared.warnings)}
+        warnings = [f"WARNING: {sentence}" for sentence in prepared.warnings]
+        click.echo(json.dumps(plan) if as_json else "\n".join([*warnings, *told]))
+        return 0
+    results = detect_pipeline(loaded)
+    click.echo(json.dumps(results.metrics) if as_json else summary(results))
+    return 0
+
+
+@click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("store")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write a CSV here, not on standard output."
 )
+@click.option(
+    "--maps",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A bundle of detectors: also write NIfTI anomaly maps into this folder.",
+)
+@click.option(
+    "--allow-unlike-reference",
+    is_flag=True,
+    help="A bundle of detectors: score volumes of another contrast or kind of foreground all the same.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else.")
-def predict(bundle: Path, store: str, out: Path | None, as_json: bool) -> int:
-    """Apply the trained BUNDLE to every volume of STORE.
+def predict(
+    bundle: Path, store: str, out: Path | None, maps: Path | None, allow_unlike_reference: bool, as_json: bool
+) -> int:
+    """Apply the trained BUNDLE, of heads or of detectors, to every volume of STORE.
 
     A participant who was in training is scored only by members that did not see them.
     """
-    from aggregate.bundle import load_bundle
-    from aggregate.predict import predict as apply_bundle
-    from cache_schema.reader import open_store
+    from aggregate.detection.bundle import is_detector_bundle
 
-    table = apply_bundle(load_bundle(bundle), open_store(store))
+    if is_detector_bundle(bundle):
+        table = _predict_detectors(bundle, store, maps, allow_unlike_reference)
+    else:
+        table = _predict_heads(bundle, store, maps)
     if out is not None:
         table.to_csv(out, index=False)
     if as_json:
@@ -68,6 +111,31 @@ def predict(bundle: Path, store: str, out: Path | None, as_json: bool) -> int:
     else:
         click.echo(f"{len(table)} volumes -> {out}")
     return 0
+
+
+def _predict_heads(bundle: Path, store: str, maps: Path | None) -> "DataFrame":
+    """A head's predictions."""
+    from aggregate.bundle import load_bundle
+    from aggregate.predict import predict as apply_bundle
+    from cache_schema.reader import open_store
+
+    if maps is not None:
+        raise click.UsageError(f"--maps is for a bundle of detectors, and {bundle} is none")
+    return apply_bundle(load_bundle(bundle), open_store(store))
+
+
+def _predict_detectors(bundle: Path, store: str, maps: Path | None, allow_unlike: bool) -> "DataFrame":
+    """Detectors' scores; warnings go to standard error."""
+    from aggregate.detection.bundle import load_detectors
+    from aggregate.detection.predict import predict_detectors
+    from cache_schema.reader import open_store
+
+    table, warnings = predict_detectors(
+        load_detectors(bundle), open_store(store), maps=maps, allow_unlike=allow_unlike
+    )
+    for sentence in warnings:
+        click.echo(f"WARNING: {sentence}", err=True)
+    return table
 
 
 def describe_training(results: "Results") -> str:

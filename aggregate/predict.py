@@ -17,7 +17,7 @@ from aggregate.bags.bags import Bags, read_bags
 from aggregate.bundle import Bundle, BundleCard
 from aggregate.training.stacked import apply_head
 from cache_schema.errors import SlicecacheError
-from cache_schema.header import Header, differences, require_equal
+from cache_schema.header import Header, Numerics, differences, require_equal
 from cache_schema.reader import StoreReader, VolumeEntry
 
 logger = logging.getLogger("slicecache.predict")
@@ -64,18 +64,23 @@ def check_store(card: BundleCard, header: Header, location: str) -> None:
         f"the bundle (here) was trained on other embeddings than the store {location} (there) holds",
         "Extract a store as the bundle's was made.",
     )
-    lines = differences(card.numerics.model_dump(mode="json"), header.numerics.model_dump(mode="json"))
+    warn_of_numerics(card.numerics, header.numerics, location)
+    names = [array.name for array in header.arrays]
+    if card.tokens not in names:
+        raise SlicecacheError(
+            f"the bundle reads the tokens {card.tokens!r}, but the store {location} has {', '.join(names)}"
+        )
+
+
+def warn_of_numerics(ours: Numerics, theirs: Numerics, location: str) -> None:
+    """Say when a store was computed with other arithmetic than what a bundle was made of."""
+    lines = differences(ours.model_dump(mode="json"), theirs.model_dump(mode="json"))
     if lines:
         logger.warning(
             "the store %s (there) was computed with other arithmetic than the bundle's (here): %s; "
             "predictions may differ slightly",
             location,
             "; ".join(lines),
-        )
-    names = [array.name for array in header.arrays]
-    if card.tokens not in names:
-        raise SlicecacheError(
-            f"the bundle reads the tokens {card.tokens!r}, but the store {location} has {', '.join(names)}"
         )
 
 

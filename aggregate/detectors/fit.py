@@ -70,12 +70,7 @@ def _prepare(
 ) -> Fitting:
     """Start a detector, from its checkpoint if there is one."""
     detector.start(stream.reference)
-    identity = Identity(
-        detector=detector.spec.model_dump(mode="json"),
-        seed=detector.seed,
-        stream=stream.digest,
-        calibration=None if calibration is None else calibration.digest,
-    )
+    identity = identity_of(detector, stream, calibration)
     fitting = Fitting(detector, identity, complete=detector.epochs == 0)
     found = None if folder is None else read_checkpoint(folder, identity)
     if found is not None:
@@ -85,6 +80,16 @@ def _prepare(
             "%s, seed %d: going on behind epoch %d", detector.spec.kind, detector.seed, found.epoch
         )
     return fitting
+
+
+def identity_of(detector: Detector, stream: SliceStream, calibration: SliceStream | None) -> Identity:
+    """What a detector's fit follows from."""
+    return Identity(
+        detector=detector.spec.model_dump(mode="json"),
+        seed=detector.seed,
+        stream=stream.digest,
+        calibration=None if calibration is None else calibration.digest,
+    )
 
 
 def _run_epoch(due: Sequence[Fitting], stream: SliceStream, epoch: int, progress: Progress | None) -> None:

@@ -76,7 +76,26 @@ def calibrate(
     Raises:
         SlicecacheError: If no held-out slice has foreground.
     """
-    found = list(_foreground_scores(detector, held_out, slices))
+    return calibration_of(list(_foreground_scores(detector, held_out, slices)), per_height, rates)
+
+
+def calibration_of(
+    found: Sequence[tuple[float, NDArray[np.float32]]],
+    per_height: bool = False,
+    rates: Sequence[float] = FALSE_POSITIVES,
+) -> Calibration:
+    """Set thresholds by scores that are there.
+
+    Args:
+        found: Height and foreground token scores `(token,)` of every held-out normal slice.
+        per_height: Standardise by height.
+        rates: Of false positives among foreground tokens.
+
+    Raises:
+        SlicecacheError: If no slice has foreground.
+    """
+    if not found:
+        raise SlicecacheError("there is no held-out normal slice, so no threshold can be set")
     scores = torch.from_numpy(np.concatenate([values for _, values in found]))
     if not len(scores):
         raise SlicecacheError("no held-out normal slice has foreground, so no threshold can be set")

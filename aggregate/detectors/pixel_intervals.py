@@ -38,6 +38,24 @@ def participant_intervals(
         Low and high by metric: pixel_auroc, pixel_ap, aupro, dice_oracle and, per threshold, `dice_NAME`
         and `lesion_sensitivity_NAME`; NaN where no draw defines it.
     """
+    drawn = participant_draws(tallies, thresholds, draws, seed)
+    return {name: percentiles(values) for name, values in drawn.items()}
+
+
+def participant_draws(
+    tallies: Sequence[Tally], thresholds: Sequence[str] = (), draws: int = DRAWS, seed: int = 0
+) -> dict[str, NDArray[np.float64]]:
+    """The metrics of every draw, `(draw,)`.
+
+    The same participants are drawn for every detector whose tallies are of the same participants in the same
+    order, so that differences between two detectors have intervals too.
+
+    Args:
+        tallies: As in `participant_intervals`.
+        thresholds: As there.
+        draws: As there.
+        seed: As there.
+    """
     sick = np.array([tally.lesion.sum() + tally.hidden > 0 for tally in tallies])
     drawn = _draw(sick, draws, seed)
     stacked = _Stacked.of(tallies)
@@ -45,7 +63,7 @@ def participant_intervals(
     for start in range(0, draws, BLOCK):
         for name, part in stacked.measured(drawn[start : start + BLOCK], thresholds).items():
             values.setdefault(name, []).append(part)
-    return {name: _percentiles(np.concatenate(parts)) for name, parts in values.items()}
+    return {name: np.concatenate(parts) for name, parts in values.items()}
 
 
 def auroc_interval(
@@ -64,6 +82,26 @@ def auroc_interval(
         draws: Bootstrap draws.
         seed: Of the draws.
     """
+    value, found = auroc_draws(y, scores, participants, draws, seed)
+    return (value, *percentiles(found))
+
+
+def auroc_draws(
+    y: NDArray[np.bool_],
+    scores: NDArray[np.floating],
+    participants: Sequence[str],
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> tuple[float, NDArray[np.float64]]:
+    """AUROC of slices or volumes, and that of every draw of participants, `(draw,)`.
+
+    Args:
+        y: As in `auroc_interval`.
+        scores: As there.
+        participants: As there.
+        draws: As there.
+        seed: As there.
+    """
     names, whose = np.unique(np.asarray(participants), return_inverse=True)
     sick = np.bincount(whose, weights=y, minlength=len(names)) > 0
     levels, place = np.unique(scores, return_inverse=True)
@@ -73,7 +111,7 @@ def auroc_interval(
         own = weight[whose]
         normal, lesion = (np.bincount(place, weights=own * side, minlength=len(levels)) for side in (~y, y))
         found.append(auroc(normal, lesion))
-    return (value, *_percentiles(np.array(found)))
+    return value, np.array(found)
 
 
 def _draw(sick: NDArray[np.bool_], draws: int, seed: int) -> NDArray[np.float64]:
@@ -87,7 +125,7 @@ def _draw(sick: NDArray[np.bool_], draws: int, seed: int) -> NDArray[np.float64]
     return counts
 
 
-def _percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
+def percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
     """The middle `LEVEL` of the draws that define the metric."""
     defined = values[np.isfinite(values)]
     if not len(defined):

@@ -184,12 +184,12 @@ def resolved(pipeline: Pipeline, section: AggregateSection) -> dict[str, Any]:
         "cache": {"store": pipeline.store()},
     }
     if "extract" in pipeline.data:
-        data["extract"] = {**pipeline.data["extract"], "input": _absolute_input(pipeline)}
+        data["extract"] = {**pipeline.data["extract"], "input": absolute_input(pipeline)}
     cohort = str(pipeline.path(section.cohort))
     return {**data, "aggregate": {**section.model_dump(mode="json"), "cohort": cohort}}
 
 
-def _absolute_input(pipeline: Pipeline) -> dict[str, Any]:
+def absolute_input(pipeline: Pipeline) -> dict[str, Any]:
     """The input of stage one with its root or manifest made absolute."""
     given = dict(pipeline.data["extract"].get("input") or {})
     return {

@@ -1,0 +1,176 @@
+"""The report of a detection: one self-contained HTML file. Importing it needs the `report` extra."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+import yaml
+
+from aggregate.detection.results import DetectionResults, Finding
+from aggregate.detection.words import METRIC_WORDS, between, signed
+from aggregate.report.anomaly_tiles import highest, tile_sheet
+from aggregate.report.tables import Table, reasons
+from aggregate.study.artefacts import write_text
+
+HEAD = {
+    "prevalence": "prevalence",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "average precision",
+    "aupro": "AUPRO",
+    "dice_oracle": "best Dice",
+    "dice_fpr05": "Dice at 5 %",
+    "lesion_sensitivity": "lesions found at 5 %",
+    "slice_auroc": "slice AUROC",
+    "volume_auroc": "volume AUROC",
+    "ms_per_slice": "ms per slice",
+}
+"""Columns of `detectors.csv` as people call them."""
+
+
+def render_detection(results: DetectionResults, path: Path) -> None:
+    """Write the report; nobody ever sees half of it.
+
+    Args:
+        results: Of one detection.
+        path: The HTML file, replaced if it is there.
+    """
+    write_text(path, detection_page(results))
+
+
+def detection_page(results: DetectionResults) -> str:
+    """The whole HTML file as text; the same results give the same text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("detection.html").render(**content(results))
+
+
+def content(results: DetectionResults) -> dict[str, Any]:
+    """Everything that the template shows."""
+    metrics = results.metrics
+    backbones = [header.fingerprint.backbone.architecture for header in results.headers.values()]
+    return {
+        "verdict": results.verdict,
+        "untrained": any(backbone.get("kind") == "untrained" for backbone in backbones),
+        "warnings": results.warnings,
+        "facts": facts(results),
+        "has_truth": any("foreground" in one for one in metrics["metrics"].values()),
+        "head": ["detector", "seed", *HEAD.values()],
+        "foreground": table_rows(results, "foreground"),
+        "everywhere": table_rows(results, "all"),
+        "comparison": comparison(metrics),
+        "detector": results.detector,
+        "findings": [finding(one, results) for one in results.findings],
+        "groups": groups(results),
+        "left_out": reasons(results.left_out),
+        "notes": results.notes,
+        "ci_method": metrics["ci_method"],
+        "thresholds": threshold_table(metrics),
+        "command": results.command,
+        "hashes": hashes(results),
+        "versions": ", ".join(f"{name} {version}" for name, version in sorted(metrics["versions"].items())),
+        "config": yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
+    }
+
+
+def facts(results: DetectionResults) -> list[tuple[str, str]]:
+    """Key figures under the title."""
+    counts = results.metrics["reference"]["volumes"]
+    backbone = next(iter(results.headers.values())).fingerprint.backbone.architecture
+    size = " ".join(str(backbone[key]) for key in ("kind", "size") if backbone.get(key))
+    return [
+        ("fitted on", f"{counts.get('fit', 0)} volumes"),
+        ("held-out normals", str(counts.get("test", 0))),
+        ("other volumes", str(counts.get("other", 0))),
+        ("detectors", str(len(results.metrics["metrics"]))),
+        ("backbone", size or "unnamed"),
+    ]
+
+
+def table_rows(results: DetectionResults, region: str) -> list[tuple[list[str], str]]:
+    """Rows of one region with their class: baselines are marked."""
+    rows = results.detectors[results.detectors["region"] == region]
+    baselines = set(results.metrics["baselines"])
+    found = []
+    for row in rows.to_dict("records"):
+        cells = [str(row["detector"]), str(row["seed"])]
+        cells += [cell(column, row[column]) for column in HEAD]
+        found.append((cells, "baseline" if row["detector"] in baselines else ""))
+    return found
+
+
+def cell(column: str, value: Any) -> str:
+    """A number as its column wants it."""
+    if pd.isna(value):
+        return "–"
+    return {"prevalence": f"{value:.2%}", "ms_per_slice": f"{value:.2f}"}.get(column, f"{value:.3f}")
+
+
+def comparison(metrics: dict[str, Any]) -> Table | None:
+    """Every detector against every baseline."""
+    rows = tuple(
+        (f"{name} against {base}", METRIC_WORDS[metric], signed(found["difference"]),
+         between(found).removeprefix(", ") or "–")
+        for name, bases in metrics["comparison"].items()
+        for base, compared in bases.items()
+        for metric, found in compared.items()
+    )  # fmt: skip
+    return Table(("", "metric", "difference", "95 % interval"), rows) if rows else None
+
+
+def threshold_table(metrics: dict[str, Any]) -> Table:
+    """Thresholds of every detector and seed."""
+    rows = tuple(
+        (name, seed, *(f"{value:.4g}" for value in found["tokens"].values()), str(found["n_slices"]))
+        for name, seeds in metrics["thresholds"].items()
+        for seed, found in seeds.items()
+    )
+    return Table(("detector", "seed", "10 %", "5 %", "1 %", "calibration slices"), rows)
+
+
+def groups(results: DetectionResults) -> Table:
+    """Parts of the cohort."""
+    words = {
+        "fit": "reference group: fitted on",
+        "calibration": "reference group: sets thresholds",
+        "test": "reference group: held out",
+        "other": "not in the reference group",
+    }
+    several = len(results.headers) > 1
+    rows = tuple(
+        (f"{store}: {words[part]}" if several else words[part], str(people), str(volumes))
+        for store, part, people, volumes in results.groups
+    )
+    return Table(("part", "participants", "volumes"), rows)
+
+
+def finding(one: Finding, results: DetectionResults) -> dict[str, Any]:
+    """Preview and map of one volume, and which slices are highest."""
+    top = max(
+        float(other.tokens[other.foreground > 0].max(initial=other.threshold)) for other in results.findings
+    )
+    preview, overlay = tile_sheet(one, top)
+    return {
+        "caption": one.caption,
+        "slices": "highest slices: " + ", ".join(f"{height:.0f} mm" for height in highest(one)),
+        "preview": None if preview is None else base64.b64encode(preview).decode("ascii"),
+        "overlay": base64.b64encode(overlay).decode("ascii"),
+    }
+
+
+def hashes(results: DetectionResults) -> list[tuple[str, str]]:
+    """What identifies the embeddings."""
+    found = []
+    for name, header in results.headers.items():
+        found += [
+            (f"{name}: fingerprint", header.fingerprint.digest),
+            (f"{name}: numerics", header.numerics.digest),
+            (f"{name}: content digest", results.content_digests[name]),
+        ]
+    return found
