@@ -94,6 +94,7 @@ def normal_store(tmp_path: Path) -> Callable[..., StoreReader]:
         first: int = 0,
         order: Sequence[int] | None = None,
         change: Callable[[dict[str, Any], int], None] | None = None,
+        record: Callable[[int], dict[str, Any]] | None = None,
         **header: Any,
     ) -> StoreReader:
         made = example_header(("cls", "patches"), **{"dim": 11, "slice_chunk": 4, **header})
@@ -106,7 +107,8 @@ def normal_store(tmp_path: Path) -> Callable[..., StoreReader]:
             arrays = normal_arrays(made, lengths[place], first + place)
             if change is not None:
                 change(arrays, place)
-            writer.commit(example_draft(keys[place], lengths[place]), arrays)
+            changes = {} if record is None else record(place)
+            writer.commit(example_draft(keys[place], lengths[place], **changes), arrays)
         return open_store(location)
 
     return make

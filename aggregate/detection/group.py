@@ -69,7 +69,7 @@ def assign_parts(normal: Iterable[str], outside: Iterable[str], shares: SharesSp
             f"the reference group has {len(free)} participant(s){also}; detection needs at least {least}: "
             "some to fit on and others to set thresholds by"
         )
-    n_test = max(1, round(shares.test * len(free))) if shares.test else 0
+    n_test = min(max(1, round(shares.test * len(free))), len(free) - 2) if shares.test else 0
     n_calibration = min(max(1, round(shares.calibration * len(free))), len(free) - n_test - 1)
     ends = (n_test, n_test + n_calibration)
     parts: dict[str, Part] = dict.fromkeys(free[: ends[0]], "test")

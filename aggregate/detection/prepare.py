@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from aggregate.cohort.join import LeftOut
 from aggregate.config import DetectSection, read_detect_section
@@ -94,10 +94,11 @@ def prepare(pipeline: Pipeline) -> Prepared:
         {volume.key.participant_id for volume in volumes if not volume.normal},
         detect.split,
     )
+    labels = store_labels(list(tasks))
     works, warnings = [], []
     for name, (candidates, masks) in found.items():
         members = members_of(candidates.volumes, parts)
-        work, told = _work(detect, name, stores[name], members, masks.truth, tasks[name])
+        work, told = _work(detect, labels[name], stores[name], members, masks.truth, tasks[name])
         works.append(work)
         warnings += told
     first, masks = next(iter(found.values()))
@@ -112,19 +113,34 @@ def tasks_by_store(detect: DetectSpec) -> dict[str, tuple[Task, ...]]:
     named: dict[str, list[DetectorSpec]] = {}
     for spec in detect.detectors:
         named.setdefault(spec.store or MAIN, []).append(spec)
+    labels = store_labels(list(named))
     found = {}
     taken = {spec.called for spec in detect.detectors}
     for place, (name, specs) in enumerate(named.items()):
         tasks = [Task(spec.called, spec, _is_baseline(spec), _seeds(spec, detect)) for spec in specs]
-        for baseline in (PositionSpec(), IntensitySpec()):
+        own = None if name == MAIN else name
+        for baseline in (PositionSpec(store=own), IntensitySpec(store=own)):
             if not any(spec.kind == baseline.kind for spec in specs):
-                called = baseline.kind if place == 0 else f"{baseline.kind} ({Path(name).stem})"
+                called = baseline.kind if place == 0 else f"{baseline.kind} ({labels[name]})"
                 if called in taken:
                     raise ConfigError(f"two detectors are called {called!r}: give one of them another name")
                 taken.add(called)
                 tasks.append(Task(called, baseline, True, 1))
         found[name] = tuple(tasks)
     return found
+
+
+def store_labels(names: Sequence[str]) -> dict[str, str]:
+    """A short name for every store: of its path the last part, numbered where two are the same."""
+    labels: dict[str, str] = {}
+    for name in names:
+        short = label = PurePosixPath(name).stem
+        number = 1
+        while label in labels.values():
+            number += 1
+            label = f"{short}-{number}"
+        labels[name] = label
+    return labels
 
 
 def _is_baseline(spec: DetectorSpec) -> bool:

@@ -183,7 +183,7 @@ def save(prepared: Prepared, finished: Finished, metrics: dict[str, Any]) -> Non
     if not fitted:
         return
     several = len(prepared.works) > 1
-    folder = prepared.folder / BUNDLE / (Path(work.name).stem if several else "")
+    folder = prepared.folder / BUNDLE / (work.name if several else "")
     reference = finished.streams[0].reference
     header = work.store.header
     people = {part: tuple(sorted({member.participant for member in work.part(part)})) for part in PARTS[:3]}

@@ -74,5 +74,5 @@ def _png(picture: Picture) -> bytes:
     """Colours as a PNG, the same bytes from the same numbers."""
     out = io.BytesIO()
     eight = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
-    image.imsave(out, eight, format="png", metadata={"Software": None})
+    image.imsave(out, eight, format="png", metadata={"Software": ""})
     return out.getvalue()
