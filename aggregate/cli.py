@@ -1,4 +1,4 @@
-"""The commands of stage two: `train`, `ablate`, `predict`. Nothing heavy is imported until one of them runs."""
+"""The commands of stage two: train, ablate, predict. Nothing heavy is imported until one of them runs."""
 
 import json
 from collections.abc import Sequence

@@ -59,13 +59,8 @@ class _Count:
 
     def __init__(self, prepared: Prepared, progress: Progress | None) -> None:
         self.progress, self.before = progress, 0
-        per_place = [
-            len(prepared.outer_jobs(place))
-            + len(prepared.inner_jobs(place))
-            + sum(c.section.seeds for c in prepared.chance(place)) * len(prepared.folds) * prepared.n_shuffles
-            for place in prepared.sources
-        ]
-        self.total = sum(per_place)
+        jobs = [len(prepared.outer_jobs(p)) + len(prepared.inner_jobs(p)) for p in prepared.sources]
+        self.total = sum(jobs) + prepared.n_shuffled()
 
     def of(self, n: int) -> Progress | None:
         """A callback for the next `n` runs."""

@@ -34,7 +34,7 @@ class Plan:
     n_shuffled: int
     """On permuted labels."""
     n_kept: int
-    """Of all these, already in the journal (shuffled ones are looked up later)."""
+    """Of all these, already in the journal."""
     seconds: float
     """If no run stops early; measured on a few epochs and multiplied."""
     memory_bytes: int

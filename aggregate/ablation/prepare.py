@@ -1,15 +1,13 @@
 """Everything that is known before the first run: configurations, cohort, folds, runs, plan."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aggregate.ablation.expand import Configuration, Study, expand
-from aggregate.ablation.jobs import Job, jobs_of, representatives, units_of
+from aggregate.ablation.jobs import Job, Unit, jobs_of, representatives
 from aggregate.ablation.journal import Journal
-from aggregate.ablation.keys import Keys
 from aggregate.ablation.nested import OuterKey, inner_folds
 from aggregate.ablation.plan import Plan, expected_seconds, memory_bytes, step_seconds
-from aggregate.ablation.shuffled import tested_by_chance
+from aggregate.ablation.shuffled import permuted_jobs, tested_by_chance
 from aggregate.ablation.sources import Place, Source, open_sources, place_of
 from aggregate.ablation.trainer import missing_units
 from aggregate.bags.bags import Bags
@@ -70,6 +68,11 @@ class Prepared:
         folds = [fold for inner in self.inner.values() for fold in inner]
         return [job for c in here for job in jobs_of(c, folds, select.seeds)]
 
+    def n_shuffled(self) -> int:
+        """Runs on permuted labels, over all sources."""
+        seeds = sum(c.section.seeds for place in self.sources for c in self.chance(place))
+        return seeds * len(self.folds) * self.n_shuffles
+
     def chance(self, place: Place) -> list[Configuration]:
         """Configurations of one source that are also trained on shuffled labels."""
         if not self.n_shuffles:
@@ -118,40 +121,38 @@ def make_plan(prepared: Prepared, bags: Bags) -> Plan:
         bags: Of its first source, on which the probe runs.
     """
     first, study = prepared.first, prepared.study
-    per_source = {place: _todo(prepared, place) for place in prepared.sources}
-    missing = {
-        place: missing_units(outer + inner, prepared.sources[place], prepared.journal)
-        for place, (outer, inner, _) in per_source.items()
-    }
-    probed = [unit for units in missing.values() for unit in units]
-    if prepared.n_shuffles and not probed:
-        probed = units_of(next(iter(per_source.values()))[0], Keys(first), first.bag_bytes())
-    steps = step_seconds(probed, first, bags)
-    seconds, kept = 0.0, 0
-    for place, (outer, inner, shuffled) in per_source.items():
-        source = prepared.sources[place]
-        todo = [job for unit in missing[place] for job in unit.jobs]
-        kept += len(outer) + len(inner) - len(todo)
+    missing = {place: _missing(prepared, place) for place in prepared.sources}
+    steps = step_seconds([unit for units in missing.values() for unit in units], first, bags)
+    seconds = 0.0
+    for place, units in missing.items():
         # A step's cost grows with the numbers that it reads.
-        scale = source.bag_bytes() / first.bag_bytes()
-        seconds += scale * (expected_seconds(todo, steps) + expected_seconds(shuffled, steps))
+        scale = prepared.sources[place].bag_bytes() / first.bag_bytes()
+        seconds += scale * expected_seconds([job for unit in units for job in unit.jobs], steps)
+    n_runs = sum(len(prepared.outer_jobs(place)) for place in prepared.sources)
+    n_inner = sum(len(prepared.inner_jobs(place)) for place in prepared.sources)
+    n_shuffled = prepared.n_shuffled()
+    n_missing = sum(len(unit.jobs) for units in missing.values() for unit in units)
     return Plan(
         n_configurations=len(study.configurations),
         n_distinct=len(prepared.distinct),
         n_folds=len({fold.fold for fold in prepared.folds}),
         n_repeats=len({fold.repeat for fold in prepared.folds}),
         n_seeds=study.section.seeds,
-        n_runs=sum(len(outer) for outer, _, _ in per_source.values()),
-        n_inner=sum(len(inner) for _, inner, _ in per_source.values()),
-        n_shuffled=sum(len(shuffled) for _, _, shuffled in per_source.values()),
-        n_kept=kept,
+        n_runs=n_runs,
+        n_inner=n_inner,
+        n_shuffled=n_shuffled,
+        n_kept=n_runs + n_inner + n_shuffled - n_missing,
         seconds=seconds,
         memory_bytes=memory_bytes(list(prepared.sources.values())),
     )
 
 
-def _todo(prepared: Prepared, place: Place) -> tuple[list[Job], list[Job], list[Job]]:
-    """Runs of the table, of the choice and of chance over one source; chance as often as it is trained."""
-    chance: Sequence[Configuration] = prepared.chance(place)
-    once = [job for c in chance for job in jobs_of(c, prepared.folds, c.section.seeds)]
-    return prepared.outer_jobs(place), prepared.inner_jobs(place), once * prepared.n_shuffles
+def _missing(prepared: Prepared, place: Place) -> list[Unit]:
+    """Blocks of one source that the journal does not hold, those on permuted labels last."""
+    source, journal = prepared.sources[place], prepared.journal
+    found = missing_units(prepared.outer_jobs(place) + prepared.inner_jobs(place), source, journal)
+    chance = prepared.chance(place)
+    for index in range(prepared.n_shuffles if chance else 0):
+        permuted, jobs = permuted_jobs(source, chance, prepared.fold_spec, index)
+        found += missing_units(jobs, permuted, journal)
+    return found

@@ -12,6 +12,8 @@ from aggregate.report.figures import COLOURS, STYLE, axes, svg
 
 ROW = 0.3
 """Inches of a row of the forest plot."""
+LEAST = 0.1
+"""AUROC that the colours span at least, so that noise does not look like a landscape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +59,14 @@ def heat_map(heat: Heat) -> str:
     wide, tall = 1.1 + 0.72 * len(heat.x_values), 1.0 + 0.55 * len(heat.y_values)
     everything = np.concatenate([panel.values.ravel() for panel in heat.panels])
     low, high = float(np.nanmin(everything)), float(np.nanmax(everything))
+    middle, half = (low + high) / 2, max(high - low, LEAST) / 2
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(columns * wide + 0.5, rows * tall), layout="constrained")
         for index, panel in enumerate(heat.panels):
             ax = figure.add_subplot(rows, columns, index + 1)
-            ax.imshow(panel.values, cmap="cividis", vmin=low, vmax=max(high, low + 1e-3), aspect="auto")
+            ax.imshow(panel.values, cmap="cividis", vmin=middle - half, vmax=middle + half, aspect="auto")
             for (row, column), value in np.ndenumerate(panel.values):
-                light = value < (low + high) / 2
+                light = value < middle
                 text = "–" if np.isnan(value) else f"{value:.2f}"
                 ax.text(column, row, text, ha="center", va="center", color="white" if light else "black")
             ax.set_xticks(range(len(heat.x_values)), [f"{value:g}" for value in heat.x_values])
