@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aggregate.heads.centring import MEAN, SCALE, centred
-from aggregate.heads.embedding import Shapes, embed, embedding_shapes, linear
+from aggregate.heads.embedding import ReadOut, Shapes, embedding_shapes, read_out
 from aggregate.heads.spec import HeadBase
 from cache_schema.errors import SlicecacheError
 
@@ -121,12 +121,9 @@ class Head(ABC):
         bound = inputs**-0.5
         return stream.uniform(-bound, bound, shape)
 
-    def read_out(
-        self, parameters: Parameters, pooled: Float[Tensor, "#run bag pooled"]
-    ) -> tuple[Float[Tensor, "run bag class"], Float[Tensor, "run bag feature"]]:
-        """Pooled vectors -> (logits, embedding)."""
-        embedding = embed(parameters, centred(parameters, pooled), len(self.spec.embedding))
-        return linear(parameters, "classifier", embedding), embedding
+    def read_out(self, parameters: Parameters, pooled: Float[Tensor, "#run bag pooled"]) -> ReadOut:
+        """Pooled vectors -> embedding and logits."""
+        return read_out(parameters, centred(parameters, pooled), len(self.spec.embedding))
 
     def __call__(
         self,
@@ -142,8 +139,8 @@ class Head(ABC):
         """
         require_slices(keep)
         pooled, attention = self.pool(parameters, self.prepare(x, keep, height_mm), keep, height_mm)
-        logits, embedding = self.read_out(parameters, pooled)
-        return HeadOutput(logits, embedding, attention.expand(len(logits), -1, -1))
+        found = self.read_out(parameters, pooled)
+        return HeadOutput(found.logits, found.embedding, attention.expand(len(found.logits), -1, -1))
 
 
 def require_slices(keep: Bool[Tensor, "bag slice"]) -> None:

@@ -5,13 +5,16 @@ first n: a run with a smaller fold idles at no cost. Runs of one stream see the 
 them together; behind the pool all runs are one stack. What has stopped leaves the tensors.
 """
 
-from collections.abc import Callable, Collection, Sequence
+import threading
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from aggregate.heads.base import Head
+from aggregate.heads.centring import SCALE
+from aggregate.heads.embedding import ReadOut, gradients
 from aggregate.losses.cross_entropy import cross_entropy
 from aggregate.training.adam import StackedAdam
 from aggregate.training.inputs import Inputs
@@ -27,17 +30,28 @@ Pool = tuple[dict[str, Tensor], Tensor]
 
 
 class Count:
-    """Counts run-epochs for a progress bar; an early stop counts what it saved as done."""
+    """Counts run-epochs for a progress bar and hands over finished runs, for blocks of several threads.
 
-    def __init__(self, progress: Progress | None, total: int) -> None:
+    An early stop counts what it saved as done.
+    """
+
+    def __init__(self, progress: Progress | None, total: int, finished: Finished | None = None) -> None:
         """Count up to `total`."""
-        self.progress, self.total, self.count = progress, total, 0
+        self.progress, self.finished, self.total, self.count = progress, finished, total, 0
+        self.lock = threading.Lock()
 
     def add(self, epochs: int) -> None:
         """Say that so many more run-epochs are done."""
-        self.count += epochs
-        if self.progress is not None:
-            self.progress(self.count, self.total)
+        with self.lock:
+            self.count += epochs
+            if self.progress is not None:
+                self.progress(self.count, self.total)
+
+    def hand_over(self, run: TrainedRun) -> None:
+        """Say that a run is trained."""
+        if self.finished is not None:
+            with self.lock:
+                self.finished(run)
 
 
 class Block:
@@ -61,6 +75,7 @@ class Block:
         self.streams = streams_of(self.runs)
         self.pool_names = tuple(head.pool_shapes())
         self.objective = Objective([run.loss for run in runs])
+        self.gradients = {name: torch.empty_like(value) for name, value in self.trained_parameters.items()}
         self.adam = StackedAdam(
             self.trained_parameters,
             [run.train.learning_rate for run in runs],
@@ -72,8 +87,8 @@ class Block:
         """The weights that the optimiser moves."""
         return {name: self.parameters[name] for name in self.parameters if name in self.head.trainable}
 
-    def train(self, report: Count, finished: Finished | None = None) -> list[TrainedRun]:
-        """Train until every run is done; `finished` gets each as soon as it is."""
+    def train(self, report: Count) -> list[TrainedRun]:
+        """Train until every run is done; each is handed over as soon as it is."""
         trained: dict[int, TrainedRun] = {}
         epoch = 0
         while self.live:
@@ -82,8 +97,7 @@ class Block:
             after = sum(self.watches[index].epochs for index in self.live)
             for index in [index for index in self.live if self.watches[index].done]:
                 trained[index] = self.result(index)
-                if finished is not None:
-                    finished(trained[index])
+                report.hand_over(trained[index])
             saved = self.compact()
             report.add(after - before + saved)
             epoch += 1
@@ -108,45 +122,53 @@ class Block:
         return means
 
     def step(self, rows: Sequence[Int[Tensor, " batch"]]) -> Float[Tensor, " run"]:
-        """One optimiser step of the first streams, each on its own batch; returns the losses.
-
-        The pools' graphs are kept apart from the rest, so that a stream's gradient touches no other's
-        weights.
-        """
+        """One optimiser step of the first streams, each on its own batch; returns the losses."""
         streams = self.streams[: len(rows)]
-        n, trained = streams[-1].runs.stop, self.adam.parameters.keys()
-        pools, vectors = self._pool(streams, rows, trained)
-        counts = torch.tensor([s.runs.stop - s.runs.start for s in streams])
+        n = streams[-1].runs.stop
+        own = {name: value[:n] for name, value in self.parameters.items()}
+        wanted = {name: value[:n] for name, value in self.gradients.items()}
+        pools = [self._pool(stream, part) for stream, part in zip(streams, rows, strict=True)]
+        with torch.no_grad():
+            vectors = [
+                pooled.expand(stream.runs.stop - stream.runs.start, -1, -1)
+                for stream, (_, pooled) in zip(streams, pools, strict=True)
+            ]
+            found = self.head.read_out(own, vectors[0] if len(vectors) == 1 else torch.cat(vectors))
+        losses, grad_logits, grad_embedding = self._losses(found, streams, rows)
+        with torch.no_grad():
+            gradient = gradients(own, found, grad_logits, grad_embedding, wanted)
+            if SCALE in own:
+                gradient = gradient * own[SCALE].view(-1, 1, 1)
+        for stream, (leaves, pooled) in zip(streams, pools, strict=True):
+            if leaves:
+                parts = torch.autograd.grad(pooled, list(leaves.values()), gradient[stream.runs])
+                for name, part in zip(leaves, parts, strict=True):
+                    self.gradients[name][stream.runs] = part
+        self.adam.step(wanted)
+        return losses
+
+    def _pool(self, stream: Stream, rows: Int[Tensor, " batch"]) -> Pool:
+        """A stream's batch pooled, with a graph of its own that reaches its weights and no other's."""
+        own = {name: value[stream.runs].detach() for name, value in self.parameters.items()}
+        leaves = {name: own[name].requires_grad_() for name in self.pool_names if name in self.gradients}
+        return leaves, self.inputs.pooled(self.head, own, stream.runs, rows.clamp_min(0))
+
+    def _losses(
+        self, found: ReadOut, streams: Sequence[Stream], rows: Sequence[Int[Tensor, " batch"]]
+    ) -> tuple[
+        Float[Tensor, " run"], Float[Tensor, "run batch class"], Float[Tensor, "run batch feature"] | None
+    ]:
+        """Losses (run,) and their gradients by logits and, where a term acts on them, by embeddings."""
+        counts = torch.tensor([stream.runs.stop - stream.runs.start for stream in streams])
         order = torch.stack(list(rows)).repeat_interleave(counts, 0)
         valid, order = order >= 0, order.clamp_min(0)
-        leaves = {name: self.parameters[name][:n].detach() for name in self.parameters}
-        behind = [name for name in trained if name not in self.pool_names]
-        inputs = [leaves[name].requires_grad_() for name in behind]
-        if pools:
-            inputs.append(vectors.requires_grad_())
-        logits, embedding = self.head.read_out(leaves, vectors)
+        logits, embedding = found.logits.requires_grad_(), found.embedding.detach()
+        inputs = [logits]
+        if self.objective.contrastive:
+            inputs.append(embedding.requires_grad_())
         losses = self.objective(logits, embedding, self.y[order], valid, self.weight[order])
-        found = torch.autograd.grad(losses.sum(), inputs)
-        gradients = dict(zip(behind, found, strict=False))
-        if pools:
-            gradients |= _pool_gradients(pools, found[-1], streams)
-        self.adam.step(gradients)
-        return losses.detach()
-
-    def _pool(
-        self, streams: Sequence[Stream], rows: Sequence[Int[Tensor, " batch"]], trained: Collection[str]
-    ) -> tuple[list[Pool], Float[Tensor, "run batch pooled"]]:
-        """Pooled vectors of all streams, cut off from the graphs that are returned beside them."""
-        names = [name for name in self.pool_names if name in trained]
-        pools, parts = [], []
-        for stream, own in zip(streams, rows, strict=True):
-            leaves = {name: self.parameters[name][stream.runs].detach() for name in self.parameters}
-            wanted = {name: leaves[name].requires_grad_() for name in names}
-            pooled = self.inputs.pooled(self.head, leaves, stream.runs, own.clamp_min(0))
-            if wanted:
-                pools.append((wanted, pooled))
-            parts.append(pooled.detach().expand(stream.runs.stop - stream.runs.start, -1, -1))
-        return pools, parts[0] if len(parts) == 1 else torch.cat(parts)
+        parts = torch.autograd.grad(losses.sum(), inputs)
+        return losses.detach(), parts[0], parts[1] if len(parts) > 1 else None
 
     @torch.no_grad()
     def validate(self) -> list[float]:
@@ -157,7 +179,7 @@ class Block:
             own = {name: value[stream.runs] for name, value in self.parameters.items()}
             for part in rows.split(chunk) if len(rows) else ():
                 pooled = self.inputs.pooled(self.head, own, stream.runs, part)
-                logits, _ = self.head.read_out(own, pooled)
+                logits = self.head.read_out(own, pooled).logits
                 valid = torch.ones((1, len(part)), dtype=torch.bool)
                 total[stream.runs] += cross_entropy(logits, self.y[part].unsqueeze(0), valid) * len(part)
             total[stream.runs] /= max(1, len(rows))
@@ -182,20 +204,9 @@ class Block:
         place = torch.tensor(left, dtype=torch.int64)
         self.live = [self.live[index] for index in left]
         self.parameters = {name: value[place] for name, value in self.parameters.items()}
+        self.gradients = {name: value[: len(left)] for name, value in self.gradients.items()}
         self.adam.select(self.trained_parameters, place)
         self.objective = self.objective.select(place)
         self.inputs = self.inputs.select(place)
         self.streams = streams_of([self.runs[index] for index in self.live])
         return sum(self.runs[index].train.epochs - self.watches[index].epochs for index in gone)
-
-
-def _pool_gradients(
-    pools: Sequence[Pool], gradient: Float[Tensor, "run batch pooled"], streams: Sequence[Stream]
-) -> dict[str, Tensor]:
-    """Carry the gradient of the pooled vectors to the pools' own weights, stream by stream."""
-    found = [
-        torch.autograd.grad(pooled, list(wanted.values()), gradient[stream.runs])
-        for (wanted, pooled), stream in zip(pools, streams, strict=True)
-    ]
-    stacked = [part[0] if len(part) == 1 else torch.cat(part) for part in zip(*found, strict=True)]
-    return dict(zip(pools[0][0], stacked, strict=True))

@@ -11,8 +11,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from aggregate.bags.lazy import Tokens
+from aggregate.bags.lazy import LazyTokens, Tokens
 from aggregate.heads.base import Head
+from aggregate.training.precision import widened
+from aggregate.training.spec import TrainSpec
 
 POOL_BATCH = 64
 """Bags pooled at once."""
@@ -44,11 +46,14 @@ class BagInputs:
         x: Tokens,
         keep: Bool[Tensor, "bag slice"],
         height_mm: Float[Tensor, "bag slice"],
-        prepared: bool,
+        narrow: bool = False,
     ) -> None:
-        """Hold the bags of the cohort; `prepared` says that the head's `prepare` is done."""
+        """Hold the bags of the cohort, their tokens as `prepare_tokens` gave them.
+
+        Tokens that stay in the store are prepared by batch, and rounded to bfloat16 if `narrow`.
+        """
         self.x, self.keep, self.height_mm = x.contiguous(), keep, height_mm
-        self.prepared = prepared
+        self.narrow = narrow
         self.lengths = keep.shape[1] - keep.flip(1).int().argmax(1)
 
     def pooled(
@@ -58,8 +63,10 @@ class BagInputs:
         length = int(self.lengths[rows].max())
         x = self.x.index_select(0, rows)[:, :length]
         keep, height_mm = self.keep[rows, :length], self.height_mm[rows, :length]
-        if not self.prepared:
+        if isinstance(self.x, LazyTokens):
             x = head.prepare(x, keep, height_mm)
+            x = x.to(torch.bfloat16) if self.narrow else x
+        x = widened(x, parameters["classifier.weight"].dtype)
         return head.pool(parameters, x, keep, height_mm)[0]
 
     def select(self, index: Int[Tensor, " run"]) -> Self:
@@ -86,30 +93,52 @@ class PooledInputs:
 
 
 @torch.no_grad()
+def prepare_tokens(
+    head: Head,
+    x: Tokens,
+    keep: Bool[Tensor, "bag slice"],
+    height_mm: Float[Tensor, "bag slice"],
+    train: TrainSpec,
+) -> Tokens:
+    """The tokens as the pool reads them, done once; tokens that stay in the store are prepared by batch."""
+    if isinstance(x, LazyTokens):
+        return x
+    prepared = head.prepare(x, keep, height_mm)
+    return prepared.to(torch.bfloat16) if is_narrow(head, train) else prepared
+
+
+def is_narrow(head: Head, train: TrainSpec) -> bool:
+    """Whether tokens are held in bfloat16; what is pooled once needs no cheaper form."""
+    return train.projection == "bfloat16" and not head.pool_is_fixed
+
+
+@torch.no_grad()
 def make_inputs(
     head: Head,
     parameters: Mapping[str, Tensor],
     x: Tokens,
     keep: Bool[Tensor, "bag slice"],
     height_mm: Float[Tensor, "bag slice"],
-    prepared: bool = False,
+    narrow: bool = False,
 ) -> Inputs:
     """Pool now what training will not change.
 
     Args:
         head: The head of all runs.
         parameters: Of all runs, as they start.
-        x: Tokens of the cohort.
+        x: Tokens of the cohort, as `prepare_tokens` gave them.
         keep: True on real slices.
         height_mm: Of the slices.
-        prepared: Whether `x` has been through the head's `prepare`.
+        narrow: Whether tokens that stay in the store are rounded to bfloat16 (`is_narrow`).
     """
     if not head.pool_is_fixed:
-        return BagInputs(x, keep, height_mm, prepared)
+        return BagInputs(x, keep, height_mm, narrow)
     runs = len(next(iter(parameters.values()))) if head.pool_shapes() else 1
     vectors = torch.empty((runs, len(x), head.pooled_dim), dtype=parameters["classifier.weight"].dtype)
     # Filled in place: small results between large blocks would keep the allocator from giving those back.
     for part in (slice(start, start + POOL_BATCH) for start in range(0, len(x), POOL_BATCH)):
         block, rows = x[part], (keep[part], height_mm[part])
-        vectors[:, part] = head.pool(parameters, block if prepared else head.prepare(block, *rows), *rows)[0]
+        if isinstance(x, LazyTokens):
+            block = head.prepare(block, *rows)
+        vectors[:, part] = head.pool(parameters, block, *rows)[0]
     return PooledInputs(vectors)
