@@ -46,8 +46,8 @@ def execute(prepared: Prepared, first: Bags, ledger: Ledger, progress: Progress 
     count = _Count(prepared, progress)
     for place, source in prepared.sources.items():
         bags = first if source is prepared.first else source.bags()
-        jobs = prepared.outer_jobs(place) + prepared.inner_jobs(place)
-        found |= train_jobs(jobs, source, bags, ledger, count.of(len(jobs)))
+        for jobs in (prepared.outer_jobs(place), prepared.inner_jobs(place)):
+            found |= train_jobs(jobs, source, bags, ledger, count.of(len(jobs)))
         _chance(prepared, place, bags, ledger, gathered, count)
         gathered.baselines += _baselines(prepared, place, bags, ledger, gathered)
     _gather(prepared, found, gathered)

@@ -1,13 +1,16 @@
-"""Runs with the fold that scores them, in the blocks in which they train."""
+"""Runs with the fold that scores them, in the portions in which they are trained and journalled."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from aggregate.ablation.expand import Configuration
 from aggregate.ablation.keys import Keys
 from aggregate.cohort.folds import Fold
 from aggregate.study.crossval import run_specs
-from aggregate.training.stacked import RunSpec, blocks
+from aggregate.training.stacked import RunSpec
+
+PORTION = 100
+"""Runs that a portion has at least: enough to keep the cores busy, few enough to lose in a kill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +22,8 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
-    """Jobs that form one block of the training: journalled together."""
+class Portion:
+    """Jobs of one head that are trained by one call and journalled together."""
 
     key: str
     jobs: tuple[Job, ...]
@@ -33,13 +36,32 @@ def jobs_of(configuration: Configuration, folds: Sequence[Fold], seeds: int) -> 
     return [Job(run, fold) for run, fold in zip(runs, by_fold, strict=True)]
 
 
-def units_of(jobs: Sequence[Job], keys: Keys, bag_bytes: int) -> list[Unit]:
-    """Jobs by blocks, as `train_stacked` forms them for this list and bags of so many bytes."""
+def portions_of(jobs: Iterable[Job], keys: Keys) -> list[Portion]:
+    """Whole repeats and seeds of one head together, until there are enough.
+
+    Runs of one repeat and seed see the same batches, fold by fold, whatever their configuration, and
+    share the work on these if they train together.
+    """
+    heads: dict[str, dict[tuple[int, int], list[Job]]] = {}
+    for job in jobs:
+        streams = heads.setdefault(kind_of(job), {})
+        streams.setdefault((job.run.repeat, job.run.seed), []).append(job)
     found = []
-    for members in blocks([job.run for job in jobs], bag_bytes):
-        own = tuple(jobs[index] for index in members)
-        found.append(Unit(keys.block([keys.run(job.run, job.fold) for job in own]), own))
+    for streams in heads.values():
+        waiting: list[Job] = []
+        for index, own in enumerate(streams.values()):
+            waiting += own
+            if len(waiting) >= PORTION or index == len(streams) - 1:
+                key = keys.portion([keys.run(job.run, job.fold) for job in waiting])
+                found.append(Portion(key, tuple(waiting)))
+                waiting = []
     return found
+
+
+def kind_of(job: Job) -> str:
+    """Equal for runs that can train together, and cost the same per step."""
+    train = job.run.train
+    return f"{train.batch_size} {train.projection} {job.run.head.model_dump_json()}"
 
 
 def representatives(configurations: Sequence[Configuration]) -> dict[str, str]:

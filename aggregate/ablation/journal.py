@@ -1,4 +1,4 @@
-"""Finished work in the run folder, so that a killed ablation goes on: one file per block of runs.
+"""Finished work in the run folder, so that a killed ablation goes on: one file per portion of runs.
 
 A file's name is the digest of everything that its numbers depend on. What does not match is never read,
 and what is damaged is done again. No pickle: safetensors, with a checksum over numbers and description.

@@ -60,9 +60,9 @@ class Keys:
             }
         )
 
-    def block(self, runs: Sequence[str]) -> str:
+    def portion(self, runs: Sequence[str]) -> str:
         """Runs that train together, in order: in float32 who trains together changes the last digits."""
-        return sha256_json(["block", *runs])
+        return sha256_json(["portion", *runs])
 
     def baseline(self, name: str, folds: Sequence[Fold]) -> str:
         """A baseline that depends on tokens and labels alone."""

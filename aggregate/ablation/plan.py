@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from aggregate.ablation.jobs import Job, Unit
+from aggregate.ablation.jobs import Job, Portion, kind_of
 from aggregate.ablation.sources import Source
+from aggregate.ablation.trainer import train_portion
 from aggregate.bags.bags import Bags
-from aggregate.training.stacked import BLOCK_BYTES, train_stacked
+from aggregate.training.blocks import BLOCK_BYTES
 from aggregate.training.streams import steps_of
 
 OVERHEAD_BYTES = 400 * 2**20
@@ -88,19 +89,26 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def step_seconds(units: Sequence[Unit], source: Source, bags: Bags) -> dict[str, float]:
-    """Seconds of one run's step for every head: an epoch of the first of its blocks, with its set-up."""
-    first: dict[str, Unit] = {}
-    for unit in units:
-        first.setdefault(kind_of(unit.jobs[0]), unit)
+def step_seconds(portions: Sequence[Portion], source: Source, bags: Bags) -> dict[str, float]:
+    """Seconds of one run's step for every head: an epoch of the first of its portions, with its set-up."""
+    first: dict[str, Portion] = {}
+    for portion in portions:
+        first.setdefault(kind_of(portion.jobs[0]), portion)
     found = {}
-    for index, (kind, unit) in enumerate(first.items()):
+    for index, (kind, portion) in enumerate(first.items()):
+        jobs = [_of_one_epoch(job) for job in portion.jobs]
         if index == 0:
-            _train_epoch(unit, source, bags)  # the first time anything runs it is slow
+            train_portion(jobs, source, bags)  # the first time anything runs it is slow
         start = time.perf_counter()
-        _train_epoch(unit, source, bags)
-        found[kind] = (time.perf_counter() - start) / sum(steps_of(job.run) for job in unit.jobs)
+        train_portion(jobs, source, bags)
+        found[kind] = (time.perf_counter() - start) / sum(steps_of(job.run) for job in jobs)
     return found
+
+
+def _of_one_epoch(job: Job) -> Job:
+    """The same run cut short."""
+    train = job.run.train.model_copy(update={"epochs": 1, "patience": None})
+    return Job(replace(job.run, train=train), job.fold)
 
 
 def expected_seconds(jobs: Sequence[Job], steps: dict[str, float]) -> float:
@@ -109,22 +117,6 @@ def expected_seconds(jobs: Sequence[Job], steps: dict[str, float]) -> float:
     return sum(steps.get(kind_of(job), dearest) * steps_of(job.run) * job.run.train.epochs for job in jobs)
 
 
-def kind_of(job: Job) -> str:
-    """Jobs of equal cost per step: one head, one batch size."""
-    return f"{job.run.train.batch_size} {job.run.head.model_dump_json()}"
-
-
 def memory_bytes(sources: Sequence[Source]) -> int:
-    """Tokens of the largest source, what a block of runs keeps, and the libraries."""
-    return max(source.bytes() for source in sources) + 2 * BLOCK_BYTES + OVERHEAD_BYTES
-
-
-def _train_epoch(unit: Unit, source: Source, bags: Bags) -> None:
-    """Train a block for one epoch and forget it."""
-    cohort, x = source.cohort, bags.x
-    runs = [
-        replace(job.run, train=job.run.train.model_copy(update={"epochs": 1, "patience": None}))
-        for job in unit.jobs
-    ]
-    weight = torch.tensor(cohort.weight, dtype=x.dtype)
-    train_stacked(bags, torch.tensor(cohort.y), weight, len(cohort.classes), runs, x.dtype)
+    """Tokens of the largest source, a block of runs on every core, and the libraries."""
+    return max(source.bytes() for source in sources) + torch.get_num_threads() * BLOCK_BYTES + OVERHEAD_BYTES

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from aggregate.ablation.expand import Configuration, Study, expand
-from aggregate.ablation.jobs import Job, Unit, jobs_of, representatives
+from aggregate.ablation.jobs import Job, Portion, jobs_of, representatives
 from aggregate.ablation.journal import Journal
 from aggregate.ablation.nested import OuterKey, inner_folds
 from aggregate.ablation.plan import Plan, expected_seconds, memory_bytes, step_seconds
 from aggregate.ablation.shuffled import permuted_jobs, tested_by_chance
 from aggregate.ablation.sources import Place, Source, open_sources, place_of
-from aggregate.ablation.trainer import missing_units
+from aggregate.ablation.trainer import missing_portions
 from aggregate.bags.bags import Bags
 from aggregate.cohort.folds import Fold, make_folds
 from aggregate.config import FoldSpec
@@ -19,7 +19,7 @@ from cache_schema.settings import Pipeline
 REPEATS = 10
 """Of the folds, unless the file says otherwise: intervals from one repeat are wide."""
 JOURNAL = "journal"
-"""Folder of finished blocks inside the run folder."""
+"""Folder of finished portions inside the run folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Prepared:
 
     @property
     def journal(self) -> Journal:
-        """Finished blocks of this run folder."""
+        """Finished portions of this run folder."""
         return Journal(self.pipeline.folder() / JOURNAL)
 
     @property
@@ -122,16 +122,16 @@ def make_plan(prepared: Prepared, bags: Bags) -> Plan:
     """
     first, study = prepared.first, prepared.study
     missing = {place: _missing(prepared, place) for place in prepared.sources}
-    steps = step_seconds([unit for units in missing.values() for unit in units], first, bags)
+    steps = step_seconds([portion for portions in missing.values() for portion in portions], first, bags)
     seconds = 0.0
-    for place, units in missing.items():
+    for place, portions in missing.items():
         # A step's cost grows with the numbers that it reads.
         scale = prepared.sources[place].bag_bytes() / first.bag_bytes()
-        seconds += scale * expected_seconds([job for unit in units for job in unit.jobs], steps)
+        seconds += scale * expected_seconds([job for portion in portions for job in portion.jobs], steps)
     n_runs = sum(len(prepared.outer_jobs(place)) for place in prepared.sources)
     n_inner = sum(len(prepared.inner_jobs(place)) for place in prepared.sources)
     n_shuffled = prepared.n_shuffled()
-    n_missing = sum(len(unit.jobs) for units in missing.values() for unit in units)
+    n_missing = sum(len(p.jobs) for portions in missing.values() for p in portions)
     return Plan(
         n_configurations=len(study.configurations),
         n_distinct=len(prepared.distinct),
@@ -147,12 +147,13 @@ def make_plan(prepared: Prepared, bags: Bags) -> Plan:
     )
 
 
-def _missing(prepared: Prepared, place: Place) -> list[Unit]:
-    """Blocks of one source that the journal does not hold, those on permuted labels last."""
+def _missing(prepared: Prepared, place: Place) -> list[Portion]:
+    """Portions of one source that the journal does not hold, those on permuted labels last."""
     source, journal = prepared.sources[place], prepared.journal
-    found = missing_units(prepared.outer_jobs(place) + prepared.inner_jobs(place), source, journal)
+    found = missing_portions(prepared.outer_jobs(place), source, journal)
+    found += missing_portions(prepared.inner_jobs(place), source, journal)
     chance = prepared.chance(place)
     for index in range(prepared.n_shuffles if chance else 0):
         permuted, jobs = permuted_jobs(source, chance, prepared.fold_spec, index)
-        found += missing_units(jobs, permuted, journal)
+        found += missing_portions(jobs, permuted, journal)
     return found

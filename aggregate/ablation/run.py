@@ -46,7 +46,7 @@ def plan_ablation(pipeline: Pipeline, shuffle_labels: int = 0) -> Plan:
 def ablate_pipeline(pipeline: Pipeline, shuffle_labels: int = 0) -> AblationResults:
     """Train every configuration on the same folds, compare and report; all goes to the run folder.
 
-    Killed at any time, the same call goes on with the blocks of runs that its journal does not hold, and
+    Killed at any time, the same call goes on with the portions of runs that its journal does not hold, and
     leaves the same bytes as if it had not been killed.
 
     Args:

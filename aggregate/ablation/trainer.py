@@ -1,17 +1,18 @@
-"""Train what the journal does not hold yet, score each run as it ends, and drop its weights.
+"""Train what the journal does not hold yet, portion by portion: score the runs, then drop their weights.
 
-Blocks are journalled whole and trained again whole: which runs train together decides the last digits
-in float32, so that a study that was killed gives the same bytes as one that was not.
+A portion is journalled whole and trained again whole. Which runs train together decides the last digits
+in float32; that portions follow from the study alone is why a study that was killed gives the same bytes
+as one that was not.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from aggregate.ablation.jobs import Job, Unit, units_of
+from aggregate.ablation.jobs import Job, Portion, portions_of
 from aggregate.ablation.journal import Arrays, Journal
 from aggregate.ablation.keys import Keys
 from aggregate.ablation.sources import Source
@@ -37,7 +38,7 @@ class Ledger:
 
     journal: Journal
     seconds: dict[str, float] = field(default_factory=dict)
-    """By configuration, of this process: its share of its blocks by epochs."""
+    """By configuration, of this process: its share of its portions by epochs."""
     trained: int = 0
     """Runs of this process."""
     found: int = 0
@@ -45,7 +46,7 @@ class Ledger:
 
 
 def train_jobs(
-    jobs: Sequence[Job], source: Source, bags: Bags, ledger: Ledger, progress: Progress | None = None
+    jobs: Iterable[Job], source: Source, bags: Bags, ledger: Ledger, progress: Progress | None = None
 ) -> dict[RunKey, OutOfFold]:
     """Outputs of all jobs, from the journal or from training.
 
@@ -54,104 +55,75 @@ def train_jobs(
         source: Their tokens' place, with the labels that hold for them.
         bags: The source's tokens.
         ledger: Holds the journal and counts.
-        progress: Called with (runs done, runs), in fractions of runs rounded down.
+        progress: Called with (runs done, runs); a portion's runs count by the epochs that are done.
     """
+    portions = portions_of(jobs, Keys(source))
+    total, done = sum(len(portion.jobs) for portion in portions), 0
     outputs: dict[RunKey, OutOfFold] = {}
-    missing: list[Unit] = []
-    bag_bytes = bags.x.shape[1] * bags.x.shape[2] * bags.x.dtype.itemsize
-    for unit in units_of(jobs, Keys(source), bag_bytes):
-        kept = _read(unit, ledger.journal)
-        if kept is None:
-            missing.append(unit)
+    for portion in portions:
+        found = read_portion(portion, ledger.journal)
+        if found is None:
+            told = None if progress is None else _share(progress, done, len(portion.jobs), total)
+            found = _train(portion, source, bags, ledger, told)
         else:
-            ledger.found += len(kept)
-            outputs |= {key_of(output): output for output in kept}
-    if missing:
-        _Training(missing, source, bags, ledger, outputs).train(jobs, progress)
+            ledger.found += len(found)
+        outputs |= {key_of(output): output for output in found}
+        done += len(portion.jobs)
+        if progress is not None:
+            progress(done, total)
     return outputs
 
 
-def missing_units(jobs: Sequence[Job], source: Source, journal: Journal) -> list[Unit]:
-    """Blocks that the journal does not hold."""
-    return [unit for unit in units_of(jobs, Keys(source), source.bag_bytes()) if _read(unit, journal) is None]
+def missing_portions(jobs: Iterable[Job], source: Source, journal: Journal) -> list[Portion]:
+    """What the journal does not hold."""
+    return [p for p in portions_of(jobs, Keys(source)) if read_portion(p, journal) is None]
 
 
-class _Training:
-    """One call of `train_stacked` and what happens as its runs end."""
+def train_portion(
+    jobs: Sequence[Job], source: Source, bags: Bags, progress: Progress | None = None
+) -> list[TrainedRun]:
+    """Train jobs together, in their order."""
+    cohort, dtype = source.cohort, bags.x.dtype
+    # Copies: pandas hands out arrays that torch may not own.
+    y, weight = torch.tensor(cohort.y), torch.tensor(cohort.weight, dtype=dtype)
+    runs = [job.run for job in jobs]
+    return train_stacked(bags, y, weight, len(cohort.classes), runs, dtype, progress)
 
-    def __init__(
-        self,
-        units: Sequence[Unit],
-        source: Source,
-        bags: Bags,
-        ledger: Ledger,
-        outputs: dict[RunKey, OutOfFold],
-    ) -> None:
-        self.source, self.bags, self.ledger, self.outputs = source, bags, ledger, outputs
-        self.unit_of = {id(job.run): unit for unit in units for job in unit.jobs}
-        self.job_of = {id(job.run): job for unit in units for job in unit.jobs}
-        self.done: dict[str, list[tuple[Job, OutOfFold, int]]] = {}
-        self.clock = time.perf_counter()
 
-    def train(self, jobs: Sequence[Job], progress: Progress | None) -> None:
-        """Train the missing units' runs, in the order of all jobs, so that blocks form as planned."""
-        runs = [job.run for job in jobs if id(job.run) in self.unit_of]
-        cohort, x = self.source.cohort, self.bags.x
-        there, n = len(jobs) - len(runs), len(runs)
+def _train(
+    portion: Portion, source: Source, bags: Bags, ledger: Ledger, progress: Progress | None
+) -> list[OutOfFold]:
+    """Train a portion, score it and journal it."""
+    start = time.perf_counter()
+    trained = train_portion(portion.jobs, source, bags, progress)
+    head = trained[0].spec.head.build(bags.x.shape[2], len(source.cohort.classes))
+    outputs = [
+        score_run(head, run, source.cohort, bags, job.fold).output
+        for run, job in zip(trained, portion.jobs, strict=True)
+    ]
+    ledger.journal.write(portion.key, *_packed(outputs))
+    ledger.trained += len(outputs)
+    per_epoch = (time.perf_counter() - start) / max(1, sum(run.epochs for run in trained))
+    for run in trained:
+        name = run.spec.configuration
+        ledger.seconds[name] = ledger.seconds.get(name, 0.0) + per_epoch * run.epochs
+    return outputs
 
-        def share(done: int, total: int) -> None:
-            if progress is not None:
-                progress(there + done * n // max(1, total), len(jobs))
 
-        self.clock = time.perf_counter()
-        train_stacked(
-            self.bags,
-            torch.tensor(cohort.y),
-            torch.tensor(cohort.weight, dtype=x.dtype),
-            len(cohort.classes),
-            runs,
-            x.dtype,
-            share,
-            self.finished,
-        )
-
-    def finished(self, run: TrainedRun) -> None:
-        """Score one run, drop its weights, and journal its block when that is whole."""
-        job, unit = self.job_of[id(run.spec)], self.unit_of[id(run.spec)]
-        cohort = self.source.cohort
-        head = run.spec.head.build(self.bags.x.shape[2], len(cohort.classes))
-        output = score_run(head, run, cohort, self.bags, job.fold).output
-        # `train_stacked` returns every run; a grid's weights together would fill the memory.
-        run.state.clear()
-        done = self.done.setdefault(unit.key, [])
-        done.append((job, output, run.epochs))
-        if len(done) == len(unit.jobs):
-            self.close(unit, self.done.pop(unit.key))
-
-    def close(self, unit: Unit, done: Sequence[tuple[Job, OutOfFold, int]]) -> None:
-        """Keep a whole block."""
-        now = time.perf_counter()
-        by_run = {id(job.run): output for job, output, _ in done}
-        ordered = [by_run[id(job.run)] for job in unit.jobs]
-        self.ledger.journal.write(unit.key, *_packed(ordered))
-        self.outputs |= {key_of(output): output for output in ordered}
-        self.ledger.trained += len(done)
-        total = sum(epochs for _, _, epochs in done)
-        for job, _, epochs in done:
-            name, spent = job.run.configuration, (now - self.clock) * epochs / max(1, total)
-            self.ledger.seconds[name] = self.ledger.seconds.get(name, 0.0) + spent
-        self.clock = now
+def _share(progress: Progress, before: int, n: int, all_: int) -> Progress:
+    """Run-epochs of a portion as runs of the whole."""
+    return lambda done, total: progress(before + done * n // max(1, total), all_)
 
 
 def _packed(outputs: Sequence[OutOfFold]) -> tuple[Arrays, Any]:
-    """A block's outputs as the journal keeps them."""
+    """A portion's outputs as the journal keeps them."""
     arrays = {f"logits.{index}": output.logits for index, output in enumerate(outputs)}
     return arrays, [[o.calibration.threshold, o.calibration.temperature] for o in outputs]
 
 
-def _read(unit: Unit, journal: Journal) -> list[OutOfFold] | None:
-    """A block's outputs under the names that its configurations have now, or None."""
-    found = journal.read(unit.key)
+def read_portion(portion: Portion, journal: Journal) -> list[OutOfFold] | None:
+    """A portion's outputs under the names that its configurations have now, or None."""
+    found = journal.read(portion.key)
     if found is None:
         return None
     arrays, body = found
@@ -159,7 +131,7 @@ def _read(unit: Unit, journal: Journal) -> list[OutOfFold] | None:
         OutOfFold(
             job.run.configuration, job.fold, job.run.seed, arrays[f"logits.{index}"], Calibration(*pair)
         )
-        for index, (job, pair) in enumerate(zip(unit.jobs, body, strict=True))
+        for index, (job, pair) in enumerate(zip(portion.jobs, body, strict=True))
     ]
 
 
