@@ -158,8 +158,10 @@ def _grid(spec: AblateSpec) -> Iterator[tuple[str, Assignment, Assignment]]:
             check_path(path, f"include[{index}]")
         points.append(dict(extra))
     paths = list(dict.fromkeys(path for point in points for path in point))
+    fixed = [path for path in paths if len(points) > 1 and len({repr(p.get(path)) for p in points}) == 1]
     for point in points:
-        yield _call(start or "grid", _off_first(spec, point), paths), {**below, **point}, point
+        told = {path: value for path, value in _off_first(spec, point).items() if path not in fixed}
+        yield _call(start or "grid", told, paths), {**below, **point}, point
 
 
 def _agrees(point: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:

@@ -54,7 +54,8 @@ def heat_of(study: Study, rows: Sequence[Row]) -> Heat | None:
 
 def _values(path: str, points: Sequence[dict[str, Any]]) -> list[Any]:
     """Values of an axis: numbers in order, others as they come."""
-    found = list(dict.fromkeys(point[path] for point in points if path in point))
+    # By their spelling, since a value may be a list.
+    found = list({repr(point[path]): point[path] for point in points if path in point}.values())
     return sorted(found) if all(_is_number(value) for value in found) else found
 
 

@@ -39,6 +39,8 @@ def overlay(section: Mapping[str, Any], changes: Mapping[str, Any], where: str) 
     # Recipes and kinds are done first, so that the order in which paths are written does not matter.
     for path in sorted(changes, key=lambda path: (path.count("."), path)):
         _put(data, path, copy.deepcopy(changes[path]), where)
+    if isinstance(data.get("head"), dict) and data.get("recipe") is None:
+        data["head"] = {"kind": _kind_of(data), **data["head"]}
     return data
 
 
