@@ -12,18 +12,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aggregate.heads.base import Head, Parameters
-from aggregate.heads.centring import folded
+from aggregate.heads.centring import scored
 from aggregate.heads.embedding import Shapes, linear_shapes
 from aggregate.heads.products import project, project_gradient, softmax_gradient, weigh, weigh_gradient
-from aggregate.heads.spec import AttentionSpec
+from aggregate.heads.spec import AttentionSpec, RandomAttentionSpec
 
 
 class AttentionHead(Head):
     """One tanh layer scores the slices; the softmax of the scores weighs them."""
 
-    permutation_invariant = True
-
-    def __init__(self, spec: AttentionSpec, dim: int, n_classes: int) -> None:
+    def __init__(self, spec: AttentionSpec | RandomAttentionSpec, dim: int, n_classes: int) -> None:
         """Fix the shapes."""
         super().__init__(spec, dim, n_classes)
         self.hidden = spec.hidden
@@ -41,11 +39,11 @@ class AttentionHead(Head):
         height_mm: Float[Tensor, "bag slice"],
     ) -> tuple[Float[Tensor, "#run bag dim"], Float[Tensor, "#run bag slice"]]:
         """Every run's own attention and the mean by it."""
-        weight, bias = folded(
-            parameters, parameters["attention.project.weight"], parameters["attention.project.bias"]
+        weight, bias, tokens = scored(
+            parameters, parameters["attention.project.weight"], parameters["attention.project.bias"], x
         )
         output: tuple[Tensor, Tensor] = AttentionPool.apply(
-            weight, bias, parameters["attention.score.weight"], x, keep
+            weight, bias, parameters["attention.score.weight"], tokens, x, keep
         )
         return output
 
@@ -59,14 +57,15 @@ class AttentionPool(torch.autograd.Function):
         weight: Float[Tensor, "run hidden dim"],
         bias: Float[Tensor, "run hidden"],
         score: Float[Tensor, "run hidden"],
+        tokens: Float[Tensor, "bag slice dim"],
         x: Float[Tensor, "bag slice dim"],
         keep: Bool[Tensor, "bag slice"],
     ) -> tuple[Float[Tensor, "run bag dim"], Float[Tensor, "run bag slice"]]:
-        """Pooled vectors and attention of every run."""
-        hidden = project(weight, x).add_(bias.unsqueeze(2)).tanh_()
+        """Pooled vectors and attention of every run: `tokens` are scored, `x` is weighed."""
+        hidden = project(weight, tokens).add_(bias.unsqueeze(2)).tanh_()
         scores = torch.bmm(score.unsqueeze(1), hidden).view(len(weight), *keep.shape)
         attention = scores.masked_fill_(~keep, -torch.inf).softmax(-1)
-        ctx.save_for_backward(hidden, score, x, attention)
+        ctx.save_for_backward(hidden, score, tokens, x, attention)
         return weigh(attention, x), attention
 
     @staticmethod
@@ -74,14 +73,14 @@ class AttentionPool(torch.autograd.Function):
         ctx: Any,
         grad_pooled: Float[Tensor, "run bag dim"],
         grad_attention: Float[Tensor, "run bag slice"],
-    ) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    ) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         """Chain rule through the weighted mean, the softmax, w, tanh and V."""
-        hidden, score, x, attention = ctx.saved_tensors
+        hidden, score, tokens, x, attention = ctx.saved_tensors
         through = weigh_gradient(grad_pooled, x).add_(grad_attention)
         flat = softmax_gradient(attention, through).flatten(1).unsqueeze(1)
         weighted = hidden * flat
         grad_score = weighted.sum(2)
         # g (1 - h^2) without w, which scales whole rows and so can wait until the slices are summed.
         rows = torch.addcmul(flat, hidden, weighted, value=-1)
-        grad_weight = project_gradient(rows, x).mul_(score.unsqueeze(2))
-        return grad_weight, rows.sum(2).mul_(score), grad_score, None, None
+        grad_weight = project_gradient(rows, tokens).mul_(score.unsqueeze(2))
+        return grad_weight, rows.sum(2).mul_(score), grad_score, None, None, None

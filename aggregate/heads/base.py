@@ -5,11 +5,9 @@ run is a stack of one. Parameters live outside the head, in a dict, so that many
 tensors and a state is just their slice.
 """
 
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from aggregate.heads.centring import MEAN, SCALE, centred
 from aggregate.heads.embedding import ReadOut, Shapes, embedding_shapes, read_out
+from aggregate.heads.initial import initial
 from aggregate.heads.spec import HeadBase
 from cache_schema.errors import SlicecacheError
 
@@ -38,9 +37,6 @@ class HeadOutput:
 class Head(ABC):
     """A head without its weights: it knows their shapes, draws them, and applies them."""
 
-    permutation_invariant: ClassVar[bool]
-    """Whether the order of slices has no effect; tested."""
-
     def __init__(self, spec: HeadBase, dim: int, n_classes: int) -> None:
         """Fix the shapes for tokens of `dim` numbers and `n_classes` labels."""
         self.spec = spec
@@ -50,6 +46,16 @@ class Head(ABC):
     @abstractmethod
     def pool_shapes(self) -> Shapes:
         """Names and one-run shapes of the pool's own parameters."""
+
+    @property
+    def permutation_invariant(self) -> bool:
+        """Whether the order of slices has no effect when their heights move along; tested."""
+        return True
+
+    @property
+    def attends_by_content(self) -> bool:
+        """Whether equal tokens get equal attention wherever they lie; tested."""
+        return True
 
     @property
     def pooled_dim(self) -> int:
@@ -102,7 +108,7 @@ class Head(ABC):
         return not self.trainable & self.pool_shapes().keys()
 
     def init(self, seeds: Sequence[int], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Draw every run's parameters from its own seed: `torch.nn.Linear`'s default distribution.
+        """Draw every run's parameters from its own seed, as `heads/initial.py` says.
 
         Each parameter has its own PCG64 stream, named by it, so that run r begins alike alone or in a
         stack, in any dtype, and whatever other parameters a head has. Centring starts as doing nothing.
@@ -113,13 +119,11 @@ class Head(ABC):
         }
 
     def _draw(self, name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float64]:
-        """Uniform within 1/sqrt(inputs) of 0, for a weight and for its bias."""
+        """One parameter of one run."""
         if name in (MEAN, SCALE):
             return np.full(shape, float(name == SCALE))
-        inputs = self.shapes[name.rpartition(".")[0] + ".weight"][-1]
-        stream = np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())]))
-        bound = inputs**-0.5
-        return stream.uniform(-bound, bound, shape)
+        weight = name.rpartition(".")[0] + ".weight"
+        return initial(name, shape, self.shapes.get(weight, shape)[-1], seed)
 
     def read_out(self, parameters: Parameters, pooled: Float[Tensor, "#run bag pooled"]) -> ReadOut:
         """Pooled vectors -> embedding and logits."""

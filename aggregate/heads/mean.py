@@ -11,8 +11,6 @@ from aggregate.heads.products import weigh
 class MeanHead(Head):
     """`z = mean of kept h_i`; nothing to learn before the embedding."""
 
-    permutation_invariant = True
-
     def pool_shapes(self) -> Shapes:
         """The pool has no parameter."""
         return {}
