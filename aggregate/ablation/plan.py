@@ -36,8 +36,10 @@ class Plan:
     """On permuted labels."""
     n_kept: int
     """Of all these, already in the journal."""
-    seconds: float
-    """If no run stops early; measured on a few epochs and multiplied."""
+    seconds_least: float
+    """If every run stops as early as it may; measured on an epoch of each head and multiplied."""
+    seconds_most: float
+    """If none stops early."""
     memory_bytes: int
 
     @property
@@ -56,7 +58,7 @@ class Plan:
             "inner_runs": self.n_inner,
             "shuffled_runs": self.n_shuffled,
             "already_done": self.n_kept,
-            "seconds_at_most": round(self.seconds, 1),
+            "seconds": [round(self.seconds_least, 1), round(self.seconds_most, 1)],
             "memory_bytes": self.memory_bytes,
         }
 
@@ -77,9 +79,14 @@ class Plan:
         if self.n_kept:
             parts.append(f"{self.n_kept} are done already")
         return (
-            f"{'; '.join(parts)}. Estimate from a short probe: at most {duration(self.seconds)}, less where "
-            f"runs stop early; memory about {self.memory_bytes / 2**30:.1f} GiB"
+            f"{'; '.join(parts)}. Estimate from a short probe: {self.time_words()}; memory about "
+            f"{self.memory_bytes / 2**30:.1f} GiB"
         )
+
+    def time_words(self) -> str:
+        """`40 s`, or `2 min to 8 min, as early as runs stop`."""
+        least, most = duration(self.seconds_least), duration(self.seconds_most)
+        return most if least == most else f"{least} to {most}, as early as runs stop"
 
 
 def duration(seconds: float) -> str:
@@ -111,10 +118,22 @@ def _of_one_epoch(job: Job) -> Job:
     return Job(replace(job.run, train=train), job.fold)
 
 
-def expected_seconds(jobs: Sequence[Job], steps: dict[str, float]) -> float:
-    """What these jobs take if none stops early; a head that was not timed costs as much as the dearest."""
-    dearest = max(steps.values(), default=0.0)
-    return sum(steps.get(kind_of(job), dearest) * steps_of(job.run) * job.run.train.epochs for job in jobs)
+def expected_seconds(jobs: Sequence[Job], steps: dict[str, float]) -> tuple[float, float]:
+    """What these jobs take if all stop as early as they may, and if none stops early."""
+    soonest = latest = 0.0
+    for job in jobs:
+        epoch = steps[kind_of(job)] * steps_of(job.run)
+        soonest += epoch * _fewest_epochs(job)
+        latest += epoch * job.run.train.epochs
+    return soonest, latest
+
+
+def _fewest_epochs(job: Job) -> int:
+    """A run that is never better than in its first epoch ends when its patience does."""
+    train = job.run.train
+    if train.patience is None or not len(job.run.validation_rows):
+        return train.epochs
+    return min(train.epochs, train.patience + 1)
 
 
 def memory_bytes(sources: Sequence[Source]) -> int:

@@ -123,11 +123,12 @@ def make_plan(prepared: Prepared, bags: Bags) -> Plan:
     first, study = prepared.first, prepared.study
     missing = {place: _missing(prepared, place) for place in prepared.sources}
     steps = step_seconds([portion for portions in missing.values() for portion in portions], first, bags)
-    seconds = 0.0
+    least = most = 0.0
     for place, portions in missing.items():
         # A step's cost grows with the numbers that it reads.
         scale = prepared.sources[place].bag_bytes() / first.bag_bytes()
-        seconds += scale * expected_seconds([job for portion in portions for job in portion.jobs], steps)
+        spent = expected_seconds([job for portion in portions for job in portion.jobs], steps)
+        least, most = least + scale * spent[0], most + scale * spent[1]
     n_runs = sum(len(prepared.outer_jobs(place)) for place in prepared.sources)
     n_inner = sum(len(prepared.inner_jobs(place)) for place in prepared.sources)
     n_shuffled = prepared.n_shuffled()
@@ -142,7 +143,8 @@ def make_plan(prepared: Prepared, bags: Bags) -> Plan:
         n_inner=n_inner,
         n_shuffled=n_shuffled,
         n_kept=n_runs + n_inner + n_shuffled - n_missing,
-        seconds=seconds,
+        seconds_least=least,
+        seconds_most=most,
         memory_bytes=memory_bytes(list(prepared.sources.values())),
     )
 
