@@ -8,6 +8,7 @@ import pytest
 from aggregate.ablation.compare import Comparison, Row, primary_comparisons
 from aggregate.ablation.expand import Study, expand
 from aggregate.ablation.heat import heat_of
+from aggregate.ablation.results import AblationResults
 from aggregate.ablation.tables import cells, csv_frame, escape
 from aggregate.ablation.words import (
     exploratory_sentence,
@@ -158,3 +159,13 @@ def test_no_heat_map_without_two_numeric_axes() -> None:
 
 def test_latex_is_escaped() -> None:
     assert escape("50% of a_b & {c} <−>") == r"50\% of a\_b \& \{c\} $<$$-$$>$"
+
+
+def test_long_grids_give_way_to_what_has_a_name() -> None:
+    study = small_study({"configurations": {"a": {}}, "grid": {"train.epochs": [1, 2, 3, 4]}})
+    rows = (*(row(c.name) for c in study.configurations), row("nested_selection"))
+    empty = dict.fromkeys(AblationResults.__dataclass_fields__)
+    results = AblationResults(**{**empty, "study": study, "rows": rows})  # type: ignore[arg-type]
+    names = [r.name for r in results.first_rows(4)]
+    assert names == ["a", "grid epochs=1", "grid epochs=2", "nested_selection"]
+    assert results.first_rows(9) == list(rows)

@@ -42,7 +42,9 @@ class AblationResults:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    @property
-    def n_runs(self) -> int:
-        """Trainings behind the table's rows."""
-        return sum(row.n_runs for row in self.rows)
+    def first_rows(self, most: int) -> list[Row]:
+        """At most so many rows in their order; points of the grid give way to what has a name."""
+        grid = {c.name for c in self.study.configurations if c.point is not None}
+        room = max(0, most - sum(row.name not in grid for row in self.rows))
+        kept = {row.name for row in [row for row in self.rows if row.name in grid][:room]}
+        return [row for row in self.rows if row.name not in grid or row.name in kept]

@@ -24,14 +24,15 @@ def summary(results: AblationResults) -> str:
         "p",
         "beats mean pooling",
     ]
-    body = [_shown(cells(row)) for row in (*results.rows[:MOST], *results.baselines)]
-    for row, found in zip((*results.rows[:MOST], *results.baselines), body, strict=True):
+    rows = results.first_rows(MOST)
+    body = [_shown(cells(row)) for row in (*rows, *results.baselines)]
+    for row, found in zip((*rows, *results.baselines), body, strict=True):
         found[5] += " primary" if row.kind == "primary" else ""
     widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
     for line in [head, *body]:
         lines.append("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    if len(results.rows) > MOST:
-        lines.append(f"... and {len(results.rows) - MOST} more in ablation.csv")
+    if len(results.rows) > len(rows):
+        lines.append(f"... and {len(results.rows) - len(rows)} more in ablation.csv")
     lines += ["", *verdicts(results), ""]
     kept = f", {results.n_found} were in the journal" if results.n_found else ""
     lines.append(f"{results.n_trained} runs trained in {duration(results.wall_seconds)}{kept}")

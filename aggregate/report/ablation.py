@@ -58,7 +58,7 @@ def content(results: AblationResults) -> dict[str, Any]:
         "facts": facts(results),
         "reference": reference,
         "forest": forest(results),
-        "n_hidden": max(0, len(results.rows) - MOST),
+        "n_hidden": len(results.rows) - len(results.first_rows(MOST)),
         "heat": None if heat is None else ablation_figures.heat_map(heat),
         "heat_words": "" if heat is None else heat_words(heat),
         "primary_head": PRIMARY_HEAD,
@@ -108,7 +108,7 @@ def forest(results: AblationResults) -> str | None:
             primary=row.kind == "primary",
             beats=row.beats_mean_pool or row.versus_mean_pool is None,
         )
-        for row in (*results.rows[:MOST], *results.baselines)
+        for row in (*results.first_rows(MOST), *results.baselines)
         if row.difference is not None and row.difference["difference"] is not None
     ]
     return ablation_figures.differences(marks, named(results.study.reference)) if marks else None

@@ -33,7 +33,7 @@ class Mark:
 def differences(marks: Sequence[Mark], reference: str) -> str:
     """Differences of AUROC to the reference, one row each."""
     with matplotlib.rc_context(STYLE):
-        figure, ax = axes(8.6, 1.0 + ROW * len(marks))
+        figure, ax = axes(10.6, 1.0 + ROW * len(marks))
         ax.axvline(0, color="#6b7280", lw=1.2)
         for row, mark in enumerate(marks):
             colour = COLOURS[0] if mark.primary else "#4b5563"
@@ -44,7 +44,7 @@ def differences(marks: Sequence[Mark], reference: str) -> str:
             ax.plot(mark.value, row, shape, color=colour, mfc=face, ms=8 if mark.primary else 6)
         ax.set_yticks(range(len(marks)), [mark.name for mark in marks])
         ax.set_ylim(len(marks) - 0.4, -0.6)
-        ax.set_xlabel(f"difference of AUROC to {reference} (right: better)")
+        ax.set_xlabel(f"difference of AUROC to {reference} (right: better)", loc="right")
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
     told = "; ".join(f"{mark.name} {mark.value:+.3f}" for mark in marks)
