@@ -119,7 +119,7 @@ def fit(detector: Dpmm, epochs: range) -> None:
         for step in range(3):
             detector.observe(slices(12 if step < 2 else 5, 10 * epoch + step), epoch)
         loss = detector.held_out_loss(slices(4, 999))
-        detector.end_epoch(epoch, None if loss is None else float(loss.mean()))
+        detector.end_epoch(epoch, float(loss.mean()))
 
 
 @pytest.mark.parametrize("covariance", ["diagonal", "full"])
@@ -223,8 +223,9 @@ def test_equal_tokens_score_zero_and_stay_finite(covariance, init):
     for epoch in range(detector.epochs):
         detector.observe(same, epoch)
         loss = detector.held_out_loss(same)
-        assert loss is None or bool(torch.isfinite(loss).all())
-        detector.end_epoch(epoch, None if loss is None else float(loss.mean()))
+        drawing = init == "uniform" and epoch == 0
+        assert bool(torch.isinf(loss).all() if drawing else torch.isfinite(loss).all())
+        detector.end_epoch(epoch, float(loss.mean()))
     torch.testing.assert_close(detector.score(same), torch.zeros(2, ROWS, COLS), rtol=0, atol=1e-6)
     assert bool(torch.isfinite(detector.score(slices(2, 0))).all())
 

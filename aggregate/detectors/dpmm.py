@@ -106,10 +106,10 @@ class Dpmm(Detector):
         self._done = epoch + 1 >= self.epochs
         return self._done
 
-    def held_out_loss(self, batch: SliceBatch) -> Float[Tensor, " slice"] | None:
-        """Mean negative log-likelihood of each slice's tokens; None before the first step."""
+    def held_out_loss(self, batch: SliceBatch) -> Float[Tensor, " slice"]:
+        """Mean negative log-likelihood of each slice's tokens; infinite before the first step."""
         if self._mixture is None:
-            return None
+            return torch.full((len(batch),), math.inf, dtype=torch.float64)
         loss = negative_log_likelihood(normalised(batch.patches), self._mixture)
         return loss.view(len(batch), -1).mean(1)
 

@@ -78,7 +78,7 @@ class SpatialAr(Detector):
         self._done = epoch + 1 >= self.epochs
         return self._done
 
-    def held_out_loss(self, batch: SliceBatch) -> Float[Tensor, " slice"] | None:
+    def held_out_loss(self, batch: SliceBatch) -> Float[Tensor, " slice"]:
         """Mean squared error of each slice, over both models where there are two."""
         return self._errors(batch.patches, self._members).mean((1, 2))
 
