@@ -28,6 +28,9 @@ from aggregate.detectors.dpmm import normalised
 from aggregate.detectors.dpmm_start import first_sticks
 from aggregate.detectors.dpmm_update import Mixture, Statistics, log_weights, observe
 
+MEMORY_BATCHES = (3, 12)
+"""A cohort, and one four times as large."""
+
 
 def measure_detectors(names: list[str], args: argparse.Namespace) -> dict[str, Any]:
     """Fit each for a short while, then score one slice with each in turn, beside the exact search."""
@@ -93,14 +96,17 @@ def measure_step(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_memory(names: list[str], args: argparse.Namespace) -> dict[str, Any]:
-    """Peak of a fit in a process of its own, for a cohort and for one of four times as many slices."""
-    sizes = (args.slices, 4 * args.slices)
-    return {name: {str(size): memory_of_fit(name, size) for size in sizes} for name in names}
+    """Peak of a fit in a process of its own, by the number of batches in the cohort."""
+    found = {}
+    for name in names:
+        size = kinds()[name]().build(0).batch_slices
+        found[name] = {f"{n}_batches_mib": memory_of_fit(name, n * size) for n in MEMORY_BATCHES}
+    return found
 
 
 def show(results: dict[str, Any], args: argparse.Namespace) -> None:
     """Tables for people."""
-    first, second = args.slices, 4 * args.slices
+    first, second = (f"{n}_batches_mib" for n in MEMORY_BATCHES)
     print(
         f"{torch.get_num_threads()} threads, torch {torch.__version__}, medians of {args.repeats}; ", end=""
     )
@@ -109,7 +115,7 @@ def show(results: dict[str, Any], args: argparse.Namespace) -> None:
         "| detector | grid | step s (slices) | epoch s | epochs | score ms | exact ms | exact / score ",
         end="",
     )
-    print(f"| state MiB | peak MiB of a fit, {first} slices | {second} slices |")
+    print(f"| state MiB | peak MiB of a fit of {MEMORY_BATCHES[0]} batches | of {MEMORY_BATCHES[1]} |")
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for name, r in results["detectors"].items():
         memory = results["memory"][name]
@@ -117,7 +123,7 @@ def show(results: dict[str, Any], args: argparse.Namespace) -> None:
             f"| {name} | {r['grid']} | {r['step_seconds']:.3f} ({r['slices_per_step']}) "
             f"| {r['epoch_seconds']:.2f} | {r['epochs']} | {r['score_ms_per_slice']:.2f} "
             f"| {r['exact_ms_per_slice']:.0f} | {r['exact_over_score']:.0f} | {r['state_mib']:.1f} "
-            f"| {memory[str(first)]:.0f} | {memory[str(second)]:.0f} |"
+            f"| {memory[first]:.0f} | {memory[second]:.0f} |"
         )
     step = results.get("dpmm_step")
     if step:

@@ -1,4 +1,4 @@
-"""What `detect.py` measures with: made-up slices, exact nearest neighbours, the textbook DPMM step, memory."""
+"""What `detect.py` measures with: made-up slices, exact neighbours, the textbook DPMM step, memory."""
 
 import math
 import multiprocessing
@@ -57,7 +57,7 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def interleaved(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each call, one after the other in every round, after one round that does not count."""
+    """Median seconds of each call, taken in turn in every round; the first round does not count."""
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(repeats + 1):
         for name, call in calls.items():

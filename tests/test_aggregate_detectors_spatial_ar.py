@@ -180,16 +180,20 @@ def test_a_step_is_adamw_on_the_whole_batch():
 
 def test_noise_is_seeded_by_epoch_and_batch_and_drawn_with_its_probability():
     detector = started()
-    patches = normal_slices(4, 0).patches
+    patches = normal_slices(9, 0).patches
+
+    def given_in(epoch):
+        return torch.cat(list(detector._noisy(patches, epoch)))
+
     noisy = []
     for batch in range(400):
         detector._batch = batch
-        noisy.append(not torch.equal(detector._noisy(patches, 2), patches))
+        noisy.append(not torch.equal(given_in(2), patches))
     assert 50 < sum(noisy) < 110
     detector._batch = noisy.index(True)
-    given = detector._noisy(patches, 2)
-    assert torch.equal(given, detector._noisy(patches, 2))
-    assert not torch.equal(given, detector._noisy(patches, 3))
+    given = given_in(2)
+    assert torch.equal(given, given_in(2))
+    assert not torch.equal(given, given_in(3))
     added = (given - patches) / patches.std()
     assert float(added.std()) == pytest.approx(0.03, rel=0.1)
 

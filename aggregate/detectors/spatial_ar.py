@@ -52,22 +52,25 @@ class SpatialAr(Detector):
 
     def observe(self, batch: SliceBatch, epoch: int) -> None:
         """One step of AdamW."""
-        given = self._noisy(batch.patches, epoch)
-        self._batch += 1
+        pieces = batch.patches.split(PIECE)
         self._optimiser.zero_grad()
-        for at in range(0, len(batch), PIECE):
-            piece, wanted = given[at : at + PIECE], batch.patches[at : at + PIECE]
+        for wanted, given in zip(pieces, self._noisy(batch.patches, epoch), strict=True):
             for member, weights in enumerate(self._members):
-                error = predict(turned(piece, member), weights, self.spec.dilation) - turned(wanted, member)
+                error = predict(turned(given, member), weights, self.spec.dilation) - turned(wanted, member)
                 (error.square().sum() / batch.patches.numel()).backward()
         self._optimiser.step()
+        self._batch += 1
 
-    def _noisy(self, patches: Tensor, epoch: int) -> Tensor:
+    def _noisy(self, patches: Tensor, epoch: int) -> Iterator[Tensor]:
+        """Pieces of a batch, with noise or all without, as the seed, epoch and batch have it."""
         stream = np.random.Generator(np.random.PCG64([self.seed, epoch, self._batch, _NOISE]))
         if stream.random() >= self.spec.noise_probability:
-            return patches
-        noise = torch.from_numpy(stream.standard_normal(tuple(patches.shape), dtype=np.float32))
-        return patches + self.spec.noise * patches.std() * noise
+            yield from patches.split(PIECE)
+            return
+        deviation = self.spec.noise * patches.std()
+        for piece in patches.split(PIECE):
+            drawn = stream.standard_normal(tuple(piece.shape), dtype=np.float32)
+            yield torch.from_numpy(drawn).mul_(deviation).add_(piece)
 
     def end_epoch(self, epoch: int, held_out: float | None) -> bool:
         """Keep the weights if held-out slices are foretold better than by any before."""
