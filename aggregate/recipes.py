@@ -4,6 +4,10 @@
 makes its variance term act (a sum over dimensions in place of a mean); `dinoatten3d_released` repeats
 what the released code does: only the embedding layers reach the optimiser, batches are plain, and the
 number of epochs is fixed (arXiv 2509.12512).
+
+`mst` is the Medical Slice Transformer's fusion as published (arXiv 2411.15802) on frozen tokens, with
+plain cross entropy. Their rate of 1e-6 and batch of 2 are for fine-tuning the backbone with it, which no
+cache can; rate and batch here are ours.
 """
 
 from collections.abc import Mapping
@@ -26,6 +30,12 @@ def _loss(reduction: str) -> dict[str, Any]:
     }
 
 
+_CROSS_ENTROPY = {
+    "cross_entropy": {"weight": 1.0},
+    "supcon": {"weight": 0.0},
+    "class_variance": {"weight": 0.0},
+}
+
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "dinoatten3d": {"head": _HEAD, "loss": _loss("mean"), "train": _TRAIN},
     "dinoatten3d_sum": {"head": _HEAD, "loss": _loss("sum"), "train": _TRAIN},
@@ -33,6 +43,11 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "head": {**_HEAD, "train": "embedding"},
         "loss": _loss("mean"),
         "train": {**_TRAIN, "epochs": 1000, "patience": None, "class_balanced": False},
+    },
+    "mst": {
+        "head": {"kind": "mst", "heads": 12, "positions": "none", "embedding": "none", "train": "all"},
+        "loss": _CROSS_ENTROPY,
+        "train": {**_TRAIN, "learning_rate": 1e-4},
     },
 }
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from plain import Attention, train_plain
+from torch import Tensor
 
 from aggregate.bags.bags import Bags
 from aggregate.heads.spec import AttentionSpec
 from aggregate.losses.spec import LossSpec
-from aggregate.training.sampler import init_seed, order_stream, plain_batches
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
 
@@ -28,64 +28,6 @@ LOSSES = {
     "cross_entropy": LossSpec(),
     "dinoatten3d": LossSpec.model_validate({"supcon": 1.0, "class_variance": 0.1}),
 }
-
-
-class PlainHead(nn.Module):
-    """The same head in ordinary PyTorch."""
-
-    def __init__(self, dim: int, n_classes: int) -> None:
-        super().__init__()
-        self.project, self.score = nn.Linear(dim, 64), nn.Linear(64, 1, bias=False)
-        self.embedding = nn.Sequential(nn.Linear(dim, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU())
-        self.classifier = nn.Linear(128, n_classes)
-
-    def forward(self, x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """(bag, slice, dim) -> logits, embedding."""
-        scores = self.score(torch.tanh(self.project(x))).squeeze(-1)
-        attention = scores.masked_fill(~keep, -torch.inf).softmax(-1)
-        g = self.embedding((attention.unsqueeze(-1) * x).sum(1))
-        return self.classifier(g), g
-
-
-def plain_loss(spec: LossSpec, logits: Tensor, g: Tensor, y: Tensor) -> Tensor:
-    """The weighted sum, vectorised over one batch."""
-    loss = nn.functional.cross_entropy(logits, y)
-    if not spec.contrastive:
-        return loss
-    u = nn.functional.normalize(g, dim=1)
-    s = (u @ u.T / 0.07).fill_diagonal_(-torch.inf)
-    same = (y[:, None] == y[None]).fill_diagonal_(False)
-    share = (s - s.logsumexp(1, keepdim=True)).masked_fill(~same, 0)
-    loss = loss - spec.supcon.weight * (share.sum(1) / same.sum(1).clamp_min(1)).mean()
-    one_hot = nn.functional.one_hot(y).T.to(u.dtype)
-    counts = one_hot.sum(1)
-    centre = (one_hot @ u) / counts.clamp_min(1)[:, None]
-    spread = (u - centre[y]).square().mean(1)
-    within = (one_hot @ spread) / counts.clamp_min(1) * (counts > 1)
-    return loss + spec.class_variance.weight * within.sum() / (counts > 0).sum()
-
-
-def train_plain(bags: Bags, y: Tensor, runs: list[RunSpec]) -> list[dict[str, Tensor]]:
-    """One run after another."""
-    states = []
-    for run in runs:
-        model = PlainHead(bags.x.shape[2], 2)
-        start = run.head.build(bags.x.shape[2], 2).init([init_seed(run.seed, run.repeat, run.fold)])
-        ours = [name for name in start if name != "attention.score.weight"]
-        theirs = [name for name in model.state_dict() if name != "score.weight"]
-        loaded = {name: start[own][0] for name, own in zip(theirs, ours, strict=True)}
-        model.load_state_dict(loaded | {"score.weight": start["attention.score.weight"]})
-        optimiser = torch.optim.Adam(model.parameters(), lr=run.train.learning_rate)
-        for epoch in range(run.train.epochs):
-            stream = order_stream(run.seed, run.repeat, run.fold, epoch)
-            for batch in plain_batches(run.train_rows, run.train.batch_size, stream):
-                rows = torch.from_numpy(batch[batch >= 0])
-                optimiser.zero_grad()
-                loss = plain_loss(run.loss, *model(bags.x[rows], bags.keep[rows]), y[rows])
-                loss.backward()
-                optimiser.step()
-        states.append(dict(model.state_dict()))
-    return states
 
 
 def make_data(n: int, slices: int, dim: int) -> tuple[Bags, Tensor]:
@@ -131,12 +73,12 @@ def measure(args: argparse.Namespace, loss: LossSpec) -> dict[str, Any]:
     weight = torch.ones(len(y))
     warm = make_runs(args.volumes, args.folds, 1, loss)
     train_stacked(bags, y, weight, 2, warm)
-    train_plain(bags, y, warm)
+    train_plain(Attention, bags, y, warm)
     runs = make_runs(args.volumes, args.folds, args.epochs, loss)
     ours, plain = [], []
     for _ in range(args.repeats):
         ours.append(seconds(lambda: train_stacked(bags, y, weight, 2, runs)))
-        plain.append(seconds(lambda: train_plain(bags, y, runs)))
+        plain.append(seconds(lambda: train_plain(Attention, bags, y, runs)))
     steps = sum(-(-len(run.train_rows) // run.train.batch_size) for run in runs) * args.epochs
     return {
         "stacked_seconds": median(ours),

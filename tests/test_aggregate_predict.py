@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import torch
 
 from aggregate.bags.bags import read_bags
 from aggregate.bundle import Bundle, BundleCard, load_bundle, member_of, save_bundle
-from aggregate.heads.spec import AttentionSpec
+from aggregate.heads.spec import AttentionSpec, HeadSpec, MstSpec
 from aggregate.losses.spec import LossSpec
 from aggregate.predict import predict
 from aggregate.training.spec import TrainSpec
@@ -225,3 +226,23 @@ def test_finer_storage_is_rounded_first(trained, tmp_path):
 def test_missing_tokens_are_refused(trained):
     with pytest.raises(SlicecacheError, match=r"'patch_mean', but the store .* has cls"):
         predict(changed(trained.bundle, tokens="patch_mean"), trained.store)
+
+
+EVERY_HEAD = [kind(embedding=(5,)) for kind in get_args(get_args(HeadSpec)[0]) if kind is not MstSpec]
+EVERY_HEAD += [MstSpec(heads=1, positions=name) for name in ("none", "learned", "sinusoidal")]
+# DIM is odd, and rotary positions need pairs, so that one is left to the tests of the head itself.
+
+
+@pytest.mark.parametrize("head", EVERY_HEAD, ids=lambda head: f"{head.kind}-{getattr(head, 'positions', '')}")
+def test_every_head_comes_back_and_predicts(trained, head, tmp_path):
+    """Saved, loaded and applied to a store: the logits of the weights as they were."""
+    built = head.build(DIM, 2)
+    drawn = built.init([1, 2, 3])
+    states = tuple({name: value[run] for name, value in drawn.items()} for run in range(3))
+    save_bundle(tmp_path, Bundle(trained.bundle.card.model_copy(update={"head": head}), states))
+    again = load_bundle(tmp_path)
+    assert again.card.head == head
+    table = predict(again, trained.store).iloc[TRAINED:]
+    bags = read_bags(trained.store, trained.store.entries[TRAINED:], "cls")
+    mean = built(drawn, bags.x, bags.keep, bags.height_mm).logits.mean(0)
+    np.testing.assert_allclose(table[["logit_control", "logit_patient"]], mean, rtol=0, atol=1e-5)

@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib")
 
 from aggregate.report import render_report
 from aggregate.report.html import page
-from aggregate.report.words import verdict
+from aggregate.report.words import named, verdict
 from aggregate.study.results import Results
 from cache_schema.header import BackboneIdentity, Fingerprint, Header, Numerics
 
@@ -284,3 +284,13 @@ def test_the_verdict_on_chance() -> None:
     )
     few = {"auroc": {**null["auroc"], "p": 1 / 6, "n": 5}}
     assert "so few shuffles cannot give a p below 0.05" in verdict({**metrics, "null": few})
+
+
+def test_heads_and_recipes_are_called_as_people_call_them() -> None:
+    assert [named(kind) for kind in ("attention", "mst", "mean")] == [
+        "attention",
+        "MST fusion",
+        "mean pooling",
+    ]
+    assert all(named(kind).endswith("(control)") for kind in ("centre_gaussian", "random_attention"))
+    assert named("dinoatten3d_released") == "DinoAtten3D as released"

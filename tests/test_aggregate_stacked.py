@@ -10,10 +10,11 @@ from torch import nn
 from aggregate.bags.bags import Bags
 from aggregate.heads.spec import AttentionSpec, MeanSpec
 from aggregate.losses.spec import LossSpec
-from aggregate.training import stacked
+from aggregate.training import blocks, inputs, precision
+from aggregate.training.blocks import bytes_of_run, groups
 from aggregate.training.sampler import init_seed, order_stream, plain_batches
 from aggregate.training.spec import TrainSpec
-from aggregate.training.stacked import RunSpec, apply_head, blocks, train_stacked
+from aggregate.training.stacked import RunSpec, apply_head, train_stacked
 from cache_schema.errors import ConfigError, SlicecacheError
 
 BAGS, SLICES, DIM = 47, 5, 13
@@ -91,10 +92,32 @@ def test_stacked_equals_alone(cohort):
 def test_blocks_change_nothing(cohort, monkeypatch):
     runs = [run(fold, n_train=20 + fold) for fold in range(5)]
     whole = train_stacked(*cohort, 2, runs, torch.float64)
-    monkeypatch.setattr(stacked, "BLOCK_BYTES", 2 * 2 * 8 * SLICES * DIM * 8)
-    assert [len(block) for block in blocks(runs, SLICES * DIM * 8)] == [2, 2, 1]
+    size = bytes_of_run(SMALL.build(DIM, 2), 8, SLICES, 8)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 2 * size + 1)
+    (group,) = groups(runs)
+    assert [len(block) for block in group.blocks(size, 1)] == [2, 1, 2]
+    assert [len(block) for block in group.blocks(size, 4)] == [1, 1, 2, 1]
     for ours, theirs in zip(train_stacked(*cohort, 2, runs, torch.float64), whole, strict=True):
         assert_same(ours, theirs, 1e-10)
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_bfloat16_tokens_are_those_rounded(cohort, monkeypatch, native):
+    """Without hardware for it the numbers are those of rounded tokens; with it products are rounded too."""
+    bags, y, weight = cohort
+    monkeypatch.setattr(inputs, "widened", (lambda x, dtype: x) if native else precision.widened)
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: native)
+    train = TrainSpec(epochs=4, batch_size=8, patience=None)
+    narrow = train.model_copy(update={"projection": "bfloat16"})
+    raw = AttentionSpec(hidden=7, embedding=(11, 6), centre=False)
+    (ours,) = train_stacked(bags, y, weight, 2, [run(0, head=raw, train=narrow)])
+    rounded = replace(bags, x=bags.x.bfloat16().double())
+    (theirs,) = train_stacked(rounded, y, weight, 2, [run(0, head=raw, train=train)])
+    (exact,) = train_stacked(bags, y, weight, 2, [run(0, head=raw, train=train)])
+    head = raw.build(DIM, 2)
+    logits = apply_head(head, [ours.state, theirs.state, exact.state], bags).logits
+    torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=0.05 if native else 1e-6)
+    assert not torch.equal(logits[0], logits[2])
 
 
 def test_float32_logits_stay_close_over_200_steps(cohort):
@@ -223,7 +246,7 @@ def test_twenty_steps_equal_plain_pytorch(cohort, released):
     assert steps == 20
     for name, own in NAMES.items():
         expected = theirs[name].detach().reshape(start[own].shape)
-        torch.testing.assert_close(ours.state[own], expected, rtol=0, atol=1e-8, msg=name)
+        torch.testing.assert_close(ours.state[own], expected, rtol=0, atol=1e-8)
         frozen = released and not own.startswith("embedding.")
         assert torch.equal(ours.state[own], start[own]) == frozen, own
 
@@ -247,7 +270,7 @@ def test_apply_head_in_parts_is_apply_head_whole(cohort):
     head = SMALL.build(DIM, 2)
     drawn = head.init([1, 2, 3], torch.float64)
     states = [{name: value[index] for name, value in drawn.items()} for index in range(3)]
-    whole = head(drawn, bags.x[None], bags.keep[None], bags.height_mm[None].double())
+    whole = head(drawn, bags.x, bags.keep, bags.height_mm.double())
     parts = apply_head(head, states, bags, batch=10)
     for name in ("logits", "embedding", "attention"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=0, atol=1e-12)

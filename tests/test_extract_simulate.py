@@ -171,3 +171,94 @@ def test_command_prints_one_json_object(tmp_path: Path, monkeypatch: pytest.Monk
     told = json.loads(outcome.stdout)
     assert (told["participants"], told["volumes"], told["found"]) == (3, 3, False)
     assert "3/3" in outcome.stderr
+
+
+@pytest.fixture(scope="module")
+def mask_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two masks in MNI space on a grid of their own: a box on the left, a box on the right and lower."""
+    folder = tmp_path_factory.mktemp("masks")
+    affine = np.diag([3.0, 3.0, 3.0, 1.0])
+    affine[:3, 3] = -90, -126, -72
+    for name, low in (("left", (-45, -30, 12)), ("right", (21, -30, 0))):
+        data = np.zeros((61, 73, 61), dtype=np.uint8)
+        first = [round((edge - origin) / 3) for edge, origin in zip(low, (-90, -126, -72), strict=True)]
+        data[tuple(slice(start, start + 8) for start in first)] = 1
+        nibabel.save(nibabel.Nifti1Image(data, affine), folder / f"{name}.nii.gz")
+    return folder
+
+
+def pairs_of(folder: Path) -> list[tuple[Path, Path]]:
+    masks = sorted(folder.rglob("*_label-lesion_mask.nii.gz"))
+    images = [
+        str(path.relative_to(folder / "derivatives" / "lesions")).replace("_label-lesion_mask", "_T1w")
+        for path in masks
+    ]
+    return [(folder / image, mask) for image, mask in zip(images, masks, strict=True)]
+
+
+def test_textured_lesions_lie_where_dark_ones_do_and_only_there(lesioned: Path, tmp_path: Path) -> None:
+    options = {"seed": 5, "coarseness": COARSE, "workers": 1}
+    simulate(tmp_path / "t", 8, "lesion", lesion="texture", **options)  # type: ignore[arg-type]
+    dark, textured = contents(lesioned), contents(tmp_path / "t")
+    assert dark.keys() == textured.keys()
+    changed = {name for name in dark if dark[name] != textured[name]}
+    patients = [f"{image.relative_to(lesioned)}" for image, _ in pairs_of(lesioned)]
+    assert changed <= {*patients, "README.md", "simulation.json"}
+    assert "texture alone" in textured["README.md"].decode()
+    assert json.loads(textured["simulation.json"])["parameters"]["lesion"] == "texture"
+    assert "lesion" not in json.loads(dark["simulation.json"])["parameters"]
+
+
+def test_masks_give_lesions_their_shape(mask_folder: Path, tmp_path: Path) -> None:
+    options = {"seed": 5, "coarseness": COARSE, "workers": 1, "lesion_masks": mask_folder}
+    done = simulate(tmp_path / "m", 8, "lesion", **options)  # type: ignore[arg-type]
+    pairs = pairs_of(tmp_path / "m")
+    assert done.lesion_masks == len(pairs) > 3
+    for path, mask_path in pairs:
+        image, mask = nibabel.load(path), nibabel.load(mask_path)
+        inside = np.asarray(mask.dataobj) > 0
+        size = float(np.abs(np.linalg.det(mask.affine[:3, :3])))
+        assert inside.sum() * size == pytest.approx(24**3, rel=0.5)
+        centre = mask.affine @ [*np.argwhere(inside).mean(axis=0), 1]
+        assert 20 < abs(centre[0]) < 46  # one box, on either side
+        data = np.asarray(image.dataobj, dtype=float)
+        assert np.median(data[inside]) < 0.85 * np.median(data[(data > 0) & ~inside])
+    # A pattern names the same masks as the folder.
+    named = {**options, "lesion_masks": mask_folder / "*t.nii.gz"}
+    assert simulate(tmp_path / "m", 8, "lesion", **named).found  # type: ignore[arg-type]
+    # The same masks elsewhere are the same simulation; others are not.
+    note = json.loads((tmp_path / "m" / "simulation.json").read_text())
+    assert str(mask_folder) not in json.dumps(note)
+    assert simulate(tmp_path / "m", 8, "lesion", **options).found  # type: ignore[arg-type]
+    with pytest.raises(SlicecacheError, match="lesion_masks is None here"):
+        simulate(tmp_path / "m", 8, "lesion", seed=5, coarseness=COARSE, workers=1)
+
+
+def test_looks_without_lesions_and_folders_without_masks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SlicecacheError, match="'atrophy' has no lesions"):
+        simulate(tmp_path / "a", 2, "atrophy", lesion="texture")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SlicecacheError, match="holds no lesion mask"):
+        simulate(tmp_path / "a", 2, "lesion", lesion_masks=tmp_path / "empty")
+    nibabel.save(
+        nibabel.Nifti1Image(np.full((3, 4, 5), 7, np.uint8), np.eye(4)), tmp_path / "empty" / "x.nii"
+    )
+    with pytest.raises(SlicecacheError, match=r"'x.nii' is no lesion mask"):
+        simulate(tmp_path / "a", 2, "lesion", lesion_masks=tmp_path / "empty")
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_command_passes_looks_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, object] = {}
+
+    def told(*args: object, **kwargs: object) -> tree.Simulated:
+        seen.update(kwargs)
+        return tree.Simulated("x", 2, 2, 1, 0.0, False)
+
+    monkeypatch.setattr(tree, "simulate", told)
+    (tmp_path / "masks").mkdir()
+    arguments = [str(tmp_path / "c"), "--effect", "lesion", "--lesion", "texture"]
+    outcome = CliRunner().invoke(command, [*arguments, "--lesion-masks", str(tmp_path / "masks")])
+    assert outcome.exit_code == 0, outcome.output
+    assert (seen["lesion"], seen["lesion_masks"]) == ("texture", tmp_path / "masks")
+    assert "1 lesion masks" in outcome.stdout

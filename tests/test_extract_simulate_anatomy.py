@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 pytest.importorskip("nilearn")
 nibabel = pytest.importorskip("nibabel")
@@ -101,3 +102,53 @@ def test_packaged_file_of_an_unknown_kind_is_a_plain_sentence() -> None:
 
     with pytest.raises(SlicecacheError, match="nilearn"):
         packaged_file("dance")
+
+
+def textured_pair(template: Template, spacing: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A noiseless scan without and with one textured lesion, and its mask."""
+    from extract.simulate.lesion import Lesion, draw_texture
+
+    lesion = Lesion((70.0, 110.0, 90.0), 14.0, ((0.0, 0.0, 0.0),) * 3, (0.0, 0.0, 0.0), 0.55)
+    anatomy = Anatomy((0,), (1.0, 1.0, 1.0), shape_mm=0.0)
+    healthy = acquire(template, anatomy, (), plain(spacing), STILL, (0,))
+    sick = acquire(template, anatomy, (lesion,), plain(spacing), STILL, (0,), draw_texture((1, 2)))
+    assert sick.lesions is not None
+    return tuple(np.asarray(image.dataobj) for image in (healthy.image, sick.image, sick.lesions))  # type: ignore[return-value]
+
+
+def area_above(ours: np.ndarray, others: np.ndarray) -> float:
+    """Probability that one of ours is above one of the others."""
+    return float(np.mean(np.searchsorted(np.sort(others), ours) / len(others)))
+
+
+@pytest.mark.parametrize("spacing", [1.5, 2.0, 2.5])
+def test_texture_keeps_the_mean_and_adds_grain(template: Template, spacing: float) -> None:
+    healthy, sick, mask = textured_pair(template, spacing)
+    inside = mask > 0
+    assert sick[inside].mean() == pytest.approx(healthy[inside].mean(), rel=0.01)
+    assert sick.sum() == pytest.approx(healthy.sum(), rel=1e-6)
+    core = ndimage.binary_erosion(inside)
+    steps = [np.abs(np.diff(scan, axis=0))[core[1:]].mean() for scan in (healthy, sick)]
+    assert steps[1] > 1.3 * steps[0]
+    far = np.abs(sick - healthy) > 1e-6
+    assert far.sum() < 1.6 * inside.sum()  # nothing changes beyond the rim
+    assert sick.min() >= 0
+    # Intensity tells lesion from brain no better than it told the tissue that was there.
+    brain = healthy > 0
+    for values in (lambda scan: scan, lambda scan: np.abs(scan - healthy[brain].mean())):
+        before, after = (
+            area_above(values(scan)[inside], values(scan)[brain & ~inside]) for scan in (healthy, sick)
+        )
+        assert abs(after - 0.5) < max(abs(before - 0.5), 0.2) + 0.02
+    assert sick[inside].max() < 1.2 * healthy.max()
+
+
+def test_texture_is_the_same_in_every_voxel_size() -> None:
+    from extract.simulate.lesion import draw_texture
+
+    points = np.random.default_rng(0).uniform(0, 100, (3, 20_000)).astype(np.float32)
+    texture = draw_texture((4, 5))
+    values = texture.at(points)
+    assert np.allclose(draw_texture((4, 5)).at(points[:, :7]), values[:7], atol=1e-4)
+    assert abs(values.mean()) < 0.05
+    assert values.std() == pytest.approx(1, abs=0.1)

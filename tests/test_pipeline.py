@@ -44,6 +44,10 @@ def loaded_by(statement: str) -> set[str]:
         ("import extract, aggregate, extract.cli, aggregate.cli, cache_schema.cli", HEAVY - {"pydantic"}),
         ("import extract.prepare", {"torch", "transformers", "zarr", "sklearn"}),
         ("import aggregate.study.run, aggregate.predict", {"transformers", "nibabel"}),
+        (
+            "import aggregate.detectors.maps, aggregate.detectors.truth, aggregate.detectors.pixel_intervals",
+            {"transformers", "nibabel", "zarr"},
+        ),
     ],
 )
 def test_imports_stay_light(statement: str, forbidden: set[str]) -> None:

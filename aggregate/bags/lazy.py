@@ -5,6 +5,7 @@ storage dtype once they were read; the others are read again each time. The numb
 with them all results are those of tokens in memory.
 """
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +29,7 @@ class Shelf:
         self.places = places
         self.left = budget
         self.kept: dict[int, NDArray[Any]] = {}
+        self.lock = threading.Lock()
         self.dim = int(places.store.layout(places.tokens).spec.item_shape[0])
 
     def gather(
@@ -52,12 +54,17 @@ class Shelf:
             part = absent[start : start + BLOCK]
             for volume, padded in zip(part, self.places.read(part), strict=True):
                 values = padded[: self.places.counts[volume]]
-                if values.nbytes <= self.left:
-                    self.left -= values.nbytes
-                    self.kept[volume] = values.copy()
+                self._keep(volume, values)
                 yield volume, values
         found = set(volumes) - set(absent)
         yield from ((volume, self.kept[volume]) for volume in sorted(found))
+
+    def _keep(self, volume: int, values: NDArray[Any]) -> None:
+        """Keep a volume if the budget has room; blocks train in several threads."""
+        with self.lock:
+            if volume not in self.kept and values.nbytes <= self.left:
+                self.left -= values.nbytes
+                self.kept[volume] = values.copy()
 
 
 class LazyTokens:

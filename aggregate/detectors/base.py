@@ -115,6 +115,12 @@ class Detector(ABC):
             SlicecacheError: If the state does not fit.
         """
 
+    def score_slices(
+        self, batch: SliceBatch, scores: Float[Tensor, "slice row col"]
+    ) -> Float[Tensor, " slice"]:
+        """One score per slice, from what `score` gave for the batch."""
+        return self.slice_scores(scores, batch.foreground)
+
     def slice_scores(
         self, scores: Float[Tensor, "slice row col"], foreground: Float[Tensor, "slice row col"]
     ) -> Float[Tensor, " slice"]:

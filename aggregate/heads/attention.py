@@ -12,17 +12,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aggregate.heads.base import Head, Parameters
-from aggregate.heads.centring import folded
+from aggregate.heads.centring import scored
 from aggregate.heads.embedding import Shapes, linear_shapes
-from aggregate.heads.spec import AttentionSpec
+from aggregate.heads.products import project, project_gradient, softmax_gradient, weigh, weigh_gradient
+from aggregate.heads.spec import AttentionSpec, RandomAttentionSpec
 
 
 class AttentionHead(Head):
     """One tanh layer scores the slices; the softmax of the scores weighs them."""
 
-    permutation_invariant = True
-
-    def __init__(self, spec: AttentionSpec, dim: int, n_classes: int) -> None:
+    def __init__(self, spec: AttentionSpec | RandomAttentionSpec, dim: int, n_classes: int) -> None:
         """Fix the shapes."""
         super().__init__(spec, dim, n_classes)
         self.hidden = spec.hidden
@@ -35,16 +34,16 @@ class AttentionHead(Head):
     def pool(
         self,
         parameters: Parameters,
-        x: Float[Tensor, "#run bag slice dim"],
-        keep: Bool[Tensor, "#run bag slice"],
-        height_mm: Float[Tensor, "#run bag slice"],
+        x: Float[Tensor, "bag slice dim"],
+        keep: Bool[Tensor, "bag slice"],
+        height_mm: Float[Tensor, "bag slice"],
     ) -> tuple[Float[Tensor, "#run bag dim"], Float[Tensor, "#run bag slice"]]:
         """Every run's own attention and the mean by it."""
-        project, bias = folded(
-            parameters, parameters["attention.project.weight"], parameters["attention.project.bias"]
+        weight, bias, tokens = scored(
+            parameters, parameters["attention.project.weight"], parameters["attention.project.bias"], x
         )
         output: tuple[Tensor, Tensor] = AttentionPool.apply(
-            project, bias, parameters["attention.score.weight"], x, keep
+            weight, bias, parameters["attention.score.weight"], tokens, x, keep
         )
         return output
 
@@ -55,42 +54,33 @@ class AttentionPool(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        project: Float[Tensor, "run hidden dim"],
+        weight: Float[Tensor, "run hidden dim"],
         bias: Float[Tensor, "run hidden"],
         score: Float[Tensor, "run hidden"],
-        x: Float[Tensor, "#run bag slice dim"],
-        keep: Bool[Tensor, "#run bag slice"],
+        tokens: Float[Tensor, "bag slice dim"],
+        x: Float[Tensor, "bag slice dim"],
+        keep: Bool[Tensor, "bag slice"],
     ) -> tuple[Float[Tensor, "run bag dim"], Float[Tensor, "run bag slice"]]:
-        """Pooled vectors and attention of every run."""
-        hidden = projected(project, bias, x).tanh_()
-        scores = torch.bmm(hidden, score.unsqueeze(2)).view(len(project), *x.shape[1:3])
+        """Pooled vectors and attention of every run: `tokens` are scored, `x` is weighed."""
+        hidden = project(weight, tokens).add_(bias.unsqueeze(2)).tanh_()
+        scores = torch.bmm(score.unsqueeze(1), hidden).view(len(weight), *keep.shape)
         attention = scores.masked_fill_(~keep, -torch.inf).softmax(-1)
-        ctx.save_for_backward(hidden, score, x, attention)
-        return torch.matmul(attention.unsqueeze(2), x).squeeze(2), attention
+        ctx.save_for_backward(hidden, score, tokens, x, attention)
+        return weigh(attention, x), attention
 
     @staticmethod
     def backward(
         ctx: Any,
         grad_pooled: Float[Tensor, "run bag dim"],
         grad_attention: Float[Tensor, "run bag slice"],
-    ) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    ) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         """Chain rule through the weighted mean, the softmax, w, tanh and V."""
-        hidden, score, x, attention = ctx.saved_tensors
-        through = torch.matmul(grad_pooled.unsqueeze(2), x.transpose(2, 3)).squeeze(2).add_(grad_attention)
-        grad_scores = attention * (through - (attention * through).sum(-1, keepdim=True))
-        flat = grad_scores.flatten(1).unsqueeze(1)
-        grad_score = torch.bmm(flat, hidden).squeeze(1)
-        grad_hidden = torch.addcmul(torch.ones((), dtype=hidden.dtype), hidden, hidden, value=-1)
-        grad_hidden.mul_(score.unsqueeze(1)).mul_(flat.transpose(1, 2))
-        tokens = x.flatten(1, 2).expand(len(score), -1, -1)
-        return torch.bmm(grad_hidden.transpose(1, 2), tokens), grad_hidden.sum(1), grad_score, None, None
-
-
-def projected(
-    project: Float[Tensor, "run hidden dim"],
-    bias: Float[Tensor, "run hidden"],
-    x: Float[Tensor, "#run bag slice dim"],
-) -> Float[Tensor, "run instance hidden"]:
-    """`V h + b` of every slice of every bag, (run, bag x slice, hidden)."""
-    tokens = x.flatten(1, 2).expand(len(project), -1, -1)
-    return torch.baddbmm(bias.unsqueeze(1), tokens, project.transpose(1, 2))
+        hidden, score, tokens, x, attention = ctx.saved_tensors
+        through = weigh_gradient(grad_pooled, x).add_(grad_attention)
+        flat = softmax_gradient(attention, through).flatten(1).unsqueeze(1)
+        weighted = hidden * flat
+        grad_score = weighted.sum(2)
+        # g (1 - h^2) without w, which scales whole rows and so can wait until the slices are summed.
+        rows = torch.addcmul(flat, hidden, weighted, value=-1)
+        grad_weight = project_gradient(rows, tokens).mul_(score.unsqueeze(2))
+        return grad_weight, rows.sum(2).mul_(score), grad_score, None, None, None

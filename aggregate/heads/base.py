@@ -1,15 +1,13 @@
 """What a head is: pool -> embedding -> classifier, every parameter with a leading run axis.
 
-`x` is (run, bag, slice, dim), or (1, bag, slice, dim) when all runs see the same bags; `keep` is True
-on real slices. One run is a stack of one. Parameters live outside the head, in a dict, so that many
-runs are one set of tensors and a state is just their slice.
+All runs of a call see the same bags: `x` is (bag, slice, dim), and `keep` is True on real slices. One
+run is a stack of one. Parameters live outside the head, in a dict, so that many runs are one set of
+tensors and a state is just their slice.
 """
 
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aggregate.heads.centring import MEAN, SCALE, centred
-from aggregate.heads.embedding import Shapes, embed, embedding_shapes, linear
-from aggregate.heads.spec import AttentionSpec, MeanSpec
+from aggregate.heads.embedding import ReadOut, Shapes, embedding_shapes, read_out
+from aggregate.heads.initial import initial
+from aggregate.heads.spec import HeadBase
 from cache_schema.errors import SlicecacheError
 
 Parameters = Mapping[str, Tensor]
@@ -38,10 +37,7 @@ class HeadOutput:
 class Head(ABC):
     """A head without its weights: it knows their shapes, draws them, and applies them."""
 
-    permutation_invariant: ClassVar[bool]
-    """Whether the order of slices has no effect; tested."""
-
-    def __init__(self, spec: MeanSpec | AttentionSpec, dim: int, n_classes: int) -> None:
+    def __init__(self, spec: HeadBase, dim: int, n_classes: int) -> None:
         """Fix the shapes for tokens of `dim` numbers and `n_classes` labels."""
         self.spec = spec
         self.dim = dim
@@ -51,21 +47,53 @@ class Head(ABC):
     def pool_shapes(self) -> Shapes:
         """Names and one-run shapes of the pool's own parameters."""
 
+    @property
+    def permutation_invariant(self) -> bool:
+        """Whether the order of slices has no effect when their heights move along; tested."""
+        return True
+
+    @property
+    def attends_by_content(self) -> bool:
+        """Whether equal tokens get equal attention wherever they lie; tested."""
+        return True
+
+    @property
+    def pooled_dim(self) -> int:
+        """Length of a pooled vector."""
+        return self.dim
+
+    def prepare(
+        self,
+        x: Float[Tensor, "bag slice dim"],
+        keep: Bool[Tensor, "bag slice"],
+        height_mm: Float[Tensor, "bag slice"],
+    ) -> Float[Tensor, "bag slice dim"]:
+        """What `pool` reads in place of the tokens: everything before the first parameter.
+
+        It is the same for all runs and epochs, so training does it once; a slice's result may depend on
+        that slice alone.
+        """
+        return x
+
     @abstractmethod
     def pool(
         self,
         parameters: Parameters,
-        x: Float[Tensor, "#run bag slice dim"],
-        keep: Bool[Tensor, "#run bag slice"],
-        height_mm: Float[Tensor, "#run bag slice"],
-    ) -> tuple[Float[Tensor, "#run bag dim"], Float[Tensor, "#run bag slice"]]:
-        """Bags -> (pooled vectors, attention); the run axis stays 1 if no run differs."""
+        x: Float[Tensor, "bag slice dim"],
+        keep: Bool[Tensor, "bag slice"],
+        height_mm: Float[Tensor, "bag slice"],
+    ) -> tuple[Float[Tensor, "#run bag pooled"], Float[Tensor, "#run bag slice"]]:
+        """Prepared bags -> (pooled vectors, attention); the run axis stays 1 if no run differs.
+
+        `x` may be in bfloat16; both results are in the parameters' dtype, and finite values at pads have
+        no effect on them.
+        """
 
     @property
     def shapes(self) -> Shapes:
         """Names and one-run shapes of all parameters, in the order of the computation."""
         centring: Shapes = {MEAN: (self.dim,), SCALE: ()} if self.spec.centre else {}
-        layers = embedding_shapes(self.dim, self.spec.embedding, self.n_classes)
+        layers = embedding_shapes(self.pooled_dim, self.spec.embedding, self.n_classes)
         return centring | self.pool_shapes() | layers
 
     @property
@@ -80,7 +108,7 @@ class Head(ABC):
         return not self.trainable & self.pool_shapes().keys()
 
     def init(self, seeds: Sequence[int], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Draw every run's parameters from its own seed: `torch.nn.Linear`'s default distribution.
+        """Draw every run's parameters from its own seed, as `heads/initial.py` says.
 
         Each parameter has its own PCG64 stream, named by it, so that run r begins alike alone or in a
         stack, in any dtype, and whatever other parameters a head has. Centring starts as doing nothing.
@@ -91,27 +119,22 @@ class Head(ABC):
         }
 
     def _draw(self, name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float64]:
-        """Uniform within 1/sqrt(inputs) of 0, for a weight and for its bias."""
+        """One parameter of one run."""
         if name in (MEAN, SCALE):
             return np.full(shape, float(name == SCALE))
-        inputs = self.shapes[name.rpartition(".")[0] + ".weight"][-1]
-        stream = np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())]))
-        bound = inputs**-0.5
-        return stream.uniform(-bound, bound, shape)
+        weight = name.rpartition(".")[0] + ".weight"
+        return initial(name, shape, self.shapes.get(weight, shape)[-1], seed)
 
-    def read_out(
-        self, parameters: Parameters, pooled: Float[Tensor, "#run bag dim"]
-    ) -> tuple[Float[Tensor, "run bag class"], Float[Tensor, "run bag feature"]]:
-        """Pooled vectors -> (logits, embedding)."""
-        embedding = embed(parameters, centred(parameters, pooled), len(self.spec.embedding))
-        return linear(parameters, "classifier", embedding), embedding
+    def read_out(self, parameters: Parameters, pooled: Float[Tensor, "#run bag pooled"]) -> ReadOut:
+        """Pooled vectors -> embedding and logits."""
+        return read_out(parameters, centred(parameters, pooled), len(self.spec.embedding))
 
     def __call__(
         self,
         parameters: Parameters,
-        x: Float[Tensor, "#run bag slice dim"],
-        keep: Bool[Tensor, "#run bag slice"],
-        height_mm: Float[Tensor, "#run bag slice"],
+        x: Float[Tensor, "bag slice dim"],
+        keep: Bool[Tensor, "bag slice"],
+        height_mm: Float[Tensor, "bag slice"],
     ) -> HeadOutput:
         """Apply every run's weights.
 
@@ -119,12 +142,12 @@ class Head(ABC):
             SlicecacheError: If a bag has no kept slice.
         """
         require_slices(keep)
-        pooled, attention = self.pool(parameters, x, keep, height_mm)
-        logits, embedding = self.read_out(parameters, pooled)
-        return HeadOutput(logits, embedding, attention.expand(len(logits), -1, -1))
+        pooled, attention = self.pool(parameters, self.prepare(x, keep, height_mm), keep, height_mm)
+        found = self.read_out(parameters, pooled)
+        return HeadOutput(found.logits, found.embedding, attention.expand(len(found.logits), -1, -1))
 
 
-def require_slices(keep: Bool[Tensor, "*run bag slice"]) -> None:
+def require_slices(keep: Bool[Tensor, "bag slice"]) -> None:
     """Refuse bags without a kept slice: a softmax over nothing has no value.
 
     Raises:
@@ -133,6 +156,6 @@ def require_slices(keep: Bool[Tensor, "*run bag slice"]) -> None:
     empty = (~keep.any(-1)).nonzero()
     if len(empty):
         raise SlicecacheError(
-            f"{len(empty)} bag(s) have no kept slice, the first at bag {int(empty[0, -1])}; "
+            f"{len(empty)} bag(s) have no kept slice, the first at bag {int(empty[0])}; "
             "leave such volumes out of the cohort"
         )

@@ -1,10 +1,10 @@
-"""Tokens are centred on the training slices before a head sees them, without touching a token.
+"""Tokens are centred on the training slices before a head sees them, without touching a stored token.
 
 The tokens of one backbone share most of their direction: what tells brains apart is small beside what
 they have in common, and a head that trains on raw tokens spends its steps on the common part. Each run
 subtracts the mean token of its own training slices and divides by one number, their root mean square
 distance from it: `(h - m) s`. Pooling weights sum to 1, so the pooled vector is centred instead of
-every slice, and a projection `V h + b` takes `V s` and `b - V s m`.
+every slice, and a projection `V h + b` takes `V s` and `b - V s m` where runs differ in their centring.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,13 @@ MEAN, SCALE = "input.mean", "input.scale"
 """Parameter names; they are fitted once, never trained."""
 
 
-def centred(parameters: Mapping[str, Tensor], pooled: Float[Tensor, "#run bag dim"]) -> Tensor:
-    """`(z - m) s` of pooled vectors; as they are when the head is not centred."""
+def centred(parameters: Mapping[str, Tensor], pooled: Float[Tensor, "#run bag pooled"]) -> Tensor:
+    """`(z - m) s` of pooled vectors, one or several side by side; as they are if the head is not centred."""
     if MEAN not in parameters:
         return pooled
-    return (pooled - parameters[MEAN].unsqueeze(1)) * parameters[SCALE].view(-1, 1, 1)
+    mean = parameters[MEAN].unsqueeze(1)
+    repeats = pooled.shape[2] // mean.shape[2]
+    return (pooled - mean.repeat(1, 1, repeats)) * parameters[SCALE].view(-1, 1, 1)
 
 
 def folded(
@@ -36,6 +38,35 @@ def folded(
         return weight, bias
     scaled = weight * parameters[SCALE].view(-1, 1, 1)
     return scaled, bias - torch.bmm(scaled, parameters[MEAN].unsqueeze(2)).squeeze(2)
+
+
+def scored(
+    parameters: Mapping[str, Tensor],
+    weight: Float[Tensor, "run out dim"],
+    bias: Float[Tensor, "run out"],
+    x: Float[Tensor, "bag slice dim"],
+) -> tuple[Float[Tensor, "run out dim"], Float[Tensor, "run out"], Float[Tensor, "bag slice dim"]]:
+    """A projection and tokens that together are the given projection of centred tokens.
+
+    Runs of one fold have one centring, and then the few tokens of a batch are centred instead of every
+    run's weights and their gradients.
+    """
+    if MEAN not in parameters:
+        return weight, bias, x
+    mean, scale = parameters[MEAN], parameters[SCALE]
+    if bool((mean == mean[:1]).all()) and bool((scale == scale[:1]).all()):
+        return weight, bias, ((x - mean[0]) * scale[0]).to(x.dtype)
+    return *folded(parameters, weight, bias), x
+
+
+def scaled(parameters: Mapping[str, Tensor], weight: Float[Tensor, "run ..."]) -> Float[Tensor, "run ..."]:
+    """Weights of raw tokens whose softmax over slices is that of the given ones of centred tokens.
+
+    The mean shifts all scores of a bag alike, which a softmax does not see.
+    """
+    if MEAN not in parameters:
+        return weight
+    return weight * parameters[SCALE].view(-1, *(1,) * (weight.ndim - 1))
 
 
 @torch.no_grad()

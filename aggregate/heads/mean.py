@@ -1,17 +1,15 @@
 """The mean over kept slices: the bar that every other head has to clear."""
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aggregate.heads.base import Head, Parameters
 from aggregate.heads.embedding import Shapes
+from aggregate.heads.products import weigh
 
 
 class MeanHead(Head):
     """`z = mean of kept h_i`; nothing to learn before the embedding."""
-
-    permutation_invariant = True
 
     def pool_shapes(self) -> Shapes:
         """The pool has no parameter."""
@@ -20,10 +18,11 @@ class MeanHead(Head):
     def pool(
         self,
         parameters: Parameters,
-        x: Float[Tensor, "#run bag slice dim"],
-        keep: Bool[Tensor, "#run bag slice"],
-        height_mm: Float[Tensor, "#run bag slice"],
+        x: Float[Tensor, "bag slice dim"],
+        keep: Bool[Tensor, "bag slice"],
+        height_mm: Float[Tensor, "bag slice"],
     ) -> tuple[Float[Tensor, "#run bag dim"], Float[Tensor, "#run bag slice"]]:
         """Uniform attention over kept slices and the mean by it."""
-        attention = keep.to(x.dtype) / keep.sum(-1, keepdim=True)
-        return torch.matmul(attention.unsqueeze(2), x).squeeze(2), attention
+        dtype = parameters["classifier.weight"].dtype
+        attention = (keep.to(dtype) / keep.sum(-1, keepdim=True)).unsqueeze(0)
+        return weigh(attention, x), attention

@@ -72,5 +72,103 @@ class AttentionSpec(HeadBase):
         return AttentionHead(self, dim, n_classes)
 
 
-HeadSpec = Annotated[MeanSpec | AttentionSpec, Field(discriminator="kind")]
+class LinearAttentionSpec(HeadBase):
+    """A softmax over slices of `w . h`."""
+
+    kind: Literal["linear_attention"] = "linear_attention"
+
+    def build(self, dim: int, n_classes: int) -> "Head":
+        """Make the head for tokens of this dimension."""
+        from aggregate.heads.linear_attention import LinearAttentionHead
+
+        return LinearAttentionHead(self, dim, n_classes)
+
+
+class GatedAttentionSpec(HeadBase):
+    """A softmax over slices of `w . (tanh(V h + b) * sigmoid(U h + c))` (Ilse et al. 2018)."""
+
+    kind: Literal["gated_attention"] = "gated_attention"
+    hidden: PositiveInt = 64
+    """Width of the tanh layer and of its gate."""
+
+    def build(self, dim: int, n_classes: int) -> "Head":
+        """Make the head for tokens of this dimension."""
+        from aggregate.heads.gated_attention import GatedAttentionHead
+
+        return GatedAttentionHead(self, dim, n_classes)
+
+
+class QuerySpec(HeadBase):
+    """A softmax over slices of `q . h / sqrt d` for one learned query, or several side by side."""
+
+    kind: Literal["query"] = "query"
+    queries: PositiveInt = 1
+
+    def build(self, dim: int, n_classes: int) -> "Head":
+        """Make the head for tokens of this dimension."""
+        from aggregate.heads.query import QueryHead
+
+        return QueryHead(self, dim, n_classes)
+
+
+class MstSpec(HeadBase):
+    """The Medical Slice Transformer's fusion: a CLS token and one transformer layer over the slices."""
+
+    kind: Literal["mst"] = "mst"
+    heads: PositiveInt = 12
+    """Attention heads; they must divide the numbers of a token."""
+    positions: Literal["none", "learned", "sinusoidal", "rotary"] = "none"
+    """`none` as published, so that the order of slices has no effect; `learned` and `rotary` go by a
+    slice's index in its bag, `sinusoidal` by its height in mm."""
+    centre: Literal[False] = False
+    """Its LayerNorm does that work."""
+
+    def build(self, dim: int, n_classes: int) -> "Head":
+        """Make the head for tokens of this dimension."""
+        from aggregate.heads.mst import MstHead
+
+        return MstHead(self, dim, n_classes)
+
+
+class CentreGaussianSpec(HeadBase):
+    """Control: attention fixed around the middle of the slices, whatever they show."""
+
+    learned_pool: ClassVar[bool] = False
+    kind: Literal["centre_gaussian"] = "centre_gaussian"
+    sigma: float = Field(default=0.2, ge=0.05)
+    """Standard deviation as a share of the height between a bag's first and last slice."""
+
+    def build(self, dim: int, n_classes: int) -> "Head":
+        """Make the head for tokens of this dimension."""
+        from aggregate.heads.centre_gaussian import CentreGaussianHead
+
+        return CentreGaussianHead(self, dim, n_classes)
+
+
+class RandomAttentionSpec(HeadBase):
+    """Control: the attention head with its attention left as it was drawn."""
+
+    learned_pool: ClassVar[bool] = False
+    kind: Literal["random_attention"] = "random_attention"
+    hidden: PositiveInt = 64
+    """Width of the tanh layer."""
+
+    def build(self, dim: int, n_classes: int) -> "Head":
+        """Make the head for tokens of this dimension."""
+        from aggregate.heads.random_attention import RandomAttentionHead
+
+        return RandomAttentionHead(self, dim, n_classes)
+
+
+HeadSpec = Annotated[
+    MeanSpec
+    | AttentionSpec
+    | LinearAttentionSpec
+    | GatedAttentionSpec
+    | QuerySpec
+    | MstSpec
+    | CentreGaussianSpec
+    | RandomAttentionSpec,
+    Field(discriminator="kind"),
+]
 """The registry of heads."""

@@ -7,8 +7,18 @@ NAMES = {
     "mean_pool_logistic": "mean pooling + logistic regression",
     "confounds_only": "confounds only",
     "acquisition_only": "acquisition only",
+    "mean": "mean pooling",
+    "linear_attention": "linear attention",
+    "gated_attention": "gated attention",
+    "query": "query attention",
+    "mst": "MST fusion",
+    "centre_gaussian": "centre Gaussian (control)",
+    "random_attention": "random attention (control)",
+    "dinoatten3d": "DinoAtten3D",
+    "dinoatten3d_sum": "DinoAtten3D, variance summed",
+    "dinoatten3d_released": "DinoAtten3D as released",
 }
-"""Baselines as people call them."""
+"""Baselines, heads and recipes as people call them."""
 
 METRICS = {
     "auroc": "AUROC",

@@ -1,41 +1,57 @@
 """A block: runs of one head and one batch size that train together, step by step.
 
 The runs stand in order of their steps per epoch, so that those that still have a batch are always the
-first n: a run with a smaller fold idles at no cost. What has stopped leaves the tensors.
+first n: a run with a smaller fold idles at no cost. Runs of one stream see the same batches and pool
+them together; behind the pool all runs are one stack. What has stopped leaves the tensors.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 from torch import Tensor
 
 from aggregate.heads.base import Head
+from aggregate.heads.centring import SCALE
+from aggregate.heads.embedding import ReadOut, gradients
 from aggregate.losses.cross_entropy import cross_entropy
 from aggregate.training.adam import StackedAdam
 from aggregate.training.inputs import Inputs
 from aggregate.training.objective import Objective
 from aggregate.training.runs import RunSpec, TrainedRun
-from aggregate.training.sampler import NO_ROW, balanced_batches, order_stream, plain_batches
 from aggregate.training.stopping import Watch
+from aggregate.training.streams import Stream, streams_of
 
 Progress = Callable[[int, int], None]
+Finished = Callable[[TrainedRun], None]
+Pool = tuple[dict[str, Tensor], Tensor]
+"""A stream's trained pool weights and the pooled vectors that hang on them."""
 
 
 class Count:
-    """Counts run-epochs for a progress bar; an early stop counts what it saved as done."""
+    """Counts run-epochs for a progress bar and hands over finished runs, for blocks of several threads.
 
-    def __init__(self, progress: Progress | None, total: int) -> None:
+    An early stop counts what it saved as done.
+    """
+
+    def __init__(self, progress: Progress | None, total: int, finished: Finished | None = None) -> None:
         """Count up to `total`."""
-        self.progress, self.total, self.count = progress, total, 0
+        self.progress, self.finished, self.total, self.count = progress, finished, total, 0
+        self.lock = threading.Lock()
 
     def add(self, epochs: int) -> None:
         """Say that so many more run-epochs are done."""
-        self.count += epochs
-        if self.progress is not None:
-            self.progress(self.count, self.total)
+        with self.lock:
+            self.count += epochs
+            if self.progress is not None:
+                self.progress(self.count, self.total)
+
+    def hand_over(self, run: TrainedRun) -> None:
+        """Say that a run is trained."""
+        if self.finished is not None:
+            with self.lock:
+                self.finished(run)
 
 
 class Block:
@@ -50,13 +66,16 @@ class Block:
         weight: Float[Tensor, " bag"],
         runs: Sequence[RunSpec],
     ) -> None:
-        """Hold the runs, most steps per epoch first, and their weights in the same order."""
+        """Hold the runs, most steps per epoch first and streams together, and their weights likewise."""
         self.head, self.parameters, self.inputs = head, parameters, inputs
         self.y, self.weight = y, weight
         self.runs = list(runs)
         self.watches = [Watch(run.train, len(run.validation_rows) > 0) for run in runs]
         self.live = list(range(len(runs)))
+        self.streams = streams_of(self.runs)
+        self.pool_names = tuple(head.pool_shapes())
         self.objective = Objective([run.loss for run in runs])
+        self.gradients = {name: torch.empty_like(value) for name, value in self.trained_parameters.items()}
         self.adam = StackedAdam(
             self.trained_parameters,
             [run.train.learning_rate for run in runs],
@@ -69,65 +88,102 @@ class Block:
         return {name: self.parameters[name] for name in self.parameters if name in self.head.trainable}
 
     def train(self, report: Count) -> list[TrainedRun]:
-        """Train until every run is done."""
+        """Train until every run is done; each is handed over as soon as it is."""
+        trained: dict[int, TrainedRun] = {}
         epoch = 0
         while self.live:
             before = sum(self.watches[index].epochs for index in self.live)
             self.note(self.epoch(epoch), self.validate())
             after = sum(self.watches[index].epochs for index in self.live)
+            for index in [index for index in self.live if self.watches[index].done]:
+                trained[index] = self.result(index)
+                report.hand_over(trained[index])
             saved = self.compact()
             report.add(after - before + saved)
             epoch += 1
-        return [
-            TrainedRun(run, watch.state, watch.best_epoch, watch.epochs, watch.history)
-            for run, watch in zip(self.runs, self.watches, strict=True)
-        ]
+        return [trained[index] for index in range(len(self.runs))]
+
+    def result(self, index: int) -> TrainedRun:
+        """What a run leaves."""
+        watch = self.watches[index]
+        return TrainedRun(self.runs[index], watch.state, watch.best_epoch, watch.epochs, watch.history)
 
     def epoch(self, epoch: int) -> list[float]:
         """One pass over every live run's batches; returns each run's mean loss over its steps."""
-        runs = [self.runs[index] for index in self.live]
         y = self.y.numpy()
-        drawn = [_draw(run, y, epoch) for run in runs]
-        rows = np.full((len(runs), len(drawn[0]), runs[0].train.batch_size), NO_ROW, dtype=np.int64)
-        for run_rows, batches in zip(rows, drawn, strict=True):
-            run_rows[: len(batches)] = batches
-        steps = torch.tensor([len(batches) for batches in drawn])
-        order = torch.from_numpy(rows)
-        total = torch.zeros(len(runs), dtype=self.weight.dtype)
+        drawn = [torch.from_numpy(stream.batches(y, epoch)) for stream in self.streams]
+        total = torch.zeros(len(self.live), dtype=self.weight.dtype)
         for step in range(len(drawn[0])):
-            n = int((steps > step).sum())
-            total[:n] += self.step(order[:n, step])
+            rows = [batches[step] for batches in drawn if step < len(batches)]
+            losses = self.step(rows)
+            total[: len(losses)] += losses
+        steps = torch.tensor([s.steps for s in self.streams for _ in range(s.runs.start, s.runs.stop)])
         means: list[float] = (total / steps).tolist()
         return means
 
-    def step(self, rows: Int[Tensor, "run batch"]) -> Float[Tensor, " run"]:
-        """One optimiser step of the first runs, each on its own batch; returns the losses."""
-        valid, rows = rows >= 0, rows.clamp_min(0)
-        n = len(rows)
-        leaves = {name: self.parameters[name][:n].detach() for name in self.parameters}
-        trained = [leaves[name].requires_grad_() for name in self.adam.parameters]
-        logits, embedding = self.inputs.forward(self.head, leaves, rows)
-        losses = self.objective(logits, embedding, self.y[rows], valid, self.weight[rows])
-        gradients = torch.autograd.grad(losses.sum(), trained)
-        self.adam.step(dict(zip(self.adam.parameters, gradients, strict=True)))
-        return losses.detach()
+    def step(self, rows: Sequence[Int[Tensor, " batch"]]) -> Float[Tensor, " run"]:
+        """One optimiser step of the first streams, each on its own batch; returns the losses."""
+        streams = self.streams[: len(rows)]
+        n = streams[-1].runs.stop
+        own = {name: value[:n] for name, value in self.parameters.items()}
+        wanted = {name: value[:n] for name, value in self.gradients.items()}
+        pools = [self._pool(stream, part) for stream, part in zip(streams, rows, strict=True)]
+        with torch.no_grad():
+            vectors = [
+                pooled.expand(stream.runs.stop - stream.runs.start, -1, -1)
+                for stream, (_, pooled) in zip(streams, pools, strict=True)
+            ]
+            found = self.head.read_out(own, vectors[0] if len(vectors) == 1 else torch.cat(vectors))
+        losses, grad_logits, grad_embedding = self._losses(found, streams, rows)
+        with torch.no_grad():
+            gradient = gradients(own, found, grad_logits, grad_embedding, wanted)
+            if SCALE in own:
+                gradient = gradient * own[SCALE].view(-1, 1, 1)
+        for stream, (leaves, pooled) in zip(streams, pools, strict=True):
+            if leaves:
+                parts = torch.autograd.grad(pooled, list(leaves.values()), gradient[stream.runs])
+                for name, part in zip(leaves, parts, strict=True):
+                    self.gradients[name][stream.runs] = part
+        self.adam.step(wanted)
+        return losses
+
+    def _pool(self, stream: Stream, rows: Int[Tensor, " batch"]) -> Pool:
+        """A stream's batch pooled, with a graph of its own that reaches its weights and no other's."""
+        own = {name: value[stream.runs].detach() for name, value in self.parameters.items()}
+        leaves = {name: own[name].requires_grad_() for name in self.pool_names if name in self.gradients}
+        return leaves, self.inputs.pooled(self.head, own, stream.runs, rows.clamp_min(0))
+
+    def _losses(
+        self, found: ReadOut, streams: Sequence[Stream], rows: Sequence[Int[Tensor, " batch"]]
+    ) -> tuple[
+        Float[Tensor, " run"], Float[Tensor, "run batch class"], Float[Tensor, "run batch feature"] | None
+    ]:
+        """Losses (run,) and their gradients by logits and, where a term acts on them, by embeddings."""
+        counts = torch.tensor([stream.runs.stop - stream.runs.start for stream in streams])
+        order = torch.stack(list(rows)).repeat_interleave(counts, 0)
+        valid, order = order >= 0, order.clamp_min(0)
+        logits, embedding = found.logits.requires_grad_(), found.embedding.detach()
+        inputs = [logits]
+        if self.objective.contrastive:
+            inputs.append(embedding.requires_grad_())
+        losses = self.objective(logits, embedding, self.y[order], valid, self.weight[order])
+        parts = torch.autograd.grad(losses.sum(), inputs)
+        return losses.detach(), parts[0], parts[1] if len(parts) > 1 else None
 
     @torch.no_grad()
     def validate(self) -> list[float]:
         """Each live run's mean cross entropy over its validation bags (0 without any)."""
-        runs = [self.runs[index] for index in self.live]
-        counts = torch.tensor([len(run.validation_rows) for run in runs])
-        width, chunk = int(counts.max()), runs[0].train.batch_size
-        rows = torch.full((len(runs), width), NO_ROW)
-        for run_rows, run in zip(rows, runs, strict=True):
-            run_rows[: len(run.validation_rows)] = torch.from_numpy(run.validation_rows)
-        total = torch.zeros(len(runs), dtype=self.weight.dtype)
-        for start in range(0, width, chunk):
-            valid = rows[:, start : start + chunk] >= 0
-            part = rows[:, start : start + chunk].clamp_min(0)
-            logits, _ = self.inputs.forward(self.head, self.parameters, part)
-            total += cross_entropy(logits, self.y[part], valid) * valid.sum(1)
-        means: list[float] = (total / counts.clamp_min(1)).tolist()
+        total = torch.zeros(len(self.live), dtype=self.weight.dtype)
+        for stream in self.streams:
+            rows, chunk = torch.from_numpy(stream.first.validation_rows), stream.first.train.batch_size
+            own = {name: value[stream.runs] for name, value in self.parameters.items()}
+            for part in rows.split(chunk) if len(rows) else ():
+                pooled = self.inputs.pooled(self.head, own, stream.runs, part)
+                logits = self.head.read_out(own, pooled).logits
+                valid = torch.ones((1, len(part)), dtype=torch.bool)
+                total[stream.runs] += cross_entropy(logits, self.y[part].unsqueeze(0), valid) * len(part)
+            total[stream.runs] /= max(1, len(rows))
+        means: list[float] = total.tolist()
         return means
 
     def note(self, train_losses: Sequence[float], validation_losses: Sequence[float]) -> None:
@@ -148,16 +204,9 @@ class Block:
         place = torch.tensor(left, dtype=torch.int64)
         self.live = [self.live[index] for index in left]
         self.parameters = {name: value[place] for name, value in self.parameters.items()}
+        self.gradients = {name: value[: len(left)] for name, value in self.gradients.items()}
         self.adam.select(self.trained_parameters, place)
         self.objective = self.objective.select(place)
         self.inputs = self.inputs.select(place)
+        self.streams = streams_of([self.runs[index] for index in self.live])
         return sum(self.runs[index].train.epochs - self.watches[index].epochs for index in gone)
-
-
-def _draw(run: RunSpec, y: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
-    """One run's batches of one epoch."""
-    stream = order_stream(run.seed, run.repeat, run.fold, epoch)
-    rows, size = run.train_rows, run.train.batch_size
-    if run.class_balanced:
-        return balanced_batches(rows, y[rows], size, stream)
-    return plain_batches(rows, size, stream)

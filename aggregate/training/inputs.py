@@ -11,21 +11,26 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from aggregate.bags.lazy import Tokens
+from aggregate.bags.lazy import LazyTokens, Tokens
 from aggregate.heads.base import Head
+from aggregate.training.precision import widened
+from aggregate.training.spec import TrainSpec
 
 POOL_BATCH = 64
 """Bags pooled at once."""
 
+Span = slice
+"""Runs of a block that stand side by side."""
+
 
 @runtime_checkable
 class Inputs(Protocol):
-    """Gathers each run's own batch and applies the head to it."""
+    """Gives the pooled vectors of a batch that some runs share."""
 
-    def forward(
-        self, head: Head, parameters: Mapping[str, Tensor], rows: Int[Tensor, "run batch"]
-    ) -> tuple[Float[Tensor, "run batch class"], Float[Tensor, "run batch feature"]]:
-        """Logits and embedding of the first runs on these rows."""
+    def pooled(
+        self, head: Head, parameters: Mapping[str, Tensor], runs: Span, rows: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "#run batch pooled"]:
+        """Pooled vectors of these runs, whose parameters are given, on these bags."""
         ...
 
     def select(self, index: Int[Tensor, " run"]) -> "Inputs":
@@ -41,20 +46,28 @@ class BagInputs:
         x: Tokens,
         keep: Bool[Tensor, "bag slice"],
         height_mm: Float[Tensor, "bag slice"],
+        narrow: bool = False,
     ) -> None:
-        """Hold the bags of the cohort."""
-        self.x, self.keep, self.height_mm = x.contiguous(), keep, height_mm
+        """Hold the bags of the cohort, their tokens as `prepare_tokens` gave them.
 
-    def forward(
-        self, head: Head, parameters: Mapping[str, Tensor], rows: Int[Tensor, "run batch"]
-    ) -> tuple[Float[Tensor, "run batch class"], Float[Tensor, "run batch feature"]]:
-        """Gather, pool, embed, classify."""
-        flat, shape = rows.flatten(), rows.shape
-        x = self.x.index_select(0, flat).view(*shape, *self.x.shape[1:])
-        keep = self.keep.index_select(0, flat).view(*shape, -1)
-        height_mm = self.height_mm.index_select(0, flat).view(*shape, -1)
-        pooled, _ = head.pool(parameters, x, keep, height_mm)
-        return head.read_out(parameters, pooled)
+        Tokens that stay in the store are prepared by batch, and rounded to bfloat16 if `narrow`.
+        """
+        self.x, self.keep, self.height_mm = x.contiguous(), keep, height_mm
+        self.narrow = narrow
+        self.lengths = keep.shape[1] - keep.flip(1).int().argmax(1)
+
+    def pooled(
+        self, head: Head, parameters: Mapping[str, Tensor], runs: Span, rows: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "#run batch pooled"]:
+        """Gather and pool, as far as the longest bag of the batch reaches."""
+        length = int(self.lengths[rows].max())
+        x = self.x.index_select(0, rows)[:, :length]
+        keep, height_mm = self.keep[rows, :length], self.height_mm[rows, :length]
+        if isinstance(self.x, LazyTokens):
+            x = head.prepare(x, keep, height_mm)
+            x = x.to(torch.bfloat16) if self.narrow else x
+        x = widened(x, parameters["classifier.weight"].dtype)
+        return head.pool(parameters, x, keep, height_mm)[0]
 
     def select(self, index: Int[Tensor, " run"]) -> Self:
         """All runs share the bags."""
@@ -62,22 +75,41 @@ class BagInputs:
 
 
 class PooledInputs:
-    """Vectors that were pooled once, for all runs (1, bag, dim) or for each (run, bag, dim)."""
+    """Vectors that were pooled once, for all runs (1, bag, pooled) or for each (run, bag, pooled)."""
 
-    def __init__(self, pooled: Float[Tensor, "run bag dim"]) -> None:
+    def __init__(self, vectors: Float[Tensor, "run bag pooled"]) -> None:
         """Hold the pooled vectors of the cohort."""
-        self.pooled = pooled
+        self.vectors = vectors
 
-    def forward(
-        self, head: Head, parameters: Mapping[str, Tensor], rows: Int[Tensor, "run batch"]
-    ) -> tuple[Float[Tensor, "run batch class"], Float[Tensor, "run batch feature"]]:
-        """Gather, embed, classify."""
-        run = torch.arange(len(rows)).clamp_max(len(self.pooled) - 1).unsqueeze(1)
-        return head.read_out(parameters, self.pooled[run, rows])
+    def pooled(
+        self, head: Head, parameters: Mapping[str, Tensor], runs: Span, rows: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "#run batch pooled"]:
+        """Look the vectors up."""
+        return (self.vectors if len(self.vectors) == 1 else self.vectors[runs])[:, rows]
 
-    def select(self, index: Int[Tensor, " run"]) -> Inputs:
+    def select(self, index: Int[Tensor, " run"]) -> "PooledInputs":
         """Keep those runs' vectors."""
-        return self if len(self.pooled) == 1 else PooledInputs(self.pooled[index])
+        return self if len(self.vectors) == 1 else PooledInputs(self.vectors[index])
+
+
+@torch.no_grad()
+def prepare_tokens(
+    head: Head,
+    x: Tokens,
+    keep: Bool[Tensor, "bag slice"],
+    height_mm: Float[Tensor, "bag slice"],
+    train: TrainSpec,
+) -> Tokens:
+    """The tokens as the pool reads them, done once; tokens that stay in the store are prepared by batch."""
+    if isinstance(x, LazyTokens):
+        return x
+    prepared = head.prepare(x, keep, height_mm)
+    return prepared.to(torch.bfloat16) if is_narrow(head, train) else prepared
+
+
+def is_narrow(head: Head, train: TrainSpec) -> bool:
+    """Whether tokens are held in bfloat16; what is pooled once needs no cheaper form."""
+    return train.projection == "bfloat16" and not head.pool_is_fixed
 
 
 @torch.no_grad()
@@ -87,14 +119,26 @@ def make_inputs(
     x: Tokens,
     keep: Bool[Tensor, "bag slice"],
     height_mm: Float[Tensor, "bag slice"],
+    narrow: bool = False,
 ) -> Inputs:
-    """Pool now what training will not change."""
+    """Pool now what training will not change.
+
+    Args:
+        head: The head of all runs.
+        parameters: Of all runs, as they start.
+        x: Tokens of the cohort, as `prepare_tokens` gave them.
+        keep: True on real slices.
+        height_mm: Of the slices.
+        narrow: Whether tokens that stay in the store are rounded to bfloat16 (`is_narrow`).
+    """
     if not head.pool_is_fixed:
-        return BagInputs(x, keep, height_mm)
+        return BagInputs(x, keep, height_mm, narrow)
     runs = len(next(iter(parameters.values()))) if head.pool_shapes() else 1
-    pooled = torch.empty((runs, len(x), head.dim), dtype=x.dtype)
+    vectors = torch.empty((runs, len(x), head.pooled_dim), dtype=parameters["classifier.weight"].dtype)
     # Filled in place: small results between large blocks would keep the allocator from giving those back.
     for part in (slice(start, start + POOL_BATCH) for start in range(0, len(x), POOL_BATCH)):
-        block = x[part].unsqueeze(0)
-        pooled[:, part] = head.pool(parameters, block, keep[None, part], height_mm[None, part])[0]
-    return PooledInputs(pooled)
+        block, rows = x[part], (keep[part], height_mm[part])
+        if isinstance(x, LazyTokens):
+            block = head.prepare(block, *rows)
+        vectors[:, part] = head.pool(parameters, block, *rows)[0]
+    return PooledInputs(vectors)

@@ -47,6 +47,11 @@ class Objective:
             total = total + (self.variance[:n] * by).to(dtype) * term
         return total
 
+    @property
+    def contrastive(self) -> bool:
+        """Whether a term acts on the embeddings."""
+        return self.uses_supcon or self.uses_variance
+
     def select(self, index: Int[Tensor, " run"]) -> "Objective":
         """Keep the runs at `index`."""
         return Objective([self.losses[place] for place in index.tolist()])

@@ -1,28 +1,30 @@
 """Train many runs at once along a leading run axis, each giving what it would have given alone.
 
-Runs of one head spec and one batch size form blocks. Within a block the runs stand in order of their
-steps per epoch, so that the runs that still have a batch are always the first n: a run with a smaller
-fold idles at no cost. A run that has stopped is taken out of the tensors after the epoch.
+Runs of one head spec and one batch size form blocks (`blocks.py`), which train side by side, one per core
+(`workers.py`). Within a block, runs that see the same batches form streams (`streams.py`). A run that has
+stopped is taken out of the tensors after the epoch.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aggregate.bags.bags import Bags
+from aggregate.bags.lazy import Tokens
 from aggregate.heads.base import Head, HeadOutput, require_slices
 from aggregate.heads.centring import fit_centring
-from aggregate.training.block import Block, Count, Progress
-from aggregate.training.inputs import make_inputs
+from aggregate.training.block import Block, Count, Finished, Progress
+from aggregate.training.blocks import Group, bytes_of_run, groups
+from aggregate.training.inputs import is_narrow, make_inputs, prepare_tokens
 from aggregate.training.runs import RunSpec, TrainedRun, check_run
-from aggregate.training.sampler import init_seed, n_steps
+from aggregate.training.sampler import init_seed
+from aggregate.training.workers import run_side_by_side
 
 __all__ = ["RunSpec", "TrainedRun", "apply_head", "train_stacked"]
-
-BLOCK_BYTES = 256 * 2**20
-"""Bound on what one training step of a block keeps in memory."""
 
 
 def train_stacked(
@@ -33,6 +35,7 @@ def train_stacked(
     runs: Sequence[RunSpec],
     dtype: torch.dtype = torch.float32,
     progress: Progress | None = None,
+    finished: Finished | None = None,
 ) -> list[TrainedRun]:
     """Train every run and return them in the order given.
 
@@ -44,6 +47,7 @@ def train_stacked(
         runs: What to train.
         dtype: Of weights and arithmetic.
         progress: Called with (run-epochs done, run-epochs at most) after every epoch.
+        finished: Called with every run as soon as it is trained; from any thread, but never twice at once.
 
     Raises:
         ConfigError: If a run's loss cannot train its head.
@@ -52,37 +56,60 @@ def train_stacked(
     require_slices(bags.keep)
     for run in runs:
         check_run(run, y.numpy(), n_classes)
-    report = Count(progress, sum(run.train.epochs for run in runs))
-    x, height_mm = bags.x.to(dtype), bags.height_mm.to(dtype)
+    report = Count(progress, sum(run.train.epochs for run in runs), finished)
+    cohort = Cohort(
+        bags.x.to(dtype), bags.keep, bags.height_mm.to(dtype), y, weight.to(dtype), n_classes, dtype
+    )
     trained: dict[int, TrainedRun] = {}
-    for members in blocks(runs, x.shape[1] * x.shape[2] * dtype.itemsize):
-        head = runs[members[0]].head.build(x.shape[2], n_classes)
-        seeds = [init_seed(runs[i].seed, runs[i].repeat, runs[i].fold) for i in members]
-        parameters = head.init(seeds, dtype)
-        if head.spec.centre:
-            parameters |= fit_centring(x, bags.keep, [runs[i].train_rows for i in members], dtype)
-        inputs = make_inputs(head, parameters, x, bags.keep, height_mm)
-        block = Block(head, parameters, inputs, y, weight.to(dtype), [runs[i] for i in members])
-        trained |= dict(zip(members, block.train(report), strict=True))
+    for group in groups(runs):
+        trained |= train_group(cohort, group, runs, report)
     return [trained[index] for index in range(len(runs))]
 
 
-def blocks(runs: Sequence[RunSpec], bag_bytes: int) -> list[list[int]]:
-    """Indices of runs that train together, most steps per epoch first."""
-    groups: dict[tuple[str, int], list[int]] = {}
-    for index, run in enumerate(runs):
-        groups.setdefault((run.head.model_dump_json(), run.train.batch_size), []).append(index)
-    found = []
-    for (_, batch_size), members in groups.items():
-        members.sort(key=lambda index: -_steps(runs[index]))
-        size = max(1, BLOCK_BYTES // (2 * batch_size * bag_bytes))
-        found += [members[start : start + size] for start in range(0, len(members), size)]
-    return found
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """What all runs train on, in the dtype of the arithmetic."""
+
+    x: Tokens
+    keep: Bool[Tensor, "bag slice"]
+    height_mm: Float[Tensor, "bag slice"]
+    y: Int[Tensor, " bag"]
+    weight: Float[Tensor, " bag"]
+    n_classes: int
+    dtype: torch.dtype
 
 
-def _steps(run: RunSpec) -> int:
-    """Steps of one epoch."""
-    return n_steps(len(run.train_rows), run.train.batch_size)
+def train_group(
+    cohort: Cohort, group: Group, runs: Sequence[RunSpec], report: Count
+) -> dict[int, TrainedRun]:
+    """Train runs of one head, by index; their blocks side by side on the cores."""
+    head = group.first.head.build(cohort.x.shape[2], cohort.n_classes)
+    tokens = prepare_tokens(head, cohort.x, cohort.keep, cohort.height_mm, group.first.train)
+    size = bytes_of_run(head, group.first.train.batch_size, cohort.x.shape[1], cohort.dtype.itemsize)
+    blocks = group.blocks(size, torch.get_num_threads())
+    jobs = [
+        partial(train_block, cohort, head, tokens, [runs[index] for index in members], report)
+        for members in blocks
+    ]
+    found = run_side_by_side(jobs)
+    return {
+        index: run
+        for members, trained in zip(blocks, found, strict=True)
+        for index, run in zip(members, trained, strict=True)
+    }
+
+
+def train_block(
+    cohort: Cohort, head: Head, tokens: Tokens, runs: Sequence[RunSpec], report: Count
+) -> list[TrainedRun]:
+    """Draw the runs' first weights and train them together."""
+    parameters = head.init([init_seed(run.seed, run.repeat, run.fold) for run in runs], cohort.dtype)
+    if head.spec.centre:
+        rows = [run.train_rows for run in runs]
+        parameters |= fit_centring(cohort.x, cohort.keep, rows, cohort.dtype)
+    narrow = is_narrow(head, runs[0].train)
+    inputs = make_inputs(head, parameters, tokens, cohort.keep, cohort.height_mm, narrow)
+    return Block(head, parameters, inputs, cohort.y, cohort.weight, runs).train(report)
 
 
 @torch.no_grad()
@@ -99,9 +126,9 @@ def apply_head(
     outputs = [
         head(
             parameters,
-            bags.x[part].unsqueeze(0).to(dtype),
-            bags.keep[None, part],
-            bags.height_mm[None, part].to(dtype),
+            bags.x[part].to(dtype),
+            bags.keep[part],
+            bags.height_mm[part].to(dtype),
         )
         for part in (slice(start, start + batch) for start in range(0, max(1, len(bags.x)), batch))
     ]

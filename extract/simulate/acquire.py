@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from extract.simulate.deform import Anatomy, to_template
-from extract.simulate.lesion import Lesion, lesion_share
+from extract.simulate.lesion import Lesion, Texture, lesion_share, retexture
+from extract.simulate.masks import MaskLesion, mask_share
 from extract.simulate.template import Template
 
 FIELD_MM = ((-82.0, 82.0), (-120.0, 84.0), (-80.0, 92.0))
@@ -97,21 +98,38 @@ def head_points(shape: tuple[int, int, int], affine: NDArray[np.float64], pose: 
 def acquire(
     template: Template,
     anatomy: Anatomy,
-    lesions: tuple[Lesion, ...],
+    lesions: tuple[Lesion, ...] | MaskLesion,
     protocol: Protocol,
     pose: Pose,
     seed: tuple[int, ...],
+    texture: Texture | None = None,
 ) -> Acquired:
-    """Scan a head: sample the template through its anatomy, then contrast, bias, noise and storage."""
+    """Scan a head: sample the template through its anatomy, then contrast, bias, noise and storage.
+
+    Args:
+        template: The brain.
+        anatomy: Its shape.
+        lesions: Blobs, or one mask's.
+        protocol: How it is scanned.
+        pose: How the head lies.
+        seed: Of bias and noise.
+        texture: What lesions look like; None for dark ones.
+    """
     rng = np.random.default_rng(seed)
     shape, affine = field_of_view(protocol)
     coordinates = to_template(head_points(shape, affine, pose), anatomy, template)
     t1 = ndimage.map_coordinates(template.t1, coordinates, order=1, mode="constant")
     brain = t1 > EDGE
     signal = np.maximum(t1, 0) ** np.float32(protocol.gamma)
-    share = lesion_share(lesions, coordinates)
-    for lesion, part in zip(lesions, share, strict=True):
-        signal *= 1 - np.float32(1 - lesion.darkening) * part
+    if isinstance(lesions, MaskLesion):
+        share, darkening = [mask_share(lesions, coordinates, template)], [lesions.darkening]
+    else:
+        share, darkening = lesion_share(lesions, coordinates), [lesion.darkening for lesion in lesions]
+    for left, part in zip(darkening, share, strict=True):
+        if texture is None:
+            signal *= 1 - np.float32(1 - left) * part
+        else:
+            retexture(signal, part * brain, coordinates, texture)
     signal *= bias_field(shape, protocol.bias, rng)
     signal = add_rician_noise(signal, protocol.noise, rng)
     signal[~brain] = 0

@@ -1,11 +1,32 @@
-"""Lesions: dark irregular blobs that grow from the white matter, drawn in the template's space."""
+"""Lesions: where they are and what they do to the signal, drawn in the template's space.
+
+Places are irregular blobs that grow from the white matter, or masks of the user's (see `masks`). What they
+do is one of two: `dark` lowers the intensity; `texture` leaves each lesion's mean as it was and adds a grain
+of waves some millimetres long, which no intensity threshold finds.
+"""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from extract.simulate.template import Template
+
+Change = Literal["dark", "texture"]
+
+WAVES = 24
+"""Plane waves that a texture is the sum of."""
+
+WAVELENGTH_MM = (5.0, 10.0)
+"""Shortest and longest; coarse voxels cannot hold shorter ones."""
+
+GRAIN = 0.12
+"""Standard deviation of the texture, relative to the tissue's own intensity.
+
+White matter then stays between gray matter and its own brightest voxels under a usual intensity bias, so that
+no threshold parts lesion from brain.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +42,58 @@ class Lesion:
     phases: tuple[float, ...]
     darkening: float
     """Intensity inside, relative to healthy tissue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Texture:
+    """A sum of plane waves in the template's space: the same grain in every session and voxel size."""
+
+    waves: NDArray[np.float32]
+    """`(wave, 3)`: radians per millimetre."""
+    phases: NDArray[np.float32]
+    """`(wave,)`."""
+
+    def at(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`(point,)` at template voxels `(3, point)`: mean 0 and variance 1 over space, within 2."""
+        total = np.zeros(points.shape[1], dtype=np.float32)
+        for wave, phase in zip(self.waves, self.phases, strict=True):
+            total += np.cos(wave @ points + phase)
+        return np.clip(total * np.float32((2 / len(self.waves)) ** 0.5), -2.0, 2.0)
+
+
+def draw_texture(seed: tuple[int, ...]) -> Texture:
+    """A texture with waves in all directions."""
+    rng = np.random.default_rng((*seed, 1))
+    directions = rng.standard_normal((WAVES, 3))
+    lengths = rng.uniform(*WAVELENGTH_MM, WAVES)
+    waves = directions / np.linalg.norm(directions, axis=1, keepdims=True) * (2 * np.pi / lengths)[:, None]
+    phases = rng.uniform(0, 2 * np.pi, WAVES)
+    return Texture(waves.astype(np.float32), phases.astype(np.float32))
+
+
+def retexture(
+    signal: NDArray[np.float32],
+    share: NDArray[np.float32],
+    coordinates: NDArray[np.float32],
+    texture: Texture,
+) -> None:
+    """Give one lesion the texture, in place; the sum of its signal, weighted by share, stays what it was.
+
+    Args:
+        signal: `(x, y, z)`, 0 and above.
+        share: How much of each point belongs to the lesion, 0 to 1.
+        coordinates: `(3, x, y, z)`, template voxels of the points.
+        texture: Of the participant.
+    """
+    inside = share > 0
+    tissue, part = signal[inside], share[inside]
+    weight = (tissue * part).astype(np.float64)
+    if not weight.sum():
+        return
+    grain = texture.at(coordinates[:, inside])
+    # Centred by what it multiplies, so that the lesion is neither brighter nor darker as a whole.
+    grain -= np.float32((weight * grain).sum() / weight.sum())
+    signal[inside] = tissue * (1 + np.float32(GRAIN) * part * grain)
 
 
 def draw_lesions(template: Template, seed: tuple[int, ...], darkening: float) -> tuple[Lesion, ...]:

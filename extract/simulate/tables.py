@@ -45,11 +45,19 @@ COLUMNS: dict[str, dict[str, Any]] = {
 
 
 def write_tables(
-    folder: Path, cohort: Sequence[Participant], effect: Effect, seed: int
+    folder: Path, cohort: Sequence[Participant], effect: Effect, seed: int, words: str | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Write everything that is no image; gives size and digest by name."""
+    """Write everything that is no image; gives size and digest by name.
+
+    Args:
+        folder: The tree.
+        cohort: Who is in it.
+        effect: What patients have.
+        seed: Of everything.
+        words: What the README says of it in place of its usual words.
+    """
     volumes = sum(len(person.visits) for person in cohort)
-    readme = README.format(participants=len(cohort), volumes=volumes, seed=seed, words=WORDS[effect])
+    readme = README.format(participants=len(cohort), volumes=volumes, seed=seed, words=words or WORDS[effect])
     texts = {
         "README.md": readme,
         ".bidsignore": "simulation.json\n",

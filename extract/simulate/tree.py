@@ -22,7 +22,9 @@ import nibabel
 from cache_schema.errors import SlicecacheError
 from extract.simulate.acquire import acquire
 from extract.simulate.cohort import Effect, Participant, Visit, plan_cohort
-from extract.simulate.lesion import draw_lesions
+from extract.simulate.lesion import Change
+from extract.simulate.look import Look, draw
+from extract.simulate.masks import digest_masks, list_masks
 from extract.simulate.tables import LESIONS, write_tables
 from extract.simulate.template import load_template
 
@@ -31,9 +33,6 @@ NOTE = "simulation.json"
 
 SIMULATOR = 1
 """Raised when the same parameters no longer give the same bytes."""
-
-DARKENING = 0.55
-"""Intensity of lesions relative to healthy tissue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +58,8 @@ def simulate(
     effect: Effect = "atrophy",
     seed: int = 0,
     *,
+    lesion: Change = "dark",
+    lesion_masks: Path | None = None,
     coarseness: float = 1.0,
     workers: int | None = None,
     progress: bool = False,
@@ -70,21 +71,32 @@ def simulate(
         participants: How many, at least 2.
         effect: What patients have: wide ventricles, lesions, or nothing.
         seed: Of everything.
+        lesion: What lesions look like: darker tissue, or only another texture of the same mean.
+        lesion_masks: Folder (or pattern) of masks in the template's (MNI) space that lesions take their
+            shape from, one per patient; without it they are blobs.
         coarseness: Factor on all voxel sizes; tests use large ones.
         workers: Processes; by default as many as there are processors. 1 stays in this process.
         progress: Print a line on standard error.
 
     Raises:
-        SlicecacheError: If the folder holds something else.
+        SlicecacheError: If the folder holds something else, or lesions are asked for without the effect.
     """
     started = time.perf_counter()
-    parameters = {
+    masks = () if lesion_masks is None else list_masks(lesion_masks)
+    if effect != "lesion" and (masks or lesion != "dark"):
+        raise SlicecacheError(
+            f"the effect {effect!r} has no lesions: say --effect lesion, or leave out how they look"
+        )
+    parameters: dict[str, Any] = {
         "simulator": SIMULATOR,
         "participants": participants,
         "effect": effect,
         "seed": seed,
         "coarseness": coarseness,
     }
+    # Named only where they were asked for: a tree without them stays what it was, note included.
+    parameters |= {} if lesion == "dark" else {"lesion": lesion}
+    parameters |= {"lesion_masks": digest_masks(masks)} if masks else {}
     files = finished_files(folder, parameters)
     if files is not None:
         return summary(folder, participants, files, time.perf_counter() - started, found=True)
@@ -92,12 +104,13 @@ def simulate(
     write_note(folder, parameters, None)
     cohort = plan_cohort(participants, effect, seed, coarseness)
     written: dict[str, dict[str, Any]] = {}
-    jobs = [(str(folder), person, visit) for person in cohort for visit in person.visits]
+    look = Look(lesion, masks)
+    jobs = [(str(folder), person, visit, look) for person in cohort for visit in person.visits]
     for done, part in enumerate(run_jobs(jobs, workers), start=1):
         written |= part
         if progress:
             show(done, len(jobs), time.perf_counter() - started)
-    written |= write_tables(folder, cohort, effect, seed)
+    written |= write_tables(folder, cohort, effect, seed, look.words(LESIONS))
     write_note(folder, parameters, written)
     return summary(folder, participants, written, time.perf_counter() - started, found=False)
 
@@ -153,7 +166,7 @@ def write_note(folder: Path, parameters: dict[str, Any], files: dict[str, Any] |
     (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
 
-Job = tuple[str, Participant, Visit]
+Job = tuple[str, Participant, Visit, Look]
 
 
 def run_jobs(jobs: Sequence[Job], workers: int | None) -> Iterator[dict[str, dict[str, Any]]]:
@@ -176,10 +189,10 @@ def available_processors() -> int:
 
 def write_visit(job: Job) -> dict[str, dict[str, Any]]:
     """Scan one participant once and write the volume, and the lesion mask if there are lesions."""
-    root, person, visit = job
+    root, person, visit, look = job
     template = load_template()
-    lesions = () if person.lesion_seed is None else draw_lesions(template, person.lesion_seed, DARKENING)
-    scan = acquire(template, visit.anatomy, lesions, visit.protocol, visit.pose, visit.seed)
+    lesions, texture = draw(look, person, template)
+    scan = acquire(template, visit.anatomy, lesions, visit.protocol, visit.pose, visit.seed, texture)
     session = (visit.session_id,) if visit.session_id else ()
     place = "/".join((person.participant_id, *session, "anat"))
     name = "_".join((person.participant_id, *session))

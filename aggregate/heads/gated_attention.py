@@ -1,0 +1,92 @@
+"""Gated attention: `a = softmax(w . (tanh(V h + b) * sigmoid(U h + c)))`, `z = sum a_i h_i`.
+
+Ilse et al. 2018 (arXiv 1802.04712), equation 9. V and U are one parameter, V above U, so that one
+product serves both. The backward is written out: tokens need no gradient.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from aggregate.heads.base import Head, Parameters
+from aggregate.heads.centring import scored
+from aggregate.heads.embedding import Shapes, linear_shapes
+from aggregate.heads.products import project, project_gradient, softmax_gradient, weigh, weigh_gradient
+from aggregate.heads.spec import GatedAttentionSpec
+
+
+class GatedAttentionHead(Head):
+    """A tanh layer, gated by a sigmoid layer, scores the slices."""
+
+    def __init__(self, spec: GatedAttentionSpec, dim: int, n_classes: int) -> None:
+        """Fix the shapes."""
+        super().__init__(spec, dim, n_classes)
+        self.hidden = spec.hidden
+
+    def pool_shapes(self) -> Shapes:
+        """`attention.project` is V and b above U and c, `attention.score.weight` is w."""
+        score = {"attention.score.weight": (self.hidden,)}
+        return linear_shapes("attention.project", self.dim, 2 * self.hidden) | score
+
+    def pool(
+        self,
+        parameters: Parameters,
+        x: Float[Tensor, "bag slice dim"],
+        keep: Bool[Tensor, "bag slice"],
+        height_mm: Float[Tensor, "bag slice"],
+    ) -> tuple[Float[Tensor, "#run bag dim"], Float[Tensor, "#run bag slice"]]:
+        """Every run's own attention and the mean by it."""
+        weight, bias, tokens = scored(
+            parameters, parameters["attention.project.weight"], parameters["attention.project.bias"], x
+        )
+        output: tuple[Tensor, Tensor] = GatedAttentionPool.apply(
+            weight, bias, parameters["attention.score.weight"], tokens, x, keep
+        )
+        return output
+
+
+class GatedAttentionPool(torch.autograd.Function):
+    """The pool with its backward written out; gradients reach V, U, b, c and w, never the tokens."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        weight: Float[Tensor, "run both dim"],
+        bias: Float[Tensor, "run both"],
+        score: Float[Tensor, "run hidden"],
+        tokens: Float[Tensor, "bag slice dim"],
+        x: Float[Tensor, "bag slice dim"],
+        keep: Bool[Tensor, "bag slice"],
+    ) -> tuple[Float[Tensor, "run bag dim"], Float[Tensor, "run bag slice"]]:
+        """Pooled vectors and attention of every run: `tokens` are scored, `x` is weighed."""
+        both = project(weight, tokens).add_(bias.unsqueeze(2))
+        value, gate = both.chunk(2, 1)
+        gated = value.tanh_() * gate.sigmoid_()
+        scores = torch.bmm(score.unsqueeze(1), gated).view(len(weight), *keep.shape)
+        attention = scores.masked_fill_(~keep, -torch.inf).softmax(-1)
+        ctx.save_for_backward(both, gated, score, tokens, x, attention)
+        return weigh(attention, x), attention
+
+    @staticmethod
+    def backward(
+        ctx: Any,
+        grad_pooled: Float[Tensor, "run bag dim"],
+        grad_attention: Float[Tensor, "run bag slice"],
+    ) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+        """Chain rule through the weighted mean, the softmax, w, tanh, sigmoid, V and U."""
+        both, gated, score, tokens, x, attention = ctx.saved_tensors
+        value, gate = both.chunk(2, 1)
+        through = weigh_gradient(grad_pooled, x).add_(grad_attention)
+        flat = softmax_gradient(attention, through).flatten(1).unsqueeze(1)
+        weighted = gated * flat
+        grad_score = weighted.sum(2)
+        # Without w, which scales whole rows and so can wait until the slices are summed.
+        rows = torch.empty_like(both)
+        value_rows, gate_rows = rows.chunk(2, 1)
+        torch.mul(flat, gate, out=value_rows).addcmul_(weighted, value, value=-1)
+        torch.addcmul(weighted, weighted, gate, value=-1, out=gate_rows)
+        twice = torch.cat([score, score], 1)
+        grad_weight = project_gradient(rows, tokens).mul_(twice.unsqueeze(2))
+        return grad_weight, rows.sum(2).mul_(twice), grad_score, None, None, None

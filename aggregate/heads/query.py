@@ -1,0 +1,45 @@
+"""Learned queries: `a = softmax(H q / sqrt d)`, `z = sum a_i h_i`; several are set side by side.
+
+As AnyMC3D pools slices. A query begins uniform within 1/sqrt(d) of 0, so that pooling begins close to
+the mean.
+"""
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from aggregate.heads.base import Head, Parameters
+from aggregate.heads.centring import scaled
+from aggregate.heads.embedding import Shapes
+from aggregate.heads.score_pool import ScorePool
+from aggregate.heads.spec import QuerySpec
+
+
+class QueryHead(Head):
+    """Every query pools the slices in its own way; the pooled vectors are concatenated."""
+
+    def __init__(self, spec: QuerySpec, dim: int, n_classes: int) -> None:
+        """Fix the shapes."""
+        super().__init__(spec, dim, n_classes)
+        self.queries = spec.queries
+
+    @property
+    def pooled_dim(self) -> int:
+        """One token's numbers per query."""
+        return self.queries * self.dim
+
+    def pool_shapes(self) -> Shapes:
+        """`query.weight` holds the queries as rows."""
+        return {"query.weight": (self.queries, self.dim)}
+
+    def pool(
+        self,
+        parameters: Parameters,
+        x: Float[Tensor, "bag slice dim"],
+        keep: Bool[Tensor, "bag slice"],
+        height_mm: Float[Tensor, "bag slice"],
+    ) -> tuple[Float[Tensor, "#run bag pooled"], Float[Tensor, "#run bag slice"]]:
+        """The means by every query, one behind the other, and the mean of the queries' attention."""
+        rows = (scaled(parameters, parameters["query.weight"]) * self.dim**-0.5).flatten(0, 1)
+        pooled, attention, _ = ScorePool.apply(rows, x, keep)
+        side_by_side = pooled.unflatten(0, (-1, self.queries)).transpose(1, 2).flatten(2)
+        return side_by_side, attention.unflatten(0, (-1, self.queries)).mean(1)

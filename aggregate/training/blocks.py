@@ -1,0 +1,56 @@
+"""Which runs train together: those of one head, one batch size and one precision, within a bound."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from aggregate.heads.base import Head
+from aggregate.training.runs import RunSpec
+from aggregate.training.streams import order_of, steps_of
+
+BLOCK_BYTES = 256 * 2**20
+"""Bound on what a block keeps in memory while it trains. Measured: see `benchmarks/README.md`."""
+
+COPIES = 5
+"""Of every weight: itself, its gradient, two moments, and the best epoch's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Runs whose tensors can be stacked, as indices; runs that share batches stand side by side."""
+
+    members: tuple[int, ...]
+    first: RunSpec
+    """Any of them, for what they have in common."""
+
+    def blocks(self, run_bytes: int, workers: int) -> list[tuple[int, ...]]:
+        """The members in equal portions of bounded memory, as many as keep all workers busy.
+
+        Most steps per epoch first.
+        """
+        n = len(self.members)
+        portions = -(-n // max(1, BLOCK_BYTES // run_bytes))
+        portions = min(n, -(-portions // workers) * workers)
+        cuts = [round(n * portion / portions) for portion in range(portions + 1)]
+        return [self.members[start:end] for start, end in itertools.pairwise(cuts)]
+
+
+def groups(runs: Sequence[RunSpec]) -> list[Group]:
+    """Sort runs by what their tensors look like, then by their order of bags."""
+    found: dict[tuple[str, int, str], list[int]] = {}
+    for index, run in enumerate(runs):
+        key = (run.head.model_dump_json(), run.train.batch_size, run.train.projection)
+        found.setdefault(key, []).append(index)
+    for members in found.values():
+        members.sort(key=lambda index: (-steps_of(runs[index]), order_of(runs[index])))
+    return [Group(tuple(members), runs[members[0]]) for members in found.values()]
+
+
+def bytes_of_run(head: Head, batch_size: int, slices: int, itemsize: int) -> int:
+    """What one run keeps while it trains: copies of its weights, and what its pool remembers of a batch."""
+    weights = sum(prod(shape) for shape in head.shapes.values())
+    pool = head.pool_shapes().values()
+    width = sum(shape[0] for shape in pool if len(shape) == 2 and shape[1] == head.dim)
+    # Forward and backward each hold the projections of every slice of the batch.
+    return itemsize * (COPIES * weights + 3 * batch_size * slices * width)
