@@ -305,6 +305,20 @@ def test_a_completed_fit_scores_from_its_state(score):
     assert float(detector.score(batch_of(-new.patches)).mean()) > float(detector.score(new).mean())
 
 
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_tokens_kept_in_half_precision_give_the_same_map(covariance):
+    def rounded(batch: SliceBatch) -> SliceBatch:
+        return batch_of(batch.patches.half().float())
+
+    whole, half = (started(init="paper", components=20, covariance=covariance) for _ in range(2))
+    for step in range(20):
+        whole.observe(slices(12, step), 0)
+        half.observe(rounded(slices(12, step)), 0)
+    whole.end_epoch(0, None), half.end_epoch(0, None)
+    new = slices(3, 60)
+    torch.testing.assert_close(half.score(rounded(new)), whole.score(new), rtol=0, atol=5e-4)
+
+
 def test_the_best_epoch_by_held_out_loss_is_kept():
     detector = started(components=20, init="paper", epochs=4)
     means = []
