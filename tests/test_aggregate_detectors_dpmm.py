@@ -154,7 +154,7 @@ def test_at_the_published_width_the_first_steps_are_the_textbook_s():
     centres = torch.randn(9, 384, generator=generator)
     which = torch.randint(9, (2, ROWS, COLS), generator=generator)
     batch = batch_of(centres[which] + 0.3 * torch.randn(2, ROWS, COLS, 384, generator=generator))
-    ours, textbook = started(dim=384, init="paper", components=40), Textbook(unit(batch), 40, False, seed=3)
+    ours, textbook = started(dim=384, init="paper", components=15), Textbook(unit(batch), 15, False, seed=3)
     for _ in range(2):
         ours.observe(batch, 0)
         textbook.step(unit(batch))
