@@ -71,7 +71,7 @@ def _read_plain(
             name = layout.chunk_name(row, block)
             part = target[start : start + layout.chunk_slices]
             try:
-                if not (direct and _read_direct(objects, layout, name, part)):
+                if not (direct and read_direct(objects, layout, name, part)):
                     part[:] = decode(layout, objects.get(name), name)[: len(part)]
             except DamageError as damage:
                 raise RowDamageError(position, str(damage)) from damage
@@ -88,7 +88,7 @@ def _read_plain(
             return
 
 
-def _read_direct(objects: Any, layout: ArrayLayout, name: str, part: NDArray[Any]) -> bool:
+def read_direct(objects: Any, layout: ArrayLayout, name: str, part: NDArray[Any]) -> bool:
     """Read a chunk's file into its place without a copy; False when it is not whole and right.
 
     The part may be shorter than the chunk (pads beyond the longest volume are read aside). The
@@ -118,7 +118,7 @@ def _read_through_zarr(
     """Fill `out` with Zarr, merging neighbouring rows into one read."""
     import zarr
 
-    with _pipeline(objects):
+    with codec_pipeline(objects):
         array = zarr.open_array(objects.zarr_store(), path=layout.spec.name, mode="r")
     for start, stop in _runs(rows):
         first = rows[start]
@@ -154,7 +154,7 @@ def _runs(rows: Sequence[int]) -> list[tuple[int, int]]:
     return [(a, b) for a, b in pairwise(edges) if b > a]
 
 
-def _pipeline(objects: Objects) -> AbstractContextManager[Any]:
+def codec_pipeline(objects: Objects) -> AbstractContextManager[Any]:
     """Use the `zarrs` codec pipeline for arrays opened inside, for folders and where it is installed."""
     import zarr
 

@@ -12,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from cache_schema.blocks import RowDamageError, read_rows
+from cache_schema.chunks import DamageError
 from cache_schema.commit import parse_raw, parse_record, read_failures, read_record
 from cache_schema.create import load_header, read_header
 from cache_schema.digest import content_digest
@@ -22,6 +23,7 @@ from cache_schema.layout import ArrayLayout, metadata_name, parse_layout
 from cache_schema.objects import Objects, open_objects
 from cache_schema.packed import stored_records
 from cache_schema.previews import stored_preview
+from cache_schema.read_slices import read_some
 from cache_schema.record import Failure, TableRow, VolumeRecord
 from cache_schema.seal import read_sealed_index, read_sealed_records
 from cache_schema.table import read_table
@@ -190,11 +192,7 @@ class StoreReader:
                 self._objects, self.layout(name), [e.row for e in chosen], [e.n_slices for e in chosen]
             )
         except RowDamageError as damage:
-            key = chosen[damage.position].key
-            raise StoreError(
-                f"volume {key}, array {name!r}: {damage}; `slicecache cache verify` lists all damage, and "
-                "extracting that volume again with --replace repairs it"
-            ) from damage
+            raise _damaged(chosen[damage.position].key, name, damage) from damage
 
     def read_volume(self, name: str, key: VolumeKey) -> NDArray[Any]:
         """Kept slices of one volume, `(slice, *rest)`.
@@ -205,6 +203,24 @@ class StoreReader:
         volume: NDArray[Any] = self.read(name, [self.entry(key)])[0]
         return volume
 
+    def read_slices(
+        self, name: str, entry: VolumeEntry, slices: Sequence[int] | NDArray[Any]
+    ) -> NDArray[Any]:
+        """Some kept slices of one volume, `(slice, *rest)`, reading only the chunks that hold them.
+
+        Args:
+            name: The array, e.g. `patches`.
+            entry: The volume.
+            slices: Positions among its kept slices, in any order; one may be asked for twice.
+
+        Raises:
+            StoreError: If a position is beyond the kept slices, or a chunk is missing or damaged.
+        """
+        try:
+            return read_some(self._objects, self.layout(name), entry.row, entry.n_slices, slices)
+        except DamageError as damage:
+            raise _damaged(entry.key, name, damage) from damage
+
     def preview(self, key: VolumeKey) -> bytes | None:
         """The PNG mosaic of a volume, or None when there is none."""
         return stored_preview(self._objects, key)
@@ -212,3 +228,11 @@ class StoreReader:
     def content_digest(self) -> str:
         """SHA-256 over the committed volumes' keys and digests, whatever their order and rows."""
         return content_digest((entry.key, entry.digest) for entry in self.entries)
+
+
+def _damaged(key: VolumeKey, name: str, damage: DamageError) -> StoreError:
+    """Say which volume's chunk is damaged, and what to do."""
+    return StoreError(
+        f"volume {key}, array {name!r}: {damage}; `slicecache cache verify` lists all damage, and "
+        "extracting that volume again with --replace repairs it"
+    )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cache_schema.example import example_arrays, example_draft, example_header, example_row
+from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.identity import VolumeKey
 from cache_schema.reader import StoreReader, open_store
 from cache_schema.writer import StoreWriter
@@ -55,6 +55,58 @@ def make_store(tmp_path: Path) -> Callable[[Sequence[Scan]], StoreReader]:
             arrays = example_arrays(header, scan.n_slices, seed)
             arrays = {name: values + np.float32(scan.shift) for name, values in arrays.items()}
             writer.commit(example_draft(key, scan.n_slices, **scan.changes), arrays)
+        return open_store(location)
+
+    return make
+
+
+def normal_arrays(header: Any, n_slices: int, seed: int) -> dict[str, Any]:
+    """One volume of which slices of a height look alike: tokens that a detector can learn from.
+
+    A token is a pattern of its row, column and height, which are the same in every volume, and a little
+    noise; the foreground is a disc, and the intensity follows the row.
+    """
+    rows, cols, dim = next(spec.item_shape for spec in header.arrays if spec.name == "patches")
+    common, own = np.random.default_rng(12345), np.random.default_rng([1, seed])
+    row, col, height = (common.standard_normal((n, dim)) for n in (rows, cols, 64))
+    pattern = row[:, None] + col + 0.5 * height[:n_slices, None, None]
+    down, across = np.linspace(-1, 1, rows)[:, None], np.linspace(-1, 1, cols)
+    inside = np.clip(1.6 - 1.5 * np.hypot(down, across), 0, 1)
+    patches = pattern + 0.2 * own.standard_normal(pattern.shape)
+    grid = (n_slices, rows, cols)
+    arrays = {
+        "patches": patches,
+        "cls": patches.mean((1, 2)),
+        "foreground": np.broadcast_to(inside, grid),
+        "patch_intensity": np.broadcast_to(0.5 + 0.1 * down, grid) + 0.02 * own.standard_normal(grid),
+    }
+    return {name: values.astype(np.float32) for name, values in arrays.items()}
+
+
+@pytest.fixture
+def normal_store(tmp_path: Path) -> Callable[..., StoreReader]:
+    """Write a store of `normal_arrays`, one volume per number of slices, and open it."""
+
+    def make(
+        lengths: Sequence[int],
+        *,
+        name: str = "normal.zarr",
+        first: int = 0,
+        order: Sequence[int] | None = None,
+        change: Callable[[dict[str, Any], int], None] | None = None,
+        **header: Any,
+    ) -> StoreReader:
+        made = example_header(("cls", "patches"), **{"dim": 11, "slice_chunk": 4, **header})
+        places = range(len(lengths)) if order is None else order
+        keys = {place: example_key(first + place) for place in places}
+        location = str(tmp_path / name)
+        rows = [example_row(keys[place], lengths[place]) for place in places]
+        writer = StoreWriter.open(location, made, rows)
+        for place in places:
+            arrays = normal_arrays(made, lengths[place], first + place)
+            if change is not None:
+                change(arrays, place)
+            writer.commit(example_draft(keys[place], lengths[place]), arrays)
         return open_store(location)
 
     return make

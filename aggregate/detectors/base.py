@@ -14,8 +14,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cache_schema.identity import VolumeKey
+
 if TYPE_CHECKING:
     from aggregate.detectors.spec import DetectorSpec
+
+
+def volume_number(key: VolumeKey) -> int:
+    """A number for a volume: the first 63 bits of its key's hash."""
+    return int(key.digest[:16], 16) >> 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,7 @@ class SliceBatch:
     height_mm: Float[Tensor, " slice"]
     """Millimetres below the vertex."""
     volume: Int[Tensor, " slice"]
-    """Which volume each slice is of: an index into the stream's volumes."""
+    """Which volume each slice is of: `volume_number` of its key, the same in every stream."""
 
     def __len__(self) -> int:
         return len(self.patches)
@@ -77,7 +84,11 @@ class Detector(ABC):
 
     @abstractmethod
     def start(self, reference: Reference) -> None:
-        """Prepare for the first epoch."""
+        """Prepare for the first epoch.
+
+        Raises:
+            SlicecacheError: If the reference is too small for the detector, or too large for its memory.
+        """
 
     @abstractmethod
     def observe(self, batch: SliceBatch, epoch: int) -> None:

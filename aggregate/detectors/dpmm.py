@@ -25,7 +25,7 @@ from aggregate.detectors.dpmm_update import (
     stick_shares,
 )
 from aggregate.detectors.spec import DpmmSpec
-from aggregate.detectors.stored import stored
+from aggregate.detectors.states import expect
 from cache_schema.errors import SlicecacheError
 
 LIVING = 1e-6
@@ -144,28 +144,46 @@ class Dpmm(Detector):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on after the epoch that the state was taken at, or score with a completed fit."""
-        size, dim, reg = self.spec.components, self.dim, self.spec.variance_floor
-        square = (dim, dim) if self._full else (dim,)
-        self._best_loss = float(stored(state, "best.loss", ()))
-        if "best.log_weight" in state:
-            weight = stored(state, "best.log_weight", (None,))
-            mean = stored(state, "best.mean", (len(weight), dim))
-            covariance = stored(state, "best.covariance", (len(weight), *square))
-            self._best = Mixture(weight, mean, covariance, reg)
-        self._done = "fit.concentration" not in state
+        shapes = self._shapes(state)
+        found = dict(zip(shapes, expect(state, self, **shapes), strict=True))
+        reg = self.spec.variance_floor
+        self._best_loss = float(found["best.loss"])
+        if "best.mean" in found:
+            self._best = Mixture(found["best.log_weight"], found["best.mean"], found["best.covariance"], reg)
+        self._done = "fit.concentration" not in found
         if self._done:
             return
-        self._concentration = float(stored(state, "fit.concentration", ()))
-        if "fit.mass" not in state:
-            self._draw.load_state(state)
+        self._concentration = float(found["fit.concentration"])
+        if "draw.keys" in found:
+            self._draw.keys, self._draw.tokens = found["draw.keys"], found["draw.tokens"]
             return
-        self._statistics = Statistics(
-            stored(state, "fit.mass", (size,)),
-            stored(state, "fit.first", (size, dim)),
-            stored(state, "fit.second", (size, *square)),
-        )
-        weight = stored(state, "fit.log_weight", (size,))
-        self._mixture = Mixture(weight, *self._statistics.gaussians(reg), reg)
+        # Copies, as the statistics are changed in place.
+        names = ("fit.mass", "fit.first", "fit.second")
+        self._statistics = Statistics(*(found[name].clone() for name in names))
+        self._mixture = Mixture(found["fit.log_weight"], *self._statistics.gaussians(reg), reg)
+
+    def _shapes(self, state: Mapping[str, Tensor]) -> dict[str, tuple[int | None, ...]]:
+        """What a state of this phase holds: a draw, a fit, or the best epoch alone."""
+        size, dim = self.spec.components, self.dim
+        square = (dim, dim) if self._full else (dim,)
+        parts = {name.split(".")[0] for name in state if name != "best.loss"}
+        shapes: dict[str, tuple[int | None, ...]] = {"best.loss": ()}
+        if "best" in parts or "fit" not in parts:
+            kept = tuple(state["best.mean"].shape[:1]) if "best.mean" in state else (None,)
+            shapes |= {
+                "best.log_weight": kept,
+                "best.mean": (*kept, dim),
+                "best.covariance": (*kept, *square),
+            }
+        if "fit" in parts:
+            shapes["fit.concentration"] = ()
+        if "draw" in parts:
+            kept = tuple(state["draw.keys"].shape[:1]) if "draw.keys" in state else (None,)
+            shapes |= {"draw.keys": kept, "draw.tokens": (*kept, dim)}
+        elif "fit" in parts:
+            shapes |= {"fit.log_weight": (size,), "fit.mass": (size,)}
+            shapes |= {"fit.first": (size, dim), "fit.second": (size, *square)}
+        return shapes
 
 
 def normalised(patches: Float[Tensor, "slice row col dim"]) -> Float[Tensor, "token dim"]:

@@ -1,13 +1,9 @@
 """Where the DPMM's means start: K tokens drawn evenly over the normal cache, or the first K as published."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-from aggregate.detectors.stored import stored
 
 _DRAW, _STICKS = 0, 1
 
@@ -36,11 +32,6 @@ class EvenDraw:
     def state(self) -> dict[str, Tensor]:
         """What was drawn so far."""
         return {"draw.keys": self.keys.clone(), "draw.tokens": self.tokens.clone()}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state."""
-        self.keys = stored(state, "draw.keys", (None,))
-        self.tokens = stored(state, "draw.tokens", (len(self.keys), self.tokens.shape[1]))
 
 
 def first_sticks(components: int, concentration: float, seed: int) -> Float[Tensor, " component"]:

@@ -16,15 +16,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aggregate.detectors.base import Detector, Reference, SliceBatch
-from aggregate.detectors.causal_net import first_weights, layer_shapes, predict, squared_error
+from aggregate.detectors.causal_net import first_weights, predict, squared_error
 from aggregate.detectors.spec import SpatialArSpec
-from aggregate.detectors.stored import stored
+from aggregate.detectors.states import expect
 from cache_schema.errors import SlicecacheError
 
 PIECE = 8
 """Slices through the network at a time; gradients are summed, so that memory is that of these."""
 _NOISE = 2
-MOMENTS = ("exp_avg", "exp_avg_sq")
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+"""What `torch.optim.AdamW` keeps of a parameter."""
 
 
 class SpatialAr(Detector):
@@ -117,23 +118,37 @@ class SpatialAr(Detector):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on after the epoch that the state was taken at, or score with a completed fit."""
-        shapes = layer_shapes(self.dim)
-        self._best_loss = float(stored(state, "best.loss", ()))
-        self._done = not any(name.startswith("fit.") for name in state)
-        if self._done or any(name.startswith("best.0.") for name in state):
+        shapes = self._shapes(state)
+        found = dict(zip(shapes, expect(state, self, **shapes), strict=True))
+        self._best_loss = float(found["best.loss"])
+        self._done = not any(name.startswith("fit.") for name in found)
+        if "best.0.0.weight" in found:
             self._best = [
-                {name: stored(state, f"best.{member}.{name}", shape) for name, shape in shapes.items()}
-                for member in range(len(self._members))
+                {name: found[f"best.{member}.{name}"].clone() for name in weights}
+                for member, weights in enumerate(self._members)
             ]
         if self._done:
             return
         for name, value in self._current():
-            shape = tuple(value.shape)
             with torch.no_grad():
-                value.copy_(stored(state, f"fit.{name}", shape))
-            if f"fit.{name}.step" in state:
-                moments = {part: stored(state, f"fit.{name}.{part}", shape) for part in MOMENTS}
-                self._optimiser.state[value] = {"step": stored(state, f"fit.{name}.step", ())} | moments
+                value.copy_(found[f"fit.{name}"])
+            if f"fit.{name}.step" in found:
+                self._optimiser.state[value] = {part: found[f"fit.{name}.{part}"].clone() for part in MOMENTS}
+
+    def _shapes(self, state: Mapping[str, Tensor]) -> dict[str, tuple[int | None, ...]]:
+        """What a state of this phase holds: a fit before its first epoch, a fit, or the best epoch alone."""
+        fitting = any(name.startswith("fit.") for name in state)
+        best = not fitting or any(name.startswith("best.0.") for name in state)
+        shapes: dict[str, tuple[int | None, ...]] = {"best.loss": ()}
+        for name, value in self._current():
+            shape = tuple(value.shape)
+            if best:
+                shapes[f"best.{name}"] = shape
+            if fitting:
+                shapes[f"fit.{name}"] = shape
+            if fitting and best:
+                shapes |= {f"fit.{name}.{part}": () if part == "step" else shape for part in MOMENTS}
+        return shapes
 
     def _current(self) -> Iterator[tuple[str, Tensor]]:
         for member, weights in enumerate(self._members):

@@ -26,6 +26,11 @@ class AttentionHead(Head):
         super().__init__(spec, dim, n_classes)
         self.hidden = spec.hidden
 
+    @property
+    def slice_width(self) -> int:
+        """The tanh layer, and two gradients of its size."""
+        return 3 * self.hidden
+
     def pool_shapes(self) -> Shapes:
         """`attention.project` is V and b, `attention.score.weight` is w."""
         score = {"attention.score.weight": (self.hidden,)}

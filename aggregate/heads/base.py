@@ -62,6 +62,11 @@ class Head(ABC):
         """Length of a pooled vector."""
         return self.dim
 
+    @property
+    def slice_width(self) -> int:
+        """Numbers per slice that a pool in training keeps for its backward; for bounds on memory."""
+        return 1
+
     def prepare(
         self,
         x: Float[Tensor, "bag slice dim"],

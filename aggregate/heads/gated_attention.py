@@ -25,6 +25,11 @@ class GatedAttentionHead(Head):
         super().__init__(spec, dim, n_classes)
         self.hidden = spec.hidden
 
+    @property
+    def slice_width(self) -> int:
+        """Both layers, their product, and the gradients of these."""
+        return 8 * self.hidden
+
     def pool_shapes(self) -> Shapes:
         """`attention.project` is V and b above U and c, `attention.score.weight` is w."""
         score = {"attention.score.weight": (self.hidden,)}

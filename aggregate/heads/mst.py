@@ -66,6 +66,11 @@ class MstHead(Head):
         """Unless there are positions."""
         return self.positions == "none"
 
+    @property
+    def slice_width(self) -> int:
+        """A score of each head, its weight and its gradient."""
+        return 3 * self.heads
+
     def pool_shapes(self) -> Shapes:
         """The layer by the names of its parts; `mst.token.cls` is the CLS token."""
         dim = self.dim

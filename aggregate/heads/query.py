@@ -27,6 +27,11 @@ class QueryHead(Head):
         """One token's numbers per query."""
         return self.queries * self.dim
 
+    @property
+    def slice_width(self) -> int:
+        """A score of each query, its weight and its gradient."""
+        return 3 * self.queries
+
     def pool_shapes(self) -> Shapes:
         """`query.weight` holds the queries as rows."""
         return {"query.weight": (self.queries, self.dim)}

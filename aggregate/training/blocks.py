@@ -50,7 +50,4 @@ def groups(runs: Sequence[RunSpec]) -> list[Group]:
 def bytes_of_run(head: Head, batch_size: int, slices: int, itemsize: int) -> int:
     """What one run keeps while it trains: copies of its weights, and what its pool remembers of a batch."""
     weights = sum(prod(shape) for shape in head.shapes.values())
-    pool = head.pool_shapes().values()
-    width = sum(shape[0] for shape in pool if len(shape) == 2 and shape[1] == head.dim)
-    # Forward and backward each hold the projections of every slice of the batch.
-    return itemsize * (COPIES * weights + 3 * batch_size * slices * width)
+    return itemsize * (COPIES * weights + batch_size * slices * head.slice_width)
