@@ -28,6 +28,8 @@ DETECTORS = [
     {"kind": "patchcore", "size": 100, "sample": 300},
     {"kind": "mahalanobis", "shrinkage": 0.1},
     {"kind": "dino_ad", "restarts": 2},
+    {"kind": "dpmm", "components": 7, "epochs": 2},
+    {"kind": "spatial_ar", "epochs": 2},
 ]
 
 
