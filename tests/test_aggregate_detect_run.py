@@ -234,6 +234,16 @@ def test_thresholds_are_those_of_a_read_of_their_own(project, per_height, tmp_pa
             assert fitted.calibration.thresholds[rate] == pytest.approx(threshold, rel=1e-5, abs=1e-6)
 
 
+def test_baselines_are_not_standardised_by_height(project):
+    plain = detect(project).detectors.set_index("detector")["pixel_auroc"]
+    scaled = detect(project, "aggregate.detect.per_height=true").detectors.set_index("detector")[
+        "pixel_auroc"
+    ]
+    for name in ("position", "intensity"):
+        assert list(plain[name]) == list(scaled[name])
+    assert list(plain["mahalanobis"]) != list(scaled["mahalanobis"])
+
+
 def test_lesion_free_slices_may_be_the_reference(project, tmp_path):
     table = tmp_path / "participants.tsv"
     lines = table.read_text().splitlines()

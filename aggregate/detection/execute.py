@@ -80,7 +80,10 @@ def finish(work: Work, detect: DetectSpec, folder: Path) -> Finished:
 def _calibrated(
     task: Task, detector: Detector, normals: Sequence[Member], read: Read, detect: DetectSpec
 ) -> Fitted:
-    return calibrated(task.name, detector, task.baseline, normals, read, detect.per_height)
+    # A baseline stays as it is: standardising `position` takes its height away, and would only make it easier
+    # to beat.
+    per_height = detect.per_height and not task.baseline
+    return calibrated(task.name, detector, task.baseline, normals, read, per_height)
 
 
 def reference_stream(work: Work, part: str, budget: int) -> SliceStream:

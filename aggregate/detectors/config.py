@@ -99,7 +99,7 @@ class DetectSpec(Strict):
     """Fits per detector; `dpmm` depends on its seed and wants at least 5."""
     split: SharesSpec = SharesSpec()
     per_height: bool = False
-    """Scores in standard deviations from calibration normals of the same height."""
+    """Scores in standard deviations from calibration normals of the same height; not the baselines'."""
     maps: Literal["all", "test", "none"] = "test"
     """Volumes that get a NIfTI map: all that are scored, all but the calibration part, or none."""
     between: Literal["zero", "linear"] = "zero"
