@@ -1,4 +1,4 @@
-"""What may be claimed from folds and repeats.
+"""What may be claimed from folds and repeats: intervals and tests with a corrected variance.
 
 Training sets of different folds overlap, so the plain variance of a mean over folds is too small.
 Nadeau and Bengio (2003) correct it: with `J = k r` values, the variance of the mean is taken as
@@ -6,14 +6,15 @@ Nadeau and Bengio (2003) correct it: with `J = k r` values, the variance of the 
 they are repetitions of the training, not of the data.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from aggregate.statistics.metrics import Scores
+from aggregate.statistics.holm import holm as holm
+from aggregate.statistics.permutation import permutation_p as permutation_p
 from cache_schema.errors import SlicecacheError
 
 Floats = NDArray[np.float64]
@@ -23,9 +24,6 @@ CORRECTED = (
     "variance factor 1/(k r) + n_test/n_train, k r - 1 degrees of freedom, level 0.95"
 )
 """`ci_method` of cross-validation."""
-
-BOOTSTRAP = "percentile bootstrap over the test participants, stratified by label, level 0.95"
-"""`ci_method` of one given split, where the model is fixed and its test participants are outside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,54 +150,3 @@ def _defined(
     test = np.broadcast_to(np.asarray(n_test, dtype=np.float64), array.shape)
     ok = ~np.isnan(array)
     return array[ok], train[ok], test[ok]
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p values, in the order given."""
-    order = np.argsort(p, kind="stable")
-    adjusted, worst = [0.0] * len(p), 0.0
-    for rank, index in enumerate(order):
-        worst = max(worst, min(1.0, (len(p) - rank) * float(p[index])))
-        adjusted[index] = worst
-    return adjusted
-
-
-def permutation_p(observed: float, null: Sequence[float] | Floats) -> float:
-    """Share of permutations that do at least as well, `(1 + #>=) / (1 + N)`; NaN counts against us."""
-    array = np.asarray(null, dtype=np.float64)
-    return float((1 + np.sum((array >= observed) | np.isnan(array))) / (1 + len(array)))
-
-
-def bootstrap_intervals(
-    scores: Scores,
-    metrics: Callable[[Scores], Mapping[str, float]],
-    n: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> dict[str, Interval]:
-    """Percentile intervals over resampled participants, for a fixed model and participants outside it.
-
-    Resampling is within each class, so that no sample loses one. A draw in which a metric is not defined
-    is left out of that metric's interval.
-
-    Args:
-        scores: Of the test participants.
-        metrics: Gives all metrics of a sample at once; every draw serves all of them.
-        n: Draws.
-        seed: Of the draws.
-        level: Coverage.
-    """
-    generator = np.random.Generator(np.random.PCG64(seed))
-    groups = [np.flatnonzero(scores.y == c) for c in np.unique(scores.y)]
-    draws: dict[str, list[float]] = {}
-    for _ in range(n):
-        rows = np.concatenate([generator.choice(group, len(group)) for group in groups])
-        for name, value in metrics(Scores((), scores.y[rows], scores.logits[rows])).items():
-            draws.setdefault(name, []).append(value)
-    tail = (1 - level) / 2
-    found = {}
-    for name, value in metrics(scores).items():
-        defined = np.array(draws[name])[~np.isnan(draws[name])]
-        low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
-        found[name] = Interval(value, float(low), float(high))
-    return found

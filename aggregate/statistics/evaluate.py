@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.folds import Fold
+from aggregate.statistics.bootstrap import BOOTSTRAP, bootstrap_intervals
 from aggregate.statistics.calibration import Calibration
 from aggregate.statistics.corrected import (
-    BOOTSTRAP,
     CORRECTED,
     Interval,
-    bootstrap_intervals,
     corrected_interval,
     corrected_t_test,
     mean_over_seeds,
