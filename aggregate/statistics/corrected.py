@@ -4,10 +4,15 @@ Training sets of different folds overlap, so the plain variance of a mean over f
 Nadeau and Bengio (2003) correct it: with `J = k r` values, the variance of the mean is taken as
 `(1/J + n_test/n_train) * s^2`, on `J - 1` degrees of freedom. Seeds of one fold are averaged first:
 they are repetitions of the training, not of the data.
+
+With many repeats that is too little where nothing can be learnt: two configurations of equal worth then
+differ "significantly" in 8 to 14 % of made-up cohorts (`docs/statistics.md`). `SHARED_PAIRS` takes the
+correlation that such folds do have.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +23,11 @@ from aggregate.statistics.permutation import permutation_p as permutation_p
 from cache_schema.errors import SlicecacheError
 
 Floats = NDArray[np.float64]
+Overlap = Literal["test_share", "shared_pairs"]
+"""What correlation of folds is assumed: Nadeau and Bengio's, or that of folds that share pairs."""
+
+TEST_SHARE: Overlap = "test_share"
+SHARED_PAIRS: Overlap = "shared_pairs"
 
 CORRECTED = (
     "corrected resampled t interval (Nadeau & Bengio 2003) over folds x repeats, seeds averaged first: "
@@ -69,17 +79,48 @@ def mean_over_seeds(
     return mean_over_seeds(groups)
 
 
+def shared_pairs_correlation(n_values: int, q: float) -> float:
+    """Mean correlation of two folds' values where there is nothing to learn.
+
+    What a training participant i says of a test participant j is then noise, and the same noise as j says
+    of i: to first order a value is a sum over pairs that its fold separates, symmetric in i and j. Two
+    folds correlate by the share of pairs that both separate: `q / (1 - q)` within a repeat, `2 q (1 - q)`
+    on average between repeats, against `q` of Nadeau and Bengio. Two folds without repeats separate the
+    same pairs (each trains on what the other tests): a half is taken, as theirs has it.
+
+    Args:
+        n_values: Folds x repeats.
+        q: Share of the participants that a fold tests.
+    """
+    within = min(1 / q, n_values) - 1
+    between = max(n_values - 1 / q, 0.0)
+    return float(min((within * q / (1 - q) + between * 2 * q * (1 - q)) / (n_values - 1), 0.5))
+
+
 def standard_error(
-    values: Floats, n_train: float | Sequence[int] | Floats, n_test: float | Sequence[int] | Floats
+    values: Floats,
+    n_train: float | Sequence[int] | Floats,
+    n_test: float | Sequence[int] | Floats,
+    overlap: Overlap = TEST_SHARE,
 ) -> float:
     """Corrected standard error of a mean over folds x repeats.
+
+    Values of variance v that correlate by c have a mean of variance `v (1/J + (1 - 1/J) c)` and a sample
+    variance of `v (1 - c)`, hence the factor `1/J + c / (1 - c)`; Nadeau and Bengio take
+    `c = n_test / (n_train + n_test)`.
 
     Args:
         values: One per fold of a repeat (fold,).
         n_train: Participants in the training part: one number, or one per value.
         n_test: Participants in the test part, likewise; the mean ratio is used.
+        overlap: Which correlation is taken.
     """
-    share = float(np.mean(np.asarray(n_test, dtype=np.float64) / np.asarray(n_train, dtype=np.float64)))
+    train, test = np.asarray(n_train, dtype=np.float64), np.asarray(n_test, dtype=np.float64)
+    if overlap == TEST_SHARE:
+        share = float(np.mean(test / train))
+    else:
+        c = shared_pairs_correlation(len(values), float(np.mean(test / (train + test))))
+        share = c / (1 - c)
     return float(np.sqrt((1 / len(values) + share) * np.var(values, ddof=1)))
 
 
@@ -89,6 +130,7 @@ def corrected_interval(
     n_test: float | Sequence[int] | Floats,
     level: float = 0.95,
     bounds: tuple[float, float] | None = None,
+    overlap: Overlap = TEST_SHARE,
 ) -> Interval:
     """Mean and corrected interval of a metric over folds x repeats.
 
@@ -101,12 +143,13 @@ def corrected_interval(
         n_test: Participants in the test part, likewise.
         level: Coverage.
         bounds: Limits of the metric, to which the interval is cut.
+        overlap: Which correlation of folds is taken.
     """
     kept, train, test = _defined(values, n_train, n_test)
     if len(kept) < 2:
         return Interval(float(kept.mean()) if len(kept) else float("nan"), float("nan"), float("nan"))
     mean = float(kept.mean())
-    half = float(stats.t.ppf((1 + level) / 2, len(kept) - 1)) * standard_error(kept, train, test)
+    half = float(stats.t.ppf((1 + level) / 2, len(kept) - 1)) * standard_error(kept, train, test, overlap)
     low, high = mean - half, mean + half
     if bounds is not None:
         low, high = max(low, bounds[0]), min(high, bounds[1])
@@ -118,6 +161,7 @@ def corrected_t_test(
     n_train: float | Sequence[int] | Floats,
     n_test: float | Sequence[int] | Floats,
     level: float = 0.95,
+    overlap: Overlap = TEST_SHARE,
 ) -> Test:
     """Corrected resampled t-test of paired differences over folds x repeats, two-sided.
 
@@ -130,7 +174,7 @@ def corrected_t_test(
     if len(kept) < 2:
         raise SlicecacheError(f"comparing configurations takes at least two folds, found {len(kept)}")
     mean, df = float(kept.mean()), len(kept) - 1
-    error = standard_error(kept, train, test)
+    error = standard_error(kept, train, test, overlap)
     if error == 0:
         return Test(
             mean, mean, mean, 0.0 if mean == 0 else float("nan"), df, 1.0 if mean == 0 else float("nan")
