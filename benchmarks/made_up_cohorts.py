@@ -6,6 +6,7 @@ on labels -1 and 1 with an L2 penalty and a free intercept, fitted on everybody 
 """
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ Ints = NDArray[np.int64]
 FOLDS, REPEATS, COLUMNS, SHARED, PENALTY = 5, 10, 8, 4, 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Division:
     """Labels and repeated folds."""
 
@@ -27,23 +28,37 @@ class Division:
     hands: Ints
     """Fold in which a participant is tested (repeat, participant)."""
 
-    @property
+    @cached_property
     def outside(self) -> NDArray[np.bool_]:
         """Who is trained on: (repeat x fold, participant)."""
         folds = np.arange(self.hands.max() + 1)
         return (self.hands[:, None, :] != folds[:, None]).reshape(-1, self.hands.shape[1])
 
-    @property
+    @cached_property
     def n_train(self) -> Floats:
         """Participants outside each fold (repeat x fold,)."""
         return self.outside.sum(axis=1).astype(np.float64)
 
-    @property
+    @cached_property
     def n_test(self) -> Floats:
         """Participants in each fold (repeat x fold,)."""
         return len(self.y) - self.n_train
 
+    @cached_property
+    def pairs(self) -> tuple[Ints, Ints, Ints, Ints]:
+        """Repeat, positive and negative of every pair in one fold, fold after fold; where folds start."""
+        found, starts = [], [0]
+        for repeat, hands in enumerate(self.hands):
+            for hand in range(int(hands.max()) + 1):
+                a, b = (np.flatnonzero((hands == hand) & (self.y == c)) for c in (1, 0))
+                pair = np.stack([g.ravel() for g in np.meshgrid(a, b, indexing="ij")])
+                found.append(np.concatenate([np.full((1, pair.shape[1]), repeat), pair]))
+                starts.append(starts[-1] + pair.shape[1])
+        repeats, positives, negatives = np.concatenate(found, axis=1)
+        return repeats, positives, negatives, np.array(starts)
 
+
+@lru_cache(maxsize=8)
 def divide(n: int, positives: int, seed: int = 0) -> Division:
     """The first participants are the positives; five folds, ten repeats."""
     y = (np.arange(n) < positives).astype(np.int64)
@@ -116,25 +131,10 @@ def fold_aurocs(scores: Floats, division: Division) -> Floats:
     Returns:
         (..., repeat x fold)
     """
-    repeat, positive, negative, starts = _pairs(division)
+    repeat, positive, negative, starts = division.pairs
     a, b = scores[..., repeat, positive], scores[..., repeat, negative]
     above = (a > b) + 0.5 * (a == b)
-    counts = np.diff(np.append(starts, len(repeat)))
-    return np.add.reduceat(above, starts, axis=-1) / counts
-
-
-def _pairs(division: Division) -> tuple[Ints, Ints, Ints, Ints]:
-    """Every pair of a positive and a negative in one fold, fold after fold, and where folds start."""
-    found, starts = [], []
-    for repeat, hands in enumerate(division.hands):
-        for hand in range(int(hands.max()) + 1):
-            inside = hands == hand
-            a, b = np.flatnonzero(inside & (division.y == 1)), np.flatnonzero(inside & (division.y == 0))
-            starts.append(sum(len(pairs[0]) for pairs in found))
-            pair = np.stack([g.ravel() for g in np.meshgrid(a, b, indexing="ij")])
-            found.append(np.concatenate([np.full((1, pair.shape[1]), repeat), pair]))
-    repeat, positive, negative = np.concatenate(found, axis=1)
-    return repeat, positive, negative, np.array(starts)
+    return np.add.reduceat(above, starts[:-1], axis=-1) / np.diff(starts)
 
 
 def permuted(x: Floats, y: Ints, n: int, generator: np.random.Generator) -> Floats:
