@@ -113,16 +113,16 @@ def test_the_factor_of_shared_pairs():
     assert shared_pairs_correlation(3, 0.2) == pytest.approx(0.25)
 
 
-def test_folds_correlate_as_shared_pairs_say():
+def test_folds_correlate_by_more_than_nadeau_and_bengio_suppose():
     division, values = divide(50, 20), []
-    for seed in range(300):
+    for seed in range(1000):
         x = draw(division.y, (0.0,), np.random.default_rng([6, seed]))
         values.append(fold_aurocs(out_of_fold(x, division), division)[0])
     deviations = np.array(values) - 0.5
     each, j = np.mean(deviations**2), deviations.shape[1]
     found = (np.mean(deviations.mean(axis=1) ** 2) / each - 1 / j) * j / (j - 1)
-    # 0.29 over 1,000 cohorts; Nadeau and Bengio suppose 0.2.
-    assert found == pytest.approx(shared_pairs_correlation(j, 0.2), abs=0.06)
+    # 0.26 to 0.28 in four such draws; they suppose 0.2, and shared pairs bound it.
+    assert 0.23 < found < shared_pairs_correlation(j, 0.2) == pytest.approx(0.314, abs=1e-3)
 
 
 @pytest.mark.parametrize("column", [0, 1])
