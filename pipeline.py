@@ -25,6 +25,10 @@ COMMANDS = {
         "Stage one: read every volume once and commit its embeddings to the store.",
     ),
     "train": ("aggregate.cli:train", "Stage two: train the head in cross-validation, compare it, report it."),
+    "ablate": (
+        "aggregate.cli:ablate",
+        "Train many configurations on the same folds, test what was named before, report it.",
+    ),
     "predict": ("aggregate.cli:predict", "Apply a trained bundle to a store."),
     "simulate": ("extract.simulate.cli:simulate", "Write a labelled BIDS cohort to try everything on."),
     "cache": (

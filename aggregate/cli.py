@@ -1,4 +1,4 @@
-"""The commands of stage two: `train` and `predict`. Nothing heavy is imported until one of them runs."""
+"""The commands of stage two: train, ablate, predict. Nothing heavy is imported until one of them runs."""
 
 import json
 from collections.abc import Sequence
@@ -39,6 +39,39 @@ def train(pipeline: str, overrides: Sequence[str], shuffle_labels: int, as_json:
     loaded = load_pipeline(Path(pipeline), overrides)
     results = train_pipeline(loaded, read_section(loaded), shuffle_labels=shuffle_labels)
     click.echo(json.dumps(results.metrics) if as_json else describe_training(results))
+    return 0
+
+
+@click.command()
+@click.argument("pipeline", type=click.Path(dir_okay=False))
+@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Override a value.")
+@click.option(
+    "--shuffle-labels",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Also train the reference and the primary configurations on N permutations of the labels.",
+)
+@click.option("--plan", "plan_only", is_flag=True, help="Say what would be trained and stop.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else.")
+def ablate(
+    pipeline: str, overrides: Sequence[str], shuffle_labels: int, plan_only: bool, as_json: bool
+) -> int:
+    """Train all configurations of PIPELINE on the same folds, compare them and write the report.
+
+    Killed at any time, the same command goes on from where it was.
+    """
+    from aggregate.ablation.run import ablate_pipeline, plan_ablation
+    from aggregate.ablation.summary import summary
+    from cache_schema.settings import load_pipeline
+
+    loaded = load_pipeline(Path(pipeline), overrides)
+    if plan_only:
+        plan = plan_ablation(loaded, shuffle_labels)
+        click.echo(json.dumps(plan.as_json()) if as_json else plan.sentence())
+        return 0
+    results = ablate_pipeline(loaded, shuffle_labels)
+    click.echo(json.dumps(results.metrics) if as_json else summary(results))
     return 0
 
 

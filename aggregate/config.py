@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from aggregate.ablation.spec import AblateSpec
 from aggregate.heads.spec import AttentionSpec, HeadSpec
 from aggregate.losses.spec import LossSpec, check_loss
 from aggregate.recipes import with_recipe
@@ -172,6 +173,8 @@ class AggregateSection(Strict):
     memory_gib: float | None = Field(default=None, ge=0)
     """What tokens may take of the memory; a cohort that needs more is read by blocks while training, with
     the same results. By default half of the machine's (or the container's) memory."""
+    ablate: AblateSpec | None = None
+    """What `slicecache ablate` compares; `train` takes no notice of it."""
 
     @model_validator(mode="after")
     def _one_way_to_split(self) -> Self:

@@ -25,6 +25,7 @@ from aggregate.heads.spec import AttentionSpec, GatedAttentionSpec, HeadSpec, Ms
 from aggregate.losses.spec import LossSpec
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
+from aggregate.training.workers import single_threaded
 
 DINOATTEN3D = {"embedding": (256, 128), "centre": False}
 CASES: dict[str, tuple[HeadSpec, str, type[nn.Module]]] = {
@@ -115,10 +116,11 @@ def whole_grid(args: argparse.Namespace, bags: Bags, y: Tensor, projection: str)
 
 
 def where_the_time_goes(args: argparse.Namespace, bags: Bags, y: Tensor) -> dict[str, float]:
-    """Shares of one epoch of the grid by kind of work, from the profiler's self times."""
+    """Shares of one epoch of the grid on one core by kind of work, from the profiler's self times."""
     train = TrainSpec(epochs=1, patience=None, class_balanced=False)
     runs = make_grid(args.volumes, CASES["attention"][0], train)
-    with profile(activities=[ProfilerActivity.CPU]) as found:
+    # Blocks in threads of their own are hidden from the profiler.
+    with single_threaded(), profile(activities=[ProfilerActivity.CPU]) as found:
         wall = seconds(lambda: train_stacked(bags, y, torch.ones(len(y)), 2, runs))
     own = {event.key: event.self_cpu_time_total / 1e6 for event in found.key_averages()}
     shares = {family: sum(own.get(key, 0.0) for key in keys) / wall for family, keys in FAMILIES.items()}
@@ -131,17 +133,18 @@ def where_the_time_goes(args: argparse.Namespace, bags: Bags, y: Tensor) -> dict
 
 
 def limit(bags: Bags) -> dict[str, float]:
-    """The machine: GFLOP/s of a large product, and of the grid's own two."""
+    """One core: GFLOP/s of a large product, and of the grid's own two."""
     own = torch.randn(25 * 64, bags.x.shape[2])
     tokens = torch.randn(16 * bags.x.shape[1], bags.x.shape[2])
     hidden = own @ tokens.T
     large = torch.randn(4096, 4096)
     work = 2 * own.shape[0] * own.shape[1] * tokens.shape[0] / 1e9
-    return {
-        "large": 2 * 4096**3 / 1e9 / min(seconds(lambda: large @ large) for _ in range(5)),
-        "forward": work / min(seconds(lambda: own @ tokens.T) for _ in range(50)),
-        "backward": work / min(seconds(lambda: hidden @ tokens) for _ in range(50)),
-    }
+    with single_threaded():
+        return {
+            "large": 2 * 4096**3 / 1e9 / min(seconds(lambda: large @ large) for _ in range(5)),
+            "forward": work / min(seconds(lambda: own @ tokens.T) for _ in range(50)),
+            "backward": work / min(seconds(lambda: hidden @ tokens) for _ in range(50)),
+        }
 
 
 def main() -> None:

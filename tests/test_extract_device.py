@@ -9,6 +9,7 @@ from extract.run import choose_workers
 
 PLAIN = Machine()
 AMX = Machine(cpu_flags=frozenset({"avx512f", "amx_bf16"}))
+AVX512 = Machine(cpu_flags=frozenset({"avx512f", "avx512_bf16"}))
 APPLE = Machine(mps=True)
 HOPPER = Machine(cuda_capability=(9, 0))
 TURING = Machine(cuda_capability=(7, 5), cpu_flags=frozenset({"avx512_bf16"}))
@@ -19,6 +20,7 @@ TURING = Machine(cuda_capability=(7, 5), cpu_flags=frozenset({"avx512_bf16"}))
     [
         (PLAIN, "cpu", "float32"),
         (AMX, "cpu", "bfloat16"),
+        (AVX512, "cpu", "float32"),
         (APPLE, "mps", "float32"),
         (HOPPER, "cuda", "bfloat16"),
         (TURING, "cuda", "float32"),

@@ -8,6 +8,7 @@ handful of columns it is 1.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +46,16 @@ class Baseline:
     notes: tuple[str, ...] = ()
 
 
+def one_thread() -> Any:
+    """Let linear algebra use one thread: many small fits on threads that wait for each other crawl.
+
+    Measured on a busy machine with two cores: 0.6 s in place of 12 to 42 s for two folds of 300 bags.
+    """
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+    return threadpool_limits(1)
+
+
 def make_baselines(
     cohort: Cohort, bags: Bags, folds: Sequence[Fold], section: AggregateSection
 ) -> list[Baseline]:
@@ -67,7 +78,8 @@ def mean_pool_logistic(cohort: Cohort, bags: Bags, folds: Sequence[Fold]) -> Bas
     for fold in folds:
         train = both(fold)
         groups = people_of(cohort.participants[train].tolist(), cohort.y[train])
-        logits.append(_fit(x[train], x[fold.test], cohort, train, groups.of_bag, groups.y))
+        with one_thread():
+            logits.append(_fit(x[train], x[fold.test], cohort, train, groups.of_bag, groups.y))
     return Baseline("mean_pool_logistic", tuple(logits))
 
 
@@ -112,9 +124,9 @@ def mean_pool(bags: Bags) -> Floats:
 def _fit_columns(x: Floats, cohort: Cohort, fold: Fold) -> Floats:
     train = both(fold)
     scale = fit_scaling(x[train])
-    return logistic(
-        scale(x[train]), cohort.y[train], cohort.weight[train], scale(x[fold.test]), len(cohort.classes), 1.0
-    )
+    y, weight, n = cohort.y[train], cohort.weight[train], len(cohort.classes)
+    with one_thread():
+        return logistic(scale(x[train]), y, weight, scale(x[fold.test]), n, 1.0)
 
 
 def _fit(x: Floats, test: Floats, cohort: Cohort, rows: Ints, group: Ints, labels: Ints) -> Floats:

@@ -11,10 +11,9 @@ from aggregate.bags.bags import Bags
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.folds import Fold
 from aggregate.config import AggregateSection
-from aggregate.heads.base import Head
-from aggregate.statistics.calibration import Calibration, calibrate
-from aggregate.statistics.evaluate import OutOfFold, scores_of
-from aggregate.training.stacked import RunSpec, TrainedRun, apply_head, train_stacked
+from aggregate.statistics.evaluate import OutOfFold
+from aggregate.study.scoring import score_run
+from aggregate.training.stacked import RunSpec, TrainedRun, train_stacked
 
 Progress = Callable[[int, int], None]
 
@@ -35,11 +34,20 @@ def configuration_name(section: AggregateSection) -> str:
     return section.recipe or section.head.kind
 
 
-def run_specs(section: AggregateSection, folds: Sequence[Fold]) -> list[RunSpec]:
-    """Every fold with every seed."""
+def run_specs(
+    section: AggregateSection, folds: Sequence[Fold], seeds: int | None = None, name: str | None = None
+) -> list[RunSpec]:
+    """Every fold with every seed.
+
+    Args:
+        section: Head, loss, training and, unless given, the number of seeds.
+        folds: To train on.
+        seeds: Instead of the section's.
+        name: Of the configuration, instead of the recipe's or head's.
+    """
     return [
         RunSpec(
-            configuration=configuration_name(section),
+            configuration=name or configuration_name(section),
             repeat=fold.repeat,
             fold=fold.fold,
             seed=seed,
@@ -50,7 +58,7 @@ def run_specs(section: AggregateSection, folds: Sequence[Fold]) -> list[RunSpec]
             validation_rows=fold.validation,
         )
         for fold in folds
-        for seed in range(section.seeds)
+        for seed in range(seeds or section.seeds)
     ]
 
 
@@ -72,27 +80,10 @@ def cross_validate(
     attention = _Attention(bags)
     outputs = []
     for run, fold in zip(runs, by_fold, strict=True):
-        logits, weights = _apply(head, run, bags, fold.test)
-        attention.add(fold.test, weights)
-        calibration = _calibration(head, run, cohort, bags, fold)
-        outputs.append(OutOfFold(run.spec.configuration, fold, run.spec.seed, logits, calibration))
+        scored = score_run(head, run, cohort, bags, fold)
+        attention.add(fold.test, scored.attention)
+        outputs.append(scored.output)
     return Trained(tuple(outputs), tuple(runs), attention.mean())
-
-
-def _apply(
-    head: Head, run: TrainedRun, bags: Bags, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Logits (bag, class) and attention (bag, slice) of one run on some bags."""
-    output = apply_head(head, [run.state], bags.take(torch.from_numpy(rows)))
-    return output.logits[0].double().numpy(), output.attention[0].double().numpy()
-
-
-def _calibration(head: Head, run: TrainedRun, cohort: Cohort, bags: Bags, fold: Fold) -> Calibration:
-    """Threshold and temperature from the validation part, which is inside the training part."""
-    if not len(fold.validation):
-        return calibrate(None)
-    logits, _ = _apply(head, run, bags, fold.validation)
-    return calibrate(scores_of(cohort, fold.validation, logits))
 
 
 class _Attention:

@@ -1,0 +1,122 @@
+"""The report of an ablation: one self-contained HTML file. Importing it needs the `report` extra."""
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from aggregate.ablation.heat import Heat, heat_of
+from aggregate.ablation.results import AblationResults
+from aggregate.ablation.tables import HEAD, LAST, PRIMARY_HEAD, cells, primary_cells
+from aggregate.ablation.words import named, verdicts
+from aggregate.report import ablation_figures, words
+from aggregate.study.artefacts import write_text
+
+MOST = 40
+"""Rows that the forest plot shows; a larger grid is read from the heat map and the table."""
+
+
+def render_ablation(results: AblationResults, path: Path) -> None:
+    """Write the report; nobody ever sees half of it.
+
+    Args:
+        results: Of one ablation.
+        path: The HTML file, replaced if it is there.
+    """
+    write_text(path, ablation_page(results))
+
+
+def ablation_page(results: AblationResults) -> str:
+    """The whole HTML file as text; the same results give the same text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("ablation.html").render(**content(results))
+
+
+def content(results: AblationResults) -> dict[str, Any]:
+    """Everything that the template shows."""
+    metrics, reference = results.metrics, named(results.study.reference)
+    head = [*HEAD, *LAST]
+    head[4] = f"difference to {reference}"
+    sentences = verdicts(results)
+    n_primary = max(1, len(results.primary))
+    heat = heat_of(results.study, results.rows)
+    return {
+        "target": metrics["target"],
+        "classes": metrics["classes"],
+        "primary_sentences": sentences[:n_primary],
+        "other_sentences": sentences[n_primary:],
+        "has_primary": bool(results.primary),
+        "untrained": results.header.fingerprint.backbone.architecture.get("kind") == "untrained",
+        "warnings": results.warnings,
+        "facts": facts(results),
+        "reference": reference,
+        "forest": forest(results),
+        "n_hidden": len(results.rows) - len(results.first_rows(MOST)),
+        "heat": None if heat is None else ablation_figures.heat_map(heat),
+        "heat_words": "" if heat is None else heat_words(heat),
+        "primary_head": PRIMARY_HEAD,
+        "primary": [primary_cells(comparison) for comparison in results.primary],
+        "head": head,
+        "rows": [table_row(results, index) for index in range(len(results.rows))],
+        "baselines": [cells(row) for row in results.baselines],
+        "chosen": sorted(results.chosen.items(), key=lambda item: -item[1]),
+        "notes": results.notes,
+        "ci_words": words.ci_words(str(metrics["ci_method"])),
+        "ci_method": metrics["ci_method"],
+        "command": results.command,
+        "hashes": [(name, metrics[name.replace(" ", "_")]) for name in ("fingerprint", "content digest")],
+        "versions": ", ".join(f"{name} {version}" for name, version in sorted(metrics["versions"].items())),
+        "config": yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
+    }
+
+
+def facts(results: AblationResults) -> list[tuple[str, str]]:
+    """Key figures under the title."""
+    metrics = results.metrics
+    return [
+        ("configurations", str(len(results.study.configurations))),
+        ("participants", str(metrics["n_participants"])),
+        ("folds × repeats × seeds", f"{metrics['n_folds']} × {metrics['n_repeats']} × {metrics['n_seeds']}"),
+        ("runs", str(metrics["ablation"]["n_runs"])),
+        ("primary comparisons", str(len(results.primary))),
+    ]
+
+
+def table_row(results: AblationResults, index: int) -> tuple[list[str], str]:
+    """A row's cells and its class: the reference is marked, and what does not beat mean pooling is."""
+    row = results.rows[index]
+    if row.versus_mean_pool is not None and not row.beats_mean_pool:
+        return cells(row), "below"
+    return cells(row), "main" if row.kind == "reference" else ""
+
+
+def forest(results: AblationResults) -> str | None:
+    """Differences to the reference, as far as they are defined."""
+    marks = [
+        ablation_figures.Mark(
+            name=named(row.name),
+            value=row.difference["difference"],
+            low=row.difference["ci_low"],
+            high=row.difference["ci_high"],
+            primary=row.kind == "primary",
+            beats=row.beats_mean_pool or row.versus_mean_pool is None,
+        )
+        for row in (*results.first_rows(MOST), *results.baselines)
+        if row.difference is not None and row.difference["difference"] is not None
+    ]
+    return ablation_figures.differences(marks, named(results.study.reference)) if marks else None
+
+
+def heat_words(heat: Heat) -> str:
+    """What the heat map must not be taken for."""
+    return (
+        f"Mean AUROC over {heat.x} and {heat.y}. The brightest cell was found by looking: neighbouring "
+        "cells differ by chance, so a single best cell is no result."
+    )

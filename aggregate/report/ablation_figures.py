@@ -1,0 +1,78 @@
+"""Figures of an ablation: differences with their intervals, and AUROC over two axes of the grid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from aggregate.ablation.heat import Heat
+from aggregate.report.figures import COLOURS, STYLE, axes, svg
+
+ROW = 0.3
+"""Inches of a row of the forest plot."""
+LEAST = 0.1
+"""AUROC that the colours span at least, so that noise does not look like a landscape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One row of the forest plot of differences."""
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    primary: bool
+    """Named beforehand: drawn thick."""
+    beats: bool
+    """Shown to beat mean pooling + logistic regression; hollow if not."""
+
+
+def differences(marks: Sequence[Mark], reference: str) -> str:
+    """Differences of AUROC to the reference, one row each."""
+    with matplotlib.rc_context(STYLE):
+        figure, ax = axes(10.6, 1.0 + ROW * len(marks))
+        ax.axvline(0, color="#6b7280", lw=1.2)
+        for row, mark in enumerate(marks):
+            colour = COLOURS[0] if mark.primary else "#4b5563"
+            if mark.low is not None and mark.high is not None:
+                ax.plot([mark.low, mark.high], [row, row], color=colour, lw=3.2 if mark.primary else 1.4)
+            face = colour if mark.beats else "white"
+            shape = "D" if mark.primary else "o"
+            ax.plot(mark.value, row, shape, color=colour, mfc=face, ms=8 if mark.primary else 6)
+        ax.set_yticks(range(len(marks)), [mark.name for mark in marks])
+        ax.set_ylim(len(marks) - 0.4, -0.6)
+        ax.set_xlabel(f"difference of AUROC to {reference} (right: better)", loc="right")
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+    told = "; ".join(f"{mark.name} {mark.value:+.3f}" for mark in marks)
+    return svg(figure, "differences", f"Differences of AUROC to {reference} with intervals: {told}")
+
+
+def heat_map(heat: Heat) -> str:
+    """One panel per combination of the other axes, all on one colour scale."""
+    n = len(heat.panels)
+    columns = min(n, 2)
+    rows = -(-n // columns)
+    wide, tall = 1.1 + 0.72 * len(heat.x_values), 1.0 + 0.55 * len(heat.y_values)
+    everything = np.concatenate([panel.values.ravel() for panel in heat.panels])
+    low, high = float(np.nanmin(everything)), float(np.nanmax(everything))
+    middle, half = (low + high) / 2, max(high - low, LEAST) / 2
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(columns * wide + 0.5, rows * tall), layout="constrained")
+        for index, panel in enumerate(heat.panels):
+            ax = figure.add_subplot(rows, columns, index + 1)
+            ax.imshow(panel.values, cmap="cividis", vmin=middle - half, vmax=middle + half, aspect="auto")
+            for (row, column), value in np.ndenumerate(panel.values):
+                light = value < middle
+                text = "–" if np.isnan(value) else f"{value:.2f}"
+                ax.text(column, row, text, ha="center", va="center", color="white" if light else "black")
+            ax.set_xticks(range(len(heat.x_values)), [f"{value:g}" for value in heat.x_values])
+            ax.set_yticks(range(len(heat.y_values)), [f"{value:g}" for value in heat.y_values])
+            ax.set(xlabel=heat.x, ylabel=heat.y, title=panel.title)
+            ax.tick_params(length=0)
+            for spine in ax.spines.values():
+                spine.set_visible(False)
+    return svg(figure, "heat", f"AUROC over {heat.x} and {heat.y}, from {low:.2f} to {high:.2f}")
