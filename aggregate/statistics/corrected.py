@@ -18,8 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from aggregate.statistics.holm import holm as holm
-from aggregate.statistics.permutation import permutation_p as permutation_p
 from cache_schema.errors import SlicecacheError
 
 Floats = NDArray[np.float64]
