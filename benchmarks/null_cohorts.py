@@ -38,9 +38,14 @@ class Setting:
 
     @property
     def null(self) -> frozenset[str]:
-        """Which questions have the answer no: `chance` (is it above chance), `equal` (do two differ)."""
+        """Questions whose answer is no.
+
+        Equally good configurations give trained models that are not: only without any signal is every
+        model worth the same.
+        """
         useless, alike = not any(self.shifts), len(set(self.shifts)) == 1
-        return frozenset(name for name, true in (("chance", useless), ("equal", alike)) if true)
+        true = {"chance": useless, "models": useless, "equal": alike}
+        return frozenset(name for name, holds in true.items() if holds)
 
 
 GOOD, FAIR = (1.27,) * 5, (0.87,) * 5

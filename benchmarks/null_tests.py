@@ -61,7 +61,7 @@ class Test:
 
     name: str
     question: str
-    """`chance` or `equal`"""
+    """`chance` (is one above chance), `equal` (do two differ) or `models` (do two trained models differ)"""
     ours: bool
     says: Callable[[Look], bool]
 
@@ -93,7 +93,8 @@ FIXED = (
     Test("shuffled labels", "chance", True, shuffled),
     Test("bootstrap, outside participants", "chance", True, lambda k: excludes(bootstrap(k))),
     Test("DeLong, outside participants", "chance", True, lambda k: delong_excludes(k, k.fixed)),
-    Test("DeLong of two, outside participants", "equal", True, lambda k: delong_differs(k, k.fixed)),
+    Test("DeLong of two, outside participants", "models", True, lambda k: delong_differs(k, k.fixed)),
+    Test("DeLong of two models given", "equal", True, lambda k: delong_differs(k, k.outside[:, :, 0])),
 )
 OTHERS = (
     Test("plain t over folds x repeats", "chance", False, lambda k: plain(k.values[1], 0.5)),
