@@ -8,8 +8,9 @@ from sklearn.metrics import roc_auc_score
 
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.folds import Fold
+from aggregate.statistics.bootstrap import BOOTSTRAP
 from aggregate.statistics.calibration import Calibration
-from aggregate.statistics.corrected import BOOTSTRAP, CORRECTED
+from aggregate.statistics.corrected import CORRECTED
 from aggregate.statistics.evaluate import (
     OutOfFold,
     ci_method,

@@ -6,15 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aggregate.statistics.corrected import (
-    bootstrap_intervals,
-    corrected_interval,
-    corrected_t_test,
-    holm,
-    mean_over_seeds,
-    permutation_p,
-)
+from aggregate.statistics.bootstrap import bootstrap_intervals
+from aggregate.statistics.corrected import corrected_interval, corrected_t_test, mean_over_seeds
+from aggregate.statistics.holm import holm
 from aggregate.statistics.metrics import Scores, measure
+from aggregate.statistics.permutation import permutation_p
 from cache_schema.errors import SlicecacheError
 
 

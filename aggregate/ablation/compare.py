@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from aggregate.ablation.expand import Study
-from aggregate.statistics.corrected import Interval, holm
+from aggregate.statistics.corrected import Interval
 from aggregate.statistics.evaluate import Measured, compare
+from aggregate.statistics.holm import holm
 
 LEVEL = 0.05
 MEAN_POOL = "mean_pool_logistic"

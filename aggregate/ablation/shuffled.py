@@ -14,8 +14,8 @@ from aggregate.ablation.jobs import Job, jobs_of
 from aggregate.ablation.sources import Source, with_labels
 from aggregate.cohort.cohort import permute_labels
 from aggregate.cohort.folds import make_folds
-from aggregate.statistics.corrected import permutation_p
 from aggregate.statistics.evaluate import OutOfFold, measure_folds
+from aggregate.statistics.permutation import permutation_p
 
 STREAM = 1_000_003
 """Sets the permutations of different fold seeds apart, as `train --shuffle-labels` does."""

@@ -1,31 +1,38 @@
-"""What may be claimed from folds and repeats.
+"""What may be claimed from folds and repeats: intervals and tests with a corrected variance.
 
 Training sets of different folds overlap, so the plain variance of a mean over folds is too small.
 Nadeau and Bengio (2003) correct it: with `J = k r` values, the variance of the mean is taken as
 `(1/J + n_test/n_train) * s^2`, on `J - 1` degrees of freedom. Seeds of one fold are averaged first:
 they are repetitions of the training, not of the data.
+
+With many repeats that is too little where nothing can be learnt: two configurations of equal worth then
+differ "significantly" in 6 to 14 % of made-up cohorts (`docs/statistics.md`). `SHARED_PAIRS` takes the
+correlation that such folds do have, and is what the tables use.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from aggregate.statistics.metrics import Scores
 from cache_schema.errors import SlicecacheError
 
 Floats = NDArray[np.float64]
+Overlap = Literal["test_share", "shared_pairs"]
+"""What correlation of folds is assumed: Nadeau and Bengio's, or that of folds that share pairs."""
+
+TEST_SHARE: Overlap = "test_share"
+SHARED_PAIRS: Overlap = "shared_pairs"
 
 CORRECTED = (
-    "corrected resampled t interval (Nadeau & Bengio 2003) over folds x repeats, seeds averaged first: "
-    "variance factor 1/(k r) + n_test/n_train, k r - 1 degrees of freedom, level 0.95"
+    "corrected resampled t interval (after Nadeau & Bengio 2003) over folds x repeats, seeds averaged first: "
+    "variance factor 1/(k r) + c/(1 - c), with c the correlation of folds that share pairs of participants "
+    "in place of n_test/n, k r - 1 degrees of freedom, level 0.95"
 )
 """`ci_method` of cross-validation."""
-
-BOOTSTRAP = "percentile bootstrap over the test participants, stratified by label, level 0.95"
-"""`ci_method` of one given split, where the model is fixed and its test participants are outside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +78,48 @@ def mean_over_seeds(
     return mean_over_seeds(groups)
 
 
+def shared_pairs_correlation(n_values: int, q: float) -> float:
+    """Mean correlation of two folds' values where there is nothing to learn.
+
+    What a training participant i says of a test participant j is then noise, and the same noise as j says
+    of i: to first order a value is a sum over pairs that its fold separates, symmetric in i and j. Two
+    folds correlate by the share of pairs that both separate: `q / (1 - q)` within a repeat, `2 q (1 - q)`
+    on average between repeats, against `q` of Nadeau and Bengio. Two folds without repeats separate the
+    same pairs (each trains on what the other tests): a half is taken, as theirs has it.
+
+    Args:
+        n_values: Folds x repeats.
+        q: Share of the participants that a fold tests.
+    """
+    within = min(1 / q, n_values) - 1
+    between = max(n_values - 1 / q, 0.0)
+    return float(min((within * q / (1 - q) + between * 2 * q * (1 - q)) / (n_values - 1), 0.5))
+
+
 def standard_error(
-    values: Floats, n_train: float | Sequence[int] | Floats, n_test: float | Sequence[int] | Floats
+    values: Floats,
+    n_train: float | Sequence[int] | Floats,
+    n_test: float | Sequence[int] | Floats,
+    overlap: Overlap = TEST_SHARE,
 ) -> float:
     """Corrected standard error of a mean over folds x repeats.
+
+    Values of variance v that correlate by c have a mean of variance `v (1/J + (1 - 1/J) c)` and a sample
+    variance of `v (1 - c)`, hence the factor `1/J + c / (1 - c)`; Nadeau and Bengio take
+    `c = n_test / (n_train + n_test)`.
 
     Args:
         values: One per fold of a repeat (fold,).
         n_train: Participants in the training part: one number, or one per value.
         n_test: Participants in the test part, likewise; the mean ratio is used.
+        overlap: Which correlation is taken.
     """
-    share = float(np.mean(np.asarray(n_test, dtype=np.float64) / np.asarray(n_train, dtype=np.float64)))
+    train, test = np.asarray(n_train, dtype=np.float64), np.asarray(n_test, dtype=np.float64)
+    if overlap == TEST_SHARE:
+        share = float(np.mean(test / train))
+    else:
+        c = shared_pairs_correlation(len(values), float(np.mean(test / (train + test))))
+        share = c / (1 - c)
     return float(np.sqrt((1 / len(values) + share) * np.var(values, ddof=1)))
 
 
@@ -91,6 +129,7 @@ def corrected_interval(
     n_test: float | Sequence[int] | Floats,
     level: float = 0.95,
     bounds: tuple[float, float] | None = None,
+    overlap: Overlap = TEST_SHARE,
 ) -> Interval:
     """Mean and corrected interval of a metric over folds x repeats.
 
@@ -103,12 +142,13 @@ def corrected_interval(
         n_test: Participants in the test part, likewise.
         level: Coverage.
         bounds: Limits of the metric, to which the interval is cut.
+        overlap: Which correlation of folds is taken.
     """
     kept, train, test = _defined(values, n_train, n_test)
     if len(kept) < 2:
         return Interval(float(kept.mean()) if len(kept) else float("nan"), float("nan"), float("nan"))
     mean = float(kept.mean())
-    half = float(stats.t.ppf((1 + level) / 2, len(kept) - 1)) * standard_error(kept, train, test)
+    half = float(stats.t.ppf((1 + level) / 2, len(kept) - 1)) * standard_error(kept, train, test, overlap)
     low, high = mean - half, mean + half
     if bounds is not None:
         low, high = max(low, bounds[0]), min(high, bounds[1])
@@ -120,6 +160,7 @@ def corrected_t_test(
     n_train: float | Sequence[int] | Floats,
     n_test: float | Sequence[int] | Floats,
     level: float = 0.95,
+    overlap: Overlap = TEST_SHARE,
 ) -> Test:
     """Corrected resampled t-test of paired differences over folds x repeats, two-sided.
 
@@ -132,7 +173,7 @@ def corrected_t_test(
     if len(kept) < 2:
         raise SlicecacheError(f"comparing configurations takes at least two folds, found {len(kept)}")
     mean, df = float(kept.mean()), len(kept) - 1
-    error = standard_error(kept, train, test)
+    error = standard_error(kept, train, test, overlap)
     if error == 0:
         return Test(
             mean, mean, mean, 0.0 if mean == 0 else float("nan"), df, 1.0 if mean == 0 else float("nan")
@@ -152,54 +193,3 @@ def _defined(
     test = np.broadcast_to(np.asarray(n_test, dtype=np.float64), array.shape)
     ok = ~np.isnan(array)
     return array[ok], train[ok], test[ok]
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p values, in the order given."""
-    order = np.argsort(p, kind="stable")
-    adjusted, worst = [0.0] * len(p), 0.0
-    for rank, index in enumerate(order):
-        worst = max(worst, min(1.0, (len(p) - rank) * float(p[index])))
-        adjusted[index] = worst
-    return adjusted
-
-
-def permutation_p(observed: float, null: Sequence[float] | Floats) -> float:
-    """Share of permutations that do at least as well, `(1 + #>=) / (1 + N)`; NaN counts against us."""
-    array = np.asarray(null, dtype=np.float64)
-    return float((1 + np.sum((array >= observed) | np.isnan(array))) / (1 + len(array)))
-
-
-def bootstrap_intervals(
-    scores: Scores,
-    metrics: Callable[[Scores], Mapping[str, float]],
-    n: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> dict[str, Interval]:
-    """Percentile intervals over resampled participants, for a fixed model and participants outside it.
-
-    Resampling is within each class, so that no sample loses one. A draw in which a metric is not defined
-    is left out of that metric's interval.
-
-    Args:
-        scores: Of the test participants.
-        metrics: Gives all metrics of a sample at once; every draw serves all of them.
-        n: Draws.
-        seed: Of the draws.
-        level: Coverage.
-    """
-    generator = np.random.Generator(np.random.PCG64(seed))
-    groups = [np.flatnonzero(scores.y == c) for c in np.unique(scores.y)]
-    draws: dict[str, list[float]] = {}
-    for _ in range(n):
-        rows = np.concatenate([generator.choice(group, len(group)) for group in groups])
-        for name, value in metrics(Scores((), scores.y[rows], scores.logits[rows])).items():
-            draws.setdefault(name, []).append(value)
-    tail = (1 - level) / 2
-    found = {}
-    for name, value in metrics(scores).items():
-        defined = np.array(draws[name])[~np.isnan(draws[name])]
-        low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
-        found[name] = Interval(value, float(low), float(high))
-    return found

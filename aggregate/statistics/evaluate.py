@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.folds import Fold
+from aggregate.statistics.bootstrap import BOOTSTRAP, bootstrap_intervals
 from aggregate.statistics.calibration import Calibration
 from aggregate.statistics.corrected import (
-    BOOTSTRAP,
     CORRECTED,
+    SHARED_PAIRS,
     Interval,
-    bootstrap_intervals,
     corrected_interval,
     corrected_t_test,
     mean_over_seeds,
@@ -98,7 +98,11 @@ def intervals(cohort: Cohort, outputs: Sequence[OutOfFold], measured: Measured) 
     if len(measured.n_test) > 1:
         return {
             name: corrected_interval(
-                values, measured.n_train, measured.n_test, bounds=BOUNDS.get(name, (0.0, 1.0))
+                values,
+                measured.n_train,
+                measured.n_test,
+                bounds=BOUNDS.get(name, (0.0, 1.0)),
+                overlap=SHARED_PAIRS,
             )
             for name, values in measured.values.items()
         }
@@ -132,7 +136,8 @@ def pooled_auroc(cohort: Cohort, outputs: Sequence[OutOfFold]) -> float:
 def compare(ours: Measured, other: Measured, metric: str = "auroc") -> dict[str, Any] | None:
     """Corrected paired comparison over the same folds; None when there are too few."""
     try:
-        found = corrected_t_test(ours.values[metric] - other.values[metric], ours.n_train, ours.n_test)
+        differences = ours.values[metric] - other.values[metric]
+        found = corrected_t_test(differences, ours.n_train, ours.n_test, overlap=SHARED_PAIRS)
     except SlicecacheError:
         return None
     pairs = {"difference": found.difference, "ci_low": found.low, "ci_high": found.high, "p": found.p}

@@ -9,8 +9,8 @@ from aggregate.bags.bags import Bags
 from aggregate.cohort.cohort import Cohort, permute_labels
 from aggregate.cohort.folds import make_folds
 from aggregate.config import AggregateSection
-from aggregate.statistics.corrected import permutation_p
 from aggregate.statistics.evaluate import measure_folds
+from aggregate.statistics.permutation import permutation_p
 from aggregate.study.crossval import cross_validate
 
 Progress = Callable[[int, int], None]
