@@ -33,12 +33,12 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from aggregate.detectors.base import Detector, Reference
-from aggregate.detectors.histogram import Bins, Tally, empty_tally, score_bins
-from aggregate.detectors.pixel_intervals import DRAWS, auroc_interval, participant_intervals
-from aggregate.detectors.pixel_metrics import fpr_thresholds, measure
-from aggregate.detectors.placement import Placement, axis_weights
-from aggregate.detectors.regions import Region, ground_of
-from aggregate.detectors.tally import tally_volume
+from aggregate.maps.placement import Placement, axis_weights
+from aggregate.pixels.histogram import Bins, Tally, empty_tally, score_bins
+from aggregate.pixels.intervals import DRAWS, auroc_interval, participant_intervals
+from aggregate.pixels.metrics import fpr_thresholds, measure
+from aggregate.pixels.regions import Region, ground_of
+from aggregate.pixels.tally import tally_volume
 from extract.backbones.backbone import Backbone
 from extract.backbones.spec import BackboneSpec
 

@@ -7,8 +7,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from aggregate.detectors.maps import describe_maps, map_name, volume_entities, write_volume_map
-from aggregate.detectors.nifti import read_mask, source_image, write_map
+from aggregate.maps.maps import describe_maps, map_name, volume_entities, write_volume_map
+from aggregate.maps.nifti import read_mask, source_image, write_map
 from cache_schema.errors import SlicecacheError
 from cache_schema.identity import VolumeKey
 from cache_schema.record import Entities, VolumeRecord

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from aggregate.detectors import pixel_metrics
-from aggregate.detectors.histogram import (
+from aggregate.maps.placement import Placement
+from aggregate.pixels import metrics as pixel_metrics
+from aggregate.pixels.histogram import (
     Bins,
     Tally,
     empty_tally,
@@ -18,11 +19,10 @@ from aggregate.detectors.histogram import (
     linear_bins,
     score_bins,
 )
-from aggregate.detectors.pixel_intervals import auroc_interval, participant_intervals
-from aggregate.detectors.pixel_metrics import fpr_thresholds, measure
-from aggregate.detectors.placement import Placement
-from aggregate.detectors.regions import connected, ground_of
-from aggregate.detectors.tally import tally_volume
+from aggregate.pixels.intervals import auroc_interval, participant_intervals
+from aggregate.pixels.metrics import fpr_thresholds, measure
+from aggregate.pixels.regions import connected, ground_of
+from aggregate.pixels.tally import tally_volume
 from cache_schema.errors import SlicecacheError
 
 SHAPE = (11, 17, 23)
@@ -287,7 +287,7 @@ def test_intervals_hold_the_value_and_draw_whole_participants():
         assert low < value[name] < high, name
     assert participant_intervals(tallies, ("fpr05",), draws=200, seed=1) == found
     # The written-out draw: sums of whole tallies, one by one.
-    from aggregate.detectors.pixel_intervals import _draw
+    from aggregate.pixels.intervals import _draw
 
     sick = np.array([tally.lesion.sum() > 0 for tally in tallies])
     drawn = _draw(sick, 200, 1)

@@ -10,7 +10,7 @@ import torch
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 from scipy.ndimage import gaussian_filter
 
-from aggregate.detectors.placement import Placement, native_map, native_slices, placement
+from aggregate.maps.placement import Placement, native_map, native_slices, placement
 from cache_schema.errors import SlicecacheError, StoreError
 from cache_schema.identity import VolumeKey
 from cache_schema.record import Entities, VolumeRecord

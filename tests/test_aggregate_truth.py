@@ -6,9 +6,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from aggregate.detectors.nifti import read_mask
-from aggregate.detectors.placement import placement
-from aggregate.detectors.truth import bids_truth, column_truth, lesion_slices
+from aggregate.maps.nifti import read_mask
+from aggregate.maps.placement import placement
+from aggregate.pixels.truth import bids_truth, column_truth, lesion_slices
 from cache_schema.errors import SlicecacheError
 from cache_schema.example import example_draft
 from cache_schema.identity import VolumeKey

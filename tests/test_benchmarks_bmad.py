@@ -112,7 +112,7 @@ def test_the_protocol_runs_and_finds_what_is_there(bmad, tree, tmp_path):
 def test_pixels_at_240_are_bilinear_then_gaussian(bmad):
     from scipy.ndimage import gaussian_filter
 
-    from aggregate.detectors.placement import native_map
+    from aggregate.maps.placement import native_map
 
     scores = np.random.default_rng(0).random((1, 32, 32)).astype(np.float32)
     found = native_map(scores, bmad.one_slice((240, 240), (32, 32), 4.0))[..., 0].T

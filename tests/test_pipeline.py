@@ -45,7 +45,7 @@ def loaded_by(statement: str) -> set[str]:
         ("import extract.prepare", {"torch", "transformers", "zarr", "sklearn"}),
         ("import aggregate.study.run, aggregate.predict", {"transformers", "nibabel"}),
         (
-            "import aggregate.detectors.maps, aggregate.detectors.truth, aggregate.detectors.pixel_intervals",
+            "import aggregate.maps.maps, aggregate.pixels.truth, aggregate.pixels.intervals",
             {"transformers", "nibabel", "zarr"},
         ),
     ],

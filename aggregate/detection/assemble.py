@@ -13,7 +13,7 @@ from aggregate.detection.prepare import MAIN, Prepared, store_location
 from aggregate.detection.results import Finding
 from aggregate.detection.summarise import by_name, compare, metrics_of
 from aggregate.detection.words import verdicts
-from aggregate.detectors.pixel_intervals import METHOD
+from aggregate.pixels.intervals import METHOD
 from aggregate.study.assemble import absolute_input, versions
 
 TOP = 4

@@ -8,7 +8,7 @@ from aggregate.cohort.draft import Draft, alive, apply_where, left_out_as, match
 from aggregate.cohort.join import LeftOut, Table, make_join, read_table
 from aggregate.config import AggregateKeys
 from aggregate.detectors.config import DetectSpec, ReferenceSpec
-from aggregate.detectors.truth import Truth
+from aggregate.pixels.truth import Truth
 from aggregate.values import is_missing, listed, natural, value_name
 from cache_schema.errors import ConfigError, SlicecacheError
 from cache_schema.identity import VolumeKey

@@ -6,8 +6,8 @@ from typing import Any
 from aggregate.detection.book import checksum
 from aggregate.detection.fitted import Fitted
 from aggregate.detection.scoring import VolumeScores
-from aggregate.detectors.maps import describe_maps, map_name, write_volume_map
-from aggregate.detectors.placement import Between
+from aggregate.maps.maps import describe_maps, map_name, write_volume_map
+from aggregate.maps.placement import Between
 from aggregate.study.artefacts import write_text
 from cache_schema.canonical import sha256_json
 from cache_schema.record import VolumeRecord

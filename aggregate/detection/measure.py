@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from aggregate.detection.fitted import Fitted, Read
 from aggregate.detection.group import Member
 from aggregate.detection.scoring import VolumeScores, volume_score
-from aggregate.detectors.histogram import Bins, Tally, empty_tally, score_bins
-from aggregate.detectors.pixel_intervals import DRAWS, auroc_draws, participant_draws
-from aggregate.detectors.pixel_metrics import measure
-from aggregate.detectors.placement import placement
-from aggregate.detectors.regions import Region, ground_of
-from aggregate.detectors.tally import tally_volume
-from aggregate.detectors.truth import Truth, lesion_slices
+from aggregate.maps.placement import placement
+from aggregate.pixels.histogram import Bins, Tally, empty_tally, score_bins
+from aggregate.pixels.intervals import DRAWS, auroc_draws, participant_draws
+from aggregate.pixels.metrics import measure
+from aggregate.pixels.regions import Region, ground_of
+from aggregate.pixels.tally import tally_volume
+from aggregate.pixels.truth import Truth, lesion_slices
 
 REGIONS: tuple[Region, ...] = ("all", "foreground")
 COARSE = 16

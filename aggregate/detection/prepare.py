@@ -14,7 +14,7 @@ from aggregate.detection.truths import FoundTruth, find_truth, free_slices, lesi
 from aggregate.detectors.config import DetectSpec
 from aggregate.detectors.spec import DetectorSpec, IntensitySpec, PositionSpec
 from aggregate.detectors.stream import open_stream
-from aggregate.detectors.truth import Truth
+from aggregate.pixels.truth import Truth
 from cache_schema.errors import ConfigError, SlicecacheError
 from cache_schema.reader import StoreReader, open_store
 from cache_schema.settings import Pipeline

@@ -14,7 +14,7 @@ from aggregate.detection.measure import (
     Measured,
     rows_of,
 )
-from aggregate.detectors.pixel_intervals import percentiles
+from aggregate.pixels.intervals import percentiles
 
 COLUMNS = ("detector", "seed", "region", *PIXEL_COLUMNS, *WHOLE_COLUMNS, "ms_per_slice")
 

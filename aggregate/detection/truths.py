@@ -7,8 +7,8 @@ from pathlib import Path
 from aggregate.detection.candidates import Candidates
 from aggregate.detection.group import Member
 from aggregate.detectors.config import DetectSpec
-from aggregate.detectors.placement import placement
-from aggregate.detectors.truth import Truth, bids_truth, column_truth, lesion_slices
+from aggregate.maps.placement import placement
+from aggregate.pixels.truth import Truth, bids_truth, column_truth, lesion_slices
 from aggregate.values import listed
 from cache_schema.errors import SlicecacheError
 from cache_schema.settings import Pipeline

@@ -12,7 +12,7 @@ from matplotlib import image
 from numpy.typing import NDArray
 
 from aggregate.detection.results import Finding
-from aggregate.detectors.placement import axis_weights
+from aggregate.maps.placement import axis_weights
 
 TILES, COLUMNS, TILE = 12, 6, 112
 COLOURS = "inferno"

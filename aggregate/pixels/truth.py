@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.detectors.nifti import read_mask
-from aggregate.detectors.placement import Placement
+from aggregate.maps.nifti import read_mask
+from aggregate.maps.placement import Placement
 from cache_schema.errors import SlicecacheError
 from cache_schema.identity import VolumeKey
 from cache_schema.record import VolumeRecord

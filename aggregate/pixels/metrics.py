@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.detectors.histogram import Bins, Tally
+from aggregate.pixels.histogram import Bins, Tally
 
 Counts = NDArray[np.float64] | NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.detectors.nifti import GeometryFrom, source_image, write_map
-from aggregate.detectors.placement import Between, native_map, placement
+from aggregate.maps.nifti import GeometryFrom, source_image, write_map
+from aggregate.maps.placement import Between, native_map, placement
 from aggregate.study.artefacts import write_json
 from cache_schema.record import VolumeRecord
 
@@ -122,7 +122,7 @@ def write_volume_map(
         record: Of the volume.
         detector: Its name, e.g. `memory_bank`.
         scores: `(slice, row, col)` over the kept slices.
-        root: Stage one's input root, for the image's own header (see `aggregate.detectors.nifti`).
+        root: Stage one's input root, for the image's own header (see `aggregate.maps.nifti`).
         smooth_pixels: See `placement`; 4 for `memory_bank`.
         between: What native slices between kept ones get.
 

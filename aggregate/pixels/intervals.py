@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.detectors.histogram import Tally
-from aggregate.detectors.pixel_metrics import aupro, auroc, average_precision, best_dice, dice, divided
+from aggregate.pixels.histogram import Tally
+from aggregate.pixels.metrics import aupro, auroc, average_precision, best_dice, dice, divided
 from aggregate.statistics import metrics
 
 DRAWS = 1000

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.detectors.histogram import Bins, Tally
-from aggregate.detectors.placement import Placement, native_slices
-from aggregate.detectors.regions import Ground, Region
+from aggregate.maps.placement import Placement, native_slices
+from aggregate.pixels.histogram import Bins, Tally
+from aggregate.pixels.regions import Ground, Region
 
 LESION_OVERLAP = 0.1
 """A lesion is found when at least this share of its measured voxels is called: one voxel alone would let a

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from aggregate.detectors.placement import Placement, native_slices
+from aggregate.maps.placement import Placement, native_slices
 from cache_schema.errors import SlicecacheError
 
 Region = Literal["all", "foreground"]

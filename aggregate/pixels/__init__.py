@@ -1,0 +1,1 @@
+"""What maps are worth: lesion masks as truth, metrics over voxels that stream and merge."""
