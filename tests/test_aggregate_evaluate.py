@@ -92,7 +92,12 @@ def test_auroc_is_the_mean_within_folds_with_the_corrected_interval(cohort: Coho
     np.testing.assert_allclose(measured.values["auroc"], values, atol=1e-12)
     assert len(values) == FOLDS * REPEATS
     interval = intervals(cohort, found, measured)["auroc"]
-    ratio = np.mean([len(np.unique(cohort.participants[o.fold.test])) for o in found[::2]] / measured.n_train)
+    sizes = [len(np.unique(cohort.participants[o.fold.test])) for o in found[::2]]
+    # Shares of pairs that two folds both separate: within a repeat, and between repeats.
+    q = np.mean(sizes / (sizes + measured.n_train))
+    within, between = (1 / q - 1) * q / (1 - q), (len(values) - 1 / q) * 2 * q * (1 - q)
+    c = (within + between) / (len(values) - 1)
+    ratio = c / (1 - c)
     half = stats.t.ppf(0.975, len(values) - 1) * np.sqrt((1 / len(values) + ratio) * np.var(values, ddof=1))
     assert interval.value == pytest.approx(values.mean(), abs=1e-12)
     assert interval.low == pytest.approx(max(0, values.mean() - half), abs=1e-12)

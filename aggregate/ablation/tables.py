@@ -157,7 +157,8 @@ def caption(results: AblationResults) -> str:
     return (
         f"{metrics['target']}, {metrics['n_participants']} participants, {metrics['n_folds']} folds x "
         f"{metrics['n_repeats']} repeats, {metrics['n_seeds']} seed(s). Difference: to "
-        f"{named(results.study.reference)}. Intervals and p: corrected resampled t (Nadeau and Bengio 2003); "
+        f"{named(results.study.reference)}. Intervals and p: corrected resampled t (after Nadeau and Bengio "
+        "2003, with the correlation of folds that share pairs); "
         "only comparisons with p (Holm) were named beforehand, the others are exploratory. A dagger marks "
         "what is not shown to beat mean pooling + logistic regression."
     )

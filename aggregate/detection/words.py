@@ -52,6 +52,7 @@ def verdicts(metrics: Mapping[str, Any]) -> list[str]:
         if all(one["volume_auroc"]["value"] is None for one in detectors.values()):
             sentences.append("No volume has a label either, so nothing at all is known about accuracy.")
             return sentences
+    sentences += headline(metrics)
     for name in detectors:
         sentences += against_baselines(name, metrics)
     sentences += unseen(metrics)
@@ -60,12 +61,35 @@ def verdicts(metrics: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
+def headline(metrics: Mapping[str, Any]) -> list[str]:
+    """With several detectors: which of them beat both baselines, before any of them is told of."""
+    if len(metrics["metrics"]) < 2:
+        return []
+    winners = []
+    for name in metrics["metrics"]:
+        compared: Mapping[str, Any] = metrics["comparison"].get(name, {})
+        asked = asked_of(compared)
+        if asked and all(_better(found.get(metric)) for found in compared.values() for metric in asked):
+            winners.append(name)
+    n = len(metrics["metrics"])
+    if not winners:
+        return [f"None of {n} detectors is shown to beat both baselines, position and intensity."]
+    return [
+        f"{len(winners)} of {n} detectors beat both baselines, position and intensity: {', '.join(winners)}."
+    ]
+
+
+def asked_of(compared: Mapping[str, Any]) -> list[str]:
+    """The metrics that decide: those of voxels, or without masks that of volumes."""
+    decisive = [metric for metric in DECISIVE if any(metric in found for found in compared.values())]
+    return decisive or (["volume_auroc"] if any("volume_auroc" in f for f in compared.values()) else [])
+
+
 def against_baselines(name: str, metrics: Mapping[str, Any]) -> list[str]:
     """Does it beat both, by how much, and where not."""
     compared: Mapping[str, Any] = metrics["comparison"].get(name, {})
     own = metrics["metrics"][name]
-    decisive = [metric for metric in DECISIVE if any(metric in found for found in compared.values())]
-    asked = decisive or (["volume_auroc"] if any("volume_auroc" in f for f in compared.values()) else [])
+    asked = asked_of(compared)
     if not asked:
         return [f"{name} cannot be compared with the baselines: nothing is defined for it here."]
     beaten = [base for base, found in compared.items() if all(_better(found.get(m)) for m in asked)]

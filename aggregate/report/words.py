@@ -154,7 +154,7 @@ def ci_words(method: str) -> str:
         return (
             "Metrics are computed within each test fold over participants and averaged over folds and "
             "repeats. Folds share training participants, so their spread alone would give intervals that are "
-            "too narrow; the variance is enlarged for that (after Nadeau and Bengio 2003, docs/statistics.md)."
+            "too narrow; the variance is enlarged for that (after Nadeau and Bengio 2003)."
         )
     if "bootstrap" in method:
         return "Intervals come from resampling the test participants; the trained model stays fixed."
