@@ -16,7 +16,7 @@ from aggregate.ablation.words import (
     null_sentences,
     primary_sentence,
 )
-from aggregate.statistics.corrected import Interval, corrected_t_test
+from aggregate.statistics.corrected import SHARED_PAIRS, Interval, corrected_t_test
 from aggregate.statistics.evaluate import Measured
 
 
