@@ -21,6 +21,10 @@ setup: .venv/.dev
 demo: .venv/.demo
 	$(BIN)/slicecache simulate runs/demo/cohort --participants 60 --effect atrophy --seed 0
 	$(BIN)/slicecache run pipeline.yaml
+	$(BIN)/slicecache ablate pipeline.yaml --set run.folder=runs/demo/ablation
+	$(BIN)/slicecache simulate runs/demo/lesions --participants 24 --effect lesion --seed 0
+	$(BIN)/slicecache extract docs/lesions.yaml
+	$(BIN)/slicecache detect docs/lesions.yaml
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -37,6 +41,10 @@ test-slow: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/train.py
+	$(BIN)/python benchmarks/ablate.py
+	$(BIN)/python benchmarks/released.py
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/detect.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/export.py
 

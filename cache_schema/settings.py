@@ -1,6 +1,7 @@
 """How a pipeline file is read: strict sections, overrides, paths relative to the file, helpful errors."""
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,7 +51,7 @@ class Pipeline:
 
     def path(self, value: str | Path) -> Path:
         """A path of the file, relative to the file's folder unless absolute."""
-        return self.base / Path(value).expanduser()
+        return Path(os.path.normpath(self.base / Path(value).expanduser()))
 
     def store(self) -> str:
         """The store's location, with local paths made relative to the file's folder."""
@@ -127,8 +128,9 @@ def explain(model: type[BaseModel], problem: Mapping[str, Any], where: str) -> s
         return f"unknown key {name}{suggest(location[-1], sorted(known_keys(model)))}"
     if problem["type"] == "missing":
         return f"{name} is missing"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{name}: {message}, not {problem['input']!r}"
+    message, given = str(problem["msg"]).removeprefix("Value error, "), problem["input"]
+    # A rule about a whole section has said what is wrong; the section itself would only bury it.
+    return f"{name}: {message}" if isinstance(given, dict) else f"{name}: {message}, not {given!r}"
 
 
 def known_keys(model: type[BaseModel], seen: frozenset[type] = frozenset()) -> set[str]:
