@@ -37,6 +37,12 @@ COLUMNS = (
 DETECTORS = [{"kind": "memory_bank", "size": 500}, {"kind": "mahalanobis", "shrinkage": 0.1}]
 
 
+@pytest.fixture(autouse=True)
+def few_lesions_are_enough(monkeypatch):
+    """The made-up cohort is too small for intervals that would be shown to anybody."""
+    monkeypatch.setattr("aggregate.pixels.intervals.FEWEST", 1)
+
+
 def odd(arrays: dict[str, Any], place: int) -> None:
     """Plant tokens that no normal has in row 1, columns 2 and 3 of a patient's slices 3 and 4."""
     if place in SICK:

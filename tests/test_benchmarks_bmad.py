@@ -16,6 +16,12 @@ from extract.backbones.spec import UntrainedSpec
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def few_lesions_are_enough(monkeypatch):
+    """The made-up cohort is too small for intervals that would be shown to anybody."""
+    monkeypatch.setattr("aggregate.pixels.intervals.FEWEST", 1)
+
+
 @pytest.fixture(scope="module")
 def bmad():
     sys.path.insert(0, str(ROOT / "benchmarks"))

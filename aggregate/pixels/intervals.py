@@ -19,6 +19,9 @@ DRAWS = 1000
 BLOCK = 64
 """Draws measured at once: bounds the memory."""
 
+FEWEST = 5
+"""Participants with lesions that an interval takes: with one, it would only say how the normals vary."""
+
 LEVEL = 0.95
 METHOD = "percentile bootstrap over participants, stratified by having a lesion, level 0.95"
 
@@ -45,7 +48,7 @@ def participant_intervals(
 def participant_draws(
     tallies: Sequence[Tally], thresholds: Sequence[str] = (), draws: int = DRAWS, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
-    """The metrics of every draw, `(draw,)`.
+    """The metrics of every draw, `(draw,)`; NaN when fewer than `FEWEST` participants have lesions.
 
     The same participants are drawn for every detector whose tallies are of the same participants in the same
     order, so that differences between two detectors have intervals too.
@@ -63,7 +66,8 @@ def participant_draws(
     for start in range(0, draws, BLOCK):
         for name, part in stacked.measured(drawn[start : start + BLOCK], thresholds).items():
             values.setdefault(name, []).append(part)
-    return {name: np.concatenate(parts) for name, parts in values.items()}
+    enough = sick.sum() >= FEWEST
+    return {name: np.concatenate(p) if enough else np.full(draws, np.nan) for name, p in values.items()}
 
 
 def auroc_interval(
