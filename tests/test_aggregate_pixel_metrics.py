@@ -286,16 +286,6 @@ def test_intervals_hold_the_value_and_draw_whole_participants():
         low, high = found[name]
         assert low < value[name] < high, name
     assert participant_intervals(tallies, ("fpr05",), draws=200, seed=1) == found
-
-
-def test_few_participants_with_lesions_have_no_interval():
-    """One lesion, drawn again and again, would get an interval of how the normals vary."""
-    tallies = people(15, linear_bins(-8, 8, 4096))
-    sick = [tally for tally in tallies if tally.lesion.sum()]
-    normal = [tally for tally in tallies if not tally.lesion.sum()]
-    few = participant_intervals([*normal, *sick[:4]], draws=50)
-    assert all(np.isnan(limit) for limits in few.values() for limit in limits)
-    assert not np.isnan(participant_intervals([*normal, *sick[:5]], draws=50)["pixel_auroc"]).any()
     # The written-out draw: sums of whole tallies, one by one.
     from aggregate.pixels.intervals import _draw
 
@@ -320,3 +310,13 @@ def test_slice_auroc_interval_counts_participants():
     alone = auroc_interval(y, scores, [str(i) for i in range(84)], draws=300)
     assert high - low > alone[2] - alone[1]
     assert np.isnan(auroc_interval(np.zeros(84, bool), scores, whose, draws=10)[0])
+
+
+def test_few_participants_with_lesions_have_no_interval():
+    """One lesion, drawn again and again, would get an interval of how the normals vary."""
+    tallies = people(15, linear_bins(-8, 8, 4096))
+    sick = [tally for tally in tallies if tally.lesion.sum()]
+    normal = [tally for tally in tallies if not tally.lesion.sum()]
+    few = participant_intervals([*normal, *sick[:4]], draws=50)
+    assert all(np.isnan(limit) for limits in few.values() for limit in limits)
+    assert not np.isnan(participant_intervals([*normal, *sick[:5]], draws=50)["pixel_auroc"]).any()
