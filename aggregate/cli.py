@@ -10,14 +10,14 @@ import click
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from aggregate.config import AggregateSection
-    from aggregate.study.results import Results
-    from cache_schema.settings import Pipeline
+    from aggregate.config.section import AggregateSection
+    from aggregate.train.results import Results
+    from cache_schema.common.pipeline_file import Pipeline
 
 
 def read_section(pipeline: "Pipeline") -> "AggregateSection":
     """Validate the `aggregate` section of a pipeline."""
-    from aggregate.config import read_aggregate_section
+    from aggregate.config.section import read_aggregate_section
 
     return read_aggregate_section(pipeline)
 
@@ -35,8 +35,8 @@ def read_section(pipeline: "Pipeline") -> "AggregateSection":
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else.")
 def train(pipeline: str, overrides: Sequence[str], shuffle_labels: int, as_json: bool) -> int:
     """Train the head of PIPELINE in cross-validation on the store, compare it and write the report."""
-    from aggregate.study.run import train_pipeline
-    from cache_schema.settings import load_pipeline
+    from aggregate.train.train import train_pipeline
+    from cache_schema.common.pipeline_file import load_pipeline
 
     loaded = load_pipeline(Path(pipeline), overrides)
     results = train_pipeline(loaded, read_section(loaded), shuffle_labels=shuffle_labels)
@@ -63,9 +63,9 @@ def ablate(
 
     Killed at any time, the same command goes on from where it was.
     """
-    from aggregate.ablation.run import ablate_pipeline, plan_ablation
-    from aggregate.ablation.summary import summary
-    from cache_schema.settings import load_pipeline
+    from aggregate.ablate.ablate import ablate_pipeline, plan_ablation
+    from aggregate.ablate.terminal import summary
+    from cache_schema.common.pipeline_file import load_pipeline
 
     loaded = load_pipeline(Path(pipeline), overrides)
     if plan_only:
@@ -87,10 +87,10 @@ def detect(pipeline: str, overrides: Sequence[str], plan_only: bool, as_json: bo
 
     Killed at any time, the same command goes on from where it was.
     """
-    from aggregate.detection.prepare import prepare
-    from aggregate.detection.run import detect_pipeline
-    from aggregate.detection.summary import summary
-    from cache_schema.settings import load_pipeline
+    from aggregate.anomaly.reference.prepare import prepare
+    from aggregate.anomaly.study.detect import detect_pipeline
+    from aggregate.anomaly.study.terminal import summary
+    from cache_schema.common.pipeline_file import load_pipeline
 
     loaded = load_pipeline(Path(pipeline), overrides)
     if plan_only:
@@ -129,7 +129,7 @@ def predict(
 
     A participant who was in training is scored only by members that did not see them.
     """
-    from aggregate.detection.bundle import is_detector_bundle
+    from aggregate.anomaly.study.bundle import is_detector_bundle
 
     if is_detector_bundle(bundle):
         table = _predict_detectors(bundle, store, maps, allow_unlike_reference)
@@ -148,9 +148,9 @@ def predict(
 
 def _predict_heads(bundle: Path, store: str, maps: Path | None) -> "DataFrame":
     """A head's predictions."""
-    from aggregate.bundle import load_bundle
-    from aggregate.predict import predict as apply_bundle
-    from cache_schema.reader import open_store
+    from aggregate.predict.bundle import load_bundle
+    from aggregate.predict.predict import predict as apply_bundle
+    from cache_schema.store.reader import open_store
 
     if maps is not None:
         raise click.UsageError(f"--maps is for a bundle of detectors, and {bundle} is none")
@@ -159,9 +159,9 @@ def _predict_heads(bundle: Path, store: str, maps: Path | None) -> "DataFrame":
 
 def _predict_detectors(bundle: Path, store: str, maps: Path | None, allow_unlike: bool) -> "DataFrame":
     """Detectors' scores; warnings go to standard error."""
-    from aggregate.detection.bundle import load_detectors
-    from aggregate.detection.predict import predict_detectors
-    from cache_schema.reader import open_store
+    from aggregate.anomaly.study.bundle import load_detectors
+    from aggregate.anomaly.study.predict import predict_detectors
+    from cache_schema.store.reader import open_store
 
     table, warnings = predict_detectors(
         load_detectors(bundle), open_store(store), maps=maps, allow_unlike=allow_unlike
@@ -173,6 +173,6 @@ def _predict_detectors(bundle: Path, store: str, maps: Path | None, allow_unlike
 
 def describe_training(results: "Results") -> str:
     """The result as a person reads it on a terminal."""
-    from aggregate.study.summary import summary
+    from aggregate.train.terminal import summary
 
     return summary(results)

@@ -32,13 +32,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import TypeAdapter
 
-from aggregate.detectors.base import Detector, Reference
-from aggregate.maps.placement import Placement, axis_weights
-from aggregate.pixels.histogram import Bins, Tally, empty_tally, score_bins
-from aggregate.pixels.intervals import DRAWS, auroc_interval, participant_intervals
-from aggregate.pixels.metrics import fpr_thresholds, measure
-from aggregate.pixels.regions import Region, ground_of
-from aggregate.pixels.tally import tally_volume
+from aggregate.anomaly.detectors.base import Detector, Reference
+from aggregate.anomaly.maps.placement import Placement, axis_weights
+from aggregate.anomaly.measure.histogram import Bins, Tally, empty_tally, score_bins
+from aggregate.anomaly.measure.intervals import DRAWS, auroc_interval, participant_intervals
+from aggregate.anomaly.measure.metrics import fpr_thresholds, measure
+from aggregate.anomaly.measure.regions import Region, ground_of
+from aggregate.anomaly.measure.tally import tally_volume
 from extract.backbones.backbone import Backbone
 from extract.backbones.spec import BackboneSpec
 
@@ -220,7 +220,7 @@ def run(
 
 def from_registry(text: str) -> list[Named]:
     """Detectors from YAML such as `[{kind: memory_bank}]`."""
-    from aggregate.detectors.spec import DetectorSpec
+    from aggregate.anomaly.detectors.spec import DetectorSpec
 
     registry: TypeAdapter[Any] = TypeAdapter(DetectorSpec)
     specs = [registry.validate_python(entry) for entry in yaml.safe_load(text)]

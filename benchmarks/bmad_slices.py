@@ -23,10 +23,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from aggregate.detectors.base import SliceBatch
-from cache_schema.errors import SlicecacheError
+from aggregate.anomaly.detectors.base import SliceBatch
+from cache_schema.common.errors import SlicecacheError
 from extract.backbones.backbone import Backbone
-from extract.on_device import pool
+from extract.engines.on_device import pool
 
 EMBED = 8
 """Slices of one forward pass."""

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from sound_store import HEADER, ITEMS, KEYS, N_SLICES, N_VOLUMES, chunk, write_store
 
-from cache_schema.layout import chunk_slices, record_name
-from cache_schema.pack import pack
-from cache_schema.seal import seal
+from cache_schema.format.layout import chunk_slices, record_name
+from cache_schema.move.pack import pack
+from cache_schema.store.seal import seal
 
 SHARD_VOLUMES = 5
 Named = set[tuple[str, str]]

@@ -24,9 +24,9 @@ from detect_measures import (
 )
 from torch.nn.functional import normalize
 
-from aggregate.detectors.dpmm import normalised
-from aggregate.detectors.dpmm_start import first_sticks
-from aggregate.detectors.dpmm_update import Mixture, Statistics, log_weights, observe
+from aggregate.anomaly.arithmetic.dpmm_start import first_sticks
+from aggregate.anomaly.arithmetic.dpmm_update import Mixture, Statistics, log_weights, observe
+from aggregate.anomaly.detectors.dpmm import normalised
 
 MEMORY_BATCHES = (8, 24)
 """A cohort, and one three times as large; the first batches still grow the allocator."""

@@ -12,9 +12,9 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from aggregate.detectors.base import Detector, Reference, SliceBatch
-from aggregate.detectors.dpmm_update import EPS, Mixture, Statistics
-from aggregate.detectors.spec import DetectorSpec
+from aggregate.anomaly.arithmetic.dpmm_update import EPS, Mixture, Statistics
+from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
+from aggregate.anomaly.detectors.spec import DetectorSpec
 
 DIM = 384
 GRIDS = {"spatial_ar": 28}

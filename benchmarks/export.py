@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
-from cache_schema.export import export_store, import_store
-from cache_schema.reader import open_store
-from cache_schema.seal import seal
-from cache_schema.writer import StoreWriter
+from cache_schema.move.export import export_store, import_store
+from cache_schema.store.reader import open_store
+from cache_schema.store.seal import seal
+from cache_schema.store.writer import StoreWriter
 
 DIM, REPEATS, EPOCHS = 384, 5, 2
 

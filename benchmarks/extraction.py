@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 # Spawned processes import this file again: what is heavy is imported where it is used, as in the command.
 if TYPE_CHECKING:
-    from extract.config import ExtractSection
+    from extract.planning.config import ExtractSection
 
 
 def write_cohort(folder: Path, volumes: int, shape: tuple[int, int, int]) -> None:
@@ -50,8 +50,8 @@ def time_forward(section: ExtractSection, slices: int) -> tuple[float, float]:
     """Wall and CPU seconds of the backbone alone over as many slices, in the extraction's batches."""
     import torch
 
-    from extract.device import DTYPES, choose_device, choose_dtype, this_machine
-    from extract.embed import CPU_BLOCK
+    from extract.engines.device import DTYPES, choose_device, choose_dtype, this_machine
+    from extract.engines.embed import CPU_BLOCK
 
     machine = this_machine()
     device = choose_device(section.device, machine)
@@ -72,10 +72,10 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     """Run both by turns and give medians."""
     import torch
 
-    from cache_schema.settings import Pipeline
-    from extract.config import ExtractSection
-    from extract.device import this_machine
-    from extract.run import extract
+    from cache_schema.common.pipeline_file import Pipeline
+    from extract.engines.device import this_machine
+    from extract.extraction import extract
+    from extract.planning.config import ExtractSection
 
     rounds: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as name:

@@ -17,7 +17,7 @@ from pathlib import Path
 from damages import KINDS, Damage
 from sound_store import write_store
 
-from cache_schema.verify import verify
+from cache_schema.verify.verify import verify
 
 
 def trial(sound: Path, folder: Path, damage: Damage, seed: int) -> tuple[bool, bool]:

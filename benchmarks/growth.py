@@ -24,8 +24,8 @@ import numpy as np
 import yaml
 
 from cache_schema.example import example_draft, example_header, example_key, example_row
-from cache_schema.pack import pack
-from cache_schema.writer import StoreWriter
+from cache_schema.move.pack import pack
+from cache_schema.store.writer import StoreWriter
 
 SLICES, DIM = 50, 384
 
@@ -60,7 +60,7 @@ def write_cohort(folder: Path, n: int, memory_gib: float) -> Path:
 def train(pipeline: Path) -> tuple[float, float]:
     """Seconds and largest resident GiB of `slicecache train`."""
     start = time.perf_counter()
-    command = [sys.executable, "-c", "import pipeline; pipeline.main()", "train", str(pipeline), "--json"]
+    command = [sys.executable, "-c", "import slicecache; slicecache.main()", "train", str(pipeline), "--json"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:

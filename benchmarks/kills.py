@@ -28,9 +28,15 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
     from multiprocessing.synchronize import Barrier
 
-    from extract.run import Outcome
+    from extract.extraction import Outcome
 
-PRELOAD = ["extract.run", "extract.config", "extract.backbones.untrained", "zarr", "zarr.codecs"]
+PRELOAD = [
+    "extract.extraction",
+    "extract.planning.config",
+    "extract.backbones.untrained",
+    "zarr",
+    "zarr.codecs",
+]
 EARLY = 0.25
 """Every other kill falls into this first share of the time, where the store is created."""
 
@@ -83,9 +89,9 @@ def extract_into(base: Path, name: str) -> Outcome:
     """One whole extraction into the store of that name."""
     import torch
 
-    from cache_schema.settings import Pipeline
-    from extract.config import ExtractSection
-    from extract.run import extract
+    from cache_schema.common.pipeline_file import Pipeline
+    from extract.extraction import extract
+    from extract.planning.config import ExtractSection
 
     torch.set_num_threads(1)
     section = ExtractSection.model_validate(
@@ -121,7 +127,7 @@ def start_two(context: ForkServerContext, base: Path, name: str) -> list[BasePro
 
 def committed(location: Path) -> dict[str, str]:
     """Digest of every committed volume; empty when there is no store."""
-    from cache_schema.reader import open_store
+    from cache_schema.store.reader import open_store
 
     if not location.exists():
         return {}
@@ -130,7 +136,7 @@ def committed(location: Path) -> dict[str, str]:
 
 def problems(location: Path) -> list[str]:
     """What verifying a store names; none when there is no store yet."""
-    from cache_schema.verify import verify
+    from cache_schema.verify.verify import verify
 
     if not location.exists():
         return []

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
-from cache_schema.header import Header
-from cache_schema.writer import StoreWriter
+from cache_schema.format.header import Header
+from cache_schema.store.writer import StoreWriter
 
 N_VOLUMES = 12
 N_SLICES = 9

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cache_schema.reader import StoreReader
+    from cache_schema.store.reader import StoreReader
 
 ALLOWED = 0.002
 """Change of AUROC up to which the 8-bit form would be offered."""
@@ -31,9 +31,9 @@ ALLOWED = 0.002
 
 def make_store(bids: Path, folder: Path, size: str, step_mm: float) -> str:
     """Extract in float32 and store in float32."""
-    from cache_schema.settings import Pipeline
-    from extract.config import ExtractSection
-    from extract.run import extract
+    from cache_schema.common.pipeline_file import Pipeline
+    from extract.extraction import extract
+    from extract.planning.config import ExtractSection
 
     section = ExtractSection.model_validate(
         {
@@ -165,7 +165,7 @@ def main() -> int:
     parser.add_argument("--store", type=Path, default=None, help="a float32 store to use or to keep")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
     options = parser.parse_args()
-    from cache_schema.reader import open_store
+    from cache_schema.store.reader import open_store
 
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) if options.store is None else options.store

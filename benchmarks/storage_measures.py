@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cache_schema.reader import StoreReader
+    from cache_schema.store.reader import StoreReader
 
 SAMPLE = 120
 """Foreground patches of each volume that enter the nearest-neighbour scores."""

@@ -22,10 +22,10 @@ import numpy as np
 import zarr
 
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
-from cache_schema.pack import pack
-from cache_schema.reader import StoreReader, open_store
-from cache_schema.seal import seal
-from cache_schema.writer import StoreWriter
+from cache_schema.move.pack import pack
+from cache_schema.store.reader import StoreReader, open_store
+from cache_schema.store.seal import seal
+from cache_schema.store.writer import StoreWriter
 
 
 def write_store(location: Path, n_volumes: int, n_slices: int, dim: int) -> StoreReader:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from cache_schema.reader import StoreReader
+    from cache_schema.store.reader import StoreReader
 
 as_json_option = click.option(
     "--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else."
@@ -23,7 +23,7 @@ def cache() -> None:
 @as_json_option
 def inspect(store: str, as_json: bool) -> int:
     """Say what is in STORE, how large it is and what it was made with."""
-    from cache_schema.describe import describe, in_words
+    from cache_schema.store.describe import describe, in_words
 
     description = describe(store)
     click.echo(json.dumps(description) if as_json else in_words(description))
@@ -43,8 +43,8 @@ def verify(store: str, full: bool, as_json: bool) -> int:
 
     Ends with 1 when anything is wrong, and names each problem by volume and array.
     """
-    from cache_schema.verify import verify as verify_store
-    from cache_schema.verify_words import in_words
+    from cache_schema.verify.verify import verify as verify_store
+    from cache_schema.verify.words import in_words
 
     verification = verify_store(store, full=full)
     click.echo(json.dumps(verification.as_json()) if as_json else in_words(verification))
@@ -59,8 +59,8 @@ def seal(store: str, as_json: bool) -> int:
 
     A later write takes the seal off.
     """
-    from cache_schema.reader import open_store
-    from cache_schema.seal import seal as seal_store
+    from cache_schema.store.reader import open_store
+    from cache_schema.store.seal import seal as seal_store
 
     seal_store(store)
     reader = open_store(store)
@@ -85,7 +85,7 @@ def pack(store: str, out: str | None, shard_volumes: int | None, as_json: bool) 
     The packed store is built beside, read back and compared before it takes STORE's place. It is read
     only: `unpack` makes it writable again.
     """
-    from cache_schema.pack import pack as pack_store
+    from cache_schema.move.pack import pack as pack_store
 
     return _rebuilt("packed", pack_store(store, out, shard_volumes), as_json)
 
@@ -96,7 +96,7 @@ def pack(store: str, out: str | None, shard_volumes: int | None, as_json: bool) 
 @as_json_option
 def unpack(store: str, out: str | None, as_json: bool) -> int:
     """Give a packed STORE one file per volume again, so that it can be written to."""
-    from cache_schema.pack import unpack as unpack_store
+    from cache_schema.move.pack import unpack as unpack_store
 
     return _rebuilt("unpacked", unpack_store(store, out), as_json)
 
@@ -110,7 +110,7 @@ def remove(store: str, participant: str, as_json: bool) -> int:
 
     Nobody may write to STORE meanwhile. Copies, exports, trained heads and the images are not touched.
     """
-    from cache_schema.remove import remove as remove_participant
+    from cache_schema.move.remove import remove as remove_participant
 
     removal = remove_participant(store, participant)
     keys = [str(key) for key in removal.volumes]
@@ -171,8 +171,8 @@ def export(
     as_json: bool,
 ) -> int:
     """Write the committed volumes of STORE to one file OUT (.h5 or .zip), without host, command and paths."""
-    from cache_schema.errors import ConfigError
-    from cache_schema.export import export_store, export_volumes, prepare_pseudonyms
+    from cache_schema.common.errors import ConfigError
+    from cache_schema.move.export import export_store, export_volumes, prepare_pseudonyms
 
     for wrong, sentence in (
         (mapping and not pseudonymise, "--mapping is for --pseudonymise, which is not given"),
@@ -199,7 +199,7 @@ def export(
 @as_json_option
 def import_(export: str, out: str, as_json: bool) -> int:
     """Make a folder OUT of EXPORT (an .h5, a .zip or any store), which can be written to again."""
-    from cache_schema.export import import_store
+    from cache_schema.move.export import import_store
 
     made = import_store(export, out)
     click.echo(json.dumps(made.as_json()) if as_json else made.in_words())

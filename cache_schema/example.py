@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema.canonical import sha256_json
-from cache_schema.header import BackboneIdentity, Fingerprint, FloatName, Header, Numerics
-from cache_schema.identity import VolumeKey
-from cache_schema.layout import token_arrays
-from cache_schema.record import Draft, Entities, Foreground, Geometry, Slices, Source, TableRow
+from cache_schema.format.canonical import sha256_json
+from cache_schema.format.header import BackboneIdentity, Fingerprint, FloatName, Header, Numerics
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.layout import token_arrays
+from cache_schema.format.record import Draft, Entities, Foreground, Geometry, Slices, Source, TableRow
 
 IDENTITY_3X4 = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0))
 IDENTITY_4X4 = (*IDENTITY_3X4, (0.0, 0.0, 0.0, 1.0))

@@ -10,10 +10,10 @@ import click
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cache_schema.settings import Pipeline
-    from extract.config import ExtractSection
-    from extract.plan import Plan
-    from extract.run import Outcome
+    from cache_schema.common.pipeline_file import Pipeline
+    from extract.extraction import Outcome
+    from extract.planning.config import ExtractSection
+    from extract.planning.plan import Plan
 
 SHOWN_FAILURES = 20
 SHOWN_VOLUMES = 20
@@ -37,7 +37,7 @@ def read_section(pipeline: Pipeline) -> ExtractSection:
     Raises:
         ConfigError: Naming what is wrong in it.
     """
-    from extract.config import ExtractSection
+    from extract.planning.config import ExtractSection
 
     return pipeline.section("extract", ExtractSection)
 
@@ -54,8 +54,8 @@ def plan(pipeline: str, overrides: Sequence[str], as_json: bool) -> int:
     import json
     from pathlib import Path
 
-    from cache_schema.settings import load_pipeline
-    from extract.plan import make_plan
+    from cache_schema.common.pipeline_file import load_pipeline
+    from extract.planning.plan import make_plan
 
     loaded = load_pipeline(Path(pipeline), overrides)
     section = read_section(loaded)
@@ -87,8 +87,8 @@ def extract(pipeline: str, overrides: Sequence[str], replace: bool, as_json: boo
     # With it a small backbone on two busy cores went from 25-37 to 165-171 slices/s.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-    from cache_schema.settings import load_pipeline
-    from extract.run import extract as run_extract
+    from cache_schema.common.pipeline_file import load_pipeline
+    from extract.extraction import extract as run_extract
 
     if replace:
         overrides = (*overrides, "extract.replace=true")
@@ -120,7 +120,7 @@ def describe_extraction(outcome: Outcome) -> str:
 
 def store_bytes(section: ExtractSection, base: Path, made: Plan) -> int | None:
     """Upper bound of the store's size; None for a backbone whose sizes only a download would tell."""
-    from cache_schema.layout import token_arrays
+    from cache_schema.format.layout import token_arrays
     from extract.backbones.outline import outline
 
     sizes = outline(section.backbone.located(base), section.preprocessing.pixels)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
-from cache_schema.identity import VolumeKey
-from cache_schema.reader import StoreReader, open_store
-from cache_schema.writer import StoreWriter
+from cache_schema.format.identity import VolumeKey
+from cache_schema.store.reader import StoreReader, open_store
+from cache_schema.store.writer import StoreWriter
 
 # As the command does: idle threads sleep, so that tests on a busy machine take no longer than they must.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

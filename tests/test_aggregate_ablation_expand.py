@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from aggregate.ablation.expand import Study, expand
-from aggregate.ablation.jobs import representatives
-from aggregate.config import parse_section
-from cache_schema.errors import ConfigError
+from aggregate.ablate.grid.expand import Study, expand
+from aggregate.ablate.runs.jobs import representatives
+from aggregate.config.section import parse_section
+from cache_schema.common.errors import ConfigError
 
 DOCS = Path(__file__).parents[1] / "docs"
 NAMED = {

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregate.ablation.journal import Journal
+from aggregate.ablate.runs.journal import Journal
 
 KEY = "a" * 64
 ARRAYS = {"logits.0": np.arange(6.0).reshape(3, 2) / 7, "logits.1": np.zeros((0, 2))}

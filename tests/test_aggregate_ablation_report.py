@@ -5,17 +5,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aggregate.ablation.compare import Comparison, Row, primary_comparisons
-from aggregate.ablation.expand import Study, expand
-from aggregate.ablation.heat import heat_of
-from aggregate.ablation.results import AblationResults
-from aggregate.ablation.tables import cells, csv_frame, escape
-from aggregate.ablation.words import (
+from aggregate.ablate.findings.claims import (
     exploratory_sentence,
     mean_pool_sentences,
     null_sentences,
     primary_sentence,
 )
+from aggregate.ablate.findings.compare import Comparison, Row, primary_comparisons
+from aggregate.ablate.findings.heat import heat_of
+from aggregate.ablate.findings.results import AblationResults
+from aggregate.ablate.findings.tables import cells, csv_frame, escape
+from aggregate.ablate.grid.expand import Study, expand
 from aggregate.statistics.corrected import SHARED_PAIRS, Interval, corrected_t_test
 from aggregate.statistics.evaluate import Measured
 

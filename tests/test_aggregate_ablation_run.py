@@ -17,17 +17,17 @@ import pandas as pd
 import pytest
 import yaml
 
-import pipeline as conductor
-from aggregate.ablation import trainer
-from aggregate.ablation.nested import choose, inner_folds
-from aggregate.ablation.prepare import prepare
-from aggregate.ablation.results import AblationResults
-from aggregate.ablation.run import ablate_pipeline
-from aggregate.ablation.trainer import Ledger, train_jobs
-from aggregate.config import read_aggregate_section
-from aggregate.study.run import train_pipeline
-from cache_schema.reader import StoreReader
-from cache_schema.settings import load_pipeline
+import slicecache as conductor
+from aggregate.ablate.ablate import ablate_pipeline
+from aggregate.ablate.findings.results import AblationResults
+from aggregate.ablate.runs import trainer
+from aggregate.ablate.runs.nested import choose, inner_folds
+from aggregate.ablate.runs.prepare import prepare
+from aggregate.ablate.runs.trainer import Ledger, train_jobs
+from aggregate.config.section import read_aggregate_section
+from aggregate.train.train import train_pipeline
+from cache_schema.common.pipeline_file import load_pipeline
+from cache_schema.store.reader import StoreReader
 
 N = 31
 Make = Callable[[Sequence[Any]], StoreReader]
@@ -163,7 +163,7 @@ def test_a_stopped_ablation_goes_on_and_leaves_the_same_bytes(
 @pytest.mark.slow
 def test_kill_9_loses_nothing_but_time(project: Path) -> None:
     root = Path(conductor.__file__).parent
-    command = [sys.executable, str(root / "pipeline.py"), "ablate", str(project)]
+    command = [sys.executable, str(root / "slicecache.py"), "ablate", str(project)]
     settings = {**os.environ, "PYTHONPATH": str(root)}
     subprocess.run(command, check=True, capture_output=True, env=settings)
     expected = bytes_of(project)

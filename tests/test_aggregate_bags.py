@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from aggregate.bags.bags import bags_bytes, read_bags
-from cache_schema.errors import ConfigError, StoreError
+from cache_schema.common.errors import ConfigError, StoreError
 
 
 @pytest.fixture

@@ -24,10 +24,10 @@ from aggregate.baselines.confounds import confound_frame, site_by_label, site_wa
 from aggregate.baselines.design import design, fit_scaling
 from aggregate.cohort.cohort import load_cohort
 from aggregate.cohort.folds import make_folds
-from aggregate.config import parse_section
+from aggregate.config.section import parse_section
 from aggregate.statistics.metrics import by_participant, measure
-from cache_schema.errors import ConfigError
-from cache_schema.record import Foreground
+from cache_schema.common.errors import ConfigError
+from cache_schema.format.record import Foreground
 
 
 def test_mean_pool_is_the_mean_of_kept_slices():

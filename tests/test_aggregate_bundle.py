@@ -7,13 +7,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from aggregate.bundle import Bundle, BundleCard, Member, load_bundle, member_of, save_bundle
 from aggregate.heads.spec import AttentionSpec
 from aggregate.losses.spec import LossSpec
+from aggregate.predict.bundle import Bundle, BundleCard, Member, load_bundle, member_of, save_bundle
 from aggregate.training.runs import RunSpec, TrainedRun
 from aggregate.training.spec import TrainSpec
-from cache_schema.errors import SlicecacheError
-from cache_schema.header import BackboneIdentity, Fingerprint, Numerics
+from cache_schema.common.errors import SlicecacheError
+from cache_schema.format.header import BackboneIdentity, Fingerprint, Numerics
 
 DIM = 11
 HEAD = AttentionSpec(hidden=3, embedding=(5,))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from aggregate.cohort.cohort import load_cohort, permute_labels
-from aggregate.config import parse_section
-from cache_schema.errors import ConfigError, SlicecacheError
-from cache_schema.record import Entities, Foreground
+from aggregate.config.section import parse_section
+from cache_schema.common.errors import ConfigError, SlicecacheError
+from cache_schema.format.record import Entities, Foreground
 
 TABLE = "participant_id\tage\tsex\tqc\tdx\n"
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from aggregate.statistics.delong import delong_covariance, delong_interval, delong_test
 from aggregate.statistics.metrics import auroc
-from cache_schema.errors import SlicecacheError
+from cache_schema.common.errors import SlicecacheError
 
 
 def written_out(y, scores):

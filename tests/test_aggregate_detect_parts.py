@@ -8,18 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from aggregate.detection.fitted import drawn, volume_limit
-from aggregate.detection.group import Member, assign_parts, check_parts
-from aggregate.detection.prepare import store_labels
-from aggregate.detection.results import Finding
-from aggregate.detection.scoring import VolumeScores, standardised, volume_score
-from aggregate.detectors.base import Detector
-from aggregate.detectors.config import SharesSpec
-from aggregate.detectors.normalise import fit_heights
-from aggregate.detectors.spec import PositionSpec
+from aggregate.anomaly.detectors.base import Detector
+from aggregate.anomaly.detectors.spec import PositionSpec
+from aggregate.anomaly.findings.results import Finding
+from aggregate.anomaly.fitting.normalise import fit_heights
+from aggregate.anomaly.reference.group import Member, assign_parts, check_parts
+from aggregate.anomaly.reference.prepare import store_labels
+from aggregate.anomaly.scoring.fitted import drawn, volume_limit
+from aggregate.anomaly.scoring.volumes import VolumeScores, standardised, volume_score
+from aggregate.anomaly.spec import SharesSpec
 from aggregate.report.anomaly_tiles import shown_slices, tile_sheet
-from cache_schema.errors import SlicecacheError
-from extract.preview import spread
+from cache_schema.common.errors import SlicecacheError
+from extract.slices.preview import spread
 
 NAMES = st.sets(st.text("abcdefgh", min_size=1, max_size=3), min_size=0, max_size=30)
 

@@ -12,15 +12,15 @@ import pytest
 import torch
 import yaml
 
-import pipeline as conductor
-from aggregate.detection import measure
-from aggregate.detection.bundle import is_detector_bundle, load_detectors
-from aggregate.detection.predict import predict_detectors
-from aggregate.detection.run import detect_pipeline
-from cache_schema.errors import SlicecacheError, StoreMismatch
-from cache_schema.reader import open_store
-from cache_schema.record import Entities
-from cache_schema.settings import load_pipeline
+import slicecache as conductor
+from aggregate.anomaly.findings import measure
+from aggregate.anomaly.study.bundle import is_detector_bundle, load_detectors
+from aggregate.anomaly.study.detect import detect_pipeline
+from aggregate.anomaly.study.predict import predict_detectors
+from cache_schema.common.errors import SlicecacheError, StoreMismatch
+from cache_schema.common.pipeline_file import load_pipeline
+from cache_schema.format.record import Entities
+from cache_schema.store.reader import open_store
 
 LENGTHS = (9, 7, 11, 8, 9, 10, 7, 8, 9)
 DETECTORS = [

@@ -13,19 +13,19 @@ import pandas as pd
 import pytest
 import yaml
 
-import pipeline as conductor
-from aggregate.detection import measure
-from aggregate.detection.book import Book
-from aggregate.detection.bundle import load_detectors
-from aggregate.detection.execute import reader, reference_stream
-from aggregate.detection.prepare import prepare
-from aggregate.detection.run import detect_pipeline
-from aggregate.detectors.base import Detector
-from aggregate.detectors.memory_bank import MemoryBank
-from aggregate.detectors.normalise import calibrate
-from cache_schema.errors import ConfigError, SlicecacheError
-from cache_schema.record import Entities, Foreground
-from cache_schema.settings import load_pipeline
+import slicecache as conductor
+from aggregate.anomaly.detectors.base import Detector
+from aggregate.anomaly.detectors.memory_bank import MemoryBank
+from aggregate.anomaly.findings import measure
+from aggregate.anomaly.fitting.normalise import calibrate
+from aggregate.anomaly.reference.prepare import prepare
+from aggregate.anomaly.scoring.execute import reader, reference_stream
+from aggregate.anomaly.scoring.finished import Book
+from aggregate.anomaly.study.bundle import load_detectors
+from aggregate.anomaly.study.detect import detect_pipeline
+from cache_schema.common.errors import ConfigError, SlicecacheError
+from cache_schema.common.pipeline_file import load_pipeline
+from cache_schema.format.record import Entities, Foreground
 
 LENGTHS = (9, 7, 11, 8, 9, 10, 7, 8, 9, 8, 9, 7)
 SICK = range(8, 12)
@@ -40,7 +40,7 @@ DETECTORS = [{"kind": "memory_bank", "size": 500}, {"kind": "mahalanobis", "shri
 @pytest.fixture(autouse=True)
 def few_lesions_are_enough(monkeypatch):
     """The made-up cohort is too small for intervals that would be shown to anybody."""
-    monkeypatch.setattr("aggregate.pixels.intervals.FEWEST", 1)
+    monkeypatch.setattr("aggregate.anomaly.measure.intervals.FEWEST", 1)
 
 
 def odd(arrays: dict[str, Any], place: int) -> None:
@@ -345,7 +345,7 @@ def test_a_killed_run_goes_on_to_the_same_files(project, tmp_path, monkeypatch, 
         elif where == "score":
             patch.setattr(Book, "write", dying(Book.write, 14))
         else:
-            import aggregate.detection.run as module
+            import aggregate.anomaly.study.detect as module
 
             patch.setattr(module, "write_map_once", dying(module.write_map_once, 3))
         with pytest.raises(Killed):

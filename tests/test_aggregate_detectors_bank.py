@@ -7,17 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from aggregate.detectors import coreset, nearest
-from aggregate.detectors.base import Reference, SliceBatch
-from aggregate.detectors.coreset import greedy_coreset
-from aggregate.detectors.fit import fit
-from aggregate.detectors.kmeans import kmeans, kmeans_each
-from aggregate.detectors.nearest import largest_cosine, nearest_euclidean
-from aggregate.detectors.rebatch import join
-from aggregate.detectors.reservoir import Reservoir
-from aggregate.detectors.spec import MemoryBankSpec, PatchcoreSpec
-from aggregate.detectors.stream import open_stream
-from cache_schema.errors import ConfigError, SlicecacheError
+from aggregate.anomaly.arithmetic import coreset, nearest
+from aggregate.anomaly.arithmetic.coreset import greedy_coreset
+from aggregate.anomaly.arithmetic.kmeans import kmeans, kmeans_each
+from aggregate.anomaly.arithmetic.nearest import largest_cosine, nearest_euclidean
+from aggregate.anomaly.arithmetic.reservoir import Reservoir
+from aggregate.anomaly.detectors.base import Reference, SliceBatch
+from aggregate.anomaly.detectors.spec import MemoryBankSpec, PatchcoreSpec
+from aggregate.anomaly.fitting.fit import fit
+from aggregate.anomaly.fitting.rebatch import join
+from aggregate.anomaly.fitting.stream import open_stream
+from cache_schema.common.errors import ConfigError, SlicecacheError
 
 
 def draw(seed, *shape, dtype=torch.float32):

@@ -9,13 +9,20 @@ from scipy.special import digamma
 from scipy.stats import multivariate_normal
 from torch import Tensor
 
-from aggregate.detectors.base import Reference, SliceBatch
-from aggregate.detectors.dpmm import LIVING, Dpmm, cosine_scores
-from aggregate.detectors.dpmm_start import EvenDraw, first_sticks
-from aggregate.detectors.dpmm_update import EPS, Mixture, Statistics, log_weights, observe, stick_shares
-from aggregate.detectors.gaussians import density_bound, log_density
-from aggregate.detectors.spec import DpmmSpec
-from cache_schema.errors import SlicecacheError
+from aggregate.anomaly.arithmetic.dpmm_start import EvenDraw, first_sticks
+from aggregate.anomaly.arithmetic.dpmm_update import (
+    EPS,
+    Mixture,
+    Statistics,
+    log_weights,
+    observe,
+    stick_shares,
+)
+from aggregate.anomaly.arithmetic.gaussians import density_bound, log_density
+from aggregate.anomaly.detectors.base import Reference, SliceBatch
+from aggregate.anomaly.detectors.dpmm import LIVING, Dpmm, cosine_scores
+from aggregate.anomaly.detectors.spec import DpmmSpec
+from cache_schema.common.errors import SlicecacheError
 
 DIM, ROWS, COLS = 6, 5, 7
 

@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from aggregate.detectors.base import Detector, Reference, SliceBatch
-from aggregate.detectors.fit import fit
-from aggregate.detectors.spec import (
+from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
+from aggregate.anomaly.detectors.spec import (
     DinoAdSpec,
     IntensitySpec,
     MahalanobisSpec,
@@ -17,7 +16,8 @@ from aggregate.detectors.spec import (
     PatchcoreSpec,
     PositionSpec,
 )
-from aggregate.detectors.stream import SliceStream, open_stream
+from aggregate.anomaly.fitting.fit import fit
+from aggregate.anomaly.fitting.stream import SliceStream, open_stream
 
 SPECS = (
     MemoryBankSpec(size=100),

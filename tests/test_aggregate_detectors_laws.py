@@ -5,12 +5,12 @@ from typing import get_args
 import pytest
 import torch
 
-from aggregate.detectors import spec as specs
-from aggregate.detectors.base import SliceBatch
-from aggregate.detectors.fit import fit
-from aggregate.detectors.rebatch import join
-from aggregate.detectors.stream import open_stream
-from cache_schema.errors import SlicecacheError
+from aggregate.anomaly.detectors import spec as specs
+from aggregate.anomaly.detectors.base import SliceBatch
+from aggregate.anomaly.fitting.fit import fit
+from aggregate.anomaly.fitting.rebatch import join
+from aggregate.anomaly.fitting.stream import open_stream
+from cache_schema.common.errors import SlicecacheError
 
 KINDS = get_args(get_args(specs.DetectorSpec)[0])
 SMALL = {

@@ -5,15 +5,21 @@ import pytest
 import torch
 from scipy import ndimage
 
-from aggregate.detectors.base import SliceBatch, volume_number
-from aggregate.detectors.dino_ad import closed
-from aggregate.detectors.fit import fit
-from aggregate.detectors.heights import BINS, height_bin, smooth
-from aggregate.detectors.normalise import BOUND, calibrate, fit_heights, quantile_above
-from aggregate.detectors.rebatch import join
-from aggregate.detectors.spec import DinoAdSpec, IntensitySpec, MahalanobisSpec, MemoryBankSpec, PositionSpec
-from aggregate.detectors.stream import open_stream
-from cache_schema.errors import SlicecacheError
+from aggregate.anomaly.arithmetic.heights import BINS, height_bin, smooth
+from aggregate.anomaly.detectors.base import SliceBatch, volume_number
+from aggregate.anomaly.detectors.dino_ad import closed
+from aggregate.anomaly.detectors.spec import (
+    DinoAdSpec,
+    IntensitySpec,
+    MahalanobisSpec,
+    MemoryBankSpec,
+    PositionSpec,
+)
+from aggregate.anomaly.fitting.fit import fit
+from aggregate.anomaly.fitting.normalise import BOUND, calibrate, fit_heights, quantile_above
+from aggregate.anomaly.fitting.rebatch import join
+from aggregate.anomaly.fitting.stream import open_stream
+from cache_schema.common.errors import SlicecacheError
 from cache_schema.example import example_key
 
 

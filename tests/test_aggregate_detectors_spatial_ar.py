@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from aggregate.detectors.base import Reference, SliceBatch
-from aggregate.detectors.causal_net import first_weights, layer_shapes, predict
-from aggregate.detectors.masked_conv import causal_mask, masked_conv
-from aggregate.detectors.spatial_ar import SpatialAr, turned
-from aggregate.detectors.spec import SpatialArSpec
-from cache_schema.errors import SlicecacheError
+from aggregate.anomaly.arithmetic.causal_net import first_weights, layer_shapes, predict
+from aggregate.anomaly.arithmetic.masked_conv import causal_mask, masked_conv
+from aggregate.anomaly.detectors.base import Reference, SliceBatch
+from aggregate.anomaly.detectors.spatial_ar import SpatialAr, turned
+from aggregate.anomaly.detectors.spec import SpatialArSpec
+from cache_schema.common.errors import SlicecacheError
 
 TAPS = {
     "A": [(-1, -1), (-1, 0), (-1, 1), (0, -1)],

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from aggregate.detectors import stream as stream_module
-from aggregate.detectors.base import SliceBatch, volume_number
-from aggregate.detectors.rebatch import Rebatch, join
-from aggregate.detectors.stream import ARRAYS, open_stream
-from cache_schema.errors import ConfigError, StoreError
+from aggregate.anomaly.detectors.base import SliceBatch, volume_number
+from aggregate.anomaly.fitting import stream as stream_module
+from aggregate.anomaly.fitting.rebatch import Rebatch, join
+from aggregate.anomaly.fitting.stream import ARRAYS, open_stream
+from cache_schema.common.errors import ConfigError, StoreError
 from cache_schema.example import example_key
-from cache_schema.export import export_store
-from cache_schema.reader import open_store
+from cache_schema.move.export import export_store
+from cache_schema.store.reader import open_store
 
 LENGTHS = (7, 3, 13, 1, 5, 11)
 SMALL = 4 * 16 * (3 * 5 * 11 + 2 * 15 + 11)

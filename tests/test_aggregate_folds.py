@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.folds import Fold, check_sides, deal, find_twins, fold_notes, make_folds
-from aggregate.config import FoldSpec
-from cache_schema.canonical import sha256_json
-from cache_schema.errors import ConfigError, SlicecacheError
+from aggregate.config.section import FoldSpec
+from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.example import example_draft
-from cache_schema.identity import VolumeKey
-from cache_schema.reader import VolumeEntry
-from cache_schema.record import Source, VolumeRecord
+from cache_schema.format.canonical import sha256_json
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import Source, VolumeRecord
+from cache_schema.store.reader import VolumeEntry
 
 
 def cohort(labels, sessions=(), classes=("control", "patient"), **columns):

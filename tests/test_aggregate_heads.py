@@ -11,7 +11,7 @@ from aggregate.heads.base import Head, require_slices
 from aggregate.heads.centring import fit_centring
 from aggregate.heads.spec import AttentionSpec, HeadSpec, MeanSpec
 from aggregate.losses.spec import LossSpec, check_loss
-from cache_schema.errors import ConfigError, SlicecacheError
+from cache_schema.common.errors import ConfigError, SlicecacheError
 
 DIM, CLASSES, BAGS, SLICES, RUNS = 12, 3, 5, 7, 3
 KINDS: tuple[type[BaseModel], ...] = get_args(get_args(HeadSpec)[0])

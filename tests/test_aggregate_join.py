@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from aggregate.cohort.join import make_join, read_table
-from aggregate.config import JoinSpec, parse_section
-from aggregate.values import natural, read_number, typed, value_name
-from cache_schema.errors import ConfigError, SlicecacheError
-from cache_schema.identity import VolumeKey
+from aggregate.common.table_values import natural, read_number, typed, value_name
+from aggregate.config.section import JoinSpec, parse_section
+from cache_schema.common.errors import ConfigError, SlicecacheError
+from cache_schema.format.identity import VolumeKey
 
 
 def table(folder, text, name="t.csv", missing=()):

@@ -7,13 +7,13 @@ import nibabel
 import numpy as np
 import pytest
 
-from aggregate.maps.maps import describe_maps, map_name, volume_entities, write_volume_map
-from aggregate.maps.nifti import read_mask, source_image, write_map
-from cache_schema.errors import SlicecacheError
-from cache_schema.identity import VolumeKey
-from cache_schema.record import Entities, VolumeRecord
-from extract.prepare import prepare
-from extract.preprocessing import Overrides, preprocessing_of
+from aggregate.anomaly.maps.maps import describe_maps, map_name, volume_entities, write_volume_map
+from aggregate.anomaly.maps.nifti import read_mask, source_image, write_map
+from cache_schema.common.errors import SlicecacheError
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import Entities, VolumeRecord
+from extract.slices.prepare import prepare
+from extract.slices.preprocessing import Overrides, preprocessing_of
 from extract.sources.candidate import Candidate
 
 NAME = "sub-01/anat/sub-01_T1w.nii.gz"

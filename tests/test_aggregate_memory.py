@@ -14,17 +14,17 @@ import torch
 
 from aggregate.bags import memory
 from aggregate.bags.bags import bags_bytes, lazy_bags, read_bags
-from aggregate.config import parse_section
+from aggregate.config.section import parse_section
 from aggregate.heads.spec import AttentionSpec, MeanSpec
 from aggregate.losses.spec import LossSpec
-from aggregate.study.run import train_pipeline
+from aggregate.train.train import train_pipeline
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
-from cache_schema.errors import StoreError
+from cache_schema.common.errors import StoreError
+from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
-from cache_schema.export import export_store
-from cache_schema.settings import Pipeline
-from cache_schema.writer import StoreWriter
+from cache_schema.move.export import export_store
+from cache_schema.store.writer import StoreWriter
 
 LENGTHS = (5, 2, 11, 1, 7, 3, 13, 4, 6, 9, 2, 8)
 TWO_IN_A_BAG = np.array([0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 7])
@@ -125,7 +125,7 @@ def test_the_default_is_half_of_the_smaller_of_machine_and_container(tmp_path, m
 @pytest.fixture
 def cohort(make_store, scan, tmp_path, monkeypatch):
     """A store of 24 participants and their table; figures are not drawn."""
-    monkeypatch.setattr("aggregate.study.run.write_report", lambda results, path: None)
+    monkeypatch.setattr("aggregate.train.train.write_report", lambda results, path: None)
     names = [f"{i:02d}" for i in range(24)]
     scans = [scan(name, n_slices=2 + i % 5, shift=0.4 * (i % 2)) for i, name in enumerate(names)]
     store = make_store(scans)
@@ -179,7 +179,7 @@ from aggregate.heads.spec import AttentionSpec, MeanSpec
 from aggregate.losses.spec import LossSpec
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
-from cache_schema.reader import open_store
+from cache_schema.store.reader import open_store
 
 torch.set_num_threads(1)
 store = open_store(sys.argv[1])

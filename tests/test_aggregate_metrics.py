@@ -18,7 +18,7 @@ from aggregate.statistics.metrics import (
     pairwise_auroc,
     softmax,
 )
-from cache_schema.errors import SlicecacheError
+from cache_schema.common.errors import SlicecacheError
 
 
 def pairs_won(y, p):

@@ -9,7 +9,7 @@ from torch import nn
 from aggregate.heads.mst import LEARNED_POSITIONS, MstHead
 from aggregate.heads.positions import sinusoids, turned_back
 from aggregate.heads.spec import MstSpec
-from cache_schema.errors import ConfigError, SlicecacheError
+from cache_schema.common.errors import ConfigError, SlicecacheError
 
 DIM, HEADS, BAGS, SLICES, RUNS, CLASSES = 12, 2, 5, 7, 3, 4
 WIDTH = DIM // HEADS

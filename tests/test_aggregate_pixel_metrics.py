@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from aggregate.maps.placement import Placement
-from aggregate.pixels import metrics as pixel_metrics
-from aggregate.pixels.histogram import (
+from aggregate.anomaly.maps.placement import Placement
+from aggregate.anomaly.measure import metrics as pixel_metrics
+from aggregate.anomaly.measure.histogram import (
     Bins,
     Tally,
     empty_tally,
@@ -19,11 +19,11 @@ from aggregate.pixels.histogram import (
     linear_bins,
     score_bins,
 )
-from aggregate.pixels.intervals import auroc_interval, participant_intervals
-from aggregate.pixels.metrics import fpr_thresholds, measure
-from aggregate.pixels.regions import connected, ground_of
-from aggregate.pixels.tally import tally_volume
-from cache_schema.errors import SlicecacheError
+from aggregate.anomaly.measure.intervals import auroc_interval, participant_intervals
+from aggregate.anomaly.measure.metrics import fpr_thresholds, measure
+from aggregate.anomaly.measure.regions import connected, ground_of
+from aggregate.anomaly.measure.tally import tally_volume
+from cache_schema.common.errors import SlicecacheError
 
 SHAPE = (11, 17, 23)
 
@@ -287,7 +287,7 @@ def test_intervals_hold_the_value_and_draw_whole_participants():
         assert low < value[name] < high, name
     assert participant_intervals(tallies, ("fpr05",), draws=200, seed=1) == found
     # The written-out draw: sums of whole tallies, one by one.
-    from aggregate.pixels.intervals import _draw
+    from aggregate.anomaly.measure.intervals import _draw
 
     sick = np.array([tally.lesion.sum() > 0 for tally in tallies])
     drawn = _draw(sick, 200, 1)

@@ -10,16 +10,16 @@ import torch
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 from scipy.ndimage import gaussian_filter
 
-from aggregate.maps.placement import Placement, native_map, native_slices, placement
-from cache_schema.errors import SlicecacheError, StoreError
-from cache_schema.identity import VolumeKey
-from cache_schema.record import Entities, VolumeRecord
-from extract.canvas import CropCanvas, FieldCanvas
-from extract.intensity import Percentile
-from extract.on_device import canvas_images, pool
-from extract.prepare import Prepared, prepare
-from extract.preprocessing import Overrides, preprocessing_of
-from extract.slicing import Every
+from aggregate.anomaly.maps.placement import Placement, native_map, native_slices, placement
+from cache_schema.common.errors import SlicecacheError, StoreError
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import Entities, VolumeRecord
+from extract.engines.on_device import canvas_images, pool
+from extract.slices.canvas import CropCanvas, FieldCanvas
+from extract.slices.intensity import Percentile
+from extract.slices.prepare import Prepared, prepare
+from extract.slices.preprocessing import Overrides, preprocessing_of
+from extract.slices.rules import Every
 from extract.sources.candidate import Candidate
 
 GRID = (16, 16)

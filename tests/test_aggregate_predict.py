@@ -10,19 +10,19 @@ import pytest
 import torch
 
 from aggregate.bags.bags import read_bags
-from aggregate.bundle import Bundle, BundleCard, load_bundle, member_of, save_bundle
 from aggregate.heads.spec import AttentionSpec, HeadSpec, MstSpec
 from aggregate.losses.spec import LossSpec
-from aggregate.predict import predict
+from aggregate.predict.bundle import Bundle, BundleCard, load_bundle, member_of, save_bundle
+from aggregate.predict.predict import predict
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
-from cache_schema.errors import SlicecacheError, StoreMismatch
-from cache_schema.header import BackboneIdentity, Fingerprint, Header, Numerics
-from cache_schema.identity import VolumeKey
-from cache_schema.layout import token_arrays
-from cache_schema.reader import StoreReader, open_store
-from cache_schema.record import Draft, Entities, Foreground, Geometry, Slices, Source, TableRow
-from cache_schema.writer import StoreWriter
+from cache_schema.common.errors import SlicecacheError, StoreMismatch
+from cache_schema.format.header import BackboneIdentity, Fingerprint, Header, Numerics
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.layout import token_arrays
+from cache_schema.format.record import Draft, Entities, Foreground, Geometry, Slices, Source, TableRow
+from cache_schema.store.reader import StoreReader, open_store
+from cache_schema.store.writer import StoreWriter
 
 DIM, TRAINED, STRANGERS = 11, 17, 3
 HEAD = AttentionSpec(hidden=3, embedding=(5,))
@@ -184,7 +184,7 @@ def test_columns(trained):
 
 def test_batches_change_nothing(trained, monkeypatch):
     whole = predict(trained.bundle, trained.store)
-    monkeypatch.setattr("aggregate.predict.READ_BATCH", 3)
+    monkeypatch.setattr("aggregate.predict.predict.READ_BATCH", 3)
     pd.testing.assert_frame_equal(predict(trained.bundle, trained.store), whole, rtol=0, atol=1e-6)
 
 

@@ -3,11 +3,11 @@
 import pytest
 from pydantic import TypeAdapter
 
+from aggregate.config.recipes import RECIPES, with_recipe
 from aggregate.heads.spec import AttentionSpec, HeadSpec, MeanSpec, MstSpec
 from aggregate.losses.spec import LossSpec, check_loss
-from aggregate.recipes import RECIPES, with_recipe
 from aggregate.training.spec import TrainSpec
-from cache_schema.errors import ConfigError
+from cache_schema.common.errors import ConfigError
 
 
 def parts(data):

@@ -16,8 +16,8 @@ pytest.importorskip("matplotlib")
 from aggregate.report import render_report
 from aggregate.report.html import page
 from aggregate.report.words import named, verdict
-from aggregate.study.results import Results
-from cache_schema.header import BackboneIdentity, Fingerprint, Header, Numerics
+from aggregate.train.results import Results
+from cache_schema.format.header import BackboneIdentity, Fingerprint, Header, Numerics
 
 PNG = b"\x89PNG\r\n\x1a\nnot really"
 VOID = {"meta", "img", "link", "br", "hr", "input", "path", "use", "rect"}

@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 import yaml
 
-import pipeline as conductor
-from aggregate.bundle import load_bundle
-from aggregate.config import read_aggregate_section
-from aggregate.predict import predict
-from aggregate.study.run import train_pipeline
-from cache_schema.reader import StoreReader
-from cache_schema.settings import load_pipeline
+import slicecache as conductor
+from aggregate.config.section import read_aggregate_section
+from aggregate.predict.bundle import load_bundle
+from aggregate.predict.predict import predict
+from aggregate.train.train import train_pipeline
+from cache_schema.common.pipeline_file import load_pipeline
+from cache_schema.store.reader import StoreReader
 
 N = 31
 Make = Callable[[Sequence[Any]], StoreReader]
@@ -92,7 +92,7 @@ def test_the_same_run_gives_the_same_bytes(project: Path) -> None:
 
 def test_the_bundle_gives_the_logits_that_training_gave(project: Path, make_store: Make) -> None:
     results = train(project)
-    from cache_schema.reader import open_store
+    from cache_schema.store.reader import open_store
 
     table = predict(
         load_bundle(project.parent / "run" / "bundle"), open_store(project.parent / "cohort.zarr")

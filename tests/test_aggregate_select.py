@@ -3,11 +3,11 @@
 import pytest
 
 from aggregate.cohort.select import Volume, choose_runs, make_bags, mismatch
-from aggregate.config import SelectSpec
-from cache_schema.errors import SlicecacheError
+from aggregate.config.section import SelectSpec
+from cache_schema.common.errors import SlicecacheError
 from cache_schema.example import example_draft
-from cache_schema.identity import VolumeKey
-from cache_schema.record import Entities, VolumeRecord
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import Entities, VolumeRecord
 
 
 def record(volume_id="T1w", **entities):

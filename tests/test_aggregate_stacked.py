@@ -15,7 +15,7 @@ from aggregate.training.blocks import bytes_of_run, groups
 from aggregate.training.sampler import init_seed, order_stream, plain_batches
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
-from cache_schema.errors import ConfigError, SlicecacheError
+from cache_schema.common.errors import ConfigError, SlicecacheError
 
 BAGS, SLICES, DIM = 47, 5, 13
 SMALL = AttentionSpec(hidden=7, embedding=(11, 6))

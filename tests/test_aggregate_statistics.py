@@ -11,7 +11,7 @@ from aggregate.statistics.corrected import corrected_interval, corrected_t_test,
 from aggregate.statistics.holm import holm
 from aggregate.statistics.metrics import Scores, measure
 from aggregate.statistics.permutation import permutation_p
-from cache_schema.errors import SlicecacheError
+from cache_schema.common.errors import SlicecacheError
 
 
 def written_out(values, n_train, n_test):

@@ -4,8 +4,8 @@ import pytest
 
 from aggregate.cohort.join import read_table
 from aggregate.cohort.target import read_target
-from aggregate.config import TargetSpec
-from cache_schema.errors import ConfigError, SlicecacheError
+from aggregate.config.section import TargetSpec
+from cache_schema.common.errors import ConfigError, SlicecacheError
 
 
 def target(folder, cells, missing=(), **spec):

@@ -6,13 +6,13 @@ import nibabel
 import numpy as np
 import pytest
 
-from aggregate.maps.nifti import read_mask
-from aggregate.maps.placement import placement
-from aggregate.pixels.truth import bids_truth, column_truth, lesion_slices
-from cache_schema.errors import SlicecacheError
+from aggregate.anomaly.maps.nifti import read_mask
+from aggregate.anomaly.maps.placement import placement
+from aggregate.anomaly.measure.truth import bids_truth, column_truth, lesion_slices
+from cache_schema.common.errors import SlicecacheError
 from cache_schema.example import example_draft
-from cache_schema.identity import VolumeKey
-from cache_schema.record import VolumeRecord
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import VolumeRecord
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
 SHAPE = (20, 30, 9)

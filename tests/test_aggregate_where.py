@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregate.cohort.where import where
-from cache_schema.errors import ConfigError
+from cache_schema.common.errors import ConfigError
 
 FRAME = pd.DataFrame(
     {

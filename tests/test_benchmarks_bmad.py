@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from aggregate.detectors.base import Detector, Reference, SliceBatch
-from cache_schema.errors import SlicecacheError
+from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
+from cache_schema.common.errors import SlicecacheError
 from extract.backbones.spec import UntrainedSpec
 
 ROOT = Path(__file__).parents[1]
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(autouse=True)
 def few_lesions_are_enough(monkeypatch):
     """The made-up cohort is too small for intervals that would be shown to anybody."""
-    monkeypatch.setattr("aggregate.pixels.intervals.FEWEST", 1)
+    monkeypatch.setattr("aggregate.anomaly.measure.intervals.FEWEST", 1)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_the_protocol_runs_and_finds_what_is_there(bmad, tree, tmp_path):
 def test_pixels_at_240_are_bilinear_then_gaussian(bmad):
     from scipy.ndimage import gaussian_filter
 
-    from aggregate.maps.placement import native_map
+    from aggregate.anomaly.maps.placement import native_map
 
     scores = np.random.default_rng(0).random((1, 32, 32)).astype(np.float32)
     found = native_map(scores, bmad.one_slice((240, 240), (32, 32), 4.0))[..., 0].T

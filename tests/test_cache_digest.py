@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache_schema.digest import content_digest, volume_digest
-from cache_schema.errors import ConfigError
+from cache_schema.common.errors import ConfigError
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
-from cache_schema.identity import VolumeKey
-from cache_schema.layout import token_arrays
-from cache_schema.reader import open_store
-from cache_schema.token_statistics import token_statistics
-from cache_schema.writer import StoreWriter
+from cache_schema.format.digest import content_digest, volume_digest
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.layout import token_arrays
+from cache_schema.format.token_statistics import token_statistics
+from cache_schema.store.reader import open_store
+from cache_schema.store.writer import StoreWriter
 
 
 def test_volume_digest_is_the_written_rule():

@@ -19,14 +19,14 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache_schema import layout
-from cache_schema.errors import StoreError
+from cache_schema.common.errors import StoreError
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
-from cache_schema.export import export_store, import_store
-from cache_schema.pack import pack
-from cache_schema.reader import open_store
-from cache_schema.verify import verify
-from cache_schema.writer import StoreWriter
+from cache_schema.format import layout
+from cache_schema.move.export import export_store, import_store
+from cache_schema.move.pack import pack
+from cache_schema.store.reader import open_store
+from cache_schema.store.writer import StoreWriter
+from cache_schema.verify.verify import verify
 
 SECRETS = ("secret-host", "secret-command", "anat", "sub-p")
 
@@ -197,7 +197,7 @@ def test_zip_members_are_stored_as_they_are(tmp_path, store):
 
 
 def test_small_objects_beyond_the_buffer_come_back(tmp_path, store, monkeypatch):
-    monkeypatch.setattr("cache_schema.hdf5.ASIDE", 1000)
+    monkeypatch.setattr("cache_schema.files.h5.ASIDE", 1000)
     export_store(store.location, str(tmp_path / "x.h5"), previews=True)
     assert verify(str(tmp_path / "x.h5")).problems == ()
     assert open_store(tmp_path / "x.h5").preview(example_key(3)) == b"png 3"
@@ -205,7 +205,7 @@ def test_small_objects_beyond_the_buffer_come_back(tmp_path, store, monkeypatch)
 
 KILLED = """
 import sys
-from cache_schema.export import export_store, import_store
+from cache_schema.move.export import export_store, import_store
 print("go", flush=True)
 (import_store if sys.argv[2].endswith(".zarr") else export_store)(sys.argv[1], sys.argv[2])
 """
@@ -237,7 +237,7 @@ def test_a_killed_export_leaves_nothing_or_the_whole(tmp_path, name):
 
 
 def test_leftovers_of_a_killed_export_are_swept(tmp_path, store, monkeypatch):
-    monkeypatch.setattr("cache_schema.appears.is_leftover", lambda path: True)
+    monkeypatch.setattr("cache_schema.files.whole.is_leftover", lambda path: True)
     stray = tmp_path / ".x.h5.writing~host~1~abc"
     stray.write_bytes(b"half")
     export_store(store.location, str(tmp_path / "x.h5"))

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
-from cache_schema.writer import StoreWriter
+from cache_schema.store.writer import StoreWriter
 
 HEAVY = ("zarr", "h5py", "torch", "pandas")
 
@@ -20,7 +20,16 @@ def loaded_after(code):
 
 
 @pytest.mark.parametrize(
-    "module", ["reader", "writer", "seal", "verify", "pack", "remove", "describe", "create", "settings"]
+    "module",
+    [
+        "store.reader",
+        "store.writer",
+        "store.seal",
+        "verify.verify",
+        "move.pack",
+        "move.remove",
+        "common.pipeline_file",
+    ],
 )
 def test_modules_import_neither_zarr_nor_h5py(module):
     assert not loaded_after(f"import cache_schema.{module}") & set(HEAVY)
@@ -34,5 +43,7 @@ def test_a_folder_is_read_without_zarr(tmp_path):
     header = example_header(("cls",))
     writer = StoreWriter.open(str(tmp_path / "s"), header, [example_row(example_key(0), 5)])
     writer.commit(example_draft(example_key(0), 5), example_arrays(header, 5))
-    code = f"from cache_schema.reader import open_store\nopen_store({str(tmp_path / 's')!r}).read('cls')"
+    code = (
+        f"from cache_schema.store.reader import open_store\nopen_store({str(tmp_path / 's')!r}).read('cls')"
+    )
     assert loaded_after(code) == {"numpy"}

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache_schema import pack as pack_module
-from cache_schema import swap
-from cache_schema.errors import StoreError
+from cache_schema.common.errors import StoreError
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
-from cache_schema.pack import pack, unpack
-from cache_schema.reader import open_store
-from cache_schema.record import Failure
-from cache_schema.verify import verify
-from cache_schema.writer import StoreWriter
+from cache_schema.files import exchange as swap
+from cache_schema.format.record import Failure
+from cache_schema.move import pack as pack_module
+from cache_schema.move.pack import pack, unpack
+from cache_schema.store.reader import open_store
+from cache_schema.store.writer import StoreWriter
+from cache_schema.verify.verify import verify
 
 ALL = ("cls", "patch_mean", "patches", "cls_attention")
 
@@ -107,7 +107,7 @@ def test_a_zip_of_a_packed_store_reads_the_same(location, tmp_path):
 
 
 def test_a_packed_store_is_exported_and_imported_with_its_digest(location, tmp_path):
-    from cache_schema.export import export_store, import_store
+    from cache_schema.move.export import export_store, import_store
 
     digest = pack(location, shard_volumes=3).content_digest()
     export_store(location, str(tmp_path / "x.h5"))
@@ -294,7 +294,7 @@ def test_without_an_atomic_exchange(location, monkeypatch):
 
 KILLED = """
 import sys, time
-from cache_schema.pack import pack, unpack
+from cache_schema.move.pack import pack, unpack
 location, start = sys.argv[1], float(sys.argv[2])
 import zarr, cache_schema.verify
 time.sleep(max(0.0, start - time.time()))

@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from cache_schema.cli import cache
-from cache_schema.errors import ConfigError, StoreError
+from cache_schema.common.errors import ConfigError, StoreError
 from cache_schema.example import example_arrays, example_draft, example_header, example_row
-from cache_schema.identity import VolumeKey
-from cache_schema.pseudonyms import Pseudonyms, read_pseudonyms
-from cache_schema.reader import open_store
-from cache_schema.verify import verify
-from cache_schema.writer import StoreWriter
+from cache_schema.format.identity import VolumeKey
+from cache_schema.move.pseudonyms import Pseudonyms, read_pseudonyms
+from cache_schema.store.reader import open_store
+from cache_schema.store.writer import StoreWriter
+from cache_schema.verify.verify import verify
 
 KEYS = [
     VolumeKey("anna", "visit-10", "T1w"),

@@ -9,14 +9,14 @@ import time
 import numpy as np
 
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
-from cache_schema.reader import open_store
-from cache_schema.verify import verify
-from cache_schema.writer import StoreWriter
+from cache_schema.store.reader import open_store
+from cache_schema.store.writer import StoreWriter
+from cache_schema.verify.verify import verify
 
 WORKER = """
 import sys, time
 from cache_schema.example import *
-from cache_schema.writer import StoreWriter
+from cache_schema.store.writer import StoreWriter
 import zarr
 location, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 start, pause = map(float, sys.argv[4:])

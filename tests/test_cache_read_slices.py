@@ -7,13 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache_schema.errors import StoreError
+from cache_schema.common.errors import StoreError
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
-from cache_schema.export import export_store
-from cache_schema.pack import pack
-from cache_schema.reader import open_store
-from cache_schema.seal import seal
-from cache_schema.writer import StoreWriter
+from cache_schema.move.export import export_store
+from cache_schema.move.pack import pack
+from cache_schema.store.reader import open_store
+from cache_schema.store.seal import seal
+from cache_schema.store.writer import StoreWriter
 
 LENGTHS = (7, 3, 11, 5)
 KINDS = ("folder", "packed", "zip", "packed zip", "h5")

@@ -10,16 +10,16 @@ import time
 import numpy as np
 import pytest
 
-from cache_schema.errors import StoreError
+from cache_schema.common.errors import StoreError
 from cache_schema.example import example_arrays, example_draft, example_header, example_row
-from cache_schema.identity import VolumeKey
-from cache_schema.pack import pack, unpack
-from cache_schema.reader import open_store
-from cache_schema.record import Failure
-from cache_schema.remove import remove
-from cache_schema.seal import seal
-from cache_schema.verify import verify
-from cache_schema.writer import StoreWriter
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import Failure
+from cache_schema.move.pack import pack, unpack
+from cache_schema.move.remove import remove
+from cache_schema.store.reader import open_store
+from cache_schema.store.seal import seal
+from cache_schema.store.writer import StoreWriter
+from cache_schema.verify.verify import verify
 
 TOKENS = ("cls", "patches")
 GONE = "withdrawn"
@@ -153,7 +153,7 @@ def test_leftovers_of_killed_writers_go_too_and_live_ones_stop_it(tmp_path):
 @pytest.mark.parametrize("form", ["plain", "packed"])
 def test_interrupted_after_any_step_and_run_again(tmp_path, monkeypatch, form):
     """Every write and deletion is made to be the last one in turn."""
-    from cache_schema.objects import LocalObjects
+    from cache_schema.files.objects import LocalObjects
 
     sound = str(tmp_path / "sound")
     fill(sound)
@@ -195,10 +195,10 @@ def test_interrupted_after_any_step_and_run_again(tmp_path, monkeypatch, form):
 
 KILLED = """
 import sys, time
-import cache_schema.remove, zarr
+import cache_schema.move.remove, zarr
 location, start = sys.argv[1], float(sys.argv[2])
 time.sleep(max(0.0, start - time.time()))
-cache_schema.remove.remove(location, "withdrawn")
+cache_schema.move.remove.remove(location, "withdrawn")
 """
 
 

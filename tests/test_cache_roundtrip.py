@@ -11,12 +11,12 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache_schema import layout
-from cache_schema.errors import StoreError
+from cache_schema.common.errors import StoreError
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
-from cache_schema.reader import open_store
-from cache_schema.verify import verify
-from cache_schema.writer import StoreWriter
+from cache_schema.format import layout
+from cache_schema.store.reader import open_store
+from cache_schema.store.writer import StoreWriter
+from cache_schema.verify.verify import verify
 
 
 def fill(location, header, lengths, seed=0):
@@ -133,7 +133,7 @@ def test_slow_storage_is_read_by_threads_with_the_same_result(tmp_path, monkeypa
     fill(tmp_path / "s", example_header(), [1 + i % 5 for i in range(23)])
     store = open_store(tmp_path / "s")
     expected = store.read("cls")
-    monkeypatch.setattr("cache_schema.blocks.SLOW_BYTES_PER_SECOND", 1e15)
+    monkeypatch.setattr("cache_schema.files.blocks.SLOW_BYTES_PER_SECOND", 1e15)
     np.testing.assert_array_equal(store.read("cls"), expected)
     (tmp_path / "s/cls/c.17.0.0").unlink()
     with pytest.raises(StoreError, match=r"p017/T1w, array 'cls': chunk cls/c.17.0.0 is missing"):

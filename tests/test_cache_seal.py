@@ -5,14 +5,14 @@ import os
 import numpy as np
 import pytest
 
-from cache_schema.commit import encode_record
-from cache_schema.errors import StoreError
+from cache_schema.common.errors import StoreError
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
-from cache_schema.reader import open_store
-from cache_schema.record import Failure
-from cache_schema.seal import seal
-from cache_schema.verify import verify
-from cache_schema.writer import StoreWriter
+from cache_schema.format.record import Failure
+from cache_schema.store.commit import encode_record
+from cache_schema.store.reader import open_store
+from cache_schema.store.seal import seal
+from cache_schema.store.writer import StoreWriter
+from cache_schema.verify.verify import verify
 
 KEYS = [example_key(i, f"s{i % 2}") for i in range(4)]
 
@@ -119,7 +119,7 @@ def test_a_seal_put_between_data_and_record_is_taken_off(location, header, monke
         seal(location)
         return original(record)
 
-    monkeypatch.setattr("cache_schema.writer.encode_record", encode)
+    monkeypatch.setattr("cache_schema.store.writer.encode_record", encode)
     writer.commit(example_draft(new, 7), example_arrays(header, 7, 99))
     assert open_store(location).entry(new).n_slices == 7
 

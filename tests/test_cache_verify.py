@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from cache_schema.canonical import canonical_json
-from cache_schema.errors import StoreError
+from cache_schema.common.errors import StoreError
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
-from cache_schema.layout import record_name
-from cache_schema.reader import open_store
-from cache_schema.record import VolumeRecord
-from cache_schema.verify import verify
-from cache_schema.writer import StoreWriter
+from cache_schema.format.canonical import canonical_json
+from cache_schema.format.layout import record_name
+from cache_schema.format.record import VolumeRecord
+from cache_schema.store.reader import open_store
+from cache_schema.store.writer import StoreWriter
+from cache_schema.verify.verify import verify
 
 KEYS = [example_key(i) for i in range(4)]
 ARRAYS = ("cls", "patch_mean", "patches", "cls_attention", "foreground", "patch_intensity")

@@ -7,14 +7,14 @@ import shutil
 import numpy as np
 import pytest
 
-from cache_schema.canonical import canonical_json
-from cache_schema.check_contents import FACTOR, ROBUST_SDS, out_of_range
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
-from cache_schema.layout import failure_name, record_name
-from cache_schema.record import Failure, VolumeRecord
-from cache_schema.seal import seal
-from cache_schema.verify import verify
-from cache_schema.writer import StoreWriter
+from cache_schema.format.canonical import canonical_json
+from cache_schema.format.layout import failure_name, record_name
+from cache_schema.format.record import Failure, VolumeRecord
+from cache_schema.store.seal import seal
+from cache_schema.store.writer import StoreWriter
+from cache_schema.verify.contents import FACTOR, ROBUST_SDS, out_of_range
+from cache_schema.verify.verify import verify
 
 KEYS = [example_key(i) for i in range(10)]
 HEADER = example_header(("cls", "patch_mean", "patches"), slice_chunk=4)

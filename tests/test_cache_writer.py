@@ -6,14 +6,14 @@ import os
 import numpy as np
 import pytest
 
-from cache_schema.errors import StoreError, StoreMismatch, VolumeError
+from cache_schema.common.errors import StoreError, StoreMismatch, VolumeError
 from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
-from cache_schema.layout import record_name
-from cache_schema.objects import LocalObjects
-from cache_schema.reader import open_store, read_header
-from cache_schema.record import Failure
-from cache_schema.verify import verify
-from cache_schema.writer import StoreWriter
+from cache_schema.files.objects import LocalObjects
+from cache_schema.format.layout import record_name
+from cache_schema.format.record import Failure
+from cache_schema.store.reader import open_store, read_header
+from cache_schema.store.writer import StoreWriter
+from cache_schema.verify.verify import verify
 
 KEYS = [example_key(i) for i in range(3)]
 
@@ -79,7 +79,7 @@ def test_a_crash_between_data_and_record_leaves_the_volume_uncommitted(location,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("cache_schema.writer.encode_record", killed)
+        patch.setattr("cache_schema.store.writer.encode_record", killed)
         with pytest.raises(KeyboardInterrupt):
             commit(writer, KEYS[0], 6, seed=1)
     assert os.path.exists(f"{location}/cls/c.0.0.0")

@@ -10,12 +10,12 @@ import yaml
 from aggregate.bags.bags import Bags, read_bags
 from aggregate.heads.spec import AttentionSpec
 from aggregate.training.stacked import apply_head
-from cache_schema.reader import open_store
-from cache_schema.settings import load_pipeline
+from cache_schema.common.pipeline_file import load_pipeline
+from cache_schema.store.reader import open_store
 from extract.cli import read_section
-from extract.plan import make_plan
-from extract.prepare import prepare
-from extract.run import extract
+from extract.extraction import extract
+from extract.planning.plan import make_plan
+from extract.slices.prepare import prepare
 
 CANVAS = 56
 

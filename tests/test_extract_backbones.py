@@ -8,7 +8,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch.nn import functional
 
-from cache_schema.errors import ConfigError
+from cache_schema.common.errors import ConfigError
 from extract.backbones.backbone import Backbone, require_storable
 from extract.backbones.spec import BackboneSpec, Dinov2Spec, UntrainedSpec
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from extract.canvas import (
+from extract.slices.canvas import (
     Axis,
     CropCanvas,
     FieldCanvas,

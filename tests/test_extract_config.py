@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from cache_schema.errors import ConfigError
-from cache_schema.settings import validate
-from extract.canvas import CropCanvas, FieldCanvas
-from extract.config import ExtractSection
+from cache_schema.common.errors import ConfigError
+from cache_schema.common.pipeline_file import validate
+from extract.planning.config import ExtractSection
+from extract.slices.canvas import CropCanvas, FieldCanvas
 from extract.sources.bids import BidsInput
 from extract.sources.manifest import ManifestInput
 
@@ -89,7 +89,7 @@ def test_mistakes_are_named(options, words):
 
 def test_decoding_and_planning_never_import_torch():
     code = (
-        "import sys, extract.prepare, extract.plan, extract.config;"
+        "import sys, extract.slices.prepare, extract.planning.plan, extract.planning.config;"
         "sys.exit(any(name in sys.modules for name in ('torch', 'zarr', 'transformers', 'pandas')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

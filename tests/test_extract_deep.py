@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import yaml
 
-import pipeline
-from cache_schema.errors import ConfigError, StoreMismatch
-from cache_schema.reader import open_store
-from cache_schema.settings import load_pipeline
-from extract import deep_compare
+import slicecache
+from cache_schema.common.errors import ConfigError, StoreMismatch
+from cache_schema.common.pipeline_file import load_pipeline
+from cache_schema.store.reader import open_store
 from extract.backbones import transformer
 from extract.cli import read_section
-from extract.deep import draw, verify_deep
-from extract.deep_compare import compare
-from extract.intensity import Percentile
-from extract.run import extract
+from extract.extraction import extract
+from extract.recompute import compare as deep_compare
+from extract.recompute.compare import compare
+from extract.recompute.recompute import draw, verify_deep
+from extract.slices.intensity import Percentile
 
 ALL = "extract.tokens=[cls, patch_mean, patches, cls_attention]"
 
@@ -60,7 +60,7 @@ def made(cohort: Path, *overrides: str) -> str:
 
 
 def command(*arguments: str) -> int:
-    return pipeline.guarded(pipeline.cli.main, ["cache", "verify", *arguments])
+    return slicecache.guarded(slicecache.cli.main, ["cache", "verify", *arguments])
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,16 @@
 import pytest
 import torch
 
-from cache_schema.errors import ConfigError
-from extract.device import Machine, choose_device, choose_dtype, read_cpu_flags, this_machine, to_device
-from extract.run import choose_workers
+from cache_schema.common.errors import ConfigError
+from extract.engines.device import (
+    Machine,
+    choose_device,
+    choose_dtype,
+    read_cpu_flags,
+    this_machine,
+    to_device,
+)
+from extract.extraction import choose_workers
 
 PLAIN = Machine()
 AMX = Machine(cpu_flags=frozenset({"avx512f", "amx_bf16"}))

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from cache_schema.errors import ConfigError, VolumeError
-from cache_schema.header import BackboneIdentity
-from cache_schema.record import Draft, Entities, Foreground, Geometry, Slices, Source
+from cache_schema.common.errors import ConfigError, VolumeError
+from cache_schema.format.header import BackboneIdentity
+from cache_schema.format.record import Draft, Entities, Foreground, Geometry, Slices, Source
 from extract.backbones.backbone import Tokens
 from extract.backbones.spec import UntrainedSpec
-from extract.embed import Embedder
-from extract.on_device import canvas_images, patch_mean, pool
-from extract.prepare import Prepared
+from extract.engines.embed import Embedder
+from extract.engines.on_device import canvas_images, patch_mean, pool
+from extract.slices.prepare import Prepared
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

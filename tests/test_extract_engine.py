@@ -8,12 +8,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from cache_schema.identity import VolumeKey
-from cache_schema.record import Entities
-from extract import decode as decoding
-from extract.decode import DIED, attempt, decode
-from extract.plan import PlannedVolume
-from extract.preprocessing import Overrides, preprocessing_of
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import Entities
+from extract.engines import decode as decoding
+from extract.engines.decode import DIED, attempt, decode
+from extract.planning.plan import PlannedVolume
+from extract.slices.preprocessing import Overrides, preprocessing_of
 from extract.sources.candidate import Candidate
 
 LETTERBOX = preprocessing_of("letterbox", Overrides(canvas=56))
@@ -91,6 +91,6 @@ def test_decoding_processes_never_import_torch(four):
     import sys
 
     heavy = {"torch", "zarr", "transformers", "pandas"}
-    code = f"import extract.decode, sys; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import extract.engines.decode, sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cache_schema.errors import VolumeError
-from extract.foreground import (
+from cache_schema.common.errors import VolumeError
+from extract.slices.foreground import (
     ForegroundSpec,
     border_value,
     fill_holes,

@@ -7,11 +7,11 @@ import nibabel
 import numpy as np
 import pytest
 
-from cache_schema.errors import ConfigError, VolumeError
-from cache_schema.settings import validate
-from extract.config import ExtractSection
-from extract.plan import make_plan
-from extract.prepare import prepare
+from cache_schema.common.errors import ConfigError, VolumeError
+from cache_schema.common.pipeline_file import validate
+from extract.planning.config import ExtractSection
+from extract.planning.plan import make_plan
+from extract.slices.prepare import prepare
 from extract.sources.candidate import Candidate
 from extract.sources.cells import split_dataset
 from extract.sources.manifest import ManifestInput, find_manifest

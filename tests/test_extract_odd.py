@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cache_schema.reader import open_store
+from cache_schema.store.reader import open_store
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,7 +58,7 @@ def folder(shared_data, tmp_path) -> Path:
 
 
 def test_the_good_are_cached_and_each_bad_one_has_its_sentence(folder):
-    command = [sys.executable, "-m", "pipeline", "extract", str(folder / "pipeline.yaml")]
+    command = [sys.executable, "-m", "slicecache", "extract", str(folder / "pipeline.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     said = done.stdout + done.stderr
     assert done.returncode == 1, said

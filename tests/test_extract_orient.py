@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 
-from extract.orient import OrientSpec, as_stack, stack_spacing, stack_to_native
+from extract.volume.orient import OrientSpec, as_stack, stack_spacing, stack_to_native
 
 CODES = [
     "".join(codes)

@@ -6,11 +6,11 @@ import nibabel
 import numpy as np
 import pytest
 
-from cache_schema.errors import ConfigError
-from cache_schema.header import ArraySpec
-from cache_schema.settings import validate
-from extract.config import ExtractSection
-from extract.plan import make_plan
+from cache_schema.common.errors import ConfigError
+from cache_schema.common.pipeline_file import validate
+from cache_schema.format.header import ArraySpec
+from extract.planning.config import ExtractSection
+from extract.planning.plan import make_plan
 
 
 def section(**options) -> ExtractSection:

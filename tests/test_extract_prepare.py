@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 
-from cache_schema.errors import VolumeError
-from cache_schema.identity import VolumeKey
-from cache_schema.record import Entities
-from cache_schema.settings import validate
-from extract.canvas import CropCanvas, FieldCanvas
-from extract.config import ExtractSection
-from extract.intensity import Percentile, quantiles
-from extract.plan import make_plan
-from extract.prepare import Prepared, prepare
-from extract.preprocessing import PRESETS, Overrides, preprocessing_of
+from cache_schema.common.errors import VolumeError
+from cache_schema.common.pipeline_file import validate
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import Entities
+from extract.planning.config import ExtractSection
+from extract.planning.plan import make_plan
+from extract.slices.canvas import CropCanvas, FieldCanvas
+from extract.slices.intensity import Percentile, quantiles
+from extract.slices.prepare import Prepared, prepare
+from extract.slices.preprocessing import PRESETS, Overrides, preprocessing_of
 from extract.sources.candidate import Candidate
 
 LETTERBOX = PRESETS["letterbox"]

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cache_schema.identity import VolumeKey
-from cache_schema.record import Entities
-from extract.intensity import slice_minmax
-from extract.prepare import prepare
-from extract.preprocessing import PRESETS
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import Entities
+from extract.slices.intensity import slice_minmax
+from extract.slices.prepare import prepare
+from extract.slices.preprocessing import PRESETS
 from extract.sources.candidate import Candidate
 
 

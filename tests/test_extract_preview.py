@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cache_schema.record import Draft, Entities, Foreground, Geometry, Slices, Source
-from extract.preview import TILE, column_sides, draw_tile, mosaic, spread
+from cache_schema.format.record import Draft, Entities, Foreground, Geometry, Slices, Source
+from extract.slices.preview import TILE, column_sides, draw_tile, mosaic, spread
 
 Matrix = tuple[tuple[float, float, float, float], ...]
 

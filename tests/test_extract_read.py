@@ -8,13 +8,13 @@ import nibabel
 import numpy as np
 import pytest
 
-from cache_schema.errors import VolumeError
-from cache_schema.identity import VolumeKey
-from cache_schema.record import Entities
-from extract.prepare import prepare
-from extract.preprocessing import PRESETS
-from extract.read import read_mask, read_volume, scaled, without_nan
+from cache_schema.common.errors import VolumeError
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import Entities
+from extract.slices.prepare import prepare
+from extract.slices.preprocessing import PRESETS
 from extract.sources.candidate import Candidate
+from extract.volume.read import read_mask, read_volume, scaled, without_nan
 
 
 def candidate(path: Path, **more) -> Candidate:

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import yaml
 
-import pipeline
-from cache_schema.identity import VolumeKey
-from cache_schema.layout import record_name
-from cache_schema.reader import open_store
-from cache_schema.settings import load_pipeline
-from cache_schema.verify import verify
-from extract import decode
-from extract import run as run_module
+import slicecache
+from cache_schema.common.pipeline_file import load_pipeline
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.layout import record_name
+from cache_schema.store.reader import open_store
+from cache_schema.verify.verify import verify
+from extract import extraction as run_module
 from extract.cli import read_section
-from extract.run import Outcome, extract
+from extract.engines import decode
+from extract.extraction import Outcome, extract
 
 
 def write_volume(path: Path, seed: int, slices: int = 17) -> None:
@@ -60,7 +60,7 @@ def counts(outcome: Outcome) -> tuple[int, int, int]:
 
 
 def command(cohort: Path, *arguments: str) -> int:
-    return pipeline.guarded(pipeline.cli.main, ["extract", str(cohort / "pipeline.yaml"), *arguments])
+    return slicecache.guarded(slicecache.cli.main, ["extract", str(cohort / "pipeline.yaml"), *arguments])
 
 
 def test_the_flag_replaces_what_changed_and_only_that(cohort, capsys):
@@ -141,7 +141,7 @@ def test_a_committed_volume_whose_file_is_gone_stays_committed(cohort):
 
 
 def test_a_file_that_changes_while_it_is_read_is_a_failure(cohort, monkeypatch):
-    from extract import read
+    from extract.volume import read
 
     original = read.scaled
 

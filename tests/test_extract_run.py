@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import yaml
 
-from cache_schema.errors import ConfigError, StoreMismatch
-from cache_schema.reader import open_store
-from cache_schema.settings import Pipeline, load_pipeline
+from cache_schema.common.errors import ConfigError, StoreMismatch
+from cache_schema.common.pipeline_file import Pipeline, load_pipeline
+from cache_schema.store.reader import open_store
 from extract.backbones.transformer import Transformer
 from extract.cli import describe_extraction, read_section
-from extract.run import extract
+from extract.extraction import extract
 
 SLICES = 23
 
@@ -219,7 +219,7 @@ def test_progress_goes_to_standard_error_as_lines(cohort, capsys):
 
 
 def command(cohort: Path, *extra: str) -> list[str]:
-    return [sys.executable, "-m", "pipeline", *extra, str(cohort / "pipeline.yaml")]
+    return [sys.executable, "-m", "slicecache", *extra, str(cohort / "pipeline.yaml")]
 
 
 def test_commands_answer_in_json_and_in_words(cohort):

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 pytest.importorskip("nilearn")
 nibabel = pytest.importorskip("nibabel")
 
-from cache_schema.errors import SlicecacheError  # noqa: E402
+from cache_schema.common.errors import SlicecacheError  # noqa: E402
 from extract.simulate import tree  # noqa: E402
 from extract.simulate.cli import simulate as command  # noqa: E402
 from extract.simulate.cohort import Participant, plan_cohort  # noqa: E402

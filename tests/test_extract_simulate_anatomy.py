@@ -98,7 +98,7 @@ def test_storage_keeps_every_voxel_in_its_place(orientation: str) -> None:
 
 
 def test_packaged_file_of_an_unknown_kind_is_a_plain_sentence() -> None:
-    from cache_schema.errors import SlicecacheError
+    from cache_schema.common.errors import SlicecacheError
 
     with pytest.raises(SlicecacheError, match="nilearn"):
         packaged_file("dance")

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from cache_schema.errors import VolumeError
-from extract.slicing import All, Band, Center, Every, Extent, Foreground, SliceRule, Uniform, find_extent
+from cache_schema.common.errors import VolumeError
+from extract.slices.rules import All, Band, Center, Every, Extent, Foreground, SliceRule, Uniform, find_extent
 
 
 def test_vertex_is_the_highest_slice_with_five_square_centimetres():

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cache_schema.errors import ConfigError
-from cache_schema.identity import VolumeKey
-from cache_schema.settings import validate
+from cache_schema.common.errors import ConfigError
+from cache_schema.common.pipeline_file import validate
+from cache_schema.format.identity import VolumeKey
 from extract.sources.bids import BidsInput, find_bids
 from extract.sources.candidate import bids_parts, contrast_of, source_name, stem
 from extract.sources.manifest import ManifestInput, find_manifest

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cache_schema.errors import ConfigError
+from cache_schema.common.errors import ConfigError
 from extract.backbones.weights import (
     draw_uniform,
     read_weights,

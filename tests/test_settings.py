@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from cache_schema.errors import ConfigError
-from cache_schema.models import Strict
-from cache_schema.settings import Pipeline, apply_override, load_pipeline, suggest, validate
+from cache_schema.common.errors import ConfigError
+from cache_schema.common.pipeline_file import Pipeline, apply_override, load_pipeline, suggest, validate
+from cache_schema.common.strict import Strict
 
 
 class Mean(Strict):

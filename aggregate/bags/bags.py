@@ -11,10 +11,10 @@ from torch import Tensor
 
 from aggregate.bags.lazy import LazyTokens, Shelf, Tokens
 from aggregate.bags.places import Places
-from aggregate.values import nearest
-from cache_schema.errors import ConfigError
-from cache_schema.header import ArraySpec, Header
-from cache_schema.reader import StoreReader, VolumeEntry
+from aggregate.common.table_values import nearest
+from cache_schema.common.errors import ConfigError
+from cache_schema.format.header import ArraySpec, Header
+from cache_schema.store.reader import StoreReader, VolumeEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from aggregate.bags.bags import Bags, bags_bytes, lazy_bags, read_bags
 from aggregate.cohort.cohort import Cohort
-from aggregate.config import AggregateSection
-from cache_schema.reader import StoreReader
+from aggregate.config.section import AggregateSection
+from cache_schema.store.reader import StoreReader
 
 SHARE = 0.5
 """Of the machine's memory; the other half is for training itself and for everybody else."""

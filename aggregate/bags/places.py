@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cache_schema.errors import StoreError
-from cache_schema.reader import StoreReader, VolumeEntry
+from cache_schema.common.errors import StoreError
+from cache_schema.store.reader import StoreReader, VolumeEntry
 
 Stored = NDArray[np.floating]
 

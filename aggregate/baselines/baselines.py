@@ -21,8 +21,8 @@ from aggregate.baselines.design import design, fit_scaling
 from aggregate.cohort.acquisition import VOLUME
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.folds import Fold, deal, people_of
-from aggregate.config import AggregateSection
-from aggregate.values import listed
+from aggregate.common.table_values import listed
+from aggregate.config.section import AggregateSection
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

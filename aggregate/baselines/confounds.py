@@ -7,9 +7,9 @@ import pandas as pd
 
 from aggregate.cohort.acquisition import VOLUME
 from aggregate.cohort.cohort import Cohort
-from aggregate.config import SYNONYMS, AggregateSection
-from aggregate.values import listed, natural, nearest, value_name
-from cache_schema.errors import ConfigError
+from aggregate.common.table_values import listed, natural, nearest, value_name
+from aggregate.config.section import SYNONYMS, AggregateSection
+from cache_schema.common.errors import ConfigError
 
 BRAIN = ("mask", "stripped")
 """Foregrounds that are a brain; a head's millilitres are no brain volume."""

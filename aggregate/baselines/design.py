@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aggregate.values import natural
+from aggregate.common.table_values import natural
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

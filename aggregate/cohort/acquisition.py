@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cache_schema.record import VolumeRecord
+from cache_schema.format.record import VolumeRecord
 
 COLUMNS = (
     "shape_i",

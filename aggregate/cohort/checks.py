@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregate.cohort.join import LeftOut
-from aggregate.values import listed
-from cache_schema.errors import SlicecacheError
-from cache_schema.record import VolumeRecord
+from aggregate.common.table_values import listed
+from cache_schema.common.errors import SlicecacheError
+from cache_schema.format.record import VolumeRecord
 
 
 def refuse_empty_class(

@@ -26,10 +26,10 @@ from aggregate.cohort.draft import (
 from aggregate.cohort.join import LeftOut, Table, make_join, read_table
 from aggregate.cohort.split import Side, read_split
 from aggregate.cohort.target import Target, read_target
-from aggregate.config import AggregateSection
-from cache_schema.errors import SlicecacheError
-from cache_schema.reader import StoreReader, VolumeEntry
-from cache_schema.record import VolumeRecord
+from aggregate.config.section import AggregateSection
+from cache_schema.common.errors import SlicecacheError
+from cache_schema.format.record import VolumeRecord
+from cache_schema.store.reader import StoreReader, VolumeEntry
 
 RESERVED = ("participant_id", "session_id", "volume_id", "y", "weight")
 

@@ -10,12 +10,12 @@ from aggregate.cohort.join import Join, LeftOut, Pair, Table, refuse_no_match
 from aggregate.cohort.select import Volume, choose_runs, make_bags, mismatch
 from aggregate.cohort.sessions import Visit, choose_sessions
 from aggregate.cohort.where import where
-from aggregate.config import AggregateKeys
-from aggregate.values import natural
-from cache_schema.errors import SlicecacheError
-from cache_schema.identity import VolumeKey
-from cache_schema.reader import StoreReader, VolumeEntry
-from cache_schema.record import VolumeRecord
+from aggregate.common.table_values import natural
+from aggregate.config.section import AggregateKeys
+from cache_schema.common.errors import SlicecacheError
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import VolumeRecord
+from cache_schema.store.reader import StoreReader, VolumeEntry
 
 
 @dataclass(slots=True)

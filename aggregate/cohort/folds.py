@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from aggregate.cohort.acquisition import content_key
 from aggregate.cohort.cohort import Cohort
-from aggregate.config import FoldSpec
-from aggregate.values import listed, natural, nearest, value_name
-from cache_schema.errors import ConfigError, SlicecacheError
+from aggregate.common.table_values import listed, natural, nearest, value_name
+from aggregate.config.section import FoldSpec
+from cache_schema.common.errors import ConfigError, SlicecacheError
 
 Ints = NDArray[np.int64]
 

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aggregate.config import JoinSpec
-from aggregate.values import listed, nearest, typed
-from cache_schema.errors import ConfigError, SlicecacheError
-from cache_schema.identity import VolumeKey
+from aggregate.common.table_values import listed, nearest, typed
+from aggregate.config.section import JoinSpec
+from cache_schema.common.errors import ConfigError, SlicecacheError
+from cache_schema.format.identity import VolumeKey
 
 Pair = tuple[str, str]
 """Participant and session, as they are compared; the session is empty where it plays no part."""

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from aggregate.config import SelectSpec
-from aggregate.values import listed, natural, value_name
-from cache_schema.errors import SlicecacheError
-from cache_schema.record import VolumeRecord
+from aggregate.common.table_values import listed, natural, value_name
+from aggregate.config.section import SelectSpec
+from cache_schema.common.errors import SlicecacheError
+from cache_schema.format.record import VolumeRecord
 
 ENTITIES = ("contrast", "space", "acquisition", "description")
 """What distinguishes volumes of a session, besides the run."""

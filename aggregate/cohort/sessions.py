@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from aggregate.cohort.join import Table, bare
-from aggregate.config import JoinSpec
-from aggregate.values import natural, nearest, value_name
-from cache_schema.errors import ConfigError
+from aggregate.common.table_values import natural, nearest, value_name
+from aggregate.config.section import JoinSpec
+from cache_schema.common.errors import ConfigError
 
 FLAGS = {"1", "true", "yes", "y", "x"}
 

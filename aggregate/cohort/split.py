@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from aggregate.cohort.join import Table
-from aggregate.config import SplitSpec
-from aggregate.values import listed
-from cache_schema.errors import SlicecacheError
+from aggregate.common.table_values import listed
+from aggregate.config.section import SplitSpec
+from cache_schema.common.errors import SlicecacheError
 
 Side = Literal["train", "validation", "test"]
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aggregate.cohort.join import Table
-from aggregate.config import TargetSpec
-from aggregate.values import is_missing, listed, natural, nearest, read_number, value_name
-from cache_schema.errors import ConfigError, SlicecacheError
+from aggregate.common.table_values import is_missing, listed, natural, nearest, read_number, value_name
+from aggregate.config.section import TargetSpec
+from cache_schema.common.errors import ConfigError, SlicecacheError
 
 CONTROLS = {"control", "controls", "ctrl", "con", "healthy", "hc", "nc", "cn", "nl", "normal", "negative"}
 NEGATIVES = CONTROLS | {"neg", "no", "none", "false", "0", "-1", "unaffected", "absent"}

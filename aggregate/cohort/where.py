@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aggregate.values import nearest, read_number
-from cache_schema.errors import ConfigError
+from aggregate.common.table_values import nearest, read_number
+from cache_schema.common.errors import ConfigError
 
 Bools = NDArray[np.bool_]
 

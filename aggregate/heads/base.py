@@ -19,7 +19,7 @@ from aggregate.heads.centring import MEAN, SCALE, centred
 from aggregate.heads.embedding import ReadOut, Shapes, embedding_shapes, read_out
 from aggregate.heads.initial import initial
 from aggregate.heads.spec import HeadBase
-from cache_schema.errors import SlicecacheError
+from cache_schema.common.errors import SlicecacheError
 
 Parameters = Mapping[str, Tensor]
 

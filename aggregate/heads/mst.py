@@ -25,7 +25,7 @@ from aggregate.heads.norm import BagsAndCls, affine, layer_norm, norm_shapes, st
 from aggregate.heads.positions import sinusoids, turned_back
 from aggregate.heads.spec import MstSpec
 from aggregate.heads.stacked_linear import StackedLinear, stacked_linear
-from cache_schema.errors import ConfigError, SlicecacheError
+from cache_schema.common.errors import ConfigError, SlicecacheError
 
 LEARNED_POSITIONS = 256
 """Slices that learned positions know, as published."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
-from cache_schema.models import Strict
+from cache_schema.common.strict import Strict
 
 if TYPE_CHECKING:
     from aggregate.heads.base import Head

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from cache_schema.errors import ConfigError
-from cache_schema.models import Strict
+from cache_schema.common.errors import ConfigError
+from cache_schema.common.strict import Strict
 
 if TYPE_CHECKING:
     from aggregate.heads.spec import HeadSpec

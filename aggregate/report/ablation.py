@@ -6,12 +6,12 @@ from typing import Any
 import jinja2
 import yaml
 
-from aggregate.ablation.heat import Heat, heat_of
-from aggregate.ablation.results import AblationResults
-from aggregate.ablation.tables import HEAD, LAST, PRIMARY_HEAD, cells, primary_cells
-from aggregate.ablation.words import named, verdicts
+from aggregate.ablate.findings.claims import named, verdicts
+from aggregate.ablate.findings.heat import Heat, heat_of
+from aggregate.ablate.findings.results import AblationResults
+from aggregate.ablate.findings.tables import HEAD, LAST, PRIMARY_HEAD, cells, primary_cells
+from aggregate.common.artefacts import write_text
 from aggregate.report import ablation_figures, words
-from aggregate.study.artefacts import write_text
 
 MOST = 40
 """Rows that the forest plot shows; a larger grid is read from the heat map and the table."""

@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from aggregate.ablation.heat import Heat
+from aggregate.ablate.findings.heat import Heat
 from aggregate.report.figures import COLOURS, STYLE, axes, svg
 
 ROW = 0.3

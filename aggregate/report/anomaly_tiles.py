@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib import image
 from numpy.typing import NDArray
 
-from aggregate.detection.results import Finding
-from aggregate.maps.placement import axis_weights
+from aggregate.anomaly.findings.results import Finding
+from aggregate.anomaly.maps.placement import axis_weights
 
 TILES, COLUMNS, TILE = 12, 6, 112
 COLOURS = "inferno"

@@ -8,11 +8,11 @@ import jinja2
 import pandas as pd
 import yaml
 
-from aggregate.detection.results import DetectionResults, Finding
-from aggregate.detection.words import METRIC_WORDS, between, signed
+from aggregate.anomaly.findings.results import DetectionResults, Finding
+from aggregate.anomaly.findings.verdicts import METRIC_WORDS, between, signed
+from aggregate.common.artefacts import write_text
 from aggregate.report.anomaly_tiles import highest, tile_sheet
 from aggregate.report.tables import Table, reasons
-from aggregate.study.artefacts import write_text
 
 HEAD = {
     "prevalence": "prevalence",

@@ -11,7 +11,7 @@ import yaml
 
 from aggregate.report import figures, tables, words
 from aggregate.report.curves import Roc, profiles, roc_of
-from aggregate.study.results import Results
+from aggregate.train.results import Results
 
 FLAT = 0.02
 """Attention that stays this close to 1 everywhere is uniform: there is nothing to draw."""

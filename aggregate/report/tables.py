@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from aggregate.report.words import METRICS, comparison_words, head_of, interval, named, number, p_value
-from aggregate.study.results import Results
+from aggregate.train.results import Results
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from cache_schema.errors import SlicecacheError
+from cache_schema.common.errors import SlicecacheError
 
 Floats = NDArray[np.float64]
 Overlap = Literal["test_share", "shared_pairs"]

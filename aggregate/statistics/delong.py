@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from aggregate.statistics.corrected import Interval
-from cache_schema.errors import SlicecacheError
+from cache_schema.common.errors import SlicecacheError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

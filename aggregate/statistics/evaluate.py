@@ -20,7 +20,7 @@ from aggregate.statistics.corrected import (
     mean_over_seeds,
 )
 from aggregate.statistics.metrics import BOUNDS, Scores, by_participant, measure
-from cache_schema.errors import SlicecacheError
+from cache_schema.common.errors import SlicecacheError
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema.errors import SlicecacheError
+from cache_schema.common.errors import SlicecacheError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

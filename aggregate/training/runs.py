@@ -9,7 +9,7 @@ from torch import Tensor
 from aggregate.heads.spec import HeadSpec
 from aggregate.losses.spec import LossSpec, check_loss
 from aggregate.training.spec import TrainSpec
-from cache_schema.errors import ConfigError, SlicecacheError
+from cache_schema.common.errors import ConfigError, SlicecacheError
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from cache_schema.models import Strict
+from cache_schema.common.strict import Strict
 
 
 class TrainSpec(Strict):

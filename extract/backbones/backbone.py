@@ -5,8 +5,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from cache_schema.errors import ConfigError
-from cache_schema.header import BackboneIdentity, FloatName
+from cache_schema.common.errors import ConfigError
+from cache_schema.format.header import BackboneIdentity, FloatName
 
 FLOAT16_LARGEST = 65504.0
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from cache_schema.errors import ConfigError
-from cache_schema.header import BackboneIdentity
+from cache_schema.common.errors import ConfigError
+from cache_schema.format.header import BackboneIdentity
 from extract.backbones.positions import position_rule
 from extract.backbones.shape import Shape, architecture, check_layers, patch_grid
 from extract.backbones.spec import Dinov2Spec

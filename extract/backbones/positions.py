@@ -9,7 +9,7 @@ Source: dinov2/models/vision_transformer.py, `interpolate_pos_encoding` (faceboo
 from torch import Tensor
 from torch.nn import functional
 
-from cache_schema.errors import ConfigError
+from cache_schema.common.errors import ConfigError
 
 OFFSET = 0.1
 PLAIN = "dinov2-scale-offset-0.1-bicubic"

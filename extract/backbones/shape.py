@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cache_schema.errors import ConfigError
+from cache_schema.common.errors import ConfigError
 
 ATTENTION = "attention.attention"
 

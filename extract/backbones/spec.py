@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cache_schema.models import Strict
+from cache_schema.common.strict import Strict
 
 if TYPE_CHECKING:
     import torch

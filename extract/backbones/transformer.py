@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cache_schema.header import BackboneIdentity
+from cache_schema.format.header import BackboneIdentity
 from extract.backbones.attention import attend, cls_attention
 from extract.backbones.backbone import Tokens, layer_name
 from extract.backbones.positions import resample_positions

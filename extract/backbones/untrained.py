@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cache_schema.header import BackboneIdentity
+from cache_schema.format.header import BackboneIdentity
 from extract.backbones.positions import position_rule
 from extract.backbones.shape import Shape, architecture, check_layers, patch_grid
 from extract.backbones.spec import UntrainedSpec

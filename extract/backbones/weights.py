@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cache_schema.errors import ConfigError
+from cache_schema.common.errors import ConfigError
 
 Shapes = Mapping[str, tuple[int, ...]]
 

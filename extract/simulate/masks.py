@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cache_schema.errors import SlicecacheError
+from cache_schema.common.errors import SlicecacheError
 from extract.simulate.template import Template
 
 

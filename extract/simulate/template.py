@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cache_schema.errors import SlicecacheError
+from cache_schema.common.errors import SlicecacheError
 
 LATTICE_MM = 3.0
 """Distance of the nodes on which displacements are kept."""

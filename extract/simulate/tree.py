@@ -19,7 +19,7 @@ from typing import Any
 
 import nibabel
 
-from cache_schema.errors import SlicecacheError
+from cache_schema.common.errors import SlicecacheError
 from extract.simulate.acquire import acquire
 from extract.simulate.cohort import Effect, Participant, Visit, plan_cohort
 from extract.simulate.lesion import Change

@@ -13,9 +13,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from cache_schema.errors import ConfigError
-from cache_schema.identity import VolumeKey
-from cache_schema.models import Strict
+from cache_schema.common.errors import ConfigError
+from cache_schema.common.strict import Strict
+from cache_schema.format.identity import VolumeKey
 from extract.sources.candidate import Candidate, bids_parts, entities_of, source_name, stem
 
 IMAGES = (".nii.gz", ".nii", ".mgz", ".mgh", ".img")

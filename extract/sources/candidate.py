@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from cache_schema.identity import VolumeKey
-from cache_schema.record import Entities
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import Entities
 
 EXTENSIONS = (".nii.gz", ".nii", ".mgz", ".mgh", ".img.gz", ".img", ".hdr.gz", ".hdr", ".mnc", ".rec")
 """Endings that are cut off a file's name; longest first where one ends another."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nibabel.orientations import axcodes2ornt, ornt2axcodes
 
-from cache_schema.errors import ConfigError
+from cache_schema.common.errors import ConfigError
 from extract.sources.candidate import stem
 
 INSIDE = re.compile(r"(?P<file>.+\.(?:h5|hdf5|hdf|he5)):(?P<dataset>.+)", re.IGNORECASE)

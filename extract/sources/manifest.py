@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import ValidationInfo, field_validator
 
-from cache_schema.errors import ConfigError
-from cache_schema.identity import VolumeKey
-from cache_schema.models import Strict
+from cache_schema.common.errors import ConfigError
+from cache_schema.common.strict import Strict
+from cache_schema.format.identity import VolumeKey
 from extract.sources.candidate import (
     Candidate,
     bids_parts,

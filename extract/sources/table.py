@@ -4,7 +4,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 
-from cache_schema.errors import ConfigError
+from cache_schema.common.errors import ConfigError
 
 Row = dict[str, str]
 

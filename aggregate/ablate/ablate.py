@@ -1,0 +1,206 @@
+"""An ablation from a pipeline to a run folder: plan, runs, statistics, files, report.
+
+No bundle is made: weights are dropped as soon as a run is scored. Train the configuration that the study
+speaks for with `slicecache train`, on other folds or all of the data.
+"""
+
+import logging
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aggregate.ablate.findings.compare import Row, make_row, primary_comparisons
+from aggregate.ablate.findings.results import AblationResults
+from aggregate.ablate.grid.expand import MAIN
+from aggregate.ablate.grid.sources import location, place_of
+from aggregate.ablate.output import write_all
+from aggregate.ablate.runs.execute import Gathered, execute, outputs_of_baselines
+from aggregate.ablate.runs.plan import Plan
+from aggregate.ablate.runs.prepare import Prepared, make_plan, prepare
+from aggregate.ablate.runs.shuffled import null_json
+from aggregate.ablate.runs.trainer import Ledger
+from aggregate.baselines.confounds import site_by_label, site_warnings
+from aggregate.common.artefacts import log_to
+from aggregate.common.progress import bar
+from aggregate.config.ablate import NESTED
+from aggregate.statistics.evaluate import Measured, OutOfFold, intervals, measure_folds
+from aggregate.train.assemble import metrics_json, resolved, run_notes
+from cache_schema.common.pipeline_file import Pipeline
+
+Outputs = Mapping[str, tuple[OutOfFold, ...]]
+
+
+def plan_ablation(pipeline: Pipeline, shuffle_labels: int = 0) -> Plan:
+    """Check everything and say what would be done.
+
+    Raises:
+        SlicecacheError: If the file, a store or the table cannot be used as asked.
+    """
+    prepared = prepare(pipeline, shuffle_labels)
+    return make_plan(prepared, prepared.first.bags())
+
+
+def ablate_pipeline(pipeline: Pipeline, shuffle_labels: int = 0) -> AblationResults:
+    """Train every configuration on the same folds, compare and report; all goes to the run folder.
+
+    Killed at any time, the same call goes on with the portions of runs that its journal does not hold, and
+    leaves the same bytes as if it had not been killed.
+
+    Args:
+        pipeline: Names the store and the run folder, and has `aggregate.ablate`.
+        shuffle_labels: Permutations of the labels to train the reference and the primary configurations
+            on beside, if more than the section says.
+
+    Raises:
+        SlicecacheError: If the file, a store or the table cannot be used as asked.
+    """
+    prepared = prepare(pipeline, shuffle_labels)
+    with log_to(pipeline.folder()) as logger:
+        bags = prepared.first.bags()
+        plan = make_plan(prepared, bags)
+        logger.info("%s", plan.sentence())
+        print(plan.sentence(), file=sys.stderr)
+        ledger, start = Ledger(prepared.journal), time.perf_counter()
+        with bar("runs") as progress:
+            gathered = execute(prepared, bags, ledger, progress)
+        results = assemble(prepared, gathered, ledger, time.perf_counter() - start)
+        for sentence in [*results.warnings, *results.notes]:
+            logger.info(sentence)
+        logging.getLogger("slicecache").info("%d runs trained, %d found", ledger.trained, ledger.found)
+        write_all(
+            results, prepared, {**gathered.outputs, **outputs_of_baselines(prepared, gathered.baselines)}
+        )
+    return results
+
+
+def assemble(prepared: Prepared, gathered: Gathered, ledger: Ledger, seconds: float) -> AblationResults:
+    """Measure, compare and put everything together."""
+    study, first = prepared.study, prepared.first
+    cohort, section = first.cohort, study[study.reference].section
+    baselines = outputs_of_baselines(prepared, gathered.baselines)
+    outputs: Outputs = {**gathered.outputs, **baselines}
+    measured = {name: measure_folds(cohort, out) for name, out in outputs.items()}
+    primary = primary_comparisons(study, measured)
+    rows = [_row(prepared, gathered, name, outputs, measured, primary) for name in gathered.outputs]
+    bars = [_row(prepared, gathered, name, outputs, measured, primary) for name in baselines]
+    shown = {name: outputs[name] for name in (study.reference, *baselines)}
+    metrics = metrics_json(section, cohort, first.store, dict(shown), measured)
+    nulls = {
+        name: null_json(next(row for row in rows if row.name == name).intervals["auroc"].value, values)
+        for name, values in gathered.nulls.items()
+    }
+    if study.reference in nulls:
+        metrics["null"] = {"auroc": nulls[study.reference]}
+    chosen = dict(Counter(gathered.chosen.values()))
+    metrics["ablation"] = ablation_json(prepared, rows, primary, chosen, nulls)
+    site = site_by_label(cohort, section)
+    return AblationResults(
+        folder=prepared.pipeline.folder(),
+        command=shlex.join(["slicecache", *sys.argv[1:]]),
+        config=resolved_ablation(prepared),
+        study=study,
+        rows=tuple(rows),
+        baselines=tuple(bars),
+        primary=tuple(primary),
+        chosen=chosen,
+        nulls=nulls,
+        metrics=metrics,
+        header=first.store.header,
+        seconds=ledger.seconds,
+        n_found=ledger.found,
+        n_trained=ledger.trained,
+        wall_seconds=seconds,
+        notes=run_notes(section, cohort, prepared.folds, gathered.baselines) + _notes(prepared),
+        warnings=[*cohort.warnings, *site_warnings(site)],
+    )
+
+
+def _row(
+    prepared: Prepared,
+    gathered: Gathered,
+    name: str,
+    outputs: Outputs,
+    measured: Mapping[str, Measured],
+    primary: Sequence[Any],
+) -> Row:
+    """One row of the table: a configuration, the nested choice, or a baseline."""
+    study = prepared.study
+    place = next((place_of(c) for c in study.configurations if c.name == name), prepared.first.place)
+    bar_name = gathered.mean_pool.get(place) if name in gathered.outputs else None
+    varied = next((c.varied for c in study.configurations if c.name == name), {})
+    trained = len(outputs[name]) if name in prepared.same else 0
+    found = intervals(prepared.first.cohort, outputs[name], measured[name])
+    return make_row(study, name, varied, trained, measured, found, primary, bar_name)
+
+
+def ablation_json(
+    prepared: Prepared,
+    rows: Sequence[Row],
+    primary: Sequence[Any],
+    chosen: Mapping[str, int],
+    nulls: Mapping[str, Any],
+) -> dict[str, Any]:
+    """`ablation` in `metrics.json`; everything else there is of the reference."""
+    study = prepared.study
+    found: dict[str, Any] = {
+        "reference": study.reference,
+        "n_configurations": len(study.configurations),
+        "n_runs": sum(len(prepared.outer_jobs(place)) for place in prepared.sources),
+        "primary": [{"configurations": [c.a, c.b], **(c.found or {}), "p_holm": c.p_holm} for c in primary],
+        "configurations": {
+            row.name: {
+                "auroc": row.intervals["auroc"].as_json(),
+                "comparison": row.kind,
+                "beats_mean_pooling": row.beats_mean_pool if row.versus_mean_pool is not None else None,
+            }
+            for row in rows
+        },
+    }
+    if study.spec.select is not None:
+        auroc = next(row for row in rows if row.name == NESTED).intervals["auroc"].as_json()
+        found["nested_selection"] = {"auroc": auroc, "chosen": dict(chosen)}
+    if nulls:
+        found["null"] = {name: {"auroc": null} for name, null in nulls.items()}
+    return found
+
+
+def resolved_ablation(prepared: Prepared) -> dict[str, Any]:
+    """The pipeline with defaults filled in and paths made absolute: it runs again as it is."""
+    data = resolved(prepared.pipeline, prepared.study.section)
+    ablate = dict(data["aggregate"]["ablate"])
+    named = prepared.study.spec.stores
+
+    def place(name: str) -> str:
+        known = name == MAIN or (name in named and named[name] != name)
+        return name if known else location(prepared.study, prepared.pipeline, name)
+
+    def put(part: Mapping[str, Any]) -> dict[str, Any]:
+        value = part.get("store")
+        new = [place(item) for item in value] if isinstance(value, list) else value and place(value)
+        return {key: new if key == "store" else item for key, item in part.items()}
+
+    ablate["stores"] = {name: place(at) if at != MAIN else at for name, at in named.items()}
+    ablate["configurations"] = {name: put(part) for name, part in ablate["configurations"].items()}
+    ablate["grid"] = ablate["grid"] and put(ablate["grid"])
+    for rules in ("include", "exclude"):
+        ablate[rules] = [put(part) for part in ablate[rules]]
+    return {**data, "aggregate": {**data["aggregate"], "ablate": ablate}}
+
+
+def _notes(prepared: Prepared) -> list[str]:
+    """Sentences on what is special to an ablation."""
+    notes = []
+    same = [f"{name} trains the same as {first}" for name, first in prepared.same.items() if name != first]
+    notes += same
+    if prepared.n_shuffles:
+        notes.append("shuffled labels: for the reference and the configurations of primary comparisons only")
+    if prepared.study.spec.select is not None:
+        select = prepared.study.spec.select
+        notes.append(
+            f"nested selection: in each outer fold, {select.folds} inner folds of its training part and "
+            f"{select.seeds} seed(s) choose the configuration with the highest mean AUROC"
+        )
+    return notes

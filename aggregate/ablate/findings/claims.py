@@ -1,0 +1,174 @@
+"""The sentences of an ablation: which comparison was named before, what is exploratory, what beats what."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aggregate.ablate.findings.compare import LEVEL, MEAN_POOL, Comparison, Found, Row, better
+from aggregate.ablate.findings.results import AblationResults
+from aggregate.config.ablate import NESTED
+
+NAMES = {
+    MEAN_POOL: "mean pooling + logistic regression",
+    "confounds_only": "confounds only",
+    "acquisition_only": "acquisition only",
+    NESTED: "chosen by inner folds (nested selection)",
+}
+
+
+def named(name: str) -> str:
+    """A row as people call it."""
+    first, _, rest = name.partition(" ")
+    return f"{NAMES[first]} {rest}".strip() if first in NAMES else name
+
+
+def number(value: float | None, signed: bool = False) -> str:
+    """Three digits, or a dash for what is not defined."""
+    if value is None or value != value:
+        return "–"
+    return (f"{value:+.3f}" if signed else f"{value:.3f}").replace("-", "−")
+
+
+def span(low: float | None, high: float | None, signed: bool = False) -> str:
+    """`0.701 to 0.923`, or nothing."""
+    if low is None or high is None or low != low or high != high:
+        return ""
+    return f"{number(low, signed)} to {number(high, signed)}"
+
+
+def p_value(p: float | None) -> str:
+    """`0.031`, `< 0.001`, or a dash."""
+    if p is None:
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def p_words(p: float | None) -> str:
+    """`p = 0.031` or `p < 0.001`."""
+    text = p_value(p)
+    return "p not defined" if p is None else f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def difference_words(found: Found | None) -> str:
+    """`AUROC +0.031 (−0.010 to +0.072)`."""
+    if found is None or found["difference"] is None:
+        return "the difference is not defined"
+    interval = span(found["ci_low"], found["ci_high"], signed=True)
+    return f"AUROC {number(found['difference'], signed=True)}" + (f" ({interval})" if interval else "")
+
+
+def primary_sentence(comparison: Comparison) -> str:
+    """One comparison that was named before, judged by Holm's p."""
+    a, b, found = named(comparison.a), named(comparison.b), comparison.found
+    if found is None or comparison.p_holm is None:
+        return f"{a} and {b} cannot be compared: too few folds, or a difference without spread."
+    size = f"{difference_words(found)}, {p_words(found['p'])}, Holm {p_words(comparison.p_holm)}"
+    if comparison.p_holm >= LEVEL:
+        return f"{a} is not shown to differ from {b} ({size}); that does not prove them equal."
+    word = "better" if (found["difference"] or 0) > 0 else "worse"
+    return f"{a} is {word} than {b} ({size})."
+
+
+def primary_sentences(results: AblationResults) -> list[str]:
+    """All primary comparisons, or that there are none."""
+    if not results.primary:
+        return [
+            "No comparison was named primary before the results were known, so every difference here is "
+            "exploratory: a hint for another cohort, not a result."
+        ]
+    return [f"Primary: {primary_sentence(comparison)}" for comparison in results.primary]
+
+
+def exploratory_sentence(rows: Sequence[Row], reference: str) -> str:
+    """How much the other comparisons are worth."""
+    others = [row for row in rows if row.kind == "exploratory" and row.difference is not None]
+    if not others:
+        return ""
+    low = sum(
+        row.difference is not None and row.difference["p"] is not None and row.difference["p"] < LEVEL
+        for row in others
+    )
+    return (
+        f"Exploratory: {counted(len(others), 'comparison')} with {named(reference)} "
+        f"{'was' if len(others) == 1 else 'were'} not named beforehand; their p is not adjusted. {low} "
+        f"{'is' if low == 1 else 'are'} below {LEVEL}, where about {LEVEL * len(others):.1f} would be if no "
+        "configuration differed from it."
+    )
+
+
+def mean_pool_sentences(rows: Sequence[Row], baselines: Sequence[Row]) -> list[str]:
+    """Which configurations are not shown to beat mean pooling + logistic regression."""
+    judged = [row for row in rows if row.versus_mean_pool is not None and row.name != NESTED]
+    bar = next((row for row in baselines if row.name == MEAN_POOL), None)
+    if not judged or bar is None:
+        return []
+    value = number(bar.intervals["auroc"].value)
+    against = f"{NAMES[MEAN_POOL]} (AUROC {value})"
+    losers = [row for row in judged if not row.beats_mean_pool]
+    winners = [row for row in judged if row.beats_mean_pool]
+    if not losers:
+        return [f"Each of {counted(len(judged), 'configuration')} is better than {against}, p not adjusted."]
+    first = (
+        f"{'None' if not winners else f'{len(winners)}'} of {counted(len(judged), 'configuration')} "
+        f"{'is' if len(winners) < 2 else 'are'} shown to beat {against}, p not adjusted"
+    )
+    worse = [row for row in losers if row.versus_mean_pool and better(_turned(row.versus_mean_pool))]
+    second = f"; {len(worse)} {'is' if len(worse) == 1 else 'are'} worse than it" if worse else ""
+    return [f"{first}{second}."]
+
+
+def _turned(found: Mapping[str, float | None]) -> dict[str, float | None]:
+    """The same comparison the other way round."""
+    difference = found["difference"]
+    return {**found, "difference": None if difference is None else -difference}
+
+
+def selection_sentence(results: AblationResults) -> str:
+    """The best of the table: an estimate if inner folds chose it, a warning if nobody did."""
+    by_name = {row.name: row for row in results.rows}
+    if NESTED in by_name:
+        found = by_name[NESTED].intervals["auroc"]
+        most = max(results.chosen, key=lambda name: results.chosen[name])
+        return (
+            f"Choosing a configuration by inner folds reaches AUROC {number(found.value)} "
+            f"({span(found.low, found.high)}), choice included; {len(results.chosen)} different ones were "
+            f"taken, most often {most} ({results.chosen[most]} of {sum(results.chosen.values())}). It is "
+            f"{'' if by_name[NESTED].beats_mean_pool else 'not '}shown to beat {NAMES[MEAN_POOL]}."
+        )
+    rows = [row for row in results.rows if row.intervals["auroc"].value == row.intervals["auroc"].value]
+    if len(rows) < 3:
+        return ""
+    best = max(rows, key=lambda row: row.intervals["auroc"].value)
+    return (
+        f"The highest AUROC in the table ({named(best.name)}, {number(best.intervals['auroc'].value)}) was "
+        f"picked from {len(rows)} after the fact and is too high for that: quote it only with select: nested."
+    )
+
+
+def null_sentences(nulls: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the same trainings reach on shuffled labels."""
+    found = []
+    for name, null in nulls.items():
+        spread = f"AUROC {number(null['mean'])} ± {number(null['sd'])} over {null['n']} shuffles"
+        few = 1 / (1 + null["n"]) >= LEVEL
+        verdict = (
+            f"so few shuffles cannot give a p below {LEVEL}"
+            if few
+            else f"{'better than' if null['p'] < LEVEL else 'not shown to be better than'} chance, "
+            f"{p_words(null['p'])}"
+        )
+        found.append(f"With labels shuffled, {named(name)} reaches {spread}: {verdict}.")
+    return found
+
+
+def counted(n: int, word: str) -> str:
+    """`1 comparison`, `2 comparisons`."""
+    return f"{n} {word}{'s' * (n != 1)}"
+
+
+def verdicts(results: AblationResults) -> list[str]:
+    """Every sentence, the primary ones first."""
+    found = primary_sentences(results)
+    found += mean_pool_sentences(results.rows, results.baselines)
+    found += [exploratory_sentence(results.rows, results.study.reference), selection_sentence(results)]
+    found += null_sentences(results.nulls)
+    return [sentence for sentence in found if sentence]

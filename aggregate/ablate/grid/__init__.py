@@ -1,0 +1,1 @@
+"""The grid: configurations and the stores they read."""

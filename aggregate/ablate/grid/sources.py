@@ -1,0 +1,110 @@
+"""Where configurations get their tokens from: one store and one array, for a cohort that all share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from aggregate.ablate.grid.expand import MAIN, Configuration, Study
+from aggregate.bags.bags import Bags, bags_bytes, token_array
+from aggregate.bags.memory import memory_budget, open_bags
+from aggregate.cohort.cohort import Cohort, load_cohort
+from aggregate.common.table_values import listed
+from aggregate.config.section import AggregateSection
+from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.store.reader import StoreReader, open_store
+
+Place = tuple[str, str]
+"""Store (name or location) and token array."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Tokens of the cohort in one store."""
+
+    place: Place
+    store: StoreReader
+    cohort: Cohort
+    section: AggregateSection
+    """Says the tokens and the memory that they may take."""
+
+    def bags(self) -> Bags:
+        """Read them, or leave them in the store if they are too many."""
+        return open_bags(self.section, self.store, self.cohort)
+
+    def bytes(self) -> int:
+        """What the tokens take in memory, at most what is allowed."""
+        needed = bags_bytes(self.cohort.entries, self.store.header, self.section.tokens, self.cohort.bag)
+        return min(needed, memory_budget(self.section.memory_gib))
+
+    def bag_bytes(self) -> int:
+        """Of one padded bag in float32."""
+        counts = np.array([entry.n_slices for entry in self.cohort.entries])
+        longest = np.bincount(self.cohort.bag, weights=counts).max()
+        return int(longest) * token_array(self.store.header, self.place[1]).item_shape[0] * 4
+
+
+def place_of(configuration: Configuration) -> Place:
+    """Where a configuration gets its tokens from."""
+    return configuration.store, configuration.section.tokens
+
+
+def open_sources(study: Study, pipeline: Pipeline) -> dict[Place, Source]:
+    """Open every store that a configuration names; the reference's comes first.
+
+    Raises:
+        SlicecacheError: If a store cannot be used, or holds other volumes of the cohort than the
+            reference's: comparisons are on the same participants or they are none.
+    """
+    ordered = sorted(study.configurations, key=lambda c: c.name != study.reference)
+    found: dict[Place, Source] = {}
+    stores: dict[str, tuple[StoreReader, Cohort]] = {}
+    for configuration in ordered:
+        place = place_of(configuration)
+        if place in found:
+            continue
+        section = configuration.section
+        if configuration.store not in stores:
+            store = open_store(location(study, pipeline, configuration.store))
+            stores[configuration.store] = store, load_cohort(section, store, pipeline.base)
+        store, cohort = stores[configuration.store]
+        source = Source(place, store, cohort, section)
+        source.bytes()  # says now, not in an hour, that a store has no such tokens
+        found[place] = source
+    _refuse_different(list(found.values()))
+    return found
+
+
+def location(study: Study, pipeline: Pipeline, name: str) -> str:
+    """A store's location: the pipeline's own, one that `stores` names, or the name itself as a path."""
+    named = study.spec.stores.get(name, name)
+    if named == MAIN:
+        return pipeline.store()
+    return named if "://" in named else str(pipeline.path(named))
+
+
+def _refuse_different(sources: Sequence[Source]) -> None:
+    first = _keys(sources[0].cohort)
+    for source in sources[1:]:
+        other = _keys(source.cohort)
+        odd = sorted(first.keys() ^ other.keys()) or [key for key in first if first[key] != other[key]]
+        if odd or list(first) != list(other):
+            raise SlicecacheError(
+                f"ablate compares on the same volumes, but the cohort in store {source.place[0]!r} and in "
+                f"store {sources[0].place[0]!r} differ in {len(odd)}: "
+                f"{listed([' '.join(part for part in key if part) for key in odd])}; "
+                "leave these participants out by where, or extract what is missing"
+            )
+
+
+def _keys(cohort: Cohort) -> dict[tuple[str, str, str], int]:
+    """Label of every bag by its key, in the order of the bags."""
+    frame = cohort.frame
+    names = zip(frame["participant_id"], frame["session_id"], frame["volume_id"], strict=True)
+    return dict(zip(names, cohort.y.tolist(), strict=True))
+
+
+def with_labels(source: Source, cohort: Cohort) -> Source:
+    """The same tokens with permuted labels: `cohort` differs from the source's in nothing else."""
+    return replace(source, cohort=cohort)

@@ -1,0 +1,149 @@
+"""Train all runs of an ablation, source by source, and gather what they say of their test parts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from aggregate.ablate.findings.compare import MEAN_POOL
+from aggregate.ablate.grid.sources import Place, Source
+from aggregate.ablate.runs.keys import Keys
+from aggregate.ablate.runs.nested import OuterKey, choose, nested_outputs
+from aggregate.ablate.runs.prepare import Prepared
+from aggregate.ablate.runs.shuffled import mean_auroc, permuted_jobs, tested_by_chance
+from aggregate.ablate.runs.trainer import Ledger, RunKey, renamed, train_jobs
+from aggregate.bags.bags import Bags
+from aggregate.baselines.baselines import Baseline, make_baselines, mean_pool_logistic
+from aggregate.config.ablate import NESTED
+from aggregate.statistics.evaluate import OutOfFold
+from aggregate.train.assemble import baseline_outputs
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(slots=True)
+class Gathered:
+    """Outputs of everything."""
+
+    outputs: dict[str, tuple[OutOfFold, ...]] = field(default_factory=dict)
+    """By configuration, in the order folds x seeds."""
+    baselines: list[Baseline] = field(default_factory=list)
+    mean_pool: dict[Place, str] = field(default_factory=dict)
+    """Name of each source's mean pooling baseline."""
+    chosen: dict[OuterKey, str] = field(default_factory=dict)
+    nulls: dict[str, list[float]] = field(default_factory=dict)
+    """By configuration, the mean AUROC of every permutation."""
+
+
+def execute(prepared: Prepared, first: Bags, ledger: Ledger, progress: Progress | None = None) -> Gathered:
+    """Train what is missing and gather all outputs.
+
+    Args:
+        prepared: The study.
+        first: Bags of its first source, which the plan has read already.
+        ledger: Holds the journal and counts.
+        progress: Called with (runs done, runs).
+    """
+    gathered, found = Gathered(), dict[RunKey, OutOfFold]()
+    count = _Count(prepared, progress)
+    for place, source in prepared.sources.items():
+        bags = first if source is prepared.first else source.bags()
+        for jobs in (prepared.outer_jobs(place), prepared.inner_jobs(place)):
+            found |= train_jobs(jobs, source, bags, ledger, count.of(len(jobs)))
+        _chance(prepared, place, bags, ledger, gathered, count)
+        gathered.baselines += _baselines(prepared, place, bags, ledger, gathered)
+    _gather(prepared, found, gathered)
+    return gathered
+
+
+class _Count:
+    """Runs done over all calls."""
+
+    def __init__(self, prepared: Prepared, progress: Progress | None) -> None:
+        self.progress, self.before = progress, 0
+        jobs = [len(prepared.outer_jobs(p)) + len(prepared.inner_jobs(p)) for p in prepared.sources]
+        self.total = sum(jobs) + prepared.n_shuffled()
+
+    def of(self, n: int) -> Progress | None:
+        """A callback for the next `n` runs."""
+        start = self.before
+        self.before += n
+        if self.progress is None:
+            return None
+        told = self.progress
+        return lambda done, total: told(start + done, self.total)
+
+
+def _gather(prepared: Prepared, found: dict[RunKey, OutOfFold], gathered: Gathered) -> None:
+    """Put outputs in order, let equal configurations share them, and choose."""
+    study, seeds = prepared.study, range(prepared.study.section.seeds)
+    for name, trained in prepared.same.items():
+        gathered.outputs[name] = tuple(
+            renamed(found[trained, fold.repeat, fold.fold, seed], name)
+            for fold in prepared.folds
+            for seed in seeds
+        )
+    if study.spec.select is None:
+        return
+    candidates = list(dict.fromkeys(prepared.same[name] for name in study.candidates))
+    cohort = prepared.first.cohort
+    gathered.chosen = choose(cohort, prepared.inner, candidates, found, study.spec.select.seeds)
+    gathered.outputs[NESTED] = nested_outputs(gathered.chosen, prepared.folds, found, len(seeds))
+
+
+def _chance(
+    prepared: Prepared, place: Place, bags: Bags, ledger: Ledger, gathered: Gathered, count: _Count
+) -> None:
+    """Train the configurations of one source on permuted labels."""
+    configurations = prepared.chance(place)
+    asked = {c.name for c in tested_by_chance(prepared.study)}
+    for index in range(prepared.n_shuffles if configurations else 0):
+        source, jobs = permuted_jobs(prepared.sources[place], configurations, prepared.fold_spec, index)
+        found = train_jobs(jobs, source, bags, ledger, count.of(len(jobs)))
+        for configuration in configurations:
+            own = [output for key, output in sorted(found.items()) if key[0] == configuration.name]
+            for name, trained in prepared.same.items():
+                if trained == configuration.name and name in asked:
+                    gathered.nulls.setdefault(name, []).append(mean_auroc(source, own))
+
+
+def _baselines(
+    prepared: Prepared, place: Place, bags: Bags, ledger: Ledger, gathered: Gathered
+) -> list[Baseline]:
+    """All baselines for the reference's source, mean pooling alone for the others."""
+    source = prepared.sources[place]
+    wanted = source.section.baselines
+    found: dict[str, Baseline] = {}
+    if MEAN_POOL in wanted:
+        made = _mean_pool(source, bags, prepared, ledger)
+        found[MEAN_POOL] = replace(made, name=_beside(prepared.first.place, place))
+        gathered.mean_pool[place] = found[MEAN_POOL].name
+    if source is prepared.first:
+        rest = tuple(name for name in wanted if name != MEAN_POOL)
+        section = source.section.model_copy(update={"baselines": rest})
+        found |= {b.name: b for b in make_baselines(source.cohort, bags, prepared.folds, section)}
+    return [found[name] for name in wanted if name in found]
+
+
+def _mean_pool(source: Source, bags: Bags, prepared: Prepared, ledger: Ledger) -> Baseline:
+    """Mean pooling + logistic regression, from the journal if it is there."""
+    key = Keys(source).baseline(MEAN_POOL, prepared.folds)
+    kept = ledger.journal.read(key)
+    if kept is not None:
+        return Baseline(MEAN_POOL, tuple(kept[0][f"logits.{i}"] for i in range(len(prepared.folds))))
+    made = mean_pool_logistic(source.cohort, bags, prepared.folds)
+    arrays = {f"logits.{index}": logits for index, logits in enumerate(made.logits)}
+    ledger.journal.write(key, arrays, MEAN_POOL)
+    return made
+
+
+def _beside(first: Place, place: Place) -> str:
+    """`mean_pool_logistic`, with what sets a source apart from the reference's."""
+    parts = [f"{word}={value}" for word, value in zip(("store", "tokens"), place, strict=True)]
+    odd = [part for part, a, b in zip(parts, place, first, strict=True) if a != b]
+    return " ".join([MEAN_POOL, *odd])
+
+
+def outputs_of_baselines(
+    prepared: Prepared, baselines: Sequence[Baseline]
+) -> dict[str, tuple[OutOfFold, ...]]:
+    """Baselines that could be made, in the form of configurations."""
+    return {b.name: baseline_outputs(b, prepared.folds) for b in baselines if b.logits}

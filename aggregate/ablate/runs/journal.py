@@ -1,0 +1,79 @@
+"""Finished work in the run folder, so that a killed ablation goes on: one file per portion of runs.
+
+A file's name is the digest of everything that its numbers depend on. What does not match is never read,
+and what is damaged is done again. No pickle: safetensors, with a checksum over numbers and description.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from cache_schema.format.canonical import canonical_json
+
+Floats = NDArray[np.float64]
+Arrays = Mapping[str, Floats]
+
+META = "meta"
+"""The array that holds the description: UTF-8 JSON as bytes."""
+
+
+class Journal:
+    """Files of one folder, each written whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        """Hold a folder; it is made when the first file is written."""
+        self.folder = folder
+
+    def write(self, key: str, arrays: Arrays, body: Any) -> None:
+        """Keep a result under its key.
+
+        Args:
+            key: Digest of what the result depends on.
+            arrays: Numbers by name.
+            body: Anything that JSON holds.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        meta = canonical_json({"body": body, "sha256": checksum(arrays, body)})
+        data = save({**arrays, META: np.frombuffer(meta, dtype=np.uint8)})
+        path = self._path(key)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        partial.write_bytes(data)
+        partial.replace(path)
+
+    def read(self, key: str) -> tuple[dict[str, Floats], Any] | None:
+        """A result, or None when it is not there or damaged."""
+        try:
+            arrays = load(self._path(key).read_bytes())
+            meta = json.loads(arrays.pop(META).tobytes())
+            sound = meta["sha256"] == checksum(arrays, meta["body"])
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, ValueError, KeyError, TypeError):
+            sound = False
+        if not sound:
+            logging.getLogger("slicecache").warning(
+                "%s in the journal is damaged: those runs are trained again", self._path(key).name
+            )
+            return None
+        return arrays, meta["body"]
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key[:40]}.safetensors"
+
+
+def checksum(arrays: Arrays, body: Any) -> str:
+    """SHA-256 over the numbers in name order and the description."""
+    found = hashlib.sha256(canonical_json(body))
+    for name in sorted(arrays):
+        found.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        found.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return found.hexdigest()

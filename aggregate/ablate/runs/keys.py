@@ -1,0 +1,70 @@
+"""Digests of what a run's numbers depend on: a changed file, label, store or library changes the key."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aggregate.ablate.grid.sources import Source
+from aggregate.cohort.folds import Fold
+from aggregate.training.stacked import RunSpec
+from cache_schema.format.canonical import canonical_json, sha256_json
+
+ARITHMETIC = 1
+"""Raised when heads, losses, training, scoring or calibration give other numbers than before."""
+
+
+class Keys:
+    """Digests of runs over one source."""
+
+    def __init__(self, source: Source) -> None:
+        """Take in what all runs of the source have in common."""
+        header, cohort = source.store.header, source.cohort
+        self.common: dict[str, Any] = {
+            "arithmetic": ARITHMETIC,
+            "torch": str(torch.__version__),
+            "fingerprint": header.fingerprint.digest,
+            "numerics": header.numerics.digest,
+            "content": source.store.content_digest(),
+            "tokens": source.place[1],
+            "classes": list(cohort.classes),
+        }
+        frame = cohort.frame
+        columns = [frame[name] for name in ("participant_id", "session_id", "volume_id")]
+        self.bags = [
+            canonical_json([*key, int(y), float(weight)])
+            for *key, y, weight in zip(*columns, cohort.y, cohort.weight, strict=True)
+        ]
+        self._rows: dict[bytes, str] = {}
+
+    def rows(self, rows: NDArray[np.int64]) -> str:
+        """Who is on a side of a fold, with labels and weights, in order."""
+        name = rows.tobytes()
+        if name not in self._rows:
+            self._rows[name] = hashlib.sha256(b"\n".join(self.bags[row] for row in rows)).hexdigest()
+        return self._rows[name]
+
+    def run(self, run: RunSpec, fold: Fold) -> str:
+        """One training and its test part. The configuration's name has no part in it."""
+        return sha256_json(
+            {
+                **self.common,
+                "head": run.head.model_dump(mode="json"),
+                "loss": run.loss.model_dump(mode="json"),
+                "train": run.train.model_dump(mode="json"),
+                "stream": [run.repeat, run.fold, run.seed],
+                "sides": [self.rows(run.train_rows), self.rows(run.validation_rows), self.rows(fold.test)],
+            }
+        )
+
+    def portion(self, runs: Sequence[str]) -> str:
+        """Runs that train together, in order: in float32 who trains together changes the last digits."""
+        return sha256_json(["portion", *runs])
+
+    def baseline(self, name: str, folds: Sequence[Fold]) -> str:
+        """A baseline that depends on tokens and labels alone."""
+        sides = [[self.rows(np.concatenate([f.train, f.validation])), self.rows(f.test)] for f in folds]
+        return sha256_json({**self.common, "baseline": name, "sides": sides})

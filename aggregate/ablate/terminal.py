@@ -1,0 +1,47 @@
+"""The result of an ablation as a person reads it on a terminal."""
+
+from aggregate.ablate.findings.claims import named, verdicts
+from aggregate.ablate.findings.results import AblationResults
+from aggregate.ablate.findings.tables import cells
+from aggregate.ablate.runs.plan import duration
+
+MOST = 60
+"""Rows shown; the rest is in the files."""
+
+
+def summary(results: AblationResults) -> str:
+    """Warnings, the table, the sentences, and where everything is."""
+    metrics = results.metrics
+    classes = ", ".join(f"{name} {n}" for name, n in metrics["n_per_class"].items())
+    lines = [f"WARNING: {sentence}" for sentence in results.warnings]
+    lines += [f"{metrics['target']}: {metrics['n_participants']} participants ({classes})", ""]
+    head = [
+        "",
+        "AUROC",
+        "95 %",
+        f"against {named(results.study.reference)}",
+        "95 %",
+        "p",
+        "beats mean pooling",
+    ]
+    rows = results.first_rows(MOST)
+    body = [_shown(cells(row)) for row in (*rows, *results.baselines)]
+    for row, found in zip((*rows, *results.baselines), body, strict=True):
+        found[5] += " primary" if row.kind == "primary" else ""
+    widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
+    for line in [head, *body]:
+        lines.append("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    if len(results.rows) > len(rows):
+        lines.append(f"... and {len(results.rows) - len(rows)} more in ablation.csv")
+    lines += ["", *verdicts(results), ""]
+    kept = f", {results.n_found} were in the journal" if results.n_found else ""
+    lines.append(f"{results.n_trained} runs trained in {duration(results.wall_seconds)}{kept}")
+    report = results.folder / "report.html"
+    missing = f"no report.html (it needs pip install 'slicecache[report]'); results: {results.folder}"
+    lines.append(f"report: {report}" if report.exists() else missing)
+    return "\n".join(lines)
+
+
+def _shown(found: list[str]) -> list[str]:
+    """The columns that fit a terminal."""
+    return [found[0], *found[2:7], found[9]]

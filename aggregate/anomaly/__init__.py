@@ -1,0 +1,1 @@
+"""Anomaly detection: detectors, studies, maps and what they are worth."""

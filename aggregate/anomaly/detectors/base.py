@@ -1,0 +1,146 @@
+"""What a detector is: it watches batches of normal slices go by, then scores slices token by token.
+
+The engine streams slices of the reference group, shuffled across volumes anew for each epoch, and hands
+every detector batches of the size that it asked for; so detectors of one store share one read. Nothing
+of a batch may be kept beyond the detector's own bounded state.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cache_schema.format.identity import VolumeKey
+
+if TYPE_CHECKING:
+    from aggregate.anomaly.detectors.spec import DetectorSpec
+
+
+def volume_number(key: VolumeKey) -> int:
+    """A number for a volume: the first 63 bits of its key's hash."""
+    return int(key.digest[:16], 16) >> 1
+
+
+@dataclass(frozen=True, slots=True)
+class SliceBatch:
+    """Kept slices of any volumes of one store, in float32 after rounding through the storage dtype."""
+
+    patches: Float[Tensor, "slice row col dim"]
+    """Post-norm patch tokens, not L2-normalised."""
+    foreground: Float[Tensor, "slice row col"]
+    """Share of the patch inside the foreground, 0 to 1."""
+    intensity: Float[Tensor, "slice row col"]
+    """Mean intensity of the patch."""
+    cls: Float[Tensor, "slice dim"]
+    height_mm: Float[Tensor, " slice"]
+    """Millimetres below the vertex."""
+    volume: Int[Tensor, " slice"]
+    """Which volume each slice is of: `volume_number` of its key, the same in every stream."""
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+    def take(self, index: Int[Tensor, " picked"] | slice) -> "SliceBatch":
+        """Some of the slices."""
+        fields = (self.patches, self.foreground, self.intensity, self.cls, self.height_mm, self.volume)
+        return SliceBatch(*(field[index] for field in fields))
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a detector is told of the stream before the first batch."""
+
+    dim: int
+    grid: tuple[int, int]
+    """Rows and columns of patches."""
+    n_slices: int
+    """In one epoch."""
+    n_volumes: int
+
+
+class Detector(ABC):
+    """A detector of one seed. Life: `start`, then per epoch `observe`* and `end_epoch`, then `score`.
+
+    `state` and `load_state` carry it over a kill between epochs and into a bundle: the same state gives
+    the same scores, and a fit resumed from it ends at the same model.
+    """
+
+    batch_slices: ClassVar[int] = 64
+    """Slices per `observe`; the last batch of an epoch may be smaller."""
+
+    def __init__(self, spec: "DetectorSpec", seed: int) -> None:
+        """Hold the spec and the seed of everything random."""
+        self.spec = spec
+        self.seed = seed
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the reference slices that the fit takes at most; 0 for none."""
+        return 1
+
+    @abstractmethod
+    def start(self, reference: Reference) -> None:
+        """Prepare for the first epoch.
+
+        Raises:
+            SlicecacheError: If the reference is too small for the detector, or too large for its memory.
+        """
+
+    @abstractmethod
+    def observe(self, batch: SliceBatch, epoch: int) -> None:
+        """Take in normal slices."""
+
+    def end_epoch(self, epoch: int, held_out: float | None) -> bool:
+        """Take in the epoch's end.
+
+        Args:
+            epoch: Counted from 0.
+            held_out: Mean of `held_out_loss` over calibration slices, if the detector gives one.
+
+        Returns:
+            Whether the fit is complete.
+        """
+        return epoch + 1 >= self.epochs
+
+    def held_out_loss(self, batch: SliceBatch) -> Float[Tensor, " slice"] | None:
+        """Loss of normal slices outside the fit, by which an epoch is chosen; None where there is none."""
+        return None
+
+    @abstractmethod
+    def score(self, batch: SliceBatch) -> Float[Tensor, "slice row col"]:
+        """Anomaly score of every patch, higher = more anomalous, finite everywhere."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Everything that a fit has made so far."""
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state; `start` was called before.
+
+        Raises:
+            SlicecacheError: If the state does not fit.
+        """
+
+    def score_slices(
+        self, batch: SliceBatch, scores: Float[Tensor, "slice row col"]
+    ) -> Float[Tensor, " slice"]:
+        """One score per slice, from what `score` gave for the batch."""
+        return self.slice_scores(scores, batch.foreground)
+
+    def slice_scores(
+        self, scores: Float[Tensor, "slice row col"], foreground: Float[Tensor, "slice row col"]
+    ) -> Float[Tensor, " slice"]:
+        """One score per slice: the mean of its largest 1 % foreground token scores (at least one)."""
+        inside = torch.where(foreground > 0, scores, -torch.inf).flatten(1)
+        counts = torch.isfinite(inside).sum(1)
+        ordered = inside.sort(1, descending=True).values
+        top = (counts // 100).clamp_min(1)
+        place = torch.arange(inside.shape[1])
+        kept = torch.where((place < top[:, None]) & torch.isfinite(ordered), ordered, 0.0)
+        # A slice without foreground has nothing anomalous to show; 0 tokens give 0.
+        return kept.sum(1) / torch.minimum(top, counts.clamp_min(1))

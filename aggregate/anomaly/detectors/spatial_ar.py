@@ -1,0 +1,161 @@
+"""Spatial autoregression: a token that those above and to the left do not foretell is anomalous.
+
+After arXiv 2603.02974: tokens as they are, not normalised; mean squared error to the token itself
+(a Gaussian of fixed variance); in one batch of five noise on the input alone; AdamW. The epoch is chosen
+by the loss of held-out normal slices (theirs by lesion labels). `two_sided` is ours: a second causal model
+sees the map turned by 180 degrees, and the scores of both are averaged; neither ever sees its target.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from aggregate.anomaly.arithmetic.causal_net import first_weights, predict, squared_error
+from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
+from aggregate.anomaly.detectors.spec import SpatialArSpec
+from aggregate.anomaly.detectors.states import expect
+from cache_schema.common.errors import SlicecacheError
+
+PIECE = 8
+"""Slices through the network at a time; gradients are summed, so that memory is that of these."""
+_NOISE = 2
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+"""What `torch.optim.AdamW` keeps of a parameter."""
+
+
+class SpatialAr(Detector):
+    """One causal network, or two, of one seed."""
+
+    batch_slices: ClassVar[int] = 64
+    spec: SpatialArSpec
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the reference slices."""
+        return self.spec.epochs
+
+    def start(self, reference: Reference) -> None:
+        """Draw the first weights."""
+        self.dim = reference.dim
+        self._batch = 0
+        self._best: list[dict[str, Tensor]] = []
+        self._best_loss = math.inf
+        self._done = False
+        members = range(2 if self.spec.two_sided else 1)
+        self._members = [first_weights(self.dim, self.seed, member) for member in members]
+        every = [value.requires_grad_() for weights in self._members for value in weights.values()]
+        self._optimiser = torch.optim.AdamW(every, lr=self.spec.learning_rate)
+
+    def observe(self, batch: SliceBatch, epoch: int) -> None:
+        """One step of AdamW."""
+        pieces = batch.patches.split(PIECE)
+        self._optimiser.zero_grad()
+        for wanted, given in zip(pieces, self._noisy(batch.patches, epoch), strict=True):
+            for member, weights in enumerate(self._members):
+                error = predict(turned(given, member), weights, self.spec.dilation) - turned(wanted, member)
+                (error.square().sum() / batch.patches.numel()).backward()
+        self._optimiser.step()
+        self._batch += 1
+
+    def _noisy(self, patches: Tensor, epoch: int) -> Iterator[Tensor]:
+        """Pieces of a batch, with noise or all without, as the seed, epoch and batch have it."""
+        stream = np.random.Generator(np.random.PCG64([self.seed, epoch, self._batch, _NOISE]))
+        if stream.random() >= self.spec.noise_probability:
+            yield from patches.split(PIECE)
+            return
+        deviation = self.spec.noise * patches.std()
+        for piece in patches.split(PIECE):
+            drawn = stream.standard_normal(tuple(piece.shape), dtype=np.float32)
+            yield torch.from_numpy(drawn).mul_(deviation).add_(piece)
+
+    def end_epoch(self, epoch: int, held_out: float | None) -> bool:
+        """Keep the weights if held-out slices are foretold better than by any before."""
+        if not self._best or held_out is None or held_out < self._best_loss:
+            self._best = [{k: v.detach().clone() for k, v in weights.items()} for weights in self._members]
+            self._best_loss = math.inf if held_out is None else held_out
+        self._batch = 0
+        self._done = epoch + 1 >= self.epochs
+        return self._done
+
+    def held_out_loss(self, batch: SliceBatch) -> Float[Tensor, " slice"]:
+        """Mean squared error of each slice, over both models where there are two."""
+        return self._errors(batch.patches, self._members).mean((1, 2))
+
+    def score(self, batch: SliceBatch) -> Float[Tensor, "slice row col"]:
+        """Mean over channels of the squared error of the best epoch, over both models."""
+        if not self._best:
+            raise SlicecacheError("spatial_ar scores once it was fitted for an epoch, but this one was not")
+        return self._errors(batch.patches, self._best)
+
+    @torch.no_grad()
+    def _errors(self, patches: Tensor, members: list[dict[str, Tensor]]) -> Tensor:
+        maps = []
+        for piece in patches.split(PIECE):
+            both = [
+                turned(squared_error(turned(piece, member), weights, self.spec.dilation), member)
+                for member, weights in enumerate(members)
+            ]
+            maps.append(torch.stack(both).mean(0))
+        return torch.cat(maps)
+
+    def state(self) -> dict[str, Tensor]:
+        """Best weights; until the fit is complete also the current ones, their moments and step counts."""
+        state = {"best.loss": torch.tensor(self._best_loss, dtype=torch.float64)}
+        for member, weights in enumerate(self._best):
+            state |= {f"best.{member}.{name}": value.clone() for name, value in weights.items()}
+        if self._done:
+            return state
+        for name, value in self._current():
+            state[f"fit.{name}"] = value.detach().clone()
+            for part, moment in self._optimiser.state.get(value, {}).items():
+                state[f"fit.{name}.{part}"] = moment.clone()
+        return state
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on after the epoch that the state was taken at, or score with a completed fit."""
+        shapes = self._shapes(state)
+        found = dict(zip(shapes, expect(state, self, **shapes), strict=True))
+        self._best_loss = float(found["best.loss"])
+        self._done = not any(name.startswith("fit.") for name in found)
+        if "best.0.0.weight" in found:
+            self._best = [
+                {name: found[f"best.{member}.{name}"].clone() for name in weights}
+                for member, weights in enumerate(self._members)
+            ]
+        if self._done:
+            return
+        for name, value in self._current():
+            with torch.no_grad():
+                value.copy_(found[f"fit.{name}"])
+            if f"fit.{name}.step" in found:
+                self._optimiser.state[value] = {part: found[f"fit.{name}.{part}"].clone() for part in MOMENTS}
+
+    def _shapes(self, state: Mapping[str, Tensor]) -> dict[str, tuple[int | None, ...]]:
+        """What a state of this phase holds: a fit before its first epoch, a fit, or the best epoch alone."""
+        fitting = any(name.startswith("fit.") for name in state)
+        best = not fitting or any(name.startswith("best.0.") for name in state)
+        shapes: dict[str, tuple[int | None, ...]] = {"best.loss": ()}
+        for name, value in self._current():
+            shape = tuple(value.shape)
+            if best:
+                shapes[f"best.{name}"] = shape
+            if fitting:
+                shapes[f"fit.{name}"] = shape
+            if fitting and best:
+                shapes |= {f"fit.{name}.{part}": () if part == "step" else shape for part in MOMENTS}
+        return shapes
+
+    def _current(self) -> Iterator[tuple[str, Tensor]]:
+        for member, weights in enumerate(self._members):
+            for name, value in weights.items():
+                yield f"{member}.{name}", value
+
+
+def turned(maps: Tensor, member: int) -> Tensor:
+    """Grids (slice, row, col, ...) as a member sees them: the second's turned by 180 degrees, and back."""
+    return maps.flip(1, 2) if member else maps

@@ -1,0 +1,1 @@
+"""What a detection found: metrics, tables, verdicts."""

@@ -1,0 +1,62 @@
+"""What one detection leaves behind for its report and for whoever called it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aggregate.anomaly.scoring.volumes import Floats
+from cache_schema.format.header import Header
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One volume that the report shows."""
+
+    caption: str
+    preview: bytes | None
+    """The store's mosaic."""
+    tokens: Floats
+    """`(slice, row, col)`: scores as they are reported."""
+    foreground: Floats
+    """`(slice, row, col)`."""
+    height_mm: Floats
+    """`(slice,)`."""
+    slices: Floats
+    """`(slice,)`: slice scores."""
+    threshold: float
+    """Below it a token is nothing special: exceeded by 10 % of normal tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionResults:
+    """Everything that `report.html` shows; the run folder holds the same numbers as files."""
+
+    folder: Path
+    command: str
+    config: dict[str, Any]
+    """The resolved pipeline, as in `config.yaml`."""
+    metrics: dict[str, Any]
+    """As in `metrics.json`."""
+    detectors: "pandas.DataFrame"
+    """As in `detectors.csv`."""
+    scores: "pandas.DataFrame"
+    """As in `scores.csv`."""
+    slices: "pandas.DataFrame | None"
+    """As in `slices.csv`, where asked for."""
+    verdict: list[str]
+    left_out: list[dict[str, str]]
+    headers: dict[str, Header]
+    """By store name."""
+    content_digests: dict[str, str]
+    findings: list[Finding]
+    detector: str
+    """Whose scores the findings are."""
+    groups: list[tuple[str, str, int, int]]
+    """Store, part, participants, volumes."""
+    n_scored: int
+    """Volumes scored in this process; the others were found."""
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""Fitting detectors: the stream of normal slices, epochs, checkpoints, thresholds."""

@@ -1,0 +1,115 @@
+"""Which volumes of a store detection looks at, and which of them the column of the reference calls normal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from aggregate.anomaly.measure.truth import Truth
+from aggregate.anomaly.spec import DetectSpec, ReferenceSpec
+from aggregate.cohort.draft import Draft, alive, apply_where, left_out_as, match, narrow, rows_without_volume
+from aggregate.cohort.join import LeftOut, Table, make_join, read_table
+from aggregate.common.table_values import is_missing, listed, natural, value_name
+from aggregate.config.section import AggregateKeys
+from cache_schema.common.errors import ConfigError, SlicecacheError
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import VolumeRecord
+from cache_schema.store.reader import StoreReader, VolumeEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One volume that takes part."""
+
+    entry: VolumeEntry
+    record: VolumeRecord
+    normal: bool | None
+    """In the reference group, outside it by its value, or not known."""
+    mask: str = ""
+    """The truth column's cell."""
+
+    @property
+    def key(self) -> VolumeKey:
+        """Of the volume."""
+        return self.entry.key
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The volumes of one store that take part."""
+
+    volumes: tuple[Candidate, ...]
+    """By key."""
+    left_out: tuple[LeftOut, ...]
+    folder: Path
+    """The cohort table's."""
+
+
+def read_candidates(section: AggregateKeys, detect: DetectSpec, store: StoreReader, base: Path) -> Candidates:
+    """Join the cohort table to a store, without a target.
+
+    Args:
+        section: Says where the table is and how it is joined and narrowed.
+        detect: Names the reference group and the column of lesion masks.
+        store: Open.
+        base: Folder that the table's path is relative to.
+
+    Raises:
+        ConfigError: If a column or a value of the reference group does not exist.
+        SlicecacheError: If the table cannot be read or is ambiguous, or nothing matches.
+    """
+    if not store.entries:
+        raise SlicecacheError(f"the store {store.location} holds no committed volume yet; run extract first")
+    whole = read_table(base / section.cohort.expanduser(), section.missing)
+    join = make_join(section.join, whole, [entry.key for entry in store.entries])
+    table, dropped = apply_where(section, whole, join)
+    pairs = join.of_table(table)
+    drafts = match(store, join, pairs, dropped, table)
+    narrow(section, table, join, drafts)
+    normal = _normal(detect.reference, table, section.missing)
+    masks = _masks(detect, table)
+    volumes = [_candidate(draft, normal, masks) for draft in alive(drafts)]
+    left_out = [left_out_as(draft) for draft in drafts if draft.reason]
+    left_out += rows_without_volume(store, join, table, pairs)
+    return Candidates(
+        tuple(sorted(volumes, key=lambda volume: volume.key)), tuple(left_out), whole.path.parent
+    )
+
+
+def _candidate(draft: Draft, normal: Sequence[bool | None], masks: Sequence[str]) -> Candidate:
+    return Candidate(draft.entry, draft.record, normal[draft.row], masks[draft.row])
+
+
+def _normal(reference: ReferenceSpec, table: Table, missing: Sequence[str]) -> list[bool | None]:
+    """Of every row: whether it is in the reference group, None where the cell is missing.
+
+    Raises:
+        ConfigError: If the column or one of the values does not exist.
+    """
+    if reference.column is None:
+        return [None] * len(table.text)
+    column = table.require(reference.column, "detect.reference")
+    cells = [str(cell) for cell in table.text[column]]
+    known = sorted({value_name(cell) for cell in cells if not is_missing(cell, missing)}, key=natural)
+    absent = [value for value in reference.wanted if value not in known]
+    if absent:
+        raise ConfigError(
+            f"detect.reference: no row of {table.path.name} has {column} = {listed(absent)}; there are "
+            f"{listed(known)}"
+        )
+    return [None if is_missing(cell, missing) else value_name(cell) in reference.wanted for cell in cells]
+
+
+def _masks(detect: DetectSpec, table: Table) -> list[str]:
+    """The truth column's cells, empty where missing."""
+    if detect.truth is None or detect.truth.column is None:
+        return [""] * len(table.text)
+    column = table.require(detect.truth.column, "detect.truth")
+    return ["" if is_missing(str(cell)) else str(cell).strip() for cell in table.text[column]]
+
+
+def known_by_mask(candidates: Candidates, truth: Truth) -> Candidates:
+    """With `slices: lesion_free` the reference group is everybody whose lesions are known."""
+    volumes = tuple(
+        replace(volume, normal=True if truth.known(volume.key) else None) for volume in candidates.volumes
+    )
+    return replace(candidates, volumes=volumes)

@@ -1,0 +1,234 @@
+"""Everything that can be wrong is found here, before the first token is read: stores, group, parts, truth."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from aggregate.anomaly.detectors.spec import DetectorSpec, IntensitySpec, PositionSpec
+from aggregate.anomaly.fitting.stream import open_stream
+from aggregate.anomaly.measure.truth import Truth
+from aggregate.anomaly.reference.candidates import Candidates, known_by_mask, read_candidates
+from aggregate.anomaly.reference.group import PARTS, Member, assign_parts, members_of
+from aggregate.anomaly.reference.likeness import OVERRIDE, Profile, check_likeness, profile_of
+from aggregate.anomaly.reference.truths import FoundTruth, find_truth, free_slices, lesions_among_normals
+from aggregate.anomaly.spec import DetectSpec
+from aggregate.cohort.join import LeftOut
+from aggregate.config.section import DetectSection, read_detect_section
+from cache_schema.common.errors import ConfigError, SlicecacheError
+from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.store.reader import StoreReader, open_store
+
+MAIN = "main"
+"""The pipeline's own store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One detector of the table."""
+
+    name: str
+    spec: DetectorSpec
+    baseline: bool
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One store with its volumes and the detectors that read it."""
+
+    name: str
+    store: StoreReader
+    members: tuple[Member, ...]
+    profile: Profile
+    """Of the fitted volumes."""
+    truth: Truth | None
+    tasks: tuple[Task, ...]
+
+    def part(self, *names: str) -> list[Member]:
+        """Members of some parts."""
+        return [member for member in self.members if member.part in names]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A checked study."""
+
+    pipeline: Pipeline
+    section: DetectSection
+    detect: DetectSpec
+    works: tuple[Work, ...]
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.pipeline.folder()
+
+    def sentences(self) -> list[str]:
+        """What will be done, in plain words."""
+        found = []
+        for work in self.works:
+            counts = Counter(member.part for member in work.members)
+            told = ", ".join(f"{part} {counts[part]}" for part in PARTS)
+            names = ", ".join(f"{task.name} x {task.seeds}" for task in work.tasks)
+            found.append(f"{work.store.location}: volumes {told}; detectors (x seeds) {names}")
+        return found
+
+
+def prepare(pipeline: Pipeline) -> Prepared:
+    """Check a pipeline for detection.
+
+    Raises:
+        SlicecacheError: If the file, a store, the table or the masks cannot be used as asked.
+    """
+    section, detect = read_detect_section(pipeline)
+    tasks = tasks_by_store(detect)
+    stores = {name: open_store(store_location(pipeline, name)) for name in tasks}
+    found = {name: _with_truth(section, detect, store, pipeline) for name, store in stores.items()}
+    volumes = [volume for candidates, _ in found.values() for volume in candidates.volumes]
+    parts = assign_parts(
+        {volume.key.participant_id for volume in volumes if volume.normal},
+        {volume.key.participant_id for volume in volumes if not volume.normal},
+        detect.split,
+    )
+    labels = store_labels(list(tasks))
+    works, warnings = [], []
+    for name, (candidates, masks) in found.items():
+        members = members_of(candidates.volumes, parts)
+        work, told = _work(detect, labels[name], stores[name], members, masks.truth, tasks[name])
+        works.append(work)
+        warnings += told
+    first, masks = next(iter(found.values()))
+    notes = [masks.sentence, *_group_notes(detect, works[0].members)]
+    return Prepared(
+        pipeline, section, detect, tuple(works), first.left_out, tuple(notes), tuple(dict.fromkeys(warnings))
+    )
+
+
+def tasks_by_store(detect: DetectSpec) -> dict[str, tuple[Task, ...]]:
+    """The detectors of every store, and each store's own two baselines behind them."""
+    named: dict[str, list[DetectorSpec]] = {}
+    for spec in detect.detectors:
+        named.setdefault(spec.store or MAIN, []).append(spec)
+    labels = store_labels(list(named))
+    found = {}
+    taken = {spec.called for spec in detect.detectors}
+    for place, (name, specs) in enumerate(named.items()):
+        tasks = [Task(spec.called, spec, _is_baseline(spec), _seeds(spec, detect)) for spec in specs]
+        own = None if name == MAIN else name
+        for baseline in (PositionSpec(store=own), IntensitySpec(store=own)):
+            if not any(spec.kind == baseline.kind for spec in specs):
+                called = baseline.kind if place == 0 else f"{baseline.kind} ({labels[name]})"
+                if called in taken:
+                    raise ConfigError(f"two detectors are called {called!r}: give one of them another name")
+                taken.add(called)
+                tasks.append(Task(called, baseline, True, 1))
+        found[name] = tuple(tasks)
+    return found
+
+
+def store_labels(names: Sequence[str]) -> dict[str, str]:
+    """A short name for every store: of its path the last part, numbered where two are the same."""
+    labels: dict[str, str] = {}
+    for name in names:
+        short = label = PurePosixPath(name).stem
+        number = 1
+        while label in labels.values():
+            number += 1
+            label = f"{short}-{number}"
+        labels[name] = label
+    return labels
+
+
+def _is_baseline(spec: DetectorSpec) -> bool:
+    return isinstance(spec, PositionSpec | IntensitySpec)
+
+
+def _seeds(spec: DetectorSpec, detect: DetectSpec) -> int:
+    """Baselines have nothing random."""
+    return 1 if _is_baseline(spec) else detect.seeds
+
+
+def store_location(pipeline: Pipeline, name: str) -> str:
+    """Where a store lies: the pipeline's own, or a path or URL that a detector names.
+
+    Raises:
+        ConfigError: If nothing is there.
+    """
+    if name == MAIN:
+        return pipeline.store()
+    if "://" in name:
+        return name
+    path = pipeline.path(name)
+    if not path.exists():
+        raise ConfigError(
+            f"detect.detectors: there is no store at {str(path)!r}; `store` takes a path (relative to the "
+            "pipeline's file) or a URL"
+        )
+    return str(path)
+
+
+def _with_truth(
+    section: DetectSection, detect: DetectSpec, store: StoreReader, pipeline: Pipeline
+) -> tuple[Candidates, FoundTruth]:
+    """The volumes of a store, and its masks."""
+    candidates = read_candidates(section, detect, store, pipeline.base)
+    masks = find_truth(detect, candidates, pipeline)
+    if detect.reference.slices is None:
+        return candidates, masks
+    if masks.truth is None:
+        raise SlicecacheError(
+            "reference: {slices: lesion_free} needs lesion masks, and none were found; say where by "
+            "truth: {bids: FOLDER} or truth: {column: NAME}"
+        )
+    return known_by_mask(candidates, masks.truth), masks
+
+
+def _work(
+    detect: DetectSpec,
+    name: str,
+    store: StoreReader,
+    members: tuple[Member, ...],
+    truth: Truth | None,
+    tasks: Sequence[Task],
+) -> tuple[Work, list[str]]:
+    """Check one store's part."""
+    fit = [member for member in members if member.part == "fit"]
+    profile = profile_of([member.record for member in fit])
+    others = [member.record for member in members if member.part != "fit"]
+    how = f"aggregate.detect.{OVERRIDE}: true"
+    warnings = check_likeness(profile, others, detect.allow_unlike_reference, how)
+    # Refuses a store without patch tokens before masks are read.
+    rows, cols = open_stream(store, [fit[0].entry]).reference.grid
+    if detect.reference.slices is not None and truth is not None:
+        members = free_slices(members, truth, (rows, cols))
+    elif truth is not None:
+        warnings += lesions_among_normals(members, truth)
+    return Work(name, store, members, profile, truth, tuple(tasks)), warnings
+
+
+def _group_notes(detect: DetectSpec, members: Sequence[Member]) -> list[str]:
+    """Sentences on the reference group."""
+    people = {part: len({member.participant for member in members if member.part == part}) for part in PARTS}
+    told = f"{people['fit']} to fit, {people['calibration']} to set thresholds, {people['test']} held out"
+    notes = [f"reference group: {reference_words(detect)}; participants: {told}"]
+    if detect.reference.slices is None:
+        outside = {member.participant for member in members if member.part == "other"}
+        normal = {member.participant for member in members if member.normal}
+        if mixed := outside & normal:
+            notes.append(
+                f"{len(mixed)} participant(s) have volumes inside and outside the reference group; they are "
+                "held out"
+            )
+    return notes
+
+
+def reference_words(detect: DetectSpec) -> str:
+    """`diagnosis = control`."""
+    reference = detect.reference
+    if reference.column is None:
+        return "lesion-free slices of volumes with a lesion mask"
+    return f"{reference.column} = {' or '.join(reference.wanted)}"

@@ -1,0 +1,1 @@
+"""Fitted detectors and the scores of whole volumes."""

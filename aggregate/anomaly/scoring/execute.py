@@ -1,0 +1,157 @@
+"""One store's detectors from fit to scores: one read for all of them, and nothing done twice after a kill."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from aggregate.anomaly.detectors.base import Detector
+from aggregate.anomaly.fitting.checkpoint import checkpoint_path
+from aggregate.anomaly.fitting.fit import Progress, fit, identity_of
+from aggregate.anomaly.fitting.stream import SliceStream, open_stream
+from aggregate.anomaly.reference.group import Member
+from aggregate.anomaly.reference.prepare import Task, Work
+from aggregate.anomaly.scoring.finished import Book
+from aggregate.anomaly.scoring.fitted import Fitted, Read, calibrated
+from aggregate.anomaly.scoring.volumes import Surroundings, VolumeScores, score_volumes, surroundings
+from aggregate.anomaly.spec import DetectSpec
+from aggregate.common.progress import bar
+from cache_schema.common.errors import StoreError
+from cache_schema.format.canonical import sha256_json
+from cache_schema.store.reader import VolumeEntry
+
+CHECKPOINTS = "checkpoints"
+SCORES = "scores"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One store's detectors, fitted and calibrated, and the way to their scores."""
+
+    work: Work
+    fitted: tuple[Fitted, ...]
+    reads: Mapping[tuple[str, int], Read]
+    """By name and seed: gives raw scores of volumes that were not fitted on."""
+    streams: tuple[SliceStream, SliceStream]
+    """Of the fit and of the calibration part."""
+    n_scored: int
+    """Volumes scored now, the others were found."""
+
+    def read(self, fitted: Fitted, member: Member) -> tuple[VolumeScores, Surroundings]:
+        """A volume's raw scores."""
+        return self.reads[fitted.name, fitted.seed](member)
+
+
+def finish(work: Work, detect: DetectSpec, folder: Path) -> Finished:
+    """Fit, score and calibrate all detectors of a store.
+
+    Args:
+        work: The store and its tasks.
+        detect: Says how.
+        folder: The run folder.
+
+    Raises:
+        SlicecacheError: If a detector refuses the reference group.
+        StoreError: If the store is damaged.
+    """
+    budget = int(detect.memory_gib * 2**30)
+    streams = reference_stream(work, "fit", budget), reference_stream(work, "calibration", budget)
+    made = [(task, task.spec.build(seed)) for task in work.tasks for seed in range(task.seeds)]
+    detectors = [detector for _, detector in made]
+    with bar("fitting") as progress:
+        fit(detectors, streams[0], streams[1], folder / CHECKPOINTS, progress)
+    books = [_book(detector, streams, folder) for detector in detectors]
+    entries = [member.entry for member in work.members if member.part != "fit"]
+    with bar("scoring") as progress:
+        n = score_missing(work, entries, detectors, books, budget, progress)
+    reads = [reader(work, book) for book in books]
+    normals = work.part("calibration")
+    with bar("thresholds") as progress:
+        fitted = []
+        for (task, detector), read in zip(made, reads, strict=True):
+            fitted.append(_calibrated(task, detector, normals, read, detect))
+            if progress is not None:
+                progress(len(fitted), len(made))
+    by_name = {(one.name, one.seed): read for one, read in zip(fitted, reads, strict=True)}
+    return Finished(work, tuple(fitted), by_name, streams, n)
+
+
+def _calibrated(
+    task: Task, detector: Detector, normals: Sequence[Member], read: Read, detect: DetectSpec
+) -> Fitted:
+    # A baseline stays as it is: standardising `position` takes its height away, and would only make it easier
+    # to beat.
+    per_height = detect.per_height and not task.baseline
+    return calibrated(task.name, detector, task.baseline, normals, read, per_height)
+
+
+def reference_stream(work: Work, part: str, budget: int) -> SliceStream:
+    """The slices of the reference group in one part."""
+    members = work.part(part)
+    slices = {member.key: member.slices for member in members if member.slices is not None}
+    return open_stream(work.store, [member.entry for member in members], slices, budget=budget)
+
+
+def _book(detector: Detector, streams: tuple[SliceStream, SliceStream], folder: Path) -> Book:
+    """Where a fit's scores are kept."""
+    identity = identity_of(detector, *streams)
+    name = checkpoint_path(folder, identity).stem
+    return Book.open(folder / SCORES / name, sha256_json(identity.model_dump(mode="json")))
+
+
+def score_missing(
+    work: Work,
+    entries: Sequence[VolumeEntry],
+    detectors: Sequence[Detector],
+    books: Sequence[Book],
+    budget: int,
+    progress: Progress | None,
+) -> int:
+    """Score what the books do not hold; returns how many volumes that was."""
+    missing = {
+        entry.key: absent
+        for entry in entries
+        if (absent := [n for n, book in enumerate(books) if not book.has(entry)])
+    }
+    if not missing:
+        return 0
+    stream = open_stream(work.store, [entry for entry in entries if entry.key in missing], budget=budget)
+
+    def wanted(entry: VolumeEntry) -> list[Detector]:
+        return [detectors[n] for n in missing[entry.key]]
+
+    for entry, scores in score_volumes(stream, wanted, progress=progress):
+        for n, own in zip(missing[entry.key], scores, strict=True):
+            books[n].write(entry, own)
+    return len(missing)
+
+
+def reader(work: Work, book: Book) -> Read:
+    """The way to one fit's raw scores."""
+    around = lru_cache(maxsize=256)(lambda entry: surroundings(work.store, entry))
+
+    def read(member: Member) -> tuple[VolumeScores, Surroundings]:
+        scores = book.read(member.entry)
+        if scores is None:
+            raise StoreError(
+                f"the scores of {member.key} in {book.folder.name} are gone; run the same command again"
+            )
+        return scores, around(member.entry)
+
+    return read
+
+
+@contextmanager
+def counting(title: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar that counts calls."""
+    done = 0
+    with bar(title) as progress:
+
+        def one() -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress(done, total)
+
+        yield one

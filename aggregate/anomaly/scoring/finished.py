@@ -1,0 +1,97 @@
+"""Finished scores in the run folder, one file per volume and fit, so that a killed run goes on.
+
+A fit's folder holds what its scores follow from; when that changes, everything in it is scored again. A file
+that does not belong to the volume as it is now, or is damaged, is not there.
+"""
+
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from aggregate.anomaly.scoring.volumes import Floats, VolumeScores
+from aggregate.common.artefacts import write_text
+from cache_schema.store.reader import VolumeEntry
+
+IDENTITY_FILE = "identity"
+METADATA = "slicecache"
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """The scores of one fit."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: Path, identity: str) -> "Book":
+        """Open a fit's folder, emptied if it is of another fit.
+
+        Args:
+            folder: Of this detector and seed.
+            identity: Digest of all that the scores follow from, but the volume.
+        """
+        held = folder / IDENTITY_FILE
+        if held.is_file() and held.read_text(encoding="utf-8") == identity:
+            return cls(folder)
+        if folder.exists():
+            logging.getLogger("slicecache").info("%s is of another fit: all is scored again", folder.name)
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        write_text(held, identity)
+        return cls(folder)
+
+    def _path(self, entry: VolumeEntry) -> Path:
+        return self.folder / f"{entry.key.digest[:40]}.safetensors"
+
+    def write(self, entry: VolumeEntry, scores: VolumeScores) -> None:
+        """Keep a volume's scores, whole or not at all."""
+        path = self._path(entry)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        card = {
+            "volume": entry.digest,
+            "seconds": scores.seconds,
+            "sha256": checksum(scores.tokens, scores.slices),
+        }
+        arrays = {"tokens": np.ascontiguousarray(scores.tokens), "slices": scores.slices}
+        save_file(arrays, partial, metadata={METADATA: json.dumps(card)})
+        partial.replace(path)
+
+    def has(self, entry: VolumeEntry) -> bool:
+        """Whether a volume is scored."""
+        return self.read(entry) is not None
+
+    def read(self, entry: VolumeEntry) -> VolumeScores | None:
+        """A volume's scores, or None."""
+        path = self._path(entry)
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="numpy") as file:
+                card = json.loads(file.metadata()[METADATA])
+                tokens, slices = file.get_tensor("tokens"), file.get_tensor("slices")
+            if card["sha256"] != checksum(tokens, slices):
+                raise ValueError("its checksum differs")
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            logging.getLogger("slicecache").warning(
+                "%s cannot be read (%s): that volume is scored again", path.name, error
+            )
+            return None
+        if card["volume"] != entry.digest:
+            return None
+        return VolumeScores(tokens, slices, float(card["seconds"]))
+
+
+def checksum(*arrays: Floats) -> str:
+    """SHA-256 over arrays of scores."""
+    found = sha256()
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()

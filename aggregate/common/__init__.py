@@ -1,0 +1,1 @@
+"""What every room of stage two may use: table values, files of a run folder."""

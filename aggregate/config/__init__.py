@@ -1,0 +1,1 @@
+"""The `aggregate` section of a pipeline file."""

@@ -1,0 +1,105 @@
+"""What a pipeline file may say under `aggregate.ablate`. The grammar is told in `docs/ablations.md`."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, PositiveInt, field_validator, model_validator
+
+from cache_schema.common.strict import Strict
+
+FROM = "from"
+"""The key of `grid` that names the configuration that its points start from; the others are paths."""
+
+NESTED = "nested_selection"
+"""What the configuration that inner folds choose is called in every table."""
+
+RESERVED = ("mean_pool_logistic", "confounds_only", "acquisition_only", NESTED)
+"""Names that no configuration may have: rows of the same tables."""
+
+Scalar = str | int | float | bool | None
+Assignment = dict[str, Any]
+"""Dotted path below `aggregate` -> value."""
+
+
+def _many(value: Any) -> Any:
+    """Read a single value as a list of one."""
+    return value if isinstance(value, list | tuple | dict) else [value]
+
+
+def _named(value: Any) -> Any:
+    """Read a list of stores as names of themselves."""
+    if isinstance(value, str):
+        value = [value]
+    return {str(item): str(item) for item in value} if isinstance(value, list | tuple) else value
+
+
+def _kind(value: Any) -> Any:
+    """Read the bare word of `select: nested`."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+class NestedSpec(Strict):
+    """Inner folds choose a configuration in every outer fold; the outer test part judges the choice."""
+
+    kind: Literal["nested"] = "nested"
+    folds: int = Field(default=3, ge=2)
+    """Inner folds of every outer fold's training part (with its validation part)."""
+    seeds: PositiveInt = 1
+    """Trainings per inner fold."""
+    among: tuple[str, ...] | None = None
+    """Configurations to choose from; by default the points of the grid, or all where there is none."""
+
+
+class AblateSpec(Strict):
+    """Which configurations are trained on the same folds, and what is claimed of them."""
+
+    configurations: dict[str, Assignment] = Field(min_length=1)
+    """Name -> what differs from the section: `{dinoatten3d: {recipe: dinoatten3d, train.epochs: 50}}`."""
+    grid: dict[str, Any] | None = None
+    """`{from: NAME, loss.supcon: [0, 0.5, 1], ...}`: every combination, laid over that configuration
+    (over the section itself without `from`)."""
+    include: tuple[Assignment, ...] = ()
+    """Further points of the grid; a path that one does not say is as in `from`."""
+    exclude: tuple[Assignment, ...] = ()
+    """Points of the grid that agree with all values of one of these are left out."""
+    tokens: Annotated[tuple[str, ...], BeforeValidator(_many)] = ()
+    """An axis for every configuration that does not say its own tokens."""
+    stores: Annotated[dict[str, str], BeforeValidator(_named)] = Field(default_factory=dict)
+    """An axis likewise: name -> location, or a list of locations; `main` is the pipeline's own store."""
+    reference: str | None = None
+    """What every configuration is compared with; by default the first one."""
+    primary: tuple[tuple[str, str], ...] = ()
+    """Comparisons named before the results are known: the only ones that Holm's p is given for. A side
+    may also be a baseline."""
+    repeats: PositiveInt | None = None
+    """Of the folds; by default 10, or `folds.repeats` with a given split or `leave_group_out`."""
+    select: Annotated[NestedSpec | None, BeforeValidator(_kind)] = None
+    """Without it the best of a grid has no interval: it was chosen on what would judge it."""
+
+    @field_validator("configurations")
+    @classmethod
+    def _free_names(cls, value: dict[str, Assignment]) -> dict[str, Assignment]:
+        taken = [name for name in value if name in RESERVED]
+        if taken:
+            raise ValueError(f"{taken[0]!r} is the name of another row of the table; choose another name")
+        return value
+
+    @field_validator("grid")
+    @classmethod
+    def _axes(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        for path, values in (value or {}).items():
+            if path == FROM:
+                if not isinstance(values, str):
+                    raise ValueError("grid.from is the name of a configuration")
+            elif not isinstance(values, list | tuple) or not values:
+                raise ValueError(f"grid.{path} must be a list of values")
+            elif len({repr(item) for item in values}) < len(values):
+                raise ValueError(f"grid.{path} holds a value twice")
+        if value is not None and not set(value) - {FROM}:
+            raise ValueError("grid needs at least one path with a list of values")
+        return value
+
+    @model_validator(mode="after")
+    def _grid_first(self) -> Self:
+        if self.grid is None and (self.include or self.exclude):
+            raise ValueError("include and exclude change a grid, but there is no grid")
+        return self

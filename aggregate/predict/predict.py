@@ -1,0 +1,149 @@
+"""Apply a bundle to a store: one row per committed volume.
+
+A participant of the training cohort is scored only by members that did not see him; everybody else by
+the mean logits of all members.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from aggregate.bags.bags import Bags, read_bags
+from aggregate.predict.bundle import Bundle, BundleCard
+from aggregate.training.stacked import apply_head
+from cache_schema.common.errors import SlicecacheError
+from cache_schema.format.header import Header, Numerics, differences, require_equal
+from cache_schema.store.reader import StoreReader, VolumeEntry
+
+logger = logging.getLogger("slicecache.predict")
+
+READ_BATCH = 256
+"""Volumes read from the store at once."""
+
+
+def predict(bundle: Bundle, store: StoreReader) -> pd.DataFrame:
+    """Score every committed volume of a store.
+
+    Returns:
+        Columns participant_id, session_id, volume_id, members (names of those that scored, by blanks),
+        logit_* (mean over them), p_* (softmax of the mean of the logits over each member's temperature),
+        threshold (their mean; binary only) and predicted. A participant whom every member saw has no
+        members and NaN.
+
+    Raises:
+        StoreMismatch: If the store's fingerprint is not the bundle's, naming the fields.
+        SlicecacheError: If the store lacks the tokens that the bundle reads.
+    """
+    check_store(bundle.card, store.header, store.location)
+    rows = [row for entries, logits in _scored(bundle, store) for row in _rows(bundle.card, entries, logits)]
+    unseen = sorted({row["participant_id"] for row in rows if not row["members"]})
+    if unseen:
+        logger.warning(
+            "%d participant(s) had a part in every member of the bundle and get no prediction, e.g. %s",
+            len(unseen),
+            ", ".join(unseen[:3]),
+        )
+    return pd.DataFrame(rows, columns=_columns(bundle.card))
+
+
+def check_store(card: BundleCard, header: Header, location: str) -> None:
+    """Refuse a store of other embeddings; warn of other arithmetic.
+
+    Raises:
+        StoreMismatch: If the fingerprints differ, naming the fields with both values.
+        SlicecacheError: If the store has no such tokens.
+    """
+    require_equal(
+        card.fingerprint,
+        header.fingerprint,
+        f"the bundle (here) was trained on other embeddings than the store {location} (there) holds",
+        "Extract a store as the bundle's was made.",
+    )
+    warn_of_numerics(card.numerics, header.numerics, location)
+    names = [array.name for array in header.arrays]
+    if card.tokens not in names:
+        raise SlicecacheError(
+            f"the bundle reads the tokens {card.tokens!r}, but the store {location} has {', '.join(names)}"
+        )
+
+
+def warn_of_numerics(ours: Numerics, theirs: Numerics, location: str) -> None:
+    """Say when a store was computed with other arithmetic than what a bundle was made of."""
+    lines = differences(ours.model_dump(mode="json"), theirs.model_dump(mode="json"))
+    if lines:
+        logger.warning(
+            "the store %s (there) was computed with other arithmetic than the bundle's (here): %s; "
+            "predictions may differ slightly",
+            location,
+            "; ".join(lines),
+        )
+
+
+def _scored(
+    bundle: Bundle, store: StoreReader
+) -> Iterator[tuple[Sequence[VolumeEntry], NDArray[np.float64]]]:
+    """Volumes with the logits of all members (member, volume, class), some at a time."""
+    head, dtype = bundle.head(), next(iter(bundle.states[0].values())).dtype
+    for start in range(0, len(store.entries), READ_BATCH):
+        entries = store.entries[start : start + READ_BATCH]
+        bags = _rounded(read_bags(store, entries, bundle.card.tokens, dtype=dtype), bundle.card, store.header)
+        yield entries, apply_head(head, bundle.states, bags).logits.double().numpy()
+
+
+def _rounded(bags: Bags, card: BundleCard, header: Header) -> Bags:
+    """Round tokens through the storage dtype that the bundle was trained on, if the store's is finer."""
+    if card.numerics.storage_dtype == "float32" or header.numerics.storage_dtype == "float16":
+        return bags
+    return Bags(bags.x.to(torch.float16).to(bags.x.dtype), bags.keep, bags.height_mm)
+
+
+def _rows(
+    card: BundleCard, entries: Sequence[VolumeEntry], logits: NDArray[np.float64]
+) -> Iterator[dict[str, Any]]:
+    """One row per volume from the logits of all members."""
+    participants = [frozenset(member.participants) for member in card.members]
+    for column, entry in enumerate(entries):
+        key = entry.key
+        used = [i for i, seen in enumerate(participants) if key.participant_id not in seen]
+        yield {
+            "participant_id": key.participant_id,
+            "session_id": key.session_id,
+            "volume_id": key.volume_id,
+            "members": " ".join(card.members[i].name for i in used),
+            **_decision(card, used, logits[used, column]),
+        }
+
+
+def _decision(card: BundleCard, used: Sequence[int], logits: NDArray[np.float64]) -> dict[str, Any]:
+    """Logits, probabilities, threshold and label of one volume, from the members used (member, class)."""
+    if not used:
+        names = [name for name in _columns(card)[4:] if name != "predicted"]
+        return {**dict.fromkeys(names, np.nan), "predicted": ""}
+    temperatures = np.array([card.members[i].temperature for i in used])
+    p = softmax((logits / temperatures[:, None]).mean(0))
+    decision = {f"logit_{name}": value for name, value in zip(card.classes, logits.mean(0), strict=True)}
+    decision |= {f"p_{name}": value for name, value in zip(card.classes, p, strict=True)}
+    if card.positive is None:
+        return {**decision, "predicted": card.classes[int(p.argmax())]}
+    threshold = float(np.mean([card.members[i].threshold for i in used]))
+    positive = card.classes.index(card.positive)
+    chosen = positive if p[positive] >= threshold else 1 - positive
+    return {**decision, "threshold": threshold, "predicted": card.classes[chosen]}
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Over the last axis."""
+    shifted: NDArray[np.float64] = np.exp(logits - logits.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)
+
+
+def _columns(card: BundleCard) -> list[str]:
+    """Columns of the table, in order."""
+    values = [f"{kind}_{name}" for kind in ("logit", "p") for name in card.classes]
+    threshold = [] if card.positive is None else ["threshold"]
+    return ["participant_id", "session_id", "volume_id", "members", *values, *threshold, "predicted"]

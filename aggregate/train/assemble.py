@@ -1,0 +1,208 @@
+"""What the results of a training consist of, each put together from its parts."""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from aggregate.bags.bags import Bags
+from aggregate.baselines.baselines import Baseline
+from aggregate.cohort.cohort import Cohort
+from aggregate.cohort.folds import Fold, fold_notes
+from aggregate.common.artefacts import prediction_rows
+from aggregate.config.section import AggregateSection
+from aggregate.predict.bundle import Bundle, BundleCard, member_of
+from aggregate.statistics.evaluate import (
+    Measured,
+    OutOfFold,
+    ci_method,
+    compare,
+    intervals,
+    n_participants,
+    pooled_auroc,
+)
+from aggregate.train.crossval import Trained, configuration_name
+from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.store.reader import StoreReader
+
+PREVIEWS = 6
+"""Volumes whose slices the report shows."""
+
+
+def baseline_outputs(baseline: Baseline, folds: Sequence[Fold]) -> tuple[OutOfFold, ...]:
+    """A baseline's predictions in the form of a configuration's."""
+    return tuple(
+        OutOfFold(baseline.name, fold, 0, logits) for fold, logits in zip(folds, baseline.logits, strict=True)
+    )
+
+
+def metrics_json(
+    section: AggregateSection,
+    cohort: Cohort,
+    store: StoreReader,
+    outputs: dict[str, Sequence[OutOfFold]],
+    measured: dict[str, Measured],
+) -> dict[str, Any]:
+    """The content of `metrics.json`; the first configuration is the head's, the others are baselines."""
+    table = {
+        name: {metric: found.as_json() for metric, found in intervals(cohort, out, measured[name]).items()}
+        for name, out in outputs.items()
+    }
+    head, *others = table
+    pooled = pooled_auroc(cohort, outputs[head])
+    folds = [output.fold for output in outputs[head]]
+    return {
+        "task": cohort.task,
+        "target": cohort.target,
+        "classes": list(cohort.classes),
+        "positive": cohort.classes[-1] if cohort.task == "binary" else None,
+        "configuration": head,
+        "n_participants": cohort.n_participants(),
+        "n_per_class": participants_per_class(cohort),
+        "n_bags": len(cohort.frame),
+        "n_folds": len({fold.fold for fold in folds}),
+        "n_repeats": len({fold.repeat for fold in folds}),
+        "n_seeds": section.seeds,
+        "fingerprint": store.header.fingerprint.digest,
+        "numerics": store.header.numerics.digest,
+        "content_digest": store.content_digest(),
+        "metrics": {**table[head], "auroc_pooled": {"value": pooled, "ci_low": None, "ci_high": None}},
+        "ci_method": ci_method(measured[head]),
+        "baselines": {name: table[name] for name in others},
+        "comparison": {
+            name: found for name in others if (found := compare(measured[head], measured[name])) is not None
+        },
+        "versions": versions(),
+    }
+
+
+def participants_per_class(cohort: Cohort) -> dict[str, int]:
+    """Participants by label."""
+    return {
+        name: n_participants(cohort, np.flatnonzero(cohort.y == c)) for c, name in enumerate(cohort.classes)
+    }
+
+
+def run_notes(
+    section: AggregateSection, cohort: Cohort, folds: Sequence[Fold], baselines: Sequence[Baseline]
+) -> list[str]:
+    """Plain sentences on how it was done and what was not."""
+    notes = [*cohort.notes, *fold_notes(cohort, folds, section.folds)]
+    for baseline in baselines:
+        notes += [f"{baseline.name}: {note}" for note in baseline.notes]
+        if baseline.reason:
+            notes.append(f"{baseline.name} was left out: {baseline.reason}")
+    notes.append(
+        "auroc is the mean of AUROC within folds; auroc_pooled mixes folds and is biased by their offsets"
+    )
+    return notes
+
+
+def predictions(
+    section: AggregateSection, cohort: Cohort, outputs: Sequence[Sequence[OutOfFold]]
+) -> pd.DataFrame:
+    """The content of `predictions.csv`."""
+    name = "test" if section.split is not None else "out_of_fold"
+    return pd.concat([prediction_rows(cohort, out, name) for out in outputs], ignore_index=True)
+
+
+def previews(store: StoreReader, cohort: Cohort) -> list[tuple[str, bytes]]:
+    """Mosaics of volumes spread evenly over the cohort, captioned with key and label."""
+    chosen = np.unique(np.linspace(0, len(cohort.entries) - 1, PREVIEWS).round().astype(int))
+    found = []
+    for index in chosen:
+        key = cohort.entries[index].key
+        png = store.preview(key)
+        if png is not None:
+            found.append((f"{key} ({cohort.classes[cohort.y[cohort.bag[index]]]})", png))
+    return found
+
+
+def attention_frame(cohort: Cohort, bags: Bags, trained: Trained) -> pd.DataFrame:
+    """Out-of-fold attention over height, one row per kept slice."""
+    bag, place = np.nonzero(np.isfinite(trained.attention))
+    return pd.DataFrame(
+        {
+            "height_mm": bags.height_mm.numpy()[bag, place],
+            "attention": trained.attention[bag, place],
+            "label": np.array(cohort.classes)[cohort.y[bag]],
+            "participant_id": cohort.participants[bag],
+        }
+    )
+
+
+def make_bundle(
+    section: AggregateSection,
+    cohort: Cohort,
+    store: StoreReader,
+    folds: Sequence[Fold],
+    trained: Trained,
+    metrics: dict[str, Any],
+    bags: Bags,
+) -> Bundle:
+    """Every fold's member with the participants that had a part in it."""
+    by_fold = [fold for fold in folds for _ in range(section.seeds)]
+    members = [
+        member_of(
+            run,
+            cohort.participants[np.concatenate([fold.train, fold.validation])].tolist(),
+            output.calibration.threshold,
+            output.calibration.temperature,
+        )
+        for run, fold, output in zip(trained.runs, by_fold, trained.outputs, strict=True)
+    ]
+    card = BundleCard(
+        fingerprint=store.header.fingerprint,
+        numerics=store.header.numerics,
+        tokens=section.tokens,
+        dim=bags.x.shape[2],
+        classes=cohort.classes,
+        positive=cohort.classes[-1] if cohort.task == "binary" else None,
+        head=section.head,
+        members=tuple(members),
+        training={
+            "configuration": configuration_name(section),
+            "target": section.target.model_dump(mode="json"),
+            "loss": section.loss.model_dump(mode="json"),
+            "train": section.train.model_dump(mode="json"),
+            "folds": section.folds.model_dump(mode="json"),
+            "metrics": metrics["metrics"],
+            "content_digest": metrics["content_digest"],
+        },
+    )
+    return Bundle(card, tuple(run.state for run in trained.runs))
+
+
+def resolved(pipeline: Pipeline, section: AggregateSection) -> dict[str, Any]:
+    """The pipeline with stage two's defaults filled in and paths made absolute: it runs again as it is."""
+    data: dict[str, Any] = {
+        "run": {"folder": str(pipeline.folder())},
+        "cache": {"store": pipeline.store()},
+    }
+    if "extract" in pipeline.data:
+        data["extract"] = {**pipeline.data["extract"], "input": absolute_input(pipeline)}
+    cohort = str(pipeline.path(section.cohort))
+    return {**data, "aggregate": {**section.model_dump(mode="json"), "cohort": cohort}}
+
+
+def absolute_input(pipeline: Pipeline) -> dict[str, Any]:
+    """The input of stage one with its root or manifest made absolute."""
+    given = dict(pipeline.data["extract"].get("input") or {})
+    return {
+        key: str(pipeline.path(value)) if key in ("bids", "manifest") else value
+        for key, value in given.items()
+    }
+
+
+def versions() -> dict[str, str]:
+    """What computed the results."""
+    return {
+        "slicecache": version("slicecache"),
+        "python": sys.version.split()[0],
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+    }

@@ -1,0 +1,106 @@
+"""Train one configuration on every fold, repeat and seed at once, and score what each left out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aggregate.bags.bags import Bags
+from aggregate.cohort.cohort import Cohort
+from aggregate.cohort.folds import Fold
+from aggregate.config.section import AggregateSection
+from aggregate.statistics.evaluate import OutOfFold
+from aggregate.train.scoring import score_run
+from aggregate.training.stacked import RunSpec, TrainedRun, train_stacked
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """One configuration's runs, in the order folds x seeds."""
+
+    outputs: tuple[OutOfFold, ...]
+    runs: tuple[TrainedRun, ...]
+    attention: NDArray[np.float64]
+    """Out-of-fold attention times the number of kept slices, mean over the runs that tested a bag
+    (bag, slice); NaN at pads and for bags that no run tested."""
+
+
+def configuration_name(section: AggregateSection) -> str:
+    """The recipe's name, or the head's kind."""
+    return section.recipe or section.head.kind
+
+
+def run_specs(
+    section: AggregateSection, folds: Sequence[Fold], seeds: int | None = None, name: str | None = None
+) -> list[RunSpec]:
+    """Every fold with every seed.
+
+    Args:
+        section: Head, loss, training and, unless given, the number of seeds.
+        folds: To train on.
+        seeds: Instead of the section's.
+        name: Of the configuration, instead of the recipe's or head's.
+    """
+    return [
+        RunSpec(
+            configuration=name or configuration_name(section),
+            repeat=fold.repeat,
+            fold=fold.fold,
+            seed=seed,
+            head=section.head,
+            loss=section.loss,
+            train=section.train,
+            train_rows=fold.train,
+            validation_rows=fold.validation,
+        )
+        for fold in folds
+        for seed in range(seeds or section.seeds)
+    ]
+
+
+def cross_validate(
+    section: AggregateSection,
+    cohort: Cohort,
+    bags: Bags,
+    folds: Sequence[Fold],
+    progress: Progress | None = None,
+) -> Trained:
+    """Train on every fold and score its test part with a calibration from inside its training part."""
+    specs = run_specs(section, folds)
+    # Copies: pandas hands out arrays that torch may not own.
+    y, weight = torch.tensor(cohort.y), torch.tensor(cohort.weight, dtype=bags.x.dtype)
+    n_classes = len(cohort.classes)
+    runs = train_stacked(bags, y, weight, n_classes, specs, bags.x.dtype, progress)
+    head = section.head.build(bags.x.shape[2], n_classes)
+    by_fold = [fold for fold in folds for _ in range(section.seeds)]
+    attention = _Attention(bags)
+    outputs = []
+    for run, fold in zip(runs, by_fold, strict=True):
+        scored = score_run(head, run, cohort, bags, fold)
+        attention.add(fold.test, scored.attention)
+        outputs.append(scored.output)
+    return Trained(tuple(outputs), tuple(runs), attention.mean())
+
+
+class _Attention:
+    """A running mean of out-of-fold attention."""
+
+    def __init__(self, bags: Bags) -> None:
+        self.keep = bags.keep.numpy()
+        self.total = np.zeros(self.keep.shape)
+        self.count = np.zeros(len(self.keep))
+
+    def add(self, rows: NDArray[np.int64], attention: NDArray[np.float64]) -> None:
+        """Add one run's attention over its test bags (bag, slice)."""
+        # Taking bags drops slices that none of them has, so the attention may be shorter than the cohort's.
+        self.total[rows, : attention.shape[1]] += attention * self.keep[rows].sum(axis=1, keepdims=True)
+        self.count[rows] += 1
+
+    def mean(self) -> NDArray[np.float64]:
+        """Mean over runs, NaN where there is none."""
+        tested = (self.count > 0)[:, None] & self.keep
+        return np.where(tested, self.total / np.maximum(self.count, 1)[:, None], np.nan)

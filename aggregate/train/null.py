@@ -1,0 +1,50 @@
+"""What chance gives: the same folds and trainings on labels permuted between participants."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from aggregate.bags.bags import Bags
+from aggregate.cohort.cohort import Cohort, permute_labels
+from aggregate.cohort.folds import make_folds
+from aggregate.config.section import AggregateSection
+from aggregate.statistics.evaluate import measure_folds
+from aggregate.statistics.permutation import permutation_p
+from aggregate.train.crossval import cross_validate
+
+Progress = Callable[[int, int], None]
+
+
+def shuffled_null(
+    section: AggregateSection,
+    cohort: Cohort,
+    bags: Bags,
+    observed: float,
+    n: int,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train on `n` permutations of the labels, with folds stratified anew for each.
+
+    The statistic is the reported one: the mean AUROC over the same number of folds and repeats.
+
+    Returns:
+        `{"auroc": {"mean", "sd", "p", "n"}}`, with `p = (1 + #>=) / (1 + n)`.
+    """
+    values = []
+    for index in range(n):
+        permuted = permute_labels(cohort, section.folds.seed * 1_000_003 + index)
+        folds = make_folds(permuted, section.folds, section.leave_group_out)
+        trained = cross_validate(section, permuted, bags, folds)
+        values.append(float(np.nanmean(measure_folds(permuted, trained.outputs).values["auroc"])))
+        if progress is not None:
+            progress(index + 1, n)
+    spread = float(np.std(values, ddof=1)) if n > 1 else 0.0
+    return {
+        "auroc": {
+            "mean": float(np.mean(values)),
+            "sd": spread,
+            "p": permutation_p(observed, values),
+            "n": n,
+        }
+    }

@@ -1,0 +1,47 @@
+"""What one training leaves behind for its report and for whoever called it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cache_schema.format.header import Header
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Everything that `report.html` shows; the run folder holds the same numbers as files."""
+
+    folder: Path
+    """The run folder."""
+    command: str
+    """The command line that makes this again."""
+    config: dict[str, Any]
+    """The resolved pipeline, as in `config.yaml`."""
+    metrics: dict[str, Any]
+    """As in `metrics.json`."""
+    predictions: "pandas.DataFrame"
+    """As in `predictions.csv`; baselines may be among its configurations."""
+    cohort: "pandas.DataFrame"
+    """One row per bag, as in `Cohort.frame`."""
+    classes: tuple[str, ...]
+    """Label names; the positive one last when there are two."""
+    left_out: list[dict[str, str]]
+    """Rows with participant_id, session_id, volume_id and reason."""
+    header: Header
+    """Of the store that the embeddings came from."""
+    content_digest: str
+    """Of that store's committed volumes."""
+    previews: list[tuple[str, bytes]]
+    """Caption and PNG of some volumes, exactly as the backbone saw them."""
+    attention: "pandas.DataFrame"
+    """Columns height_mm, attention (times the number of slices: 1 is uniform), label, participant_id;
+    out-of-fold."""
+    site_by_label: "pandas.DataFrame | None" = None
+    """Counts of participants, one row per site, one column per label."""
+    notes: list[str] = field(default_factory=list)
+    """Plain sentences on how it was done."""
+    warnings: list[str] = field(default_factory=list)
+    """Sentences that stand in red above the results."""

@@ -1,0 +1,53 @@
+"""The result as a person reads it on a terminal."""
+
+from typing import Any
+
+from aggregate.train.results import Results
+
+SHOWN = ("auroc", "auprc", "balanced_accuracy", "brier")
+
+
+def summary(results: Results) -> str:
+    """Warnings, a table of the head beside its baselines, the verdict, and where everything is."""
+    metrics = results.metrics
+    classes = ", ".join(f"{name} {n}" for name, n in metrics["n_per_class"].items())
+    lines = [f"WARNING: {sentence}" for sentence in results.warnings]
+    lines.append(f"{metrics['target']}: {metrics['n_participants']} participants ({classes})")
+    lines.append("")
+    width = max(len(name) for name in [metrics["configuration"], *metrics["baselines"]])
+    lines.append(f"{'':{width}}  " + "  ".join(f"{name:^20}" for name in SHOWN))
+    rows = {metrics["configuration"]: metrics["metrics"], **metrics["baselines"]}
+    lines += [
+        f"{name:{width}}  " + "  ".join(f"{cell(row[metric]):^20}" for metric in SHOWN)
+        for name, row in rows.items()
+    ]
+    lines.append("")
+    lines += [verdict(metrics["configuration"], name, found) for name, found in metrics["comparison"].items()]
+    if "null" in metrics:
+        null = metrics["null"]["auroc"]
+        spread = f"AUROC {null['mean']:.3f} (sd {null['sd']:.3f}), p = {null['p']:.3f}"
+        lines.append(f"shuffled labels ({null['n']} times): {spread}")
+    report = results.folder / "report.html"
+    missing = f"no report.html (it needs pip install 'slicecache[report]'); results: {results.folder}"
+    lines.append(f"report: {report}" if report.exists() else missing)
+    return "\n".join(lines)
+
+
+def cell(interval: dict[str, Any]) -> str:
+    """`0.812 [0.701, 0.923]`, or a dash where not defined."""
+    if interval["value"] is None:
+        return "-"
+    if interval["ci_low"] is None:
+        return f"{interval['value']:.3f}"
+    return f"{interval['value']:.3f} [{interval['ci_low']:.3f}, {interval['ci_high']:.3f}]"
+
+
+def verdict(head: str, baseline: str, found: dict[str, Any]) -> str:
+    """One sentence on a comparison that cannot be misread."""
+    if found["p"] is None:
+        return f"{head} and {baseline}: the difference has no spread over folds, so nothing can be said"
+    real = "differs from" if found["p"] < 0.05 else "is not shown to differ from"
+    return (
+        f"{head} {real} {baseline}: AUROC {found['difference']:+.3f} "
+        f"[{found['ci_low']:+.3f}, {found['ci_high']:+.3f}], p = {found['p']:.3f}"
+    )

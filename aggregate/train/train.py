@@ -1,0 +1,113 @@
+"""Stage two from a pipeline to a run folder: cohort, folds, runs, statistics, files, report."""
+
+import logging
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from aggregate.bags.memory import open_bags
+from aggregate.baselines.baselines import make_baselines
+from aggregate.baselines.confounds import site_by_label, site_warnings
+from aggregate.cohort.cohort import load_cohort
+from aggregate.cohort.folds import make_folds
+from aggregate.common.artefacts import log_to, write_json, write_text, write_yaml
+from aggregate.common.progress import bar
+from aggregate.config.section import AggregateSection
+from aggregate.predict.bundle import save_bundle
+from aggregate.statistics.evaluate import measure_folds
+from aggregate.train.assemble import (
+    attention_frame,
+    baseline_outputs,
+    make_bundle,
+    metrics_json,
+    predictions,
+    previews,
+    resolved,
+    run_notes,
+)
+from aggregate.train.crossval import cross_validate
+from aggregate.train.null import shuffled_null
+from aggregate.train.results import Results
+from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.store.reader import open_store
+
+
+def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels: int = 0) -> Results:
+    """Train, compare and report; everything goes to the run folder.
+
+    Args:
+        pipeline: Names the store and the run folder.
+        section: What to do.
+        shuffle_labels: Permutations of the labels to train on beside, if more than the section says.
+
+    Raises:
+        SlicecacheError: If the store, the table or the section cannot be used as asked.
+    """
+    folder = pipeline.folder()
+    store = open_store(pipeline.store())
+    cohort = load_cohort(section, store, pipeline.base)
+    folds = make_folds(cohort, section.folds, section.leave_group_out)
+    with log_to(folder) as logger:
+        logger.info(
+            "%d participants, %d bags, %d folds", cohort.n_participants(), len(cohort.frame), len(folds)
+        )
+        bags = open_bags(section, store, cohort)
+        with bar("training") as progress:
+            trained = cross_validate(section, cohort, bags, folds, progress)
+        baselines = make_baselines(cohort, bags, folds, section)
+        outputs = [(trained.outputs[0].configuration, trained.outputs)]
+        outputs += [(b.name, baseline_outputs(b, folds)) for b in baselines if b.logits]
+        measured = {name: measure_folds(cohort, out) for name, out in outputs}
+        metrics = metrics_json(section, cohort, store, dict(outputs), measured)
+        n_shuffles = max(shuffle_labels, section.shuffle_labels)
+        if n_shuffles:
+            observed = metrics["metrics"]["auroc"]["value"]
+            with bar("shuffled labels") as progress:
+                metrics["null"] = shuffled_null(section, cohort, bags, observed, n_shuffles, progress)
+        notes = run_notes(section, cohort, folds, baselines)
+        results = Results(
+            folder=folder,
+            command=shlex.join(["slicecache", *sys.argv[1:]]),
+            config=resolved(pipeline, section),
+            metrics=metrics,
+            predictions=predictions(section, cohort, [out for _, out in outputs]),
+            cohort=cohort.frame,
+            classes=cohort.classes,
+            left_out=[asdict(item) for item in cohort.left_out],
+            header=store.header,
+            content_digest=store.content_digest(),
+            previews=previews(store, cohort),
+            attention=attention_frame(cohort, bags, trained),
+            site_by_label=site_by_label(cohort, section),
+            notes=notes,
+            warnings=[*cohort.warnings, *site_warnings(site_by_label(cohort, section))],
+        )
+        for sentence in [*results.warnings, *results.notes]:
+            logger.info(sentence)
+        save_bundle(folder / "bundle", make_bundle(section, cohort, store, folds, trained, metrics, bags))
+        write_results(results)
+    return results
+
+
+def write_results(results: Results) -> None:
+    """Write the run folder's files; `metrics.json` is last, so that its presence means all is there."""
+    folder = results.folder
+    for name in ("metrics.json", "report.html"):  # an earlier run's must not pass for this one's
+        (folder / name).unlink(missing_ok=True)
+    write_yaml(folder / "config.yaml", results.config)
+    write_text(folder / "predictions.csv", results.predictions.to_csv(index=False))
+    write_report(results, folder / "report.html")
+    write_json(folder / "metrics.json", results.metrics)
+
+
+def write_report(results: Results, path: Path) -> None:
+    """Render the report; without the `report` extra the run goes on and the log says so."""
+    try:
+        from aggregate.report import render_report
+    except ModuleNotFoundError as error:
+        logging.getLogger("slicecache").warning(
+            "no report.html: %s is not installed (slicecache[report])", error.name
+        )
+        return
+    render_report(results, path)

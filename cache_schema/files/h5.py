@@ -1,0 +1,183 @@
+"""A store in one HDF5 file: for taking along, never for workers to write to.
+
+Arrays are HDF5 datasets of the same name and chunks; the crc32c of every chunk stands beside them, and
+all other objects lie byte for byte in a few datasets with an index. So the reader and the checks see
+the same named objects as in a folder.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cache_schema.common.errors import StoreError
+from cache_schema.files.chunks import CHECKSUM
+from cache_schema.format.canonical import canonical_json
+from cache_schema.format.header import FORMAT, VERSION
+from cache_schema.format.layout import HEADER, MARKER, ArrayLayout
+
+CHECKSUMS = "checksums"
+"""Group with an int64 dataset per array, (volume, chunk): the crc32c, or -1 where there is no chunk."""
+OBJECTS = "objects"
+"""Group with one uint8 dataset per folder of objects, and `index`: name -> [dataset, start, length]."""
+INDEX = "index"
+ROOT = "root"
+"""The dataset of objects that lie in no folder."""
+ASIDE = 4 * 1024 * 1024
+"""Bytes of small objects that are kept in memory before they are written."""
+CHUNK = re.compile(r"(?P<array>[^/]+)/c\.(?P<row>\d+)\.(?P<block>\d+)(\.0)*")
+
+
+class H5Objects:
+    """The objects of an HDF5 file, for reading."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file; it stays open.
+
+        Raises:
+            StoreError: If it is no HDF5 file, a truncated one, or holds no store.
+        """
+        import h5py
+
+        self.path = path
+        try:
+            self._file = h5py.File(path, "r")
+        except OSError as error:
+            raise StoreError(f"{str(path)!r} is no HDF5 file, or a truncated one") from error
+        try:
+            index = json.loads(self._file[f"{OBJECTS}/{INDEX}"][:].tobytes())
+            self._index = {name: (str(part), int(start), int(n)) for name, (part, start, n) in index.items()}
+            self._checksums = {name: crc[:] for name, crc in self._file[CHECKSUMS].items()}
+            # Looking a dataset up by its name takes a third of the time of reading a chunk.
+            self._arrays = {name: self._file[name] for name in self._checksums}
+            self._steps = {name: int(array.chunks[1]) for name, array in self._arrays.items()}
+        except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
+            raise StoreError(
+                f"{str(path)!r} is an HDF5 file without a readable slicecache store; "
+                "`slicecache cache export` makes one"
+            ) from error
+
+    def get(self, name: str) -> bytes | None:
+        """Read an object, or a chunk with its checksum."""
+        try:
+            if name in self._index:
+                part, start, n = self._index[name]
+                return bytes(self._file[f"{OBJECTS}/{part}"][start : start + n].tobytes())
+            chunk = CHUNK.fullmatch(name)
+            if chunk is None or chunk["array"] not in self._checksums:
+                return None
+            return self._chunk(chunk["array"], int(chunk["row"]), int(chunk["block"]))
+        except (OSError, KeyError, RuntimeError) as error:
+            raise StoreError(f"{name} in {str(self.path)!r} cannot be read: {error}") from error
+
+    def _chunk(self, array: str, row: int, block: int) -> bytes | None:
+        """The bytes of a chunk as they lie in the file, followed by their checksum."""
+        checksums = self._checksums[array]
+        if row >= len(checksums) or block >= checksums.shape[1] or checksums[row, block] < 0:
+            return None
+        dataset = self._arrays[array]
+        place = (row, block * self._steps[array], *[0] * (dataset.ndim - 2))
+        _, data = dataset.id.read_direct_chunk(place)
+        return bytes(data) + CHECKSUM.pack(int(checksums[row, block]))
+
+    def list(self, prefix: str) -> list[str]:
+        """Names below a folder."""
+        names = [name for name in self._index if name.startswith(f"{prefix}/")]
+        if prefix in self._checksums:
+            rest = ".0" * (self._arrays[prefix].ndim - 2)
+            found = np.argwhere(self._checksums[prefix] >= 0)
+            names += [f"{prefix}/c.{row}.{block}{rest}" for row, block in found]
+        return sorted(names)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Refuse."""
+        raise self._read_only()
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Refuse."""
+        raise self._read_only()
+
+    def delete(self, name: str) -> None:
+        """Refuse."""
+        raise self._read_only()
+
+    def zarr_store(self) -> Any:
+        """Refuse: the chunks of an HDF5 file are read as objects."""
+        raise StoreError(
+            f"{str(self.path)!r}: Zarr cannot read it; `slicecache cache import` makes a folder of it"
+        )
+
+    def _read_only(self) -> StoreError:
+        """Why nothing is written here."""
+        return StoreError(f"{str(self.path)!r} is read only; `slicecache cache import` makes a folder of it")
+
+
+class H5Sink:
+    """Writes the objects of a store to a new HDF5 file."""
+
+    def __init__(self, path: Path, layouts: dict[str, ArrayLayout]) -> None:
+        """Create the file with its datasets, all chunks still missing."""
+        import h5py
+
+        self._file = h5py.File(path, "x")
+        self._file.attrs[MARKER] = json.dumps({"format": FORMAT, "version": VERSION, "header": HEADER})
+        self._layouts = layouts
+        self._parts: dict[str, bytearray] = {}
+        self._written: dict[str, int] = {}
+        self._index: dict[str, tuple[str, int, int]] = {}
+        self._checksums: dict[str, Any] = {}
+        for name, layout in layouts.items():
+            dataset = self._file.create_dataset(
+                name,
+                shape=layout.shape,
+                chunks=(1, *layout.chunk_shape),
+                dtype=layout.dtype,
+                fillvalue=np.nan,
+            )
+            for axis, dim in enumerate(layout.spec.dims):
+                dataset.dims[axis].label = dim
+            blocks = layout.blocks(layout.shape[1])
+            self._checksums[name] = np.full((layout.shape[0], blocks), -1, dtype=np.int64)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a chunk into its dataset, or set another object aside."""
+        chunk = CHUNK.fullmatch(name)
+        if chunk is not None and chunk["array"] in self._layouts:
+            row, block = int(chunk["row"]), int(chunk["block"])
+            layout = self._layouts[chunk["array"]]
+            place = (row, block * layout.chunk_slices, *[0] * len(layout.spec.item_shape))
+            self._file[chunk["array"]].id.write_direct_chunk(place, data[: -CHECKSUM.size])
+            self._checksums[chunk["array"]][row, block] = CHECKSUM.unpack(data[-CHECKSUM.size :])[0]
+            return
+        folder, slash, _ = name.partition("/")
+        part = folder if slash else ROOT
+        body = self._parts.setdefault(part, bytearray())
+        self._index[name] = (part, self._written.get(part, 0) + len(body), len(data))
+        body += data
+        if len(body) >= ASIDE:
+            self._append(part)
+
+    def _append(self, part: str) -> None:
+        """Write what was set aside of a part behind what is there."""
+        body = np.frombuffer(bytes(self._parts[part]), dtype=np.uint8)
+        name, start = f"{OBJECTS}/{part}", self._written.get(part, 0)
+        if start == 0:
+            chunks = (ASIDE,) if len(body) >= ASIDE else None
+            self._file.create_dataset(name, data=body, chunks=chunks, maxshape=(None,) if chunks else None)
+        else:
+            self._file[name].resize(start + len(body), axis=0)
+            self._file[name][start:] = body
+        self._written[part] = start + len(body)
+        self._parts[part].clear()
+
+    def close(self) -> None:
+        """Write what was set aside, and close the file."""
+        for name, checksums in self._checksums.items():
+            self._file[f"{CHECKSUMS}/{name}"] = checksums
+        for part, body in self._parts.items():
+            if body:
+                self._append(part)
+        self._file[f"{OBJECTS}/{INDEX}"] = np.frombuffer(canonical_json(self._index), dtype=np.uint8)
+        self._file.close()

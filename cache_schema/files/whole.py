@@ -1,0 +1,68 @@
+"""A file or folder that appears whole under its name, or not at all."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cache_schema.common.errors import StoreError
+from cache_schema.files.unfinished import is_leftover, owner_token
+
+
+@contextmanager
+def appears_whole(location: str | Path) -> Iterator[Path]:
+    """Give a hidden sibling path to write to, and rename it when the block ends well.
+
+    A killed process leaves the sibling behind; the next write to that name sweeps it.
+
+    Raises:
+        StoreError: If something is at the location already, or the place cannot be written.
+    """
+    target = Path(location).expanduser().absolute()
+    prefix = f".{target.name}.writing"
+    temporary = target.parent / f"{prefix}{owner_token()}"
+    require_free(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for sibling in list(target.parent.glob(f"{prefix}*")):
+            if is_leftover(str(sibling)):
+                _remove(sibling)
+        yield temporary
+        if temporary.is_file():
+            _flush(temporary)
+        require_free(target)
+        os.rename(temporary, target)
+    except OSError as error:
+        raise StoreError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
+    finally:
+        _remove(temporary)
+
+
+def require_free(target: Path) -> None:
+    """Refuse a name that is taken.
+
+    Raises:
+        StoreError: If it is.
+    """
+    if target.exists() or target.is_symlink():
+        raise StoreError(f"{str(target)!r} is there already; delete it, or choose another name")
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file is on the disk, so that a power failure cannot leave its name without it."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _remove(path: Path) -> None:
+    """Delete a file or a folder; absent is fine."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()

@@ -1,0 +1,1 @@
+"""What is stored and what it means: header, record, key, layout, digests. No input or output."""

@@ -1,0 +1,219 @@
+"""Where everything lies in a store: arrays and their chunks, and the named objects beside them.
+
+- `zarr.json`: group metadata with the marker `slicecache`
+- `header.json`: the header and its hash
+- `<array>/zarr.json`: metadata of one array, dims (volume, slice, *rest)
+- `<array>/c.V.S.0[.0...]`: one chunk, of volume row V and slice block S
+- `table/000000.json`: segments of the volume table
+- `records/ab/<key>.json`: commit records; `failures/<key>.json`: volumes that failed
+- `previews/ab/<key>.png`: what the backbone saw
+- `sealed/`: the index of a complete store
+- `tmp/`: writes that are not finished; never read
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cache_schema.common.errors import ConfigError, StoreError
+from cache_schema.format.header import ArraySpec, FloatName, Header
+from cache_schema.format.identity import VolumeKey
+
+HEADER = "header.json"
+MARKER = "slicecache"
+TABLE = "table"
+RECORDS = "records"
+FAILURES = "failures"
+PREVIEWS = "previews"
+SEALED_INDEX = "sealed/index.json"
+SEALED_RECORDS = "sealed/records.jsonl"
+
+TOKENS = ("cls", "patch_mean", "patches", "cls_attention")
+MAX_CHUNK_BYTES = 4 * 1024 * 1024
+
+
+def token_arrays(
+    tokens: Sequence[str],
+    *,
+    dim: int,
+    heads: int,
+    grid: tuple[int, int],
+    dtype: FloatName,
+    layers: Sequence[int] = (),
+) -> tuple[ArraySpec, ...]:
+    """The arrays that a choice of tokens needs.
+
+    Args:
+        tokens: Of `cls`, `patch_mean`, `patches`, `cls_attention`.
+        dim: Width of a token.
+        heads: Attention heads of the last block.
+        grid: Rows and columns of patches.
+        dtype: Storage dtype of tokens; attention, foreground and intensity are always float16.
+        layers: Blocks whose CLS token is kept beside the last one, one array each (`cls_l08`).
+
+    Raises:
+        ConfigError: If a token is unknown, named twice, or none is named.
+    """
+    if not tokens or len(set(tokens)) < len(tokens) or not set(tokens) <= set(TOKENS):
+        raise ConfigError(f"tokens must name each of {', '.join(TOKENS)} at most once, not {list(tokens)!r}")
+    row_col = ("volume", "slice", "row", "col")
+    known = {
+        "cls": ArraySpec(name="cls", dims=("volume", "slice", "dim"), item_shape=(dim,), dtype=dtype),
+        "patch_mean": ArraySpec(
+            name="patch_mean", dims=("volume", "slice", "dim"), item_shape=(dim,), dtype=dtype
+        ),
+        "patches": ArraySpec(name="patches", dims=(*row_col, "dim"), item_shape=(*grid, dim), dtype=dtype),
+        "cls_attention": ArraySpec(
+            name="cls_attention",
+            dims=("volume", "slice", "head", "row", "col"),
+            item_shape=(heads, *grid),
+            dtype="float16",
+        ),
+    }
+    specs = [known[token] for token in TOKENS if token in tokens]
+    specs += [known["cls"].model_copy(update={"name": f"cls_l{layer:02d}"}) for layer in sorted(set(layers))]
+    if {"patches", "cls_attention"} & set(tokens):
+        specs += [
+            ArraySpec(name=name, dims=row_col, item_shape=grid, dtype="float16")
+            for name in ("foreground", "patch_intensity")
+        ]
+    return tuple(specs)
+
+
+def item_bytes(spec: ArraySpec) -> int:
+    """Bytes of one slice of an array."""
+    return math.prod(spec.item_shape) * np.dtype(spec.dtype).itemsize
+
+
+def chunk_slices(header: Header, spec: ArraySpec) -> int:
+    """Slices in a chunk: a whole volume, or as many as fit 4 MiB (at least one)."""
+    return min(header.slice_chunk, max(1, MAX_CHUNK_BYTES // item_bytes(spec)))
+
+
+def record_name(key: VolumeKey) -> str:
+    """Object name of a commit record."""
+    return f"{RECORDS}/{key.digest[:2]}/{key.digest}.json"
+
+
+def failure_name(key: VolumeKey) -> str:
+    """Object name of a failure."""
+    return f"{FAILURES}/{key.digest}.json"
+
+
+def preview_name(key: VolumeKey) -> str:
+    """Object name of a preview."""
+    return f"{PREVIEWS}/{key.digest[:2]}/{key.digest}.png"
+
+
+def metadata_name(array: str) -> str:
+    """Object name of an array's Zarr metadata."""
+    return f"{array}/zarr.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayLayout:
+    """How one array is stored, read from its Zarr metadata and not from what a writer would have done."""
+
+    spec: ArraySpec
+    shape: tuple[int, ...]
+    """Extents of all axes, `volume` and `slice` first."""
+    chunk_slices: int
+    plain: bool
+    """One chunk is one object holding one volume's block as little-endian numbers and their crc32c."""
+    shard_volumes: int = 0
+    """Volumes whose chunks lie in one object, a shard; 0: not sharded, or otherwise than we do."""
+
+    @property
+    def chunk_shape(self) -> tuple[int, ...]:
+        """Shape of one volume's block: `(slice, *rest)`."""
+        return (self.chunk_slices, *self.spec.item_shape)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of one volume's block without its checksum."""
+        return self.chunk_slices * item_bytes(self.spec)
+
+    @property
+    def dtype(self) -> "np.dtype[Any]":
+        """Little-endian storage dtype."""
+        return np.dtype(self.spec.dtype).newbyteorder("<")
+
+    def chunk_name(self, row: int, block: int) -> str:
+        """Object name of a chunk."""
+        return f"{self.spec.name}/c.{row}.{block}" + ".0" * len(self.spec.item_shape)
+
+    def shard_name(self, row: int) -> str:
+        """Object name of the shard that holds a row."""
+        return f"{self.spec.name}/c.{row // self.shard_volumes}.0" + ".0" * len(self.spec.item_shape)
+
+    def blocks(self, n_slices: int) -> int:
+        """Chunks that hold the first `n_slices` slices of a volume."""
+        return -(-n_slices // self.chunk_slices)
+
+
+PLAIN_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+
+
+def parse_layout(spec: ArraySpec, metadata: bytes | None) -> ArrayLayout:
+    """Read an array's Zarr metadata and hold it against the header.
+
+    Raises:
+        StoreError: If it is missing, unreadable, or says another dtype or shape than the header.
+    """
+    if metadata is None:
+        raise StoreError(f"array {spec.name!r}: its metadata {metadata_name(spec.name)} is missing")
+    try:
+        meta = json.loads(metadata)
+        shape = tuple(int(n) for n in meta["shape"])
+        chunk = tuple(int(n) for n in meta["chunk_grid"]["configuration"]["chunk_shape"])
+        dtype, fill, names = meta["data_type"], meta["fill_value"], meta.get("dimension_names")
+        codecs = [{k: v for k, v in codec.items() if v != {}} for codec in meta["codecs"]]
+        keys = meta["chunk_key_encoding"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"array {spec.name!r}: its metadata cannot be read ({error!r})") from error
+    found = {"dtype": dtype, "item_shape": shape[2:], "dims": tuple(names or ()), "fill_value": fill}
+    wanted = {
+        "dtype": spec.dtype,
+        "item_shape": spec.item_shape,
+        "dims": spec.dims,
+        "fill_value": "NaN",
+    }
+    for name, value in wanted.items():
+        if found[name] != value:
+            raise StoreError(
+                f"array {spec.name!r}: {name} is {found[name]!r} in its metadata and {value!r} in the header"
+            )
+    inner = shard_inner(codecs, chunk)
+    usual = (
+        meta["chunk_grid"].get("name") == "regular"
+        and keys == {"name": "default", "configuration": {"separator": "."}}
+        and chunk[2:] == spec.item_shape
+    )
+    if usual and inner is not None and chunk[1] >= shape[1]:
+        return ArrayLayout(spec, shape, inner, plain=False, shard_volumes=chunk[0])
+    return ArrayLayout(spec, shape, chunk[1], plain=usual and codecs == PLAIN_CODECS and chunk[0] == 1)
+
+
+def shard_codecs(chunk_shape: Sequence[int]) -> list[dict[str, Any]]:
+    """Codecs of a packed array: chunks of one volume each, one after another, then their index."""
+    configuration = {
+        "chunk_shape": list(chunk_shape),
+        "codecs": PLAIN_CODECS,
+        "index_codecs": PLAIN_CODECS,
+        "index_location": "end",
+    }
+    return [{"name": "sharding_indexed", "configuration": configuration}]
+
+
+def shard_inner(codecs: Any, shard: Sequence[int]) -> int | None:
+    """Slices of a chunk inside a shard of the given shape; None when the codecs are not those of `pack`."""
+    try:
+        slices = int(codecs[0]["configuration"]["chunk_shape"][1])
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+    ours = codecs == shard_codecs((1, slices, *shard[2:])) and slices > 0 and shard[1] % slices == 0
+    return slices if ours else None

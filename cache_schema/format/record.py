@@ -1,0 +1,158 @@
+"""The commit record of one volume: written after its data, and the only proof that it is there."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field
+
+from cache_schema.common.strict import Strict
+from cache_schema.format.canonical import sha256_json
+from cache_schema.format.identity import VolumeKey
+
+ForegroundKind = Literal["mask", "stripped", "head"]
+
+
+class Source(Strict):
+    """The file that a volume came from."""
+
+    path: str
+    """Relative to the input root, or `sha256:<digest of the absolute path>` when outside it."""
+    bytes: int
+    mtime_ns: int
+    sha256: str
+
+
+class Entities(Strict):
+    """What stage two may select by."""
+
+    contrast: str = ""
+    run: str = ""
+    acquisition: str = ""
+    space: str = ""
+    description: str = ""
+
+
+class Geometry(Strict):
+    """Everything that is needed to put a token back into native voxels.
+
+    `canvas_to_native` is a 3x4 matrix from `(row, col, slice index, 1)` on the canvas to native voxel
+    indices `(i, j, k)`; pixel centres are integers on both sides, and the slice index counts along the
+    sliced axis of the oriented (RAS+) volume, as in `slice_index`.
+    """
+
+    native_shape: tuple[int, int, int]
+    affine: tuple[tuple[float, float, float, float], ...]
+    """Native voxel to world (RAS+ mm), 4x4."""
+    orientation: str
+    """Axis codes of the native array, e.g. `PSR`; `unknown` if neither qform nor sform says."""
+    spacing_mm: tuple[float, float, float]
+    """Voxel size along the native axes."""
+    oblique_degrees: float
+    canvas: tuple[int, int]
+    pixel_mm: tuple[float, float]
+    """Millimetres per canvas pixel along row and column."""
+    canvas_to_native: tuple[tuple[float, float, float, float], ...]
+    outside_field: float
+    """Share of the kept slices' foreground that the canvas does not show."""
+
+
+class Slices(Strict):
+    """The kept slices, in order from low to high."""
+
+    index: tuple[int, ...]
+    """Along the sliced axis of the oriented volume."""
+    height_mm: tuple[float, ...]
+    """Millimetres below the vertex (positive downwards)."""
+    world_z_mm: tuple[float, ...]
+    """World z of the slice's centre."""
+    n_volume: int
+    """Slices of the whole volume along that axis."""
+    spacing_mm: float
+    """Distance of neighbouring slices of the volume."""
+
+
+class Foreground(Strict):
+    """Which foreground was used, and how large it is."""
+
+    kind: ForegroundKind
+    millilitres: float
+    nan_voxels: int = 0
+    """Non-finite voxels that were set to background."""
+
+
+class Draft(Strict):
+    """What stage one knows of a volume before its arrays are written."""
+
+    participant_id: str
+    session_id: str
+    volume_id: str
+    entities: Entities
+    source: Source
+    geometry: Geometry
+    slices: Slices
+    foreground: Foreground
+    intensity_quantiles: dict[str, float]
+    """Native intensities inside the foreground, by quantile name (`q0.5` is the 0.5th percentile)."""
+    warnings: tuple[str, ...] = ()
+    empty_patch_slices: int = 0
+    """Kept slices without a foreground patch, whose `patch_mean` is over all patches."""
+    seconds: dict[str, float] = Field(default_factory=dict)
+    """Time per stage: read, prepare, embed, write."""
+
+    @property
+    def key(self) -> VolumeKey:
+        """The volume's key."""
+        return VolumeKey(self.participant_id, self.session_id, self.volume_id)
+
+
+class VolumeRecord(Draft):
+    """A draft, the row, the digest of the written numbers, and a hash over all of it."""
+
+    row: int
+    tokens: dict[str, dict[str, float]]
+    """By array: mean, standard deviation, smallest and largest token norm."""
+    digest: str
+    """Volume digest: over the key and every array's kept numbers (see SPEC.md)."""
+    sha256: str = ""
+    """Hash of this record without this field."""
+
+    def self_hash(self) -> str:
+        """SHA-256 of the record without its own hash."""
+        return sha256_json(self.model_dump(mode="json", exclude={"sha256"}))
+
+    def signed(self) -> Self:
+        """A copy that carries its own hash."""
+        return self.model_copy(update={"sha256": self.self_hash()})
+
+
+class Failure(Strict):
+    """Why one volume could not be embedded."""
+
+    participant_id: str
+    session_id: str
+    volume_id: str
+    path: str
+    reason: str
+    when: str = ""
+    provenance: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def key(self) -> VolumeKey:
+        """The volume's key."""
+        return VolumeKey(self.participant_id, self.session_id, self.volume_id)
+
+
+class TableRow(Strict):
+    """One row of the append-only volume table: a volume's place for life."""
+
+    participant_id: str
+    session_id: str
+    volume_id: str
+    path: str
+    """As in `Source.path`."""
+    max_slices: int
+    """Upper bound of slices, from the file's header at planning."""
+
+    @property
+    def key(self) -> VolumeKey:
+        """The volume's key."""
+        return VolumeKey(self.participant_id, self.session_id, self.volume_id)

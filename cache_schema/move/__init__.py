@@ -1,0 +1,1 @@
+"""Stores on the move: packed, exported, imported, and participants taken out."""

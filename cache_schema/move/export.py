@@ -1,0 +1,156 @@
+"""Taking a store along: one HDF5 file or zip, and back to a folder."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cache_schema.common.errors import StoreError
+from cache_schema.files.h5 import H5Sink
+from cache_schema.files.whole import appears_whole, require_free
+from cache_schema.format.header import Header
+from cache_schema.format.layout import ArrayLayout
+from cache_schema.format.record import VolumeRecord
+from cache_schema.move.copying import Changes, FolderSink, Progress, Sink, ZipSink, copy_store
+from cache_schema.move.pseudonyms import Pseudonyms, read_pseudonyms
+from cache_schema.move.volume_files import write_volumes
+from cache_schema.store.reader import StoreReader, open_store
+
+KEPT_PROVENANCE = ("time", "platform", "python", "device", "libraries", "batch_size")
+"""What an export still says of how the store was made: no host, no command, no path."""
+SINKS: dict[str, type[Any]] = {".h5": H5Sink, ".hdf5": H5Sink, ".zip": ZipSink}
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export or import made."""
+
+    location: str
+    n_volumes: int
+    content_digest: str
+    """Of the copy; of the store itself where single volumes are written."""
+    left_behind: int
+    """Volumes of the table that were not committed."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The whole as JSON data."""
+        return asdict(self)
+
+    def in_words(self) -> str:
+        """The whole for people."""
+        missing = f"; {self.left_behind} planned volumes are not committed and stay behind" * (
+            self.left_behind > 0
+        )
+        return f"{self.location}: {self.n_volumes} volumes, content digest {self.content_digest}{missing}"
+
+
+def export_store(
+    location: str,
+    out: str,
+    *,
+    pseudonyms: Pseudonyms | None = None,
+    previews: bool = False,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write the committed volumes of a store to one file, without host, command and paths.
+
+    Args:
+        location: The store, of any kind that the reader opens.
+        out: A new file that ends in `.h5`, `.hdf5` or `.zip`.
+        pseudonyms: Replace the ids by these; they must cover every volume.
+        previews: Take previews along.
+        progress: Called with the volumes written and their number.
+
+    Raises:
+        StoreError: If the file is there already, or the store is damaged or empty.
+    """
+    suffix = Path(out).suffix
+    if suffix not in SINKS:
+        raise StoreError(f"{out!r}: an export is one file that ends in .h5 or .zip")
+    store = open_store(location)
+    changes = Changes(without_place, pseudonyms.key, pseudonyms.record) if pseudonyms else _TRACELESS
+    return _write(store, out, SINKS[suffix], changes, previews, progress)
+
+
+def import_store(location: str, out: str, progress: Progress | None = None) -> Exported:
+    """Make a folder of an export (or of any store), with equal keys, numbers and records.
+
+    Raises:
+        StoreError: If something is at `out` already, or the export is damaged.
+    """
+    if Path(out).suffix in SINKS or "://" in out:
+        raise StoreError(f"{out!r}: an import makes a folder; give it a name such as cache.zarr")
+    return _write(open_store(location), out, FolderSink, Changes(), True, progress)
+
+
+def export_volumes(
+    location: str,
+    out: str,
+    tokens: str,
+    *,
+    pseudonyms: Pseudonyms | None = None,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write one HDF5 file per committed volume, for programs that read bags of pathology patches.
+
+    Args:
+        location: The store.
+        out: A new folder.
+        tokens: The array to write.
+        pseudonyms: Replace the ids by these.
+        progress: Called with the volumes written and their number.
+
+    Raises:
+        StoreError: If the folder is there already, the array is none of tokens, or the store is damaged.
+    """
+    store = open_store(location)
+    with appears_whole(out) as folder:
+        write_volumes(store, folder, tokens, pseudonyms, progress)
+    left_behind = len(store.table()) - len(store.entries)
+    return Exported(out, len(store.entries), store.content_digest(), left_behind)
+
+
+def prepare_pseudonyms(location: str, out: str, mapping: str) -> Pseudonyms:
+    """Pseudonyms for every committed volume, written to their table before anything else is.
+
+    Raises:
+        StoreError: If the store or an earlier table cannot be read, or `out` is taken.
+    """
+    require_free(Path(out).expanduser().absolute())
+    pseudonyms = read_pseudonyms(mapping)
+    pseudonyms.cover(entry.key for entry in open_store(location).entries)
+    pseudonyms.save(mapping)
+    return pseudonyms
+
+
+def _write(
+    store: StoreReader,
+    out: str,
+    sink: type[Any],
+    changes: Changes,
+    previews: bool,
+    progress: Progress | None,
+) -> Exported:
+    """Copy a store to a new name, at which it appears whole."""
+    with appears_whole(out) as path:
+
+        def make_sink(layouts: dict[str, ArrayLayout]) -> Sink:
+            made: Sink = sink(path, layouts)
+            return made
+
+        digest = copy_store(store, make_sink, changes, previews, progress)
+    left_behind = len(store.table()) - len(store.entries)
+    return Exported(out, len(store.entries), digest, left_behind)
+
+
+def without_place(header: Header) -> Header:
+    """A header that says with what the store was made, but not where and from what."""
+    kept = {name: value for name, value in header.created.items() if name in KEPT_PROVENANCE}
+    return header.model_copy(update={"created": kept})
+
+
+def without_path(record: VolumeRecord) -> VolumeRecord:
+    """A record without the path of its source; the source's digest stays."""
+    return record.model_copy(update={"source": record.source.model_copy(update={"path": ""})})
+
+
+_TRACELESS = Changes(header=without_place, record=without_path)

@@ -1,0 +1,162 @@
+"""Making a store, and reading its header.
+
+A store is built in a sibling temporary folder and renamed into place, so that it is there whole or
+not at all; who loses the race throws its own away and opens the winner's.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from cache_schema.common.errors import StoreError
+from cache_schema.files.objects import LocalObjects, Objects, open_objects
+from cache_schema.files.unfinished import is_leftover, owner_token
+from cache_schema.format.canonical import canonical_json
+from cache_schema.format.header import FORMAT, VERSION, Header
+from cache_schema.format.layout import HEADER, MARKER, chunk_slices
+from cache_schema.format.record import TableRow
+from cache_schema.store.table import encode_segment, refuse_duplicates, segment_name
+
+
+def read_header(location: str | Path) -> Header | None:
+    """The header of the store at a location; None when nothing is there.
+
+    Raises:
+        StoreError: If something else is there, or the header is damaged or of another version.
+    """
+    objects = open_objects(str(location))
+    if objects is None:
+        return None
+    data = objects.get(HEADER)
+    if data is not None:
+        return parse_header(data, str(location))
+    if isinstance(objects, LocalObjects) and any(objects.root.iterdir()):
+        raise StoreError(f"{str(location)!r} is a folder with other things in it and no slicecache store")
+    return None
+
+
+def parse_header(data: bytes, location: str) -> Header:
+    """Read a header and hold it against the hash stored beside it.
+
+    Raises:
+        StoreError: If it is no header, of another version, or does not match its hash.
+    """
+    try:
+        raw = json.loads(data)
+        body, stored = raw["header"], raw["sha256"]
+        found = (body["format"], body["version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{HEADER} of {location!r} cannot be read: it is damaged or no header") from error
+    if found != (FORMAT, VERSION):
+        raise StoreError(
+            f"{location!r} is a store of format {found[0]!r}, version {found[1]!r}; this program reads "
+            f"{FORMAT!r}, version {VERSION}"
+        )
+    try:
+        header = Header.model_validate(body)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise StoreError(f"{HEADER} of {location!r} is wrong at {where}: {problem['msg']}") from error
+    if header.digest != stored:
+        raise StoreError(
+            f"{HEADER} of {location!r} does not match its own hash: it was edited or damaged; restore it "
+            "from a copy, or extract again"
+        )
+    return header
+
+
+def encode_header(header: Header) -> bytes:
+    """A header as it is stored, with its hash beside it."""
+    return canonical_json({"header": header.model_dump(mode="json"), "sha256": header.digest})
+
+
+def create_store(location: str, header: Header, rows: Sequence[TableRow]) -> None:
+    """Make a store with its arrays, header and table, or leave the one that somebody else just made.
+
+    Raises:
+        StoreError: If `rows` holds a volume twice, or the place cannot be written.
+    """
+    refuse_duplicates(rows)
+    target = Path(location).expanduser().absolute()
+    temporary = target.parent / f"{_unfinished(target)}{owner_token()}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sweep_siblings(location)
+        _build(temporary, header, rows)
+        with contextlib.suppress(FileExistsError):
+            _rename_new(temporary, target)
+    except OSError as error:
+        raise StoreError(f"cannot create the store {location!r}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _rename_new(source: Path, target: Path) -> None:
+    """Rename a folder to a name that is free or an empty folder.
+
+    Raises:
+        FileExistsError: If something is there.
+    """
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if target.exists():
+            raise FileExistsError(str(target)) from error
+        raise
+
+
+def _build(folder: Path, header: Header, rows: Sequence[TableRow]) -> None:
+    """Write everything that a store without volumes has."""
+    import numpy as np
+    import zarr
+    from zarr.codecs import Crc32cCodec
+
+    slices = max([row.max_slices for row in rows], default=0)
+    marker = {MARKER: {"format": FORMAT, "version": VERSION, "header": HEADER}}
+    group = zarr.create_group(folder, attributes=marker, zarr_format=3)
+    for spec in header.arrays:
+        group.create_array(
+            spec.name,
+            shape=(len(rows), max(slices, header.slice_chunk), *spec.item_shape),
+            chunks=(1, chunk_slices(header, spec), *spec.item_shape),
+            dtype=spec.dtype,
+            filters=None,
+            compressors=Crc32cCodec(),
+            fill_value=np.nan,
+            dimension_names=spec.dims,
+            chunk_key_encoding={"name": "default", "separator": "."},
+        )
+    objects = LocalObjects(folder)
+    objects.create(segment_name(0), encode_segment(0, slices, rows))
+    objects.put(HEADER, encode_header(header))
+
+
+def _unfinished(target: Path) -> str:
+    """How the names of half-built stores begin, beside the place where they are wanted."""
+    return f".{target.name}.creating"
+
+
+def sweep_siblings(location: str) -> None:
+    """Delete half-built stores of processes that are gone: killed, or killed after losing the race."""
+    target = Path(location).expanduser().absolute()
+    for entry in list(target.parent.glob(f"{_unfinished(target)}*")):
+        if is_leftover(str(entry)):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def load_header(objects: Objects, location: str) -> Header:
+    """The header of objects that must be a store.
+
+    Raises:
+        StoreError: If there is none.
+    """
+    data = objects.get(HEADER)
+    if data is None:
+        raise StoreError(f"{location!r} is no slicecache store: it has no {HEADER}")
+    return parse_header(data, location)

@@ -1,0 +1,53 @@
+"""Array extents follow the volume table, whoever appends to it and whenever.
+
+The table is the truth and extents are derived from it, so no lock is needed: a process that writes
+stale extents reads the table again afterwards and repairs them, and so does every later writer.
+"""
+
+import json
+
+from cache_schema.common.errors import StoreError
+from cache_schema.files.objects import Objects
+from cache_schema.format.canonical import canonical_json
+from cache_schema.format.header import ArraySpec, Header
+from cache_schema.format.layout import metadata_name, parse_layout
+from cache_schema.store.table import Table, read_table
+
+ROUNDS = 100
+
+
+def wanted_extents(header: Header, table: Table) -> tuple[int, int]:
+    """Volumes and slices that every array must cover."""
+    return len(table.rows), max(table.slices, header.slice_chunk)
+
+
+def ensure_extents(objects: Objects, header: Header, known: Table | None = None) -> Table:
+    """Make every array cover the table; the table as it was last read (from `known` on).
+
+    Extents never shrink. After any write both the table and the metadata are read again, until they
+    agree, because another process may have appended rows or written older extents meanwhile.
+
+    Raises:
+        StoreError: If an array's metadata is missing or damaged, or the extents will not settle.
+    """
+    table = known or Table()
+    for _ in range(ROUNDS):
+        table = read_table(objects, table)
+        grown = [_grow(objects, header, spec, table) for spec in header.arrays]
+        if not any(grown):
+            return table
+    raise StoreError("the arrays' extents do not settle: another program is editing this store")
+
+
+def _grow(objects: Objects, header: Header, spec: ArraySpec, table: Table) -> bool:
+    """Enlarge one array's metadata when it falls short; whether it did."""
+    name = metadata_name(spec.name)
+    data = objects.get(name)
+    layout = parse_layout(spec, data)
+    volumes, slices = wanted_extents(header, table)
+    if layout.shape[0] >= volumes and layout.shape[1] >= slices:
+        return False
+    meta = json.loads(data or b"")
+    meta["shape"] = [max(layout.shape[0], volumes), max(layout.shape[1], slices), *spec.item_shape]
+    objects.put(name, canonical_json(meta))
+    return True

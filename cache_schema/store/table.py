@@ -1,0 +1,144 @@
+"""The append-only volume table: a row for life, in segments that are each created exclusively.
+
+Appending needs no lock: a segment is created whole or not at all, and who loses the race for a
+segment's name reads the winner's rows and appends what is still missing as the next segment.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pydantic import Field, ValidationError
+
+from cache_schema.common.errors import StoreError
+from cache_schema.common.strict import Strict
+from cache_schema.files.objects import Objects
+from cache_schema.format.canonical import canonical_json, sha256_json
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.layout import TABLE
+from cache_schema.format.record import TableRow
+
+
+class Segment(Strict):
+    """One object of the table."""
+
+    first_row: int = Field(ge=0)
+    slices: int = Field(ge=0)
+    """From this segment on the arrays cover at least this many slices."""
+    rows: tuple[TableRow | None, ...]
+    """None: withdrawn; the row's number is never given again."""
+    sha256: str = ""
+
+    def self_hash(self) -> str:
+        """SHA-256 of the segment without its own hash."""
+        return sha256_json(self.model_dump(mode="json", exclude={"sha256"}))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All segments together."""
+
+    rows: tuple[TableRow | None, ...] = ()
+    slices: int = 0
+    """Slices that the arrays must cover."""
+    segments: int = 0
+    index: dict[VolumeKey, int] = field(default_factory=dict)
+    """Key to row."""
+
+    def volumes(self) -> tuple[TableRow, ...]:
+        """The rows that are not withdrawn, in row order."""
+        return tuple(row for row in self.rows if row is not None)
+
+
+def segment_name(number: int) -> str:
+    """Object name of a segment."""
+    return f"{TABLE}/{number:06d}.json"
+
+
+def encode_segment(first_row: int, slices: int, rows: Sequence[TableRow | None]) -> bytes:
+    """A segment as it is stored, with its own hash."""
+    segment = Segment(first_row=first_row, slices=slices, rows=tuple(rows))
+    return canonical_json(segment.model_dump(mode="json") | {"sha256": segment.self_hash()})
+
+
+def parse_segment(data: bytes, name: str) -> Segment:
+    """Read a segment.
+
+    Raises:
+        StoreError: If it is unreadable or does not match its own hash.
+    """
+    try:
+        raw = json.loads(data)
+        segment = Segment.model_validate(raw)
+    except (ValueError, ValidationError) as error:
+        raise StoreError(f"{name} cannot be read: {_first_line(error)}") from error
+    if segment.sha256 != segment.self_hash():
+        raise StoreError(f"{name} does not match its own hash: it was edited or damaged")
+    return segment
+
+
+def read_table(objects: Objects, known: Table | None = None) -> Table:
+    """Read and join all segments; with a `known` table, only those that came after it.
+
+    Raises:
+        StoreError: If a segment is missing, damaged, out of place, or a volume has two rows.
+    """
+    known = known or Table()
+    names = objects.list(TABLE)
+    if len(names) == known.segments:
+        return known
+    rows, slices, index = list(known.rows), known.slices, dict(known.index)
+    for number, name in enumerate(names):
+        if name != segment_name(number):
+            raise StoreError(f"the volume table has no segment {segment_name(number)}, but {name}")
+        if number < known.segments:
+            continue
+        segment = parse_segment(objects.get(name) or b"", name)
+        if segment.first_row != len(rows):
+            raise StoreError(f"{name} begins at row {segment.first_row}, but {len(rows)} rows come before it")
+        slices = max(slices, segment.slices)
+        for place, row in enumerate(segment.rows, start=len(rows)):
+            if row is not None and index.setdefault(row.key, place) != place:
+                raise StoreError(f"the volume table has {row.key} in rows {index[row.key]} and {place}")
+        rows += segment.rows
+    return Table(tuple(rows), slices, len(names), index)
+
+
+def append_rows(
+    objects: Objects, rows: Sequence[TableRow], slices: int = 0, known: Table | None = None
+) -> Table:
+    """Give every new volume a row, and the arrays at least `slices` slices; the table afterwards.
+
+    Any number of processes may do this at once. Volumes that have a row keep it as it is.
+
+    Raises:
+        StoreError: If `rows` holds a volume twice, or the table is damaged.
+    """
+    refuse_duplicates(rows)
+    table = known or Table()
+    while True:
+        table = read_table(objects, table)
+        missing = [row for row in rows if row.key not in table.index]
+        wanted = max([slices, table.slices, *(row.max_slices for row in missing)])
+        if not missing and wanted == table.slices:
+            return table
+        # Won or lost, the table is read again: a loser appends what is still missing, if anything is.
+        objects.create(segment_name(table.segments), encode_segment(len(table.rows), wanted, missing))
+
+
+def refuse_duplicates(rows: Sequence[TableRow]) -> None:
+    """Refuse a list in which one key stands twice.
+
+    Raises:
+        StoreError: Naming the key and both files.
+    """
+    seen: dict[VolumeKey, TableRow] = {}
+    for row in rows:
+        other = seen.setdefault(row.key, row)
+        if other is not row:
+            raise StoreError(f"volume {row.key} is given twice: {other.path!r} and {row.path!r}")
+
+
+def _first_line(error: Exception) -> str:
+    """The beginning of somebody else's message, fit for one sentence."""
+    return " ".join(str(error).split())[:160]

@@ -1,0 +1,99 @@
+"""Checking commit records: against their hashes, their names, the table, and what a seal says of them."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cache_schema.common.errors import StoreError
+from cache_schema.common.problem import EXTRACT_AGAIN, RESTORE, SEAL_AGAIN, Problem
+from cache_schema.files.objects import Objects
+from cache_schema.format.header import Header
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.layout import SEALED_INDEX, SEALED_RECORDS, record_name
+from cache_schema.format.record import VolumeRecord
+from cache_schema.store.commit import encode_record, parse_record
+from cache_schema.store.packed import check_lines, stored_records
+from cache_schema.store.seal import read_sealed_index, read_sealed_records
+from cache_schema.store.table import Table
+
+
+def check_records(
+    objects: Objects, header: Header, table: Table | None
+) -> tuple[list[VolumeRecord], list[Problem]]:
+    """Records must match their hashes, their names, and the table's rows; rows belong to one volume."""
+    records: list[VolumeRecord] = []
+    problems = [Problem("", "record", text, RESTORE) for text in check_lines(objects)]
+    rows: dict[int, VolumeKey] = {}
+    for name, data in stored_records(objects):
+        try:
+            record = parse_record(data, name)
+        except StoreError as error:
+            problems.append(Problem(_volume_of(name, table), "record", str(error), EXTRACT_AGAIN))
+            continue
+        records.append(record)
+        if data != encode_record(record):
+            # The 17th digit of a number may change without changing the number, and so no hash.
+            problems.append(
+                Problem(str(record.key), "record", "not as it was written: edited", EXTRACT_AGAIN)
+            )
+        problems += [
+            Problem(str(record.key), "record", text, EXTRACT_AGAIN)
+            for text in _record_faults(record, name, header, table, rows)
+        ]
+    return sorted(records, key=lambda record: record.key), problems
+
+
+def _record_faults(
+    record: VolumeRecord, name: str, header: Header, table: Table | None, rows: dict[int, VolumeKey]
+) -> Iterator[str]:
+    """What is wrong with one record, other than its hash."""
+    if name != record_name(record.key):
+        yield f"{name} holds the record of another volume"
+    if rows.setdefault(record.row, record.key) != record.key:
+        yield f"row {record.row} is also that of {rows[record.row]}"
+    if table is not None and table.index.get(record.key) != record.row:
+        yield f"the record says row {record.row}, the table {table.index.get(record.key)}"
+    lengths = {len(record.slices.index), len(record.slices.height_mm), len(record.slices.world_z_mm)}
+    if len(lengths) > 1:
+        yield f"slice indices, heights and world z have different lengths {sorted(lengths)}"
+    names = {spec.name for spec in header.arrays}
+    if record.tokens.keys() != names:
+        yield f"it describes the arrays {sorted(record.tokens)}, not {sorted(names)}"
+
+
+def _volume_of(name: str, table: Table | None) -> str:
+    """The volume that a record's file name belongs to, as the table knows it."""
+    keys = () if table is None else table.index
+    return next((str(key) for key in keys if record_name(key) == name), name)
+
+
+def check_seal(objects: Objects, header: Header, records: Sequence[VolumeRecord]) -> list[Problem]:
+    """A sealed index must match its hash and say of every record what the record says."""
+    try:
+        index = read_sealed_index(objects, header)
+        if index is None:
+            return []
+        body = objects.get(SEALED_RECORDS) or b""
+        read_sealed_records(objects, len(index.row))
+    except StoreError as error:
+        return [Problem("", "sealed", str(error), SEAL_AGAIN)]
+    problems = []
+    if hashlib.sha256(body).hexdigest() != index.records_sha256:
+        text = f"{SEALED_RECORDS} does not match the hash in {SEALED_INDEX}"
+        problems.append(Problem("", "sealed", text, SEAL_AGAIN))
+    keys = map(VolumeKey, index.participant_id, index.session_id, index.volume_id)
+    sealed = dict(zip(keys, zip(index.row, index.n_slices, index.digest, strict=True), strict=True))
+    found = {r.key: (r.row, len(r.slices.index), r.digest) for r in records}
+    for key in sorted(sealed.keys() | found.keys()):
+        if sealed.get(key) != found.get(key):
+            problems.append(Problem(str(key), "sealed", _seal_fault(key, sealed, found), SEAL_AGAIN))
+    return problems
+
+
+def _seal_fault(key: VolumeKey, sealed: Mapping[VolumeKey, Any], found: Mapping[VolumeKey, Any]) -> str:
+    """How the sealed index and the records disagree on a volume."""
+    if key not in found:
+        return "the sealed index has it, but its record is missing or damaged"
+    if key not in sealed:
+        return "it has a record, but the sealed index does not know it"
+    return f"the sealed index says {sealed[key]}, the record {found[key]} (row, slices, digest)"

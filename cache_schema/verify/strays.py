@@ -1,0 +1,74 @@
+"""Objects that no committed volume accounts for: data, previews and failures without their owner."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from cache_schema.common.problem import DELETE_IT, EXTRACT_OR_REMOVE, Problem
+from cache_schema.files.objects import Objects
+from cache_schema.files.shards import sharded_rows
+from cache_schema.format.layout import FAILURES, PREVIEWS, ArrayLayout, failure_name, metadata_name
+from cache_schema.format.record import VolumeRecord
+from cache_schema.store.table import Table
+
+
+def check_strays(
+    objects: Objects,
+    layouts: Mapping[str, ArrayLayout],
+    table: Table | None,
+    records: Sequence[VolumeRecord],
+) -> list[Problem]:
+    """Name data without a record, and whatever else belongs to nobody.
+
+    Data of a volume that is being written right now are data without a record, too: a store is best
+    checked when nobody writes.
+    """
+    problems: list[Problem] = []
+    for name, layout in layouts.items():
+        problems += check_array(objects, name, layout, table, {record.row for record in records})
+    if table is not None:
+        problems += check_side_objects(objects, table, records)
+    return problems
+
+
+def check_array(
+    objects: Objects, name: str, layout: ArrayLayout, table: Table | None, committed: set[int]
+) -> Iterator[Problem]:
+    """Chunks of rows that have no record, and objects that are no chunks."""
+    rows: dict[int, int] = defaultdict(int)
+    if layout.shard_volumes:
+        rows.update(sharded_rows(objects, layout))
+    else:
+        pattern = re.compile(rf"c\.(\d+)\.(\d+){re.escape('.0' * len(layout.spec.item_shape))}")
+        for stored in objects.list(name):
+            match = pattern.fullmatch(stored.removeprefix(f"{name}/"))
+            if match:
+                rows[int(match[1])] += 1
+            elif stored != metadata_name(name) and layout.plain:
+                yield Problem("", name, f"{stored} is no chunk of this array", DELETE_IT)
+    for row in sorted(rows.keys() - committed):
+        text = f"data without a record: {rows[row]} chunk{'s' if rows[row] > 1 else ''} in row {row}"
+        yield Problem(volume_of_row(row, table), name, text, EXTRACT_OR_REMOVE)
+
+
+def volume_of_row(row: int, table: Table | None) -> str:
+    """The volume of a row as the table knows it."""
+    if table is None or row >= len(table.rows):
+        return f"row {row}, which the table does not have"
+    owner = table.rows[row]
+    return f"row {row}, which was withdrawn" if owner is None else str(owner.key)
+
+
+def check_side_objects(objects: Objects, table: Table, records: Sequence[VolumeRecord]) -> Iterator[Problem]:
+    """Previews and failures of volumes that the table does not have, and failures of committed ones."""
+    known = {key.digest for key in table.index}
+    for folder, what in ((PREVIEWS, "preview"), (FAILURES, "failure")):
+        for stored in objects.list(folder):
+            if stored.rpartition("/")[2].partition(".")[0] not in known:
+                text = f"{stored} is a {what} of a volume that the table does not have"
+                yield Problem("", f"{folder}", text, DELETE_IT)
+    failures = set(objects.list(FAILURES))
+    for record in records:
+        if failure_name(record.key) in failures:
+            text = "it is committed, and noted as failed as well"
+            yield Problem(str(record.key), FAILURES, text, f"delete {failure_name(record.key)}")

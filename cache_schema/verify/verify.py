@@ -1,0 +1,202 @@
+"""Checking a store against itself: every problem is named by volume and array, with what to do.
+
+One function per check; none stops at the first problem. Only a header that cannot be trusted ends the
+check, because nothing else means anything without it.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from cache_schema.common.errors import StoreError
+from cache_schema.common.problem import RESTORE, WRITE_AGAIN, Problem
+from cache_schema.files.objects import Objects, open_objects
+from cache_schema.format.header import Header
+from cache_schema.format.layout import (
+    HEADER,
+    MARKER,
+    ArrayLayout,
+    metadata_name,
+    parse_layout,
+)
+from cache_schema.format.record import VolumeRecord
+from cache_schema.store.commit import read_failures
+from cache_schema.store.create import encode_header, load_header
+from cache_schema.store.extents import wanted_extents
+from cache_schema.store.table import Table, read_table
+from cache_schema.verify.contents import Contents
+from cache_schema.verify.records import check_records, check_seal
+from cache_schema.verify.strays import check_strays
+from cache_schema.verify.volume import check_volume
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a check of a store found."""
+
+    location: str
+    n_volumes: int
+    """Committed volumes that were read."""
+    bytes_read: int
+    seconds: float
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    """Nothing wrong, but worth knowing: volumes of the table that are not committed."""
+    full: bool = False
+    """Whether the cohort-wide checks were made, too."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        """The whole as JSON data."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+def verify(
+    location: str, progress: Callable[[int, int], None] | None = None, *, full: bool = False
+) -> Verification:
+    """Check schema, header, table, records, checksums, pads and digests of a store.
+
+    Args:
+        location: A folder, a zip or a URL.
+        progress: Called with the volumes checked and their number.
+        full: Also look for what matches its hashes and is wrong all the same: zero tokens, norms out of
+            the cohort's range, duplicated volumes, data without a record.
+
+    Raises:
+        StoreError: If there is nothing at the location.
+    """
+    started = time.perf_counter()
+    objects = open_objects(location)
+    if objects is None:
+        raise StoreError(f"there is no store at {location!r}")
+    try:
+        header = load_header(objects, location)
+    except StoreError as error:
+        problem = Problem("", HEADER, str(error), RESTORE)
+        return Verification(location, 0, 0, time.perf_counter() - started, (problem,), (), full)
+    problems = list(check_group(objects))
+    if objects.get(HEADER) != encode_header(header):
+        problems.append(Problem("", HEADER, "not as it was written: edited", RESTORE))
+    table, table_problems = check_table(objects)
+    layouts, layout_problems = check_arrays(objects, header)
+    records, record_problems = check_records(objects, header, table)
+    problems += table_problems + layout_problems + record_problems
+    problems += check_extents(layouts, records)
+    found, bytes_read = check_volumes(objects, header, layouts, records, progress, full=full)
+    problems += found
+    if full:
+        problems += check_strays(objects, layouts, table, records)
+    problems += check_seal(objects, header, records)
+    problems += check_failures(objects)
+    notes = (*pending_notes(table, records), *extent_notes(header, layouts, table))
+    return Verification(
+        location, len(records), bytes_read, time.perf_counter() - started, tuple(problems), notes, full
+    )
+
+
+def check_volumes(
+    objects: Objects,
+    header: Header,
+    layouts: Mapping[str, ArrayLayout],
+    records: Sequence[VolumeRecord],
+    progress: Callable[[int, int], None] | None,
+    *,
+    full: bool,
+) -> tuple[list[Problem], int]:
+    """Read every committed volume; the problems and the bytes read."""
+    problems: list[Problem] = []
+    size = 0
+    contents = Contents()
+    specs = {spec.name: spec for spec in header.arrays}
+    for done, record in enumerate(records, start=1):
+        look = partial(contents.add, record, specs) if full else None
+        found, read = check_volume(objects, layouts, record, look)
+        problems += found
+        size += read
+        if progress is not None:
+            progress(done, len(records))
+    return problems + contents.problems(), size
+
+
+def check_group(objects: Objects) -> Iterator[Problem]:
+    """The group metadata must be Zarr version 3 and carry the marker."""
+    data = objects.get("zarr.json")
+    try:
+        meta = json.loads(data or b"")
+        right = meta["zarr_format"] == 3 and meta["attributes"][MARKER]["header"] == HEADER
+    except (ValueError, KeyError, TypeError):
+        right = False
+    if not right:
+        yield Problem("", "zarr.json", "the group metadata is missing, damaged or lacks the marker", RESTORE)
+
+
+def check_table(objects: Objects) -> tuple[Table | None, list[Problem]]:
+    """Segments must be whole, match their hashes, follow one another, and give each volume one row."""
+    try:
+        return read_table(objects), []
+    except StoreError as error:
+        return None, [Problem("", "table", str(error), RESTORE)]
+
+
+def check_arrays(objects: Objects, header: Header) -> tuple[dict[str, ArrayLayout], list[Problem]]:
+    """Metadata must agree with the header."""
+    layouts: dict[str, ArrayLayout] = {}
+    problems = []
+    for spec in header.arrays:
+        try:
+            layouts[spec.name] = parse_layout(spec, objects.get(metadata_name(spec.name)))
+        except StoreError as error:
+            problems.append(Problem("", spec.name, str(error), RESTORE))
+    return layouts, problems
+
+
+def check_extents(layouts: Mapping[str, ArrayLayout], records: Sequence[VolumeRecord]) -> list[Problem]:
+    """Extents must cover every committed volume, or Zarr's own readers would not see it."""
+    volumes = max((record.row + 1 for record in records), default=0)
+    slices = max((len(record.slices.index) for record in records), default=0)
+    return [
+        Problem(
+            "",
+            name,
+            f"extents {layout.shape[:2]} do not cover the committed {(volumes, slices)} (volumes, slices)",
+            WRITE_AGAIN,
+        )
+        for name, layout in layouts.items()
+        if layout.shape[0] < volumes or layout.shape[1] < slices
+    ]
+
+
+def extent_notes(header: Header, layouts: Mapping[str, ArrayLayout], table: Table | None) -> tuple[str, ...]:
+    """Arrays that do not cover the table yet: an append was interrupted before anything was committed."""
+    wanted = (0, 0) if table is None else wanted_extents(header, table)
+    return tuple(
+        f"array {name!r} does not cover the table yet: {WRITE_AGAIN}"
+        for name, layout in layouts.items()
+        if layout.shape[0] < wanted[0] or layout.shape[1] < wanted[1]
+    )
+
+
+def check_failures(objects: Objects) -> list[Problem]:
+    """Failures must be readable."""
+    try:
+        read_failures(objects)
+    except StoreError as error:
+        return [Problem("", "failures", str(error), "delete that file and run the extraction again")]
+    return []
+
+
+def pending_notes(table: Table | None, records: Sequence[VolumeRecord]) -> tuple[str, ...]:
+    """How many volumes of the table are not committed."""
+    if table is None:
+        return ()
+    pending = table.index.keys() - {record.key for record in records}
+    if not pending:
+        return ()
+    return (f"{len(pending)} of {len(table.index)} volumes of the table are not committed",)

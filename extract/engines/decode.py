@@ -1,0 +1,136 @@
+"""Decode volumes ahead of the backbone, in spawned processes that never import torch.
+
+Spawned and not forked: a fork after torch has threads hangs. A bounded number of volumes is in flight, so
+that memory does not grow with the cohort. They come back in the order in which they were asked for.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+from cache_schema.common.errors import VolumeError
+from extract.planning.plan import PlannedVolume
+from extract.slices.prepare import Prepared, prepare
+from extract.slices.preprocessing import Preprocessing
+from extract.sources.candidate import Candidate
+
+AHEAD = 1
+"""Volumes in flight beyond one per process."""
+NICENESS = 10
+"""Decoding yields to the backbone where they share cores: a stolen core stalls all threads of a product."""
+DIED = "the process that read it died, most likely for want of memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A volume that is ready, or the reason why it is not."""
+
+    planned: PlannedVolume
+    prepared: Prepared | None
+    reason: str = ""
+
+
+def decode(volumes: Sequence[PlannedVolume], preprocessing: Preprocessing, workers: int) -> Iterator[Decoded]:
+    """Prepare volumes in order, `workers` at a time; 0 does it in this process."""
+    if workers == 0:
+        for planned in volumes:
+            yield decoded(planned, attempt(planned.candidate, preprocessing))
+        return
+    yield from _Ahead(preprocessing, min(workers, max(1, len(volumes)))).run(volumes)
+
+
+def attempt(candidate: Candidate, preprocessing: Preprocessing) -> Prepared | str:
+    """Prepare one volume; what is wrong with it comes back as a sentence."""
+    try:
+        return prepare(candidate, preprocessing)
+    except VolumeError as error:
+        return str(error)
+    except MemoryError:
+        return "it does not fit in memory"
+    # One file that no reader expected must not end a night's run. It is not swallowed: it becomes a row of
+    # failures.tsv and the command ends with 1.
+    except Exception as error:
+        return f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def decoded(planned: PlannedVolume, result: Prepared | str) -> Decoded:
+    """Join a volume and what came of it."""
+    if isinstance(result, str):
+        return Decoded(planned, None, result)
+    return Decoded(planned, result)
+
+
+class _Ahead:
+    """The pool and the volumes in flight; made anew when a process dies."""
+
+    def __init__(self, preprocessing: Preprocessing, workers: int) -> None:
+        self.preprocessing, self.workers = preprocessing, workers
+        self.pool = self._new_pool(workers)
+        self.flying: deque[tuple[PlannedVolume, Future[Prepared | str]]] = deque()
+
+    def run(self, volumes: Sequence[PlannedVolume]) -> Iterator[Decoded]:
+        """Everything in order."""
+        waiting = deque(volumes)
+        try:
+            while waiting or self.flying:
+                while waiting and len(self.flying) < self.workers + AHEAD:
+                    planned = waiting.popleft()
+                    self.flying.append((planned, self._submit(planned)))
+                planned, future = self.flying[0]
+                try:
+                    result = future.result()
+                except BrokenProcessPool:
+                    yield from self._one_by_one()
+                    continue
+                self.flying.popleft()
+                yield decoded(planned, result)
+        finally:
+            self.pool.shutdown(wait=True, cancel_futures=True)
+
+    def _new_pool(self, workers: int) -> ProcessPoolExecutor:
+        spawn = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(workers, mp_context=spawn, initializer=start_worker)
+
+    def _submit(self, planned: PlannedVolume) -> Future[Prepared | str]:
+        try:
+            return self.pool.submit(attempt, planned.candidate, self.preprocessing)
+        except BrokenProcessPool as error:
+            broken: Future[Prepared | str] = Future()
+            broken.set_exception(error)
+            return broken
+
+    def _one_by_one(self) -> Iterator[Decoded]:
+        """A process died and took the pool with it: find out which volume it was, one at a time."""
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        suspects = [planned for planned, _ in self.flying]
+        self.flying.clear()
+        for planned in suspects:
+            self.pool = self._new_pool(1)
+            try:
+                result = self._submit(planned).result()
+            except BrokenProcessPool:
+                result = DIED
+            self.pool.shutdown(wait=True, cancel_futures=True)
+            yield decoded(planned, result)
+        self.pool = self._new_pool(self.workers)
+
+
+def start_worker() -> None:
+    """Runs first in every process: yield to the backbone, leave Ctrl-C to the parent, end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICENESS)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+
+
+def end_with(parent: "multiprocessing.process.BaseProcess") -> None:
+    """Wait for the parent to be gone, even by `kill -9`, and leave no orphan behind."""
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,166 @@
+"""The local engine: decode ahead, embed here, write from a thread of its own.
+
+Whatever is wrong with one volume becomes a `Failure` and the others go on. An interruption leaves a clean
+store: a volume is there when its record is, and records are written last.
+"""
+
+import queue
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from cache_schema.common.errors import VolumeError
+from cache_schema.common.progress import Progress
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import Failure
+from cache_schema.store.writer import StoreWriter
+from extract.engines.decode import decode
+from extract.engines.embed import Embedded, Embedder
+from extract.planning.plan import PlannedVolume
+from extract.slices.preprocessing import Preprocessing
+from extract.sources.candidate import Candidate
+
+QUEUED = 4
+"""Finished volumes that may wait for the writer."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of the volumes."""
+
+    embedded: int = 0
+    slices: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+
+def run_local(
+    volumes: Sequence[PlannedVolume],
+    preprocessing: Preprocessing,
+    embedder: Embedder,
+    writer: StoreWriter,
+    workers: int,
+    progress: Progress,
+    replacing: frozenset[VolumeKey] = frozenset(),
+) -> Tally:
+    """Embed the volumes and commit them.
+
+    Args:
+        volumes: What is to be done, each once.
+        preprocessing: How a volume becomes slices.
+        embedder: Holds the backbone.
+        writer: The open store.
+        workers: Decoding processes; 0 decodes in this one.
+        progress: Is told of every volume.
+        replacing: Volumes whose record goes before their new data is written.
+    """
+    tally = Tally()
+    names = {planned.candidate.key: planned.candidate for planned in volumes}
+    with Committer(writer, tally, names, progress, replacing) as committer:
+        for ready in decode(volumes, preprocessing, workers):
+            candidate = ready.planned.candidate
+            if ready.prepared is None:
+                committer.fail(failure_of(candidate, ready.reason))
+                continue
+            try:
+                for finished in embedder.add(ready.prepared):
+                    committer.commit(finished)
+            except VolumeError as error:
+                committer.fail(failure_of(candidate, str(error)))
+        for finished in embedder.flush():
+            committer.commit(finished)
+    return tally
+
+
+def failure_of(candidate: Candidate, reason: str) -> Failure:
+    """The row that says why a volume is not in the store."""
+    key = candidate.key
+    return Failure(
+        participant_id=key.participant_id,
+        session_id=key.session_id,
+        volume_id=key.volume_id,
+        path=candidate.source,
+        reason=reason,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+class Committer:
+    """A thread that writes while the next batch computes; it alone touches store, tally and progress."""
+
+    def __init__(
+        self,
+        writer: StoreWriter,
+        tally: Tally,
+        candidates: dict[VolumeKey, Candidate],
+        progress: Progress,
+        replacing: frozenset[VolumeKey],
+    ) -> None:
+        """Nothing runs before `with`."""
+        self._writer, self._tally, self._candidates = writer, tally, candidates
+        self._progress, self._replacing = progress, replacing
+        self._queue: queue.Queue[Embedded | Failure | None] = queue.Queue(QUEUED)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="slicecache-writer", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        if kind is None:
+            self._raise()
+
+    def commit(self, embedded: Embedded) -> None:
+        """Hand over a finished volume; waits when the writer is behind."""
+        self._raise()
+        self._queue.put(embedded)
+
+    def fail(self, failure: Failure) -> None:
+        """Hand over a failure."""
+        self._raise()
+        self._queue.put(failure)
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        """Until `None`; after an error it only empties the queue, so that nobody waits for it."""
+        while (item := self._queue.get()) is not None:
+            if self._error is not None:
+                continue
+            try:
+                self._write(item)
+            except BaseException as error:  # handed to the main thread, which raises it
+                self._error = error
+
+    def _write(self, item: Embedded | Failure) -> None:
+        if isinstance(item, Failure):
+            self._failed(item)
+            return
+        key = item.draft.key
+        try:
+            if key in self._replacing:
+                self._writer.remove_record(key)
+            self._writer.commit(item.draft, item.arrays, item.preview)
+        except VolumeError as error:
+            self._failed(failure_of(self._candidates[key], str(error)))
+            return
+        self._tally.embedded += 1
+        self._tally.slices += len(item.draft.slices.index)
+        self._progress.done(len(item.draft.slices.index))
+
+    def _failed(self, failure: Failure) -> None:
+        self._writer.fail(failure)
+        self._tally.failures.append(failure)
+        self._progress.failed()

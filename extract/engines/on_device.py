@@ -1,0 +1,89 @@
+"""The arithmetic around the backbone, in float32 on its device: resampling, pooling, weighted means."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from extract.engines.device import to_device
+from extract.slices.prepare import Prepared
+
+RESAMPLE_SLICES = 32
+"""Slices resampled at once; counted within a volume, so that no result depends on the batch."""
+
+
+def canvas_images(prepared: Prepared, device: torch.device) -> Tensor:
+    """The slices on the canvas, `(slice, height, width)` in [0, 1]: `rows @ image @ columns.T`."""
+    if prepared.row_weights is None or prepared.column_weights is None:
+        return scaled(to_device(as_tensor(prepared.images), device))
+    rows, columns = (as_tensor(w).to(device) for w in (prepared.row_weights, prepared.column_weights))
+    return resample(as_tensor(prepared.images), rows, columns, device, scaled)
+
+
+def foreground_share(prepared: Prepared, grid: tuple[int, int], device: torch.device) -> Tensor:
+    """Share of each patch inside the foreground, `(slice, row, col)`.
+
+    Resampling and the mean over a patch are both linear: pooled weights do them in one, at a fraction of
+    the products.
+    """
+    if prepared.row_weights is None or prepared.column_weights is None:
+        return pool(inside(to_device(as_tensor(prepared.mask), device)), grid)
+    rows, columns = (
+        as_tensor(w).to(device).unflatten(0, (count, -1)).mean(dim=1)
+        for w, count in zip((prepared.row_weights, prepared.column_weights), grid, strict=True)
+    )
+    return resample(as_tensor(prepared.mask), rows, columns, device, inside)
+
+
+def resample(
+    source: Tensor, rows: Tensor, columns: Tensor, device: torch.device, convert: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """`rows @ image @ columns.T` for each image of `(slice, height, width)`, some slices at a time.
+
+    Args:
+        source: In the dtype in which it travels to the device; uint8 is a quarter of the way.
+        rows: `(new height, height)`, float32.
+        columns: `(new width, width)`, float32.
+        device: Where the work is done.
+        convert: To float32, after the transfer.
+    """
+    parts = source.split(RESAMPLE_SLICES)
+    return torch.cat([rows @ (convert(to_device(part, device)) @ columns.T) for part in parts])
+
+
+def as_tensor(values: NDArray[np.generic]) -> Tensor:
+    """A tensor over the array's own memory where it is contiguous."""
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
+def inside(mask: Tensor) -> Tensor:
+    """1 inside the foreground, 0 outside, float32."""
+    return (mask > 0).float()
+
+
+def scaled(images: Tensor) -> Tensor:
+    """Float32; uint8 is brought to [0, 1]."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
+
+
+def pool(images: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Mean over each patch: `(slice, height, width)` -> `(slice, row, col)`."""
+    rows, cols = grid
+    size = (images.shape[1] // rows, images.shape[2] // cols)
+    return functional.avg_pool2d(images[:, None], size)[:, 0]
+
+
+def patch_mean(patches: Tensor, share: Tensor) -> Tensor:
+    """Mean patch token weighted by foreground share, `(slice, dim)`; over all patches where there is none.
+
+    Args:
+        patches: `(slice, row, col, dim)`, float32.
+        share: `(slice, row, col)`.
+    """
+    weights = share.flatten(1)
+    total = weights.sum(dim=1, keepdim=True)
+    weights = torch.where(total > 0, weights / total.clamp_min(1e-30), 1.0 / weights.shape[1])
+    return torch.bmm(weights[:, None], patches.flatten(1, 2))[:, 0]

@@ -1,0 +1,1 @@
+"""What an extraction would do, before it does it."""

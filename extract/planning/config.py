@@ -1,0 +1,78 @@
+"""The `extract` section of a pipeline file."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, field_validator
+
+from extract.backbones.spec import BackboneSpec
+from extract.slices.preprocessing import Overrides, Preprocessing, PresetName, preprocessing_of
+from extract.sources.bids import BidsInput
+from extract.sources.manifest import ManifestInput
+
+Token = Literal["cls", "patch_mean", "patches", "cls_attention"]
+
+TOKENS: tuple[Token, ...] = ("cls", "patch_mean", "patches", "cls_attention")
+
+
+def _input_kind(value: Any) -> str | None:
+    """An input is told by its own key."""
+    given = value if isinstance(value, dict) else getattr(value, "model_fields_set", ())
+    kinds = [kind for kind in ("bids", "manifest") if kind in given]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+InputSpec = Annotated[
+    Annotated[BidsInput, Tag("bids")] | Annotated[ManifestInput, Tag("manifest")],
+    Discriminator(
+        _input_kind,
+        custom_error_type="input_kind",
+        custom_error_message="either `bids: FOLDER` or `manifest: TABLE` is expected",
+    ),
+]
+
+
+class ExtractSection(Overrides):
+    """What stage one reads, how it prepares it, which backbone embeds it and what is kept."""
+
+    input: InputSpec
+    """`{bids: FOLDER, ...}` or `{manifest: TABLE, ...}`."""
+    preset: PresetName = "letterbox"
+    """Named preprocessing; the keys of `Overrides` replace single steps."""
+    backbone: BackboneSpec = Field(default={"kind": "dinov2", "size": "small"}, validate_default=True)
+    tokens: tuple[Token, ...] = ("cls", "patch_mean")
+    """Arrays of the store; `cls` is always there."""
+    layers: tuple[int, ...] = ()
+    """Blocks, counted from 1, whose CLS token is kept beside the last one's."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Compute dtype; `auto` is resolved once, when the store is created."""
+    storage: Literal["float16", "float32"] = "float16"
+    """Dtype of the stored tokens."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    batch_size: int = Field(default=64, ge=1)
+    """Slices per forward pass; halved when memory runs out."""
+    workers: int | None = Field(default=None, ge=0)
+    """Processes that decode volumes; 0 decodes in the main one, None chooses by the machine."""
+    offline: bool = False
+    """Never look for weights on the network."""
+    replace: bool = False
+    """Embed volumes again whose source has changed (a failure otherwise) or that the store holds damaged."""
+    allow_unknown_orientation: bool = False
+    """Take volumes that do not say where left and top are as their format stores them by default."""
+
+    @field_validator("tokens")
+    @classmethod
+    def _in_order(cls, value: tuple[Token, ...]) -> tuple[Token, ...]:
+        """The order and repetition in the file do not matter, and `cls` is always kept."""
+        return tuple(token for token in TOKENS if token == "cls" or token in value)
+
+    @field_validator("layers")
+    @classmethod
+    def _layers_sorted(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(layer < 1 for layer in value):
+            raise ValueError("blocks are counted from 1")
+        return tuple(sorted(set(value)))
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The preset with the section's overrides."""
+        return preprocessing_of(self.preset, self, self.allow_unknown_orientation)

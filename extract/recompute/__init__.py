@@ -1,0 +1,1 @@
+"""Some slices of a store made again from their images, and compared."""

@@ -1,0 +1,238 @@
+"""Recompute some slices of a store from their images, with the backbone that its header names.
+
+The other checks hold a store against itself; this one holds it against what it was made from, and finds a
+store whose numbers were made otherwise than its header says.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cache_schema.common.errors import ConfigError, VolumeError
+from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.common.problem import Problem
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import VolumeRecord
+from cache_schema.store.reader import StoreReader, VolumeEntry, open_store
+from extract.engines.device import choose_device, this_machine
+from extract.engines.embed import Embedded, Embedder
+from extract.recompute.compare import FLAT, RESAMPLED, TOLERANCES, Tolerance, Worst, compare, tolerance_of
+from extract.recompute.making import backbone_of_header, find_again, making_of, preprocessing_of_header
+from extract.slices.prepare import Prepared, prepare
+from extract.slices.preprocessing import Preprocessing
+from extract.sources.candidate import Candidate
+
+OTHERWISE = "these numbers were not made as the header says: extract to a new store and use that one"
+SOURCE = "bring the file back that it was made from, or embed the new one with extract --replace"
+LISTED = "give the input that lists it with --input or --pipeline"
+
+
+@dataclass(frozen=True, slots=True)
+class DeepCheck:
+    """What recomputing found."""
+
+    location: str
+    n_slices: int
+    """Slices recomputed and compared."""
+    n_volumes: int
+    tolerance: Tolerance
+    reason: str
+    """Why this tolerance."""
+    arrays: dict[str, Worst]
+    problems: tuple[Problem, ...]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    @property
+    def identical(self) -> bool:
+        """Whether every recomputed number came back to the last bit."""
+        return self.ok and all(worst.difference == 0 for worst in self.arrays.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """The whole as JSON data."""
+        return {"ok": self.ok, "identical": self.identical, **asdict(self)}
+
+
+@dataclass(slots=True)
+class _Found:
+    arrays: dict[str, Worst] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    slices: int = 0
+    volumes: int = 0
+
+
+def verify_deep(
+    location: str,
+    count: int,
+    *,
+    seed: int = 0,
+    pipeline: Pipeline | None = None,
+    root: Path | None = None,
+    backbone_folder: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> DeepCheck:
+    """Recompute `count` random slices and compare them with what the store holds.
+
+    Args:
+        location: The store.
+        count: Slices, drawn without repeats over all committed volumes.
+        seed: Of the draw.
+        pipeline: Says where images and backbone are; without it the header's provenance does.
+        root: Where the images are now.
+        backbone_folder: A checkpoint to use instead of what was recorded.
+        progress: Called with the volumes done and their number.
+
+    Raises:
+        StoreMismatch: If the backbone is not the store's.
+        ConfigError: If images or backbone cannot be found.
+    """
+    start = time.perf_counter()
+    store = open_store(location)
+    making = making_of(store.header, pipeline)
+    preprocessing = preprocessing_of_header(store.header, making.section.allow_unknown_orientation)
+    device = choose_device("auto", this_machine())
+    backbone = backbone_of_header(store.header, making, preprocessing.pixels, device, backbone_folder)
+    embedder = Embedder(
+        backbone,
+        device,
+        frozenset(spec.name for spec in store.header.arrays),
+        making.section.batch_size,
+        preprocessing.mean,
+        preprocessing.std,
+    )
+    candidates = find_again(making, root)
+    drawn = draw(store.entries, count, seed)
+    tolerance, reason = tolerance_of(store.header, device)
+    found = _Found({spec.name: Worst() for spec in store.header.arrays})
+    for done, (entry, places) in enumerate(drawn, start=1):
+        prepared = _prepared(store.record(entry.key), candidates.get(entry.key), preprocessing, found)
+        if prepared is not None:
+            fresh = [*embedder.add(some_slices(prepared, places)), *embedder.flush()]
+            compare_volume(store, entry.key, places, fresh[0], tolerance, found)
+        if progress is not None:
+            progress(done, len(drawn))
+    return DeepCheck(
+        location,
+        found.slices,
+        found.volumes,
+        tolerance,
+        reason,
+        found.arrays,
+        tuple(found.problems),
+        time.perf_counter() - start,
+    )
+
+
+def draw(entries: Sequence[VolumeEntry], count: int, seed: int) -> list[tuple[VolumeEntry, list[int]]]:
+    """Slices drawn evenly over all slices of the store, by volume, places in increasing order.
+
+    Raises:
+        ConfigError: If the store has no volume.
+    """
+    ends = np.cumsum([entry.n_slices for entry in entries])
+    if not len(ends):
+        raise ConfigError("the store has no committed volume to recompute")
+    total = int(ends[-1])
+    chosen = np.sort(np.random.default_rng(seed).choice(total, min(count, total), replace=False))
+    owners = np.searchsorted(ends, chosen, side="right")
+    places: dict[int, list[int]] = {}
+    for owner, place in zip(owners.tolist(), chosen.tolist(), strict=True):
+        places.setdefault(owner, []).append(place - int(ends[owner]) + entries[owner].n_slices)
+    return [(entries[owner], inside) for owner, inside in places.items()]
+
+
+def _prepared(
+    record: VolumeRecord, candidate: Candidate | None, preprocessing: Preprocessing, found: _Found
+) -> Prepared | None:
+    """The volume's slices from its file, or None after the problem was noted."""
+    volume = str(record.key)
+    if candidate is None:
+        found.problems.append(Problem(volume, "source", "the input does not list this volume", LISTED))
+        return None
+    try:
+        prepared = prepare(candidate, preprocessing)
+    except VolumeError as error:
+        found.problems.append(Problem(volume, "source", str(error), SOURCE))
+        return None
+    if (changed := source_change(record, prepared)) is not None:
+        found.problems.append(Problem(volume, "source", changed, SOURCE))
+        return None
+    if prepared.draft.slices.index != record.slices.index:
+        kept = f"the record has {len(record.slices.index)} slices, the header's rule keeps "
+        kept += f"{len(prepared.draft.slices.index)} (or others)"
+        found.problems.append(Problem(volume, "record", kept, OTHERWISE))
+        return None
+    if not _same_place(record, prepared):
+        where = "the canvas lies elsewhere in the volume than the header's rules put it"
+        found.problems.append(Problem(volume, "record", where, OTHERWISE))
+    return prepared
+
+
+def source_change(record: VolumeRecord, prepared: Prepared) -> str | None:
+    """How a file differs from the one that was embedded; a new time alone is no change."""
+    before, now = record.source, prepared.draft.source
+    if before.sha256 == now.sha256:
+        return None
+    return (
+        f"its file {now.path!r} has changed since it was embedded: {before.bytes} bytes then and {now.bytes} "
+        f"now, sha256 {before.sha256[:12]} then and {now.sha256[:12]} now"
+    )
+
+
+def _same_place(record: VolumeRecord, prepared: Prepared) -> bool:
+    before, now = record.geometry.canvas_to_native, prepared.draft.geometry.canvas_to_native
+    return bool(np.allclose(before, now, rtol=0, atol=1e-3))
+
+
+def some_slices(prepared: Prepared, places: Sequence[int]) -> Prepared:
+    """Only the slices at these places of the kept ones."""
+    slices = prepared.draft.slices
+    chosen = slices.model_copy(
+        update={
+            name: tuple(getattr(slices, name)[place] for place in places)
+            for name in ("index", "height_mm", "world_z_mm")
+        }
+    )
+    draft = prepared.draft.model_copy(update={"slices": chosen})
+    index = list(places)
+    return replace(prepared, draft=draft, images=prepared.images[index], mask=prepared.mask[index])
+
+
+def compare_volume(
+    store: StoreReader,
+    key: VolumeKey,
+    places: Sequence[int],
+    fresh: Embedded,
+    tolerance: Tolerance,
+    found: _Found,
+) -> None:
+    """Compare every array of some slices; one problem per array, at its worst slice."""
+    found.slices += len(places)
+    found.volumes += 1
+    for spec in store.header.arrays:
+        stored = store.read_volume(spec.name, key)[list(places)].astype(np.float64)
+        again = fresh.arrays[spec.name].astype(spec.dtype).astype(np.float64)
+        cosine, difference, share = compare(stored, again, spec.name in FLAT)
+        worst = found.arrays[spec.name]
+        worst.cosine = min(worst.cosine, float(cosine.min()))
+        worst.difference = max(worst.difference, float(difference.max()))
+        worst.share = max(worst.share, float(share.max()))
+        limit = TOLERANCES["float32"] if spec.name in RESAMPLED else tolerance
+        bad = (cosine < limit.cosine) | (share > limit.share)
+        if bad.any():
+            place = int(np.argmax(np.where(bad, share, -1.0)))
+            said = (
+                f"slice {fresh.draft.slices.index[place]} comes out otherwise: cosine {cosine[place]:.5f} "
+                f"(at least {limit.cosine}), difference {difference[place]:.3g}, "
+                f"{share[place]:.1%} of its largest number (at most {limit.share:.1%})"
+            )
+            more = f"; {int(bad.sum())} of {len(places)} slices" if len(places) > 1 else ""
+            found.problems.append(Problem(str(key), spec.name, said + more, OTHERWISE))

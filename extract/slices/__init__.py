@@ -1,0 +1,1 @@
+"""From a volume to slice images: foreground, slice rule, intensity, canvas."""

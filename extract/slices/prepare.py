@@ -1,0 +1,208 @@
+"""One volume from file to slice images: what runs in spawned processes, without torch."""
+
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.common.errors import VolumeError
+from cache_schema.format.record import Draft, Foreground, Geometry, Slices
+from extract.slices.canvas import (
+    Axis,
+    CropCanvas,
+    canvas_to_native,
+    crop_axes,
+    field_axes,
+    outside_share,
+)
+from extract.slices.foreground import Found, find_foreground, mask_voxels
+from extract.slices.images import cropped, in_field
+from extract.slices.intensity import (
+    QUANTILES,
+    inside,
+    quantile_names,
+    quantiles,
+)
+from extract.slices.preprocessing import Preprocessing
+from extract.slices.rules import Extent, find_extent
+from extract.sources.candidate import Candidate
+from extract.volume.orient import as_stack, stack_spacing, stack_to_native
+from extract.volume.read import Volume, read_mask, read_volume
+
+OUTSIDE_WARNING = 0.02
+"""Share of the foreground outside the field that is worth a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A volume's slice images, and how they come onto the canvas."""
+
+    draft: Draft
+    images: NDArray[np.generic]
+    """`(slice, height, width)`: float32 in `[0, 1]` before resampling, or uint8 on the canvas already."""
+    mask: NDArray[np.uint8]
+    """Foreground (0 or 1) on the same grid as `images`."""
+    row_weights: NDArray[np.float32] | None
+    """`(canvas, height)`; None when `images` are on the canvas already."""
+    column_weights: NDArray[np.float32] | None
+    """`(canvas, width)`; the canvas image is `row_weights @ image @ column_weights.T`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    """A volume as a stack of slices, all views `(slice, row, column)`."""
+
+    data: NDArray[np.floating]
+    mask: NDArray[np.bool_]
+    to_native: NDArray[np.float64]
+    spacing_mm: tuple[float, float, float]
+    """Along slices, rows and columns."""
+    extent: Extent
+
+
+def prepare(candidate: Candidate, preprocessing: Preprocessing) -> Prepared:
+    """Read, orient, find the foreground, choose slices and scale intensities.
+
+    Raises:
+        VolumeError: If the volume cannot be used.
+    """
+    start = perf_counter()
+    volume = read_volume(
+        candidate,
+        allow_unknown_orientation=preprocessing.allow_unknown_orientation,
+        dtype=preprocessing.read_dtype,
+    )
+    read = perf_counter()
+    to_native = stack_to_native(volume.facts.affine, volume.facts.shape, preprocessing.orient)
+    found = _foreground(volume, candidate, preprocessing, to_native)
+    stack = _stack(volume, found, preprocessing, to_native)
+    kept = preprocessing.slices.keep(stack.extent)
+    if kept.size == 0:
+        raise VolumeError(f"the slice rule {preprocessing.slices.kind!r} keeps no slice of {stack.extent.n}")
+    values = inside(volume.data, found.mask)
+    levels = quantiles(values, QUANTILES)
+    rows, columns = _axes(preprocessing, stack)
+    mask = stack.mask[_span(kept)]
+    outside = outside_share(mask, rows, columns)
+    if isinstance(preprocessing.canvas, CropCanvas):
+        prepared = cropped(preprocessing, preprocessing.canvas, stack.data[_span(kept)], mask, values)
+    else:
+        prepared = in_field(preprocessing, stack.data[_span(kept)], mask, values, rows, columns)
+    draft = Draft(
+        participant_id=candidate.key.participant_id,
+        session_id=candidate.key.session_id,
+        volume_id=candidate.key.volume_id,
+        entities=candidate.entities,
+        source=volume.source,
+        geometry=_geometry(volume, stack, rows, columns, outside),
+        slices=_slices(volume, stack, kept),
+        foreground=Foreground(
+            kind=found.kind,
+            millilitres=round(np.count_nonzero(found.mask) * _voxel_ml(volume), 3),
+            nan_voxels=volume.nan_voxels,
+        ),
+        intensity_quantiles=quantile_names(QUANTILES, levels),
+        warnings=_warnings(volume, stack, outside),
+        seconds={"read": read - start, "prepare": perf_counter() - read},
+    )
+    return Prepared(draft, *prepared)
+
+
+def _voxel_ml(volume: Volume) -> float:
+    return float(abs(np.linalg.det(volume.facts.affine[:3, :3]))) / 1000.0
+
+
+def _foreground(
+    volume: Volume, candidate: Candidate, preprocessing: Preprocessing, to_native: NDArray[np.float64]
+) -> Found:
+    """The mask file's voxels if there is one, else what the rules find."""
+    if candidate.foreground_path is None:
+        axis = int(np.argmax(np.abs(to_native[:3, 2])))
+        return find_foreground(volume.data, _voxel_ml(volume), preprocessing.foreground, axis)
+    low, high = volume.data.min(), volume.data.max()
+    if low == high:
+        raise VolumeError(f"every voxel is {low:g}")
+    return Found(mask_voxels(read_mask(candidate.foreground_path, candidate, volume.facts)), "mask")
+
+
+def _stack(
+    volume: Volume, found: Found, preprocessing: Preprocessing, to_native: NDArray[np.float64]
+) -> _Stack:
+    """View a volume and its foreground as slices, and find where the foreground lies along them."""
+    facts = volume.facts
+    mask = as_stack(found.mask, to_native)
+    between, row_mm, column_mm = spacing = stack_spacing(to_native, facts.spacing_mm)
+    # In the house orientation slices always grow upwards; a stored axis may point anywhere.
+    up = 1 if (facts.affine @ to_native)[2, 2] >= 0 else -1
+    extent = find_extent(mask, row_mm * column_mm, between, preprocessing.foreground.min_area_cm2, up)
+    return _Stack(as_stack(volume.data, to_native), mask, to_native, spacing, extent)
+
+
+def _axes(preprocessing: Preprocessing, stack: _Stack) -> tuple[Axis, Axis]:
+    """How the canvas samples rows and columns; the same for all slices of a volume."""
+    canvas = preprocessing.canvas
+    if isinstance(canvas, CropCanvas):
+        return crop_axes(canvas, *stack.mask.shape[1:])
+    heights = stack.extent.heights()
+    upper = stack.mask[(heights >= 0) & (heights <= canvas.centre_depth_mm)]
+    return field_axes(canvas, upper, stack.spacing_mm[1:])
+
+
+def _span(kept: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """Neighbouring slices as a range, which makes a view where a list of indices would copy."""
+    first, last = int(kept[0]), int(kept[-1])
+    return slice(first, last + 1) if last - first + 1 == kept.size else kept
+
+
+def _geometry(volume: Volume, stack: _Stack, rows: Axis, columns: Axis, outside: float) -> Geometry:
+    facts = volume.facts
+    return Geometry(
+        native_shape=facts.shape,
+        affine=_rows(facts.affine),
+        orientation=facts.orientation,
+        spacing_mm=facts.spacing_mm,
+        oblique_degrees=facts.oblique_degrees,
+        canvas=(rows.pixels, columns.pixels),
+        pixel_mm=(rows.step * stack.spacing_mm[1], columns.step * stack.spacing_mm[2]),
+        canvas_to_native=_rows(canvas_to_native(stack.to_native, rows, columns)),
+        outside_field=outside,
+    )
+
+
+def _rows(matrix: NDArray[np.float64]) -> tuple[tuple[float, float, float, float], ...]:
+    return tuple((float(row[0]), float(row[1]), float(row[2]), float(row[3])) for row in matrix)
+
+
+def _slices(volume: Volume, stack: _Stack, kept: NDArray[np.int64]) -> Slices:
+    """Indices, heights below the vertex and world z of the kept slices' centres."""
+    _, height, width = stack.data.shape
+    centres = np.stack(
+        [
+            np.full(kept.shape, (height - 1) / 2),
+            np.full(kept.shape, (width - 1) / 2),
+            kept,
+            np.ones(kept.shape),
+        ]
+    )
+    world = volume.facts.affine @ stack.to_native @ centres
+    return Slices(
+        index=tuple(int(index) for index in kept),
+        height_mm=tuple(float(height) for height in stack.extent.heights()[kept]),
+        world_z_mm=tuple(float(z) for z in world[2]),
+        n_volume=stack.extent.n,
+        spacing_mm=stack.spacing_mm[0],
+    )
+
+
+def _warnings(volume: Volume, stack: _Stack, outside: float) -> tuple[str, ...]:
+    """Everything about a usable volume that somebody should know."""
+    notes = list(volume.facts.warnings)
+    if volume.nan_voxels:
+        notes.append(f"{volume.nan_voxels} non-finite voxels set to background")
+    if outside > OUTSIDE_WARNING:
+        notes.append(f"{outside:.1%} of the foreground lies outside the field")
+    direction = np.abs((volume.facts.affine @ stack.to_native)[:3, 2])
+    if int(np.argmax(direction)) != 2:
+        notes.append("the sliced axis is not the superior one: heights are millimetres along it")
+    return tuple(notes)

@@ -1,0 +1,64 @@
+"""One small picture per volume: slices exactly as the backbone got them, sides burnt in."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from cache_schema.format.record import Draft, Geometry
+
+TILES = 12
+COLUMNS = 6
+TILE = 112
+"""Pixels along a tile."""
+
+
+def mosaic(images: NDArray[np.float32], draft: Draft) -> bytes:
+    """PNG of up to twelve slices spread evenly from top to bottom.
+
+    Args:
+        images: `(slice, height, width)` in [0, 1] on the canvas, low slices first.
+        draft: Says the heights and which side of the participant column 0 shows.
+    """
+    chosen = spread(len(images))[::-1]
+    columns = min(COLUMNS, len(chosen))
+    rows = -(-len(chosen) // columns)
+    sheet = Image.new("L", (columns * TILE, rows * TILE))
+    first, last = column_sides(draft.geometry)
+    for place, index in enumerate(chosen):
+        tile = draw_tile(images[index], first, last, f"{draft.slices.height_mm[index]:.0f} mm")
+        sheet.paste(tile, (place % columns * TILE, place // columns * TILE))
+    out = io.BytesIO()
+    sheet.save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def spread(count: int) -> list[int]:
+    """Indices of up to `TILES` slices, evenly spread, without repeats."""
+    tiles = min(TILES, count)
+    return [int((place + 0.5) * count / tiles) for place in range(tiles)]
+
+
+def draw_tile(image: NDArray[np.float32], first: str, last: str, height: str) -> Image.Image:
+    """One slice, reduced by area, with the letters of its two sides and its height."""
+    grey = np.round(np.clip(image, 0.0, 1.0) * 255).astype(np.uint8)
+    tile = Image.fromarray(grey).resize((TILE, TILE), Image.Resampling.BOX)
+    draw = ImageDraw.Draw(tile)
+    draw.text((2, TILE // 2 - 6), first, fill=255)
+    draw.text((TILE - 8, TILE // 2 - 6), last, fill=255)
+    draw.text((2, TILE - 12), height, fill=160)
+    return tile
+
+
+def column_sides(geometry: Geometry) -> tuple[str, str]:
+    """Letters at column 0 and at the last column, from where the columns run in the world.
+
+    Empty when the file does not say its orientation: a guessed side is worse than none.
+    """
+    if geometry.orientation == "unknown":
+        return "", ""
+    step = np.asarray(geometry.affine)[:3, :3] @ np.asarray(geometry.canvas_to_native)[:3, 1]
+    axis = int(np.argmax(np.abs(step)))
+    low, high = (("L", "R"), ("P", "A"), ("I", "S"))[axis]
+    return (low, high) if step[axis] > 0 else (high, low)

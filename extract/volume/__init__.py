@@ -1,0 +1,1 @@
+"""One volume from its file: headers, voxels, orientation."""

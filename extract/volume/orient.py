@@ -1,0 +1,65 @@
+"""From native voxels to a stack of slice images, by the affine, without interpolation.
+
+A stack is `(slice, row, column)`. In the house orientation slices go from low to high along the superior
+axis, row 0 is anterior and column 0 is the participant's left. All of it is a signed permutation of the
+native axes, so the stack is a view and the way back is one exact 4x4 matrix.
+"""
+
+from typing import Literal, TypeVar
+
+import numpy as np
+from nibabel.orientations import io_orientation
+from numpy.typing import NDArray
+
+from cache_schema.common.strict import Strict
+
+T = TypeVar("T", bound=np.generic)
+
+
+class OrientSpec(Strict):
+    """Which axis is sliced, and how the slice image lies."""
+
+    to: Literal["ras", "stored"] = "ras"
+    """`ras`: by the affine; `stored`: the last stored axis, unflipped, whatever it is."""
+
+
+def stack_to_native(
+    affine: NDArray[np.float64], shape: tuple[int, int, int], spec: OrientSpec
+) -> NDArray[np.float64]:
+    """4x4 matrix from `(row, column, slice, 1)` of the stack to native voxel indices `(i, j, k, 1)`."""
+    if spec.to == "stored":
+        return np.eye(4)
+    world = io_orientation(affine)  # one row per native axis: world axis, direction
+    # Columns follow x upwards from the left, rows follow y downwards from the front, slices follow z upwards.
+    columns = {0: (1, 1.0), 1: (0, -1.0), 2: (2, 1.0)}
+    matrix = np.eye(4)
+    matrix[:3, :3] = 0.0
+    for native, (axis, direction) in enumerate(world):
+        column, turn = columns[int(axis)]
+        sign = turn * float(direction)
+        matrix[native, column] = sign
+        matrix[native, 3] = 0.0 if sign > 0 else shape[native] - 1
+    return matrix
+
+
+def as_stack(data: NDArray[T], matrix: NDArray[np.float64]) -> NDArray[T]:
+    """View a native `(i, j, k)` array as `(slice, row, column)`.
+
+    Args:
+        data: Native array.
+        matrix: From `stack_to_native`.
+    """
+    axes = [int(np.flatnonzero(matrix[:3, column])[0]) for column in (2, 0, 1)]
+    steps = tuple(
+        slice(None, None, 1 if matrix[axis, column] > 0 else -1)
+        for axis, column in zip(axes, (2, 0, 1), strict=True)
+    )
+    return data.transpose(axes)[steps]
+
+
+def stack_spacing(
+    matrix: NDArray[np.float64], spacing_mm: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """Voxel size along `(slice, row, column)` from that along the native axes, in mm."""
+    sizes = np.abs(matrix[:3, :3]).T @ np.asarray(spacing_mm)
+    return float(sizes[2]), float(sizes[0]), float(sizes[1])

@@ -1,0 +1,140 @@
+"""Read one volume: deterministic numbers, in native axes, with everything that is odd about it said."""
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel.arrayproxy import ArrayProxy
+from numpy.typing import DTypeLike, NDArray
+
+from cache_schema.common.errors import VolumeError
+from cache_schema.format.record import Source
+from extract.sources.candidate import Candidate
+from extract.volume.hdf5 import open_volume
+from extract.volume.headers import BROKEN, Facts, inspect, one_line, open_image, quiet
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume as stored, with finite voxels."""
+
+    data: NDArray[np.floating]
+    """Native axes `(i, j, k)`, scaled by the header's slope and intercept."""
+    facts: Facts
+    source: Source
+    nan_voxels: int
+    """Non-finite voxels that were set to background."""
+
+
+def read_volume(
+    candidate: Candidate, *, allow_unknown_orientation: bool = False, dtype: DTypeLike = np.float32
+) -> Volume:
+    """Read a candidate's voxels.
+
+    Args:
+        candidate: What to read.
+        allow_unknown_orientation: See `extract.headers.inspect`.
+        dtype: float32, or float64 where a published method computes in it.
+
+    Raises:
+        VolumeError: If it cannot be used, with one sentence that says why.
+    """
+    with quiet():
+        before = _stamp(candidate.path)
+        image = open_volume(candidate)
+        facts = inspect(image, candidate, allow_unknown_orientation)
+        try:
+            data = scaled(image.dataobj, np.dtype(dtype)).reshape(facts.shape, order="A")
+        except (EOFError, zlib.error) as error:
+            raise VolumeError(
+                f"the file is cut short or damaged ({one_line(error)}): copy it again"
+            ) from error
+        except BROKEN as error:
+            raise VolumeError(f"the voxels cannot be read: {one_line(error)}") from error
+        try:
+            source = describe_source(candidate)
+        except OSError as error:
+            raise VolumeError(f"the file went away while it was read: {one_line(error)}") from error
+        if _stamp(candidate.path) != before:
+            raise VolumeError("the file changed while it was read: extract again when it is complete")
+    data, nan_voxels = without_nan(data)
+    return Volume(data, facts, source, nan_voxels)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Size and time of a file; None when it is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
+
+
+def read_mask(path: Path, candidate: Candidate, facts: Facts) -> NDArray[np.floating]:
+    """Read a foreground mask on the volume's own grid, `(i, j, k)`.
+
+    Raises:
+        VolumeError: If it cannot be read or lies on another grid.
+    """
+    with quiet():
+        try:
+            image = open_image(path)
+            mask = inspect(image, candidate, allow_unknown_orientation=True)
+            values = scaled(image.dataobj, np.dtype(np.float32)).reshape(mask.shape, order="A")
+        except (VolumeError, *BROKEN) as error:
+            raise VolumeError(f"the foreground mask {path.name!r}: {one_line(error)}") from error
+    if mask.shape != facts.shape:
+        raise VolumeError(
+            f"the foreground mask {path.name!r} has the shape {mask.shape}, the volume {facts.shape}"
+        )
+    corners = np.array([[0, 0, 0, 1], [*(np.array(mask.shape) - 1), 1]], dtype=np.float64)
+    apart = float(np.abs(corners @ (mask.affine - facts.affine).T).max())
+    if mask.orientation != "unknown" and apart > min(facts.spacing_mm):
+        raise VolumeError(f"the foreground mask {path.name!r} lies {apart:.1f} mm beside the volume")
+    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def scaled(dataobj: Any, dtype: np.dtype[Any]) -> NDArray[np.floating]:
+    """`stored * slope + intercept`, computed in float64 and rounded once, whatever the library versions."""
+    if type(dataobj) is not ArrayProxy:
+        return np.asanyarray(dataobj).astype(dtype, copy=False)
+    stored, slope, intercept = np.asarray(dataobj.get_unscaled()), float(dataobj.slope), float(dataobj.inter)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if (slope, intercept) == (1.0, 0.0):
+            return stored.astype(dtype, order="K", copy=False)
+        if stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2:
+            # Few possible values: scale those once, exactly, and look every voxel up.
+            lowest = np.iinfo(stored.dtype).min
+            levels = np.arange(lowest, np.iinfo(stored.dtype).max + 1, dtype=np.float64)
+            table = (levels * slope + intercept).astype(dtype)
+            # An unsigned view wraps negative values to the end of the table; roll it to match.
+            native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+            unsigned = native.view(f"u{stored.dtype.itemsize}")
+            return np.roll(table, lowest)[unsigned]
+        return (stored * np.float64(slope) + intercept).astype(dtype, order="K", copy=False)
+
+
+def without_nan(data: NDArray[np.floating]) -> tuple[NDArray[np.floating], int]:
+    """Set non-finite voxels to background: 0, or the smallest value where that is negative.
+
+    Raises:
+        VolumeError: If no voxel is finite.
+    """
+    finite = np.isfinite(data)
+    count = int(data.size - np.count_nonzero(finite))
+    if count == 0:
+        return data, 0
+    if count == data.size:
+        raise VolumeError("no voxel is finite")
+    return np.where(finite, data, min(data.min(where=finite, initial=0.0), 0.0)), count
+
+
+def describe_source(candidate: Candidate) -> Source:
+    """Size, time and SHA-256 of a candidate's file."""
+    stat = candidate.path.stat()
+    with candidate.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Source(path=candidate.source, bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=digest)
