@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from cache_schema.common.custom import permit_targets
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.strict import Strict
 
@@ -64,7 +65,7 @@ class Pipeline:
 
 
 def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> Pipeline:
-    """Read a YAML file and apply `section.key=value` overrides.
+    """Read a YAML file and apply `section.key=value` overrides; custom parts that it names may be imported.
 
     Raises:
         ConfigError: If the file is absent, is not YAML, is no mapping, or an override is malformed.
@@ -79,7 +80,9 @@ def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> Pipeline:
         raise ConfigError(f"{str(path)!r} must hold the sections {', '.join(SECTIONS)}")
     for override in overrides:
         apply_override(data, override)
-    return Pipeline(data, path.resolve().parent)
+    folder = path.resolve().parent
+    permit_targets(data, folder)
+    return Pipeline(data, folder)
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:

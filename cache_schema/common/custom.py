@@ -1,0 +1,156 @@
+"""Parts from outside: `kind: custom, target: "package.module:Name", options: {...}`, or the object itself.
+
+A target is text wherever it is stored, and text alone imports nothing. It becomes an object only if
+somebody permitted it in this process: by giving a pipeline file that names it (`permit_targets`), by
+handing the object over in Python (`give`), or by saying `--allow-custom` (`permit`). A store or a bundle
+never permits its own targets.
+"""
+
+import functools
+import importlib
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from cache_schema.common.errors import ConfigError
+from cache_schema.common.strict import Strict
+
+PATTERN = r"^[A-Za-z_]\w*(\.\w+)*:[A-Za-z_<][\w.<>]*$"
+"""`package.module:Name`; `<locals>` stands in the name of what a function defined."""
+
+_given: dict[str, Any] = {}
+_permitted: set[str] = set()
+
+
+def target_of(part: Any) -> str:
+    """The text that stands for an object: where its class or function was defined, and its name.
+
+    Raises:
+        ConfigError: If it has neither, as a `functools.partial` has not.
+    """
+    named = part if hasattr(part, "__qualname__") else type(part)
+    if isinstance(part, functools.partial):
+        raise ConfigError(f"{part!r} has no name to store; give the class, and its arguments as `options`")
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def give(part: Any) -> str:
+    """Hand an object over; returns the target that stands for it from now on in this process."""
+    target = target_of(part)
+    _given[target] = part
+    return target
+
+
+def permit(target: str) -> None:
+    """Allow that this target is imported when a part is built from it."""
+    _permitted.add(target)
+
+
+def permit_targets(data: Any, folder: Path) -> None:
+    """Permit every target that the raw data of a pipeline file names, and make its folder importable.
+
+    The folder comes last on the path, so that nothing in it stands in for an installed module.
+    Processes that are spawned from here inherit the path.
+    """
+    found = sorted(set(_targets(data)))
+    for target in found:
+        permit(target)
+    if found and str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def _targets(data: Any, key: str = "") -> Iterator[str]:
+    """Every value of a key `target` (or a dotted path that ends in it) that could be one."""
+    if isinstance(data, Mapping):
+        for name, value in data.items():
+            yield from _targets(value, str(name))
+    elif isinstance(data, list | tuple):
+        for value in data:
+            yield from _targets(value, key)
+    elif isinstance(data, str) and key.rpartition(".")[2] == "target" and ":" in data:
+        yield data
+
+
+def resolve(target: str, what: str = "part") -> Any:
+    """The object behind a target: what was given, else what an import of a permitted target finds.
+
+    Args:
+        target: As it stands in a specification.
+        what: Names the part in errors, e.g. `head`.
+
+    Raises:
+        ConfigError: If nobody permitted it, or there is no such module or name.
+    """
+    if target in _given:
+        return _given[target]
+    if target not in _permitted:
+        raise ConfigError(
+            f"the {what} is custom, {target!r}, and loading it would run code from outside; pass the class "
+            "itself in Python, or say --allow-custom if you trust that code"
+        )
+    module, _, name = target.partition(":")
+    part = functools.reduce(_attribute, name.split("."), _imported(module, target))
+    print(f"slicecache: imported {target} from {_file_of(module)}", file=sys.stderr)
+    _given[target] = part
+    return part
+
+
+def _imported(module: str, target: str) -> Any:
+    """The target's module.
+
+    Raises:
+        ConfigError: If it is not there; what goes wrong inside it is its author's to see.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
+            raise
+        raise ConfigError(
+            f"there is no module {error.name!r} for target {target!r}; it is looked for in installed packages "
+            "and in the folder of the pipeline file"
+        ) from error
+
+
+def _attribute(holder: Any, name: str) -> Any:
+    """One step of a target's name.
+
+    Raises:
+        ConfigError: If the holder has no such name.
+    """
+    if not hasattr(holder, name):
+        raise ConfigError(f"{getattr(holder, '__name__', holder)!r} has no {name!r}")
+    return getattr(holder, name)
+
+
+def _file_of(module: str) -> str:
+    """Where an imported module lies, for people."""
+    return str(getattr(sys.modules[module], "__file__", None) or module)
+
+
+def read_target(value: Any) -> Any:
+    """Read an object in place of its target."""
+    return value if isinstance(value, str) else give(value)
+
+
+Target = Annotated[str, BeforeValidator(read_target), Field(pattern=PATTERN)]
+
+
+class CustomSpec(Strict):
+    """A part of somebody else's; each registry derives its own from this."""
+
+    kind: Literal["custom"] = "custom"
+    target: Target
+    """`package.module:Name` of a class or function; in Python also the object itself."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Passed to it by name."""
+
+
+def read_part(value: Any) -> Any:
+    """Read a class, function or object in place of a specification; for a registry's `BeforeValidator`."""
+    if value is None or isinstance(value, Mapping | str | int | float | list | tuple | Strict):
+        return value
+    return {"kind": "custom", "target": give(value)}
