@@ -48,7 +48,7 @@ def loaded_by(statement: str) -> set[str]:
         ("import extract.slices.prepare", {"torch", "transformers", "zarr", "sklearn"}),
         ("import aggregate.train.train, aggregate.predict.predict", {"transformers", "nibabel"}),
         (
-            "import aggregate.anomaly.maps.maps, aggregate.anomaly.measure.truth, aggregate.anomaly.measure.intervals",
+            "import aggregate.anomaly.maps.maps, aggregate.anomaly.measure.truth",
             {"transformers", "nibabel", "zarr"},
         ),
     ],

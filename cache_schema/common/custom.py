@@ -110,8 +110,8 @@ def _imported(module: str, target: str) -> Any:
         if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
             raise
         raise ConfigError(
-            f"there is no module {error.name!r} for target {target!r}; it is looked for in installed packages "
-            "and in the folder of the pipeline file"
+            f"there is no module {error.name!r} for target {target!r}; it is looked for among installed "
+            "packages and in the folder of the pipeline file"
         ) from error
 
 
