@@ -18,11 +18,10 @@ from aggregate.anomaly.detectors.base import Detector
 from aggregate.anomaly.detectors.memory_bank import MemoryBank
 from aggregate.anomaly.findings import measure
 from aggregate.anomaly.fitting.normalise import calibrate
-from aggregate.anomaly.reference.prepare import prepare
 from aggregate.anomaly.scoring.execute import reader, reference_stream
 from aggregate.anomaly.scoring.finished import Book
 from aggregate.anomaly.study.bundle import load_detectors
-from aggregate.anomaly.study.detect import detect_pipeline
+from aggregate.detect import detect_pipeline, detect_plan
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.format.record import Entities, Foreground
@@ -231,7 +230,7 @@ def test_truth_and_the_others_have_no_say_in_thresholds(project, normal_store, t
 def test_thresholds_are_those_of_a_read_of_their_own(project, per_height, tmp_path):
     loaded = load_pipeline(project, [f"aggregate.detect.per_height={str(per_height).lower()}"])
     detect_pipeline(loaded)
-    (work,) = prepare(loaded).works
+    (work,) = detect_plan(loaded).works
     stream = reference_stream(work, "calibration", 2**24)
     for fitted in load_detectors(tmp_path / "run" / "bundle").fitted:
         alone = calibrate(fitted.detector, stream, per_height=per_height)
@@ -258,7 +257,7 @@ def test_lesion_free_slices_may_be_the_reference(project, tmp_path):
         lines[1 + place] = f"sub-p{place:03d}\tcontrol\tmasks/p{place:03d}.nii.gz"
     table.write_text("\n".join(lines) + "\n")
     loaded = load_pipeline(project, ["aggregate.detect.reference={slices: lesion_free}"])
-    (work,) = prepare(loaded).works
+    (work,) = detect_plan(loaded).works
     for member in work.part("fit", "calibration"):
         assert member.slices == tuple(place for place in range(member.entry.n_slices) if place not in (3, 4))
     results = detect_pipeline(loaded)
@@ -276,7 +275,7 @@ def test_normals_with_a_lesion_are_warned_of(project, tmp_path):
             f"sub-p{place:03d}\tcontrol\tn/a", f"sub-p{place:03d}\tcontrol\tmasks/p{place:03d}.nii.gz"
         )
     table.write_text(text)
-    warnings = prepare(load_pipeline(project)).warnings
+    warnings = detect_plan(load_pipeline(project)).warnings
     assert any("6 volume(s) of the reference group have a lesion in their mask" in one for one in warnings)
 
 
@@ -446,7 +445,7 @@ def test_the_command_prints_a_table_or_json(project, capsys, monkeypatch):
 def test_scores_gone_during_a_run_are_named(project):
     loaded = load_pipeline(project)
     detect_pipeline(loaded)
-    (work,) = prepare(loaded).works
+    (work,) = detect_plan(loaded).works
     folder = next((loaded.folder() / "scores").glob("memory_bank*"))
     read = reader(work, Book(folder))
     member = work.part("other")[0]

@@ -5,17 +5,46 @@ Narrowing goes in the order `where`, join, what the caller asks, `select`, `sess
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from aggregate.cohort.join import Join, LeftOut, Pair, Table, refuse_no_match
 from aggregate.cohort.select import Volume, choose_runs, make_bags, mismatch
 from aggregate.cohort.sessions import Visit, choose_sessions
+from aggregate.cohort.spec import JoinSpec, SelectSpec
 from aggregate.cohort.where import where
 from aggregate.common.table_values import natural
-from aggregate.config.section import AggregateKeys
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, VolumeEntry
+
+
+class Narrowing(Protocol):
+    """Whatever says how a table is joined to a store and narrowed."""
+
+    @property
+    def where(self) -> str | None:
+        """Condition on the table's columns."""
+
+    @property
+    def join(self) -> JoinSpec:
+        """How rows find volumes."""
+
+    @property
+    def select(self) -> SelectSpec:
+        """Which volumes of a session."""
+
+    @property
+    def sessions(self) -> str:
+        """Which sessions."""
+
+
+class Grouping(Narrowing, Protocol):
+    """Whatever says besides how volumes become bags."""
+
+    @property
+    def combine(self) -> Literal["concat", "mean"] | None:
+        """Several volumes in a session."""
 
 
 @dataclass(slots=True)
@@ -29,7 +58,7 @@ class Draft:
     reason: str = ""
 
 
-def apply_where(section: AggregateKeys, table: Table, join: Join) -> tuple[Table, dict[Pair, str]]:
+def apply_where(section: Narrowing, table: Table, join: Join) -> tuple[Table, dict[Pair, str]]:
     """Rows that satisfy `where`, and the pairs of those that do not, with the reason."""
     if section.where is None:
         return table, {}
@@ -66,7 +95,7 @@ def alive(drafts: Sequence[Draft]) -> list[Draft]:
     return [draft for draft in drafts if not draft.reason]
 
 
-def narrow(section: AggregateKeys, table: Table, join: Join, drafts: Sequence[Draft]) -> list[Draft]:
+def narrow(section: Narrowing, table: Table, join: Join, drafts: Sequence[Draft]) -> list[Draft]:
     """Select volumes, then sessions, then runs; what falls out gets its reason."""
     for draft in alive(drafts):
         draft.reason = mismatch(section.select, draft.record)
@@ -79,9 +108,7 @@ def narrow(section: AggregateKeys, table: Table, join: Join, drafts: Sequence[Dr
     return alive(drafts)
 
 
-def choose(
-    section: AggregateKeys, table: Table, join: Join, drafts: Sequence[Draft]
-) -> list[tuple[Draft, ...]]:
+def choose(section: Grouping, table: Table, join: Join, drafts: Sequence[Draft]) -> list[tuple[Draft, ...]]:
     """Narrow volumes and group what is left into bags."""
     left = narrow(section, table, join, drafts)
     bags = [tuple(left[v.index] for v in bag) for bag in make_bags(_volumes(left), section.combine)]

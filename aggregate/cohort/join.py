@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aggregate.cohort.spec import JoinSpec
 from aggregate.common.table_values import listed, nearest, typed
-from aggregate.config.section import JoinSpec
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.format.identity import VolumeKey
 

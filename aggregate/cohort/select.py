@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from aggregate.cohort.spec import SelectSpec
 from aggregate.common.table_values import listed, natural, value_name
-from aggregate.config.section import SelectSpec
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.record import VolumeRecord
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from aggregate.anomaly.spec import DetectSpec
-from aggregate.common.table_values import value_name
+from aggregate.cohort.spec import JoinSpec, Label, Labels, SelectSpec, as_many, text_keys
 from aggregate.config.ablate import AblateSpec
 from aggregate.config.recipes import with_recipe
 from aggregate.heads.spec import AttentionSpec, HeadSpec
@@ -27,47 +27,11 @@ SYNONYMS = (
 """Column names that mean the same; the first of each group is what the documentation calls it."""
 
 
-def _named(value: Any) -> str:
-    """Read a label as text: 1 and 1.0 are `1`; YAML's bare yes and no are refused."""
-    if isinstance(value, bool):
-        raise ValueError("a bare yes, no, true or false is not a label; put it in quotes")
-    return value_name(value)
-
-
-def _many(value: Any) -> Any:
-    """Read a single value as a list of one."""
-    return value if isinstance(value, list | tuple) else [value]
-
-
-def _text_keys(value: Any) -> Any:
-    """Read class names such as 0 and 1 as text."""
-    return {_named(key): item for key, item in value.items()} if isinstance(value, dict) else value
-
-
-Label = Annotated[str, BeforeValidator(_named)]
-Labels = Annotated[tuple[Label, ...], BeforeValidator(_many)]
-
-
-class JoinSpec(Strict):
-    """How rows of the table find volumes of the store."""
-
-    participant: str = "participant_id"
-    session: str | None = None
-    """Column of the session; by default `session_id` where the table has it."""
-    strip_prefix: Annotated[tuple[str, ...], BeforeValidator(_many)] = ()
-    """Taken off participant ids on both sides; `sub-` (and `ses-` off sessions) always is."""
-    visits: Annotated[dict[str, Label], BeforeValidator(_text_keys)] = Field(default_factory=dict)
-    """Session code of the table -> session of the store, e.g. `{bl: "01", m06: "02"}`."""
-    order: str | None = None
-    """Column that orders the sessions of a participant (age, days, an ISO date); by default they are
-    in natural order of the session id, in which `ses-2` comes before `ses-10`."""
-
-
 class TargetSpec(Strict):
     """What is predicted."""
 
     column: str
-    classes: Annotated[dict[str, Labels] | None, BeforeValidator(_text_keys)] = None
+    classes: Annotated[dict[str, Labels] | None, BeforeValidator(text_keys)] = None
     """Class name -> the values of the column that it stands for; other values are left out."""
     positive: Label | None = None
     """The positive one of two classes. By default the last of `classes` if those are written out; else
@@ -89,18 +53,6 @@ class TargetSpec(Strict):
                 if seen.setdefault(value, name) != name:
                     raise ValueError(f"value {value!r} is in two classes, {seen[value]!r} and {name!r}")
         return self
-
-
-class SelectSpec(Strict):
-    """Which volumes of a session are used."""
-
-    contrast: Label | None = None
-    acquisition: Label | None = None
-    space: Label | None = None
-    description: Label | None = None
-    volume_id: Label | None = None
-    run: Label | None = None
-    """A run's number, or `first` or `last` of those in the session."""
 
 
 class FoldSpec(Strict):
@@ -140,7 +92,7 @@ class AggregateKeys(Strict):
     """CSV or TSV with a row per participant, or per session."""
     where: str | None = None
     """Condition on the table's columns, e.g. `qc == 'pass' and age >= 55`."""
-    missing: Annotated[tuple[Label, ...], BeforeValidator(_many)] = ()
+    missing: Annotated[tuple[Label, ...], BeforeValidator(as_many)] = ()
     """Codes that mean missing in every column of the table, e.g. `[-4, -1]`."""
     join: JoinSpec = JoinSpec()
     sessions: str = "first"

@@ -1,19 +1,17 @@
 """What the results of a training consist of, each put together from its parts."""
 
-import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from aggregate.bags.bags import Bags
 from aggregate.baselines.baselines import Baseline
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.folds import Fold, fold_notes
 from aggregate.common.artefacts import prediction_rows
+from aggregate.common.provenance import absolute_input, versions
 from aggregate.config.section import AggregateSection
 from aggregate.predict.bundle import Bundle, BundleCard, member_of
 from aggregate.statistics.evaluate import (
@@ -187,22 +185,3 @@ def resolved(pipeline: Pipeline, section: AggregateSection) -> dict[str, Any]:
         data["extract"] = {**pipeline.data["extract"], "input": absolute_input(pipeline)}
     cohort = str(pipeline.path(section.cohort))
     return {**data, "aggregate": {**section.model_dump(mode="json"), "cohort": cohort}}
-
-
-def absolute_input(pipeline: Pipeline) -> dict[str, Any]:
-    """The input of stage one with its root or manifest made absolute."""
-    given = dict(pipeline.data["extract"].get("input") or {})
-    return {
-        key: str(pipeline.path(value)) if key in ("bids", "manifest") else value
-        for key, value in given.items()
-    }
-
-
-def versions() -> dict[str, str]:
-    """What computed the results."""
-    return {
-        "slicecache": version("slicecache"),
-        "python": sys.version.split()[0],
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-    }

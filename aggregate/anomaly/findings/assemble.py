@@ -12,19 +12,19 @@ from aggregate.anomaly.findings.summarise import by_name, compare, metrics_of
 from aggregate.anomaly.findings.verdicts import verdicts
 from aggregate.anomaly.measure.intervals import METHOD
 from aggregate.anomaly.reference.group import PARTS, Member
-from aggregate.anomaly.reference.prepare import MAIN, Prepared, store_location
+from aggregate.anomaly.reference.prepare import DetectionPlan
 from aggregate.anomaly.scoring.execute import Finished
-from aggregate.train.assemble import absolute_input, versions
+from aggregate.common.provenance import versions
 
 TOP = 4
 """Volumes with the highest scores that the report shows."""
 
 
 def metrics_json(
-    prepared: Prepared, finished: Sequence[Finished], measured: Mapping[str, Sequence[Measured]]
+    plan: DetectionPlan, finished: Sequence[Finished], measured: Mapping[str, Sequence[Measured]]
 ) -> dict[str, Any]:
     """The content of `metrics.json`; `measured` is by store."""
-    first = prepared.works[0]
+    first = plan.works[0]
     detectors: dict[str, Any] = {}
     baselines: dict[str, Any] = {}
     comparison: dict[str, Any] = {}
@@ -41,9 +41,9 @@ def metrics_json(
         "n_participants": len({member.participant for member in first.members}),
         "n_volumes": len(first.members),
         "reference": {
-            "column": prepared.detect.reference.column,
-            "value": list(prepared.detect.reference.wanted),
-            "slices": prepared.detect.reference.slices,
+            "column": plan.request.detect.reference.column,
+            "value": list(plan.request.detect.reference.wanted),
+            "slices": plan.request.detect.reference.slices,
             "profile": first.profile.model_dump(mode="json"),
             "volumes": dict(Counter(member.part for member in first.members)),
         },
@@ -75,10 +75,10 @@ def thresholds(finished: Sequence[Finished]) -> dict[str, Any]:
     return found
 
 
-def group_rows(prepared: Prepared) -> list[tuple[str, str, int, int]]:
+def group_rows(plan: DetectionPlan) -> list[tuple[str, str, int, int]]:
     """Participants and volumes of every part of every store."""
     rows: list[tuple[str, str, int, int]] = []
-    for work in prepared.works:
+    for work in plan.works:
         for part in PARTS:
             members = work.part(part)
             rows.append((work.name, part, len({member.participant for member in members}), len(members)))
@@ -121,23 +121,3 @@ def findings(finished: Finished, scores: pd.DataFrame) -> list[Finding]:
             )
         )
     return found
-
-
-def resolved_detection(prepared: Prepared) -> dict[str, Any]:
-    """The pipeline with defaults filled in and paths made absolute: it runs again as it is."""
-    pipeline, section = prepared.pipeline, prepared.section
-    data: dict[str, Any] = {"run": {"folder": str(pipeline.folder())}}
-    if "cache" in pipeline.data:
-        data["cache"] = {"store": pipeline.store()}
-    if "extract" in pipeline.data:
-        data["extract"] = {**pipeline.data["extract"], "input": absolute_input(pipeline)}
-    own = section.model_dump(mode="json", exclude_none=True)
-    for spec in own["detect"]["detectors"]:
-        if "store" in spec:
-            spec["store"] = store_location(pipeline, spec["store"]) if spec["store"] != MAIN else MAIN
-    truth = own["detect"].get("truth")
-    if truth and truth.get("bids"):
-        truth["bids"] = str(pipeline.path(truth["bids"]))
-    reference = own["detect"]["reference"]
-    own["detect"]["reference"] = {key: value for key, value in reference.items() if value}
-    return {**data, "aggregate": {**own, "cohort": str(pipeline.path(section.cohort))}}

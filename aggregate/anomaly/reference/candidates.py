@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aggregate.anomaly.measure.truth import Truth
+from aggregate.anomaly.request import DetectRequest
 from aggregate.anomaly.spec import DetectSpec, ReferenceSpec
 from aggregate.cohort.draft import Draft, alive, apply_where, left_out_as, match, narrow, rows_without_volume
 from aggregate.cohort.join import LeftOut, Table, make_join, read_table
 from aggregate.common.table_values import is_missing, listed, natural, value_name
-from aggregate.config.section import AggregateKeys
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
@@ -44,14 +44,12 @@ class Candidates:
     """The cohort table's."""
 
 
-def read_candidates(section: AggregateKeys, detect: DetectSpec, store: StoreReader, base: Path) -> Candidates:
+def read_candidates(request: DetectRequest, store: StoreReader) -> Candidates:
     """Join the cohort table to a store, without a target.
 
     Args:
-        section: Says where the table is and how it is joined and narrowed.
-        detect: Names the reference group and the column of lesion masks.
+        request: Says where the table is, how it is joined and narrowed, and who the normals are.
         store: Open.
-        base: Folder that the table's path is relative to.
 
     Raises:
         ConfigError: If a column or a value of the reference group does not exist.
@@ -59,14 +57,14 @@ def read_candidates(section: AggregateKeys, detect: DetectSpec, store: StoreRead
     """
     if not store.entries:
         raise SlicecacheError(f"the store {store.location} holds no committed volume yet; run extract first")
-    whole = read_table(base / section.cohort.expanduser(), section.missing)
-    join = make_join(section.join, whole, [entry.key for entry in store.entries])
-    table, dropped = apply_where(section, whole, join)
+    whole = read_table(request.cohort, request.missing)
+    join = make_join(request.join, whole, [entry.key for entry in store.entries])
+    table, dropped = apply_where(request, whole, join)
     pairs = join.of_table(table)
     drafts = match(store, join, pairs, dropped, table)
-    narrow(section, table, join, drafts)
-    normal = _normal(detect.reference, table, section.missing)
-    masks = _masks(detect, table)
+    narrow(request, table, join, drafts)
+    normal = _normal(request.detect.reference, table, request.missing)
+    masks = _masks(request.detect, table)
     volumes = [_candidate(draft, normal, masks) for draft in alive(drafts)]
     left_out = [left_out_as(draft) for draft in drafts if draft.reason]
     left_out += rows_without_volume(store, join, table, pairs)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from aggregate.anomaly.detectors.spec import DetectorSpec, IntensitySpec, PositionSpec
 from aggregate.anomaly.fitting.stream import open_stream
@@ -12,15 +12,11 @@ from aggregate.anomaly.reference.candidates import Candidates, known_by_mask, re
 from aggregate.anomaly.reference.group import PARTS, Member, assign_parts, members_of
 from aggregate.anomaly.reference.likeness import OVERRIDE, Profile, check_likeness, profile_of
 from aggregate.anomaly.reference.truths import FoundTruth, find_truth, free_slices, lesions_among_normals
+from aggregate.anomaly.request import OWN_STORE, DetectRequest
 from aggregate.anomaly.spec import DetectSpec
 from aggregate.cohort.join import LeftOut
-from aggregate.config.section import DetectSection, read_detect_section
 from cache_schema.common.errors import ConfigError, SlicecacheError
-from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.store.reader import StoreReader, open_store
-
-MAIN = "main"
-"""The pipeline's own store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +47,14 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class DetectionPlan:
     """A checked study."""
 
-    pipeline: Pipeline
-    section: DetectSection
-    detect: DetectSpec
+    request: DetectRequest
     works: tuple[Work, ...]
     left_out: tuple[LeftOut, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
-
-    @property
-    def folder(self) -> Path:
-        """The run folder."""
-        return self.pipeline.folder()
 
     def sentences(self) -> list[str]:
         """What will be done, in plain words."""
@@ -78,16 +67,16 @@ class Prepared:
         return found
 
 
-def prepare(pipeline: Pipeline) -> Prepared:
-    """Check a pipeline for detection.
+def plan_detection(request: DetectRequest) -> DetectionPlan:
+    """Check what is asked for.
 
     Raises:
-        SlicecacheError: If the file, a store, the table or the masks cannot be used as asked.
+        SlicecacheError: If a store, the table or the masks cannot be used as asked.
     """
-    section, detect = read_detect_section(pipeline)
+    detect = request.detect
     tasks = tasks_by_store(detect)
-    stores = {name: open_store(store_location(pipeline, name)) for name in tasks}
-    found = {name: _with_truth(section, detect, store, pipeline) for name, store in stores.items()}
+    stores = {name: open_store(request.stores[name]) for name in tasks}
+    found = {name: _with_truth(request, store) for name, store in stores.items()}
     volumes = [volume for candidates, _ in found.values() for volume in candidates.volumes]
     parts = assign_parts(
         {volume.key.participant_id for volume in volumes if volume.normal},
@@ -103,22 +92,20 @@ def prepare(pipeline: Pipeline) -> Prepared:
         warnings += told
     first, masks = next(iter(found.values()))
     notes = [masks.sentence, *_group_notes(detect, works[0].members)]
-    return Prepared(
-        pipeline, section, detect, tuple(works), first.left_out, tuple(notes), tuple(dict.fromkeys(warnings))
-    )
+    return DetectionPlan(request, tuple(works), first.left_out, tuple(notes), tuple(dict.fromkeys(warnings)))
 
 
 def tasks_by_store(detect: DetectSpec) -> dict[str, tuple[Task, ...]]:
     """The detectors of every store, and each store's own two baselines behind them."""
     named: dict[str, list[DetectorSpec]] = {}
     for spec in detect.detectors:
-        named.setdefault(spec.store or MAIN, []).append(spec)
+        named.setdefault(spec.store or OWN_STORE, []).append(spec)
     labels = store_labels(list(named))
     found = {}
     taken = {spec.called for spec in detect.detectors}
     for place, (name, specs) in enumerate(named.items()):
         tasks = [Task(spec.called, spec, _is_baseline(spec), _seeds(spec, detect)) for spec in specs]
-        own = None if name == MAIN else name
+        own = None if name == OWN_STORE else name
         for baseline in (PositionSpec(store=own), IntensitySpec(store=own)):
             if not any(spec.kind == baseline.kind for spec in specs):
                 called = baseline.kind if place == 0 else f"{baseline.kind} ({labels[name]})"
@@ -152,32 +139,11 @@ def _seeds(spec: DetectorSpec, detect: DetectSpec) -> int:
     return 1 if _is_baseline(spec) else detect.seeds
 
 
-def store_location(pipeline: Pipeline, name: str) -> str:
-    """Where a store lies: the pipeline's own, or a path or URL that a detector names.
-
-    Raises:
-        ConfigError: If nothing is there.
-    """
-    if name == MAIN:
-        return pipeline.store()
-    if "://" in name:
-        return name
-    path = pipeline.path(name)
-    if not path.exists():
-        raise ConfigError(
-            f"detect.detectors: there is no store at {str(path)!r}; `store` takes a path (relative to the "
-            "pipeline's file) or a URL"
-        )
-    return str(path)
-
-
-def _with_truth(
-    section: DetectSection, detect: DetectSpec, store: StoreReader, pipeline: Pipeline
-) -> tuple[Candidates, FoundTruth]:
+def _with_truth(request: DetectRequest, store: StoreReader) -> tuple[Candidates, FoundTruth]:
     """The volumes of a store, and its masks."""
-    candidates = read_candidates(section, detect, store, pipeline.base)
-    masks = find_truth(detect, candidates, pipeline)
-    if detect.reference.slices is None:
+    candidates = read_candidates(request, store)
+    masks = find_truth(request, candidates)
+    if request.detect.reference.slices is None:
         return candidates, masks
     if masks.truth is None:
         raise SlicecacheError(

@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from aggregate.anomaly.maps.placement import placement
 from aggregate.anomaly.measure.truth import Truth, bids_truth, column_truth, lesion_slices
 from aggregate.anomaly.reference.candidates import Candidates
 from aggregate.anomaly.reference.group import Member
-from aggregate.anomaly.spec import DetectSpec
+from aggregate.anomaly.request import DetectRequest
 from aggregate.common.table_values import listed
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.common.pipeline_file import Pipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +20,7 @@ class FoundTruth:
     sentence: str
 
 
-def bids_root(pipeline: Pipeline) -> Path | None:
-    """The input root of stage one, if the pipeline names one that is there."""
-    extract = pipeline.data.get("extract")
-    given = extract.get("input") if isinstance(extract, dict) else None
-    root = given.get("bids") if isinstance(given, dict) else None
-    if root is None:
-        return None
-    path = pipeline.path(root)
-    return path if path.is_dir() else None
-
-
-def find_truth(detect: DetectSpec, candidates: Candidates, pipeline: Pipeline) -> FoundTruth:
+def find_truth(request: DetectRequest, candidates: Candidates) -> FoundTruth:
     """Find the masks of one store's volumes.
 
     Members of a reference group that a column names are free of lesions, unless they have a mask.
@@ -41,7 +28,7 @@ def find_truth(detect: DetectSpec, candidates: Candidates, pipeline: Pipeline) -
     Raises:
         SlicecacheError: If masks are asked for and there are none, or one cannot be used.
     """
-    spec = detect.truth
+    spec = request.detect.truth
     if spec is not None and spec.off:
         return FoundTruth(None, "lesion masks were not looked for")
     healthy = [volume.key for volume in candidates.volumes if volume.normal]
@@ -51,8 +38,7 @@ def find_truth(detect: DetectSpec, candidates: Candidates, pipeline: Pipeline) -
         truth = column_truth(cells, candidates.folder, healthy)
         where = f"the column {spec.column!r}"
     else:
-        given = None if spec is None or spec.bids is None else pipeline.path(spec.bids)
-        root = given or bids_root(pipeline)
+        root = request.masks or request.images
         if root is None:
             if spec is not None:
                 raise SlicecacheError(
@@ -63,7 +49,7 @@ def find_truth(detect: DetectSpec, candidates: Candidates, pipeline: Pipeline) -
         where = "the BIDS dataset"
     if truth.masks:
         return FoundTruth(truth, f"{len(truth.masks)} lesion masks from {where}")
-    if spec is not None or detect.reference.slices is not None:
+    if spec is not None or request.detect.reference.slices is not None:
         raise SlicecacheError(f"no volume has a lesion mask in {where}, and masks were asked for")
     return FoundTruth(None, "no lesion masks were found")
 

@@ -10,7 +10,7 @@ SHOWN = ("pixel_auroc", "pixel_ap", "aupro", "dice_fpr05", "lesion_sensitivity")
 WHOLE = ("slice_auroc", "volume_auroc")
 
 
-def summary(results: DetectionResults) -> str:
+def detection_summary(results: DetectionResults) -> str:
     """Warnings, the table with its baselines, the verdict, and where everything is."""
     lines = [f"WARNING: {sentence}" for sentence in results.warnings]
     lines += results.notes[:2]
