@@ -16,7 +16,7 @@ from aggregate.anomaly.request import OWN_STORE, DetectRequest
 from aggregate.anomaly.spec import DetectSpec
 from aggregate.anomaly.study.detect import run_detection
 from aggregate.common.artefacts import log_to, write_json
-from aggregate.common.provenance import absolute_input
+from aggregate.common.resolved import absolute_input
 from aggregate.config.section import DetectSection, read_detect_section
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline
@@ -65,13 +65,8 @@ def detect_request(pipeline: Pipeline) -> DetectRequest:
     return DetectRequest(
         detect=detect,
         stores=stores,
-        cohort=pipeline.path(section.cohort),
+        cohort=section.cohort_request(pipeline),
         folder=pipeline.folder(),
-        join=section.join,
-        where=section.where,
-        missing=section.missing,
-        select=section.select,
-        sessions=section.sessions,
         images=image_root(pipeline),
         masks=None if bids is None else pipeline.path(bids),
         config=resolved_detection(pipeline, section, detect, stores),

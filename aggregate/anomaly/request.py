@@ -1,12 +1,12 @@
 """What a study of detectors is asked for: a pipeline taken apart, so that no room behind reads its keys."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aggregate.anomaly.spec import DetectSpec
-from aggregate.cohort.spec import JoinSpec, SelectSpec
+from aggregate.cohort.request import CohortRequest
 
 OWN_STORE = "main"
 """What the store of detectors that name none is called."""
@@ -20,15 +20,10 @@ class DetectRequest:
     """The reference group, the detectors and what is written."""
     stores: Mapping[str, str]
     """Location by name: `OWN_STORE`, and what detectors call theirs."""
-    cohort: Path
-    """The table."""
+    cohort: CohortRequest
+    """The table, and which of its rows and of the stores' volumes take part; it needs no target."""
     folder: Path
     """Where everything is written."""
-    join: JoinSpec = field(default_factory=JoinSpec)
-    where: str | None = None
-    missing: tuple[str, ...] = ()
-    select: SelectSpec = field(default_factory=SelectSpec)
-    sessions: str = "first"
     images: Path | None = None
     """Input root of stage one: for the images' own headers and, unless told otherwise, lesion masks."""
     masks: Path | None = None

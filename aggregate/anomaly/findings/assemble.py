@@ -14,7 +14,7 @@ from aggregate.anomaly.measure.intervals import METHOD
 from aggregate.anomaly.reference.group import PARTS, Member
 from aggregate.anomaly.reference.prepare import DetectionPlan
 from aggregate.anomaly.scoring.execute import Finished
-from aggregate.common.provenance import versions
+from aggregate.common.versions import versions
 
 TOP = 4
 """Volumes with the highest scores that the report shows."""

@@ -7,8 +7,16 @@ from pathlib import Path
 from aggregate.anomaly.measure.truth import Truth
 from aggregate.anomaly.request import DetectRequest
 from aggregate.anomaly.spec import DetectSpec, ReferenceSpec
-from aggregate.cohort.draft import Draft, alive, apply_where, left_out_as, match, narrow, rows_without_volume
 from aggregate.cohort.join import LeftOut, Table, make_join, read_table
+from aggregate.cohort.narrowing import (
+    JoinedVolume,
+    alive,
+    apply_where,
+    left_out_as,
+    match,
+    narrow,
+    rows_without_volume,
+)
 from aggregate.common.table_values import is_missing, listed, natural, value_name
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.format.identity import VolumeKey
@@ -57,24 +65,25 @@ def read_candidates(request: DetectRequest, store: StoreReader) -> Candidates:
     """
     if not store.entries:
         raise SlicecacheError(f"the store {store.location} holds no committed volume yet; run extract first")
-    whole = read_table(request.cohort, request.missing)
-    join = make_join(request.join, whole, [entry.key for entry in store.entries])
-    table, dropped = apply_where(request, whole, join)
+    asked = request.cohort
+    whole = read_table(asked.table, asked.missing)
+    join = make_join(asked.join, whole, [entry.key for entry in store.entries])
+    table, dropped = apply_where(asked, whole, join)
     pairs = join.of_table(table)
-    drafts = match(store, join, pairs, dropped, table)
-    narrow(request, table, join, drafts)
-    normal = _normal(request.detect.reference, table, request.missing)
+    joined = match(store, join, pairs, dropped, table)
+    narrow(asked, table, join, joined)
+    normal = _normal(request.detect.reference, table, asked.missing)
     masks = _masks(request.detect, table)
-    volumes = [_candidate(draft, normal, masks) for draft in alive(drafts)]
-    left_out = [left_out_as(draft) for draft in drafts if draft.reason]
+    volumes = [_candidate(one, normal, masks) for one in alive(joined)]
+    left_out = [left_out_as(one) for one in joined if one.reason]
     left_out += rows_without_volume(store, join, table, pairs)
     return Candidates(
         tuple(sorted(volumes, key=lambda volume: volume.key)), tuple(left_out), whole.path.parent
     )
 
 
-def _candidate(draft: Draft, normal: Sequence[bool | None], masks: Sequence[str]) -> Candidate:
-    return Candidate(draft.entry, draft.record, normal[draft.row], masks[draft.row])
+def _candidate(joined: JoinedVolume, normal: Sequence[bool | None], masks: Sequence[str]) -> Candidate:
+    return Candidate(joined.entry, joined.record, normal[joined.row], masks[joined.row])
 
 
 def _normal(reference: ReferenceSpec, table: Table, missing: Sequence[str]) -> list[bool | None]:
