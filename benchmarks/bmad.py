@@ -220,7 +220,7 @@ def run(
 
 def from_registry(text: str) -> list[Named]:
     """Detectors from YAML such as `[{kind: memory_bank}]`."""
-    from aggregate.anomaly.detectors.spec import DetectorSpec
+    from aggregate.anomaly.detectors.registry import DetectorSpec
 
     registry: TypeAdapter[Any] = TypeAdapter(DetectorSpec)
     specs = [registry.validate_python(entry) for entry in yaml.safe_load(text)]

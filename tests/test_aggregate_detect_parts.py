@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from aggregate.anomaly.detectors.base import Detector
-from aggregate.anomaly.detectors.spec import PositionSpec
+from aggregate.anomaly.detectors.position import PositionSpec
 from aggregate.anomaly.findings.results import Finding
 from aggregate.anomaly.fitting.normalise import fit_heights
 from aggregate.anomaly.reference.group import Member, assign_parts, check_parts

@@ -8,14 +8,12 @@ import torch
 from torch import Tensor
 
 from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
-from aggregate.anomaly.detectors.spec import (
-    DinoAdSpec,
-    IntensitySpec,
-    MahalanobisSpec,
-    MemoryBankSpec,
-    PatchcoreSpec,
-    PositionSpec,
-)
+from aggregate.anomaly.detectors.dino_ad import DinoAdSpec
+from aggregate.anomaly.detectors.intensity import IntensitySpec
+from aggregate.anomaly.detectors.mahalanobis import MahalanobisSpec
+from aggregate.anomaly.detectors.memory_bank import MemoryBankSpec
+from aggregate.anomaly.detectors.patchcore import PatchcoreSpec
+from aggregate.anomaly.detectors.position import PositionSpec
 from aggregate.anomaly.fitting.fit import fit
 from aggregate.anomaly.fitting.stream import SliceStream, open_stream
 

@@ -7,14 +7,11 @@ from scipy import ndimage
 
 from aggregate.anomaly.arithmetic.heights import BINS, height_bin, smooth
 from aggregate.anomaly.detectors.base import SliceBatch, volume_number
-from aggregate.anomaly.detectors.dino_ad import closed
-from aggregate.anomaly.detectors.spec import (
-    DinoAdSpec,
-    IntensitySpec,
-    MahalanobisSpec,
-    MemoryBankSpec,
-    PositionSpec,
-)
+from aggregate.anomaly.detectors.dino_ad import DinoAdSpec, closed
+from aggregate.anomaly.detectors.intensity import IntensitySpec
+from aggregate.anomaly.detectors.mahalanobis import MahalanobisSpec
+from aggregate.anomaly.detectors.memory_bank import MemoryBankSpec
+from aggregate.anomaly.detectors.position import PositionSpec
 from aggregate.anomaly.fitting.fit import fit
 from aggregate.anomaly.fitting.normalise import BOUND, calibrate, fit_heights, quantile_above
 from aggregate.anomaly.fitting.rebatch import join

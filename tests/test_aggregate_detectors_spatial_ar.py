@@ -9,8 +9,7 @@ import torch
 from aggregate.anomaly.arithmetic.causal_net import first_weights, layer_shapes, predict
 from aggregate.anomaly.arithmetic.masked_conv import causal_mask, masked_conv
 from aggregate.anomaly.detectors.base import Reference, SliceBatch
-from aggregate.anomaly.detectors.spatial_ar import SpatialAr, turned
-from aggregate.anomaly.detectors.spec import SpatialArSpec
+from aggregate.anomaly.detectors.spatial_ar import SpatialAr, SpatialArSpec, turned
 from cache_schema.common.errors import SlicecacheError
 
 TAPS = {

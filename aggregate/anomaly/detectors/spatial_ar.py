@@ -8,16 +8,16 @@ sees the map turned by 180 degrees, and the scores of both are averaged; neither
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from aggregate.anomaly.arithmetic.causal_net import first_weights, predict, squared_error
-from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
-from aggregate.anomaly.detectors.spec import SpatialArSpec
+from aggregate.anomaly.detectors.base import Detector, DetectorBase, Reference, SliceBatch
 from aggregate.anomaly.detectors.states import expect
 from cache_schema.common.errors import SlicecacheError
 
@@ -28,10 +28,35 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """What `torch.optim.AdamW` keeps of a parameter."""
 
 
+class SpatialArSpec(DetectorBase):
+    """How badly causal convolutions predict a token from those above and to the left (arXiv 2603.02974)."""
+
+    kind: Literal["spatial_ar"] = "spatial_ar"
+    dilation: PositiveInt = 1
+    """Of all five convolutions; the paper has 1 (standard) and 4 (dilated)."""
+    two_sided: bool = False
+    """Average with a second model, of the map turned by 180 degrees, which sees what is below and right."""
+    learning_rate: PositiveFloat = 1e-3
+    noise: NonNegativeFloat = 0.03
+    """Standard deviation of the noise on the input, in those of the batch."""
+    noise_probability: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Of a batch to get noise."""
+    epochs: PositiveInt = 40
+
+    @classmethod
+    def examples(cls) -> tuple[Self, ...]:
+        """Settings that fit a few slices."""
+        return (cls(epochs=10, learning_rate=3e-3),)
+
+    def build(self, seed: int) -> "SpatialAr":
+        """Make the detector of one seed."""
+        return SpatialAr(self, seed)
+
+
 class SpatialAr(Detector):
     """One causal network, or two, of one seed."""
 
-    batch_slices: ClassVar[int] = 64
+    batch_slices = 64
     spec: SpatialArSpec
 
     @property

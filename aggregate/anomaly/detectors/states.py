@@ -1,18 +1,15 @@
 """Taking a detector's state apart, with one sentence when it is another detector's."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from aggregate.anomaly.detectors.base import Detector
 from cache_schema.common.errors import SlicecacheError
-
-if TYPE_CHECKING:
-    from aggregate.anomaly.detectors.base import Detector
 
 
 def expect(
-    state: Mapping[str, Tensor], detector: "Detector", **shapes: tuple[int | None, ...]
+    state: Mapping[str, Tensor], detector: Detector, **shapes: tuple[int | None, ...]
 ) -> tuple[Tensor, ...]:
     """The named tensors, in the order of the names.
 

@@ -34,6 +34,14 @@ class Identity(Strict):
     """`SliceStream.digest`."""
     calibration: str | None = None
     """`SliceStream.digest` of the calibration slices."""
+    source: str | None = None
+    """Digest of the code of a detector from outside."""
+
+    @property
+    def digest(self) -> str:
+        """Of all of it; without a source the same as before there was one."""
+        data = self.model_dump(mode="json")
+        return sha256_json({name: value for name, value in data.items() if (name, value) != ("source", None)})
 
 
 class CheckpointCard(Strict):

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from aggregate.anomaly.detectors.spec import DetectorSpec, IntensitySpec, PositionSpec
+from aggregate.anomaly.detectors.base import DetectorBase
+from aggregate.anomaly.detectors.intensity import IntensitySpec
+from aggregate.anomaly.detectors.position import PositionSpec
 from aggregate.anomaly.fitting.stream import open_stream
 from aggregate.anomaly.measure.truth import Truth
 from aggregate.anomaly.reference.candidates import Candidates, known_by_mask, read_candidates
@@ -24,7 +26,7 @@ class Task:
     """One detector of the table."""
 
     name: str
-    spec: DetectorSpec
+    spec: DetectorBase
     baseline: bool
     seeds: int
 
@@ -97,14 +99,15 @@ def plan_detection(request: DetectRequest) -> DetectionPlan:
 
 def tasks_by_store(detect: DetectSpec) -> dict[str, tuple[Task, ...]]:
     """The detectors of every store, and each store's own two baselines behind them."""
-    named: dict[str, list[DetectorSpec]] = {}
+    named: dict[str, list[DetectorBase]] = {}
     for spec in detect.detectors:
+        spec.build(0)  # says now, not behind the first read, that a part from outside is not there
         named.setdefault(spec.store or OWN_STORE, []).append(spec)
     labels = store_labels(list(named))
     found = {}
     taken = {spec.called for spec in detect.detectors}
     for place, (name, specs) in enumerate(named.items()):
-        tasks = [Task(spec.called, spec, _is_baseline(spec), _seeds(spec, detect)) for spec in specs]
+        tasks = [Task(spec.called, spec, spec.baseline, _seeds(spec, detect)) for spec in specs]
         own = None if name == OWN_STORE else name
         for baseline in (PositionSpec(store=own), IntensitySpec(store=own)):
             if not any(spec.kind == baseline.kind for spec in specs):
@@ -130,13 +133,9 @@ def store_labels(names: Sequence[str]) -> dict[str, str]:
     return labels
 
 
-def _is_baseline(spec: DetectorSpec) -> bool:
-    return isinstance(spec, PositionSpec | IntensitySpec)
-
-
-def _seeds(spec: DetectorSpec, detect: DetectSpec) -> int:
+def _seeds(spec: DetectorBase, detect: DetectSpec) -> int:
     """Baselines have nothing random."""
-    return 1 if _is_baseline(spec) else detect.seeds
+    return 1 if spec.baseline else detect.seeds
 
 
 def _with_truth(request: DetectRequest, store: StoreReader) -> tuple[Candidates, FoundTruth]:

@@ -18,7 +18,6 @@ from aggregate.anomaly.scoring.volumes import Surroundings, VolumeScores, score_
 from aggregate.anomaly.spec import DetectSpec
 from aggregate.common.progress import bar
 from cache_schema.common.errors import StoreError
-from cache_schema.format.canonical import sha256_json
 from cache_schema.store.reader import VolumeEntry
 
 CHECKPOINTS = "checkpoints"
@@ -97,7 +96,7 @@ def _book(detector: Detector, streams: tuple[SliceStream, SliceStream], folder: 
     """Where a fit's scores are kept."""
     identity = identity_of(detector, *streams)
     name = checkpoint_path(folder, identity).stem
-    return Book.open(folder / SCORES / name, sha256_json(identity.model_dump(mode="json")))
+    return Book.open(folder / SCORES / name, identity.digest)
 
 
 def score_missing(

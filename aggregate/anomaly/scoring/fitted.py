@@ -20,9 +20,6 @@ from aggregate.anomaly.scoring.volumes import (
 RATES = {"fpr10": FALSE_POSITIVES[0], "fpr05": FALSE_POSITIVES[1], "fpr01": FALSE_POSITIVES[2]}
 """Names of the false positive rates, as in `dice_fpr05`."""
 
-SMOOTH_PIXELS = {"memory_bank": 4.0}
-"""By kind: standard deviation of the smoothing of a map on the canvas, as published."""
-
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
@@ -44,7 +41,7 @@ class Fitted:
     @property
     def smooth_pixels(self) -> float:
         """Of its maps."""
-        return SMOOTH_PIXELS.get(self.detector.spec.kind, 0.0)
+        return self.detector.smooth_pixels
 
     @property
     def thresholds(self) -> dict[str, float]:

@@ -19,7 +19,7 @@ from aggregate.anomaly.reference.group import PARTS
 from aggregate.anomaly.reference.prepare import DetectionPlan, reference_words
 from aggregate.anomaly.request import DetectRequest
 from aggregate.anomaly.scoring.execute import Finished, counting, finish
-from aggregate.anomaly.study.bundle import DetectorCard, member_of, save_detectors
+from aggregate.anomaly.study.bundle import SOURCES, DetectorCard, member_of, save_detectors
 from aggregate.anomaly.study.map_files import describe, write_map_once
 from aggregate.anomaly.study.predict import first_seeds
 from aggregate.common.artefacts import write_text, write_yaml
@@ -163,10 +163,14 @@ def few_normals(finished: Sequence[Finished]) -> list[str]:
 
 def seed_notes(plan: DetectionPlan) -> list[str]:
     """Detectors that depend on their seed and have few."""
-    kinds = {task.spec.kind for work in plan.works for task in work.tasks}
-    if "dpmm" in kinds and plan.request.detect.seeds < 5:
-        return [f"dpmm depends on its seed: report at least 5 (seeds: 5), not {plan.request.detect.seeds}"]
-    return []
+    seeds = plan.request.detect.seeds
+    return [
+        f"{task.name} depends on its seed: report at least {task.spec.seeds_wanted} (seeds: "
+        f"{task.spec.seeds_wanted}), not {seeds}"
+        for work in plan.works
+        for task in work.tasks
+        if task.spec.seeds_wanted > seeds
+    ]
 
 
 def save(plan: DetectionPlan, finished: Finished, metrics: dict[str, Any]) -> None:
@@ -180,6 +184,7 @@ def save(plan: DetectionPlan, finished: Finished, metrics: dict[str, Any]) -> No
     reference = finished.streams[0].reference
     header = work.store.header
     people = {part: tuple(sorted({member.participant for member in work.part(part)})) for part in PARTS[:3]}
+    sources = {one.name: one.detector.source for one in fitted if one.detector.source}
     card = DetectorCard(
         fingerprint=header.fingerprint,
         numerics=header.numerics,
@@ -196,6 +201,7 @@ def save(plan: DetectionPlan, finished: Finished, metrics: dict[str, Any]) -> No
             "split": plan.request.detect.split.model_dump(mode="json"),
             "content_digest": work.store.content_digest(),
             "metrics": {one.name: metrics["metrics"][one.name] for one in fitted},
+            **({SOURCES: sources} if sources else {}),
         },
     )
     save_detectors(folder, card, fitted)
