@@ -21,7 +21,7 @@ from aggregate.heads.spec import HeadSpec
 from aggregate.training.runs import TrainedRun
 from cache_schema.errors import SlicecacheError
 from cache_schema.header import Fingerprint, Numerics
-from cache_schema.models import Strict
+from cache_schema.models import Strict, refusal
 
 CARD_FILE = "bundle.json"
 WEIGHTS_FILE = "members.safetensors"
@@ -162,11 +162,7 @@ def _read_card(folder: Path) -> BundleCard:
             f"{folder} is not a bundle: {CARD_FILE} cannot be read ({error.strerror})"
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SlicecacheError(
-            f"{path} is not a bundle of this version: {where or 'the file'}: {first['msg']}"
-        ) from error
+        raise SlicecacheError(f"{path} is not a bundle of this version: {refusal(error, 'it')}") from error
 
 
 def _state(tensors: dict[str, Tensor], member: str) -> dict[str, Tensor]:

@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from cache_schema.canonical import is_canonical
 from cache_schema.check_contents import Contents
 from cache_schema.check_records import check_records, check_seal
 from cache_schema.check_strays import check_strays
 from cache_schema.check_volume import check_volume
 from cache_schema.commit import read_failures
-from cache_schema.create import encode_header, load_header
+from cache_schema.create import load_header
 from cache_schema.errors import StoreError
 from cache_schema.extents import wanted_extents
 from cache_schema.header import Header
@@ -82,7 +83,7 @@ def verify(
         problem = Problem("", HEADER, str(error), RESTORE)
         return Verification(location, 0, 0, time.perf_counter() - started, (problem,), (), full)
     problems = list(check_group(objects))
-    if objects.get(HEADER) != encode_header(header):
+    if not is_canonical(objects.get(HEADER) or b""):
         problems.append(Problem("", HEADER, "not as it was written: edited", RESTORE))
     table, table_problems = check_table(objects)
     layouts, layout_problems = check_arrays(objects, header)
@@ -93,7 +94,7 @@ def verify(
     problems += found
     if full:
         problems += check_strays(objects, layouts, table, records)
-    problems += check_seal(objects, header, records)
+    problems += check_seal(objects, records)
     problems += check_failures(objects)
     notes = (*pending_notes(table, records), *extent_notes(header, layouts, table))
     return Verification(

@@ -26,7 +26,7 @@ from aggregate.detectors.normalise import Calibration, HeightScale
 from aggregate.detectors.spec import DetectorSpec
 from cache_schema.errors import SlicecacheError
 from cache_schema.header import Fingerprint, Numerics
-from cache_schema.models import Strict
+from cache_schema.models import Strict, refusal
 
 
 class DetectorMember(Strict):
@@ -144,11 +144,7 @@ def _read_card(folder: Path) -> DetectorCard:
             f"{folder} is not a bundle: {CARD_FILE} cannot be read ({error.strerror})"
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SlicecacheError(
-            f"{path} is not a bundle of this version: {where or 'the file'}: {first['msg']}"
-        ) from error
+        raise SlicecacheError(f"{path} is not a bundle of this version: {refusal(error, 'it')}") from error
 
 
 def _fitted(card: DetectorCard, member: DetectorMember, tensors: Mapping[str, Tensor]) -> Fitted:
