@@ -16,8 +16,8 @@ from cache_schema.models import Strict
 FORMAT = "slicecache"
 VERSION = 1
 
-ABSENT = type("Absent", (), {"__repr__": lambda self: "absent"})()
-"""In a comparison, what one side does not say: for a later field, what held before it existed."""
+ABSENT = type("Absent", (), {"__repr__": lambda self: "None"})()
+"""In a comparison, what one side does not say: a null that the other side does say is no match for it."""
 
 FloatName = Literal["float16", "float32"]
 
