@@ -162,7 +162,7 @@ def test_test_rows_never_reach_the_fit(built):
 
 
 def test_the_target_is_no_confound(built):
-    section, cohort, folds, _ = built(target="gender")
+    _section, cohort, folds, _ = built(target="gender")
     frame, notes = confound_frame(cohort)
     assert list(frame.columns) == ["age", "Site", "brain_ml"]
     assert "gender is the target" in notes[0]
@@ -186,7 +186,7 @@ def test_a_heads_millilitres_are_no_brain_volume(make_store, scan, tmp_path):
 
 
 def test_sites_by_label_and_the_red_line(built):
-    section, cohort, _, _ = built()
+    _section, cohort, _, _ = built()
     table = site_by_label(cohort)
     assert table.columns.tolist() == ["control", "patient"]
     assert table.to_numpy().tolist() == [[9, 0], [3, 12]]
