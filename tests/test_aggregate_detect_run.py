@@ -306,7 +306,7 @@ class Killed(BaseException):
 
 
 def files_of(run: Path) -> dict[str, bytes]:
-    """Every file that must come out the same, seconds taken out."""
+    """Every file that a killed run must leave as an unkilled one does, bit for bit, seconds taken out."""
     found = {}
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()

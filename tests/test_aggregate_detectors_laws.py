@@ -82,6 +82,7 @@ def test_a_state_gives_the_same_scores(spec, reference, queries):
     other = spec.build(0)
     other.start(reference.reference)
     other.load_state(state)
+    # Bits: a run killed while it scores goes on from the state, and must leave the same files.
     assert torch.equal(detector.score(queries), other.score(queries))
     assert state.keys() == other.state().keys()
     assert all(torch.equal(value, other.state()[name]) for name, value in state.items())
@@ -113,6 +114,7 @@ def test_scores_do_not_depend_on_the_batch(spec, reference, queries):
 @every_detector
 def test_the_same_seed_makes_the_same_model(spec, reference):
     first, second = fitted(spec, reference, seed=5), fitted(spec, reference, seed=5)
+    # Bits, on one machine: a fit that was killed and starts anew must end at the same model.
     for name, value in first.state().items():
         assert torch.equal(value, second.state()[name]), name
 

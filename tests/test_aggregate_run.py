@@ -80,6 +80,7 @@ def test_the_run_folder_is_as_the_design_has_it(project: Path) -> None:
 
 
 def test_the_same_run_gives_the_same_bytes(project: Path) -> None:
+    """Promised on one machine with one number of threads: the same products in the same order."""
     folder = project.parent / "run"
     train(project)
     first = {

@@ -98,6 +98,7 @@ def test_everything_is_embedded_once(cohort, forward_passes):
 
 
 def test_digest_is_free_of_batch_workers_and_order_of_arrival(cohort):
+    """A law of the store on one machine, so that a killed or sharded extraction ends at the same digest."""
     reference = run(cohort)
     for name, override in [("a", "extract.batch_size=3"), ("b", "extract.workers=2")]:
         other = run(cohort, f"cache.store=run/{name}.zarr", override)
