@@ -109,6 +109,7 @@ def test_the_run_folder_is_whole(project: Path, capsys: pytest.CaptureFixture[st
     assert results.n_trained == 42 + 72 + 24
 
 
+@pytest.mark.numerics
 def test_a_configuration_equals_train_on_the_same_folds(project: Path) -> None:
     results = ablate(project)
     loaded = load_pipeline(
@@ -135,6 +136,7 @@ class StoppedError(Exception):
     """Stands for a kill."""
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("portions", [1, 3])
 def test_a_stopped_ablation_goes_on_and_leaves_the_same_bytes(
     project: Path, monkeypatch: pytest.MonkeyPatch, portions: int
@@ -223,6 +225,7 @@ def test_two_stores_are_compared_on_the_same_volumes(
     assert "differ in 1: 30 T1w" in capsys.readouterr().err.replace("sub-", "")
 
 
+@pytest.mark.numerics
 def test_the_choice_never_sees_a_test_label(project: Path) -> None:
     prepared = prepare(load_pipeline(project))
     source, select = prepared.first, prepared.study.spec.select

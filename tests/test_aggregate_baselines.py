@@ -29,6 +29,8 @@ from aggregate.statistics.metrics import by_participant, measure
 from cache_schema.errors import ConfigError
 from cache_schema.record import Foreground
 
+pytestmark = pytest.mark.numerics
+
 
 def test_mean_pool_is_the_mean_of_kept_slices():
     generator = np.random.default_rng(0)

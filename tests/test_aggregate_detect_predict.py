@@ -23,6 +23,8 @@ from cache_schema.reader import open_store
 from cache_schema.record import Entities
 from cache_schema.settings import load_pipeline
 
+pytestmark = pytest.mark.numerics
+
 LENGTHS = (9, 7, 11, 8, 9, 10, 7, 8, 9)
 DETECTORS = [
     {"kind": "memory_bank", "size": 300},

@@ -325,6 +325,7 @@ def files_of(run: Path) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("where", ["fit", "score", "maps"])
 def test_a_killed_run_goes_on_to_the_same_files(project, tmp_path, monkeypatch, where):
     detect(project, "run.folder=whole")

@@ -19,6 +19,8 @@ from aggregate.detectors.spec import MemoryBankSpec, PatchcoreSpec
 from aggregate.detectors.stream import open_stream
 from cache_schema.errors import ConfigError, SlicecacheError
 
+pytestmark = pytest.mark.numerics
+
 
 def draw(seed, *shape, dtype=torch.float32):
     return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape)).to(dtype)

@@ -17,6 +17,8 @@ from aggregate.detectors.gaussians import density_bound, log_density
 from aggregate.detectors.spec import DpmmSpec
 from cache_schema.errors import SlicecacheError
 
+pytestmark = pytest.mark.numerics
+
 DIM, ROWS, COLS = 6, 5, 7
 
 

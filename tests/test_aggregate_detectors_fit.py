@@ -19,6 +19,8 @@ from aggregate.detectors.spec import (
 )
 from aggregate.detectors.stream import SliceStream, open_stream
 
+pytestmark = pytest.mark.numerics
+
 SPECS = (
     MemoryBankSpec(size=100),
     PatchcoreSpec(size=50, sample=200),

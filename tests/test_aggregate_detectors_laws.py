@@ -12,6 +12,8 @@ from aggregate.detectors.rebatch import join
 from aggregate.detectors.stream import open_stream
 from cache_schema.errors import SlicecacheError
 
+pytestmark = pytest.mark.numerics
+
 KINDS = get_args(get_args(specs.DetectorSpec)[0])
 SMALL = {
     "memory_bank": [

@@ -16,6 +16,8 @@ from aggregate.detectors.stream import open_stream
 from cache_schema.errors import SlicecacheError
 from cache_schema.example import example_key
 
+pytestmark = pytest.mark.numerics
+
 
 @pytest.fixture
 def stream(normal_store):

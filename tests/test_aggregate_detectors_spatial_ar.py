@@ -13,6 +13,8 @@ from aggregate.detectors.spatial_ar import SpatialAr, turned
 from aggregate.detectors.spec import SpatialArSpec
 from cache_schema.errors import SlicecacheError
 
+pytestmark = pytest.mark.numerics
+
 TAPS = {
     "A": [(-1, -1), (-1, 0), (-1, 1), (0, -1)],
     "B": [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 0)],

@@ -26,6 +26,8 @@ from cache_schema.export import export_store
 from cache_schema.settings import Pipeline
 from cache_schema.writer import StoreWriter
 
+pytestmark = pytest.mark.numerics
+
 LENGTHS = (5, 2, 11, 1, 7, 3, 13, 4, 6, 9, 2, 8)
 TWO_IN_A_BAG = np.array([0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 7])
 

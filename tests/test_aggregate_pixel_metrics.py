@@ -25,6 +25,8 @@ from aggregate.pixels.regions import connected, ground_of
 from aggregate.pixels.tally import tally_volume
 from cache_schema.errors import SlicecacheError
 
+pytestmark = pytest.mark.numerics
+
 SHAPE = (11, 17, 23)
 
 

@@ -15,6 +15,8 @@ from aggregate.heads.spec import (
     RandomAttentionSpec,
 )
 
+pytestmark = pytest.mark.numerics
+
 DIM, CLASSES, BAGS, SLICES, RUNS = 11, 3, 5, 7, 3
 
 

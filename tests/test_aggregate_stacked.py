@@ -17,6 +17,8 @@ from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
 from cache_schema.errors import ConfigError, SlicecacheError
 
+pytestmark = pytest.mark.numerics
+
 BAGS, SLICES, DIM = 47, 5, 13
 SMALL = AttentionSpec(hidden=7, embedding=(11, 6))
 CONTRASTIVE = LossSpec(supcon=1.0, class_variance={"weight": 0.5, "reduction": "sum"})

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 import torch
 import yaml
 
@@ -16,6 +17,8 @@ from extract.cli import read_section
 from extract.plan import make_plan
 from extract.prepare import prepare
 from extract.run import extract
+
+pytestmark = pytest.mark.numerics
 
 CANVAS = 56
 

@@ -22,6 +22,8 @@ from extract.deep_compare import compare
 from extract.intensity import Percentile
 from extract.run import extract
 
+pytestmark = pytest.mark.numerics
+
 ALL = "extract.tokens=[cls, patch_mean, patches, cls_attention]"
 
 

@@ -13,6 +13,8 @@ from extract.embed import Embedder
 from extract.on_device import canvas_images, patch_mean, pool
 from extract.prepare import Prepared
 
+pytestmark = pytest.mark.numerics
+
 CPU = torch.device("cpu")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 EVERY = frozenset(
