@@ -23,8 +23,6 @@ from cache_schema.reader import open_store
 from cache_schema.record import Entities
 from cache_schema.settings import load_pipeline
 
-pytestmark = pytest.mark.numerics
-
 LENGTHS = (9, 7, 11, 8, 9, 10, 7, 8, 9)
 DETECTORS = [
     {"kind": "memory_bank", "size": 300},
@@ -67,6 +65,7 @@ def fitted(normal_store: Callable[..., Any], tmp_path: Path) -> Callable[..., Pa
     return run
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("per_height", [False, True])
 def test_prediction_equals_detection(fitted, tmp_path, per_height):
     run = fitted(per_height=per_height)
@@ -96,6 +95,7 @@ def test_a_new_store_is_scored_whole(fitted, normal_store):
     assert found["score"].notna().all()
 
 
+@pytest.mark.numerics
 def test_a_finer_store_is_rounded_as_the_fit_was(fitted, normal_store, caplog):
     run = fitted(maps="none")
     bundle = load_detectors(run / "bundle")

@@ -12,8 +12,6 @@ from aggregate.detectors.rebatch import join
 from aggregate.detectors.stream import open_stream
 from cache_schema.errors import SlicecacheError
 
-pytestmark = pytest.mark.numerics
-
 KINDS = get_args(get_args(specs.DetectorSpec)[0])
 SMALL = {
     "memory_bank": [
@@ -77,6 +75,7 @@ def test_scores_have_a_shape_and_are_finite(spec, reference, queries):
     assert detector.batch_slices >= 1
 
 
+@pytest.mark.numerics
 @every_detector
 def test_a_state_gives_the_same_scores(spec, reference, queries):
     detector = fitted(spec, reference)
@@ -102,6 +101,7 @@ def test_a_state_of_another_shape_is_refused(spec, reference):
         detector.load_state({key: value for key, value in state.items() if key != name})
 
 
+@pytest.mark.numerics
 @every_detector
 def test_scores_do_not_depend_on_the_batch(spec, reference, queries):
     detector = fitted(spec, reference)
@@ -113,6 +113,7 @@ def test_scores_do_not_depend_on_the_batch(spec, reference, queries):
         torch.testing.assert_close(detector.score(queries.take(part)), whole[part], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.numerics
 @every_detector
 def test_the_same_seed_makes_the_same_model(spec, reference):
     first, second = fitted(spec, reference, seed=5), fitted(spec, reference, seed=5)
@@ -121,6 +122,7 @@ def test_the_same_seed_makes_the_same_model(spec, reference):
         assert torch.equal(value, second.state()[name]), name
 
 
+@pytest.mark.numerics
 @every_detector
 def test_odd_tokens_score_higher(spec, reference, queries):
     if spec.kind in BLIND:
@@ -147,6 +149,7 @@ def planted(batch: SliceBatch) -> SliceBatch:
     return SliceBatch(patches, *fields)
 
 
+@pytest.mark.numerics
 @every_detector
 def test_equal_tokens_give_finite_scores(spec, normal_store):
     def equal(arrays, place):
@@ -174,6 +177,7 @@ def test_one_slice_is_enough_or_refused(spec, normal_store, queries):
     assert torch.isfinite(detector.score(queries)).all()
 
 
+@pytest.mark.numerics
 @every_detector
 def test_half_and_single_precision_stores_agree(spec, normal_store):
     maps, detector = [], None
