@@ -122,7 +122,6 @@ def test_the_same_seed_makes_the_same_model(spec, reference):
         assert torch.equal(value, second.state()[name]), name
 
 
-@pytest.mark.numerics
 @every_detector
 def test_odd_tokens_score_higher(spec, reference, queries):
     if spec.kind in BLIND:
