@@ -8,7 +8,7 @@ from aggregate.anomaly.detectors.base import Detector, DetectorBase
 from aggregate.anomaly.detectors.registry import DETECTORS
 from aggregate.testing.detectors import LAWS, check_detector
 from aggregate.testing.law import LawError
-from aggregate.testing.slices import all_equal, fitted_to, normal_slices, reference_of
+from aggregate.testing.slices import all_equal, fitted_to, normal_slices, reference_of, started
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
 ALL = [example for kind in DETECTORS for example in kind.examples()]
@@ -21,6 +21,7 @@ def fitted(spec: DetectorBase) -> Detector:
     return fitted_to(spec, 0, normal_slices([9, 7, 11]), normal_slices([5], first=30))
 
 
+@pytest.mark.numerics
 @every_detector
 def test_ours_keep_every_law(spec):
     check_detector(spec)
@@ -30,6 +31,20 @@ def test_every_kind_but_custom_has_examples():
     assert {spec.kind for spec in ALL} == {kind.model_fields["kind"].default for kind in DETECTORS} - {
         "custom"
     }
+
+
+@pytest.mark.numerics
+@every_detector
+def test_a_state_and_a_seed_give_the_same_bits(spec):
+    first, second = fitted(spec), fitted(spec)
+    # Bits, on one machine: a fit that was killed and starts anew must end at the same model.
+    for name, value in first.state().items():
+        assert torch.equal(value, second.state()[name]), name
+    other = started(spec, 0, normal_slices([9, 7, 11]))
+    other.load_state(first.state())
+    # Bits: a run killed while it scores goes on from the state, and must leave the same files.
+    queries = normal_slices([9, 5], first=50)
+    assert torch.equal(first.score(queries), other.score(queries))
 
 
 @every_detector

@@ -17,7 +17,7 @@ from torch import Tensor
 from aggregate.common.artefacts import write_bytes
 from cache_schema.common.custom import give, permit
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.common.strict import Strict
+from cache_schema.common.strict import Strict, refusal
 from cache_schema.format.header import Fingerprint, Numerics
 
 CARD_FILE = "bundle.json"
@@ -65,11 +65,7 @@ def read_card(folder: Path, model: type[AnyCard]) -> AnyCard:
             f"{folder} is not a bundle: {CARD_FILE} cannot be read ({error.strerror})"
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SlicecacheError(
-            f"{path} is not a bundle of this version: {where or 'the file'}: {first['msg']}"
-        ) from error
+        raise SlicecacheError(f"{path} is not a bundle of this version: {refusal(error, 'it')}") from error
 
 
 def read_weights(folder: Path, card: CardBase) -> dict[str, Tensor]:

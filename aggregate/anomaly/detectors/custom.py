@@ -38,7 +38,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aggregate.anomaly.detectors.base import Detector, DetectorBase, Reference, SliceBatch
-from aggregate.anomaly.detectors.module_state import load_module, module_state
+from aggregate.anomaly.detectors.states import load_module, module_state
 from cache_schema.common.custom import CustomSpec, resolve
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
