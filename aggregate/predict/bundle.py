@@ -17,7 +17,7 @@ from aggregate.heads.spec import HeadSpec
 from aggregate.predict.bundle_files import (
     CardBase,
     read_card,
-    read_weights,
+    read_tensors,
     tensors_below,
     write_bundle_files,
 )
@@ -124,7 +124,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     """
     folder = Path(folder)
     card = read_card(folder, BundleCard)
-    tensors = read_weights(folder, card)
+    tensors = read_tensors(folder, card)
     bundle = Bundle(card, tuple(tensors_below(tensors, member.name) for member in card.members))
     _check_states(bundle, str(folder))
     return bundle

@@ -68,7 +68,7 @@ def read_card(folder: Path, model: type[AnyCard]) -> AnyCard:
         raise SlicecacheError(f"{path} is not a bundle of this version: {refusal(error, 'it')}") from error
 
 
-def read_weights(folder: Path, card: CardBase) -> dict[str, Tensor]:
+def read_tensors(folder: Path, card: CardBase) -> dict[str, Tensor]:
     """Read the tensors that a card was written for.
 
     Raises:

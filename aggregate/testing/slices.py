@@ -7,8 +7,8 @@ import torch
 
 from aggregate.anomaly.detectors.base import Detector, DetectorBase, Reference, SliceBatch
 
-GRID = (3, 5)
-DIM = 11
+PATCHES = (3, 5)
+TOKEN_DIM = 11
 HEIGHTS = 64
 """Places along the height that have a pattern of their own."""
 ROWS, COLS = slice(1, None), slice(2, 4)
@@ -23,15 +23,15 @@ def normal_slices(lengths: Sequence[int], first: int = 0) -> SliceBatch:
         first: Number of the first volume: others have other noise.
     """
     common = np.random.default_rng(12345)
-    row, col, height = (common.standard_normal((n, DIM)) for n in (*GRID, HEIGHTS))
-    down, across = np.linspace(-1, 1, GRID[0])[:, None], np.linspace(-1, 1, GRID[1])
+    row, col, height = (common.standard_normal((n, TOKEN_DIM)) for n in (*PATCHES, HEIGHTS))
+    down, across = np.linspace(-1, 1, PATCHES[0])[:, None], np.linspace(-1, 1, PATCHES[1])
     inside = np.clip(1.6 - 1.5 * np.hypot(down, across), 0, 1)
     patches, intensity = [], []
     for place, n in enumerate(lengths):
         own = np.random.default_rng([1, first + place])
         pattern = row[:, None] + col + 0.5 * height[:n, None, None]
         patches.append(pattern + 0.2 * own.standard_normal(pattern.shape))
-        intensity.append(0.5 + 0.1 * down + 0.02 * own.standard_normal((n, *GRID)))
+        intensity.append(0.5 + 0.1 * down + 0.02 * own.standard_normal((n, *PATCHES)))
     tokens = torch.from_numpy(np.concatenate(patches).astype(np.float32))
     return SliceBatch(
         patches=tokens,
@@ -72,7 +72,7 @@ def all_equal(slices: SliceBatch) -> SliceBatch:
 
 def reference_of(slices: SliceBatch) -> Reference:
     """What a detector is told before the first batch."""
-    return Reference(DIM, GRID, len(slices), len(slices.volume.unique()))
+    return Reference(TOKEN_DIM, PATCHES, len(slices), len(slices.volume.unique()))
 
 
 def started(spec: DetectorBase, seed: int, slices: SliceBatch) -> Detector:

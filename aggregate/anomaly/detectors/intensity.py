@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aggregate.anomaly.arithmetic.heights import BINS, add_by_height, height_bin, smooth
+from aggregate.anomaly.arithmetic.heights import HEIGHT_BINS, add_by_height, height_bin, smooth
 from aggregate.anomaly.detectors.base import Detector, DetectorBase, Reference, SliceBatch
 from aggregate.anomaly.detectors.states import expect
 
@@ -19,7 +19,7 @@ LEAST_SD = 1e-3
 """Of intensities that are scaled to about 0 to 1; where normals do not vary, nothing is divided by 0."""
 
 
-class IntensitySpec(DetectorBase):
+class IntensityBaselineSpec(DetectorBase):
     """Baseline: how far the patch's mean intensity is from that of normals at this height."""
 
     baseline: ClassVar[bool] = True
@@ -36,11 +36,11 @@ class Intensity(Detector):
 
     batch_slices = 16
     sees_tokens = False
-    spec: IntensitySpec
+    spec: IntensityBaselineSpec
 
     def start(self, reference: Reference) -> None:
         """Prepare empty sums."""
-        self._sums = torch.zeros((BINS, 3), dtype=torch.float64)
+        self._sums = torch.zeros((HEIGHT_BINS, 3), dtype=torch.float64)
 
     def observe(self, batch: SliceBatch, epoch: int) -> None:
         """Add intensities."""
@@ -63,5 +63,5 @@ class Intensity(Detector):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take sums."""
-        (sums,) = expect(state, self, sums=(BINS, 3))
+        (sums,) = expect(state, self, sums=(HEIGHT_BINS, 3))
         self._sums = sums.clone()

@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aggregate.anomaly.arithmetic.heights import BINS, add_by_height, height_bin, smooth
+from aggregate.anomaly.arithmetic.heights import HEIGHT_BINS, add_by_height, height_bin, smooth
 from aggregate.anomaly.detectors.base import Detector, DetectorBase, Reference, SliceBatch
 from aggregate.anomaly.detectors.states import expect
 
 
-class PositionSpec(DetectorBase):
+class PositionBaselineSpec(DetectorBase):
     """Baseline: what the height of the slice and the place of the patch know alone."""
 
     baseline: ClassVar[bool] = True
@@ -36,12 +36,12 @@ class Position(Detector):
 
     batch_slices = 16
     sees_tokens = False
-    spec: PositionSpec
+    spec: PositionBaselineSpec
 
     def start(self, reference: Reference) -> None:
         """Prepare empty sums."""
-        self._sums = torch.zeros((BINS, *reference.grid), dtype=torch.float64)
-        self._counts = torch.zeros(BINS, dtype=torch.float64)
+        self._sums = torch.zeros((HEIGHT_BINS, *reference.grid), dtype=torch.float64)
+        self._counts = torch.zeros(HEIGHT_BINS, dtype=torch.float64)
 
     def observe(self, batch: SliceBatch, epoch: int) -> None:
         """Add foreground."""
@@ -60,4 +60,6 @@ class Position(Detector):
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take sums."""
         grid = tuple(self._sums.shape)
-        self._sums, self._counts = (value.clone() for value in expect(state, self, sums=grid, counts=(BINS,)))
+        self._sums, self._counts = (
+            value.clone() for value in expect(state, self, sums=grid, counts=(HEIGHT_BINS,))
+        )

@@ -13,11 +13,11 @@ from aggregate.anomaly.detectors.base import DetectorBase
 from aggregate.anomaly.detectors.custom import CustomDetectorSpec
 from aggregate.anomaly.detectors.dino_ad import DinoAdSpec
 from aggregate.anomaly.detectors.dpmm import DpmmSpec
-from aggregate.anomaly.detectors.intensity import IntensitySpec
+from aggregate.anomaly.detectors.intensity import IntensityBaselineSpec
 from aggregate.anomaly.detectors.mahalanobis import MahalanobisSpec
 from aggregate.anomaly.detectors.memory_bank import MemoryBankSpec
 from aggregate.anomaly.detectors.patchcore import PatchcoreSpec
-from aggregate.anomaly.detectors.position import PositionSpec
+from aggregate.anomaly.detectors.position import PositionBaselineSpec
 from aggregate.anomaly.detectors.spatial_ar import SpatialArSpec
 from cache_schema.common.custom import read_part
 
@@ -28,8 +28,8 @@ DetectorSpec = Annotated[
     | DinoAdSpec
     | DpmmSpec
     | SpatialArSpec
-    | PositionSpec
-    | IntensitySpec
+    | PositionBaselineSpec
+    | IntensityBaselineSpec
     | CustomDetectorSpec,
     Field(discriminator="kind"),
     BeforeValidator(read_part),

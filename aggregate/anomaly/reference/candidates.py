@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aggregate.anomaly.measure.truth import Truth
+from aggregate.anomaly.measure.truth import LesionTruth
 from aggregate.anomaly.request import DetectRequest
 from aggregate.anomaly.spec import DetectSpec, ReferenceSpec
 from aggregate.cohort.join import LeftOut, Table, make_join, read_table
@@ -25,7 +25,7 @@ from cache_schema.store.reader import StoreReader, VolumeEntry
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class CandidateVolume:
     """One volume that takes part."""
 
     entry: VolumeEntry
@@ -42,17 +42,17 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
+class CandidateVolumes:
     """The volumes of one store that take part."""
 
-    volumes: tuple[Candidate, ...]
+    volumes: tuple[CandidateVolume, ...]
     """By key."""
     left_out: tuple[LeftOut, ...]
     folder: Path
     """The cohort table's."""
 
 
-def read_candidates(request: DetectRequest, store: StoreReader) -> Candidates:
+def read_candidates(request: DetectRequest, store: StoreReader) -> CandidateVolumes:
     """Join the cohort table to a store, without a target.
 
     Args:
@@ -77,13 +77,13 @@ def read_candidates(request: DetectRequest, store: StoreReader) -> Candidates:
     volumes = [_candidate(one, normal, masks) for one in alive(joined)]
     left_out = [left_out_as(one) for one in joined if one.reason]
     left_out += rows_without_volume(store, join, table, pairs)
-    return Candidates(
+    return CandidateVolumes(
         tuple(sorted(volumes, key=lambda volume: volume.key)), tuple(left_out), whole.path.parent
     )
 
 
-def _candidate(joined: JoinedVolume, normal: Sequence[bool | None], masks: Sequence[str]) -> Candidate:
-    return Candidate(joined.entry, joined.record, normal[joined.row], masks[joined.row])
+def _candidate(joined: JoinedVolume, normal: Sequence[bool | None], masks: Sequence[str]) -> CandidateVolume:
+    return CandidateVolume(joined.entry, joined.record, normal[joined.row], masks[joined.row])
 
 
 def _normal(reference: ReferenceSpec, table: Table, missing: Sequence[str]) -> list[bool | None]:
@@ -114,7 +114,7 @@ def _masks(detect: DetectSpec, table: Table) -> list[str]:
     return ["" if is_missing(str(cell)) else str(cell).strip() for cell in table.text[column]]
 
 
-def known_by_mask(candidates: Candidates, truth: Truth) -> Candidates:
+def known_by_mask(candidates: CandidateVolumes, truth: LesionTruth) -> CandidateVolumes:
     """With `slices: lesion_free` the reference group is everybody whose lesions are known."""
     volumes = tuple(
         replace(volume, normal=True if truth.known(volume.key) else None) for volume in candidates.volumes

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from aggregate.anomaly.detectors.base import DetectorBase
-from aggregate.anomaly.detectors.intensity import IntensitySpec
-from aggregate.anomaly.detectors.position import PositionSpec
+from aggregate.anomaly.detectors.intensity import IntensityBaselineSpec
+from aggregate.anomaly.detectors.position import PositionBaselineSpec
 from aggregate.anomaly.fitting.stream import open_stream
-from aggregate.anomaly.measure.truth import Truth
-from aggregate.anomaly.reference.candidates import Candidates, known_by_mask, read_candidates
-from aggregate.anomaly.reference.group import PARTS, Member, assign_parts, members_of
-from aggregate.anomaly.reference.likeness import OVERRIDE, Profile, check_likeness, profile_of
+from aggregate.anomaly.measure.truth import LesionTruth
+from aggregate.anomaly.reference.candidates import CandidateVolumes, known_by_mask, read_candidates
+from aggregate.anomaly.reference.group import STUDY_PARTS, StudyVolume, assign_parts, members_of
+from aggregate.anomaly.reference.likeness import OVERRIDE, ReferenceProfile, check_likeness, profile_of
 from aggregate.anomaly.reference.truths import FoundTruth, find_truth, free_slices, lesions_among_normals
 from aggregate.anomaly.request import OWN_STORE, DetectRequest
 from aggregate.anomaly.spec import DetectSpec
@@ -22,7 +22,7 @@ from cache_schema.store.reader import StoreReader, open_store
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class DetectorTask:
     """One detector of the table."""
 
     name: str
@@ -32,18 +32,18 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class StoreWork:
     """One store with its volumes and the detectors that read it."""
 
     name: str
     store: StoreReader
-    members: tuple[Member, ...]
-    profile: Profile
+    members: tuple[StudyVolume, ...]
+    profile: ReferenceProfile
     """Of the fitted volumes."""
-    truth: Truth | None
-    tasks: tuple[Task, ...]
+    truth: LesionTruth | None
+    tasks: tuple[DetectorTask, ...]
 
-    def part(self, *names: str) -> list[Member]:
+    def part(self, *names: str) -> list[StudyVolume]:
         """Members of some parts."""
         return [member for member in self.members if member.part in names]
 
@@ -53,7 +53,7 @@ class DetectionPlan:
     """A checked study."""
 
     request: DetectRequest
-    works: tuple[Work, ...]
+    works: tuple[StoreWork, ...]
     left_out: tuple[LeftOut, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -63,7 +63,7 @@ class DetectionPlan:
         found = []
         for work in self.works:
             counts = Counter(member.part for member in work.members)
-            told = ", ".join(f"{part} {counts[part]}" for part in PARTS)
+            told = ", ".join(f"{part} {counts[part]}" for part in STUDY_PARTS)
             names = ", ".join(f"{task.name} x {task.seeds}" for task in work.tasks)
             found.append(f"{work.store.location}: volumes {told}; detectors (x seeds) {names}")
         return found
@@ -97,7 +97,7 @@ def plan_detection(request: DetectRequest) -> DetectionPlan:
     return DetectionPlan(request, tuple(works), first.left_out, tuple(notes), tuple(dict.fromkeys(warnings)))
 
 
-def tasks_by_store(detect: DetectSpec) -> dict[str, tuple[Task, ...]]:
+def tasks_by_store(detect: DetectSpec) -> dict[str, tuple[DetectorTask, ...]]:
     """The detectors of every store, and each store's own two baselines behind them."""
     named: dict[str, list[DetectorBase]] = {}
     for spec in detect.detectors:
@@ -107,15 +107,15 @@ def tasks_by_store(detect: DetectSpec) -> dict[str, tuple[Task, ...]]:
     found = {}
     taken = {spec.called for spec in detect.detectors}
     for place, (name, specs) in enumerate(named.items()):
-        tasks = [Task(spec.called, spec, spec.baseline, _seeds(spec, detect)) for spec in specs]
+        tasks = [DetectorTask(spec.called, spec, spec.baseline, _seeds(spec, detect)) for spec in specs]
         own = None if name == OWN_STORE else name
-        for baseline in (PositionSpec(store=own), IntensitySpec(store=own)):
+        for baseline in (PositionBaselineSpec(store=own), IntensityBaselineSpec(store=own)):
             if not any(spec.kind == baseline.kind for spec in specs):
                 called = baseline.kind if place == 0 else f"{baseline.kind} ({labels[name]})"
                 if called in taken:
                     raise ConfigError(f"two detectors are called {called!r}: give one of them another name")
                 taken.add(called)
-                tasks.append(Task(called, baseline, True, 1))
+                tasks.append(DetectorTask(called, baseline, True, 1))
         found[name] = tuple(tasks)
     return found
 
@@ -138,7 +138,7 @@ def _seeds(spec: DetectorBase, detect: DetectSpec) -> int:
     return 1 if spec.baseline else detect.seeds
 
 
-def _with_truth(request: DetectRequest, store: StoreReader) -> tuple[Candidates, FoundTruth]:
+def _with_truth(request: DetectRequest, store: StoreReader) -> tuple[CandidateVolumes, FoundTruth]:
     """The volumes of a store, and its masks."""
     candidates = read_candidates(request, store)
     masks = find_truth(request, candidates)
@@ -156,10 +156,10 @@ def _work(
     detect: DetectSpec,
     name: str,
     store: StoreReader,
-    members: tuple[Member, ...],
-    truth: Truth | None,
-    tasks: Sequence[Task],
-) -> tuple[Work, list[str]]:
+    members: tuple[StudyVolume, ...],
+    truth: LesionTruth | None,
+    tasks: Sequence[DetectorTask],
+) -> tuple[StoreWork, list[str]]:
     """Check one store's part."""
     fit = [member for member in members if member.part == "fit"]
     profile = profile_of([member.record for member in fit])
@@ -172,12 +172,14 @@ def _work(
         members = free_slices(members, truth, (rows, cols))
     elif truth is not None:
         warnings += lesions_among_normals(members, truth)
-    return Work(name, store, members, profile, truth, tuple(tasks)), warnings
+    return StoreWork(name, store, members, profile, truth, tuple(tasks)), warnings
 
 
-def _group_notes(detect: DetectSpec, members: Sequence[Member]) -> list[str]:
+def _group_notes(detect: DetectSpec, members: Sequence[StudyVolume]) -> list[str]:
     """Sentences on the reference group."""
-    people = {part: len({member.participant for member in members if member.part == part}) for part in PARTS}
+    people = {
+        part: len({member.participant for member in members if member.part == part}) for part in STUDY_PARTS
+    }
     told = f"{people['fit']} to fit, {people['calibration']} to set thresholds, {people['test']} held out"
     notes = [f"reference group: {reference_words(detect)}; participants: {told}"]
     if detect.reference.slices is None:

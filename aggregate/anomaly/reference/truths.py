@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from aggregate.anomaly.maps.placement import placement
-from aggregate.anomaly.measure.truth import Truth, bids_truth, column_truth, lesion_slices
-from aggregate.anomaly.reference.candidates import Candidates
-from aggregate.anomaly.reference.group import Member
+from aggregate.anomaly.measure.truth import LesionTruth, bids_truth, column_truth, lesion_slices
+from aggregate.anomaly.reference.candidates import CandidateVolumes
+from aggregate.anomaly.reference.group import StudyVolume
 from aggregate.anomaly.request import DetectRequest
 from aggregate.common.table_values import listed
 from cache_schema.common.errors import SlicecacheError
@@ -16,11 +16,11 @@ from cache_schema.common.errors import SlicecacheError
 class FoundTruth:
     """Masks, if there are any, and a sentence."""
 
-    truth: Truth | None
+    truth: LesionTruth | None
     sentence: str
 
 
-def find_truth(request: DetectRequest, candidates: Candidates) -> FoundTruth:
+def find_truth(request: DetectRequest, candidates: CandidateVolumes) -> FoundTruth:
     """Find the masks of one store's volumes.
 
     Members of a reference group that a column names are free of lesions, unless they have a mask.
@@ -54,7 +54,9 @@ def find_truth(request: DetectRequest, candidates: Candidates) -> FoundTruth:
     return FoundTruth(None, "no lesion masks were found")
 
 
-def free_slices(members: Sequence[Member], truth: Truth, grid: tuple[int, int]) -> tuple[Member, ...]:
+def free_slices(
+    members: Sequence[StudyVolume], truth: LesionTruth, grid: tuple[int, int]
+) -> tuple[StudyVolume, ...]:
     """Narrow fit and calibration volumes to their slices without a lesion."""
     return tuple(
         replace(member, slices=_free(member, truth, grid))
@@ -64,13 +66,13 @@ def free_slices(members: Sequence[Member], truth: Truth, grid: tuple[int, int]) 
     )
 
 
-def _free(member: Member, truth: Truth, grid: tuple[int, int]) -> tuple[int, ...]:
+def _free(member: StudyVolume, truth: LesionTruth, grid: tuple[int, int]) -> tuple[int, ...]:
     """Kept slices of one volume that show no lesion."""
     shown = lesion_slices(truth.read(member.record), placement(member.record, grid))
     return tuple(int(place) for place in (~shown).nonzero()[0])
 
 
-def lesions_among_normals(members: Sequence[Member], truth: Truth) -> list[str]:
+def lesions_among_normals(members: Sequence[StudyVolume], truth: LesionTruth) -> list[str]:
     """Warn of reference volumes whose own mask shows a lesion."""
     found = [
         str(member.key)

@@ -17,9 +17,9 @@ from torch import Tensor
 from aggregate.anomaly.detectors.base import Detector, Reference
 from aggregate.anomaly.detectors.custom import CustomDetectorSpec
 from aggregate.anomaly.detectors.registry import DetectorSpec
-from aggregate.anomaly.fitting.normalise import Calibration, HeightScale
+from aggregate.anomaly.fitting.normalise import HeightScale, ScoreCalibration
 from aggregate.anomaly.reference.group import Part
-from aggregate.anomaly.reference.likeness import Profile
+from aggregate.anomaly.reference.likeness import ReferenceProfile
 from aggregate.anomaly.scoring.fitted import RATES, Fitted
 from aggregate.predict.bundle_files import (
     CARD_FILE,
@@ -27,7 +27,7 @@ from aggregate.predict.bundle_files import (
     CardBase,
     allow_parts,
     read_card,
-    read_weights,
+    read_tensors,
     tensors_below,
     write_bundle_files,
 )
@@ -69,7 +69,7 @@ class DetectorCard(CardBase):
     n_volumes: PositiveInt
     reference: str
     """Who the normals were, in words."""
-    profile: Profile
+    profile: ReferenceProfile
     participants: dict[Part, tuple[str, ...]]
     """Of the reference group, by part."""
     members: tuple[DetectorMember, ...] = Field(min_length=1)
@@ -83,7 +83,7 @@ class DetectorBundle:
     fitted: tuple[Fitted, ...]
 
 
-def member_of(fitted: Fitted) -> DetectorMember:
+def detector_member(fitted: Fitted) -> DetectorMember:
     """Describe a fitted detector."""
     spec = fitted.detector.spec
     return DetectorMember(
@@ -126,7 +126,7 @@ def load_detectors(folder: Path, custom: Iterable[Any] = (), *, allow_custom: bo
     card = read_card(folder, DetectorCard)
     targets = (one.detector.target for one in card.members if isinstance(one.detector, CustomDetectorSpec))
     allow_parts(targets, custom, allow_custom)
-    tensors = read_weights(folder, card)
+    tensors = read_tensors(folder, card)
     return DetectorBundle(card, tuple(_fitted(card, member, tensors) for member in card.members))
 
 
@@ -139,7 +139,7 @@ def _fitted(card: DetectorCard, member: DetectorMember, tensors: Mapping[str, Te
     scale = None
     if member.per_height:
         scale = HeightScale(*(_tensor(tensors, f"{member.prefix}/height/{name}") for name in ("mean", "sd")))
-    calibration = Calibration(
+    calibration = ScoreCalibration(
         {rate: member.thresholds[name] for name, rate in RATES.items()},
         scale,
         member.calibration_slices,

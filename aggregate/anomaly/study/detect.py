@@ -6,21 +6,21 @@ from dataclasses import asdict
 from typing import Any
 
 from aggregate.anomaly.findings.assemble import (
-    findings,
+    detection_metrics,
     group_rows,
-    metrics_json,
     shown_detector,
+    shown_volumes,
 )
-from aggregate.anomaly.findings.measure import Measured, held_out, labelled, measure_fitted
+from aggregate.anomaly.findings.measure import MeasuredDetector, held_out, labelled, measure_fitted
 from aggregate.anomaly.findings.results import DetectionResults
 from aggregate.anomaly.findings.rows import slice_frame, slice_rows, volume_frame, volume_row
 from aggregate.anomaly.findings.summarise import detector_table
-from aggregate.anomaly.reference.group import PARTS
+from aggregate.anomaly.reference.group import STUDY_PARTS
 from aggregate.anomaly.reference.prepare import DetectionPlan, reference_words
 from aggregate.anomaly.request import DetectRequest
-from aggregate.anomaly.scoring.execute import Finished, counting, finish
-from aggregate.anomaly.study.bundle import SOURCES, DetectorCard, member_of, save_detectors
-from aggregate.anomaly.study.map_files import describe, write_map_once
+from aggregate.anomaly.scoring.execute import FinishedStore, counting, finish_store
+from aggregate.anomaly.study.bundle import SOURCES, DetectorCard, detector_member, save_detectors
+from aggregate.anomaly.study.map_files import describe_fits, write_map_once
 from aggregate.anomaly.study.predict import first_seeds
 from aggregate.common.artefacts import write_text, write_yaml
 
@@ -42,21 +42,21 @@ def run_detection(plan: DetectionPlan) -> DetectionResults:
     request = plan.request
     for sentence in plan.sentences():
         logger.info("%s", sentence)
-    finished = [finish(work, request.detect, request.folder) for work in plan.works]
+    finished = [finish_store(work, request.detect, request.folder) for work in plan.works]
     rows, slices = volume_rows(plan, finished)
     write_maps(request, finished)
     measured = {one.work.name: measure_all(one) for one in finished}
-    results = assemble(plan, finished, measured, rows, slices)
+    results = detection_results(plan, finished, measured, rows, slices)
     for sentence in [*results.warnings, *results.notes, *results.verdict]:
         logger.info("%s", sentence)
     for one in finished:
         save(plan, one, results.metrics)
-    write_tables(results)
+    write_detection(results)
     return results
 
 
 def volume_rows(
-    plan: DetectionPlan, finished: Sequence[Finished]
+    plan: DetectionPlan, finished: Sequence[FinishedStore]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of `scores.csv` and, where asked for, `slices.csv`: by detector, seed and volume."""
     volumes: list[dict[str, Any]] = []
@@ -75,19 +75,19 @@ def volume_rows(
     return volumes, slices
 
 
-def write_maps(request: DetectRequest, finished: Sequence[Finished]) -> None:
+def write_maps(request: DetectRequest, finished: Sequence[FinishedStore]) -> None:
     """NIfTI maps of the volumes asked for, by each detector's first seed; baselines have none."""
     if request.detect.maps == "none":
         return
     folder, root = request.folder / MAPS, request.images
-    parts = PARTS[1:] if request.detect.maps == "all" else PARTS[2:]
+    parts = STUDY_PARTS[1:] if request.detect.maps == "all" else STUDY_PARTS[2:]
     for one in finished:
         drawn = [fitted for fitted in first_seeds(one.fitted) if not fitted.baseline]
         members = one.work.part(*parts)
         if not drawn or not members:
             continue
         between = request.detect.between
-        describe(folder, drawn, one.work.store.header.fingerprint.digest, between)
+        describe_fits(folder, drawn, one.work.store.header.fingerprint.digest, between)
         with counting("maps", len(drawn) * len(members)) as count:
             for member in members:
                 for fitted in drawn:
@@ -97,7 +97,7 @@ def write_maps(request: DetectRequest, finished: Sequence[Finished]) -> None:
                     count()
 
 
-def measure_all(finished: Finished) -> list[Measured]:
+def measure_all(finished: FinishedStore) -> list[MeasuredDetector]:
     """Measure every detector and seed of a store."""
     work = finished.work
     labels = labelled(work.members, work.truth)
@@ -116,15 +116,15 @@ def measure_all(finished: Finished) -> list[Measured]:
         ]
 
 
-def assemble(
+def detection_results(
     plan: DetectionPlan,
-    finished: Sequence[Finished],
-    measured: dict[str, list[Measured]],
+    finished: Sequence[FinishedStore],
+    measured: dict[str, list[MeasuredDetector]],
     rows: list[dict[str, Any]],
     slices: list[dict[str, Any]],
 ) -> DetectionResults:
     """Put everything together."""
-    metrics = metrics_json(plan, finished, measured)
+    metrics = detection_metrics(plan, finished, measured)
     scores = volume_frame(rows)
     return DetectionResults(
         folder=plan.request.folder,
@@ -138,7 +138,7 @@ def assemble(
         left_out=[asdict(item) for item in plan.left_out],
         headers={work.name: work.store.header for work in plan.works},
         content_digests={work.name: work.store.content_digest() for work in plan.works},
-        findings=findings(finished[0], scores),
+        shown=shown_volumes(finished[0], scores),
         detector=shown_detector(finished[0]),
         groups=group_rows(plan),
         n_scored=sum(one.n_scored for one in finished),
@@ -147,7 +147,7 @@ def assemble(
     )
 
 
-def few_normals(finished: Sequence[Finished]) -> list[str]:
+def few_normals(finished: Sequence[FinishedStore]) -> list[str]:
     """Which false positive rates of volumes the calibration part is too small for."""
     first = finished[0]
     rates = [name for name, limit in first.fitted[0].volume_limits.items() if limit is None]
@@ -173,7 +173,7 @@ def seed_notes(plan: DetectionPlan) -> list[str]:
     ]
 
 
-def save(plan: DetectionPlan, finished: Finished, metrics: dict[str, Any]) -> None:
+def save(plan: DetectionPlan, finished: FinishedStore, metrics: dict[str, Any]) -> None:
     """Write one store's bundle: `bundle`, or `bundle/NAME` where there are several stores."""
     work = finished.work
     fitted = [one for one in finished.fitted if not one.baseline]
@@ -183,7 +183,9 @@ def save(plan: DetectionPlan, finished: Finished, metrics: dict[str, Any]) -> No
     folder = plan.request.folder / BUNDLE / (work.name if several else "")
     reference = finished.streams[0].reference
     header = work.store.header
-    people = {part: tuple(sorted({member.participant for member in work.part(part)})) for part in PARTS[:3]}
+    people = {
+        part: tuple(sorted({member.participant for member in work.part(part)})) for part in STUDY_PARTS[:3]
+    }
     sources = {one.name: one.detector.source for one in fitted if one.detector.source}
     card = DetectorCard(
         fingerprint=header.fingerprint,
@@ -195,7 +197,7 @@ def save(plan: DetectionPlan, finished: Finished, metrics: dict[str, Any]) -> No
         reference=reference_words(plan.request.detect),
         profile=work.profile,
         participants=people,
-        members=tuple(member_of(one) for one in fitted),
+        members=tuple(detector_member(one) for one in fitted),
         training={
             "per_height": plan.request.detect.per_height,
             "split": plan.request.detect.split.model_dump(mode="json"),
@@ -207,7 +209,7 @@ def save(plan: DetectionPlan, finished: Finished, metrics: dict[str, Any]) -> No
     save_detectors(folder, card, fitted)
 
 
-def write_tables(results: DetectionResults) -> None:
+def write_detection(results: DetectionResults) -> None:
     """Write the run folder's tables and the resolved pipeline."""
     folder = results.folder
     for name in ("metrics.json", "report.html"):  # an earlier run's must not pass for this one's
