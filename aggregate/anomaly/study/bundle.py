@@ -32,10 +32,7 @@ from aggregate.predict.bundle_files import (
     write_bundle_files,
 )
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.common.strict import Strict
-
-SOURCES = "sources"
-"""Under `training`: by name, the digest of the code of detectors from outside."""
+from cache_schema.common.strict import Strict, later
 
 
 class DetectorMember(Strict):
@@ -51,6 +48,8 @@ class DetectorMember(Strict):
     per_height: bool
     calibration_slices: int
     calibration_tokens: int
+    source: str | None = later(None)
+    """Digest of the code of a detector from outside."""
 
     @property
     def prefix(self) -> str:
@@ -96,6 +95,7 @@ def detector_member(fitted: Fitted) -> DetectorMember:
         per_height=fitted.calibration.scale is not None,
         calibration_slices=fitted.calibration.n_slices,
         calibration_tokens=fitted.calibration.n_tokens,
+        source=fitted.detector.source,
     )
 
 
@@ -135,7 +135,7 @@ def _fitted(card: DetectorCard, member: DetectorMember, tensors: Mapping[str, Te
     detector = member.detector.build(member.seed)
     detector.start(Reference(card.dim, card.grid, card.n_slices, card.n_volumes))
     detector.load_state(tensors_below(tensors, f"{member.prefix}/state"))
-    _warn_of_other_code(card, member, detector)
+    _warn_of_other_code(member, detector)
     scale = None
     if member.per_height:
         scale = HeightScale(*(_tensor(tensors, f"{member.prefix}/height/{name}") for name in ("mean", "sd")))
@@ -154,10 +154,9 @@ def _tensor(tensors: Mapping[str, Tensor], name: str) -> torch.Tensor:
     return tensors[name]
 
 
-def _warn_of_other_code(card: DetectorCard, member: DetectorMember, detector: Detector) -> None:
+def _warn_of_other_code(member: DetectorMember, detector: Detector) -> None:
     """Say when a detector from outside was fitted by other code than what is here now."""
-    then = card.training.get(SOURCES, {}).get(member.name)
-    if then is not None and detector.source != then:
+    if member.source is not None and detector.source != member.source:
         logging.getLogger("slicecache").warning(
             "the code of the detector %s is not what it was fitted with (its SHA-256 differs); its scores "
             "may be others",

@@ -19,7 +19,7 @@ from aggregate.anomaly.reference.group import STUDY_PARTS
 from aggregate.anomaly.reference.prepare import DetectionPlan, reference_words
 from aggregate.anomaly.request import DetectRequest
 from aggregate.anomaly.scoring.execute import FinishedStore, counting, finish_store
-from aggregate.anomaly.study.bundle import SOURCES, DetectorCard, detector_member, save_detectors
+from aggregate.anomaly.study.bundle import DetectorCard, detector_member, save_detectors
 from aggregate.anomaly.study.map_files import describe_fits, write_map_once
 from aggregate.anomaly.study.predict import first_seeds
 from aggregate.common.artefacts import write_text, write_yaml
@@ -186,7 +186,6 @@ def save(plan: DetectionPlan, finished: FinishedStore, metrics: dict[str, Any]) 
     people = {
         part: tuple(sorted({member.participant for member in work.part(part)})) for part in STUDY_PARTS[:3]
     }
-    sources = {one.name: one.detector.source for one in fitted if one.detector.source}
     card = DetectorCard(
         fingerprint=header.fingerprint,
         numerics=header.numerics,
@@ -203,7 +202,6 @@ def save(plan: DetectionPlan, finished: FinishedStore, metrics: dict[str, Any]) 
             "split": plan.request.detect.split.model_dump(mode="json"),
             "content_digest": work.store.content_digest(),
             "metrics": {one.name: metrics["metrics"][one.name] for one in fitted},
-            **({SOURCES: sources} if sources else {}),
         },
     )
     save_detectors(folder, card, fitted)
