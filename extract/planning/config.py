@@ -1,10 +1,15 @@
-"""The `extract` section of a pipeline file."""
+"""The `extract` section of a pipeline file, and what a store says of the section that it was made by."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from extract.backbones.spec import BackboneSpec
+from cache_schema.common.errors import ConfigError
+from cache_schema.common.pipeline_file import Pipeline, validate
+from cache_schema.format.header import Header
+from extract.backbones.registry import BackboneSpec
 from extract.slices.preprocessing import Overrides, Preprocessing, PresetName, preprocessing_of
 from extract.sources.bids import BidsInput
 from extract.sources.manifest import ManifestInput
@@ -39,8 +44,8 @@ class ExtractSection(Overrides):
     preset: PresetName = "letterbox"
     """Named preprocessing; the keys of `Overrides` replace single steps."""
     backbone: BackboneSpec = Field(default={"kind": "dinov2", "size": "small"}, validate_default=True)
-    tokens: tuple[Token, ...] = ("cls", "patch_mean")
-    """Arrays of the store; `cls` is always there."""
+    tokens: tuple[Token, ...] = Field(default=("patch_mean",), min_length=1)
+    """Arrays of the store; `cls` is always there where the backbone has it."""
     layers: tuple[int, ...] = ()
     """Blocks, counted from 1, whose CLS token is kept beside the last one's."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -62,8 +67,8 @@ class ExtractSection(Overrides):
     @field_validator("tokens")
     @classmethod
     def _in_order(cls, value: tuple[Token, ...]) -> tuple[Token, ...]:
-        """The order and repetition in the file do not matter, and `cls` is always kept."""
-        return tuple(token for token in TOKENS if token == "cls" or token in value)
+        """The order and repetition in the file do not matter."""
+        return tuple(token for token in TOKENS if token in value)
 
     @field_validator("layers")
     @classmethod
@@ -76,3 +81,43 @@ class ExtractSection(Overrides):
     def preprocessing(self) -> Preprocessing:
         """The preset with the section's overrides."""
         return preprocessing_of(self.preset, self, self.allow_unknown_orientation)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the numbers of a store came from: of its section, what making them again needs."""
+
+    input: BidsInput | ManifestInput
+    base: Path
+    """Folder that relative paths start from."""
+    backbone: BackboneSpec
+    """With its paths taken from there."""
+    allow_unknown_orientation: bool
+    offline: bool
+    batch_size: int
+
+
+def origin_of(header: Header, pipeline: Pipeline | None) -> Origin:
+    """How a store was made: as a pipeline says, or as the header's provenance does.
+
+    Raises:
+        ConfigError: If neither says it.
+    """
+    if pipeline is not None:
+        section, base = pipeline.section("extract", ExtractSection), pipeline.base
+    else:
+        configuration, folder = header.created.get("configuration"), header.created.get("folder")
+        if configuration is None or folder is None:
+            raise ConfigError(
+                "the store's header does not say from which images it was made: give --pipeline FILE"
+            )
+        section = validate(ExtractSection, configuration, "header.created.configuration")
+        base = Path(folder)
+    return Origin(
+        section.input,
+        base,
+        section.backbone.located(base),
+        section.allow_unknown_orientation,
+        section.offline,
+        section.batch_size,
+    )

@@ -70,7 +70,7 @@ def write_tables(
             texts[f"{person.participant_id}/{person.participant_id}_sessions.tsv"] = sessions_table(person)
     if effect == "lesion":
         texts[f"{LESIONS}/dataset_description.json"] = described("Lesion masks", "derivative")
-    return dict(write_text(folder, name, text) for name, text in texts.items())
+    return dict(write_listed(folder, name, text) for name, text in texts.items())
 
 
 def described(name: str, kind: str) -> str:
@@ -103,7 +103,7 @@ def as_text(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=2) + "\n"
 
 
-def write_text(folder: Path, name: str, text: str) -> tuple[str, dict[str, Any]]:
+def write_listed(folder: Path, name: str, text: str) -> tuple[str, dict[str, Any]]:
     """Write one file; its name with size and digest."""
     data = text.encode()
     path = folder / name

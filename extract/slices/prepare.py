@@ -20,7 +20,7 @@ from extract.slices.foreground import Found, find_foreground, mask_voxels
 from extract.slices.images import cropped, in_field
 from extract.slices.intensity import (
     QUANTILES,
-    inside,
+    masked_values,
     quantile_names,
     quantiles,
 )
@@ -28,14 +28,14 @@ from extract.slices.preprocessing import Preprocessing
 from extract.slices.rules import Extent, find_extent
 from extract.sources.candidate import Candidate
 from extract.volume.orient import as_stack, stack_spacing, stack_to_native
-from extract.volume.read import Volume, read_mask, read_volume
+from extract.volume.read import Voxels, read_foreground_mask, read_volume
 
 OUTSIDE_WARNING = 0.02
 """Share of the foreground outside the field that is worth a warning."""
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedVolume:
     """A volume's slice images, and how they come onto the canvas."""
 
     draft: Draft
@@ -61,7 +61,7 @@ class _Stack:
     extent: Extent
 
 
-def prepare(candidate: Candidate, preprocessing: Preprocessing) -> Prepared:
+def prepare_volume(candidate: Candidate, preprocessing: Preprocessing) -> PreparedVolume:
     """Read, orient, find the foreground, choose slices and scale intensities.
 
     Raises:
@@ -80,7 +80,7 @@ def prepare(candidate: Candidate, preprocessing: Preprocessing) -> Prepared:
     kept = preprocessing.slices.keep(stack.extent)
     if kept.size == 0:
         raise VolumeError(f"the slice rule {preprocessing.slices.kind!r} keeps no slice of {stack.extent.n}")
-    values = inside(volume.data, found.mask)
+    values = masked_values(volume.data, found.mask)
     levels = quantiles(values, QUANTILES)
     rows, columns = _axes(preprocessing, stack)
     mask = stack.mask[_span(kept)]
@@ -106,15 +106,15 @@ def prepare(candidate: Candidate, preprocessing: Preprocessing) -> Prepared:
         warnings=_warnings(volume, stack, outside),
         seconds={"read": read - start, "prepare": perf_counter() - read},
     )
-    return Prepared(draft, *prepared)
+    return PreparedVolume(draft, *prepared)
 
 
-def _voxel_ml(volume: Volume) -> float:
+def _voxel_ml(volume: Voxels) -> float:
     return float(abs(np.linalg.det(volume.facts.affine[:3, :3]))) / 1000.0
 
 
 def _foreground(
-    volume: Volume, candidate: Candidate, preprocessing: Preprocessing, to_native: NDArray[np.float64]
+    volume: Voxels, candidate: Candidate, preprocessing: Preprocessing, to_native: NDArray[np.float64]
 ) -> Found:
     """The mask file's voxels if there is one, else what the rules find."""
     if candidate.foreground_path is None:
@@ -123,11 +123,13 @@ def _foreground(
     low, high = volume.data.min(), volume.data.max()
     if low == high:
         raise VolumeError(f"every voxel is {low:g}")
-    return Found(mask_voxels(read_mask(candidate.foreground_path, candidate, volume.facts)), "mask")
+    return Found(
+        mask_voxels(read_foreground_mask(candidate.foreground_path, candidate, volume.facts)), "mask"
+    )
 
 
 def _stack(
-    volume: Volume, found: Found, preprocessing: Preprocessing, to_native: NDArray[np.float64]
+    volume: Voxels, found: Found, preprocessing: Preprocessing, to_native: NDArray[np.float64]
 ) -> _Stack:
     """View a volume and its foreground as slices, and find where the foreground lies along them."""
     facts = volume.facts
@@ -155,7 +157,7 @@ def _span(kept: NDArray[np.int64]) -> slice | NDArray[np.int64]:
     return slice(first, last + 1) if last - first + 1 == kept.size else kept
 
 
-def _geometry(volume: Volume, stack: _Stack, rows: Axis, columns: Axis, outside: float) -> Geometry:
+def _geometry(volume: Voxels, stack: _Stack, rows: Axis, columns: Axis, outside: float) -> Geometry:
     facts = volume.facts
     return Geometry(
         native_shape=facts.shape,
@@ -174,7 +176,7 @@ def _rows(matrix: NDArray[np.float64]) -> tuple[tuple[float, float, float, float
     return tuple((float(row[0]), float(row[1]), float(row[2]), float(row[3])) for row in matrix)
 
 
-def _slices(volume: Volume, stack: _Stack, kept: NDArray[np.int64]) -> Slices:
+def _slices(volume: Voxels, stack: _Stack, kept: NDArray[np.int64]) -> Slices:
     """Indices, heights below the vertex and world z of the kept slices' centres."""
     _, height, width = stack.data.shape
     centres = np.stack(
@@ -195,7 +197,7 @@ def _slices(volume: Volume, stack: _Stack, kept: NDArray[np.int64]) -> Slices:
     )
 
 
-def _warnings(volume: Volume, stack: _Stack, outside: float) -> tuple[str, ...]:
+def _warnings(volume: Voxels, stack: _Stack, outside: float) -> tuple[str, ...]:
     """Everything about a usable volume that somebody should know."""
     notes = list(volume.facts.warnings)
     if volume.nan_voxels:

@@ -10,7 +10,7 @@ from cache_schema.common.strict import Strict
 from extract.slices.canvas import CanvasSpec, CropCanvas, FieldCanvas
 from extract.slices.foreground import ForegroundSpec
 from extract.slices.intensity import IntensitySpec, Percentile, SliceMinMax
-from extract.slices.rules import Center, Foreground, SliceRule
+from extract.slices.rules import Center, SliceRule, WithForeground
 from extract.volume.orient import OrientSpec
 
 PresetName = Literal["letterbox", "dinoatten3d", "dinoatten3d_released"]
@@ -108,7 +108,7 @@ PRESETS: dict[PresetName, Preprocessing] = {
         intensity=Percentile(),
         canvas=FieldCanvas(),
         normalise=NormaliseSpec(),
-        slices=Foreground(),
+        slices=WithForeground(),
     ),
     "dinoatten3d": _DINOATTEN3D,
     "dinoatten3d_released": Preprocessing(

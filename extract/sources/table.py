@@ -14,7 +14,7 @@ EMPTY = frozenset({"", "na", "n/a", "nan", "none", "null"})
 DELIMITERS = ("\t", ",", ";", "|")
 
 
-def read_rows(path: Path) -> tuple[list[str], list[Row]]:
+def read_text_table(path: Path) -> tuple[list[str], list[Row]]:
     """Column names and rows of a table.
 
     The delimiter is a tab for `.tsv`; otherwise whichever splits the header line most.

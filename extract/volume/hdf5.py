@@ -70,7 +70,7 @@ def open_dataset(candidate: Candidate) -> SpatialImage:
         raise VolumeError(f"not a readable HDF5 file: {one_line(error)}") from error
     shape = voxels.shape
     if len(shape) < 3 or voxels.dtype.fields is not None or voxels.dtype.kind not in "fiub":
-        affine = np.eye(4)  # `inspect` refuses it for what it is
+        affine = np.eye(4)  # `read_facts` refuses it for what it is
     else:
         affine = _affine(candidate, attributes, (shape[0], shape[1], shape[2]))
     return SpatialImage(voxels, affine)

@@ -14,15 +14,15 @@ from cache_schema.common.errors import VolumeError
 from cache_schema.format.record import Source
 from extract.sources.candidate import Candidate
 from extract.volume.hdf5 import open_volume
-from extract.volume.headers import BROKEN, Facts, inspect, one_line, open_image, quiet
+from extract.volume.headers import BROKEN, Facts, one_line, open_image, quiet, read_facts
 
 
 @dataclass(frozen=True, slots=True)
-class Volume:
+class Voxels:
     """A volume as stored, with finite voxels."""
 
     data: NDArray[np.floating]
-    """Native axes `(i, j, k)`, scaled by the header's slope and intercept."""
+    """Native axes `(i, j, k)`, scale_voxels by the header's slope and intercept."""
     facts: Facts
     source: Source
     nan_voxels: int
@@ -31,12 +31,12 @@ class Volume:
 
 def read_volume(
     candidate: Candidate, *, allow_unknown_orientation: bool = False, dtype: DTypeLike = np.float32
-) -> Volume:
+) -> Voxels:
     """Read a candidate's voxels.
 
     Args:
         candidate: What to read.
-        allow_unknown_orientation: See `extract.headers.inspect`.
+        allow_unknown_orientation: See `extract.volume.headers.read_facts`.
         dtype: float32, or float64 where a published method computes in it.
 
     Raises:
@@ -45,9 +45,9 @@ def read_volume(
     with quiet():
         before = _stamp(candidate.path)
         image = open_volume(candidate)
-        facts = inspect(image, candidate, allow_unknown_orientation)
+        facts = read_facts(image, candidate, allow_unknown_orientation)
         try:
-            data = scaled(image.dataobj, np.dtype(dtype)).reshape(facts.shape, order="A")
+            data = scale_voxels(image.dataobj, np.dtype(dtype)).reshape(facts.shape, order="A")
         except (EOFError, zlib.error) as error:
             raise VolumeError(
                 f"the file is cut short or damaged ({one_line(error)}): copy it again"
@@ -61,7 +61,7 @@ def read_volume(
         if _stamp(candidate.path) != before:
             raise VolumeError("the file changed while it was read: extract again when it is complete")
     data, nan_voxels = without_nan(data)
-    return Volume(data, facts, source, nan_voxels)
+    return Voxels(data, facts, source, nan_voxels)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -73,7 +73,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return stat.st_size, stat.st_mtime_ns
 
 
-def read_mask(path: Path, candidate: Candidate, facts: Facts) -> NDArray[np.floating]:
+def read_foreground_mask(path: Path, candidate: Candidate, facts: Facts) -> NDArray[np.floating]:
     """Read a foreground mask on the volume's own grid, `(i, j, k)`.
 
     Raises:
@@ -82,8 +82,8 @@ def read_mask(path: Path, candidate: Candidate, facts: Facts) -> NDArray[np.floa
     with quiet():
         try:
             image = open_image(path)
-            mask = inspect(image, candidate, allow_unknown_orientation=True)
-            values = scaled(image.dataobj, np.dtype(np.float32)).reshape(mask.shape, order="A")
+            mask = read_facts(image, candidate, allow_unknown_orientation=True)
+            values = scale_voxels(image.dataobj, np.dtype(np.float32)).reshape(mask.shape, order="A")
         except (VolumeError, *BROKEN) as error:
             raise VolumeError(f"the foreground mask {path.name!r}: {one_line(error)}") from error
     if mask.shape != facts.shape:
@@ -97,7 +97,7 @@ def read_mask(path: Path, candidate: Candidate, facts: Facts) -> NDArray[np.floa
     return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def scaled(dataobj: Any, dtype: np.dtype[Any]) -> NDArray[np.floating]:
+def scale_voxels(dataobj: Any, dtype: np.dtype[Any]) -> NDArray[np.floating]:
     """`stored * slope + intercept`, computed in float64 and rounded once, whatever the library versions."""
     if type(dataobj) is not ArrayProxy:
         return np.asanyarray(dataobj).astype(dtype, copy=False)
