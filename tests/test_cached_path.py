@@ -60,9 +60,7 @@ def test_the_cached_path_gives_the_logits_of_one_pass(tmp_path: Path) -> None:
     backbone = section.backbone.build(CANVAS, torch.device("cpu"), torch.float32)
     preprocessing = section.preprocessing
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
-    for row, planned in enumerate(
-        plan_extraction(section.input, pipeline.base, preprocessing).volumes
-    ):
+    for row, planned in enumerate(plan_extraction(section.input, pipeline.base, preprocessing).volumes):
         prepared = prepare_volume(planned.candidate, preprocessing)
         rows, columns = torch.tensor(prepared.row_weights), torch.tensor(prepared.column_weights)
         # One slice after the other, written out: resample, normalise, embed, then the head on all of them.
