@@ -13,13 +13,16 @@ from torch import nn
 
 from cache_schema.common import custom
 from cache_schema.common.errors import ConfigError, LawError, StoreMismatch
-from cache_schema.common.pipeline_file import load_pipeline
+from cache_schema.common.pipeline_file import Pipeline, load_pipeline
 from cache_schema.store.reader import open_store
 from extract.backbones.backbone import Tokens, require_normalised
 from extract.backbones.custom import CustomBackboneSpec
 from extract.backbones.registry import KINDS
-from extract.cli import read_section
+from extract.cli import describe_plan, read_section, store_bytes
+from extract.embedding import embed
 from extract.extraction import extract
+from extract.planning.config import ExtractSection
+from extract.planning.plan import plan_extraction
 from extract.recompute.recompute import recompute
 from extract.testing.backbones import check_backbone, gives_the_declared_sizes
 
@@ -339,6 +342,30 @@ def test_a_pipeline_file_embeds_with_a_strangers_backbone(cohort):
     with pytest.raises(StoreMismatch, match="weights_sha256"):
         run(cohort, "extract.backbone.options.seed=3")
     assert recompute(outcome.store, 5).identical
+
+
+def test_an_object_in_the_section_embeds_too(cohort):
+    raw = yaml.safe_load((cohort / "p.yaml").read_text())
+    section = ExtractSection.model_validate({**raw["extract"], "backbone": Tiles(seed=2)})
+    outcome = extract(Pipeline(raw, cohort), section, progress=False)
+    header = open_store(outcome.store).header
+    assert header.created["configuration"]["backbone"] == {
+        "kind": "custom",
+        "target": "tests_stranger:Tiles",
+        "options": {},
+    }
+    same = run(cohort, "cache.store=run/other.zarr")
+    assert same.content_digest == outcome.content_digest
+    found = embed(cohort / "0.nii.gz", backbone=Tiles(seed=2), canvas=56, dtype="float32")
+    assert found.fingerprint == header.fingerprint
+
+
+def test_planning_imports_nothing_of_a_strangers(cohort):
+    pipeline = load_pipeline(cohort / "p.yaml")
+    section = read_section(pipeline)
+    plan = plan_extraction(section.input, pipeline.base, section.preprocessing)
+    assert "an unknown size" in describe_plan(plan, store_bytes(section, pipeline.base, plan))
+    assert "strange_backbone" not in sys.modules
 
 
 def test_what_is_stored_imports_nothing(cohort, monkeypatch):

@@ -36,11 +36,9 @@ InputSpec = Annotated[
 ]
 
 
-class ExtractSection(Overrides):
-    """What stage one reads, how it prepares it, which backbone embeds it and what is kept."""
+class EmbeddingOptions(Overrides):
+    """How a volume becomes slices, which backbone embeds them, and which of its tokens are kept."""
 
-    input: InputSpec
-    """`{bids: FOLDER, ...}` or `{manifest: TABLE, ...}`."""
     preset: PresetName = "letterbox"
     """Named preprocessing; the keys of `Overrides` replace single steps."""
     backbone: BackboneSpec = Field(default={"kind": "dinov2", "size": "small"}, validate_default=True)
@@ -50,17 +48,11 @@ class ExtractSection(Overrides):
     """Blocks, counted from 1, whose CLS token is kept beside the last one's."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute dtype; `auto` is resolved once, when the store is created."""
-    storage: Literal["float16", "float32"] = "float16"
-    """Dtype of the stored tokens."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     batch_size: int = Field(default=64, ge=1)
     """Slices per forward pass; halved when memory runs out."""
-    workers: int | None = Field(default=None, ge=0)
-    """Processes that decode volumes; 0 decodes in the main one, None chooses by the machine."""
     offline: bool = False
     """Never look for weights on the network."""
-    replace: bool = False
-    """Embed volumes again whose source has changed (a failure otherwise) or that the store holds damaged."""
     allow_unknown_orientation: bool = False
     """Take volumes that do not say where left and top are as their format stores them by default."""
 
@@ -81,6 +73,19 @@ class ExtractSection(Overrides):
     def preprocessing(self) -> Preprocessing:
         """The preset with the section's overrides."""
         return preprocessing_of(self.preset, self, self.allow_unknown_orientation)
+
+
+class ExtractSection(EmbeddingOptions):
+    """What stage one reads, how it embeds it, and how the store is written."""
+
+    input: InputSpec
+    """`{bids: FOLDER, ...}` or `{manifest: TABLE, ...}`."""
+    storage: Literal["float16", "float32"] = "float16"
+    """Dtype of the stored tokens."""
+    workers: int | None = Field(default=None, ge=0)
+    """Processes that decode volumes; 0 decodes in the main one, None chooses by the machine."""
+    replace: bool = False
+    """Embed volumes again whose source has changed (a failure otherwise) or that the store holds damaged."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,9 +73,35 @@ def prepare_volume(candidate: Candidate, preprocessing: Preprocessing) -> Prepar
         allow_unknown_orientation=preprocessing.allow_unknown_orientation,
         dtype=preprocessing.read_dtype,
     )
-    read = perf_counter()
+    seconds = perf_counter() - start
+    mask = None
+    if candidate.foreground_path is not None:
+        mask = read_foreground_mask(candidate.foreground_path, candidate, volume.facts)
+    return prepare_voxels(candidate, volume, mask, preprocessing, seconds)
+
+
+def prepare_voxels(
+    candidate: Candidate,
+    volume: Voxels,
+    given_mask: NDArray[np.floating] | None,
+    preprocessing: Preprocessing,
+    read_seconds: float = 0.0,
+) -> PreparedVolume:
+    """Orient what was read, find the foreground, choose slices and scale intensities.
+
+    Args:
+        candidate: Whose it is.
+        volume: What was read.
+        given_mask: A foreground mask `(i, j, k)` on its grid; without one the rules find it.
+        preprocessing: The steps.
+        read_seconds: What reading took, for the record.
+
+    Raises:
+        VolumeError: If the volume cannot be used.
+    """
+    start = perf_counter()
     to_native = stack_to_native(volume.facts.affine, volume.facts.shape, preprocessing.orient)
-    found = _foreground(volume, candidate, preprocessing, to_native)
+    found = _foreground(volume, given_mask, preprocessing, to_native)
     stack = _stack(volume, found, preprocessing, to_native)
     kept = preprocessing.slices.keep(stack.extent)
     if kept.size == 0:
@@ -104,7 +130,7 @@ def prepare_volume(candidate: Candidate, preprocessing: Preprocessing) -> Prepar
         ),
         intensity_quantiles=quantile_names(QUANTILES, levels),
         warnings=_warnings(volume, stack, outside),
-        seconds={"read": read - start, "prepare": perf_counter() - read},
+        seconds={"read": read_seconds, "prepare": perf_counter() - start},
     )
     return PreparedVolume(draft, *prepared)
 
@@ -114,18 +140,19 @@ def _voxel_ml(volume: Voxels) -> float:
 
 
 def _foreground(
-    volume: Voxels, candidate: Candidate, preprocessing: Preprocessing, to_native: NDArray[np.float64]
+    volume: Voxels,
+    given: NDArray[np.floating] | None,
+    preprocessing: Preprocessing,
+    to_native: NDArray[np.float64],
 ) -> Found:
-    """The mask file's voxels if there is one, else what the rules find."""
-    if candidate.foreground_path is None:
+    """The given mask's voxels if there is one, else what the rules find."""
+    if given is None:
         axis = int(np.argmax(np.abs(to_native[:3, 2])))
         return find_foreground(volume.data, _voxel_ml(volume), preprocessing.foreground, axis)
     low, high = volume.data.min(), volume.data.max()
     if low == high:
         raise VolumeError(f"every voxel is {low:g}")
-    return Found(
-        mask_voxels(read_foreground_mask(candidate.foreground_path, candidate, volume.facts)), "mask"
-    )
+    return Found(mask_voxels(given), "mask")
 
 
 def _stack(

@@ -53,7 +53,7 @@ def noise(slices: int, canvas: int, seed: int = 0) -> Tensor:
     return torch.randn(slices, 3, canvas, canvas, generator=generator)
 
 
-def by_name(tokens: Tokens) -> dict[str, Tensor]:
+def arrays_of(tokens: Tokens) -> dict[str, Tensor]:
     """Every array of an answer."""
     found = {**tokens.cls, "patches": tokens.patches}
     return found if tokens.attention is None else {**found, "cls_attention": tokens.attention}
@@ -67,7 +67,7 @@ def gives_the_declared_sizes(backbone: Backbone, canvas: int) -> None:
             wanted["cls"] = (count, backbone.dim)
         if "cls_attention" in backbone.offers:
             wanted["cls_attention"] = (count, backbone.heads, *backbone.grid)
-        found = by_name(backbone(noise(count, canvas)))
+        found = arrays_of(backbone(noise(count, canvas)))
         for name, shape in wanted.items():
             got = tuple(found[name].shape) if name in found else None
             require(got == shape, "sizes", f"{name} of {count} slices has the shape {got}, expected {shape}")
@@ -87,9 +87,9 @@ def repeats_itself(backbone: Backbone, canvas: int) -> None:
     pixels = noise(SLICES, canvas)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        first = by_name(backbone(pixels.clone()))
+        first = arrays_of(backbone(pixels.clone()))
         backbone(noise(SLICES, canvas, seed=1))
-        second = by_name(backbone(pixels.clone()))
+        second = arrays_of(backbone(pixels.clone()))
     for name, values in first.items():
         apart = float((values - second[name]).abs().max())
         same = torch.equal(values, second[name])
@@ -100,9 +100,9 @@ def knows_no_neighbours(backbone: Backbone, canvas: int) -> None:
     """A slice alone is what it is in a batch, beside blank slices too: tokens are a slice's own."""
     pixels = noise(SLICES, canvas)
     batch = torch.cat([pixels, torch.zeros_like(pixels)])
-    together = by_name(backbone(batch))
+    together = arrays_of(backbone(batch))
     for index in range(SLICES):
-        for name, alone in by_name(backbone(pixels[index : index + 1])).items():
+        for name, alone in arrays_of(backbone(pixels[index : index + 1])).items():
             apart = float((together[name][index] - alone[0]).abs().max())
             limit = TOLERANCE * float(together[name].abs().max())
             said = f"{name} of a slice alone differs by {apart:.3g} from the same slice in a batch"
@@ -130,7 +130,7 @@ def fits_float16(backbone: Backbone, canvas: int) -> None:
     """Tokens of dark, bright and noisy slices are finite, fit float16, and keep the declared bound."""
     levels = torch.tensor([-3.0, 0.0, 3.0]).view(3, 1, 1, 1).expand(3, 3, canvas, canvas)
     bound = FLOAT16_LARGEST if backbone.largest_token is None else backbone.largest_token
-    for name, values in by_name(backbone(torch.cat([levels, 3 * noise(2, canvas)]))).items():
+    for name, values in arrays_of(backbone(torch.cat([levels, 3 * noise(2, canvas)]))).items():
         require(bool(values.isfinite().all()), "storable", f"{name} holds values that are not finite")
         largest = float(values.abs().max())
         require(largest <= min(bound, FLOAT16_LARGEST), "storable", f"{name} reaches {largest:.4g}")

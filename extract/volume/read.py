@@ -46,14 +46,7 @@ def read_volume(
         before = _stamp(candidate.path)
         image = open_volume(candidate)
         facts = read_facts(image, candidate, allow_unknown_orientation)
-        try:
-            data = scale_voxels(image.dataobj, np.dtype(dtype)).reshape(facts.shape, order="A")
-        except (EOFError, zlib.error) as error:
-            raise VolumeError(
-                f"the file is cut short or damaged ({one_line(error)}): copy it again"
-            ) from error
-        except BROKEN as error:
-            raise VolumeError(f"the voxels cannot be read: {one_line(error)}") from error
+        data = _data_of(image, facts, dtype)
         try:
             source = describe_source(candidate)
         except OSError as error:
@@ -62,6 +55,44 @@ def read_volume(
             raise VolumeError("the file changed while it was read: extract again when it is complete")
     data, nan_voxels = without_nan(data)
     return Voxels(data, facts, source, nan_voxels)
+
+
+def voxels_of_image(
+    image: Any,
+    candidate: Candidate,
+    *,
+    allow_unknown_orientation: bool = False,
+    dtype: DTypeLike = np.float32,
+) -> Voxels:
+    """Take the voxels of an image that is in memory, or that somebody opened.
+
+    Args:
+        image: Of nibabel.
+        candidate: Says what it is called.
+        allow_unknown_orientation: See `extract.volume.headers.read_facts`.
+        dtype: As for `read_volume`.
+
+    Raises:
+        VolumeError: If it cannot be used, with one sentence that says why.
+    """
+    with quiet():
+        facts = read_facts(image, candidate, allow_unknown_orientation)
+        data = _data_of(image, facts, dtype)
+    digest = hashlib.sha256(np.ascontiguousarray(data).data)
+    digest.update(np.ascontiguousarray(facts.affine).data)
+    source = Source(path=candidate.source, bytes=data.nbytes, mtime_ns=0, sha256=digest.hexdigest())
+    data, nan_voxels = without_nan(data)
+    return Voxels(data, facts, source, nan_voxels)
+
+
+def _data_of(image: Any, facts: Facts, dtype: DTypeLike) -> NDArray[np.floating]:
+    """The scaled voxels, `(i, j, k)`."""
+    try:
+        return scale_voxels(image.dataobj, np.dtype(dtype)).reshape(facts.shape, order="A")
+    except (EOFError, zlib.error) as error:
+        raise VolumeError(f"the file is cut short or damaged ({one_line(error)}): copy it again") from error
+    except BROKEN as error:
+        raise VolumeError(f"the voxels cannot be read: {one_line(error)}") from error
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -79,21 +110,33 @@ def read_foreground_mask(path: Path, candidate: Candidate, facts: Facts) -> NDAr
     Raises:
         VolumeError: If it cannot be read or lies on another grid.
     """
-    with quiet():
-        try:
+    called = f"the foreground mask {path.name!r}"
+    try:
+        with quiet():
             image = open_image(path)
+    except VolumeError as error:
+        raise VolumeError(f"{called}: {one_line(error)}") from error
+    return mask_of_image(image, called, candidate, facts)
+
+
+def mask_of_image(image: Any, called: str, candidate: Candidate, facts: Facts) -> NDArray[np.floating]:
+    """A foreground mask on the volume's own grid, `(i, j, k)`, from an image.
+
+    Raises:
+        VolumeError: If it cannot be read or lies on another grid.
+    """
+    try:
+        with quiet():
             mask = read_facts(image, candidate, allow_unknown_orientation=True)
             values = scale_voxels(image.dataobj, np.dtype(np.float32)).reshape(mask.shape, order="A")
-        except (VolumeError, *BROKEN) as error:
-            raise VolumeError(f"the foreground mask {path.name!r}: {one_line(error)}") from error
+    except (VolumeError, *BROKEN) as error:
+        raise VolumeError(f"{called}: {one_line(error)}") from error
     if mask.shape != facts.shape:
-        raise VolumeError(
-            f"the foreground mask {path.name!r} has the shape {mask.shape}, the volume {facts.shape}"
-        )
+        raise VolumeError(f"{called} has the shape {mask.shape}, the volume {facts.shape}")
     corners = np.array([[0, 0, 0, 1], [*(np.array(mask.shape) - 1), 1]], dtype=np.float64)
     apart = float(np.abs(corners @ (mask.affine - facts.affine).T).max())
     if mask.orientation != "unknown" and apart > min(facts.spacing_mm):
-        raise VolumeError(f"the foreground mask {path.name!r} lies {apart:.1f} mm beside the volume")
+        raise VolumeError(f"{called} lies {apart:.1f} mm beside the volume")
     return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
 
 
