@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 import torch
 import yaml
 
@@ -16,6 +17,8 @@ from extract.cli import read_section
 from extract.extraction import extract
 from extract.planning.plan import plan_extraction
 from extract.slices.prepare import prepare_volume
+
+pytestmark = pytest.mark.numerics
 
 CANVAS = 56
 

@@ -9,6 +9,8 @@ from extract.backbones.attention import attend, cls_attention
 from extract.backbones.dinov2 import Dinov2Spec
 from extract.backbones.untrained import UntrainedSpec
 
+pytestmark = pytest.mark.numerics
+
 CPU = torch.device("cpu")
 
 

@@ -14,6 +14,8 @@ from extract.backbones.dinov2 import Dinov2Spec
 from extract.backbones.registry import BackboneSpec
 from extract.backbones.untrained import UntrainedSpec
 
+pytestmark = pytest.mark.numerics
+
 CPU, F32 = torch.device("cpu"), torch.float32
 DIM, LAYERS, HEADS, SIDE = 48, 3, 3, 5
 PINNED = "de027e7839081fdd70f1dc4bfd8ca78548cad8ede97c9403b2e65c94f8acb738"
