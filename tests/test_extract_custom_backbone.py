@@ -274,7 +274,8 @@ def test_without_weights_an_identity_is_needed():
         ({"patch_size": 8.0}, "attribute `patch_size`"),
         ({"dim": 13}, r"gives cls of shape \(1, 12\), expected \(1, 13\)"),
         ({"patch_size": 7}, "multiple"),
-        ({"forward": lambda pixels: pixels}, "mapping with `patches`, not Tensor"),
+        ({"forward": lambda pixels: {"patches": 1}}, "mapping with the tensor"),
+        ({"forward": lambda pixels: pixels}, "mapping with the tensor `patches`, not Tensor"),
     ],
 )
 def test_what_is_no_backbone_gets_a_sentence(changes, said):

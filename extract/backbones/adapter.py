@@ -40,7 +40,9 @@ class CustomNetwork:
     @property
     def weights(self) -> Mapping[str, Tensor]:
         """Parameters and buffers; empty for what is no `torch.nn.Module`."""
-        return self.network.state_dict() if isinstance(self.network, torch.nn.Module) else {}
+        if not isinstance(self.network, torch.nn.Module):
+            return {}
+        return {name: value for name, value in self.network.state_dict().items() if torch.is_tensor(value)}
 
     def place(
         self,
@@ -50,7 +52,7 @@ class CustomNetwork:
         layers: Sequence[int] = (),
         attention: bool = False,
     ) -> "CustomBackbone":
-        """Freeze a copy on its device, and hold its answer to a blank slice to what it declares.
+        """Freeze a copy of a module on its device, and hold its answer to a blank slice to what it declares.
 
         Raises:
             ConfigError: If it is no backbone, or lacks what is asked for.
@@ -59,10 +61,10 @@ class CustomNetwork:
         identity = self.identity(canvas, tuple(sorted(set(layers))))
         if not callable(self.network):
             raise ConfigError(f"the backbone {self.target!r} cannot be called with pixels")
-        # A copy: the caller's own network keeps its dtype, its device and its training mode.
-        network = copy.deepcopy(self.network)
+        network = self.network
         if isinstance(network, torch.nn.Module):
-            network.eval().requires_grad_(False).to(device, dtype)
+            # A copy: the caller's own keeps its dtype, its device and its training mode.
+            network = copy.deepcopy(network).eval().requires_grad_(False).to(device, dtype)
         placed = CustomBackbone(self, network, identity, (side, side), dtype, attention)
         placed.look(torch.zeros(1, 3, canvas, canvas, device=device))
         return placed
@@ -159,14 +161,14 @@ class CustomBackbone:
         return self._tokens(self._answer(pixels), len(pixels))
 
     def _answer(self, pixels: Tensor) -> dict[str, Tensor]:
-        """What the network gives, as one mapping without what is None."""
+        """What the network gives, as one mapping of tensors without what is None."""
         with torch.inference_mode():
             given = self._network(pixels.to(self._dtype))
         if isinstance(given, Tokens):
             given = {**given.cls, "patches": given.patches, "cls_attention": given.attention}
-        if not isinstance(given, Mapping) or given.get("patches") is None:
-            raise self._refusal(f"must give a mapping with `patches`, not {type(given).__name__}")
-        return {name: value.float() for name, value in given.items() if value is not None}
+        if not isinstance(given, Mapping) or not torch.is_tensor(given.get("patches")):
+            raise self._refusal(f"must give a mapping with the tensor `patches`, not {type(given).__name__}")
+        return {name: value.float() for name, value in given.items() if torch.is_tensor(value)}
 
     def _tokens(self, found: Mapping[str, Tensor], count: int) -> Tokens:
         """Hold an answer to the sizes; raises ConfigError where one differs."""

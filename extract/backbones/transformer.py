@@ -23,7 +23,7 @@ from extract.backbones.positions import position_rule, resample_positions
 from extract.backbones.shape import ATTENTION, Shape, architecture_of, check_layers, patches_along
 from extract.backbones.weights import select_parameters, weights_digest
 
-Place = Callable[[Tensor], Tensor]
+PutOnDevice = Callable[[Tensor], Tensor]
 """Puts a float32 parameter on its device in its dtype."""
 
 
@@ -201,7 +201,9 @@ def embed_positions(weights: Mapping[str, Tensor], grid: int, rule: str) -> tupl
     return torch.cat([cls, registers], dim=1), patches
 
 
-def fold_block(shape: Shape, weights: Mapping[str, Tensor], layer: int, place: Place) -> TransformerBlock:
+def fold_block(
+    shape: Shape, weights: Mapping[str, Tensor], layer: int, place: PutOnDevice
+) -> TransformerBlock:
     """Gather one block's parameters; LayerScale is multiplied into the projection before it."""
 
     def get(name: str) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cache_schema.common.errors import ConfigError
 
-Shapes = Mapping[str, tuple[int, ...]]
+ParameterShapes = Mapping[str, tuple[int, ...]]
 
 POSITION_DEVIATION = 0.1
 """Of a drawn CLS token, registers and position table: small beside the patches, or they would be most of
@@ -65,7 +65,9 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return weights
 
 
-def select_parameters(weights: Mapping[str, Tensor], shapes: Shapes, where: str) -> dict[str, Tensor]:
+def select_parameters(
+    weights: Mapping[str, Tensor], shapes: ParameterShapes, where: str
+) -> dict[str, Tensor]:
     """The parameters that the network needs, with a task prefix such as `dinov2.` taken off.
 
     Raises:
@@ -87,7 +89,7 @@ def task_prefix(weights: Mapping[str, Tensor]) -> str:
     return next((n.removesuffix("layernorm.weight") for n in weights if n.endswith(".layernorm.weight")), "")
 
 
-def draw_weights(shapes: Shapes, seed: int) -> dict[str, Tensor]:
+def draw_weights(shapes: ParameterShapes, seed: int) -> dict[str, Tensor]:
     """Draw every parameter of a network in name order from one PCG64 stream.
 
     Norm weights and LayerScale are 1 and biases 0; they take no numbers from the stream.

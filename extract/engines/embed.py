@@ -30,7 +30,7 @@ one shape give one slice the same bits wherever it stands, which products of sev
 (measured with bfloat16 on AMX), so that the content digest does not depend on the batch."""
 
 
-Finished = tuple[Draft, dict[str, NDArray[np.float32]], bytes]
+CommitParts = tuple[Draft, dict[str, NDArray[np.float32]], bytes]
 """What a store commits of a volume: its draft, its arrays by name `(slice, ...)`, and its preview, a PNG."""
 
 
@@ -85,7 +85,7 @@ class Embedder:
         self._open: deque[_Open] = deque()
         self._flight: _Flight | None = None
 
-    def add(self, prepared: PreparedVolume) -> Iterator[Finished]:
+    def add(self, prepared: PreparedVolume) -> Iterator[CommitParts]:
         """Take one volume; run every batch that is full now.
 
         Raises:
@@ -95,7 +95,7 @@ class Embedder:
         self._open.append(self._place(prepared))
         yield from self._drain(self.batch_size)
 
-    def flush(self) -> Iterator[Finished]:
+    def flush(self) -> Iterator[CommitParts]:
         """Run what is left."""
         yield from self._drain(1)
         yield from self._land()
@@ -113,7 +113,7 @@ class Embedder:
     def _waiting(self) -> int:
         return sum(len(volume.grey) - volume.sent for volume in self._open)
 
-    def _drain(self, least: int) -> Iterator[Finished]:
+    def _drain(self, least: int) -> Iterator[CommitParts]:
         """Send batches while at least `least` slices wait."""
         while (waiting := self._waiting()) >= least and waiting:
             flight = self._launch(self._take(min(self.batch_size, waiting)))
@@ -197,7 +197,7 @@ class Embedder:
             named["cls_attention"] = lambda: attention
         return named
 
-    def _land(self) -> Iterator[Finished]:
+    def _land(self) -> Iterator[CommitParts]:
         """Collect the batch in flight and give back the volumes that it completes."""
         flight, self._flight = self._flight, None
         if flight is None:
@@ -216,7 +216,7 @@ class Embedder:
             yield _finished(self._open.popleft())
 
 
-def _finished(volume: _Open) -> Finished:
+def _finished(volume: _Open) -> CommitParts:
     """Join the parts of a volume, and complete its draft."""
     arrays = {name: np.concatenate(parts) for name, parts in volume.parts.items()}
     empty = int((volume.share.sum(dim=(1, 2)) == 0).sum())

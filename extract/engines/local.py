@@ -18,7 +18,7 @@ from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.store.writer import StoreWriter
 from extract.engines.decode import decode_ahead
-from extract.engines.embed import Embedder, Finished
+from extract.engines.embed import CommitParts, Embedder
 from extract.planning.plan import PlannedVolume
 from extract.slices.preprocessing import Preprocessing
 from extract.sources.candidate import Candidate
@@ -101,7 +101,7 @@ class Committer:
         """Nothing runs before `with`."""
         self._writer, self._tally, self._candidates = writer, tally, candidates
         self._progress, self._replacing = progress, replacing
-        self._queue: queue.Queue[Finished | Failure | None] = queue.Queue(QUEUED)
+        self._queue: queue.Queue[CommitParts | Failure | None] = queue.Queue(QUEUED)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="slicecache-writer", daemon=True)
 
@@ -120,7 +120,7 @@ class Committer:
         if kind is None:
             self._raise()
 
-    def commit(self, finished: Finished) -> None:
+    def commit(self, finished: CommitParts) -> None:
         """Hand over a finished volume; waits when the writer is behind."""
         self._raise()
         self._queue.put(finished)
@@ -144,7 +144,7 @@ class Committer:
             except BaseException as error:  # handed to the main thread, which raises it
                 self._error = error
 
-    def _write(self, item: Finished | Failure) -> None:
+    def _write(self, item: CommitParts | Failure) -> None:
         if isinstance(item, Failure):
             self._failed(item)
             return

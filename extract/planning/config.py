@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
@@ -15,8 +15,6 @@ from extract.sources.bids import BidsInput
 from extract.sources.manifest import ManifestInput
 
 Token = Literal["cls", "patch_mean", "patches", "cls_attention"]
-
-TOKENS: tuple[Token, ...] = ("cls", "patch_mean", "patches", "cls_attention")
 
 
 def _input_kind(value: Any) -> str | None:
@@ -42,7 +40,7 @@ class EmbeddingOptions(Overrides):
     preset: PresetName = "letterbox"
     """Named preprocessing; the keys of `Overrides` replace single steps."""
     backbone: BackboneSpec = Field(default={"kind": "dinov2", "size": "small"}, validate_default=True)
-    tokens: tuple[Token, ...] = Field(default=("patch_mean",), min_length=1)
+    tokens: tuple[Token, ...] = ("patch_mean",)
     """Arrays of the store; `cls` is always there where the backbone has it."""
     layers: tuple[int, ...] = ()
     """Blocks, counted from 1, whose CLS token is kept beside the last one's."""
@@ -60,7 +58,7 @@ class EmbeddingOptions(Overrides):
     @classmethod
     def _in_order(cls, value: tuple[Token, ...]) -> tuple[Token, ...]:
         """The order and repetition in the file do not matter."""
-        return tuple(token for token in TOKENS if token in value)
+        return tuple(token for token in get_args(Token) if token in value)
 
     @field_validator("layers")
     @classmethod

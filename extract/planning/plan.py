@@ -19,7 +19,7 @@ from extract.volume.hdf5 import open_volume
 from extract.volume.headers import quiet, read_facts
 from extract.volume.orient import stack_spacing, stack_to_native
 
-THREADS = 8
+HEADER_THREADS = 8
 """Headers are read in parallel because network file systems answer late, not because it is work."""
 
 BYTES = {"float16": 2, "float32": 4}
@@ -96,7 +96,7 @@ def plan_extraction(
     """
     candidates, notes = find_volumes(spec, base)
     refuse_same_keys(candidates)
-    with quiet(), ThreadPoolExecutor(THREADS) as pool:
+    with quiet(), ThreadPoolExecutor(HEADER_THREADS) as pool:
         volumes = list(pool.map(lambda candidate: plan_volume(candidate, preprocessing), candidates))
     return ExtractionPlan(tuple(volumes), tuple(notes))
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cache_schema.format.header import Header
 from extract.engines.device import device_name
 
-FLAT = ("cls_attention", "foreground", "patch_intensity")
+FLAT_ARRAYS = ("cls_attention", "foreground", "patch_intensity")
 """Arrays whose last axis is no token: a slice is compared as one vector."""
 
 

@@ -20,10 +20,10 @@ from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, VolumeEntry, open_store
 from extract.backbones.dinov2 import Dinov2Spec
 from extract.engines.device import choose_device, this_machine
-from extract.engines.embed import Embedder, Finished
+from extract.engines.embed import CommitParts, Embedder
 from extract.planning.config import origin_of
 from extract.recompute.compare import (
-    FLAT,
+    FLAT_ARRAYS,
     RESAMPLED,
     TOLERANCES,
     Tolerance,
@@ -38,7 +38,7 @@ from extract.sources.candidate import Candidate
 
 OTHERWISE = "these numbers were not made as the header says: extract to a new store and use that one"
 SOURCE = "bring the file back that it was made from, or embed the new one with extract --replace"
-LISTED = "give the input that lists it with --input or --pipeline"
+LIST_IT = "give the input that lists it with --input or --pipeline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def _prepared(
     """The volume's slices from its file, or None after the problem was noted."""
     volume = str(record.key)
     if candidate is None:
-        found.problems.append(Problem(volume, "source", "the input does not list this volume", LISTED))
+        found.problems.append(Problem(volume, "source", "the input does not list this volume", LIST_IT))
         return None
     try:
         prepared = prepare_volume(candidate, preprocessing)
@@ -221,7 +221,7 @@ def compare_volume(
     store: StoreReader,
     key: VolumeKey,
     places: Sequence[int],
-    fresh: Finished,
+    fresh: CommitParts,
     tolerance: Tolerance,
     found: _Found,
 ) -> None:
@@ -232,7 +232,7 @@ def compare_volume(
     for spec in store.header.arrays:
         stored = store.read_volume(spec.name, key)[list(places)].astype(np.float64)
         again = arrays[spec.name].astype(spec.dtype).astype(np.float64)
-        cosine, difference, share = compare_tokens(stored, again, spec.name in FLAT)
+        cosine, difference, share = compare_tokens(stored, again, spec.name in FLAT_ARRAYS)
         worst = found.arrays[spec.name]
         worst.cosine = min(worst.cosine, float(cosine.min()))
         worst.difference = max(worst.difference, float(difference.max()))

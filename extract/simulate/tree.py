@@ -166,10 +166,10 @@ def write_note(folder: Path, parameters: dict[str, Any], files: dict[str, Any] |
     (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
 
-Job = tuple[str, Participant, SimulatedVisit, Look]
+VisitJob = tuple[str, Participant, SimulatedVisit, Look]
 
 
-def run_jobs(jobs: Sequence[Job], workers: int | None) -> Iterator[dict[str, dict[str, Any]]]:
+def run_jobs(jobs: Sequence[VisitJob], workers: int | None) -> Iterator[dict[str, dict[str, Any]]]:
     """Write every volume; give the files of each as it is done, in order."""
     count = min(workers or available_processors(), len(jobs))
     if count <= 1:
@@ -187,7 +187,7 @@ def available_processors() -> int:
     return os.cpu_count() or 1
 
 
-def write_visit(job: Job) -> dict[str, dict[str, Any]]:
+def write_visit(job: VisitJob) -> dict[str, dict[str, Any]]:
     """Scan one participant once and write the volume, and the lesion mask if there are lesions."""
     root, person, visit, look = job
     template = load_template()

@@ -34,7 +34,7 @@ class SliceMinMax(Strict):
     kind: Literal["slice_minmax"] = "slice_minmax"
 
 
-IntensitySpec = Annotated[Percentile | SliceMinMax, Field(discriminator="kind")]
+IntensityScaling = Annotated[Percentile | SliceMinMax, Field(discriminator="kind")]
 
 
 def quantiles(values: NDArray[np.floating], percents: Sequence[float]) -> NDArray[np.float64]:

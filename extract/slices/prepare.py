@@ -16,7 +16,7 @@ from extract.slices.canvas import (
     field_axes,
     outside_share,
 )
-from extract.slices.foreground import Found, find_foreground, mask_voxels
+from extract.slices.foreground import FoundForeground, find_foreground, mask_voxels
 from extract.slices.images import cropped, in_field
 from extract.slices.intensity import (
     QUANTILES,
@@ -144,7 +144,7 @@ def _foreground(
     given: NDArray[np.floating] | None,
     preprocessing: Preprocessing,
     to_native: NDArray[np.float64],
-) -> Found:
+) -> FoundForeground:
     """The given mask's voxels if there is one, else what the rules find."""
     if given is None:
         axis = int(np.argmax(np.abs(to_native[:3, 2])))
@@ -152,11 +152,11 @@ def _foreground(
     low, high = volume.data.min(), volume.data.max()
     if low == high:
         raise VolumeError(f"every voxel is {low:g}")
-    return Found(mask_voxels(given), "mask")
+    return FoundForeground(mask_voxels(given), "mask")
 
 
 def _stack(
-    volume: Voxels, found: Found, preprocessing: Preprocessing, to_native: NDArray[np.float64]
+    volume: Voxels, found: FoundForeground, preprocessing: Preprocessing, to_native: NDArray[np.float64]
 ) -> _Stack:
     """View a volume and its foreground as slices, and find where the foreground lies along them."""
     facts = volume.facts

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from cache_schema.format.record import Draft, Geometry
 
 TILES = 12
-COLUMNS = 6
+TILE_COLUMNS = 6
 TILE = 112
 """Pixels along a tile."""
 
@@ -22,7 +22,7 @@ def mosaic(images: NDArray[np.float32], draft: Draft) -> bytes:
         draft: Says the heights and which side of the participant column 0 shows.
     """
     chosen = spread_tiles(len(images))[::-1]
-    columns = min(COLUMNS, len(chosen))
+    columns = min(TILE_COLUMNS, len(chosen))
     rows = -(-len(chosen) // columns)
     sheet = Image.new("L", (columns * TILE, rows * TILE))
     first, last = column_sides(draft.geometry)

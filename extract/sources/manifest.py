@@ -22,7 +22,7 @@ from extract.sources.candidate import (
     source_name,
 )
 from extract.sources.cells import axis_codes, located_file, name_of, split_dataset, voxel_sizes
-from extract.sources.table import Row, is_empty, read_text_table
+from extract.sources.table import TextRow, is_empty, read_text_table
 
 DEFAULTS = {
     "participant": "participant_id",
@@ -162,7 +162,7 @@ def _missing(role: str, names: list[str], folded: dict[str, str], table: Path) -
     return f"{str(table)!r} has no column {DEFAULTS[role]!r} (it has {', '.join(names)}): {ways}"
 
 
-def filled_cell(row: Row, column: str, number: int, table: Path) -> str:
+def filled_cell(row: TextRow, column: str, number: int, table: Path) -> str:
     """A cell that must not be empty.
 
     Raises:
@@ -191,7 +191,7 @@ def names_of_files(places: list[tuple[Path, str]], table: Path) -> list[str]:
 
 def candidate_of_row(
     participant: str,
-    row: Row,
+    row: TextRow,
     place: tuple[Path, str],
     columns: dict[str, str],
     table: Path,

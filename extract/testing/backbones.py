@@ -18,7 +18,7 @@ from extract.backbones.registry import BackboneSpec
 CPU = torch.device("cpu")
 PATCHES_ALONG = 4
 """Patches along a side of the canvas unless another canvas is asked for."""
-SLICES = 5
+CHECKED_SLICES = 5
 TOLERANCE = 1e-4
 """Of the largest token: how far a slice alone may lie from itself in a batch, in float32. Products of
 another shape round differently; a batch statistic moves tokens by far more."""
@@ -61,7 +61,7 @@ def arrays_of(tokens: Tokens) -> dict[str, Tensor]:
 
 def gives_the_declared_sizes(backbone: Backbone, canvas: int) -> None:
     """Every array has the declared shape, in float32, for one slice and for several."""
-    for count in (1, SLICES):
+    for count in (1, CHECKED_SLICES):
         wanted: dict[str, tuple[int, ...]] = {"patches": (count, *backbone.grid, backbone.dim)}
         if "cls" in backbone.offers:
             wanted["cls"] = (count, backbone.dim)
@@ -77,18 +77,18 @@ def gives_the_declared_sizes(backbone: Backbone, canvas: int) -> None:
 
 def leaves_its_pixels(backbone: Backbone, canvas: int) -> None:
     """The pixels that it is given stay as they are."""
-    pixels = noise(SLICES, canvas)
+    pixels = noise(CHECKED_SLICES, canvas)
     backbone(pixels)
-    require(torch.equal(pixels, noise(SLICES, canvas)), "pixels", "the call changed its own input")
+    require(torch.equal(pixels, noise(CHECKED_SLICES, canvas)), "pixels", "the call changed its own input")
 
 
 def repeats_itself(backbone: Backbone, canvas: int) -> None:
     """The same pixels twice give the same bits: no dropout, no masking, no memory of the call before."""
-    pixels = noise(SLICES, canvas)
+    pixels = noise(CHECKED_SLICES, canvas)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         first = arrays_of(backbone(pixels.clone()))
-        backbone(noise(SLICES, canvas, seed=1))
+        backbone(noise(CHECKED_SLICES, canvas, seed=1))
         second = arrays_of(backbone(pixels.clone()))
     for name, values in first.items():
         apart = float((values - second[name]).abs().max())
@@ -98,10 +98,10 @@ def repeats_itself(backbone: Backbone, canvas: int) -> None:
 
 def knows_no_neighbours(backbone: Backbone, canvas: int) -> None:
     """A slice alone is what it is in a batch, beside blank slices too: tokens are a slice's own."""
-    pixels = noise(SLICES, canvas)
+    pixels = noise(CHECKED_SLICES, canvas)
     batch = torch.cat([pixels, torch.zeros_like(pixels)])
     together = arrays_of(backbone(batch))
-    for index in range(SLICES):
+    for index in range(CHECKED_SLICES):
         for name, alone in arrays_of(backbone(pixels[index : index + 1])).items():
             apart = float((together[name][index] - alone[0]).abs().max())
             limit = TOLERANCE * float(together[name].abs().max())
@@ -113,13 +113,13 @@ def knows_its_places(backbone: Backbone, canvas: int) -> None:
     """Patch token (r, c) answers most to a change of patch (r, c): rows are rows, nothing is flipped."""
     rows, cols = backbone.grid
     height, width = canvas // rows, canvas // cols
-    base = noise(SLICES, canvas)
+    base = noise(CHECKED_SLICES, canvas)
     before = backbone(base.clone()).patches
     places = {(r, c) for r in (0, rows - 1) for c in (0, cols - 1)} | {(0, cols // 2), (rows // 2, 0)}
     for row, col in sorted(places):
         down, across = slice(row * height, (row + 1) * height), slice(col * width, (col + 1) * width)
         changed = base.clone()
-        changed[..., down, across] = noise(SLICES, canvas, seed=2)[..., down, across]
+        changed[..., down, across] = noise(CHECKED_SLICES, canvas, seed=2)[..., down, across]
         moved = (backbone(changed).patches - before).norm(dim=3).sum(dim=0)
         most = divmod(int(moved.argmax()), cols)
         said = f"a change of patch ({row}, {col}) moved token {most} most (row, col)"
@@ -138,7 +138,7 @@ def fits_float16(backbone: Backbone, canvas: int) -> None:
 
 def attends_in_shares(backbone: Backbone, canvas: int) -> None:
     """CLS attention is a share: never negative, and a head's patches sum to no more than 1."""
-    attention = backbone(noise(SLICES, canvas)).attention
+    attention = backbone(noise(CHECKED_SLICES, canvas)).attention
     if attention is not None:
         require(bool((attention >= 0).all()), "attention", f"it reaches {float(attention.min()):.3g}")
         most = float(attention.sum(dim=(2, 3)).max())
