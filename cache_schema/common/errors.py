@@ -17,9 +17,5 @@ class StoreMismatch(StoreError):
     """A store was made otherwise than what is asked for now; the message names each differing field."""
 
 
-class LawError(AssertionError):
-    """A part breaks a law that every part of its kind must keep; names the law and what was found."""
-
-
 class VolumeError(Exception):
     """One volume cannot be used; the sentence becomes its row in `failures.tsv`, the others go on."""

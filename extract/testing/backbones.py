@@ -11,7 +11,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from cache_schema.common.errors import LawError
+from cache_schema.common.law import hold
 from extract.backbones.backbone import FLOAT16_LARGEST, Backbone, NamedBackbone, Network, Tokens
 from extract.backbones.registry import BackboneSpec
 
@@ -70,16 +70,16 @@ def gives_the_declared_sizes(backbone: Backbone, canvas: int) -> None:
         found = arrays_of(backbone(noise(count, canvas)))
         for name, shape in wanted.items():
             got = tuple(found[name].shape) if name in found else None
-            require(got == shape, "sizes", f"{name} of {count} slices has the shape {got}, expected {shape}")
+            hold(got == shape, "sizes", f"{name} of {count} slices has the shape {got}, expected {shape}")
             kind = found[name].dtype
-            require(kind == torch.float32, "sizes", f"{name} is {kind}, expected float32")
+            hold(kind == torch.float32, "sizes", f"{name} is {kind}, expected float32")
 
 
 def leaves_its_pixels(backbone: Backbone, canvas: int) -> None:
     """The pixels that it is given stay as they are."""
     pixels = noise(CHECKED_SLICES, canvas)
     backbone(pixels)
-    require(torch.equal(pixels, noise(CHECKED_SLICES, canvas)), "pixels", "the call changed its own input")
+    hold(torch.equal(pixels, noise(CHECKED_SLICES, canvas)), "pixels", "the call changed its own input")
 
 
 def repeats_itself(backbone: Backbone, canvas: int) -> None:
@@ -93,7 +93,7 @@ def repeats_itself(backbone: Backbone, canvas: int) -> None:
     for name, values in first.items():
         apart = float((values - second[name]).abs().max())
         same = torch.equal(values, second[name])
-        require(same, "repeat", f"the same pixels gave {name} that differ by {apart:.3g}")
+        hold(same, "repeat", f"the same pixels gave {name} that differ by {apart:.3g}")
 
 
 def knows_no_neighbours(backbone: Backbone, canvas: int) -> None:
@@ -106,7 +106,7 @@ def knows_no_neighbours(backbone: Backbone, canvas: int) -> None:
             apart = float((together[name][index] - alone[0]).abs().max())
             limit = TOLERANCE * float(together[name].abs().max())
             said = f"{name} of a slice alone differs by {apart:.3g} from the same slice in a batch"
-            require(apart <= limit, "alone", f"{said} (at most {limit:.3g})")
+            hold(apart <= limit, "alone", f"{said} (at most {limit:.3g})")
 
 
 def knows_its_places(backbone: Backbone, canvas: int) -> None:
@@ -123,7 +123,7 @@ def knows_its_places(backbone: Backbone, canvas: int) -> None:
         moved = (backbone(changed).patches - before).norm(dim=3).sum(dim=0)
         most = divmod(int(moved.argmax()), cols)
         said = f"a change of patch ({row}, {col}) moved token {most} most (row, col)"
-        require(most == (row, col) and float(moved.max()) > 0, "places", said)
+        hold(most == (row, col) and float(moved.max()) > 0, "places", said)
 
 
 def fits_float16(backbone: Backbone, canvas: int) -> None:
@@ -131,18 +131,18 @@ def fits_float16(backbone: Backbone, canvas: int) -> None:
     levels = torch.tensor([-3.0, 0.0, 3.0]).view(3, 1, 1, 1).expand(3, 3, canvas, canvas)
     bound = FLOAT16_LARGEST if backbone.largest_token is None else backbone.largest_token
     for name, values in arrays_of(backbone(torch.cat([levels, 3 * noise(2, canvas)]))).items():
-        require(bool(values.isfinite().all()), "storable", f"{name} holds values that are not finite")
+        hold(bool(values.isfinite().all()), "storable", f"{name} holds values that are not finite")
         largest = float(values.abs().max())
-        require(largest <= min(bound, FLOAT16_LARGEST), "storable", f"{name} reaches {largest:.4g}")
+        hold(largest <= min(bound, FLOAT16_LARGEST), "storable", f"{name} reaches {largest:.4g}")
 
 
 def attends_in_shares(backbone: Backbone, canvas: int) -> None:
     """CLS attention is a share: never negative, and a head's patches sum to no more than 1."""
     attention = backbone(noise(CHECKED_SLICES, canvas)).attention
     if attention is not None:
-        require(bool((attention >= 0).all()), "attention", f"it reaches {float(attention.min()):.3g}")
+        hold(bool((attention >= 0).all()), "attention", f"it reaches {float(attention.min()):.3g}")
         most = float(attention.sum(dim=(2, 3)).max())
-        require(most <= 1 + 1e-3, "attention", f"a head's patches sum to {most:.4g}, more than 1")
+        hold(most <= 1 + 1e-3, "attention", f"a head's patches sum to {most:.4g}, more than 1")
 
 
 LAWS: tuple[Callable[[Backbone, int], None], ...] = (
@@ -161,9 +161,9 @@ def keeps_its_identity(spec: NamedBackbone, network: Network, canvas: int) -> No
     placed = network.place(canvas, CPU, torch.float32)
     before = placed.identity
     placed(noise(1, canvas))
-    require(placed.identity == before, "identity", "a call changed it")
+    hold(placed.identity == before, "identity", "a call changed it")
     again = spec.load().place(canvas, CPU, torch.float32).identity
-    require(again == before, "identity", "made twice it is another backbone: are its weights drawn anew?")
+    hold(again == before, "identity", "made twice it is another backbone: are its weights drawn anew?")
     for name in some_weights(network.weights):
         kept = network.weights[name].clone()
         with torch.no_grad():
@@ -172,22 +172,12 @@ def keeps_its_identity(spec: NamedBackbone, network: Network, canvas: int) -> No
             after = network.place(canvas, CPU, torch.float32).identity
             network.weights[name].copy_(kept)
         moved = after.weights_sha256 != before.weights_sha256
-        require(moved, "identity", f"a changed weight ({name}) left weights_sha256 as it was")
+        hold(moved, "identity", f"a changed weight ({name}) left weights_sha256 as it was")
         rest = after.model_copy(update={"weights_sha256": before.weights_sha256})
-        require(rest == before, "identity", f"a changed weight ({name}) changed more than weights_sha256")
+        hold(rest == before, "identity", f"a changed weight ({name}) changed more than weights_sha256")
 
 
 def some_weights(weights: Mapping[str, Tensor]) -> list[str]:
     """The first, the middle and the last parameter by name."""
     names = sorted(name for name, tensor in weights.items() if tensor.numel())
     return sorted({names[index] for index in (0, len(names) // 2, -1)}) if names else []
-
-
-def require(holds: bool, law: str, found: str) -> None:
-    """Say which law is broken.
-
-    Raises:
-        LawError: If it does not hold.
-    """
-    if not holds:
-        raise LawError(f"a backbone's law `{law}`: {found}")
