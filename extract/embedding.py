@@ -100,20 +100,24 @@ def embed(
     asked = validate(
         EmbeddingOptions, given if backbone is None else {**given, "backbone": backbone}, "embed"
     )
+    return _embedded(prepare_given(volume, affine, foreground, asked.preprocessing), asked)
+
+
+def _embedded(prepared: PreparedVolume, asked: EmbeddingOptions) -> Embedding:
+    """Build the backbone and embed the slices."""
     preprocessing, machine = asked.preprocessing, this_machine()
-    prepared = prepare_given(volume, affine, foreground, preprocessing)
-    where = choose_device(asked.device, machine)
-    compute = choose_dtype(asked.dtype, where, machine, None)
-    network = asked.backbone.located(Path.cwd()).build(
+    device = choose_device(asked.device, machine)
+    compute = choose_dtype(asked.dtype, device, machine, None)
+    backbone = asked.backbone.located(Path.cwd()).build(
         preprocessing.pixels,
-        where,
+        device,
         DTYPES[compute],
         layers=asked.layers,
         attention="cls_attention" in asked.tokens,
         offline=asked.offline,
     )
     header = make_header(
-        network,
+        backbone,
         preprocessing,
         tokens=asked.tokens,
         compute=compute,
@@ -122,9 +126,8 @@ def embed(
         created={},
     )
     names = frozenset(spec.name for spec in header.arrays)
-    embedder = Embedder(network, where, names, asked.batch_size, preprocessing.mean, preprocessing.std)
-    (done,) = [*embedder.add(prepared), *embedder.flush()]
-    draft, arrays, preview = done
+    embedder = Embedder(backbone, device, names, asked.batch_size, preprocessing.mean, preprocessing.std)
+    ((draft, arrays, preview),) = [*embedder.add(prepared), *embedder.flush()]
     return Embedding({name: arrays[name] for name in sorted(arrays)}, draft, header.fingerprint, preview)
 
 

@@ -19,7 +19,8 @@ from extract.cli import read_section
 from extract.extraction import extract
 from extract.recompute import compare as deep_compare
 from extract.recompute.compare import compare_tokens
-from extract.recompute.recompute import draw_slices, recompute
+from extract.recompute.recompute import recompute
+from extract.recompute.sample import draw_slices
 from extract.slices.intensity import Percentile
 
 pytestmark = pytest.mark.numerics

@@ -6,18 +6,18 @@ store whose numbers were made otherwise than its header says.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cache_schema.common.errors import ConfigError, VolumeError
+from cache_schema.common.errors import VolumeError
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.problem import Problem
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
-from cache_schema.store.reader import StoreReader, VolumeEntry, open_store
+from cache_schema.store.reader import StoreReader, open_store
 from extract.backbones.dinov2 import Dinov2Spec
 from extract.engines.device import choose_device, this_machine
 from extract.engines.embed import CommitParts, Embedder
@@ -32,6 +32,7 @@ from extract.recompute.compare import (
     tolerance_of,
 )
 from extract.recompute.making import backbone_of_header, find_again, preprocessing_of_header
+from extract.recompute.sample import draw_slices, some_slices
 from extract.slices.prepare import PreparedVolume, prepare_volume
 from extract.slices.preprocessing import Preprocessing
 from extract.sources.candidate import Candidate
@@ -142,24 +143,6 @@ def recompute(
     )
 
 
-def draw_slices(entries: Sequence[VolumeEntry], count: int, seed: int) -> list[tuple[VolumeEntry, list[int]]]:
-    """Slices drawn evenly over all slices of the store, by volume, places in increasing order.
-
-    Raises:
-        ConfigError: If the store has no volume.
-    """
-    ends = np.cumsum([entry.n_slices for entry in entries])
-    if not len(ends):
-        raise ConfigError("the store has no committed volume to recompute")
-    total = int(ends[-1])
-    chosen = np.sort(np.random.default_rng(seed).choice(total, min(count, total), replace=False))
-    owners = np.searchsorted(ends, chosen, side="right")
-    places: dict[int, list[int]] = {}
-    for owner, place in zip(owners.tolist(), chosen.tolist(), strict=True):
-        places.setdefault(owner, []).append(place - int(ends[owner]) + entries[owner].n_slices)
-    return [(entries[owner], inside) for owner, inside in places.items()]
-
-
 def _prepared(
     record: VolumeRecord, candidate: Candidate | None, preprocessing: Preprocessing, found: _Found
 ) -> PreparedVolume | None:
@@ -201,20 +184,6 @@ def source_change(record: VolumeRecord, prepared: PreparedVolume) -> str | None:
 def _same_place(record: VolumeRecord, prepared: PreparedVolume) -> bool:
     before, now = record.geometry.canvas_to_native, prepared.draft.geometry.canvas_to_native
     return bool(np.allclose(before, now, rtol=0, atol=1e-3))
-
-
-def some_slices(prepared: PreparedVolume, places: Sequence[int]) -> PreparedVolume:
-    """Only the slices at these places of the kept ones."""
-    slices = prepared.draft.slices
-    chosen = slices.model_copy(
-        update={
-            name: tuple(getattr(slices, name)[place] for place in places)
-            for name in ("index", "height_mm", "world_z_mm")
-        }
-    )
-    draft = prepared.draft.model_copy(update={"slices": chosen})
-    index = list(places)
-    return replace(prepared, draft=draft, images=prepared.images[index], mask=prepared.mask[index])
 
 
 def compare_volume(
