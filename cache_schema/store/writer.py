@@ -21,12 +21,12 @@ from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import failure_name, metadata_name, parse_layout, preview_name, record_name
 from cache_schema.format.record import Draft, Failure, TableRow, VolumeRecord
 from cache_schema.format.token_statistics import token_statistics
+from cache_schema.store.check_volume import check_volume
 from cache_schema.store.commit import encode_record, read_failure, read_failures, read_record, unseal
 from cache_schema.store.create import create_store, read_header, sweep_siblings
 from cache_schema.store.extents import ensure_extents
 from cache_schema.store.packed import is_packed, require_unpacked
 from cache_schema.store.table import Table, append_rows, read_table
-from cache_schema.verify.volume import check_volume
 
 
 class StoreWriter:

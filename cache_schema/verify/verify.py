@@ -23,6 +23,7 @@ from cache_schema.format.layout import (
     parse_layout,
 )
 from cache_schema.format.record import VolumeRecord
+from cache_schema.store.check_volume import check_volume
 from cache_schema.store.commit import read_failures
 from cache_schema.store.create import encode_header, load_header
 from cache_schema.store.extents import wanted_extents
@@ -30,7 +31,6 @@ from cache_schema.store.table import Table, read_table
 from cache_schema.verify.contents import Contents
 from cache_schema.verify.records import check_records, check_seal
 from cache_schema.verify.strays import check_strays
-from cache_schema.verify.volume import check_volume
 
 
 @dataclass(frozen=True, slots=True)

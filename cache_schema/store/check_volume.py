@@ -16,8 +16,7 @@ from cache_schema.format.digest import volume_digest
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.layout import ArrayLayout
 from cache_schema.format.record import VolumeRecord
-from cache_schema.format.token_statistics import token_statistics
-from cache_schema.verify.contents import same_statistics
+from cache_schema.format.token_statistics import same_statistics, token_statistics
 
 
 def check_volume(
