@@ -253,7 +253,9 @@ def test_exports_of_equal_stores_are_equal_in_words(tmp_path, store):
     )
 
 
-@pytest.mark.parametrize("module", ["export", "hdf5", "copying", "volume_files", "pseudonyms"])
+@pytest.mark.parametrize(
+    "module", ["move.export", "files.h5", "move.copying", "move.volume_files", "move.pseudonyms"]
+)
 def test_exporting_is_imported_without_zarr_and_h5py(module):
     code = f"import sys, cache_schema.{module}; print({{'zarr', 'h5py', 'torch'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -70,7 +70,7 @@ def test_nothing_is_wrong_with_an_undamaged_store(location):
     assert verification.n_volumes == 3
     assert verification.notes == ("1 of 4 volumes of the table are not committed",)
     assert verification.bytes_read == sum(
-        3 * 10 * size * 2 for size in (7, 7, 3 * 5 * 7, 2 * 3 * 5, 3 * 5, 3 * 5)
+        3 * 7 * size * 2 for size in (7, 7, 3 * 5 * 7, 2 * 3 * 5, 3 * 5, 3 * 5)
     )
     with pytest.raises(StoreError, match="there is no store"):
         verify(location + "x")

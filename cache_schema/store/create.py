@@ -14,7 +14,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cache_schema.common.errors import StoreError
-from cache_schema.files.objects import LocalObjects, Objects, open_objects
+from cache_schema.files.locate import open_objects
+from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.files.unfinished import is_leftover, owner_token
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.header import FORMAT, VERSION, Header

@@ -4,7 +4,8 @@ import os
 from collections import Counter
 from typing import Any
 
-from cache_schema.files.objects import LocalObjects, open_objects
+from cache_schema.files.locate import open_objects
+from cache_schema.files.objects import LocalObjects
 from cache_schema.format.layout import item_bytes
 from cache_schema.store.reader import StoreReader, open_store
 

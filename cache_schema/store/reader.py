@@ -12,10 +12,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
-from cache_schema.files.blocks import RowDamageError, read_rows
 from cache_schema.files.chunks import DamageError
-from cache_schema.files.objects import Objects, open_objects
-from cache_schema.files.read_slices import read_some
+from cache_schema.files.locate import open_objects
+from cache_schema.files.objects import Objects
+from cache_schema.files.read import read_rows, read_some
+from cache_schema.files.read_pieces import RowDamageError
 from cache_schema.format.digest import content_digest
 from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.strict import Strict
-from cache_schema.files.objects import LocalObjects, Objects, open_objects
+from cache_schema.files.locate import open_objects
+from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.digest import content_digest
 from cache_schema.format.header import Header

@@ -13,7 +13,8 @@ from typing import Any
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.problem import RESTORE, WRITE_AGAIN, Problem
-from cache_schema.files.objects import Objects, open_objects
+from cache_schema.files.locate import open_objects
+from cache_schema.files.objects import Objects
 from cache_schema.format.header import Header
 from cache_schema.format.layout import (
     HEADER,
@@ -41,6 +42,7 @@ class Verification:
     n_volumes: int
     """Committed volumes that were read."""
     bytes_read: int
+    """Of kept slices."""
     seconds: float
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
