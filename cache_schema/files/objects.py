@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Protocol, Self, runtime_checkable
 
 from cache_schema.common.errors import StoreError
 from cache_schema.files.unfinished import is_leftover, owner_token
+from cache_schema.files.whole import replacing
 
 TEMPORARY = "tmp"
 
@@ -144,19 +145,9 @@ class LocalObjects:
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
         """Write an object piece by piece; it takes its name when the block ends well."""
-        temporary, target = self.path(f"{TEMPORARY}/write{owner_token()}"), self.path(name)
-        try:
-            with _create(temporary) as file:
-                yield file
-            try:
-                os.replace(temporary, target)
-            except FileNotFoundError:
-                os.makedirs(os.path.dirname(target), exist_ok=True)
-                os.replace(temporary, target)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
+        temporary = self.path(f"{TEMPORARY}/write{owner_token()}")
+        with replacing(self.path(name), temporary), _create(temporary) as file:
+            yield file
 
     def create(self, name: str, data: bytes) -> bool:
         """Write beside and hard-link, which fails when the name exists.

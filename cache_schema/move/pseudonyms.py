@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cache_schema.common.errors import StoreError
-from cache_schema.files.unfinished import owner_token
+from cache_schema.files.whole import replacing
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
 
@@ -84,16 +84,14 @@ class Pseudonyms:
         table.writerow([*COLUMNS, *NEW])
         table.writerows([*old.as_list(), *new.as_list()] for old, new in sorted(self._keys.items()))
         target = Path(path).expanduser().absolute()
-        temporary = target.parent / f".{target.name}.writing{owner_token()}"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(text.getvalue())
-            os.replace(temporary, target)
+            with replacing(target) as beside:
+                descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with open(descriptor, "w", encoding="utf-8") as file:
+                    file.write(text.getvalue())
         except OSError as error:
             raise StoreError(f"cannot write {str(target)!r}: {error.strerror}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def read_pseudonyms(path: str | Path) -> Pseudonyms:

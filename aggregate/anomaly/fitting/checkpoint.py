@@ -6,7 +6,6 @@ In one file, numbers and words cannot come from two different epochs.
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cache_schema.common.strict import Strict
+from cache_schema.files.whole import replacing
 from cache_schema.format.canonical import sha256_json
 from cache_schema.format.header import differences
 
@@ -70,9 +70,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     path = checkpoint_path(folder, checkpoint.identity)
     card = CheckpointCard(identity=checkpoint.identity, epoch=checkpoint.epoch, complete=checkpoint.complete)
     tensors = {name: value.detach().contiguous() for name, value in checkpoint.state.items()}
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    save_file(tensors, partial, metadata={METADATA: card.model_dump_json()})
-    partial.replace(path)
+    with replacing(path) as beside:
+        save_file(tensors, beside, metadata={METADATA: card.model_dump_json()})
 
 
 def read_checkpoint(folder: Path, identity: Identity) -> Checkpoint | None:

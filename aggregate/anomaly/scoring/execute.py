@@ -16,8 +16,8 @@ from aggregate.anomaly.scoring.finished import Book
 from aggregate.anomaly.scoring.fitted import Fitted, Read, calibrated
 from aggregate.anomaly.scoring.volumes import Surroundings, VolumeScores, score_volumes, surroundings
 from aggregate.anomaly.spec import DetectSpec
-from aggregate.common.progress import bar
 from cache_schema.common.errors import StoreError
+from cache_schema.common.progress import bar
 from cache_schema.format.canonical import sha256_json
 from cache_schema.store.reader import VolumeEntry
 

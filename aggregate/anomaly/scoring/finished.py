@@ -6,7 +6,6 @@ that does not belong to the volume as it is now, or is damaged, is not there.
 
 import json
 import logging
-import os
 import shutil
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,6 +17,7 @@ from safetensors.numpy import save_file
 
 from aggregate.anomaly.scoring.volumes import Floats, VolumeScores
 from aggregate.common.artefacts import write_text
+from cache_schema.files.whole import replacing
 from cache_schema.store.reader import VolumeEntry
 
 IDENTITY_FILE = "identity"
@@ -54,15 +54,14 @@ class Book:
     def write(self, entry: VolumeEntry, scores: VolumeScores) -> None:
         """Keep a volume's scores, whole or not at all."""
         path = self._path(entry)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         card = {
             "volume": entry.digest,
             "seconds": scores.seconds,
             "sha256": checksum(scores.tokens, scores.slices),
         }
         arrays = {"tokens": np.ascontiguousarray(scores.tokens), "slices": scores.slices}
-        save_file(arrays, partial, metadata={METADATA: json.dumps(card)})
-        partial.replace(path)
+        with replacing(path) as beside:
+            save_file(arrays, beside, metadata={METADATA: json.dumps(card)})
 
     def has(self, entry: VolumeEntry) -> bool:
         """Whether a volume is scored."""
