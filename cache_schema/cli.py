@@ -170,7 +170,7 @@ def export(
     previews: bool,
     as_json: bool,
 ) -> int:
-    """Write the committed volumes of STORE to one file OUT (.h5 or .zip), without host, command and paths."""
+    """Write the committed volumes of STORE to one file OUT (.h5), without host, command and paths."""
     from cache_schema.common.errors import ConfigError
     from cache_schema.move.export import export_store, export_volumes, prepare_pseudonyms
 

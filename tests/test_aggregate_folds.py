@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up_store import example_draft
 
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.folds import deal, make_folds
 from aggregate.cohort.people import Fold, FoldSpec
 from aggregate.cohort.sides import check_sides, find_twins, fold_notes
 from cache_schema.common.errors import ConfigError, SlicecacheError
-from cache_schema.example import example_draft
 from cache_schema.format.canonical import sha256_json
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Source, VolumeRecord

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up_store import example_header
 
 from aggregate.anomaly.study.bundle import load_detectors
 from aggregate.predict.bundle import load_bundle
 from cache_schema.common.errors import SlicecacheError, StoreError, StoreMismatch
 from cache_schema.common.strict import later
-from cache_schema.example import example_header
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.header import Numerics, differences, require_equal
 from cache_schema.store.reader import open_store

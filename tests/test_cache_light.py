@@ -1,5 +1,6 @@
 """Importing the contract is cheap, and a folder is written and read without zarr and h5py."""
 
+import os
 import subprocess
 import sys
 
@@ -11,7 +12,12 @@ HEAVY = ("zarr", "h5py", "torch", "pandas")
 def loaded_after(code):
     check = f"import sys\nprint(*[name for name in {HEAVY} + ('numpy',) if name in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}\n{check}"], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", f"{code}\n{check}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     return set(done.stdout.split())
 
@@ -39,7 +45,7 @@ def test_package_and_command_import_no_numpy():
 def test_a_folder_is_written_packed_and_read_without_zarr(tmp_path):
     plain, packed = str(tmp_path / "s"), str(tmp_path / "p")
     write = f"""
-from cache_schema.example import *
+from made_up_store import *
 from cache_schema.store.writer import StoreWriter
 header = example_header(("cls",))
 writer = StoreWriter.open({plain!r}, header, [example_row(example_key(0), 5)])

@@ -7,17 +7,16 @@ import sys
 import time
 
 import numpy as np
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter
 from cache_schema.verify.verify import verify
 
 WORKER = """
 import sys, time
-from cache_schema.example import *
+from made_up_store import *
 from cache_schema.store.writer import StoreWriter
-import zarr
 location, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 start, pause = map(float, sys.argv[4:])
 header = example_header(slice_chunk=5)
@@ -35,9 +34,10 @@ for number in range(first, last):
 
 def start_workers(location, spans, pause=0.0):
     start = time.time() + 1.5  # all are done importing by then, so that they do race
+    arguments = [(location, str(a), str(b), str(start), str(pause)) for a, b in spans]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return [
-        subprocess.Popen([sys.executable, "-c", WORKER, location, str(a), str(b), str(start), str(pause)])
-        for a, b in spans
+        subprocess.Popen([sys.executable, "-c", WORKER, *worker], env=environment) for worker in arguments
     ]
 
 

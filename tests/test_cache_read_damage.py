@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 import zarr
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
 from cache_schema.common.errors import StoreError
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.move.export import export_store
 from cache_schema.move.pack import pack
 from cache_schema.store.reader import open_store

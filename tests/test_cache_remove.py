@@ -9,9 +9,9 @@ import time
 
 import numpy as np
 import pytest
+from made_up_store import example_arrays, example_draft, example_header, example_row
 
 from cache_schema.common.errors import StoreError
-from cache_schema.example import example_arrays, example_draft, example_header, example_row
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.move.pack import pack, unpack

@@ -4,9 +4,9 @@ import os
 
 import numpy as np
 import pytest
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
 from cache_schema.common.errors import StoreError
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.format.record import Failure
 from cache_schema.store.commit import encode_record
 from cache_schema.store.reader import open_store

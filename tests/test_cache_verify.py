@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
 from cache_schema.common.errors import StoreError
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.layout import record_name
 from cache_schema.format.record import VolumeRecord

@@ -6,8 +6,8 @@ import shutil
 
 import numpy as np
 import pytest
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.layout import failure_name, record_name
 from cache_schema.format.record import Failure, VolumeRecord

@@ -5,9 +5,9 @@ import os
 
 import numpy as np
 import pytest
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
 from cache_schema.common.errors import StoreError, StoreMismatch, VolumeError
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.files.objects import LocalObjects
 from cache_schema.format.layout import record_name
 from cache_schema.format.record import Failure

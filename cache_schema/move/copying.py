@@ -6,7 +6,6 @@ number is held against its volume digest on the way, so that a copy is never wor
 
 import hashlib
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,24 +70,6 @@ class FolderSink:
 
     def close(self) -> None:
         """Nothing is left to do."""
-
-
-class ZipSink:
-    """A zip whose members are stored as they are: they do not compress, and so they read faster."""
-
-    def __init__(self, path: Path, layouts: dict[str, ArrayLayout]) -> None:
-        """Create the archive."""
-        self._zip = zipfile.ZipFile(path, "x", zipfile.ZIP_STORED)
-
-    def put(self, name: str, data: bytes) -> None:
-        """Add a member; all get the same date, so that equal stores give equal archives."""
-        member = zipfile.ZipInfo(name)
-        member.external_attr = 0o644 << 16
-        self._zip.writestr(member, data)
-
-    def close(self) -> None:
-        """Write the directory of the archive."""
-        self._zip.close()
 
 
 @dataclass(frozen=True, slots=True)

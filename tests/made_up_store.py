@@ -1,6 +1,8 @@
-"""A made-up header, table and volumes: for tests, benchmarks and documentation, never for results."""
+"""A made-up header, table and volumes, for tests and benchmarks."""
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,3 +113,9 @@ def example_arrays(header: Header, n_slices: int, seed: int = 0) -> dict[str, ND
         spec.name: generator.standard_normal((n_slices, *spec.item_shape), dtype=np.float32)
         for spec in header.arrays
     }
+
+
+def zipped(folder: str | Path) -> str:
+    """A zip beside a folder store, `s.zip` of `s.zarr`, as anybody's program would make it."""
+    made = Path(folder).with_suffix("")
+    return shutil.make_archive(str(made), "zip", folder)
