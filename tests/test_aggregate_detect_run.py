@@ -25,7 +25,7 @@ from aggregate.anomaly.study.bundle import load_detectors
 from aggregate.anomaly.study.detect import detect_pipeline
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.common.pipeline_file import load_pipeline
-from cache_schema.format.record import Entities, Foreground
+from cache_schema.format.record import Entities, UsedForeground
 
 LENGTHS = (9, 7, 11, 8, 9, 10, 7, 8, 9, 8, 9, 7)
 SICK = range(8, 12)
@@ -284,7 +284,10 @@ def test_normals_with_a_lesion_are_warned_of(project, tmp_path):
     ("change", "words"),
     [
         ({"entities": Entities(contrast="T2w")}, "contrast T2w: p010/T1w"),
-        ({"foreground": Foreground(kind="stripped", millilitres=1400.0)}, "foreground stripped: p010/T1w"),
+        (
+            {"foreground": UsedForeground(kind="stripped", millilitres=1400.0)},
+            "foreground stripped: p010/T1w",
+        ),
     ],
 )
 def test_a_volume_unlike_the_reference_is_refused_unless_allowed(

@@ -14,7 +14,7 @@ from aggregate.predict.bundle import load_bundle
 from cache_schema.common.errors import SlicecacheError, StoreError, StoreMismatch
 from cache_schema.common.strict import later
 from cache_schema.format.canonical import canonical_json, sha256_json
-from cache_schema.format.header import Numerics, differences, require_equal
+from cache_schema.format.header import Numerics, differing_fields, require_equal
 from cache_schema.store.reader import open_store
 from cache_schema.store.seal import seal
 from cache_schema.verify.verify import verify
@@ -42,7 +42,7 @@ def test_a_later_field_counts_where_it_is_not_what_it_was():
     assert EngineNumerics.model_validate_json(other.model_dump_json()) == other
     with pytest.raises(StoreMismatch, match="engine is 'openvino' here and None there"):
         require_equal(other, old, "they differ", "")
-    assert differences({"engine": None}, {}) != []
+    assert differing_fields({"engine": None}, {}) != []
 
 
 def test_what_version_1_0_writes_is_written_whatever_its_value():

@@ -15,7 +15,7 @@ from cache_schema.common.errors import StoreError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.move.pack import pack, unpack
-from cache_schema.move.remove import remove
+from cache_schema.move.remove import remove_participant
 from cache_schema.store.reader import open_store
 from cache_schema.store.seal import seal
 from cache_schema.store.writer import StoreWriter
@@ -86,7 +86,7 @@ def test_nothing_is_left_and_the_others_are_as_before(location):
     expected = {name: before.read(name, kept) for name in TOKENS}
     previews = [before.preview(e.key) for e in kept]
     assert len(traces(location)) > 5  # the search can find something
-    removal = remove(location, GONE)
+    removal = remove_participant(location, GONE)
     assert set(removal.volumes) == {KEYS[1], KEYS[3], KEYS[5]}
     assert removal.sealed == before.sealed
     assert traces(location) == set()
@@ -101,11 +101,11 @@ def test_nothing_is_left_and_the_others_are_as_before(location):
     verification = verify(location, full=True)
     assert (verification.problems, verification.notes) == ((), ())
     with pytest.raises(StoreError, match="no volume of participant 'withdrawn'"):
-        remove(location, GONE)
+        remove_participant(location, GONE)
 
 
 def test_a_row_is_never_given_again(location):
-    remove(location, GONE)
+    remove_participant(location, GONE)
     if os.path.exists(f"{location}/packed.json"):
         unpack(location)
     fill(location, [*KEYS[:1], VolumeKey("new", "", "T1w"), KEYS[1]], failed=None, seed=50)
@@ -118,7 +118,7 @@ def test_verify_tells_what_an_incomplete_removal_left(tmp_path):
     location = str(tmp_path / "store.zarr")
     fill(location)
     shutil.copytree(location, tmp_path / "copy")
-    remove(location, GONE)
+    remove_participant(location, GONE)
     key = KEYS[1]
     for name in ("cls/c.1.0.0", f"previews/{key.digest[:2]}/{key.digest}.png"):
         shutil.copy(tmp_path / "copy" / name, f"{location}/{name}")
@@ -143,9 +143,9 @@ def test_leftovers_of_killed_writers_go_too_and_live_ones_stop_it(tmp_path):
     with open(live, "wb"):
         pass
     with pytest.raises(StoreError, match="is an unfinished write"):
-        remove(location, GONE)
+        remove_participant(location, GONE)
     os.unlink(live)
-    remove(location, GONE)
+    remove_participant(location, GONE)
     assert traces(location) == set()
     assert os.listdir(tmp_path) == ["store.zarr"]
 
@@ -176,7 +176,7 @@ def test_interrupted_after_any_step_and_run_again(tmp_path, monkeypatch, form):
 
                 patch.setattr(LocalObjects, name, limited)
             try:
-                remove(location, GONE)
+                remove_participant(location, GONE)
                 done = True
             except KeyboardInterrupt:
                 pass
@@ -184,7 +184,7 @@ def test_interrupted_after_any_step_and_run_again(tmp_path, monkeypatch, form):
         assert not [p for p in problems if p.volume.split("/")[0] in ("a", "b", "c", "withdrawn2")]
         assert [e for e in open_store(location).entries if e.key.participant_id != GONE] == others
         if traces(location):
-            remove(location, GONE)
+            remove_participant(location, GONE)
         assert traces(location) == set()
         assert list(open_store(location).entries) == others
         assert verify(location, full=True).problems == ()
@@ -198,7 +198,7 @@ import sys, time
 import cache_schema.move.remove, zarr
 location, start = sys.argv[1], float(sys.argv[2])
 time.sleep(max(0.0, start - time.time()))
-cache_schema.move.remove.remove(location, "withdrawn")
+cache_schema.move.remove.remove_participant(location, "withdrawn")
 """
 
 
@@ -223,7 +223,7 @@ def test_killed_twenty_times(tmp_path, form):
         left = [row for row in store.table() if row.participant_id == GONE]
         unfinished += bool(left)
         if left:
-            remove(location, GONE)
+            remove_participant(location, GONE)
         assert verify(location, full=True).problems == ()
         shutil.rmtree(location)
     assert unfinished > 0

@@ -9,7 +9,11 @@ from typing import Any, Protocol, Self
 LINE_SECONDS = 30.0
 
 
-class Progress(Protocol):
+Progress = Callable[[int, int], None]
+"""Takes how many are done, of how many."""
+
+
+class VolumeCounter(Protocol):
     """What an extraction tells."""
 
     def done(self, slices: int) -> None:
@@ -19,7 +23,7 @@ class Progress(Protocol):
         """One volume could not be used."""
 
 
-class Silent:
+class ProgressCount:
     """Counts volumes, and tells nobody."""
 
     def __init__(self, total: int) -> None:
@@ -54,7 +58,7 @@ class Silent:
         return max(time.monotonic() - self._start, 1e-9)
 
 
-class Lines(Silent):
+class ProgressLines(ProgressCount):
     """One line every half minute, for logs."""
 
     def __init__(self, total: int) -> None:
@@ -83,7 +87,7 @@ class Lines(Silent):
         )
 
 
-class Bar(Silent):
+class ProgressBar(ProgressCount):
     """A bar with volumes, slices per second and the time left."""
 
     def __init__(self, total: int) -> None:
@@ -105,15 +109,15 @@ class Bar(Silent):
         self._bar.update(self._task, advance=1, speed=self.slices / self.seconds, failures=self.failures)
 
 
-def progress_for(total: int, wanted: bool) -> Silent:
+def progress_for(total: int, wanted: bool) -> ProgressCount:
     """What an extraction tells: a bar on a terminal, lines elsewhere, nothing when not wanted."""
     if not wanted:
-        return Silent(total)
-    return Bar(total) if sys.stderr.isatty() else Lines(total)
+        return ProgressCount(total)
+    return ProgressBar(total) if sys.stderr.isatty() else ProgressLines(total)
 
 
 @contextmanager
-def bar(title: str) -> Iterator[Callable[[int, int], None] | None]:
+def bar(title: str) -> Iterator[Progress | None]:
     """Yield a callback that takes (done, total), or None when nobody is watching."""
     if not sys.stderr.isatty():
         yield None
@@ -126,11 +130,12 @@ def bar(title: str) -> Iterator[Callable[[int, int], None] | None]:
 def _rich_bar(title: str, told: str = "·", **options: Any) -> Any:
     """A title, the bar, how many of how many, what else is told, and the time left."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
 
     left = (TimeRemainingColumn(), TextColumn("left"))
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn(told), *left)
-    return Progress(*columns, console=Console(stderr=True), **options)
+    return RichProgress(*columns, console=Console(stderr=True), **options)
 
 
 def clock(seconds: float) -> str:

@@ -12,7 +12,7 @@ from cache_schema.files.read_pieces import Piece, read_pieces
 from cache_schema.format.layout import ArrayLayout
 
 
-def read_rows(
+def read_volumes(
     objects: Objects, layout: ArrayLayout, rows: Sequence[int], n_slices: Sequence[int]
 ) -> NDArray[Any]:
     """Kept slices of several volumes, `(volume, slice, *rest)`, NaN beyond each volume's own.

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from cache_schema.files.chunks import CHECKSUM, DamageError, is_whole
 from cache_schema.files.objects import Objects, Opened
-from cache_schema.files.shards import EMPTY, read_index
+from cache_schema.files.shards import NO_CHUNK, read_index
 from cache_schema.format.layout import ArrayLayout
 
-THREADS = 8
+FAR_THREADS = 8
 SLOW_BYTES_PER_SECOND = 500e6
 PROBE = 8
 """Slower than this after so many objects, the storage is far away and threads wait for it together.
@@ -85,7 +85,7 @@ def read_pieces(objects: Objects, layout: ArrayLayout, pieces: Iterable[Piece]) 
         bytes_read += len(by_object[names[filled]]) * layout.chunk_bytes
         filled += 1
         if filled >= PROBE and bytes_read < SLOW_BYTES_PER_SECOND * (time.perf_counter() - started):
-            workers = THREADS
+            workers = FAR_THREADS
     if filled < len(names):
         with ThreadPoolExecutor(workers) as pool:
             for _ in pool.map(fill, names[filled:]):
@@ -129,7 +129,7 @@ def _shard_runs(
     first = behind = 0
     for piece in sorted(pieces, key=lambda piece: (piece.row, piece.block)):
         start = int(index[piece.row % layout.shard_volumes, piece.block, 0])
-        if start == EMPTY:
+        if start == NO_CHUNK:
             if piece.kept:
                 raise RowDamageError(piece.position, f"chunk {_label(layout, name, piece)} is missing")
             continue

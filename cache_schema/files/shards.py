@@ -17,7 +17,7 @@ from cache_schema.files.chunks import CHECKSUM, DamageError
 from cache_schema.files.objects import LocalObjects, Objects, Opened
 from cache_schema.format.layout import ArrayLayout
 
-EMPTY = 2**64 - 1
+NO_CHUNK = 2**64 - 1
 """Offset and length of a chunk that is not there."""
 
 
@@ -34,7 +34,7 @@ def write_shard(file: BinaryIO, layout: ArrayLayout, chunks: Iterable[tuple[int,
         layout: The array.
         chunks: `(place of the volume in the shard, block, bytes with checksum)`.
     """
-    index = np.full((layout.shard_volumes, shard_blocks(layout), 2), EMPTY, dtype="<u8")
+    index = np.full((layout.shard_volumes, shard_blocks(layout), 2), NO_CHUNK, dtype="<u8")
     offset = 0
     for place, block, data in chunks:
         index[place, block] = offset, len(data)
@@ -63,7 +63,7 @@ def read_index(opened: Opened, layout: ArrayLayout, name: str) -> NDArray[np.uin
     if google_crc32c.value(body) != CHECKSUM.unpack(tail[-CHECKSUM.size :])[0]:
         raise DamageError(f"the index of shard {name} does not match its checksum: it is cut or damaged")
     index = np.frombuffer(body, dtype="<u8").reshape(shape)
-    there = index[index[..., 0] != EMPTY]
+    there = index[index[..., 0] != NO_CHUNK]
     wanted = layout.chunk_bytes + CHECKSUM.size
     last = opened.size - len(tail) - wanted
     if there.size and ((there[:, 1] != wanted).any() or last < 0 or (there[:, 0] > last).any()):
@@ -95,7 +95,7 @@ def sharded_rows(objects: Objects, layout: ArrayLayout) -> dict[int, int]:
                 index = read_index(opened, layout, name)
         except DamageError:
             continue  # named with every volume that lies in it
-        chunks = (index[..., 0] != EMPTY).sum(axis=1)
+        chunks = (index[..., 0] != NO_CHUNK).sum(axis=1)
         rows |= {row: int(n) for row, n in zip(shard_rows(layout, name), chunks, strict=True) if n}
     return rows
 
@@ -113,7 +113,7 @@ def remove_from_shard(objects: LocalObjects, layout: ArrayLayout, name: str, row
         raise DamageError(f"shard {name} is missing")
     with opened:
         index = read_index(opened, layout, name)
-        there = np.argwhere(index[..., 0] != EMPTY).tolist()
+        there = np.argwhere(index[..., 0] != NO_CHUNK).tolist()
         first = shard_rows(layout, name).start
         kept = [(place, block) for place, block in there if first + place not in rows]
         if len(kept) == len(there):

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.progress import Progress
 from cache_schema.files.chunks import encode
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.digest import content_digest, volume_digest
@@ -33,8 +34,6 @@ from cache_schema.store.create import encode_header
 from cache_schema.store.reader import StoreReader, VolumeEntry
 from cache_schema.store.seal import sealed_index
 from cache_schema.store.table import encode_segment, segment_name
-
-Progress = Callable[[int, int], None]
 
 
 class Sink(Protocol):

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.progress import Progress
 from cache_schema.files.h5 import H5Sink
 from cache_schema.files.whole import appears_whole, require_free
 from cache_schema.format.header import Header
 from cache_schema.format.layout import ArrayLayout
 from cache_schema.format.record import VolumeRecord
-from cache_schema.move.copying import Changes, FolderSink, Progress, Sink, copy_store
+from cache_schema.move.copying import Changes, FolderSink, Sink, copy_store
 from cache_schema.move.pseudonyms import Pseudonyms, read_pseudonyms
 from cache_schema.move.volume_files import write_volumes
 from cache_schema.store.reader import StoreReader, open_store

@@ -20,8 +20,8 @@ from cache_schema.files.whole import replacing
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
 
-COLUMNS = ("participant_id", "session_id", "volume_id")
-NEW = tuple(f"new_{name}" for name in COLUMNS)
+KEY_COLUMNS = ("participant_id", "session_id", "volume_id")
+NEW_KEY_COLUMNS = tuple(f"new_{name}" for name in KEY_COLUMNS)
 
 
 class Pseudonyms:
@@ -81,7 +81,7 @@ class Pseudonyms:
         """Write the table, readable by its owner only, whole or not at all."""
         text = io.StringIO()
         table = csv.writer(text, delimiter="\t", lineterminator="\n")
-        table.writerow([*COLUMNS, *NEW])
+        table.writerow([*KEY_COLUMNS, *NEW_KEY_COLUMNS])
         table.writerows([*old.as_list(), *new.as_list()] for old, new in sorted(self._keys.items()))
         target = Path(path).expanduser().absolute()
         try:
@@ -109,7 +109,9 @@ def read_pseudonyms(path: str | Path) -> Pseudonyms:
     rows = list(csv.DictReader(io.StringIO(text), delimiter="\t"))
     try:
         keys = {
-            VolumeKey(*(row[name] for name in COLUMNS)): VolumeKey(*(row[name] for name in NEW))
+            VolumeKey(*(row[name] for name in KEY_COLUMNS)): VolumeKey(
+                *(row[name] for name in NEW_KEY_COLUMNS)
+            )
             for row in rows
         }
     except KeyError as error:

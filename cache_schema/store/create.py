@@ -23,7 +23,7 @@ from cache_schema.format.header import FORMAT, VERSION, Header
 from cache_schema.format.layout import HEADER
 from cache_schema.format.metadata import metadata_objects, plain_layouts
 from cache_schema.format.record import TableRow
-from cache_schema.store.table import encode_segment, refuse_duplicates, segment_name
+from cache_schema.store.table import encode_segment, refuse_double_rows, segment_name
 
 
 def read_header(location: str | Path) -> Header | None:
@@ -89,7 +89,7 @@ def create_store(location: str, header: Header, rows: Sequence[TableRow]) -> Non
     Raises:
         StoreError: If `rows` holds a volume twice, or the place cannot be written.
     """
-    refuse_duplicates(rows)
+    refuse_double_rows(rows)
     target = Path(location).expanduser().absolute()
     temporary = target.parent / f"{_unfinished(target)}{owner_token()}"
     try:

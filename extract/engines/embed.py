@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cache_schema.common.errors import ConfigError, VolumeError
-from cache_schema.format.record import Draft
+from cache_schema.format.record import VolumeDraft
 from extract.backbones.backbone import Backbone, Tokens
 from extract.engines.on_device import canvas_images, foreground_share, patch_mean, pool
 from extract.slices.prepare import Prepared
@@ -34,7 +34,7 @@ one shape give one slice the same bits wherever it stands, which products of sev
 class Embedded:
     """One finished volume, ready to be committed."""
 
-    draft: Draft
+    draft: VolumeDraft
     arrays: dict[str, NDArray[np.float32]]
     """By array name: `(slice, ...)`, kept slices only."""
     preview: bytes
@@ -45,7 +45,7 @@ class Embedded:
 class _Open:
     """A volume that is being embedded."""
 
-    draft: Draft
+    draft: VolumeDraft
     grey: Tensor
     """`(slice, height, width)` in [0, 1] on the canvas."""
     share: Tensor

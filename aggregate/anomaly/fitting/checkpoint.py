@@ -19,7 +19,7 @@ from torch import Tensor
 from cache_schema.common.strict import Strict
 from cache_schema.files.whole import replacing
 from cache_schema.format.canonical import sha256_json
-from cache_schema.format.header import differences
+from cache_schema.format.header import differing_fields
 
 METADATA = "slicecache"
 
@@ -89,6 +89,6 @@ def read_checkpoint(folder: Path, identity: Identity) -> Checkpoint | None:
         reason = f"cannot be read ({' '.join(str(error).split())})"
     else:
         ours, theirs = identity.model_dump(mode="json"), card.identity.model_dump(mode="json")
-        reason = f"is of another fit ({'; '.join(differences(ours, theirs))})"
+        reason = f"is of another fit ({'; '.join(differing_fields(ours, theirs))})"
     logging.getLogger("slicecache").warning("the checkpoint %s %s, so the fit starts anew", path, reason)
     return None

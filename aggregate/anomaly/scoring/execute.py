@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aggregate.anomaly.detectors.base import Detector
 from aggregate.anomaly.fitting.checkpoint import checkpoint_path
-from aggregate.anomaly.fitting.fit import Progress, fit, identity_of
+from aggregate.anomaly.fitting.fit import fit, identity_of
 from aggregate.anomaly.fitting.stream import SliceStream, open_stream
 from aggregate.anomaly.reference.group import Member
 from aggregate.anomaly.reference.prepare import Task, Work
@@ -17,7 +17,7 @@ from aggregate.anomaly.scoring.fitted import Fitted, Read, calibrated
 from aggregate.anomaly.scoring.volumes import Surroundings, VolumeScores, score_volumes, surroundings
 from aggregate.anomaly.spec import DetectSpec
 from cache_schema.common.errors import StoreError
-from cache_schema.common.progress import bar
+from cache_schema.common.progress import Progress, bar
 from cache_schema.format.canonical import sha256_json
 from cache_schema.store.reader import VolumeEntry
 
