@@ -44,7 +44,7 @@ def verify(store: str, full: bool, as_json: bool) -> int:
     Ends with 1 when anything is wrong, and names each problem by volume and array.
     """
     from cache_schema.verify.verification_text import verification_text
-    from cache_schema.verify.verify import verify as verify_store
+    from cache_schema.verify.verify import verify_store
 
     verification = verify_store(store, full=full)
     click.echo(json.dumps(verification.as_json()) if as_json else verification_text(verification))

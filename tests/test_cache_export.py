@@ -25,7 +25,7 @@ from cache_schema.move.export import export_store, import_store
 from cache_schema.move.pack import pack
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 
 SECRETS = ("secret-host", "secret-command", "anat", "sub-p")
 
@@ -80,7 +80,7 @@ def test_round_trips_keep_every_number_and_both_digests(
             assert other.content_digest() == original.content_digest(), name
             assert other.header.fingerprint == original.header.fingerprint
             same_numbers(original, other)
-            assert verify(f"{folder}/{name}").problems == (), name
+            assert verify_store(f"{folder}/{name}").problems == (), name
         group = zarr.open_group(f"{folder}/back.zarr", mode="r")
         for spec in header.arrays:
             numbers = group[spec.name][:, : max(e.n_slices for e in original.entries)]
@@ -126,7 +126,7 @@ def test_an_import_can_be_written_to(tmp_path, store):
     header, key = store.header, example_key(9)
     writer = StoreWriter.open(str(tmp_path / "back"), header, [example_row(key, 17)])
     writer.commit(example_draft(key, 17), example_arrays(header, 17))
-    assert verify(str(tmp_path / "back")).problems == ()
+    assert verify_store(str(tmp_path / "back")).problems == ()
     assert len(open_store(tmp_path / "back").entries) == 4
 
 
@@ -148,7 +148,7 @@ def test_a_flipped_or_missing_chunk_of_an_h5_is_found(tmp_path, store):
     other = open_store(path)
     with pytest.raises(StoreError, match=r"p003/T1w, array 'cls': chunk cls/c.2.0.0 is missing"):
         other.read("cls")
-    problems = [(p.volume, p.array) for p in verify(str(path)).problems]
+    problems = [(p.volume, p.array) for p in verify_store(str(path)).problems]
     assert problems == [("p001/T1w", "patches"), ("p003/T1w", "cls")]
     with pytest.raises(StoreError, match="does not match its checksum"):
         import_store(str(path), str(tmp_path / "back"))
@@ -189,13 +189,13 @@ def test_truncated_and_foreign_files_are_refused_in_a_sentence(tmp_path, store):
 def test_a_zip_of_a_store_is_imported(tmp_path, store):
     made = import_store(zipped(store.location), str(tmp_path / "back.zarr"))
     assert made.content_digest == store.content_digest()
-    assert verify(made.location).problems == ()
+    assert verify_store(made.location).problems == ()
 
 
 def test_small_objects_beyond_the_buffer_come_back(tmp_path, store, monkeypatch):
     monkeypatch.setattr("cache_schema.files.h5.ASIDE", 1000)
     export_store(store.location, str(tmp_path / "x.h5"), previews=True)
-    assert verify(str(tmp_path / "x.h5")).problems == ()
+    assert verify_store(str(tmp_path / "x.h5")).problems == ()
     assert open_store(tmp_path / "x.h5").preview(example_key(3)) == b"png 3"
 
 
@@ -227,7 +227,7 @@ def test_a_killed_export_leaves_nothing_or_the_whole(tmp_path, name):
         outcomes.append(out.exists())
         if out.exists():
             assert open_store(out).content_digest() == original.content_digest()
-            assert verify(str(out)).problems == ()
+            assert verify_store(str(out)).problems == ()
     assert not all(outcomes)
     export_store(str(tmp_path / "s"), str(tmp_path / "last.h5"))
 
@@ -268,4 +268,4 @@ def test_a_packed_store_is_exported_and_an_export_stands_the_full_check(tmp_path
         assert other.content_digest() == original.content_digest()
         assert other.preview(example_key(2)) == b"png 2"
         same_numbers(original, other)
-        assert [p.problem for p in verify(str(tmp_path / name), full=True).problems] == []
+        assert [p.problem for p in verify_store(str(tmp_path / name), full=True).problems] == []

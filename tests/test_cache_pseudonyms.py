@@ -16,7 +16,7 @@ from cache_schema.format.identity import VolumeKey
 from cache_schema.move.pseudonyms import Pseudonyms, read_pseudonyms
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 
 KEYS = [
     VolumeKey("anna", "visit-10", "T1w"),
@@ -56,7 +56,7 @@ def test_ids_are_gone_and_the_numbers_are_the_same(tmp_path, store):
     assert stat.S_IMODE((tmp_path / "x.h5.pseudonyms.tsv").stat().st_mode) == 0o600
     other = open_store(tmp_path / "x.h5")
     assert out["content_digest"] == other.content_digest() != store.content_digest()
-    assert verify(str(tmp_path / "x.h5")).problems == ()
+    assert verify_store(str(tmp_path / "x.h5")).problems == ()
     assert mapping.keys() == set(KEYS)
     for old, new in mapping.items():
         np.testing.assert_array_equal(other.read_volume("cls", new), store.read_volume("cls", old))

@@ -11,7 +11,7 @@ from made_up_store import example_arrays, example_draft, example_header, example
 
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 
 WORKER = """
 import sys, time
@@ -55,7 +55,7 @@ def assert_equals_undisturbed(location, tmp_path, n):
     assert store.content_digest() == expected.content_digest()
     assert sorted(entry.row for entry in store.entries) == list(range(n))
     np.testing.assert_array_equal(store.read("cls"), expected.read("cls"))
-    verification = verify(location)
+    verification = verify_store(location)
     assert verification.problems == ()
     assert verification.notes == ()
 
@@ -79,7 +79,7 @@ def test_killed_at_any_moment_and_run_again(tmp_path):
             worker.send_signal(signal.SIGKILL)
             worker.wait(10)
         if os.path.exists(location):
-            assert verify(location).problems == ()
+            assert verify_store(location).problems == ()
             unfinished += len(open_store(location).entries) < 15
     assert unfinished > 0  # else nothing was interrupted
     workers = start_workers(location, [(0, 9), (6, 15)])

@@ -19,7 +19,7 @@ from cache_schema.move.remove import remove_participant
 from cache_schema.store.reader import open_store
 from cache_schema.store.seal import seal
 from cache_schema.store.writer import StoreWriter
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 
 TOKENS = ("cls", "patches")
 GONE = "withdrawn"
@@ -98,7 +98,7 @@ def test_nothing_is_left_and_the_others_are_as_before(location):
         np.testing.assert_array_equal(after.read(name), expected[name])
     assert [row.key for row in after.table()] == [KEYS[0], KEYS[2], KEYS[4], KEYS[6]]
     assert after.failures() == ()
-    verification = verify(location, full=True)
+    verification = verify_store(location, full=True)
     assert (verification.problems, verification.notes) == ((), ())
     with pytest.raises(StoreError, match="no volume of participant 'withdrawn'"):
         remove_participant(location, GONE)
@@ -111,7 +111,7 @@ def test_a_row_is_never_given_again(location):
     fill(location, [*KEYS[:1], VolumeKey("new", "", "T1w"), KEYS[1]], failed=None, seed=50)
     assert [open_store(location).entry(VolumeKey("new", "", "T1w")).row] == [7]
     assert open_store(location).entry(KEYS[1]).row == 8
-    assert verify(location, full=True).ok
+    assert verify_store(location, full=True).ok
 
 
 def test_verify_tells_what_an_incomplete_removal_left(tmp_path):
@@ -122,7 +122,7 @@ def test_verify_tells_what_an_incomplete_removal_left(tmp_path):
     key = KEYS[1]
     for name in ("cls/c.1.0.0", f"previews/{key.digest[:2]}/{key.digest}.png"):
         shutil.copy(tmp_path / "copy" / name, f"{location}/{name}")
-    found = {(p.volume, p.array) for p in verify(location, full=True).problems}
+    found = {(p.volume, p.array) for p in verify_store(location, full=True).problems}
     assert found == {("row 1, which was withdrawn", "cls"), ("", "previews")}
 
 
@@ -180,14 +180,14 @@ def test_interrupted_after_any_step_and_run_again(tmp_path, monkeypatch, form):
                 done = True
             except KeyboardInterrupt:
                 pass
-        problems = verify(location, full=True).problems
+        problems = verify_store(location, full=True).problems
         assert not [p for p in problems if p.volume.split("/")[0] in ("a", "b", "c", "withdrawn2")]
         assert [e for e in open_store(location).entries if e.key.participant_id != GONE] == others
         if traces(location):
             remove_participant(location, GONE)
         assert traces(location) == set()
         assert list(open_store(location).entries) == others
-        assert verify(location, full=True).problems == ()
+        assert verify_store(location, full=True).problems == ()
         shutil.rmtree(location)
         steps += 1
     assert steps > 8
@@ -224,6 +224,6 @@ def test_killed_twenty_times(tmp_path, form):
         unfinished += bool(left)
         if left:
             remove_participant(location, GONE)
-        assert verify(location, full=True).problems == ()
+        assert verify_store(location, full=True).problems == ()
         shutil.rmtree(location)
     assert unfinished > 0

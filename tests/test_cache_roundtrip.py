@@ -16,7 +16,7 @@ from cache_schema.common.errors import StoreError
 from cache_schema.format import layout
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 
 
 def fill(location, header, lengths, seed=0):
@@ -63,7 +63,7 @@ def test_round_trip(tokens, storage, grid, dim, slice_chunk, lengths, chunk_byte
                 np.testing.assert_array_equal(store.read_volume(spec.name, entry.key), expected)
             np.testing.assert_array_equal(group[spec.name][:, : max(lengths)], block)
             assert group[spec.name].metadata.dimension_names == spec.dims
-        assert verify(location).problems == ()
+        assert verify_store(location).problems == ()
 
 
 def test_entries_come_in_the_order_asked_and_only_those(tmp_path):
@@ -103,8 +103,8 @@ def test_zip_and_other_codecs_read_the_same(tmp_path):
         assert other.content_digest() == store.content_digest()
         for name in ("cls", "patches"):
             np.testing.assert_array_equal(other.read(name), store.read(name))
-    assert verify(str(tmp_path / "s.zip")).ok
-    assert verify(str(tmp_path / "packed")).ok
+    assert verify_store(str(tmp_path / "s.zip")).ok
+    assert verify_store(str(tmp_path / "packed")).ok
     with pytest.raises(StoreError, match="written to a folder"):
         StoreWriter.open(str(tmp_path / "s.zip"), header, [])
 

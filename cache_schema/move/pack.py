@@ -41,7 +41,7 @@ from cache_schema.store.previews import put_gathered_previews, stored_previews
 from cache_schema.store.reader import StoreReader, open_store
 from cache_schema.store.seal import require_complete, seal
 from cache_schema.store.table import VolumeTable, encode_segment, read_volume_table, segment_name
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 
 SHARD_VOLUMES = 64
 LARGE_SHARD_VOLUMES = 32
@@ -127,7 +127,7 @@ def _require_equal(location: str, rebuilt: str, before: dict[str, bytes]) -> Non
     Raises:
         StoreError: If anything differs; nothing was changed then.
     """
-    problems = verify(rebuilt).problems
+    problems = verify_store(rebuilt).problems
     if problems:
         first = problems[0]
         raise StoreError(

@@ -61,7 +61,7 @@ class Verification:
         return {"ok": self.ok, **asdict(self)}
 
 
-def verify(
+def verify_store(
     location: str, progress: Callable[[int, int], None] | None = None, *, full: bool = False
 ) -> Verification:
     """Check schema, header, table, records, checksums, pads and digests of a store.
