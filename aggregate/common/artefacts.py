@@ -12,9 +12,14 @@ import yaml
 from cache_schema.files.whole import write_whole
 
 
-def write_text(path: Path, text: str) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that nobody ever sees half of it."""
-    write_whole(path, text.encode())
+    write_whole(path, data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 so that nobody ever sees half of it."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
