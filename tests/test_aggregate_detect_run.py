@@ -103,7 +103,7 @@ def detect(file: Path, *overrides: str) -> Any:
 
 def test_the_run_folder_holds_what_the_design_says(project, tmp_path):
     results = detect(project, "aggregate.detect.seeds=2", "aggregate.detect.slice_scores=true")
-    run = tmp_path / "run"
+    run = tmp_path / "run" / "detect"
     table = pd.read_csv(run / "detectors.csv", dtype={"seed": str})
     assert ",".join(table.columns) == COLUMNS
     assert list(dict.fromkeys(table["detector"])) == ["memory_bank", "mahalanobis", "position", "intensity"]
@@ -141,7 +141,7 @@ def test_the_run_folder_holds_what_the_design_says(project, tmp_path):
 
 def test_the_report_is_whole_and_says_what_matters(project, tmp_path):
     detect(project)
-    text = (tmp_path / "run" / "report.html").read_text()
+    text = (tmp_path / "run" / "detect" / "report.html").read_text()
     html.parser.HTMLParser().feed(text)
     for words in ("Random weights", "memory_bank beats position and intensity", "position", "Make it again"):
         assert words in text
@@ -151,9 +151,9 @@ def test_the_report_is_whole_and_says_what_matters(project, tmp_path):
 
 def test_maps_are_of_held_out_volumes_in_their_own_space(project, tmp_path):
     detect(project)
-    scores = pd.read_csv(tmp_path / "run" / "scores.csv")
+    scores = pd.read_csv(tmp_path / "run" / "detect" / "scores.csv")
     own = scores[(scores["detector"] == "memory_bank") & scores["part"].isin(["test", "other"])]
-    files = sorted((tmp_path / "run" / "maps").rglob("*desc-memorybank_anomalymap.nii.gz"))
+    files = sorted((tmp_path / "run" / "detect" / "maps").rglob("*desc-memorybank_anomalymap.nii.gz"))
     assert [path.name.split("_")[0] for path in files] == sorted("sub-" + own["participant_id"])
     image = nibabel.load(next(path for path in files if "p009" in path.name))
     assert image.shape == (60, 70, LENGTHS[9] + 4)
@@ -164,10 +164,10 @@ def test_maps_are_of_held_out_volumes_in_their_own_space(project, tmp_path):
 
 def test_which_volumes_get_maps_is_chosen(project, tmp_path):
     detect(project, "aggregate.detect.maps=none")
-    assert not (tmp_path / "run" / "maps").exists()
+    assert not (tmp_path / "run" / "detect" / "maps").exists()
     detect(project, "aggregate.detect.maps=all")
     # 8 controls: 4 fitted on, which have no honest map.
-    assert len(list((tmp_path / "run" / "maps").rglob("*memorybank*.nii.gz"))) == 8
+    assert len(list((tmp_path / "run" / "detect" / "maps").rglob("*memorybank*.nii.gz"))) == 8
 
 
 def test_without_masks_nothing_is_claimed_of_voxels(project, tmp_path):
@@ -176,7 +176,7 @@ def test_without_masks_nothing_is_claimed_of_voxels(project, tmp_path):
     assert results.detectors["slice_auroc"].isna().all()
     assert results.detectors["volume_auroc"].notna().all()
     assert "nothing is known about how well lesions are found in voxels" in results.verdict[0]
-    assert "nothing is known" in (tmp_path / "run" / "report.html").read_text()
+    assert "nothing is known" in (tmp_path / "run" / "detect" / "report.html").read_text()
 
 
 def test_without_masks_and_labels_that_is_said_too(project, tmp_path):
@@ -233,7 +233,7 @@ def test_thresholds_are_those_of_a_read_of_their_own(project, per_height, tmp_pa
     detect_pipeline(loaded)
     (work,) = prepare(loaded).works
     stream = reference_stream(work, "calibration", 2**24)
-    for fitted in load_detectors(tmp_path / "run" / "bundle").fitted:
+    for fitted in load_detectors(tmp_path / "run" / "detect" / "bundle").fitted:
         alone = calibrate(fitted.detector, stream, per_height=per_height)
         assert fitted.calibration.n_tokens == alone.n_tokens
         for rate, threshold in alone.thresholds.items():
@@ -298,7 +298,7 @@ def test_a_volume_unlike_the_reference_is_refused_unless_allowed(
     allowed = ["cache.store=unlike.zarr", "aggregate.detect.allow_unlike_reference=true"]
     results = detect(project, *allowed)
     assert any(words in warning for warning in results.warnings)
-    assert words in (tmp_path / "run" / "report.html").read_text()
+    assert words in (tmp_path / "run" / "detect" / "report.html").read_text()
 
 
 class Killed(BaseException):
@@ -350,16 +350,18 @@ def test_a_killed_run_goes_on_to_the_same_files(project, tmp_path, monkeypatch, 
             patch.setattr(module, "write_map_once", dying(module.write_map_once, 3))
         with pytest.raises(Killed):
             detect(project)
-    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert not (tmp_path / "run" / "detect" / "metrics.json").exists()
     results = detect(project)
-    assert files_of(tmp_path / "run") == files_of(tmp_path / "whole")
+    assert files_of(tmp_path / "run" / "detect") == files_of(tmp_path / "whole" / "detect")
     # 8 volumes are scored by 4 detectors; the kill came at the 14th of their 32 files.
     assert results.n_scored == {"fit": 8, "score": 5, "maps": 0}[where]
 
 
 def test_nothing_is_scored_or_drawn_twice(project, tmp_path, monkeypatch):
     detect(project)
-    maps = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "maps").rglob("*.nii.gz")}
+    maps = {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "detect" / "maps").rglob("*.nii.gz")
+    }
 
     def refuse(*args: Any) -> Any:
         raise AssertionError("scored again")
@@ -371,7 +373,7 @@ def test_nothing_is_scored_or_drawn_twice(project, tmp_path, monkeypatch):
 
 def test_another_fit_is_scored_anew_and_a_damaged_score_too(project, tmp_path):
     detect(project)
-    held = sorted((tmp_path / "run" / "scores").glob("memory_bank*/*.safetensors"))
+    held = sorted((tmp_path / "run" / "detect" / "scores").glob("memory_bank*/*.safetensors"))
     held[0].write_bytes(held[0].read_bytes()[:-3])
     assert detect(project).n_scored == 1
     other = detect(project, "aggregate.detect.split.seed=1")
@@ -390,7 +392,7 @@ def test_detectors_may_have_stores_of_their_own(project, normal_store, tmp_path)
     ]  # fmt: skip
     parts = results.scores.groupby("participant_id")["part"].nunique()
     assert (parts == 1).all()
-    assert {path.name for path in (tmp_path / "run" / "bundle").iterdir()} == {"main", "fine"}
+    assert {path.name for path in (tmp_path / "run" / "detect" / "bundle").iterdir()} == {"main", "fine"}
     assert set(results.metrics["comparison"]["fine"]) == {"position (fine)", "intensity (fine)"}
 
 
@@ -447,7 +449,7 @@ def test_scores_gone_during_a_run_are_named(project):
     loaded = load_pipeline(project)
     detect_pipeline(loaded)
     (work,) = prepare(loaded).works
-    folder = next((loaded.folder() / "scores").glob("memory_bank*"))
+    folder = next((loaded.folder() / "detect" / "scores").glob("memory_bank*"))
     read = reader(work, Book(folder))
     member = work.part("other")[0]
     assert isinstance(read(member)[0].seconds, float)

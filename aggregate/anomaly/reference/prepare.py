@@ -14,6 +14,7 @@ from aggregate.anomaly.reference.likeness import OVERRIDE, Profile, check_likene
 from aggregate.anomaly.reference.truths import FoundTruth, find_truth, free_slices, lesions_among_normals
 from aggregate.anomaly.spec import DetectSpec
 from aggregate.cohort.join import LeftOut
+from aggregate.common.run_folder import verb_folder
 from aggregate.config.section import DetectSection, read_detect_section
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.common.pipeline_file import Pipeline
@@ -64,8 +65,8 @@ class Prepared:
 
     @property
     def folder(self) -> Path:
-        """The run folder."""
-        return self.pipeline.folder()
+        """The detection's own in the run folder."""
+        return verb_folder(self.pipeline.folder(), "detect")
 
     def sentences(self) -> list[str]:
         """What will be done, in plain words."""
