@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from cache_schema.common.command import guarded, imported, lazy_group, leave
+from cache_schema.common.command import guarded as guarded
+from cache_schema.common.command import imported as imported
+from cache_schema.common.command import lazy_group, leave
 from cache_schema.common.options import AsJson, Overrides, PipelineFile, ShuffleLabels
-
-__all__ = ["cli", "guarded", "imported", "main"]
 
 COMMANDS = {
     "run": ("slicecache:run", "The whole pipeline: extract, then train, then the report."),
