@@ -147,6 +147,8 @@ def test_an_unfinished_or_odd_verb_is_listed_as_such(project: Path) -> None:
 def test_what_holds_no_bundle_says_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds no bundle: there is no bundle\.json in it"):
         find_bundle(tmp_path)
+    with pytest.raises(ConfigError, match="there is no folder"):
+        find_bundle(tmp_path / "absent")
 
 
 HEAD = """

@@ -15,6 +15,8 @@ from cache_schema.common.errors import ConfigError
 
 VERBS = ("train", "ablate", "detect")
 """That leave a folder in the run folder, in the order of a study."""
+BUNDLING = ("train", "detect")
+"""Of these, the ones that keep what they fitted; an ablation keeps no weights."""
 METRICS = "metrics.json"
 """Written last: where it lies, the verb came to its end."""
 REPORT = "report.html"
@@ -34,12 +36,14 @@ def find_bundle(folder: Path) -> Path:
     Raises:
         ConfigError: If there is none, or more than one to choose from.
     """
+    if not folder.is_dir():
+        raise ConfigError(f"there is no folder {str(folder)!r}; give a run folder, train/ or detect/ in it")
     found = sorted(set(_bundles(folder)))
     if not found:
         raise ConfigError(
             f"{str(folder)!r} holds no bundle: there is no {CARD} in it, in {BUNDLE}/, or in "
-            f"{' or '.join(f'{verb}/{BUNDLE}/' for verb in VERBS)}; give the run folder of a finished "
-            "train or detect"
+            f"{' or '.join(f'{verb}/{BUNDLE}/' for verb in BUNDLING)}; give the run folder of a finished "
+            f"{' or '.join(BUNDLING)}"
         )
     if len(found) > 1:
         raise ConfigError(
@@ -51,7 +55,7 @@ def find_bundle(folder: Path) -> Path:
 
 def _bundles(folder: Path) -> Iterator[Path]:
     """Every folder with a card; a detection over several stores has one bundle for each."""
-    own = [folder / BUNDLE, *(verb_folder(folder, verb) / BUNDLE for verb in VERBS)]
+    own = [folder / BUNDLE, *(verb_folder(folder, verb) / BUNDLE for verb in BUNDLING)]
     places = [folder, *own]
     for place in [folder, *own] if folder.name == BUNDLE else own:
         places += sorted(card.parent for card in place.glob(f"*/{CARD}"))

@@ -12,7 +12,7 @@ import jinja2
 
 from aggregate.common.artefacts import write_text
 from aggregate.common.run_folder import INDEX, METRICS, REPORT, VERBS, verb_folder
-from aggregate.report.words import comparison_words, interval, named, number, verdict
+from aggregate.report.words import LEVEL, interval, named, number, p_value, verdict
 
 DOES = {
     "train": "Training: one head in cross-validation, beside its baselines",
@@ -28,7 +28,13 @@ MEANS = {
     "maps": "anomaly maps as NIfTI",
     "config.yaml": "the same run again",
     "metrics.json": "every figure",
-    "journal": "finished runs, for going on after a kill",
+    "ablation.md": "table and sentences, for a text",
+    "ablation.tex": "the table, for a paper",
+    "seconds.csv": "what each configuration cost",
+    "slices.csv": "a score per slice",
+    "journal": "finished runs, for going on",
+    "checkpoints": "fits, for going on",
+    "scores": "raw maps, for going on",
     "failures.tsv": "volumes that could not be embedded, and why",
     "log.txt": "what happened when",
 }
@@ -138,14 +144,22 @@ def _aurocs(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _ablation(metrics: Mapping[str, Any]) -> Figures:
     ablation = metrics["ablation"]
-    told = [
-        f"{named(a)} against {named(b)}: {comparison_words(found)}"
-        for found in ablation["primary"]
-        for a, b in [found["configurations"]]
-        if found.get("p") is not None
-    ]
+    told = [_primary(found) for found in ablation["primary"]]
     facts = [("configurations", str(ablation["n_configurations"])), ("runs", str(ablation["n_runs"]))]
     return "; ".join(told) or "Nothing was named beforehand.", [*facts, *_aurocs(metrics)[:3]]
+
+
+def _primary(found: Mapping[str, Any]) -> str:
+    """One comparison that was named beforehand, judged by Holm's p as the report judges it."""
+    first, second = map(named, found["configurations"])
+    p = found.get("p_holm")
+    if p is None:
+        return f"{first} against {second}: cannot be said"
+    better = "better" if found["difference"] > 0 else "worse"
+    return (
+        f"{first} against {second}: {'not shown to differ' if p >= LEVEL else better} (AUROC "
+        f"{number(found['difference'], signed=True)}, {interval(found, signed=True)}, Holm {p_value(p)})"
+    )
 
 
 def _detection(metrics: Mapping[str, Any]) -> Figures:

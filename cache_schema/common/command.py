@@ -154,10 +154,10 @@ def guarded(command: Callable[..., Any], arguments: Sequence[str] | None = None)
     except SystemExit as ending:  # of --install-completion
         return ending.code if isinstance(ending.code, int) else 2
     except Exception as error:
-        if DEBUG in given:
-            traceback.print_exc()
         if (told := in_words(error)) is None:
             raise
+        if DEBUG in given:
+            traceback.print_exc()
         typer.echo(f"slicecache: {told}", err=True)
         return 2
     except KeyboardInterrupt:
