@@ -1,5 +1,6 @@
 """A stranger's detector, a file beside the pipeline, goes through detect and predict with no line of ours."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,24 @@ def test_from_yaml_by_the_command(file, tmp_path, monkeypatch, capsys):
     assert "stranger_detector" not in sys.modules
     found, _ = predict_detectors(load_detectors(bundle, allow_custom=True), store)
     assert list(found["score"].dropna()) == pytest.approx(list(scores["score"].dropna()))
+
+
+def test_predict_imports_a_bundles_parts_only_if_told_to(file, tmp_path, monkeypatch, capsys):
+    detect_pipeline(load_pipeline(file))
+    scores = scores_of(tmp_path / "run" / "detect")
+    arguments = ["predict", "run", "normal.zarr", "--json"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))])
+    forget()
+    capsys.readouterr()
+    assert conductor.guarded(conductor.cli.main, arguments) == 2
+    assert "--allow-custom" in capsys.readouterr().err
+    assert "stranger_detector" not in sys.modules
+    assert conductor.guarded(conductor.cli.main, [*arguments, "--allow-custom"]) == 0
+    told = capsys.readouterr()
+    assert "imported stranger_detector:FarFromMean" in told.err
+    found = [row["score"] for row in json.loads(told.out)["predictions"] if row["score"] is not None]
+    assert found == pytest.approx(list(scores["score"].dropna()))
 
 
 def test_from_python_by_the_class(data, tmp_path, monkeypatch):
