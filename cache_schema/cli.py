@@ -21,10 +21,10 @@ cache = application(
 @cache.command()
 def inspect(store: StorePlace, as_json: AsJson = False) -> int:
     """Say what is in STORE, how large it is and what it was made with."""
-    from cache_schema.store.describe import describe, in_words
+    from cache_schema.store.describe import describe_store, description_text
 
-    description = describe(store)
-    typer.echo(json.dumps(description) if as_json else in_words(description))
+    description = describe_store(store)
+    typer.echo(json.dumps(description) if as_json else description_text(description))
     return 0
 
 
@@ -49,11 +49,11 @@ def verify(store: StorePlace, full: Full = False, deep: Deep = None, as_json: As
             f"--deep is a verb of its own now: slicecache recompute {store} --slices {deep}, with the same "
             "options"
         )
-    from cache_schema.verify.verify import verify as verify_store
-    from cache_schema.verify.words import in_words
+    from cache_schema.verify.verification_text import verification_text
+    from cache_schema.verify.verify import verify_store
 
     verification = verify_store(store, full=full)
-    typer.echo(json.dumps(verification.as_json()) if as_json else in_words(verification))
+    typer.echo(json.dumps(verification.as_json()) if as_json else verification_text(verification))
     return 0 if verification.ok else 1
 
 
@@ -116,7 +116,7 @@ def remove(
 
     Nobody may write to STORE meanwhile. Copies, exports, trained heads and the images are not touched.
     """
-    from cache_schema.move.remove import remove as remove_participant
+    from cache_schema.move.remove import remove_participant
 
     removal = remove_participant(store, participant)
     keys = [str(key) for key in removal.volumes]
@@ -179,7 +179,7 @@ def export(
     previews: Previews = False,
     as_json: AsJson = False,
 ) -> int:
-    """Write the committed volumes of STORE to one file OUT (.h5 or .zip), without host, command and paths."""
+    """Write the committed volumes of STORE to one file OUT (.h5), without host, command and paths."""
     from cache_schema.move.export import export_store, export_volumes, prepare_pseudonyms
 
     for wrong, sentence in (
@@ -207,7 +207,7 @@ def import_(
     out: Annotated[str, typer.Argument(metavar="OUT", help="The folder to make.")],
     as_json: AsJson = False,
 ) -> int:
-    """Make a folder OUT of EXPORT (an .h5, a .zip or any store), which can be written to again."""
+    """Make a folder OUT of EXPORT (an .h5, a zip or any store), which can be written to again."""
     from cache_schema.move.export import import_store
 
     made = import_store(export, out)

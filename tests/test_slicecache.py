@@ -170,7 +170,7 @@ def test_endings_from_outside_have_their_codes(
     def stopped(*given: object, **named: object) -> None:
         raise ending
 
-    monkeypatch.setattr("cache_schema.store.describe.describe", stopped)
+    monkeypatch.setattr("cache_schema.store.describe.describe_store", stopped)
     assert slicecache.guarded(slicecache.cli.main, ["cache", "inspect", "x"]) == code
 
 

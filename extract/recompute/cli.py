@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cache_schema.common.options import AsJson, StorePlace
-from extract.cli import columns
-
-if TYPE_CHECKING:
-    from extract.recompute.recompute import DeepCheck
 
 Slices = Annotated[
     int,
@@ -55,40 +51,16 @@ def recompute(
     verify` holds a store against itself; this holds it against what it was made from.
     """
     from cache_schema.common.pipeline_file import load_pipeline
-    from extract.recompute.recompute import verify_deep
+    from extract.recompute.recompute import recompute as make_again
+    from extract.recompute.words import describe_check
 
-    found = verify_deep(
+    found = make_again(
         store,
         slices,
-        seed=seed,
+        seed,
         pipeline=None if pipeline is None else load_pipeline(pipeline),
         root=root,
         backbone_folder=backbone,
     )
-    typer.echo(json.dumps(found.as_json()) if as_json else in_words(found))
+    typer.echo(json.dumps(found.as_json()) if as_json else describe_check(found))
     return 0 if found.ok else 1
-
-
-def in_words(found: DeepCheck) -> str:
-    """A deep check for people."""
-    limit = found.tolerance
-    lines = [
-        f"made again: {found.n_slices} slices of {found.n_volumes} volumes in {found.seconds:.1f} s",
-        f"tolerance: {found.reason}",
-        *columns(
-            [("  array", "worst cosine", "largest difference", "of the largest number")]
-            + [
-                (f"  {name}", f"{worst.cosine:.6f}", f"{worst.difference:.3g}", f"{worst.share:.2%}")
-                for name, worst in found.arrays.items()
-            ]
-            + [("  tolerance", f"{limit.cosine:.6f}", "", f"{limit.share:.2%}")]
-        ),
-    ]
-    if found.identical:
-        return "\n".join([*lines, "all right, to the last bit"])
-    if found.ok:
-        return "\n".join([*lines, "all right within the tolerance"])
-    lines.append(f"{len(found.problems)} problem{'s' if len(found.problems) > 1 else ''}:")
-    for problem in found.problems:
-        lines += [f"  {problem.volume}, {problem.array}: {problem.problem}", f"      -> {problem.advice}"]
-    return "\n".join(lines)

@@ -43,7 +43,7 @@ def simulate(
 
     The same options give the same bytes; a complete OUT of the same options is left as it is.
     """
-    from extract.simulate.tree import simulate as write
+    from extract.simulate.tree import simulate_tree as write
 
     masks = None if lesion_masks is None else Path(lesion_masks)
     done = write(
