@@ -1,6 +1,7 @@
-"""The conductor: the `slicecache` command. It mounts what the stages offer and runs them in order.
+"""The conductor: the `slicecache` command, and what `import slicecache as sc` offers.
 
-Nothing heavy is imported until a command runs: `slicecache --help` answers at once, without torch.
+The command mounts what the stages offer and runs them in order. Nothing heavy is imported until a command
+runs or a name is used: `slicecache --help` and `import slicecache` answer at once, without torch.
 """
 
 import copy
@@ -8,11 +9,39 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cache_schema.common.errors import SlicecacheError
+
+if TYPE_CHECKING:
+    from aggregate.api.bag_arrays import BagArrays as BagArrays
+    from aggregate.api.dataset import Bag as Bag
+    from aggregate.api.dataset import BagDataset as BagDataset
+    from aggregate.api.dataset import collate_bags as collate_bags
+    from aggregate.api.store import Store as Store
+    from aggregate.api.store import open as open
+    from aggregate.api.store import verify as verify
+    from cache_schema.common.errors import ConfigError as ConfigError
+    from cache_schema.common.errors import StoreError as StoreError
+    from cache_schema.common.errors import StoreMismatch as StoreMismatch
+
+NAMES = {
+    "open": "aggregate.api.store:open",
+    "verify": "aggregate.api.store:verify",
+    "Store": "aggregate.api.store:Store",
+    "BagArrays": "aggregate.api.bag_arrays:BagArrays",
+    "Bag": "aggregate.api.dataset:Bag",
+    "BagDataset": "aggregate.api.dataset:BagDataset",
+    "collate_bags": "aggregate.api.dataset:collate_bags",
+    "ConfigError": "cache_schema.common.errors:ConfigError",
+    "StoreError": "cache_schema.common.errors:StoreError",
+    "StoreMismatch": "cache_schema.common.errors:StoreMismatch",
+    "SlicecacheError": "cache_schema.common.errors:SlicecacheError",
+}
+"""What `import slicecache as sc` offers: name -> where it lives; imported when it is used (PEP 562). The
+same names stand above for type checkers."""
 
 COMMANDS = {
     "run": ("slicecache:run", "The whole pipeline: extract, then train, then the report."),
@@ -67,6 +96,22 @@ def imported(place: str) -> Any:
     """What a `module:name` means."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+if not TYPE_CHECKING:  # or every misspelt name would pass the checkers
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used."""
+        if name not in NAMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = imported(NAMES[name])
+        globals()[name] = found
+        return found
+
+
+def __dir__() -> list[str]:
+    """The public names, for people and for completion."""
+    return sorted(NAMES)
 
 
 class Conductor(click.Group):

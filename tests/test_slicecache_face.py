@@ -1,0 +1,49 @@
+"""`import slicecache as sc`: light, listed, and every name is there with a docstring that shows its use."""
+
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import slicecache as sc
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_import_brings_nothing_heavy() -> None:
+    code = "import sys, json, slicecache; dir(slicecache); print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
+    assert not loaded & {"numpy", "torch", "pandas", "zarr", "sklearn", "pydantic", "h5py"}
+
+
+def test_dir_lists_the_names() -> None:
+    assert dir(sc) == sorted(sc.NAMES)
+    assert {"open", "verify"} <= set(dir(sc))
+
+
+@pytest.mark.parametrize("name", sorted(sc.NAMES))
+def test_every_name_resolves_and_shows_its_use(name: str) -> None:
+    found = getattr(sc, name)
+    assert getattr(sc, name) is found
+    assert found.__doc__, name
+    if not isinstance(found, types.ModuleType):
+        assert "Example:" in found.__doc__, f"{name} has no example"
+        assert ">>> " in found.__doc__, f"{name} has no example"
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    """The imports for type checkers are the table once more: PEP 562 hides names from them."""
+    source = (ROOT / "slicecache.py").read_text()
+    for name, place in sc.NAMES.items():
+        module, _, attribute = place.partition(":")
+        seen = f"from {module} import {attribute} as {name}" in source
+        assert seen or name in vars(sc) or f"import {name}" in source, name
+
+
+def test_a_misspelt_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
+        sc.trian  # noqa: B018
