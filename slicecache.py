@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from aggregate.api.dataset import Bag as Bag
     from aggregate.api.dataset import BagDataset as BagDataset
     from aggregate.api.dataset import collate_bags as collate_bags
+    from aggregate.api.estimator import HeadClassifier as HeadClassifier
+    from aggregate.api.given_bags import InputError as InputError
     from aggregate.api.store import Store as Store
     from aggregate.api.store import open as open
     from aggregate.api.store import verify as verify
@@ -35,6 +37,8 @@ NAMES = {
     "Bag": "aggregate.api.dataset:Bag",
     "BagDataset": "aggregate.api.dataset:BagDataset",
     "collate_bags": "aggregate.api.dataset:collate_bags",
+    "HeadClassifier": "aggregate.api.estimator:HeadClassifier",
+    "InputError": "aggregate.api.given_bags:InputError",
     "ConfigError": "cache_schema.common.errors:ConfigError",
     "StoreError": "cache_schema.common.errors:StoreError",
     "StoreMismatch": "cache_schema.common.errors:StoreMismatch",
