@@ -21,6 +21,8 @@ from aggregate.statistics.evaluate import (
 )
 from aggregate.train.predictions import prediction_rows
 
+pytestmark = pytest.mark.numerics
+
 N, FOLDS, REPEATS = 37, 4, 3
 
 

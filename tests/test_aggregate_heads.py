@@ -13,6 +13,8 @@ from aggregate.heads.spec import AttentionSpec, HeadSpec, MeanSpec
 from aggregate.losses.spec import LossSpec, check_loss
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
+pytestmark = pytest.mark.numerics
+
 DIM, CLASSES, BAGS, SLICES, RUNS = 12, 3, 5, 7, 3
 KINDS: tuple[type[BaseModel], ...] = get_args(get_args(HeadSpec)[0])
 FITTED = {"input.mean", "input.scale"}

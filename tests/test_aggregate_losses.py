@@ -13,6 +13,8 @@ from aggregate.losses.spec import LossSpec
 from aggregate.losses.supcon import supcon
 from aggregate.training.objective import Objective
 
+pytestmark = pytest.mark.numerics
+
 FEATURES, CLASSES = 5, 3
 LABELS = {
     "balanced": [0, 1, 2, 0, 1, 2, 0, 1, 2],

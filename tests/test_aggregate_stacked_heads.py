@@ -23,6 +23,8 @@ from aggregate.training.sampler import init_seed
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
 
+pytestmark = pytest.mark.numerics
+
 BAGS, SLICES, DIM = 41, 5, 12
 HEADS = [
     MeanSpec(embedding=(6,)),
