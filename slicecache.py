@@ -22,21 +22,39 @@ if TYPE_CHECKING:
     from aggregate.api.dataset import collate_bags as collate_bags
     from aggregate.api.estimator import HeadClassifier as HeadClassifier
     from aggregate.api.given_bags import InputError as InputError
+    from aggregate.api.predicting import predict as predict
+    from aggregate.api.results import AblateResult as AblateResult
+    from aggregate.api.results import DetectResult as DetectResult
+    from aggregate.api.results import TrainResult as TrainResult
     from aggregate.api.store import Store as Store
     from aggregate.api.store import open as open
     from aggregate.api.store import verify as verify
+    from aggregate.api.studies import ablate as ablate
+    from aggregate.api.studies import detect as detect
+    from aggregate.api.studies import train as train
     from cache_schema.common.errors import ConfigError as ConfigError
     from cache_schema.common.errors import StoreError as StoreError
     from cache_schema.common.errors import StoreMismatch as StoreMismatch
+    from extract.api import extract as extract
+    from extract.api import simulate as simulate
 
 NAMES = {
     "open": "aggregate.api.store:open",
     "verify": "aggregate.api.store:verify",
+    "train": "aggregate.api.studies:train",
+    "ablate": "aggregate.api.studies:ablate",
+    "detect": "aggregate.api.studies:detect",
+    "predict": "aggregate.api.predicting:predict",
+    "extract": "extract.api:extract",
+    "simulate": "extract.api:simulate",
     "Store": "aggregate.api.store:Store",
     "BagArrays": "aggregate.api.bag_arrays:BagArrays",
     "Bag": "aggregate.api.dataset:Bag",
     "BagDataset": "aggregate.api.dataset:BagDataset",
     "collate_bags": "aggregate.api.dataset:collate_bags",
+    "TrainResult": "aggregate.api.results:TrainResult",
+    "AblateResult": "aggregate.api.results:AblateResult",
+    "DetectResult": "aggregate.api.results:DetectResult",
     "HeadClassifier": "aggregate.api.estimator:HeadClassifier",
     "InputError": "aggregate.api.given_bags:InputError",
     "ConfigError": "cache_schema.common.errors:ConfigError",
