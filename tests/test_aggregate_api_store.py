@@ -28,11 +28,11 @@ def location(make_store: Make, scan: type) -> str:
     return make_store(scans).location
 
 
-@pytest.fixture(params=["zarr", "zip", "h5"])
+@pytest.fixture(params=["zarr", "zip", "h5", "url"])
 def store(request: pytest.FixtureRequest, location: str, tmp_path: Path) -> Store:
-    """The same store as a folder and as each exported file."""
-    if request.param == "zarr":
-        return sc.open(location)
+    """The same store as a folder, by its URL, and as each exported file."""
+    if request.param in ("zarr", "url"):
+        return sc.open(location if request.param == "zarr" else f"file://{location}")
     out = str(tmp_path / f"store.{request.param}")
     export_store(location, out)
     return sc.open(out)

@@ -1,5 +1,6 @@
 """The studies from Python: the command's numbers, from every form of config, and nothing written unasked."""
 
+import copy
 import gc
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -133,6 +134,22 @@ def test_a_saved_table_goes_along(store: str, table: pd.DataFrame, tmp_path: Pat
     assert yaml.safe_load(config.read_text())["aggregate"]["cohort"] == str(folder / "cohort.csv")
     again = sc.train(config)
     assert again.metrics["n_participants"] == N
+
+
+def test_a_copied_result_keeps_its_numbers_and_owns_no_files(
+    clean: Path, store: str, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    found = sc.train(SECTION, store=store, cohort=table)
+    again = copy.deepcopy(found)
+    assert again.metrics == found.metrics
+    del again
+    gc.collect()
+    found.save(tmp_path / "saved")
+    again = copy.deepcopy(found)
+    del found
+    gc.collect()
+    with pytest.raises(sc.ConfigError, match="save it in the process that made it"):
+        again.save(tmp_path / "other")
 
 
 def test_the_callers_mapping_stays_as_it_is(clean: Path, store: str, table: pd.DataFrame) -> None:

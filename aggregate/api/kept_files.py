@@ -20,21 +20,30 @@ class KeptFiles:
     def __init__(self, folder: Path, temporary: bool) -> None:
         """Hold a run folder; `keeping` makes one."""
         self.folder, self.temporary = folder, temporary
-        if temporary:
-            # Not TemporaryDirectory: that warns whenever nobody closes it, and a result has no end.
-            self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        # Not TemporaryDirectory: that warns whenever nobody closes it, and a result has no end.
+        self._remove = (
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True) if temporary else None
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy in another process names the folder, but does not own it."""
+        return {"folder": self.folder, "temporary": self.temporary, "_remove": None}
 
     def remove(self) -> None:
         """Take a temporary folder away now."""
-        if self.temporary:
+        if self._remove is not None:
             self._remove()
 
     def copy_to(self, folder: Path) -> None:
         """Copy everything, and let what is written about the old place speak of the new one.
 
         Raises:
-            ConfigError: If something else is there already.
+            ConfigError: If something else is there already, or the files went with the process that made them.
         """
+        if not self.folder.is_dir():
+            raise ConfigError(
+                "the files of this result were temporary and are gone; save it in the process that made it"
+            )
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(f"{str(folder)!r} is there already and not empty; save to another folder")
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
