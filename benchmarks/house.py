@@ -156,7 +156,8 @@ TRACE = """
 import runpy, sys, traceback
 deepest = {{}}
 def count(name):
-    frames = [f for f in traceback.extract_stack() if f.filename.startswith({tree!r})]
+    ours = [f.filename for f in traceback.extract_stack() if f.filename.startswith({tree!r})]
+    frames = [name for name in ours if "site-packages" not in name]
     deepest[name] = max(deepest.get(name, 0), len(frames))
 def wrap(cls, method, name):
     own = getattr(cls, method)
