@@ -38,7 +38,7 @@ class KeptFiles:
         """Copy everything, and let what is written about the old place speak of the new one.
 
         Raises:
-            ConfigError: If something else is there already, or the files went with the process that made them.
+            ConfigError: If something else is there already, or the files are gone.
         """
         if not self.folder.is_dir():
             raise ConfigError(
