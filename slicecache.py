@@ -5,7 +5,6 @@ runs or a name is used: `slicecache --help` and `import slicecache` answer at on
 """
 
 import copy
-import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.lazy_names import imported, lazy_names
 
 if TYPE_CHECKING:
     from aggregate.api.bag_arrays import BagArrays as BagArrays
@@ -114,26 +114,8 @@ EXTRAS = {
 """Import name -> the extra that brings it."""
 
 
-def imported(place: str) -> Any:
-    """What a `module:name` means."""
-    module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
 if not TYPE_CHECKING:  # or every misspelt name would pass the checkers
-
-    def __getattr__(name: str) -> Any:
-        """Import a public name when it is first used."""
-        if name not in NAMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = imported(NAMES[name])
-        globals()[name] = found
-        return found
-
-
-def __dir__() -> list[str]:
-    """The public names, for people and for completion."""
-    return sorted(NAMES)
+    __getattr__, __dir__ = lazy_names(__name__, NAMES)
 
 
 class Conductor(click.Group):

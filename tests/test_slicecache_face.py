@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+import textwrap
 import types
 from pathlib import Path
 
 import pytest
 
 import slicecache as sc
+from cache_schema.common.lazy_names import namespace
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,7 +24,7 @@ def test_the_import_brings_nothing_heavy() -> None:
 
 def test_dir_lists_the_names() -> None:
     assert dir(sc) == sorted(sc.NAMES)
-    assert {"open", "verify"} <= set(dir(sc))
+    assert {"open", "train", "ablate", "detect", "predict", "HeadClassifier"} <= set(dir(sc))
 
 
 @pytest.mark.parametrize("name", sorted(sc.NAMES))
@@ -47,3 +49,12 @@ def test_type_checkers_see_the_same_names() -> None:
 def test_a_misspelt_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'trian'"):
         sc.trian  # noqa: B018
+
+
+def test_a_namespace_imports_its_names_when_they_are_used() -> None:
+    laws = namespace("slicecache.laws", "Laws.", {"wrap": "textwrap:wrap", "absent": "textwrap:absent"})
+    assert dir(laws) == ["absent", "wrap"]
+    assert laws.wrap is textwrap.wrap
+    for name in ("absent", "rwap"):
+        with pytest.raises(AttributeError, match=name):
+            getattr(laws, name)
