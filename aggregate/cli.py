@@ -87,21 +87,20 @@ def detect(pipeline: str, overrides: Sequence[str], plan_only: bool, as_json: bo
 
     Killed at any time, the same command goes on from where it was.
     """
-    from aggregate.anomaly.reference.prepare import prepare
-    from aggregate.anomaly.study.detect import detect_pipeline
-    from aggregate.anomaly.study.terminal import summary
+    from aggregate.anomaly.study.terminal import detection_summary
+    from aggregate.detect import detect_pipeline, detect_plan
     from cache_schema.common.pipeline_file import load_pipeline
 
     loaded = load_pipeline(Path(pipeline), overrides)
     if plan_only:
-        prepared = prepare(loaded)
-        told = [*prepared.sentences(), *prepared.notes]
-        plan = {"plan": told, "warnings": list(prepared.warnings)}
-        warnings = [f"WARNING: {sentence}" for sentence in prepared.warnings]
-        click.echo(json.dumps(plan) if as_json else "\n".join([*warnings, *told]))
+        plan = detect_plan(loaded)
+        told = [*plan.sentences(), *plan.notes]
+        as_object = {"plan": told, "warnings": list(plan.warnings)}
+        warnings = [f"WARNING: {sentence}" for sentence in plan.warnings]
+        click.echo(json.dumps(as_object) if as_json else "\n".join([*warnings, *told]))
         return 0
     results = detect_pipeline(loaded)
-    click.echo(json.dumps(results.metrics) if as_json else summary(results))
+    click.echo(json.dumps(results.metrics) if as_json else detection_summary(results))
     return 0
 
 

@@ -16,8 +16,8 @@ import yaml
 import slicecache as conductor
 from aggregate.anomaly.findings import measure
 from aggregate.anomaly.study.bundle import is_detector_bundle, load_detectors
-from aggregate.anomaly.study.detect import detect_pipeline
 from aggregate.anomaly.study.predict import predict_detectors
+from aggregate.detect import detect_pipeline
 from cache_schema.common.errors import SlicecacheError, StoreMismatch
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.format.record import Entities

@@ -116,7 +116,7 @@ def test_what_cannot_be_streamed_is_refused(normal_store, make_store, scan):
 
 
 def test_memory_does_not_grow_with_the_cohort(normal_store, monkeypatch):
-    monkeypatch.setattr(stream_module, "THREADS", 1)  # how threads overlap is no two times the same
+    monkeypatch.setattr(stream_module, "READ_THREADS", 1)  # how threads overlap is no two times the same
     peaks = []
     for n in (15, 120):
         stream = open_stream(normal_store([12] * n, name=f"{n}.zarr", dim=64, grid=(8, 9)), budget=2**20)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aggregate.anomaly.maps.maps import describe_maps, map_name, volume_entities, write_volume_map
-from aggregate.anomaly.maps.nifti import read_mask, source_image, write_map
+from aggregate.anomaly.maps.nifti import read_lesion_mask, source_image, write_map
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Entities, VolumeRecord
@@ -186,4 +186,4 @@ def test_a_map_reads_back_as_it_was(tmp_path):
     values = np.random.default_rng(0).random(record.geometry.native_shape).astype(np.float32)
     write_map(tmp_path / "a.nii.gz", values, record, tmp_path / NAME)
     np.testing.assert_array_equal(np.asarray(nibabel.load(tmp_path / "a.nii.gz").dataobj), values)
-    assert read_mask(tmp_path / "a.nii.gz", record).sum() == (values >= 0.5).sum()
+    assert read_lesion_mask(tmp_path / "a.nii.gz", record).sum() == (values >= 0.5).sum()

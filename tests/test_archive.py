@@ -204,7 +204,7 @@ STORED = [
     "Member",
     "DetectorCard",
     "DetectorMember",
-    "Profile",
+    "ReferenceProfile",
     "AttentionSpec",
     "MemoryBankSpec",
     "PatchcoreSpec",

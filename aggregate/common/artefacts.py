@@ -11,11 +11,16 @@ from typing import Any
 import yaml
 
 
-def write_text(path: Path, text: str) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that nobody ever sees half of it."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(data)
     partial.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 so that nobody ever sees half of it."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

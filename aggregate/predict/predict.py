@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from aggregate.bags.bags import Bags, read_bags
+from aggregate.common.softmax import softmax
 from aggregate.predict.bundle import Bundle, BundleCard
 from aggregate.training.stacked import apply_head
 from cache_schema.common.errors import SlicecacheError
@@ -134,12 +135,6 @@ def _decision(card: BundleCard, used: Sequence[int], logits: NDArray[np.float64]
     positive = card.classes.index(card.positive)
     chosen = positive if p[positive] >= threshold else 1 - positive
     return {**decision, "threshold": threshold, "predicted": card.classes[chosen]}
-
-
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Over the last axis."""
-    shifted: NDArray[np.float64] = np.exp(logits - logits.max(-1, keepdims=True))
-    return shifted / shifted.sum(-1, keepdims=True)
 
 
 def _columns(card: BundleCard) -> list[str]:

@@ -4,7 +4,6 @@ A file's name is the digest of everything that its numbers depend on. What does 
 and what is damaged is done again. No pickle: safetensors, with a checksum over numbers and description.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from aggregate.common.checksum import checksum
 from cache_schema.format.canonical import canonical_json
 
 Floats = NDArray[np.float64]
@@ -68,12 +68,3 @@ class Journal:
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key[:40]}.safetensors"
-
-
-def checksum(arrays: Arrays, body: Any) -> str:
-    """SHA-256 over the numbers in name order and the description."""
-    found = hashlib.sha256(canonical_json(body))
-    for name in sorted(arrays):
-        found.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
-        found.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return found.hexdigest()

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cache_schema.common.strict import Strict
+from cache_schema.common.strict import Strict, later
 from cache_schema.format.canonical import sha256_json
 from cache_schema.format.header import differences
 
@@ -34,6 +34,13 @@ class Identity(Strict):
     """`SliceStream.digest`."""
     calibration: str | None = None
     """`SliceStream.digest` of the calibration slices."""
+    source: str | None = later(None)
+    """Digest of the code of a detector from outside."""
+
+    @property
+    def digest(self) -> str:
+        """Of all of it."""
+        return sha256_json(self.model_dump(mode="json"))
 
 
 class CheckpointCard(Strict):

@@ -89,6 +89,7 @@ def identity_of(detector: Detector, stream: SliceStream, calibration: SliceStrea
         seed=detector.seed,
         stream=stream.digest,
         calibration=None if calibration is None else calibration.digest,
+        source=detector.source,
     )
 
 

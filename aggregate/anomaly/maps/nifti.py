@@ -127,7 +127,7 @@ def _from_record(values: NDArray[np.float32], record: VolumeRecord) -> Any:
     return nibabel.Nifti1Image(values, None, header)
 
 
-def read_mask(path: Path, record: VolumeRecord) -> NDArray[np.bool_]:
+def read_lesion_mask(path: Path, record: VolumeRecord) -> NDArray[np.bool_]:
     """Read a lesion mask on the volume's own grid, `(i, j, k)`: values of at least 0.5 are lesion.
 
     Raises:

@@ -9,29 +9,29 @@ import logging
 import os
 import shutil
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from aggregate.anomaly.scoring.volumes import Floats, VolumeScores
+from aggregate.anomaly.scoring.volumes import VolumeScores
 from aggregate.common.artefacts import write_text
+from aggregate.common.checksum import checksum
 from cache_schema.store.reader import VolumeEntry
 
 IDENTITY_FILE = "identity"
-METADATA = "slicecache"
+SCORES_METADATA = "slicecache"
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
+class ScoreBook:
     """The scores of one fit."""
 
     folder: Path
 
     @classmethod
-    def open(cls, folder: Path, identity: str) -> "Book":
+    def open(cls, folder: Path, identity: str) -> "ScoreBook":
         """Open a fit's folder, emptied if it is of another fit.
 
         Args:
@@ -58,10 +58,10 @@ class Book:
         card = {
             "volume": entry.digest,
             "seconds": scores.seconds,
-            "sha256": checksum(scores.tokens, scores.slices),
+            "sha256": checksum({"tokens": scores.tokens, "slices": scores.slices}),
         }
         arrays = {"tokens": np.ascontiguousarray(scores.tokens), "slices": scores.slices}
-        save_file(arrays, partial, metadata={METADATA: json.dumps(card)})
+        save_file(arrays, partial, metadata={SCORES_METADATA: json.dumps(card)})
         partial.replace(path)
 
     def has(self, entry: VolumeEntry) -> bool:
@@ -75,9 +75,9 @@ class Book:
             return None
         try:
             with safe_open(path, framework="numpy") as file:
-                card = json.loads(file.metadata()[METADATA])
+                card = json.loads(file.metadata()[SCORES_METADATA])
                 tokens, slices = file.get_tensor("tokens"), file.get_tensor("slices")
-            if card["sha256"] != checksum(tokens, slices):
+            if card["sha256"] != checksum({"tokens": tokens, "slices": slices}):
                 raise ValueError("its checksum differs")
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             logging.getLogger("slicecache").warning(
@@ -87,11 +87,3 @@ class Book:
         if card["volume"] != entry.digest:
             return None
         return VolumeScores(tokens, slices, float(card["seconds"]))
-
-
-def checksum(*arrays: Floats) -> str:
-    """SHA-256 over arrays of scores."""
-    found = sha256()
-    for array in arrays:
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
