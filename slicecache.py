@@ -38,7 +38,13 @@ if TYPE_CHECKING:
     from extract.api import extract as extract
     from extract.api import simulate as simulate
 
-NAMES = {
+    class testing:  # noqa: N801
+        """Laws that every part keeps, ours and a stranger's, to be run from anybody's tests."""
+
+        from aggregate.testing.detectors import check_detector as check_detector
+
+
+NAMES: dict[str, Any] = {
     "open": "aggregate.api.store:open",
     "verify": "aggregate.api.store:verify",
     "train": "aggregate.api.studies:train",
@@ -61,6 +67,7 @@ NAMES = {
     "StoreError": "cache_schema.common.errors:StoreError",
     "StoreMismatch": "cache_schema.common.errors:StoreMismatch",
     "SlicecacheError": "cache_schema.common.errors:SlicecacheError",
+    "testing": {"check_detector": "aggregate.testing.detectors:check_detector"},
 }
 """What `import slicecache as sc` offers: name -> where it lives; imported when it is used (PEP 562). The
 same names stand above for type checkers."""

@@ -1,6 +1,7 @@
 """`import slicecache as sc`: light, listed, and every name is there with a docstring that shows its use."""
 
 import json
+import operator
 import subprocess
 import sys
 import textwrap
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import slicecache as sc
-from cache_schema.common.lazy_names import namespace
+from cache_schema.common.lazy_names import lazy_names
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,23 +28,31 @@ def test_dir_lists_the_names() -> None:
     assert {"open", "train", "ablate", "detect", "predict", "HeadClassifier"} <= set(dir(sc))
 
 
-@pytest.mark.parametrize("name", sorted(sc.NAMES))
+def every_name() -> dict[str, str]:
+    """Dotted name -> place, those of namespaces too."""
+    found: dict[str, str] = {}
+    for name, place in sc.NAMES.items():
+        below = {f"{name}.{inner}": at for inner, at in place.items()} if isinstance(place, dict) else {}
+        found |= below or {name: place}
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(every_name()))
 def test_every_name_resolves_and_shows_its_use(name: str) -> None:
-    found = getattr(sc, name)
-    assert getattr(sc, name) is found
-    assert found.__doc__, name
-    if not isinstance(found, types.ModuleType):
-        assert "Example:" in found.__doc__, f"{name} has no example"
-        assert ">>> " in found.__doc__, f"{name} has no example"
+    found = operator.attrgetter(name)(sc)
+    assert operator.attrgetter(name)(sc) is found
+    assert found.__doc__
+    assert ">>> " in found.__doc__, f"{name} has no example"
 
 
 def test_type_checkers_see_the_same_names() -> None:
     """The imports for type checkers are the table once more: PEP 562 hides names from them."""
     source = (ROOT / "slicecache.py").read_text()
-    for name, place in sc.NAMES.items():
+    for name, place in every_name().items():
         module, _, attribute = place.partition(":")
-        seen = f"from {module} import {attribute} as {name}" in source
-        assert seen or name in vars(sc) or f"import {name}" in source, name
+        *_, last = name.split(".")
+        seen = f"from {module} import {attribute} as {last}\n" in source
+        assert seen or f"from {module} import {attribute}\n" in source, name
 
 
 def test_a_misspelt_name_is_an_attribute_error() -> None:
@@ -52,9 +61,15 @@ def test_a_misspelt_name_is_an_attribute_error() -> None:
 
 
 def test_a_namespace_imports_its_names_when_they_are_used() -> None:
-    laws = namespace("slicecache.laws", "Laws.", {"wrap": "textwrap:wrap", "absent": "textwrap:absent"})
-    assert dir(laws) == ["absent", "wrap"]
-    assert laws.wrap is textwrap.wrap
+    get, listed = lazy_names("made.up", {"laws": {"wrap": "textwrap:wrap", "absent": "textwrap:absent"}})
+    assert listed() == ["laws"]
+    assert dir(get("laws")) == ["absent", "wrap"]
+    assert get("laws").wrap is textwrap.wrap
     for name in ("absent", "rwap"):
         with pytest.raises(AttributeError, match=name):
-            getattr(laws, name)
+            getattr(get("laws"), name)
+
+
+def test_the_laws_are_a_namespace() -> None:
+    assert "check_detector" in dir(sc.testing)
+    assert isinstance(sc.testing, types.ModuleType)

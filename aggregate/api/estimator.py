@@ -14,9 +14,10 @@ from aggregate.api.given_bags import InputError, bags_of, is_bags, one_slice_eac
 from aggregate.bags.bags import Bags
 from aggregate.cohort.folds import validation_part
 from aggregate.cohort.people import Fold, FoldSpec, People, people_of
+from aggregate.common.softmax import softmax
 from aggregate.config.section import parse_section
 from aggregate.statistics.calibration import Calibration, calibrate
-from aggregate.statistics.metrics import by_participant, softmax
+from aggregate.statistics.metrics import by_participant
 from aggregate.train.setup import TrainingSetup, setup_of
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
 

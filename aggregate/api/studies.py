@@ -11,10 +11,10 @@ import pandas as pd
 
 from aggregate.ablate.ablate import ablate_pipeline
 from aggregate.anomaly.study.bundle import DetectorBundle, load_detectors
-from aggregate.anomaly.study.detect import detect_pipeline
 from aggregate.api.kept_files import KeptFiles, keeping
 from aggregate.api.results import AblateResult, DetectResult, TrainResult, train_table
 from aggregate.config.section import read_aggregate_section
+from aggregate.detect import detect_pipeline
 from aggregate.predict.bundle import load_bundle
 from aggregate.train.train import train_pipeline
 from cache_schema.common.given_config import Config, given_pipeline

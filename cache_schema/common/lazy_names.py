@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-Places = Mapping[str, str]
+Places = Mapping[str, "str | Places"]
+"""Name -> `module:attribute`, or the table of a namespace below it."""
 
 
 def imported(place: str) -> Any:
@@ -19,20 +20,26 @@ def lazy_names(module: str, places: Places) -> tuple[Callable[[str], Any], Calla
 
     Args:
         module: Its name, for the error that a misspelt name is.
-        places: Name -> `module:attribute`.
+        places: What it offers.
     """
+    spaces = {
+        name: _namespace(f"{module}.{name}", below)
+        for name, below in places.items()
+        if not isinstance(below, str)
+    }
 
     def get(name: str) -> Any:
-        if name not in places:
+        place = places.get(name)
+        if place is None:
             raise AttributeError(f"module {module!r} has no attribute {name!r}", name=name)
-        return imported(places[name])
+        return imported(place) if isinstance(place, str) else spaces[name]
 
     return get, lambda: sorted(places)
 
 
-def namespace(name: str, doc: str, places: Places) -> ModuleType:
+def _namespace(name: str, places: Places) -> ModuleType:
     """A module that holds lazy names and nothing else, such as `sc.testing`."""
-    made = ModuleType(name, doc)
+    made = ModuleType(name, f"Offers {', '.join(sorted(places))}.")
     get, listed = lazy_names(name, places)
     # A module looks both up among its own names.
     vars(made).update(__getattr__=get, __dir__=listed)
