@@ -40,7 +40,7 @@ from aggregate.anomaly.measure.metrics import fpr_thresholds, pixel_metrics
 from aggregate.anomaly.measure.regions import Region, ground_of
 from aggregate.anomaly.measure.tally import tally_volume
 from extract.backbones.backbone import Backbone
-from extract.backbones.spec import BackboneSpec
+from extract.backbones.registry import BackboneSpec
 
 SIDE = 240
 SMOOTHED = {"memory_bank": 4.0, "patchcore": 4.0}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cache_schema.common.pipeline_file import Pipeline
     from extract.extraction import Outcome
     from extract.planning.config import ExtractSection
-    from extract.planning.plan import Plan
+    from extract.planning.plan import ExtractionPlan
 
 SHOWN_FAILURES = 20
 SHOWN_VOLUMES = 20
@@ -55,11 +55,11 @@ def plan(pipeline: str, overrides: Sequence[str], as_json: bool) -> int:
     from pathlib import Path
 
     from cache_schema.common.pipeline_file import load_pipeline
-    from extract.planning.plan import make_plan
+    from extract.planning.plan import plan_extraction
 
     loaded = load_pipeline(Path(pipeline), overrides)
     section = read_section(loaded)
-    made = make_plan(section, loaded.base)
+    made = plan_extraction(section.input, loaded.base, section.preprocessing)
     size = store_bytes(section, loaded.base, made)
     click.echo(json.dumps(plan_json(made, size)) if as_json else describe_plan(made, size))
     return 1 if made.refused else 0
@@ -118,16 +118,16 @@ def describe_extraction(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def store_bytes(section: ExtractSection, base: Path, made: Plan) -> int | None:
+def store_bytes(section: ExtractSection, base: Path, made: ExtractionPlan) -> int | None:
     """Upper bound of the store's size; None for a backbone whose sizes only a download would tell."""
     from cache_schema.format.layout import token_arrays
-    from extract.backbones.outline import outline
+    from extract.backbones.backbone import stored_tokens
 
-    sizes = outline(section.backbone.located(base), section.preprocessing.pixels)
+    sizes = section.backbone.located(base).outline(section.preprocessing.pixels)
     if sizes is None:
         return None
     arrays = token_arrays(
-        section.tokens,
+        stored_tokens(section.tokens, sizes.offers),
         dim=sizes.dim,
         heads=sizes.heads,
         grid=sizes.grid,
@@ -137,7 +137,7 @@ def store_bytes(section: ExtractSection, base: Path, made: Plan) -> int | None:
     return made.bytes(arrays)
 
 
-def describe_plan(made: Plan, size: int | None) -> str:
+def describe_plan(made: ExtractionPlan, size: int | None) -> str:
     """A table of the first volumes, everything that cannot be embedded, and the sums."""
     shown = made.embeddable[:SHOWN_VOLUMES]
     lines = columns(
@@ -169,7 +169,7 @@ def describe_plan(made: Plan, size: int | None) -> str:
     return "\n".join(lines)
 
 
-def plan_json(made: Plan, size: int | None) -> dict[str, Any]:
+def plan_json(made: ExtractionPlan, size: int | None) -> dict[str, Any]:
     """The plan as one JSON object."""
     return {
         "volumes": [

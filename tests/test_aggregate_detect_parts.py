@@ -19,7 +19,7 @@ from aggregate.anomaly.scoring.volumes import VolumeScores, standardise_scores, 
 from aggregate.anomaly.spec import SharesSpec
 from aggregate.report.anomaly_tiles import shown_slices, tile_sheet
 from cache_schema.common.errors import SlicecacheError
-from extract.slices.preview import spread
+from extract.slices.preview import spread_tiles
 
 NAMES = st.sets(st.text("abcdefgh", min_size=1, max_size=3), min_size=0, max_size=30)
 
@@ -151,7 +151,7 @@ def finding(n: int, preview: bytes | None = None) -> ShownVolume:
 
 @pytest.mark.parametrize("n", [1, 5, 12, 31])
 def test_tiles_lie_where_previews_have_them(n):
-    assert shown_slices(n) == spread(n)[::-1]
+    assert shown_slices(n) == spread_tiles(n)[::-1]
     _, png = tile_sheet(finding(n), 7.0)
     picture = np.asarray(Image.open(io.BytesIO(png)))[..., :3]
     columns = min(6, n)

@@ -12,7 +12,7 @@ from aggregate.anomaly.maps.nifti import read_lesion_mask, source_image, write_m
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Entities, VolumeRecord
-from extract.slices.prepare import prepare
+from extract.slices.prepare import prepare_volume
 from extract.slices.preprocessing import Overrides, preprocessing_of
 from extract.sources.candidate import Candidate
 
@@ -41,7 +41,7 @@ def extracted(path: Path, root: Path, **more) -> VolumeRecord:
     source = path.relative_to(root).as_posix()
     key = VolumeKey("sub-01", "", "T1w")
     candidate = Candidate(key, path, source, Entities(contrast="T1w"), **more)
-    draft = prepare(candidate, preprocessing_of("letterbox", Overrides(canvas=70))).draft
+    draft = prepare_volume(candidate, preprocessing_of("letterbox", Overrides(canvas=70))).draft
     return VolumeRecord(**draft.model_dump(), row=0, tokens={}, digest="0" * 64)
 
 

@@ -116,14 +116,14 @@ def test_a_file_that_vanishes_after_planning_is_a_failure(cohort, monkeypatch):
 
 def test_a_committed_file_that_vanishes_after_planning_is_a_failure(cohort, monkeypatch):
     before = run(cohort)
-    original = run_module.make_plan
+    original = run_module.plan_extraction
 
-    def vanishing(section, base):
-        plan = original(section, base)
+    def vanishing(*asked):
+        plan = original(*asked)
         (cohort / "2.nii.gz").unlink()
         return plan
 
-    monkeypatch.setattr(run_module, "make_plan", vanishing)
+    monkeypatch.setattr(run_module, "plan_extraction", vanishing)
     outcome = run(cohort)
     assert counts(outcome) == (0, 2, 1)
     assert outcome.failures[0].reason == "its file vanished after it was planned"
@@ -143,14 +143,14 @@ def test_a_committed_volume_whose_file_is_gone_stays_committed(cohort):
 def test_a_file_that_changes_while_it_is_read_is_a_failure(cohort, monkeypatch):
     from extract.volume import read
 
-    original = read.scaled
+    original = read.scale_voxels
 
     def changing(dataobj, dtype):
         values = original(dataobj, dtype)
         os.utime(cohort / "0.nii.gz", ns=(1, time.time_ns()))
         return values
 
-    monkeypatch.setattr(read, "scaled", changing)
+    monkeypatch.setattr(read, "scale_voxels", changing)
     outcome = run(cohort)
     assert counts(outcome) == (2, 0, 1)
     assert "changed while it was read" in outcome.failures[0].reason

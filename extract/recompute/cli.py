@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from extract.cli import columns
-
 if TYPE_CHECKING:
     from extract.recompute.recompute import DeepCheck
 
@@ -68,12 +66,14 @@ def with_deep(verify: click.Command) -> click.Command:
             click.echo(printed.getvalue(), nl=False)
             click.echo("not recomputed: mend the store first", err=True)
             return code
+        from extract.recompute.words import describe_check
+
         found = run_deep(plain["store"], deep, seed, pipeline, root, backbone)
         if plain["as_json"]:
             whole = json.loads(printed.getvalue())
             click.echo(json.dumps({**whole, "ok": whole["ok"] and found.ok, "deep": found.as_json()}))
         else:
-            click.echo(printed.getvalue() + in_words(found))
+            click.echo(printed.getvalue() + describe_check(found))
         return 0 if found.ok else 1
 
     return click.Command(
@@ -92,38 +92,13 @@ def run_deep(
     from pathlib import Path
 
     from cache_schema.common.pipeline_file import load_pipeline
-    from extract.recompute.recompute import verify_deep
+    from extract.recompute.recompute import recompute
 
-    return verify_deep(
+    return recompute(
         store,
         count,
-        seed=seed,
+        seed,
         pipeline=None if pipeline is None else load_pipeline(Path(pipeline)),
         root=None if root is None else Path(root),
         backbone_folder=None if backbone is None else Path(backbone),
     )
-
-
-def in_words(found: DeepCheck) -> str:
-    """A deep check for people."""
-    limit = found.tolerance
-    lines = [
-        f"made again: {found.n_slices} slices of {found.n_volumes} volumes in {found.seconds:.1f} s",
-        f"tolerance: {found.reason}",
-        *columns(
-            [("  array", "worst cosine", "largest difference", "of the largest number")]
-            + [
-                (f"  {name}", f"{worst.cosine:.6f}", f"{worst.difference:.3g}", f"{worst.share:.2%}")
-                for name, worst in found.arrays.items()
-            ]
-            + [("  tolerance", f"{limit.cosine:.6f}", "", f"{limit.share:.2%}")]
-        ),
-    ]
-    if found.identical:
-        return "\n".join([*lines, "all right, to the last bit"])
-    if found.ok:
-        return "\n".join([*lines, "all right within the tolerance"])
-    lines.append(f"{len(found.problems)} problem{'s' if len(found.problems) > 1 else ''}:")
-    for problem in found.problems:
-        lines += [f"  {problem.volume}, {problem.array}: {problem.problem}", f"      -> {problem.advice}"]
-    return "\n".join(lines)

@@ -58,7 +58,7 @@ def simulate(
 
     from extract.simulate.cohort import Effect
     from extract.simulate.lesion import Change
-    from extract.simulate.tree import simulate as write
+    from extract.simulate.tree import simulate_tree as write
 
     chosen: Effect = next(known for known in get_args(Effect) if known == effect)
     look: Change = next(known for known in get_args(Change) if known == lesion)
