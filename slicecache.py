@@ -32,16 +32,21 @@ if TYPE_CHECKING:
     from aggregate.api.studies import ablate as ablate
     from aggregate.api.studies import detect as detect
     from aggregate.api.studies import train as train
+    from aggregate.testing.detectors import check_detector as _check_detector
     from cache_schema.common.errors import ConfigError as ConfigError
     from cache_schema.common.errors import StoreError as StoreError
     from cache_schema.common.errors import StoreMismatch as StoreMismatch
     from extract.api import extract as extract
     from extract.api import simulate as simulate
+    from extract.embedding import Embedding as Embedding
+    from extract.embedding import embed as embed
+    from extract.testing.backbones import check_backbone as _check_backbone
 
     class testing:  # noqa: N801
         """Laws that every part keeps, ours and a stranger's, to be run from anybody's tests."""
 
-        from aggregate.testing.detectors import check_detector as check_detector
+        check_backbone = staticmethod(_check_backbone)
+        check_detector = staticmethod(_check_detector)
 
 
 NAMES: dict[str, Any] = {
@@ -53,6 +58,8 @@ NAMES: dict[str, Any] = {
     "predict": "aggregate.api.predicting:predict",
     "extract": "extract.api:extract",
     "simulate": "extract.api:simulate",
+    "embed": "extract.embedding:embed",
+    "Embedding": "extract.embedding:Embedding",
     "Store": "aggregate.api.store:Store",
     "BagArrays": "aggregate.api.bag_arrays:BagArrays",
     "Bag": "aggregate.api.dataset:Bag",
@@ -67,7 +74,10 @@ NAMES: dict[str, Any] = {
     "StoreError": "cache_schema.common.errors:StoreError",
     "StoreMismatch": "cache_schema.common.errors:StoreMismatch",
     "SlicecacheError": "cache_schema.common.errors:SlicecacheError",
-    "testing": {"check_detector": "aggregate.testing.detectors:check_detector"},
+    "testing": {
+        "check_backbone": "extract.testing.backbones:check_backbone",
+        "check_detector": "aggregate.testing.detectors:check_detector",
+    },
 }
 """What `import slicecache as sc` offers: name -> where it lives; imported when it is used (PEP 562). The
 same names stand above for type checkers."""

@@ -92,7 +92,7 @@ def simulate(
         >>> made = sc.simulate("cohort", participants=8, effect="lesion", seed=1)
         >>> made.volumes
     """
-    from extract.simulate.tree import simulate as simulate_tree
+    from extract.simulate.tree import simulate_tree
 
     masks = None if lesion_masks is None else Path(lesion_masks)
     return simulate_tree(
