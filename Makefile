@@ -10,7 +10,7 @@ setup: .venv/.dev
 
 .venv/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) install -c constraints.txt -e '.[extract,aggregate,report,simulate,fast]'
+	$(PIP) install -c constraints.txt -e '.[extract,aggregate,report,simulate]'
 	touch $@
 
 .venv/.dev: pyproject.toml constraints.txt

@@ -23,10 +23,10 @@ def cache() -> None:
 @as_json_option
 def inspect(store: str, as_json: bool) -> int:
     """Say what is in STORE, how large it is and what it was made with."""
-    from cache_schema.store.describe import describe, in_words
+    from cache_schema.store.describe import describe_store, description_text
 
-    description = describe(store)
-    click.echo(json.dumps(description) if as_json else in_words(description))
+    description = describe_store(store)
+    click.echo(json.dumps(description) if as_json else description_text(description))
     return 0
 
 
@@ -43,11 +43,11 @@ def verify(store: str, full: bool, as_json: bool) -> int:
 
     Ends with 1 when anything is wrong, and names each problem by volume and array.
     """
-    from cache_schema.verify.verify import verify as verify_store
-    from cache_schema.verify.words import in_words
+    from cache_schema.verify.verification_text import verification_text
+    from cache_schema.verify.verify import verify_store
 
     verification = verify_store(store, full=full)
-    click.echo(json.dumps(verification.as_json()) if as_json else in_words(verification))
+    click.echo(json.dumps(verification.as_json()) if as_json else verification_text(verification))
     return 0 if verification.ok else 1
 
 
@@ -110,7 +110,7 @@ def remove(store: str, participant: str, as_json: bool) -> int:
 
     Nobody may write to STORE meanwhile. Copies, exports, trained heads and the images are not touched.
     """
-    from cache_schema.move.remove import remove as remove_participant
+    from cache_schema.move.remove import remove_participant
 
     removal = remove_participant(store, participant)
     keys = [str(key) for key in removal.volumes]
@@ -170,7 +170,7 @@ def export(
     previews: bool,
     as_json: bool,
 ) -> int:
-    """Write the committed volumes of STORE to one file OUT (.h5 or .zip), without host, command and paths."""
+    """Write the committed volumes of STORE to one file OUT (.h5), without host, command and paths."""
     from cache_schema.common.errors import ConfigError
     from cache_schema.move.export import export_store, export_volumes, prepare_pseudonyms
 

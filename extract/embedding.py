@@ -12,7 +12,7 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import validate
 from cache_schema.format.header import Fingerprint
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.record import Draft, Geometry
+from cache_schema.format.record import Geometry, VolumeDraft
 from extract.engines.device import DTYPES, choose_device, choose_dtype, this_machine
 from extract.engines.embed import Embedder
 from extract.engines.header import make_header
@@ -38,7 +38,7 @@ class Embedding:
 
     arrays: dict[str, NDArray[np.float32]]
     """By name, as in a store: `cls` and `patch_mean` `(slice, dim)`, `patches` `(slice, row, col, dim)`."""
-    record: Draft
+    record: VolumeDraft
     """What a store's record would say of it: source, geometry, slices, foreground, warnings."""
     fingerprint: Fingerprint
     """Of a store that was made the same way."""

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.format.identity import VolumeKey
 from cache_schema.store.reader import StoreReader, open_store
 from cache_schema.store.writer import StoreWriter

@@ -9,14 +9,17 @@ from aggregate.anomaly.detectors.base import Detector
 from aggregate.anomaly.detectors.memory_bank import MemoryBank
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.common.pipeline_file import load_pipeline
-from cache_schema.format.record import Entities, Foreground
+from cache_schema.format.record import Entities, UsedForeground
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"entities": Entities(contrast="T2w")}, "contrast T2w: p010/T1w"),
-        ({"foreground": Foreground(kind="stripped", millilitres=1400.0)}, "foreground stripped: p010/T1w"),
+        (
+            {"foreground": UsedForeground(kind="stripped", millilitres=1400.0)},
+            "foreground stripped: p010/T1w",
+        ),
     ],
 )
 def test_a_volume_unlike_the_reference_is_refused_unless_allowed(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from made_up_store import example_key
 from scipy import ndimage
 
 from aggregate.anomaly.arithmetic.heights import HEIGHT_BINS, height_bin, smooth
@@ -17,7 +18,6 @@ from aggregate.anomaly.fitting.normalise import BOUND, calibrate_detector, fit_h
 from aggregate.anomaly.fitting.rebatch import join
 from aggregate.anomaly.fitting.stream import open_stream
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.example import example_key
 
 pytestmark = pytest.mark.numerics
 

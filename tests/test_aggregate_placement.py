@@ -166,7 +166,7 @@ def test_the_matrices_are_the_written_out_interpolation(tmp_path):
 
 def canvas_placement(pixels: int, grid: int, smooth: float) -> Placement:
     """A volume whose native slices are the canvas itself."""
-    import cache_schema.example as example
+    import made_up_store as example
 
     geometry = example.example_draft(example.example_key(1), 3).geometry
     geometry = geometry.model_copy(update={"native_shape": (pixels, pixels, 7), "canvas": (pixels, pixels)})

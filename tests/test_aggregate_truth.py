@@ -5,12 +5,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from made_up_store import example_draft
 
 from aggregate.anomaly.maps.nifti import read_lesion_mask
 from aggregate.anomaly.maps.placement import placement
 from aggregate.anomaly.measure.truth import bids_truth, column_truth, lesion_slices
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.example import example_draft
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
 

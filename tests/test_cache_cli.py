@@ -4,10 +4,10 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
 from cache_schema.cli import cache
 from cache_schema.common.errors import StoreError
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.format.record import Failure
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter

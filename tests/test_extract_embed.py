@@ -6,7 +6,7 @@ import torch
 
 from cache_schema.common.errors import ConfigError, VolumeError
 from cache_schema.format.header import BackboneIdentity
-from cache_schema.format.record import Draft, Entities, Foreground, Geometry, Slices, Source
+from cache_schema.format.record import Entities, Geometry, Slices, SourceFile, UsedForeground, VolumeDraft
 from extract.backbones.backbone import Tokens
 from extract.backbones.untrained import UntrainedSpec
 from extract.engines.embed import Embedder
@@ -22,14 +22,14 @@ EVERY = frozenset(
 )
 
 
-def draft_of(name: str, count: int) -> Draft:
+def draft_of(name: str, count: int) -> VolumeDraft:
     eye = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
-    return Draft(
+    return VolumeDraft(
         participant_id=name,
         session_id="",
         volume_id="T1w",
         entities=Entities(),
-        source=Source(path=name, bytes=1, mtime_ns=1, sha256="0" * 64),
+        source=SourceFile(path=name, bytes=1, mtime_ns=1, sha256="0" * 64),
         geometry=Geometry(
             native_shape=(5, 7, count),
             affine=eye,
@@ -48,7 +48,7 @@ def draft_of(name: str, count: int) -> Draft:
             n_volume=count,
             spacing_mm=1.0,
         ),
-        foreground=Foreground(kind="stripped", millilitres=1.0),
+        foreground=UsedForeground(kind="stripped", millilitres=1.0),
         intensity_quantiles={},
         seconds={"read": 0.5},
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cache_schema.format.record import Draft, Entities, Foreground, Geometry, Slices, Source
+from cache_schema.format.record import Entities, Geometry, Slices, SourceFile, UsedForeground, VolumeDraft
 from extract.slices.preview import TILE, column_sides, draw_tile, mosaic, spread_tiles
 
 Matrix = tuple[tuple[float, float, float, float], ...]
@@ -30,13 +30,13 @@ def geometry_of(column: tuple[float, float, float], affine=np.eye(4), orientatio
     )
 
 
-def draft_of(count: int) -> Draft:
-    return Draft(
+def draft_of(count: int) -> VolumeDraft:
+    return VolumeDraft(
         participant_id="a",
         session_id="",
         volume_id="T1w",
         entities=Entities(),
-        source=Source(path="a", bytes=1, mtime_ns=1, sha256="0" * 64),
+        source=SourceFile(path="a", bytes=1, mtime_ns=1, sha256="0" * 64),
         geometry=geometry_of((1, 0, 0)),
         slices=Slices(
             index=tuple(range(count)),
@@ -45,7 +45,7 @@ def draft_of(count: int) -> Draft:
             n_volume=count,
             spacing_mm=2.0,
         ),
-        foreground=Foreground(kind="stripped", millilitres=1.0),
+        foreground=UsedForeground(kind="stripped", millilitres=1.0),
         intensity_quantiles={},
     )
 

@@ -24,12 +24,12 @@ from aggregate.ablate.runs.shuffled import null_json
 from aggregate.ablate.runs.trainer import Ledger
 from aggregate.baselines.confounds import site_by_label, site_warnings
 from aggregate.common.artefacts import log_to
-from aggregate.common.progress import bar
 from aggregate.config.ablate import NESTED
 from aggregate.config.resolved import resolved
 from aggregate.statistics.evaluate import Measured, OutOfFold, intervals, measure_folds
 from aggregate.train.assemble import metrics_json, run_notes
 from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.common.progress import bar
 
 Outputs = Mapping[str, tuple[OutOfFold, ...]]
 

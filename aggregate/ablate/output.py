@@ -1,7 +1,6 @@
 """Files of an ablation's run folder; `metrics.json` is last, so that its presence means all is there."""
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from aggregate.ablate.runs.prepare import Prepared
 from aggregate.common.artefacts import write_json, write_text, write_yaml
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.predictions import predictions
+from cache_schema.files.whole import replacing
 
 Outputs = Mapping[str, tuple[OutOfFold, ...]]
 
@@ -36,12 +36,10 @@ def write_all(results: AblationResults, prepared: Prepared, outputs: Outputs) ->
 def write_predictions(prepared: Prepared, outputs: Outputs, path: Path) -> None:
     """One configuration after another, since a grid's predictions together are large."""
     cohort = prepared.first.cohort
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         for index, own in enumerate(outputs.values()):
             frame = predictions(cohort, [own])
             frame.to_csv(file, index=False, header=index == 0, lineterminator="\n")
-    partial.replace(path)
 
 
 def seconds(results: AblationResults) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any
 
 import yaml
 
+from cache_schema.files.whole import write_whole
+
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that nobody ever sees half of it."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    write_whole(path, data)
 
 
 def write_text(path: Path, text: str) -> None:

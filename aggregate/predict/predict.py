@@ -18,7 +18,7 @@ from aggregate.common.softmax import softmax
 from aggregate.predict.bundle import Bundle, BundleCard
 from aggregate.training.stacked import apply_head
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.format.header import Header, Numerics, differences, require_equal
+from cache_schema.format.header import Header, Numerics, differing_fields, require_equal
 from cache_schema.store.reader import StoreReader, VolumeEntry
 
 logger = logging.getLogger("slicecache.predict")
@@ -75,7 +75,7 @@ def check_store(card: BundleCard, header: Header, location: str) -> None:
 
 def warn_of_numerics(ours: Numerics, theirs: Numerics, location: str) -> None:
     """Say when a store was computed with other arithmetic than what a bundle was made of."""
-    lines = differences(ours.model_dump(mode="json"), theirs.model_dump(mode="json"))
+    lines = differing_fields(ours.model_dump(mode="json"), theirs.model_dump(mode="json"))
     if lines:
         logger.warning(
             "the store %s (there) was computed with other arithmetic than the bundle's (here): %s; "

@@ -12,7 +12,6 @@ from aggregate.baselines.confounds import site_by_label, site_warnings
 from aggregate.cohort.cohort import load_cohort
 from aggregate.cohort.folds import make_folds
 from aggregate.common.artefacts import log_to, write_json, write_text, write_yaml
-from aggregate.common.progress import bar
 from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
 from aggregate.predict.bundle import save_bundle
@@ -31,6 +30,7 @@ from aggregate.train.predictions import predictions
 from aggregate.train.results import Results
 from aggregate.train.setup import setup_of
 from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.common.progress import bar
 from cache_schema.store.reader import open_store
 
 

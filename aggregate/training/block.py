@@ -22,8 +22,8 @@ from aggregate.training.objective import Objective
 from aggregate.training.runs import RunSpec, TrainedRun
 from aggregate.training.stopping import Watch
 from aggregate.training.streams import Stream, streams_of
+from cache_schema.common.progress import Progress
 
-Progress = Callable[[int, int], None]
 Finished = Callable[[TrainedRun], None]
 Pool = tuple[dict[str, Tensor], Tensor]
 """A stream's trained pool weights and the pooled vectors that hang on them."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cache_schema.common.errors import ConfigError, VolumeError
-from cache_schema.format.record import Draft
+from cache_schema.format.record import VolumeDraft
 from extract.backbones.backbone import Backbone, Tokens
 from extract.engines.on_device import canvas_images, foreground_share, patch_mean, pool
 from extract.slices.prepare import PreparedVolume
@@ -30,7 +30,7 @@ one shape give one slice the same bits wherever it stands, which products of sev
 (measured with bfloat16 on AMX), so that the content digest does not depend on the batch."""
 
 
-CommitParts = tuple[Draft, dict[str, NDArray[np.float32]], bytes]
+CommitParts = tuple[VolumeDraft, dict[str, NDArray[np.float32]], bytes]
 """What a store commits of a volume: its draft, its arrays by name `(slice, ...)`, and its preview, a PNG."""
 
 
@@ -38,7 +38,7 @@ CommitParts = tuple[Draft, dict[str, NDArray[np.float32]], bytes]
 class _Open:
     """A volume that is being embedded."""
 
-    draft: Draft
+    draft: VolumeDraft
     grey: Tensor
     """`(slice, height, width)` in [0, 1] on the canvas."""
     share: Tensor

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from cache_schema.common.errors import VolumeError
-from cache_schema.common.progress import Progress
+from cache_schema.common.progress import VolumeCounter
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.store.writer import StoreWriter
@@ -42,7 +42,7 @@ def run_local(
     embedder: Embedder,
     writer: StoreWriter,
     workers: int,
-    progress: Progress,
+    progress: VolumeCounter,
     replacing: frozenset[VolumeKey] = frozenset(),
 ) -> EngineTally:
     """Embed the volumes and commit them.
@@ -95,7 +95,7 @@ class Committer:
         writer: StoreWriter,
         tally: EngineTally,
         candidates: dict[VolumeKey, Candidate],
-        progress: Progress,
+        progress: VolumeCounter,
         replacing: frozenset[VolumeKey],
     ) -> None:
         """Nothing runs before `with`."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cache_schema.common.errors import StoreError
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.record import Failure, Source
+from cache_schema.format.record import Failure, SourceFile
 from cache_schema.store.writer import StoreWriter
 from extract.engines.local import failure_of
 from extract.planning.plan import PlannedVolume
@@ -104,7 +104,7 @@ def is_committed(writer: StoreWriter, key: VolumeKey) -> bool:
         return True
 
 
-def unchanged(path: Path, source: Source) -> bool:
+def unchanged(path: Path, source: SourceFile) -> bool:
     """Whether a file is what was embedded: bytes and mtime, and on doubt (touched, copied) its hash."""
     found = path.stat()
     if found.st_size != source.bytes:

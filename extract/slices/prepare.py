@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import VolumeError
-from cache_schema.format.record import Draft, Foreground, Geometry, Slices
+from cache_schema.format.record import Geometry, Slices, UsedForeground, VolumeDraft
 from extract.slices.canvas import (
     Axis,
     CropCanvas,
@@ -38,7 +38,7 @@ OUTSIDE_WARNING = 0.02
 class PreparedVolume:
     """A volume's slice images, and how they come onto the canvas."""
 
-    draft: Draft
+    draft: VolumeDraft
     images: NDArray[np.generic]
     """`(slice, height, width)`: float32 in `[0, 1]` before resampling, or uint8 on the canvas already."""
     mask: NDArray[np.uint8]
@@ -115,7 +115,7 @@ def prepare_voxels(
         prepared = cropped(preprocessing, preprocessing.canvas, stack.data[_span(kept)], mask, values)
     else:
         prepared = in_field(preprocessing, stack.data[_span(kept)], mask, values, rows, columns)
-    draft = Draft(
+    draft = VolumeDraft(
         participant_id=candidate.key.participant_id,
         session_id=candidate.key.session_id,
         volume_id=candidate.key.volume_id,
@@ -123,7 +123,7 @@ def prepare_voxels(
         source=volume.source,
         geometry=_geometry(volume, stack, rows, columns, outside),
         slices=_slices(volume, stack, kept),
-        foreground=Foreground(
+        foreground=UsedForeground(
             kind=found.kind,
             millilitres=round(np.count_nonzero(found.mask) * _voxel_ml(volume), 3),
             nan_voxels=volume.nan_voxels,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from cache_schema.format.record import Draft, Geometry
+from cache_schema.format.record import Geometry, VolumeDraft
 
 TILES = 12
 TILE_COLUMNS = 6
@@ -14,7 +14,7 @@ TILE = 112
 """Pixels along a tile."""
 
 
-def mosaic(images: NDArray[np.float32], draft: Draft) -> bytes:
+def mosaic(images: NDArray[np.float32], draft: VolumeDraft) -> bytes:
     """PNG of up to twelve slices spread evenly from top to bottom.
 
     Args:

@@ -11,7 +11,7 @@ from nibabel.arrayproxy import ArrayProxy
 from numpy.typing import DTypeLike, NDArray
 
 from cache_schema.common.errors import VolumeError
-from cache_schema.format.record import Source
+from cache_schema.format.record import SourceFile
 from extract.sources.candidate import Candidate
 from extract.volume.hdf5 import open_volume
 from extract.volume.headers import BROKEN, Facts, one_line, open_image, quiet, read_facts
@@ -24,7 +24,7 @@ class Voxels:
     data: NDArray[np.floating]
     """Native axes `(i, j, k)`, scale_voxels by the header's slope and intercept."""
     facts: Facts
-    source: Source
+    source: SourceFile
     nan_voxels: int
     """Non-finite voxels that were set to background."""
 
@@ -80,7 +80,7 @@ def voxels_of_image(
         data = _data_of(image, facts, dtype)
     digest = hashlib.sha256(np.ascontiguousarray(data).data)
     digest.update(np.ascontiguousarray(facts.affine).data)
-    source = Source(path=candidate.source, bytes=data.nbytes, mtime_ns=0, sha256=digest.hexdigest())
+    source = SourceFile(path=candidate.source, bytes=data.nbytes, mtime_ns=0, sha256=digest.hexdigest())
     data, nan_voxels = without_nan(data)
     return Voxels(data, facts, source, nan_voxels)
 
@@ -175,9 +175,9 @@ def without_nan(data: NDArray[np.floating]) -> tuple[NDArray[np.floating], int]:
     return np.where(finite, data, min(data.min(where=finite, initial=0.0), 0.0)), count
 
 
-def describe_source(candidate: Candidate) -> Source:
+def describe_source(candidate: Candidate) -> SourceFile:
     """Size, time and SHA-256 of a candidate's file."""
     stat = candidate.path.stat()
     with candidate.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Source(path=candidate.source, bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=digest)
+    return SourceFile(path=candidate.source, bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=digest)

@@ -6,7 +6,6 @@ and what is damaged is done again. No pickle: safetensors, with a checksum over 
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from aggregate.common.checksum import checksum
+from cache_schema.files.whole import write_whole
 from cache_schema.format.canonical import canonical_json
 
 Floats = NDArray[np.float64]
@@ -44,10 +44,7 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         meta = canonical_json({"body": body, "sha256": checksum(arrays, body)})
         data = save({**arrays, META: np.frombuffer(meta, dtype=np.uint8)})
-        path = self._path(key)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(data)
-        partial.replace(path)
+        write_whole(self._path(key), data)
 
     def read(self, key: str) -> tuple[dict[str, Floats], Any] | None:
         """A result, or None when it is not there or damaged."""

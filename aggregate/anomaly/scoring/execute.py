@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aggregate.anomaly.detectors.base import Detector
 from aggregate.anomaly.fitting.checkpoint import checkpoint_path
-from aggregate.anomaly.fitting.fit import Progress, fit, identity_of
+from aggregate.anomaly.fitting.fit import fit, identity_of
 from aggregate.anomaly.fitting.stream import SliceStream, open_stream
 from aggregate.anomaly.reference.group import StudyVolume
 from aggregate.anomaly.reference.prepare import DetectorTask, StoreWork
@@ -16,8 +16,8 @@ from aggregate.anomaly.scoring.finished import ScoreBook
 from aggregate.anomaly.scoring.fitted import Fitted, Read, calibrated
 from aggregate.anomaly.scoring.volumes import Surroundings, VolumeScores, score_volumes, surroundings
 from aggregate.anomaly.spec import DetectSpec
-from aggregate.common.progress import bar
 from cache_schema.common.errors import StoreError
+from cache_schema.common.progress import Progress, bar
 from cache_schema.store.reader import VolumeEntry
 
 CHECKPOINTS = "checkpoints"

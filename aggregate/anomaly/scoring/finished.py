@@ -6,7 +6,6 @@ that does not belong to the volume as it is now, or is damaged, is not there.
 
 import json
 import logging
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors.numpy import save_file
 from aggregate.anomaly.scoring.volumes import VolumeScores
 from aggregate.common.artefacts import write_text
 from aggregate.common.checksum import checksum
+from cache_schema.files.whole import replacing
 from cache_schema.store.reader import VolumeEntry
 
 IDENTITY_FILE = "identity"
@@ -54,15 +54,14 @@ class ScoreBook:
     def write(self, entry: VolumeEntry, scores: VolumeScores) -> None:
         """Keep a volume's scores, whole or not at all."""
         path = self._path(entry)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         card = {
             "volume": entry.digest,
             "seconds": scores.seconds,
             "sha256": checksum({"tokens": scores.tokens, "slices": scores.slices}),
         }
         arrays = {"tokens": np.ascontiguousarray(scores.tokens), "slices": scores.slices}
-        save_file(arrays, partial, metadata={SCORES_METADATA: json.dumps(card)})
-        partial.replace(path)
+        with replacing(path) as beside:
+            save_file(arrays, beside, metadata={SCORES_METADATA: json.dumps(card)})
 
     def has(self, entry: VolumeEntry) -> bool:
         """Whether a volume is scored."""

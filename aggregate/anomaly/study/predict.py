@@ -14,9 +14,9 @@ from aggregate.anomaly.scoring.fitted import Fitted
 from aggregate.anomaly.scoring.volumes import score_volumes, surroundings
 from aggregate.anomaly.study.bundle import DetectorBundle, DetectorCard
 from aggregate.anomaly.study.map_files import describe_fits, write_map_once
-from aggregate.common.progress import bar
 from aggregate.predict.predict import warn_of_numerics
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.progress import bar
 from cache_schema.format.header import require_equal
 from cache_schema.store.reader import StoreReader, VolumeEntry
 
