@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from aggregate.api.bag_arrays import BagArrays
 from cache_schema.common.errors import ConfigError
 from cache_schema.store.reader import StoreReader, VolumeEntry, open_store
-from cache_schema.verify.verify import Verification
-from cache_schema.verify.verify import verify as verify_location
+from cache_schema.verify.verify import Verification, verify_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +58,7 @@ def verify(store: "str | Path | Store", *, full: bool = False) -> Verification:
         >>> found = sc.verify("runs/demo/cache.zarr")
         >>> assert found.ok, found.problems
     """
-    return verify_location(store.location if isinstance(store, Store) else str(store), full=full)
+    return verify_store(store.location if isinstance(store, Store) else str(store), full=full)
 
 
 class Store:
