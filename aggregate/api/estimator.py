@@ -219,6 +219,12 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
         names = [people.names[person] for person in people.of_bag[rows]]
         return calibrate(by_participant(names, labels[rows], logits))
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "head_" in state:
+            # In another process nobody has handed over yet the objects that a custom part stands for.
+            self._setup()
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
