@@ -1,17 +1,85 @@
-"""The conductor: the `slicecache` command. It mounts what the stages offer and runs them in order.
+"""The conductor: the `slicecache` command, and what `import slicecache as sc` offers.
 
-Nothing heavy is imported until a verb runs: `slicecache --help` answers at once, without torch.
+The command mounts what the stages offer. Nothing heavy is imported until a verb runs or a name is used:
+`slicecache --help` and `import slicecache` answer at once, without torch.
 """
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cache_schema.common.command import guarded as guarded
-from cache_schema.common.command import imported as imported
 from cache_schema.common.command import lazy_group, leave
+from cache_schema.common.lazy_names import lazy_names
 from cache_schema.common.options import AsJson, Overrides, PipelineFile, ShuffleLabels
+
+if TYPE_CHECKING:
+    from aggregate.api.bag_arrays import BagArrays as BagArrays
+    from aggregate.api.dataset import Bag as Bag
+    from aggregate.api.dataset import BagDataset as BagDataset
+    from aggregate.api.dataset import collate_bags as collate_bags
+    from aggregate.api.estimator import HeadClassifier as HeadClassifier
+    from aggregate.api.given_bags import InputError as InputError
+    from aggregate.api.predicting import predict as predict
+    from aggregate.api.results import AblateResult as AblateResult
+    from aggregate.api.results import DetectResult as DetectResult
+    from aggregate.api.results import TrainResult as TrainResult
+    from aggregate.api.store import Store as Store
+    from aggregate.api.store import open as open
+    from aggregate.api.store import verify as verify
+    from aggregate.api.studies import ablate as ablate
+    from aggregate.api.studies import detect as detect
+    from aggregate.api.studies import train as train
+    from aggregate.testing.detectors import check_detector as _check_detector
+    from cache_schema.common.errors import ConfigError as ConfigError
+    from cache_schema.common.errors import StoreError as StoreError
+    from cache_schema.common.errors import StoreMismatch as StoreMismatch
+    from extract.api import extract as extract
+    from extract.api import simulate as simulate
+    from extract.embedding import Embedding as Embedding
+    from extract.embedding import embed as embed
+    from extract.testing.backbones import check_backbone as _check_backbone
+
+    class testing:  # noqa: N801
+        """Laws that every part keeps, ours and a stranger's, to be run from anybody's tests."""
+
+        check_backbone = staticmethod(_check_backbone)
+        check_detector = staticmethod(_check_detector)
+
+
+NAMES: dict[str, Any] = {
+    "open": "aggregate.api.store:open",
+    "verify": "aggregate.api.store:verify",
+    "train": "aggregate.api.studies:train",
+    "ablate": "aggregate.api.studies:ablate",
+    "detect": "aggregate.api.studies:detect",
+    "predict": "aggregate.api.predicting:predict",
+    "extract": "extract.api:extract",
+    "simulate": "extract.api:simulate",
+    "embed": "extract.embedding:embed",
+    "Embedding": "extract.embedding:Embedding",
+    "Store": "aggregate.api.store:Store",
+    "BagArrays": "aggregate.api.bag_arrays:BagArrays",
+    "Bag": "aggregate.api.dataset:Bag",
+    "BagDataset": "aggregate.api.dataset:BagDataset",
+    "collate_bags": "aggregate.api.dataset:collate_bags",
+    "TrainResult": "aggregate.api.results:TrainResult",
+    "AblateResult": "aggregate.api.results:AblateResult",
+    "DetectResult": "aggregate.api.results:DetectResult",
+    "HeadClassifier": "aggregate.api.estimator:HeadClassifier",
+    "InputError": "aggregate.api.given_bags:InputError",
+    "ConfigError": "cache_schema.common.errors:ConfigError",
+    "StoreError": "cache_schema.common.errors:StoreError",
+    "StoreMismatch": "cache_schema.common.errors:StoreMismatch",
+    "SlicecacheError": "cache_schema.common.errors:SlicecacheError",
+    "testing": {
+        "check_backbone": "extract.testing.backbones:check_backbone",
+        "check_detector": "aggregate.testing.detectors:check_detector",
+    },
+}
+"""What `import slicecache as sc` offers: name -> where it lives; imported when it is used (PEP 562). The
+same names stand above for type checkers."""
 
 COMMANDS = {
     "run": ("slicecache:run", "The whole pipeline: extract, then train, then the report."),
@@ -44,6 +112,10 @@ COMMANDS = {
     ),
 }
 """Verb -> where it lives and its line in the help. The modules are imported when needed."""
+
+
+if not TYPE_CHECKING:  # or every misspelt name would pass the checkers
+    __getattr__, __dir__ = lazy_names(__name__, NAMES)
 
 
 def run(

@@ -29,7 +29,12 @@ VolumeLike: TypeAlias = str | Path | SpatialImage | NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """The tokens of one volume, slices from low to high."""
+    """The tokens of one volume, slices from low to high.
+
+    Example:
+        >>> found = sc.embed("sub-01_T1w.nii.gz")
+        >>> found["patch_mean"].shape, found.fingerprint.digest
+    """
 
     arrays: dict[str, NDArray[np.float32]]
     """By name, as in a store: `cls` and `patch_mean` `(slice, dim)`, `patches` `(slice, row, col, dim)`."""
@@ -95,6 +100,11 @@ def embed(
     Raises:
         ConfigError: For a mistake in what was asked.
         VolumeError: If the volume cannot be used.
+
+    Example:
+        >>> found = sc.embed("sub-01_T1w.nii.gz", backbone={"kind": "untrained", "size": "tiny"})
+        >>> found["cls"].shape, found.height_mm
+        >>> sc.embed(array, affine=affine, slices={"kind": "every", "step_mm": 4})
     """
     given = {"preset": preset, "slices": slices, "tokens": tokens, "device": device, **options}
     asked = validate(

@@ -49,6 +49,10 @@ def check_detector(part: Any, *, seed: int = 0, **options: Any) -> None:
     Raises:
         LawError: Naming the first law that it breaks.
         ConfigError: If it cannot be made at all.
+
+    Example:
+        >>> sc.testing.check_detector({"kind": "mahalanobis", "shrinkage": 0.1})
+        >>> sc.testing.check_detector(MyDetector, width=3)
     """
     trial = Trial(_spec_of(part, options), seed)
     started(trial.spec, seed, trial.reference)

@@ -34,6 +34,10 @@ def check_backbone(backbone: Any, *, canvas: int | None = None) -> None:
     Raises:
         LawError: Naming the first law that it breaks, and what was found.
         ConfigError: If it is no backbone at all, or declares other sizes than it gives.
+
+    Example:
+        >>> sc.testing.check_backbone({"kind": "untrained", "size": "tiny"})
+        >>> sc.testing.check_backbone(MyBackbone)
     """
     spec: NamedBackbone = TypeAdapter(BackboneSpec).validate_python(backbone)
     network = spec.load()
