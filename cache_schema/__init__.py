@@ -9,7 +9,7 @@ The names below are all that a program needs; they are looked up when they are u
 package imports neither numpy nor zarr. Nothing here imports torch.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cache_schema.common.errors import ConfigError as ConfigError
