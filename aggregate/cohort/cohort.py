@@ -14,15 +14,7 @@ from numpy.typing import NDArray
 from aggregate.cohort.acquisition import acquisition_row
 from aggregate.cohort.checks import mixed_contrasts, mixed_foregrounds, refuse_empty_class, refuse_torn
 from aggregate.cohort.join import LeftOut, Table, make_join, read_table
-from aggregate.cohort.narrowing import (
-    JoinedVolume,
-    alive,
-    apply_where,
-    choose,
-    left_out_as,
-    match,
-    rows_without_volume,
-)
+from aggregate.cohort.narrowing import Narrowing, apply_where, choose, match, rows_without_volume
 from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.split import Side, read_split
 from aggregate.cohort.target import Target, read_target
@@ -111,14 +103,15 @@ def load_cohort(request: CohortRequest, store: StoreReader) -> Cohort:
     target = read_target(request.target, table, request.missing)
     sides = read_split(request.split, table, [p for p, _ in pairs]) if request.split else None
     volumes = match(store, join, pairs, dropped, table)
-    for volume in alive(volumes):
-        volume.reason = target.reasons[volume.row]
-        if not volume.reason and sides is not None and sides[volume.row] is None:
-            volume.reason = "split missing"
+    left = volumes.alive()
+    volumes.leave_out(left, [target.reasons[volumes.rows[index]] for index in left])
+    if sides is not None:
+        left = volumes.alive()
+        unsaid = [sides[volumes.rows[index]] is None for index in left]
+        volumes.leave_out(left, ["split missing" * gone for gone in unsaid])
     bags = choose(request, table, join, volumes)
-    left_out = [left_out_as(v) for v in volumes if v.reason]
-    left_out += rows_without_volume(store, join, table, pairs)
-    return _assemble(request, table, target, sides, bags, tuple(left_out))
+    left_out = volumes.left_out() + rows_without_volume(store, join, table, pairs)
+    return _assemble(request, table, target, sides, volumes, bags, tuple(left_out))
 
 
 def _assemble(
@@ -126,43 +119,45 @@ def _assemble(
     table: Table,
     target: Target,
     sides: Sequence[Side | None] | None,
-    bags: Sequence[tuple[JoinedVolume, ...]],
+    volumes: Narrowing,
+    bags: Sequence[tuple[int, ...]],
     left_out: tuple[LeftOut, ...],
 ) -> Cohort:
     """Build the frame and check what is left."""
-    rows = np.array([bag[0].row for bag in bags], dtype=np.int64)
+    rows = np.array([volumes.rows[bag[0]] for bag in bags], dtype=np.int64)
     labels = [target.labels[row] for row in rows]
     y = np.array([-1 if label is None else label for label in labels], dtype=np.int64)
     refuse_empty_class(y, target.classes, target.column, left_out)
-    participants = [bag[0].entry.key.participant_id for bag in bags]
+    keys = [[volumes.entries[index].key for index in bag] for bag in bags]
+    participants = [own[0].participant_id for own in keys]
     refuse_torn(participants, y)
     count: dict[str, int] = {}
     for participant in participants:
         count[participant] = count.get(participant, 0) + 1
-    own = table.typed.iloc[rows].reset_index(drop=True)
-    acquisition = pd.DataFrame([acquisition_row([v.record for v in bag]) for bag in bags])
+    columns = table.typed.iloc[rows].reset_index(drop=True)
+    acquisition = pd.DataFrame([acquisition_row([volumes.records[index] for index in bag]) for bag in bags])
     fixed = pd.DataFrame(
         {
             "participant_id": participants,
-            "session_id": [bag[0].entry.key.session_id for bag in bags],
-            "volume_id": ["+".join(v.entry.key.volume_id for v in bag) for bag in bags],
+            "session_id": [own[0].session_id for own in keys],
+            "volume_id": ["+".join(key.volume_id for key in own) for own in keys],
             "y": y,
             "weight": [1 / count[participant] for participant in participants],
         }
     )
     taken = {*RESERVED, *acquisition.columns}
-    renamed = own.rename(columns={name: f"{name} (table)" for name in own.columns if name in taken})
-    chosen = [(index, volume) for index, bag in enumerate(bags) for volume in bag]
-    records = tuple(volume.record for _, volume in chosen)
+    renamed = columns.rename(columns={name: f"{name} (table)" for name in columns.columns if name in taken})
+    chosen = [index for bag in bags for index in bag]
+    records = tuple(volumes.records[index] for index in chosen)
     split = None if sides is None else tuple(side for r in rows if (side := sides[r]) is not None)
     return Cohort(
         frame=pd.concat([fixed, renamed, acquisition], axis=1),
-        entries=tuple(volume.entry for _, volume in chosen),
+        entries=tuple(volumes.entries[index] for index in chosen),
         classes=target.classes,
         left_out=left_out,
-        bag=np.array([index for index, _ in chosen], dtype=np.int64),
+        bag=np.repeat(np.arange(len(bags), dtype=np.int64), [len(bag) for bag in bags]),
         records=records,
-        table=own,
+        table=columns,
         acquisition=acquisition,
         target=target.column,
         sides=split,

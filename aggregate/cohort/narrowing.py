@@ -18,15 +18,36 @@ from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, VolumeEntry
 
 
-@dataclass(slots=True)
-class JoinedVolume:
-    """A committed volume with its row of the cohort table."""
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """The committed volumes of a store, each with its row of the cohort table and what speaks against it.
 
-    entry: VolumeEntry
-    record: VolumeRecord
-    row: int
+    Volumes are spoken of by their index in the store's order.
+    """
+
+    entries: Sequence[VolumeEntry]
+    records: Sequence[VolumeRecord]
+    rows: Sequence[int]
     """Of the table; -1 where none matches."""
-    reason: str = ""
+    reasons: list[str]
+    """Why a volume is left out; empty while nothing speaks against it."""
+
+    def alive(self) -> list[int]:
+        """Volumes that nothing speaks against."""
+        return [index for index, reason in enumerate(self.reasons) if not reason]
+
+    def leave_out(self, volumes: Sequence[int], reasons: Sequence[str]) -> None:
+        """Give volumes their reasons; an empty one leaves a volume in."""
+        for index, reason in zip(volumes, reasons, strict=True):
+            self.reasons[index] = reason
+
+    def left_out(self) -> list[LeftOut]:
+        """Rows of what was left out."""
+        return [
+            LeftOut(entry.key.participant_id, entry.key.session_id, entry.key.volume_id, reason)
+            for entry, reason in zip(self.entries, self.reasons, strict=True)
+            if reason
+        ]
 
 
 def apply_where(request: CohortRequest, table: Table, join: Join) -> tuple[Table, dict[Pair, str]]:
@@ -47,59 +68,41 @@ def apply_where(request: CohortRequest, table: Table, join: Join) -> tuple[Table
 
 def match(
     store: StoreReader, join: Join, pairs: Sequence[Pair], dropped: dict[Pair, str], table: Table
-) -> list[JoinedVolume]:
+) -> Narrowing:
     """Every committed volume with its row of the table."""
     row_of = {pair: row for row, pair in enumerate(pairs)}
-    volumes = []
-    for entry, record in zip(store.entries, store.records(), strict=True):
-        pair = join.of_key(entry.key)
-        row = row_of.get(pair, -1)
-        reason = "" if row >= 0 else dropped.get(pair, "in the store, not in the table")
-        volumes.append(JoinedVolume(entry, record, row, reason))
-    if not alive(volumes) and not any(join.of_key(v.entry.key) in dropped for v in volumes):
-        refuse_no_match(pairs, [join.of_key(v.entry.key) for v in volumes], table, join)
-    return volumes
+    found = [join.of_key(entry.key) for entry in store.entries]
+    rows = [row_of.get(pair, -1) for pair in found]
+    absent = [dropped.get(pair, "in the store, not in the table") for pair in found]
+    reasons = ["" if row >= 0 else reason for row, reason in zip(rows, absent, strict=True)]
+    if all(reasons) and not any(pair in dropped for pair in found):
+        refuse_no_match(pairs, found, table, join)
+    return Narrowing(store.entries, store.records(), rows, reasons)
 
 
-def alive(volumes: Sequence[JoinedVolume]) -> list[JoinedVolume]:
-    """Those without a reason to be left out."""
-    return [volume for volume in volumes if not volume.reason]
-
-
-def narrow(
-    request: CohortRequest, table: Table, join: Join, volumes: Sequence[JoinedVolume]
-) -> list[JoinedVolume]:
+def narrow(request: CohortRequest, table: Table, join: Join, volumes: Narrowing) -> list[int]:
     """Select volumes, then sessions, then runs; what falls out gets its reason."""
-    for volume in alive(volumes):
-        volume.reason = mismatch(request.select, volume.record)
-    left = alive(volumes)
-    visits = [Visit(v.entry.key.participant_id, v.entry.key.session_id, v.row) for v in left]
+    left = volumes.alive()
+    volumes.leave_out(left, [mismatch(request.select, volumes.records[index]) for index in left])
+    left = volumes.alive()
+    keys = [volumes.entries[index].key for index in left]
+    visits = [
+        Visit(key.participant_id, key.session_id, volumes.rows[index])
+        for key, index in zip(keys, left, strict=True)
+    ]
     reasons = choose_sessions(request.sessions, visits, table, request.join, join.session is not None)
-    _set_reasons(left, reasons)
-    left = alive(volumes)
-    _set_reasons(left, choose_runs(request.select, [volume.record for volume in left]))
-    return alive(volumes)
+    volumes.leave_out(left, reasons)
+    left = volumes.alive()
+    volumes.leave_out(left, choose_runs(request.select, [volumes.records[index] for index in left]))
+    return volumes.alive()
 
 
-def choose(
-    request: CohortRequest, table: Table, join: Join, volumes: Sequence[JoinedVolume]
-) -> list[tuple[JoinedVolume, ...]]:
+def choose(request: CohortRequest, table: Table, join: Join, volumes: Narrowing) -> list[tuple[int, ...]]:
     """Narrow volumes and group what is left into bags."""
     left = narrow(request, table, join, volumes)
-    grouped = make_bags([volume.record for volume in left], request.combine)
-    bags = [tuple(left[index] for index in bag) for bag in grouped]
-    return sorted(bags, key=lambda bag: _order(bag[0].entry.key))
-
-
-def left_out_as(volume: JoinedVolume) -> LeftOut:
-    """A volume as a row of what was left out."""
-    key = volume.entry.key
-    return LeftOut(key.participant_id, key.session_id, key.volume_id, volume.reason)
-
-
-def _set_reasons(volumes: Sequence[JoinedVolume], reasons: Sequence[str]) -> None:
-    for volume, reason in zip(volumes, reasons, strict=True):
-        volume.reason = reason
+    grouped = make_bags([volumes.records[index] for index in left], request.combine)
+    bags = [tuple(left[place] for place in bag) for bag in grouped]
+    return sorted(bags, key=lambda bag: _order(volumes.entries[bag[0]].key))
 
 
 def _order(key: VolumeKey) -> tuple[object, ...]:

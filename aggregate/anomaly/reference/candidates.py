@@ -8,15 +8,7 @@ from aggregate.anomaly.measure.truth import LesionTruth
 from aggregate.anomaly.request import DetectRequest
 from aggregate.anomaly.spec import DetectSpec, ReferenceSpec
 from aggregate.cohort.join import LeftOut, Table, make_join, read_table
-from aggregate.cohort.narrowing import (
-    JoinedVolume,
-    alive,
-    apply_where,
-    left_out_as,
-    match,
-    narrow,
-    rows_without_volume,
-)
+from aggregate.cohort.narrowing import Narrowing, apply_where, match, narrow, rows_without_volume
 from aggregate.common.table_values import is_missing, listed, natural, value_name
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.format.identity import VolumeKey
@@ -71,19 +63,21 @@ def read_candidates(request: DetectRequest, store: StoreReader) -> CandidateVolu
     table, dropped = apply_where(asked, whole, join)
     pairs = join.of_table(table)
     joined = match(store, join, pairs, dropped, table)
-    narrow(asked, table, join, joined)
+    left = narrow(asked, table, join, joined)
     normal = _normal(request.detect.reference, table, asked.missing)
     masks = _masks(request.detect, table)
-    volumes = [_candidate(one, normal, masks) for one in alive(joined)]
-    left_out = [left_out_as(one) for one in joined if one.reason]
-    left_out += rows_without_volume(store, join, table, pairs)
+    volumes = [_candidate(joined, index, normal, masks) for index in left]
+    left_out = joined.left_out() + rows_without_volume(store, join, table, pairs)
     return CandidateVolumes(
         tuple(sorted(volumes, key=lambda volume: volume.key)), tuple(left_out), whole.path.parent
     )
 
 
-def _candidate(joined: JoinedVolume, normal: Sequence[bool | None], masks: Sequence[str]) -> CandidateVolume:
-    return CandidateVolume(joined.entry, joined.record, normal[joined.row], masks[joined.row])
+def _candidate(
+    joined: Narrowing, index: int, normal: Sequence[bool | None], masks: Sequence[str]
+) -> CandidateVolume:
+    row = joined.rows[index]
+    return CandidateVolume(joined.entries[index], joined.records[index], normal[row], masks[row])
 
 
 def _normal(reference: ReferenceSpec, table: Table, missing: Sequence[str]) -> list[bool | None]:
