@@ -17,6 +17,7 @@ from aggregate.anomaly.spec import DetectSpec
 from aggregate.anomaly.study.detect import run_detection
 from aggregate.common.artefacts import log_to, write_json
 from aggregate.common.resolved import absolute_input
+from aggregate.common.run_folder import verb_folder
 from aggregate.config.section import DetectSection, read_detect_section
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline
@@ -66,7 +67,7 @@ def detect_request(pipeline: Pipeline) -> DetectRequest:
         detect=detect,
         stores=stores,
         cohort=section.cohort_request(pipeline),
-        folder=pipeline.folder(),
+        folder=verb_folder(pipeline.folder(), "detect"),
         images=image_root(pipeline),
         masks=None if bids is None else pipeline.path(bids),
         config=resolved_detection(pipeline, section, detect, stores),

@@ -1,5 +1,6 @@
 """A stranger's detector, a file beside the pipeline, goes through detect and predict with no line of ours."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -102,16 +103,34 @@ def test_from_yaml_by_the_command(file, tmp_path, monkeypatch, capsys):
     told = capsys.readouterr()
     assert "imported stranger_detector:FarFromMean" in told.err
     assert "FarFromMean" in told.out
-    scores = scores_of(tmp_path / "run")
+    scores = scores_of(tmp_path / "run" / "detect")
     assert scores[scores["part"] != "fit"]["score"].notna().all()
 
-    store, bundle = open_store(tmp_path / "normal.zarr"), tmp_path / "run" / "bundle"
+    store, bundle = open_store(tmp_path / "normal.zarr"), tmp_path / "run" / "detect" / "bundle"
     forget()
     with pytest.raises(ConfigError, match="pass the class itself in Python, or say --allow-custom"):
         load_detectors(bundle)
     assert "stranger_detector" not in sys.modules
     found, _ = predict_detectors(load_detectors(bundle, allow_custom=True), store)
     assert list(found["score"].dropna()) == pytest.approx(list(scores["score"].dropna()))
+
+
+def test_predict_imports_a_bundles_parts_only_if_told_to(file, tmp_path, monkeypatch, capsys):
+    detect_pipeline(load_pipeline(file))
+    scores = scores_of(tmp_path / "run" / "detect")
+    arguments = ["predict", "run", "normal.zarr", "--json"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))])
+    forget()
+    capsys.readouterr()
+    assert conductor.guarded(conductor.cli.main, arguments) == 2
+    assert "--allow-custom" in capsys.readouterr().err
+    assert "stranger_detector" not in sys.modules
+    assert conductor.guarded(conductor.cli.main, [*arguments, "--allow-custom"]) == 0
+    told = capsys.readouterr()
+    assert "imported stranger_detector:FarFromMean" in told.err
+    found = [row["score"] for row in json.loads(told.out)["predictions"] if row["score"] is not None]
+    assert found == pytest.approx(list(scores["score"].dropna()))
 
 
 def test_from_python_by_the_class(data, tmp_path, monkeypatch):
@@ -130,7 +149,7 @@ def test_from_python_by_the_class(data, tmp_path, monkeypatch):
     assert list(dict.fromkeys(results.detectors["detector"]))[:2] == ["squared", "FarFromMean"]
     part = stranger_detector.FarFromMean
     forget()
-    bundle = load_detectors(tmp_path / "run" / "bundle", [part])
+    bundle = load_detectors(tmp_path / "run" / "detect" / "bundle", [part])
     assert [one.name for one in bundle.fitted] == ["squared", "FarFromMean"]
 
 
@@ -150,7 +169,7 @@ def test_options_and_code_are_part_of_what_a_fit_follows_from(file, tmp_path, ca
 
     (tmp_path / "stranger_detector.py").write_text(STRANGER + "\n")
     forget()
-    load_detectors(tmp_path / "run" / "bundle", allow_custom=True)
+    load_detectors(tmp_path / "run" / "detect" / "bundle", allow_custom=True)
     assert "the code of the detector FarFromMean is not what it was fitted with" in caplog.text
 
 

@@ -23,7 +23,7 @@ def test_without_masks_nothing_is_claimed_of_voxels(study, tmp_path):
     assert results.detectors["slice_auroc"].isna().all()
     assert results.detectors["volume_auroc"].notna().all()
     assert "nothing is known about how well lesions are found in voxels" in results.verdict[0]
-    assert "nothing is known" in (tmp_path / "run" / "report.html").read_text()
+    assert "nothing is known" in (tmp_path / "run" / "detect" / "report.html").read_text()
 
 
 def test_without_masks_and_labels_that_is_said_too(study, tmp_path):
@@ -76,7 +76,7 @@ def test_thresholds_are_those_of_a_read_of_their_own(study, per_height, tmp_path
     detect_pipeline(loaded)
     (work,) = detect_plan(loaded).works
     stream = reference_stream(work, "calibration", 2**24)
-    for fitted in load_detectors(tmp_path / "run" / "bundle").fitted:
+    for fitted in load_detectors(tmp_path / "run" / "detect" / "bundle").fitted:
         alone = calibrate_detector(fitted.detector, stream, per_height=per_height)
         assert fitted.calibration.n_tokens == alone.n_tokens
         for rate, threshold in alone.thresholds.items():

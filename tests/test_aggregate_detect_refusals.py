@@ -38,7 +38,7 @@ def test_a_volume_unlike_the_reference_is_refused_unless_allowed(
     allowed = ["cache.store=unlike.zarr", "aggregate.detect.allow_unlike_reference=true"]
     results = study.detect(*allowed)
     assert any(words in warning for warning in results.warnings)
-    assert words in (tmp_path / "run" / "report.html").read_text()
+    assert words in (tmp_path / "run" / "detect" / "report.html").read_text()
 
 
 def test_two_detectors_of_one_name_are_refused(study, tmp_path):

@@ -66,16 +66,18 @@ def test_a_killed_run_goes_on_to_the_same_files(study, tmp_path, monkeypatch, wh
             patch.setattr(module, "write_map_once", dying(module.write_map_once, 3))
         with pytest.raises(Killed):
             study.detect()
-    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert not (tmp_path / "run" / "detect" / "metrics.json").exists()
     results = study.detect()
-    assert files_of(tmp_path / "run") == files_of(tmp_path / "whole")
+    assert files_of(tmp_path / "run" / "detect") == files_of(tmp_path / "whole" / "detect")
     # 8 volumes are scored by 4 detectors; the kill came at the 14th of their 32 files.
     assert results.n_scored == {"fit": 8, "score": 5, "maps": 0}[where]
 
 
 def test_nothing_is_scored_or_drawn_twice(study, tmp_path, monkeypatch):
     study.detect()
-    maps = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "maps").rglob("*.nii.gz")}
+    maps = {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "detect" / "maps").rglob("*.nii.gz")
+    }
 
     def refuse(*args: Any) -> Any:
         raise AssertionError("scored again")
@@ -87,7 +89,7 @@ def test_nothing_is_scored_or_drawn_twice(study, tmp_path, monkeypatch):
 
 def test_another_fit_is_scored_anew_and_a_damaged_score_too(study, tmp_path):
     study.detect()
-    held = sorted((tmp_path / "run" / "scores").glob("memory_bank*/*.safetensors"))
+    held = sorted((tmp_path / "run" / "detect" / "scores").glob("memory_bank*/*.safetensors"))
     held[0].write_bytes(held[0].read_bytes()[:-3])
     assert study.detect().n_scored == 1
     other = study.detect("aggregate.detect.split.seed=1")
@@ -99,7 +101,7 @@ def test_scores_gone_during_a_run_are_named(study):
     loaded = load_pipeline(study.file)
     detect_pipeline(loaded)
     (work,) = detect_plan(loaded).works
-    folder = next((loaded.folder() / "scores").glob("memory_bank*"))
+    folder = next((loaded.folder() / "detect" / "scores").glob("memory_bank*"))
     read = reader(work, ScoreBook(folder))
     member = work.part("other")[0]
     assert isinstance(read(member)[0].seconds, float)

@@ -18,7 +18,7 @@ COLUMNS = (
 
 def test_the_run_folder_holds_what_the_design_says(study, tmp_path):
     results = study.detect("aggregate.detect.seeds=2", "aggregate.detect.slice_scores=true")
-    run = tmp_path / "run"
+    run = tmp_path / "run" / "detect"
     table = pd.read_csv(run / "detectors.csv", dtype={"seed": str})
     assert ",".join(table.columns) == COLUMNS
     assert list(dict.fromkeys(table["detector"])) == ["memory_bank", "mahalanobis", "position", "intensity"]
@@ -56,7 +56,7 @@ def test_the_run_folder_holds_what_the_design_says(study, tmp_path):
 
 def test_the_report_is_whole_and_says_what_matters(study, tmp_path):
     study.detect()
-    text = (tmp_path / "run" / "report.html").read_text()
+    text = (tmp_path / "run" / "detect" / "report.html").read_text()
     html.parser.HTMLParser().feed(text)
     for words in ("Random weights", "memory_bank beats position and intensity", "position", "Make it again"):
         assert words in text
@@ -66,9 +66,9 @@ def test_the_report_is_whole_and_says_what_matters(study, tmp_path):
 
 def test_maps_are_of_held_out_volumes_in_their_own_space(study, tmp_path):
     study.detect()
-    scores = pd.read_csv(tmp_path / "run" / "scores.csv")
+    scores = pd.read_csv(tmp_path / "run" / "detect" / "scores.csv")
     own = scores[(scores["detector"] == "memory_bank") & scores["part"].isin(["test", "other"])]
-    files = sorted((tmp_path / "run" / "maps").rglob("*desc-memorybank_anomalymap.nii.gz"))
+    files = sorted((tmp_path / "run" / "detect" / "maps").rglob("*desc-memorybank_anomalymap.nii.gz"))
     assert [path.name.split("_")[0] for path in files] == sorted("sub-" + own["participant_id"])
     image = nibabel.load(next(path for path in files if "p009" in path.name))
     assert image.shape == (60, 70, study.lengths[9] + 4)
@@ -79,10 +79,10 @@ def test_maps_are_of_held_out_volumes_in_their_own_space(study, tmp_path):
 
 def test_which_volumes_get_maps_is_chosen(study, tmp_path):
     study.detect("aggregate.detect.maps=none")
-    assert not (tmp_path / "run" / "maps").exists()
+    assert not (tmp_path / "run" / "detect" / "maps").exists()
     study.detect("aggregate.detect.maps=all")
     # 8 controls: 4 fitted on, which have no honest map.
-    assert len(list((tmp_path / "run" / "maps").rglob("*memorybank*.nii.gz"))) == 8
+    assert len(list((tmp_path / "run" / "detect" / "maps").rglob("*memorybank*.nii.gz"))) == 8
 
 
 def test_detectors_may_have_stores_of_their_own(study, normal_store, tmp_path):
@@ -99,7 +99,7 @@ def test_detectors_may_have_stores_of_their_own(study, normal_store, tmp_path):
     ]  # fmt: skip
     parts = results.scores.groupby("participant_id")["part"].nunique()
     assert (parts == 1).all()
-    assert {path.name for path in (tmp_path / "run" / "bundle").iterdir()} == {"main", "fine"}
+    assert {path.name for path in (tmp_path / "run" / "detect" / "bundle").iterdir()} == {"main", "fine"}
     assert set(results.metrics["comparison"]["fine"]) == {"position (fine)", "intensity (fine)"}
 
 

@@ -127,9 +127,8 @@ def test_the_default_is_half_of_the_smaller_of_machine_and_container(tmp_path, m
 
 
 @pytest.fixture
-def cohort(make_store, scan, tmp_path, monkeypatch):
-    """A store of 24 participants and their table; figures are not drawn."""
-    monkeypatch.setattr("aggregate.train.train.write_report", lambda results, path: None)
+def cohort(make_store, scan, tmp_path):
+    """A store of 24 participants and their table."""
     names = [f"{i:02d}" for i in range(24)]
     scans = [scan(name, n_slices=2 + i % 5, shift=0.4 * (i % 2)) for i, name in enumerate(names)]
     store = make_store(scans)
@@ -149,8 +148,8 @@ def train(tmp_path, store, folder, **changes):
     }
     data = {"run": {"folder": folder}, "cache": {"store": store}, "aggregate": section}
     train_pipeline(Pipeline(data, tmp_path), parse_section(section))
-    metrics = (tmp_path / folder / "metrics.json").read_text()
-    return metrics, (tmp_path / folder / "predictions.csv").read_text()
+    metrics = (tmp_path / folder / "train" / "metrics.json").read_text()
+    return metrics, (tmp_path / folder / "train" / "predictions.csv").read_text()
 
 
 def test_training_beyond_the_budget_gives_the_same_files(tmp_path, cohort, capsys):
@@ -160,7 +159,7 @@ def test_training_beyond_the_budget_gives_the_same_files(tmp_path, cohort, capsy
     said = capsys.readouterr().err
     assert "reading cls of 24 volumes takes 5.63e-06 GiB of the 9.54e-07 GiB allowed" in said
     assert "read by blocks" in said
-    assert "read by blocks" in (tmp_path / "lazy" / "log.txt").read_text()
+    assert "read by blocks" in (tmp_path / "lazy" / "train" / "log.txt").read_text()
     assert lazy == whole
 
 

@@ -73,10 +73,10 @@ def test_later_parameters_of_steps_and_slice_rules_leave_old_fingerprints():
 
 def test_later_sizes_of_a_network_leave_old_fingerprints(monkeypatch):
     plain, other = (shape.Shape(3, 128, 4, hidden=512, qkv_bias=bias) for bias in (True, False))
-    before = shape.architecture(plain, "untrained", 28)
+    before = shape.architecture_of(plain, "untrained", 28)
     monkeypatch.setattr(shape, "LATER", {"qkv_bias": True})
-    assert shape.architecture(plain, "untrained", 28) == before
-    assert shape.architecture(other, "untrained", 28) == before | {"qkv_bias": False}
+    assert shape.architecture_of(plain, "untrained", 28) == before
+    assert shape.architecture_of(other, "untrained", 28) == before | {"qkv_bias": False}
 
 
 def resign(raw: dict[str, Any]) -> dict[str, Any]:

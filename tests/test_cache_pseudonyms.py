@@ -1,16 +1,18 @@
 """Pseudonyms: nothing of the ids is left, what belongs together stays so, and the table makes them stable."""
 
+import contextlib
 import csv
+import io
 import json
 import stat
 
 import h5py
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from made_up_store import example_arrays, example_draft, example_header, example_row
 
 from cache_schema.cli import cache
+from cache_schema.common.command import as_command
 from cache_schema.common.errors import ConfigError, StoreError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.move.pseudonyms import Pseudonyms, read_pseudonyms
@@ -37,10 +39,10 @@ def store(tmp_path):
 
 
 def call(*arguments):
-    result = CliRunner().invoke(cache, [str(argument) for argument in arguments], standalone_mode=False)
-    if result.exception is not None:
-        raise result.exception
-    return result.stdout
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        as_command("cache", cache).main(args=[str(given) for given in arguments], standalone_mode=False)
+    return printed.getvalue()
 
 
 def mapping_of(path):

@@ -63,7 +63,7 @@ def made(cohort: Path, *overrides: str) -> str:
 
 
 def command(*arguments: str) -> int:
-    return slicecache.guarded(slicecache.cli.main, ["cache", "verify", *arguments])
+    return slicecache.guarded(slicecache.cli.main, ["recompute", *arguments])
 
 
 @pytest.mark.parametrize(
@@ -161,45 +161,41 @@ def test_images_that_moved_are_found_by_root_or_pipeline(cohort, tmp_path, capsy
     moved.mkdir()
     for name in ("images", "volumes.tsv", "pipeline.yaml"):
         shutil.move(cohort / name, moved / name)
-    assert command(store, "--deep", "3") == 2
+    assert command(store, "--slices", "3") == 2
     assert "--input FOLDER" in capsys.readouterr().err
     for place in (["--input", str(moved)], ["--input", str(moved / "volumes.tsv")]):
-        assert command(store, "--deep", "3", *place) == 0
-    assert command(store, "--deep", "3", "--pipeline", str(moved / "pipeline.yaml")) == 0
+        assert command(store, "--slices", "3", *place) == 0
+    assert command(store, "--slices", "3", "--pipeline", str(moved / "pipeline.yaml")) == 0
 
 
 def test_the_command_speaks_and_counts(cohort, capsys):
     store = made(cohort)
-    assert command(store) == 0
-    assert "made again" not in capsys.readouterr().out
-    assert command(store, "--deep", "4") == 0
-    assert "made again: 4 slices of" in capsys.readouterr().out
-    assert command(store, "--full", "--deep", "4") == 0
+    assert command(store, "--slices", "4") == 0
     printed = capsys.readouterr().out
-    assert "duplicated volumes" in printed
+    assert "made again: 4 slices of" in printed
     assert "all right, to the last bit" in printed
-    assert command(store, "--deep", "4", "--json") == 0
+    assert command(store, "--slices", "4", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"]
-    assert answer["deep"]["identical"]
-    assert answer["deep"]["n_slices"] == 4
-    assert command(store, "--input", "x") == 2
-    assert "--deep" in capsys.readouterr().err
+    assert answer["identical"]
+    assert answer["n_slices"] == 4
+    assert command(store) == 2
+    assert "--slices" in capsys.readouterr().err
     (cohort / "images" / "0.nii.gz").unlink()
-    assert command(store, "--deep", "99", "--json") == 1
+    assert command(store, "--slices", "99", "--json") == 1
     assert json.loads(capsys.readouterr().out)["ok"] is False
-    assert command(store, "--deep", "99") == 1
+    assert command(store, "--slices", "99") == 1
     assert "p0/0, source: there is no file" in capsys.readouterr().out
 
 
-def test_a_damaged_store_is_said_before_anything_is_recomputed(cohort, capsys):
+def test_what_is_damaged_is_a_problem_of_its_volume(cohort, capsys):
     store = made(cohort)
     chunk = next((Path(store) / "cls").glob("c.0.*"))
     chunk.write_bytes(chunk.read_bytes()[:-1])
-    assert command(store, "--deep", "4") == 1
-    printed = capsys.readouterr()
-    assert "made again" not in printed.out
-    assert "not recomputed" in printed.err
+    assert command(store, "--slices", "99") == 1
+    printed = capsys.readouterr().out
+    assert "p0/0, cls" in printed
+    assert "1 problem:" in printed
 
 
 def test_the_draw_covers_all_slices_once(cohort):

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 pytest.importorskip("nilearn")
 nibabel = pytest.importorskip("nibabel")
 
+import slicecache  # noqa: E402
 from cache_schema.common.errors import SlicecacheError  # noqa: E402
 from extract.simulate import tree  # noqa: E402
-from extract.simulate.cli import simulate as command  # noqa: E402
 from extract.simulate.cohort import Participant, plan_cohort  # noqa: E402
 from extract.simulate.tree import simulate_tree  # noqa: E402
 
@@ -161,16 +160,23 @@ def test_sagittal_acquisitions_have_unequal_axial_pixels() -> None:
     assert (2.4, 1.88, 1.88) in spacings
 
 
-def test_command_prints_one_json_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def called(*arguments: str) -> int:
+    """The exit code of the command."""
+    return slicecache.guarded(slicecache.cli.main, ["simulate", *arguments])
+
+
+def test_command_prints_one_json_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def coarse(*args: object, **kwargs: object) -> tree.Simulated:
         return simulate_tree(*args, **{**kwargs, "coarseness": COARSE, "workers": 1})  # type: ignore[arg-type]
 
     monkeypatch.setattr(tree, "simulate_tree", coarse)
-    outcome = CliRunner().invoke(command, [str(tmp_path / "c"), "--participants", "3", "--json"])
-    assert outcome.exit_code == 0, outcome.output
-    told = json.loads(outcome.stdout)
+    assert called(str(tmp_path / "c"), "--participants", "3", "--json") == 0
+    printed = capsys.readouterr()
+    told = json.loads(printed.out)
     assert (told["participants"], told["volumes"], told["found"]) == (3, 3, False)
-    assert "3/3" in outcome.stderr
+    assert "3/3" in printed.err
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +254,9 @@ def test_looks_without_lesions_and_folders_without_masks_are_refused(tmp_path: P
     assert not (tmp_path / "a").exists()
 
 
-def test_the_command_passes_looks_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_passes_looks_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     seen: dict[str, object] = {}
 
     def told(*args: object, **kwargs: object) -> tree.Simulated:
@@ -258,7 +266,6 @@ def test_the_command_passes_looks_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(tree, "simulate_tree", told)
     (tmp_path / "masks").mkdir()
     arguments = [str(tmp_path / "c"), "--effect", "lesion", "--lesion", "texture"]
-    outcome = CliRunner().invoke(command, [*arguments, "--lesion-masks", str(tmp_path / "masks")])
-    assert outcome.exit_code == 0, outcome.output
+    assert called(*arguments, "--lesion-masks", str(tmp_path / "masks")) == 0
     assert (seen["lesion"], seen["lesion_masks"]) == ("texture", tmp_path / "masks")
-    assert "1 lesion masks" in outcome.stdout
+    assert "1 lesion masks" in capsys.readouterr().out

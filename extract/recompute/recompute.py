@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from cache_schema.common.errors import VolumeError
+from cache_schema.common.errors import StoreError, VolumeError
 from cache_schema.common.pipeline_file import Pipeline
-from cache_schema.common.problem import Problem
+from cache_schema.common.problem import EXTRACT_AGAIN, Problem
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, open_store
@@ -199,7 +199,11 @@ def compare_volume(
     found.slices += len(places)
     found.volumes += 1
     for spec in store.header.arrays:
-        stored = store.read_volume(spec.name, key)[list(places)].astype(np.float64)
+        try:
+            stored = store.read_volume(spec.name, key)[list(places)].astype(np.float64)
+        except StoreError as error:
+            found.problems.append(Problem(str(key), spec.name, str(error), EXTRACT_AGAIN))
+            continue
         again = arrays[spec.name].astype(spec.dtype).astype(np.float64)
         cosine, difference, share = compare_tokens(stored, again, spec.name in FLAT_ARRAYS)
         worst = found.arrays[spec.name]

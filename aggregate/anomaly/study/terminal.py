@@ -11,16 +11,13 @@ WHOLE = ("slice_auroc", "volume_auroc")
 
 
 def detection_summary(results: DetectionResults) -> str:
-    """Warnings, the table with its baselines, the verdict, and where everything is."""
+    """Warnings, the table with its baselines, and the verdict."""
     lines = [f"WARNING: {sentence}" for sentence in results.warnings]
     lines += results.notes[:2]
     lines.append("")
     lines += table(results.detectors)
     lines.append("")
     lines += results.verdict
-    report = results.folder / "report.html"
-    missing = f"no report.html (it needs pip install 'slicecache[report]'); results: {results.folder}"
-    lines.append(f"report: {report}" if report.exists() else missing)
     return "\n".join(lines)
 
 
