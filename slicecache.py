@@ -1,7 +1,7 @@
 """The conductor: the `slicecache` command, and what `import slicecache as sc` offers.
 
-Nothing heavy is imported until a verb runs or a name is used: `slicecache --help` and `import slicecache`
-answer at once, without torch.
+The command mounts what the stages offer. Nothing heavy is imported until a verb runs or a name is used:
+`slicecache --help` and `import slicecache` answer at once, without torch.
 """
 
 import os
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cache_schema.common.command import guarded as guarded
-from cache_schema.common.command import imported as imported
 from cache_schema.common.command import lazy_group, leave
 from cache_schema.common.lazy_names import lazy_names
 from cache_schema.common.options import AsJson, Overrides, PipelineFile, ShuffleLabels
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from aggregate.api.studies import train as train
     from aggregate.testing.detectors import check_detector as _check_detector
     from cache_schema.common.errors import ConfigError as ConfigError
-    from cache_schema.common.errors import SlicecacheError as SlicecacheError
     from cache_schema.common.errors import StoreError as StoreError
     from cache_schema.common.errors import StoreMismatch as StoreMismatch
     from extract.api import extract as extract

@@ -9,8 +9,7 @@ The names below are all that a program needs; they are looked up when they are u
 package imports neither numpy nor zarr. Nothing here imports torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cache_schema.common.errors import ConfigError as ConfigError
@@ -49,6 +48,8 @@ if TYPE_CHECKING:
     from cache_schema.verify.verify import Verification as Verification
     from cache_schema.verify.verify import verify_store as verify_store
 
+from cache_schema.common.lazy_names import lazy_names
+
 _OFFERED = {
     "common.errors": ("ConfigError", "SlicecacheError", "StoreError", "StoreMismatch", "VolumeError"),
     "format.header": ("ArraySpec", "BackboneIdentity", "Fingerprint", "Header", "Numerics"),
@@ -67,24 +68,7 @@ _OFFERED = {
     "store.writer": ("StoreWriter",),
     "verify.verify": ("Verification", "verify_store"),
 }
-_MODULES = {name: f"{__name__}.{module}" for module, names in _OFFERED.items() for name in names}
+_PLACES = {name: f"{__name__}.{module}:{name}" for module, names in _OFFERED.items() for name in names}
 
-__all__ = sorted(_MODULES)
-
-
-def __getattr__(name: str) -> Any:
-    """Import an offered name when it is first used.
-
-    Raises:
-        AttributeError: If the package offers no such name.
-    """
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(_MODULES[name]), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    """The names that are offered."""
-    return sorted({*globals(), *_MODULES})
+__all__ = sorted(_PLACES)
+__getattr__, __dir__ = lazy_names(__name__, _PLACES)

@@ -12,6 +12,7 @@ import pytest
 import slicecache
 from cache_schema.common.command import as_command
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.lazy_names import imported
 
 ROOT = Path(__file__).parents[1]
 HELPED = [[name] for name in slicecache.COMMANDS] + [
@@ -85,7 +86,7 @@ def test_no_room_imports_the_conductor() -> None:
 
 def test_every_listed_command_exists() -> None:
     for name, (place, _) in slicecache.COMMANDS.items():
-        assert callable(as_command(name, slicecache.imported(place)).main), name
+        assert callable(as_command(name, imported(place)).main), name
 
 
 @pytest.mark.parametrize(

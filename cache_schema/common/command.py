@@ -4,7 +4,6 @@ A verb is a function whose annotations say its options and that returns an exit 
 such functions.
 """
 
-import importlib
 import os
 import sys
 import traceback
@@ -18,6 +17,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.lazy_names import imported
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 STOPPED = "stopped; what was committed stays, and the same command goes on from there"
@@ -43,12 +43,6 @@ EXTRAS = {
 
 ClickError: Any = typer.BadParameter.__mro__[2]
 """What every mistake in using a command derives from; Typer gives it no public name."""
-
-
-def imported(place: str) -> Any:
-    """What a `module:name` means."""
-    module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 class VerbGroup(TyperGroup):

@@ -6,7 +6,7 @@ while it is in the processor's cache. Only arrays with other codecs go through Z
 
 Why not all of it through Zarr with the `zarrs` pipeline: zarrs 0.2.3 holds a chunk to its checksum only
 where an object is asked for whole. Some slices of a chunk, and any volume of a shard, come back damaged
-without an error. Whole objects read aside and copied, so that it does check, took 1.2 to 1.9 times the
+without an error. Whole objects read aside and copied, so that it does check, took 1.2 to 2 times the
 processor's time of this module for a cohort of 1,000 volumes, 5 times for 300 of them in shards, and 6 to
 8 times for one volume.
 """

@@ -51,6 +51,8 @@ def replacing(path: str | Path, temporary: str | Path | None = None, ending: str
     """
     target = Path(path)
     beside = Path(temporary or target.parent / f".{target.name}.writing{owner_token()}{ending}")
+    if temporary is None:
+        target.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield beside
         try:
