@@ -11,6 +11,7 @@ import typer
 
 from cache_schema.common.command import guarded as guarded
 from cache_schema.common.command import lazy_group, leave
+from cache_schema.common.lazy_names import imported as imported
 from cache_schema.common.lazy_names import lazy_names
 from cache_schema.common.options import AsJson, Overrides, PipelineFile, ShuffleLabels
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from aggregate.api.studies import train as train
     from aggregate.testing.detectors import check_detector as _check_detector
     from cache_schema.common.errors import ConfigError as ConfigError
+    from cache_schema.common.errors import SlicecacheError as SlicecacheError
     from cache_schema.common.errors import StoreError as StoreError
     from cache_schema.common.errors import StoreMismatch as StoreMismatch
     from extract.api import extract as extract

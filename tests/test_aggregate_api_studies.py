@@ -14,6 +14,7 @@ import yaml
 
 import slicecache as sc
 from aggregate.config.section import read_aggregate_section
+from aggregate.present import present_training
 from aggregate.train.train import train_pipeline
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.store.reader import StoreReader
@@ -40,7 +41,7 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(tempfile, "tempdir", str(places["temporary"]))
     yield tmp_path
     gc.collect()
-    for place in (places["cwd"], places["temporary"]):  # the report fills matplotlib's cache in the home
+    for place in places.values():
         assert not list(place.rglob("*")), f"something was left in {place.name}"
 
 
@@ -112,6 +113,7 @@ def test_every_form_of_config_gives_what_the_command_gives(
 
 def test_with_a_folder_the_files_are_the_commands(file: Path, tmp_path: Path) -> None:
     command = train_pipeline(load_pipeline(file), read_aggregate_section(load_pipeline(file)))
+    present_training(command, tmp_path / "run")
     given = sc.train(file, folder=tmp_path / "given")
     saved = sc.train(file).save(tmp_path / "saved")
     assert given.folder == tmp_path / "given"
@@ -174,7 +176,8 @@ def test_a_prediction_is_the_bundles(clean: Path, store: str, table: pd.DataFram
 def test_a_bundle_in_a_folder_predicts_the_same(file: Path, store: str, tmp_path: Path) -> None:
     found = sc.train(file, folder=tmp_path / "given")
     (card,) = (tmp_path / "given").rglob("bundle.json")
-    pd.testing.assert_frame_equal(sc.predict(card.parent, store), sc.predict(found.bundle, store))
+    for place in (card.parent, tmp_path / "given"):
+        pd.testing.assert_frame_equal(sc.predict(place, store), sc.predict(found.bundle, store))
 
 
 def test_an_ablation_leaves_nothing_and_has_a_row_per_configuration(clean: Path, file: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from aggregate.anomaly.study.bundle import DetectorBundle, is_detector_bundle, load_detectors
 from aggregate.anomaly.study.predict import predict_detectors
 from aggregate.api.results import DetectResult, TrainResult
+from aggregate.common.run_folder import find_bundle, permit_bundle
 from aggregate.predict.bundle import Bundle, load_bundle
 from aggregate.predict.predict import predict as predict_heads
 from cache_schema.common.errors import ConfigError
@@ -27,16 +28,19 @@ def predict(
     *,
     maps: str | Path | None = None,
     allow_unlike_reference: bool = False,
+    allow_custom: bool = False,
 ) -> "pd.DataFrame":
     """Apply a trained bundle to every volume of a store.
 
     A participant who was in training is scored only by members that did not see them.
 
     Args:
-        bundle: Its folder, or what `sc.train` and `sc.detect` returned.
+        bundle: Its folder, the run folder, or what `sc.train` and `sc.detect` returned.
         store: Of the same embeddings.
         maps: Of detectors: folder for NIfTI anomaly maps; without it nothing is written.
         allow_unlike_reference: Of detectors: score volumes of another contrast or kind of foreground, too.
+        allow_custom: Import the custom parts that a bundle in a folder names; in the process that made them
+            they are known.
 
     Returns:
         A row per volume (and detector): of heads `logit_*`, `p_*`, `threshold`, `predicted` and the members
@@ -50,7 +54,7 @@ def predict(
         >>> table = sc.predict("runs/demo/bundle", "new.zarr")
         >>> table[["participant_id", "predicted"]]
     """
-    loaded = _loaded(bundle)
+    loaded = _loaded(bundle, allow_custom)
     reader = _reader(store)
     if isinstance(loaded, Bundle):
         if maps is not None:
@@ -64,9 +68,7 @@ def predict(
     return table
 
 
-def _loaded(
-    bundle: Bundled,
-) -> "Bundle | DetectorBundle":
+def _loaded(bundle: Bundled, allow_custom: bool) -> "Bundle | DetectorBundle":
     """A bundle in memory."""
     if isinstance(bundle, TrainResult | DetectResult):
         if bundle.bundle is None:
@@ -74,7 +76,9 @@ def _loaded(
         return bundle.bundle
     if isinstance(bundle, Bundle | DetectorBundle):
         return bundle
-    folder = Path(bundle)
+    folder = find_bundle(Path(bundle))
+    if allow_custom:
+        permit_bundle(folder)
     return load_detectors(folder) if is_detector_bundle(folder) else load_bundle(folder)
 
 

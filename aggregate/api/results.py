@@ -1,5 +1,6 @@
 """What `sc.train`, `sc.ablate` and `sc.detect` return."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ class StudyResult:
     """What makes the results doubtful."""
     files: KeptFiles
     """The files behind it."""
+    draw: Callable[[Path], None]
+    """Writes the report into a run folder that holds these files."""
 
     @property
     def folder(self) -> Path | None:
@@ -45,6 +48,7 @@ class StudyResult:
         """
         place = Path(folder).expanduser().absolute()
         self.files.copy_to(place)
+        self.draw(place)
         return place
 
     def __repr__(self) -> str:

@@ -4,18 +4,25 @@ They do what the command does with the same pipeline and give the same numbers. 
 left behind: what a study must put aside while it runs lies in a temporary folder.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from aggregate.ablate.ablate import ablate_pipeline
+from aggregate.anomaly.findings.results import DetectionResults
 from aggregate.anomaly.study.bundle import DetectorBundle, load_detectors
-from aggregate.api.kept_files import KeptFiles, keeping
+from aggregate.anomaly.study.detect import run_detection
+from aggregate.api.kept_files import KeptFiles, keeping, moved
 from aggregate.api.results import AblateResult, DetectResult, TrainResult, train_table
+from aggregate.common.artefacts import write_json
 from aggregate.config.section import read_aggregate_section
-from aggregate.detect import detect_pipeline
+from aggregate.detect import detect_pipeline, detect_plan, write_detection_report
 from aggregate.predict.bundle import load_bundle
+from aggregate.present import present_ablation, present_index, present_training
 from aggregate.train.train import train_pipeline
 from cache_schema.common.given_config import Config, given_pipeline
 from cache_schema.common.pipeline_file import Pipeline
@@ -58,6 +65,9 @@ def train(
     with keeping(folder) as files:
         pipeline = _pipeline(config, store, cohort, files, keys)
         results = train_pipeline(pipeline, read_aggregate_section(pipeline), shuffle_labels)
+        draw = partial(_draw, present_training, results, files.folder)
+        if not files.temporary:
+            draw(files.folder)
         return TrainResult(
             metrics=results.metrics,
             table=train_table(results.metrics),
@@ -67,6 +77,7 @@ def train(
             notes=results.notes,
             warnings=results.warnings,
             files=files,
+            draw=draw,
             bundle=load_bundle(results.folder / "bundle"),
             attention=results.attention,
         )
@@ -101,6 +112,9 @@ def ablate(
     """
     with keeping(folder) as files:
         results = ablate_pipeline(_pipeline(config, store, cohort, files, keys), shuffle_labels)
+        draw = partial(_draw, present_ablation, results, files.folder)
+        if not files.temporary:
+            draw(files.folder)
         return AblateResult(
             metrics=results.metrics,
             table=pd.read_csv(results.folder / "ablation.csv"),
@@ -109,6 +123,7 @@ def ablate(
             notes=results.notes,
             warnings=results.warnings,
             files=files,
+            draw=draw,
         )
 
 
@@ -139,7 +154,11 @@ def detect(
         >>> found.table
     """
     with keeping(folder) as files:
-        results = detect_pipeline(_pipeline(config, store, cohort, files, keys))
+        pipeline = _pipeline(config, store, cohort, files, keys)
+        results = run_detection(detect_plan(pipeline)) if files.temporary else detect_pipeline(pipeline)
+        draw = partial(_draw, _present_detection, results, files.folder)
+        if not files.temporary:
+            present_index(files.folder)
         bundles = _detector_bundles(results.folder / "bundle")
         return DetectResult(
             metrics=results.metrics,
@@ -150,11 +169,27 @@ def detect(
             notes=results.notes,
             warnings=results.warnings,
             files=files,
+            draw=draw,
             bundle=next(iter(bundles.values()), None),
             bundles=bundles,
             slices=results.slices,
             verdict=results.verdict,
         )
+
+
+def _draw(present: Callable[[Any, Path], None], results: Any, old: Path, run_folder: Path) -> None:
+    """Draw a study's report where its files are now: in `run_folder`, which was `old` while it ran."""
+    folder = run_folder / results.folder.relative_to(old)
+    present(
+        replace(results, folder=folder, config=moved(results.config, str(old), str(run_folder))), run_folder
+    )
+
+
+def _present_detection(results: DetectionResults, run_folder: Path) -> None:
+    """What the door of detection adds to a finished study, and the index."""
+    write_detection_report(results)
+    write_json(results.folder / "metrics.json", results.metrics)
+    present_index(run_folder)
 
 
 def _pipeline(config: Config, store: Any, cohort: Any, files: KeptFiles, keys: dict[str, Any]) -> Pipeline:
