@@ -7,10 +7,13 @@ import pytest
 import torch
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from aggregate.config.section import parse_section
+from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.base import Head, require_slices
 from aggregate.heads.centring import fit_centring
-from aggregate.heads.spec import AttentionSpec, HeadSpec, MeanSpec
-from aggregate.losses.spec import LossSpec, check_loss
+from aggregate.heads.mean import MeanSpec
+from aggregate.heads.registry import HeadSpec
+from aggregate.losses.registry import LossSpec
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
 DIM, CLASSES, BAGS, SLICES, RUNS = 12, 3, 5, 7, 3
@@ -112,17 +115,6 @@ def test_equal_slices_get_equal_attention_unless_declared(head, parameters, bags
     uniform = keep.double() / keep.sum(-1, keepdim=True)
     equal = torch.allclose(attention, uniform.expand_as(attention), rtol=0, atol=1e-12)
     assert equal == head.attends_by_content
-
-
-def test_tokens_may_be_bfloat16(head, bags):
-    x, keep, height = bags
-    rounded, height = x.bfloat16(), height.float()
-    parameters = head.init(range(RUNS), torch.float32)
-    found = head(parameters, rounded, keep, height)
-    expected = head(parameters, rounded.float(), keep, height)
-    assert {found.logits.dtype, found.attention.dtype, found.embedding.dtype} == {torch.float32}
-    torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=0.05)
-    torch.testing.assert_close(found.attention, expected.attention, rtol=0, atol=0.02)
 
 
 def test_bag_of_one_slice(head, parameters, bags):
@@ -239,15 +231,19 @@ def test_no_embedding_has_three_spellings(none):
     assert TypeAdapter(HeadSpec).validate_python({"kind": "mean", "embedding": none}).embedding == ()
 
 
+def parse(head, loss):
+    return parse_section({"cohort": "c.tsv", "target": "y", "head": head, "loss": loss})
+
+
 def test_contrastive_loss_needs_something_to_train():
     for loss in (LossSpec(supcon=1.0), LossSpec(class_variance=0.1)):
         with pytest.raises(ConfigError, match="nothing trainable below"):
-            check_loss(MeanSpec(embedding="none"), loss)
-        check_loss(AttentionSpec(embedding="none"), loss)
-        check_loss(MeanSpec(embedding=(6,)), loss)
-    check_loss(MeanSpec(embedding="none"), LossSpec())
+            parse({"kind": "mean"}, loss)
+        parse({"kind": "attention"}, loss)
+        parse({"kind": "mean", "embedding": [6]}, loss)
+    parse({"kind": "mean"}, LossSpec())
     with pytest.raises(ConfigError, match="every weight is 0"):
-        check_loss(MeanSpec(), LossSpec(cross_entropy=0.0))
+        parse({"kind": "attention"}, LossSpec(cross_entropy=0.0))
 
 
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.centre and spec.embedding], ids=spec_id)

@@ -15,8 +15,9 @@ import torch
 from aggregate.bags import memory
 from aggregate.bags.bags import bags_bytes, lazy_bags, read_bags
 from aggregate.config.section import parse_section
-from aggregate.heads.spec import AttentionSpec, MeanSpec
-from aggregate.losses.spec import LossSpec
+from aggregate.heads.attention import AttentionSpec
+from aggregate.heads.mean import MeanSpec
+from aggregate.losses.registry import LossSpec
 from aggregate.train.train import train_pipeline
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
@@ -175,8 +176,9 @@ import resource, sys
 import numpy as np, torch
 from aggregate.bags.bags import lazy_bags, read_bags
 from aggregate.baselines.baselines import mean_pool
-from aggregate.heads.spec import AttentionSpec, MeanSpec
-from aggregate.losses.spec import LossSpec
+from aggregate.heads.attention import AttentionSpec
+from aggregate.heads.mean import MeanSpec
+from aggregate.losses.registry import LossSpec
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
 from cache_schema.store.reader import open_store

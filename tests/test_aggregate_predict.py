@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from aggregate.bags.bags import read_bags
-from aggregate.heads.spec import AttentionSpec, HeadSpec, MstSpec
-from aggregate.losses.spec import LossSpec
+from aggregate.heads.attention import AttentionSpec
+from aggregate.heads.mst import MstSpec
+from aggregate.heads.registry import HeadSpec
+from aggregate.losses.registry import LossSpec
 from aggregate.predict.bundle import Bundle, BundleCard, load_bundle, member_of, save_bundle
 from aggregate.predict.predict import predict
 from aggregate.training.spec import TrainSpec

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from aggregate.bags.bags import Bags
-from aggregate.heads.spec import AttentionSpec, MeanSpec
-from aggregate.losses.spec import LossSpec
-from aggregate.training import blocks, inputs, precision
+from aggregate.heads.attention import AttentionSpec
+from aggregate.heads.mean import MeanSpec
+from aggregate.losses.registry import LossSpec
+from aggregate.training import blocks
 from aggregate.training.blocks import bytes_of_run, groups
 from aggregate.training.sampler import init_seed, order_stream, plain_batches
 from aggregate.training.spec import TrainSpec
@@ -101,25 +102,6 @@ def test_blocks_change_nothing(cohort, monkeypatch):
         assert_same(ours, theirs, 1e-10)
 
 
-@pytest.mark.parametrize("native", [False, True])
-def test_bfloat16_tokens_are_those_rounded(cohort, monkeypatch, native):
-    """Without hardware for it the numbers are those of rounded tokens; with it products are rounded too."""
-    bags, y, weight = cohort
-    monkeypatch.setattr(inputs, "widened", (lambda x, dtype: x) if native else precision.widened)
-    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: native)
-    train = TrainSpec(epochs=4, batch_size=8, patience=None)
-    narrow = train.model_copy(update={"projection": "bfloat16"})
-    raw = AttentionSpec(hidden=7, embedding=(11, 6), centre=False)
-    (ours,) = train_stacked(bags, y, weight, 2, [run(0, head=raw, train=narrow)])
-    rounded = replace(bags, x=bags.x.bfloat16().double())
-    (theirs,) = train_stacked(rounded, y, weight, 2, [run(0, head=raw, train=train)])
-    (exact,) = train_stacked(bags, y, weight, 2, [run(0, head=raw, train=train)])
-    head = raw.build(DIM, 2)
-    logits = apply_head(head, [ours.state, theirs.state, exact.state], bags).logits
-    torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=0.05 if native else 1e-6)
-    assert not torch.equal(logits[0], logits[2])
-
-
 def test_float32_logits_stay_close_over_200_steps(cohort):
     bags, y, weight = cohort
     train = TrainSpec(epochs=50, batch_size=8, patience=None)
@@ -159,7 +141,9 @@ def test_losses_share_batches_and_first_weights(cohort):
     second = run(0, configuration="other", train=train, loss=LossSpec(supcon=0.0, class_variance=0.0))
     third = run(0, configuration="third", train=train, loss=LossSpec(supcon=1.0))
     states = [trained.state for trained in train_stacked(*cohort, 2, [first, second, third], torch.float64)]
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    # Not bits: products of one stack may differ in the last one between its runs, by processor and threads.
+    for name, value in states[0].items():
+        torch.testing.assert_close(value, states[1][name], rtol=0, atol=1e-10, msg=name)
     assert not torch.equal(states[0]["classifier.weight"], states[2]["classifier.weight"])
 
 

@@ -7,18 +7,16 @@ import pytest
 import torch
 
 from aggregate.bags.bags import Bags
-from aggregate.heads.spec import (
-    AttentionSpec,
-    CentreGaussianSpec,
-    GatedAttentionSpec,
-    HeadSpec,
-    LinearAttentionSpec,
-    MeanSpec,
-    MstSpec,
-    QuerySpec,
-    RandomAttentionSpec,
-)
-from aggregate.losses.spec import LossSpec
+from aggregate.heads.attention import AttentionSpec
+from aggregate.heads.centre_gaussian import CentreGaussianSpec
+from aggregate.heads.gated_attention import GatedAttentionSpec
+from aggregate.heads.linear_attention import LinearAttentionSpec
+from aggregate.heads.mean import MeanSpec
+from aggregate.heads.mst import MstSpec
+from aggregate.heads.query import QuerySpec
+from aggregate.heads.random_attention import RandomAttentionSpec
+from aggregate.heads.registry import HeadSpec
+from aggregate.losses.registry import LossSpec
 from aggregate.training.sampler import init_seed
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked

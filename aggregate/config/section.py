@@ -9,8 +9,9 @@ from aggregate.anomaly.spec import DetectSpec
 from aggregate.common.table_values import value_name
 from aggregate.config.ablate import AblateSpec
 from aggregate.config.recipes import with_recipe
-from aggregate.heads.spec import AttentionSpec, HeadSpec
-from aggregate.losses.spec import LossSpec, check_loss
+from aggregate.heads.attention import AttentionSpec
+from aggregate.heads.registry import HeadSpec
+from aggregate.losses.registry import LossSpec, require_trainable
 from aggregate.training.spec import TrainSpec
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline, validate
@@ -235,5 +236,6 @@ def parse_section(data: Any) -> AggregateSection:
     """
     filled = with_recipe(data) if isinstance(data, dict) else data
     section = validate(AggregateSection, filled, "aggregate")
-    check_loss(section.head, section.loss)
+    head = section.head
+    require_trainable(section.loss, head.name, bool(head.embedding) or head.learned_pool)
     return section

@@ -8,18 +8,20 @@ tensors and a state is just their slice.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, PositiveInt, model_validator
 from torch import Tensor
 
 from aggregate.heads.centring import MEAN, SCALE, centred
 from aggregate.heads.embedding import ReadOut, Shapes, embedding_shapes, read_out
 from aggregate.heads.initial import initial
-from aggregate.heads.spec import HeadBase
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.strict import Strict
 
 Parameters = Mapping[str, Tensor]
 
@@ -32,6 +34,52 @@ class HeadOutput:
     embedding: Float[Tensor, "run bag feature"]
     attention: Float[Tensor, "run bag slice"]
     """Sums to 1 over kept slices and is 0 elsewhere."""
+
+
+Train = Literal["all", "embedding"]
+
+
+def _widths(value: Any) -> Any:
+    """Read `none` (and YAML's null) as no embedding layers."""
+    return () if value in ("none", None) else value
+
+
+Widths = Annotated[tuple[PositiveInt, ...], BeforeValidator(_widths)]
+
+
+class HeadBase(Strict):
+    """What every head has: an embedding of the pooled slices and the choice of what is trained."""
+
+    learned_pool: ClassVar[bool] = True
+    """Whether pooling has parameters of its own."""
+    embedding: Widths = ()
+    """Widths of the linear layers, each followed by ReLU, before the classifier; `none` for no layer.
+    DinoAtten3D's recipes set `[256, 128]`."""
+    centre: bool = True
+    """Centre and scale tokens by the run's training slices (see `heads/centring.py`); the published
+    recipes do not."""
+    train: Train = "all"
+    """`embedding` trains those layers alone and leaves pooling and classifier as they were drawn."""
+
+    @model_validator(mode="after")
+    def _something_trains(self) -> Self:
+        if self.train == "embedding" and not self.embedding:
+            raise ValueError("train: embedding needs embedding layers, but embedding is none")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return str(self.__getattribute__("kind"))
+
+    @classmethod
+    def examples(cls) -> tuple[Self, ...]:
+        """Small heads of this kind, for tokens of 12 numbers: the laws are tried on them."""
+        return (cls(embedding=(6, 4)), cls())
+
+    @abstractmethod
+    def build(self, dim: int, n_classes: int) -> "Head":
+        """Make the head for tokens of `dim` numbers and `n_classes` labels."""
 
 
 class Head(ABC):
@@ -90,8 +138,7 @@ class Head(ABC):
     ) -> tuple[Float[Tensor, "#run bag pooled"], Float[Tensor, "#run bag slice"]]:
         """Prepared bags -> (pooled vectors, attention); the run axis stays 1 if no run differs.
 
-        `x` may be in bfloat16; both results are in the parameters' dtype, and finite values at pads have
-        no effect on them.
+        Finite values at pads have no effect on them.
         """
 
     @property

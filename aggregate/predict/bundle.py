@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from aggregate.heads.base import Head
-from aggregate.heads.spec import HeadSpec
+from aggregate.heads.registry import HeadSpec
 from aggregate.training.runs import TrainedRun
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.strict import Strict

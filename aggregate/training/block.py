@@ -15,6 +15,7 @@ from torch import Tensor
 from aggregate.heads.base import Head
 from aggregate.heads.centring import SCALE
 from aggregate.heads.embedding import ReadOut, gradients
+from aggregate.losses.base import Batch
 from aggregate.losses.cross_entropy import cross_entropy
 from aggregate.training.adam import StackedAdam
 from aggregate.training.inputs import Inputs
@@ -161,13 +162,15 @@ class Block:
         """Losses (run,) and their gradients by logits and, where a term acts on them, by embeddings."""
         counts = torch.tensor([stream.runs.stop - stream.runs.start for stream in streams])
         order = torch.stack(list(rows)).repeat_interleave(counts, 0)
-        valid, order = order >= 0, order.clamp_min(0)
+        keep, order = order >= 0, order.clamp_min(0)
         logits, embedding = found.logits.requires_grad_(), found.embedding.detach()
         inputs = [logits]
-        if self.objective.contrastive:
+        if self.objective.reads_embedding:
             inputs.append(embedding.requires_grad_())
-        losses = self.objective(logits, embedding, self.y[order], valid, self.weight[order])
-        parts = torch.autograd.grad(losses.sum(), inputs)
+        losses = self.objective(Batch(logits, embedding, self.y[order], keep, self.weight[order]))
+        if not losses.requires_grad:  # a custom loss alone, with nothing to say of this batch
+            return losses, torch.zeros_like(logits), None
+        parts = torch.autograd.grad(losses.sum(), inputs, materialize_grads=True)
         return losses.detach(), parts[0], parts[1] if len(parts) > 1 else None
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ from aggregate.heads.base import Head, HeadOutput, require_slices
 from aggregate.heads.centring import fit_centring
 from aggregate.training.block import Block, Count, Finished, Progress
 from aggregate.training.blocks import Group, bytes_of_run, groups
-from aggregate.training.inputs import is_narrow, make_inputs, prepare_tokens
+from aggregate.training.inputs import make_inputs, prepare_tokens
 from aggregate.training.runs import RunSpec, TrainedRun, check_run
 from aggregate.training.sampler import init_seed
 from aggregate.training.workers import run_side_by_side
@@ -84,7 +84,7 @@ def train_group(
 ) -> dict[int, TrainedRun]:
     """Train runs of one head, by index; their blocks side by side on the cores."""
     head = group.first.head.build(cohort.x.shape[2], cohort.n_classes)
-    tokens = prepare_tokens(head, cohort.x, cohort.keep, cohort.height_mm, group.first.train)
+    tokens = prepare_tokens(head, cohort.x, cohort.keep, cohort.height_mm)
     size = bytes_of_run(head, group.first.train.batch_size, cohort.x.shape[1], cohort.dtype.itemsize)
     blocks = group.blocks(size, torch.get_num_threads())
     jobs = [
@@ -107,8 +107,7 @@ def train_block(
     if head.spec.centre:
         rows = [run.train_rows for run in runs]
         parameters |= fit_centring(cohort.x, cohort.keep, rows, cohort.dtype)
-    narrow = is_narrow(head, runs[0].train)
-    inputs = make_inputs(head, parameters, tokens, cohort.keep, cohort.height_mm, narrow)
+    inputs = make_inputs(head, parameters, tokens, cohort.keep, cohort.height_mm)
     return Block(head, parameters, inputs, cohort.y, cohort.weight, runs).train(report)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aggregate.config.recipes import RECIPES
-from aggregate.heads.spec import AttentionSpec
+from aggregate.heads.attention import AttentionSpec
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import suggest
 
