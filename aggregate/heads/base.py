@@ -33,7 +33,7 @@ class HeadOutput:
     logits: Float[Tensor, "run bag class"]
     embedding: Float[Tensor, "run bag feature"]
     attention: Float[Tensor, "run bag slice"]
-    """Sums to 1 over kept slices and is 0 elsewhere."""
+    """Sums to 1 over kept slices and is 0 elsewhere; NaN throughout if a custom head gives none."""
 
 
 Train = Literal["all", "embedding"]
@@ -159,16 +159,24 @@ class Head(ABC):
         """Whether training leaves the pooled vectors as they are."""
         return not self.trainable & self.pool_shapes().keys()
 
+    @property
+    def pool_differs(self) -> bool:
+        """Whether pooled vectors depend on the run."""
+        return bool(self.pool_shapes())
+
     def init(self, seeds: Sequence[int], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """Draw every run's parameters from its own seed, as `heads/initial.py` says.
 
         Each parameter has its own PCG64 stream, named by it, so that run r begins alike alone or in a
         stack, in any dtype, and whatever other parameters a head has. Centring starts as doing nothing.
         """
-        return {
-            name: torch.from_numpy(np.stack([self._draw(name, shape, seed) for seed in seeds])).to(dtype)
-            for name, shape in self.shapes.items()
-        }
+        return {name: self._stack(name, shape, seeds, dtype) for name, shape in self.shapes.items()}
+
+    def _stack(
+        self, name: str, shape: tuple[int, ...], seeds: Sequence[int], dtype: torch.dtype
+    ) -> Float[Tensor, "run ..."]:
+        """One parameter of all runs."""
+        return torch.from_numpy(np.stack([self._draw(name, shape, seed) for seed in seeds])).to(dtype)
 
     def _draw(self, name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float64]:
         """One parameter of one run."""
@@ -181,6 +189,12 @@ class Head(ABC):
         """Pooled vectors -> embedding and logits."""
         return read_out(parameters, centred(parameters, pooled), len(self.spec.embedding))
 
+    def pooled_gradient(
+        self, parameters: Parameters, gradient: Float[Tensor, "run bag pooled"]
+    ) -> Float[Tensor, "run bag pooled"]:
+        """The gradient of pooled vectors from that of what the layers behind them read."""
+        return gradient * parameters[SCALE].view(-1, 1, 1) if SCALE in parameters else gradient
+
     def __call__(
         self,
         parameters: Parameters,
@@ -188,12 +202,13 @@ class Head(ABC):
         keep: Bool[Tensor, "bag slice"],
         height_mm: Float[Tensor, "bag slice"],
     ) -> HeadOutput:
-        """Apply every run's weights.
+        """Apply every run's weights; whatever stands at pads has no effect.
 
         Raises:
             SlicecacheError: If a bag has no kept slice.
         """
         require_slices(keep)
+        x, height_mm = x.masked_fill(~keep.unsqueeze(-1), 0), height_mm.masked_fill(~keep, 0)
         pooled, attention = self.pool(parameters, self.prepare(x, keep, height_mm), keep, height_mm)
         found = self.read_out(parameters, pooled)
         return HeadOutput(found.logits, found.embedding, attention.expand(len(found.logits), -1, -1))

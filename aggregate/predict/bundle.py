@@ -1,7 +1,8 @@
 """A bundle: trained heads that can be applied elsewhere, as JSON and safetensors, never a pickle.
 
 `bundle.json` says what the members are, which tokens they read and who they saw in training;
-`members.safetensors` holds their weights as `<member>/<parameter>`. No Python name is stored.
+`members.safetensors` holds their weights as `<member>/<parameter>`. No Python name of ours is stored, and
+a custom head's target is text, which nothing imports unless the caller permits it.
 """
 
 import hashlib
@@ -17,8 +18,10 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from aggregate.heads.base import Head
+from aggregate.heads.custom import CustomHeadSpec
 from aggregate.heads.registry import HeadSpec
 from aggregate.training.runs import TrainedRun
+from cache_schema.common.custom import give, permit
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.strict import Strict
 from cache_schema.format.header import Fingerprint, Numerics
@@ -129,14 +132,20 @@ def save_bundle(folder: str | Path, bundle: Bundle) -> None:
     _replace(folder / CARD_FILE, card.model_dump_json(indent=1).encode())
 
 
-def load_bundle(folder: str | Path) -> Bundle:
+def load_bundle(folder: str | Path, custom: Any = None, allow_custom: bool = False) -> Bundle:
     """Read a bundle and check that it is whole.
 
+    Args:
+        folder: Holds both files.
+        custom: The class (or function) of a custom head, which is then used for what the card names.
+        allow_custom: Import what the card names.
+
     Raises:
-        SlicecacheError: If a file is missing, unreadable or not the one that the card was written for.
+        SlicecacheError: If a file is missing, unreadable or not the one that the card was written for, or
+            if its head is custom and neither given nor allowed.
     """
     folder = Path(folder)
-    card = _read_card(folder)
+    card = _with_custom(_read_card(folder), custom, allow_custom)
     try:
         weights = (folder / WEIGHTS_FILE).read_bytes()
         if hashlib.sha256(weights).hexdigest() != card.weights_sha256:
@@ -150,6 +159,18 @@ def load_bundle(folder: str | Path) -> Bundle:
     bundle = Bundle(card, tuple(_state(tensors, member.name) for member in card.members))
     _check_states(bundle, str(folder))
     return bundle
+
+
+def _with_custom(card: BundleCard, custom: Any, allow_custom: bool) -> BundleCard:
+    """The card with its custom head given or permitted, if it has one."""
+    if not isinstance(card.head, CustomHeadSpec):
+        return card
+    if custom is not None:
+        head = card.head.model_copy(update={"target": give(custom)})
+        return card.model_copy(update={"head": head})
+    if allow_custom:
+        permit(card.head.target)
+    return card
 
 
 def _read_card(folder: Path) -> BundleCard:

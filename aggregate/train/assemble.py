@@ -1,6 +1,7 @@
 """What the results of a training consist of, each put together from its parts."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -170,11 +171,18 @@ def make_bundle(
             "loss": section.loss.model_dump(mode="json"),
             "train": section.train.model_dump(mode="json"),
             "folds": section.folds.model_dump(mode="json"),
+            **_stacking(trained),
             "metrics": metrics["metrics"],
             "content_digest": metrics["content_digest"],
         },
     )
     return Bundle(card, tuple(run.state for run in trained.runs))
+
+
+def _stacking(trained: Trained) -> dict[str, Any]:
+    """How a custom head's runs were computed, by number of runs; nothing for the others."""
+    found = Counter(run.stacking for run in trained.runs if run.stacking is not None)
+    return {"stacking": dict(found)} if found else {}
 
 
 def resolved(pipeline: Pipeline, section: AggregateSection) -> dict[str, Any]:

@@ -30,8 +30,8 @@ class Trained:
 
 
 def configuration_name(section: AggregateSection) -> str:
-    """The recipe's name, or the head's kind."""
-    return section.recipe or section.head.kind
+    """The recipe's name, or the head's."""
+    return section.recipe or section.head.name
 
 
 def run_specs(

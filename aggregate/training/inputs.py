@@ -56,12 +56,16 @@ class BagInputs:
         self, head: Head, parameters: Mapping[str, Tensor], runs: Span, rows: Int[Tensor, " batch"]
     ) -> Float[Tensor, "#run batch pooled"]:
         """Gather and pool, as far as the longest bag of the batch reaches."""
+        return head.pool(parameters, *self.gathered(head, rows))[0]
+
+    def gathered(self, head: Head, rows: Int[Tensor, " batch"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Prepared tokens (batch, slice, dim), keep and heights of these bags."""
         length = int(self.lengths[rows].max())
         x = self.x.index_select(0, rows)[:, :length]
         keep, height_mm = self.keep[rows, :length], self.height_mm[rows, :length]
         if isinstance(self.x, LazyTokens):
             x = head.prepare(x, keep, height_mm)
-        return head.pool(parameters, x, keep, height_mm)[0]
+        return x, keep, height_mm
 
     def select(self, index: Int[Tensor, " run"]) -> Self:
         """All runs share the bags."""
@@ -116,7 +120,7 @@ def make_inputs(
     """
     if not head.pool_is_fixed:
         return BagInputs(x, keep, height_mm)
-    runs = len(next(iter(parameters.values()))) if head.pool_shapes() else 1
+    runs = len(next(iter(parameters.values()))) if head.pool_differs else 1
     vectors = torch.empty((runs, len(x), head.pooled_dim), dtype=parameters["classifier.weight"].dtype)
     # Filled in place: small results between large blocks would keep the allocator from giving those back.
     for part in (slice(start, start + POOL_BATCH) for start in range(0, len(x), POOL_BATCH)):

@@ -34,6 +34,11 @@ class RunSpec:
         return f"{self.configuration}, repeat {self.repeat}, fold {self.fold}, seed {self.seed}"
 
     @property
+    def stream(self) -> tuple[int, int, int]:
+        """What its random numbers depend on."""
+        return self.seed, self.repeat, self.fold
+
+    @property
     def class_balanced(self) -> bool:
         """Whether batches hold equal shares of the labels."""
         asked = self.train.class_balanced
@@ -53,6 +58,8 @@ class TrainedRun:
     """Epochs trained."""
     history: dict[str, list[float]]
     """Per epoch: `train_loss`, and `validation_cross_entropy` where there are validation bags."""
+    stacking: str | None = None
+    """`vmap` or `loop`: how a custom head's runs were computed."""
 
 
 def check_run(run: RunSpec, y: NDArray[np.int64], n_classes: int) -> None:

@@ -34,12 +34,21 @@ def target_of(part: Any) -> str:
     named = part if hasattr(part, "__qualname__") else type(part)
     if isinstance(part, functools.partial):
         raise ConfigError(f"{part!r} has no name to store; give the class, and its arguments as `options`")
-    return f"{named.__module__}:{named.__qualname__}"
+    # An object's class is another part than the object: an import would find the class.
+    return f"{named.__module__}:{named.__qualname__}{'' if named is part else '.<object>'}"
 
 
 def give(part: Any) -> str:
-    """Hand an object over; returns the target that stands for it from now on in this process."""
-    target = target_of(part)
+    """Hand an object over; returns the target that stands for it from now on in this process.
+
+    A name that an import could find stands for the newest object. Two functions that one other function
+    made, or two lambdas, share a name that no import finds; the second is told apart by a number.
+    """
+    target = name = target_of(part)
+    number = 1
+    while "<" in name and target in _given and _given[target] is not part:
+        number += 1
+        target = f"{name}.<{number}>"
     _given[target] = part
     return target
 
