@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: setup demo test test-slow lint bench clean
+.PHONY: setup demo test test-slow test-numerics lint bench clean
 
 setup: .venv/.dev
 
@@ -37,6 +37,15 @@ test: lint
 
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow
+
+# A second instruction set: AVX2 on a processor with AVX-512, else torch's plain kernels.
+test-numerics: export ATEN_CPU_CAPABILITY := $(shell grep -qsw avx512f /proc/cpuinfo && echo avx2 || echo default)
+test-numerics: export ONEDNN_MAX_CPU_ISA := AVX2
+test-numerics: export MKL_ENABLE_INSTRUCTIONS := AVX2
+test-numerics: export OPENBLAS_CORETYPE := Haswell
+test-numerics: export OMP_NUM_THREADS := 1
+test-numerics: .venv/.dev
+	$(BIN)/python -m pytest -m "numerics and not slow"
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/extraction.py

@@ -5,6 +5,8 @@ import torch
 
 from aggregate.training.adam import StackedAdam
 
+pytestmark = pytest.mark.numerics
+
 RATES, DECAYS = [1e-3, 0.03, 0.2], [0.0, 0.1, 0.01]
 SHAPES = {"weight": (7, 5), "bias": (7,)}
 

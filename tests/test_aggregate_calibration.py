@@ -7,6 +7,8 @@ import sklearn.metrics as sk
 from aggregate.statistics.calibration import Calibration, calibrate, fit_temperature, youden_threshold
 from aggregate.statistics.metrics import Scores, softmax
 
+pytestmark = pytest.mark.numerics
+
 
 @pytest.mark.parametrize("seed", range(11))
 def test_the_threshold_has_the_best_balanced_accuracy(seed):

@@ -13,6 +13,8 @@ from aggregate.statistics.delong import delong_covariance, delong_interval, delo
 from aggregate.statistics.metrics import auroc
 from cache_schema.common.errors import SlicecacheError
 
+pytestmark = pytest.mark.numerics
+
 
 def written_out(y, scores):
     """DeLong 1988, equations 2 to 5, pair by pair."""

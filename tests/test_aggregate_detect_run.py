@@ -306,7 +306,7 @@ class Killed(BaseException):
 
 
 def files_of(run: Path) -> dict[str, bytes]:
-    """Every file that must come out the same, seconds taken out."""
+    """Every file that a killed run must leave as an unkilled one does, bit for bit, seconds taken out."""
     found = {}
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()
@@ -325,6 +325,7 @@ def files_of(run: Path) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("where", ["fit", "score", "maps"])
 def test_a_killed_run_goes_on_to_the_same_files(project, tmp_path, monkeypatch, where):
     detect(project, "run.folder=whole")

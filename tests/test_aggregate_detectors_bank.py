@@ -19,6 +19,8 @@ from aggregate.anomaly.fitting.rebatch import join
 from aggregate.anomaly.fitting.stream import open_stream
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
+pytestmark = pytest.mark.numerics
+
 
 def draw(seed, *shape, dtype=torch.float32):
     return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape)).to(dtype)

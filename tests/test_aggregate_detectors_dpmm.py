@@ -24,6 +24,8 @@ from aggregate.anomaly.detectors.dpmm import LIVING, Dpmm, cosine_scores
 from aggregate.anomaly.detectors.spec import DpmmSpec
 from cache_schema.common.errors import SlicecacheError
 
+pytestmark = pytest.mark.numerics
+
 DIM, ROWS, COLS = 6, 5, 7
 
 
@@ -307,6 +309,7 @@ def test_a_completed_fit_scores_from_its_state(score):
     fit(detector, range(3))
     again.load_state(detector.state())
     new = slices(3, 60)
+    # Bits: a killed run scores from the state.
     assert torch.equal(again.score(new), detector.score(new))
     assert detector.score(new).shape == (3, ROWS, COLS)
     assert float(detector.score(batch_of(-new.patches)).mean()) > float(detector.score(new).mean())

@@ -75,6 +75,7 @@ def test_scores_have_a_shape_and_are_finite(spec, reference, queries):
     assert detector.batch_slices >= 1
 
 
+@pytest.mark.numerics
 @every_detector
 def test_a_state_gives_the_same_scores(spec, reference, queries):
     detector = fitted(spec, reference)
@@ -82,6 +83,7 @@ def test_a_state_gives_the_same_scores(spec, reference, queries):
     other = spec.build(0)
     other.start(reference.reference)
     other.load_state(state)
+    # Bits: a run killed while it scores goes on from the state, and must leave the same files.
     assert torch.equal(detector.score(queries), other.score(queries))
     assert state.keys() == other.state().keys()
     assert all(torch.equal(value, other.state()[name]) for name, value in state.items())
@@ -99,6 +101,7 @@ def test_a_state_of_another_shape_is_refused(spec, reference):
         detector.load_state({key: value for key, value in state.items() if key != name})
 
 
+@pytest.mark.numerics
 @every_detector
 def test_scores_do_not_depend_on_the_batch(spec, reference, queries):
     detector = fitted(spec, reference)
@@ -110,9 +113,11 @@ def test_scores_do_not_depend_on_the_batch(spec, reference, queries):
         torch.testing.assert_close(detector.score(queries.take(part)), whole[part], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.numerics
 @every_detector
 def test_the_same_seed_makes_the_same_model(spec, reference):
     first, second = fitted(spec, reference, seed=5), fitted(spec, reference, seed=5)
+    # Bits, on one machine: a fit that was killed and starts anew must end at the same model.
     for name, value in first.state().items():
         assert torch.equal(value, second.state()[name]), name
 
@@ -143,6 +148,7 @@ def planted(batch: SliceBatch) -> SliceBatch:
     return SliceBatch(patches, *fields)
 
 
+@pytest.mark.numerics
 @every_detector
 def test_equal_tokens_give_finite_scores(spec, normal_store):
     def equal(arrays, place):
@@ -170,6 +176,7 @@ def test_one_slice_is_enough_or_refused(spec, normal_store, queries):
     assert torch.isfinite(detector.score(queries)).all()
 
 
+@pytest.mark.numerics
 @every_detector
 def test_half_and_single_precision_stores_agree(spec, normal_store):
     maps, detector = [], None

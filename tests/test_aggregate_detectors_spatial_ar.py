@@ -13,6 +13,8 @@ from aggregate.anomaly.detectors.spatial_ar import SpatialAr, turned
 from aggregate.anomaly.detectors.spec import SpatialArSpec
 from cache_schema.common.errors import SlicecacheError
 
+pytestmark = pytest.mark.numerics
+
 TAPS = {
     "A": [(-1, -1), (-1, 0), (-1, 1), (0, -1)],
     "B": [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 0)],
@@ -218,6 +220,7 @@ def test_a_completed_fit_scores_from_its_state_and_ends_when_it_should():
     again = started(epochs=2)
     again.load_state(detector.state())
     batch = normal_slices(11, 8)
+    # Bits: a killed run scores from the state.
     assert torch.equal(again.score(batch), detector.score(batch))
     assert detector.score(batch).shape == (11, 7, 6)
 
@@ -230,7 +233,8 @@ def test_the_best_epoch_by_held_out_loss_is_kept():
         detector.observe(batch, epoch)
         detector.end_epoch(epoch, loss)
         scores.append(detector._errors(batch.patches, detector._members))
-    assert torch.equal(detector.score(batch), scores[1])
+    torch.testing.assert_close(detector.score(batch), scores[1], rtol=0, atol=1e-6)
+    assert all(float((scores[1] - other).abs().max()) > 1e-4 for other in (scores[0], scores[2], scores[3]))
 
 
 def test_tokens_kept_in_half_precision_give_the_same_map():

@@ -7,8 +7,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from aggregate.cohort.cohort import Cohort
-from aggregate.cohort.folds import Fold
-from aggregate.common.artefacts import prediction_rows
+from aggregate.cohort.people import Fold
 from aggregate.statistics.bootstrap import BOOTSTRAP
 from aggregate.statistics.calibration import Calibration
 from aggregate.statistics.corrected import CORRECTED
@@ -20,6 +19,9 @@ from aggregate.statistics.evaluate import (
     measure_folds,
     pooled_auroc,
 )
+from aggregate.train.predictions import prediction_rows
+
+pytestmark = pytest.mark.numerics
 
 N, FOLDS, REPEATS = 37, 4, 3
 

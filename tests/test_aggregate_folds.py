@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregate.cohort.cohort import Cohort
-from aggregate.cohort.folds import Fold, check_sides, deal, find_twins, fold_notes, make_folds
-from aggregate.config.section import FoldSpec
+from aggregate.cohort.folds import deal, make_folds
+from aggregate.cohort.people import Fold, FoldSpec
+from aggregate.cohort.sides import check_sides, find_twins, fold_notes
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.example import example_draft
 from cache_schema.format.canonical import sha256_json

@@ -14,6 +14,8 @@ from aggregate.heads.registry import HEADS, HeadSpec
 from aggregate.losses.registry import LossSpec
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
+pytestmark = pytest.mark.numerics
+
 DIM, CLASSES, BAGS, SLICES, RUNS = 12, 3, 5, 7, 3
 FITTED = {"input.mean", "input.scale"}
 FIXED = {"mean", "centre_gaussian", "random_attention"}

@@ -14,6 +14,8 @@ from aggregate.losses.registry import LossSpec
 from aggregate.losses.supcon import supcon
 from aggregate.training.objective import Objective
 
+pytestmark = pytest.mark.numerics
+
 FEATURES, CLASSES = 5, 3
 LABELS = {
     "balanced": [0, 1, 2, 0, 1, 2, 0, 1, 2],

@@ -20,6 +20,8 @@ from aggregate.statistics.metrics import (
 )
 from cache_schema.common.errors import SlicecacheError
 
+pytestmark = pytest.mark.numerics
+
 
 def pairs_won(y, p):
     """AUROC written out: every positive against every negative."""

@@ -10,6 +10,8 @@ from aggregate.heads.mst import LEARNED_POSITIONS, MstHead, MstSpec
 from aggregate.heads.positions import sinusoids, turned_back
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
+pytestmark = pytest.mark.numerics
+
 DIM, HEADS, BAGS, SLICES, RUNS, CLASSES = 12, 2, 5, 7, 3, 4
 WIDTH = DIM // HEADS
 POSITIONS = ("none", "learned", "sinusoidal", "rotary")

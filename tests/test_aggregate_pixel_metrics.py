@@ -25,6 +25,8 @@ from aggregate.anomaly.measure.regions import connected, ground_of
 from aggregate.anomaly.measure.tally import tally_volume
 from cache_schema.common.errors import SlicecacheError
 
+pytestmark = pytest.mark.numerics
+
 SHAPE = (11, 17, 23)
 
 

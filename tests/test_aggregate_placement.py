@@ -22,6 +22,8 @@ from extract.slices.preprocessing import Overrides, preprocessing_of
 from extract.slices.rules import Every
 from extract.sources.candidate import Candidate
 
+pytestmark = pytest.mark.numerics
+
 GRID = (16, 16)
 EIGHT = ["RAS", "LPS", "LAS", "RPI", "PSR", "ASL", "LSA", "IPR"]
 CUBE_MM = np.array([-34.0, 38.0, 26.0])

@@ -25,6 +25,8 @@ from cache_schema.format.record import Draft, Entities, Foreground, Geometry, Sl
 from cache_schema.store.reader import StoreReader, open_store
 from cache_schema.store.writer import StoreWriter
 
+pytestmark = pytest.mark.numerics
+
 DIM, TRAINED, STRANGERS = 11, 17, 3
 HEAD = AttentionSpec(hidden=3, embedding=(5,))
 IDENTITY = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))

@@ -79,7 +79,9 @@ def test_the_run_folder_is_as_the_design_has_it(project: Path) -> None:
     assert any(row["participant_id"] == "sub-99" for row in results.left_out)
 
 
+@pytest.mark.numerics
 def test_the_same_run_gives_the_same_bytes(project: Path) -> None:
+    """Promised on one machine with one number of threads: the same products in the same order."""
     folder = project.parent / "run"
     train(project)
     first = {
@@ -90,6 +92,7 @@ def test_the_same_run_gives_the_same_bytes(project: Path) -> None:
     assert first == {name: (folder / name).read_bytes() for name in first}
 
 
+@pytest.mark.numerics
 def test_the_bundle_gives_the_logits_that_training_gave(project: Path, make_store: Make) -> None:
     results = train(project)
     from cache_schema.store.reader import open_store

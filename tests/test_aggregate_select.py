@@ -2,8 +2,7 @@
 
 import pytest
 
-from aggregate.cohort.select import Volume, choose_runs, make_bags, mismatch
-from aggregate.config.section import SelectSpec
+from aggregate.cohort.select import SelectSpec, choose_runs, make_bags, mismatch
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.example import example_draft
 from cache_schema.format.identity import VolumeKey
@@ -16,7 +15,7 @@ def record(volume_id="T1w", **entities):
 
 
 def volumes(*records):
-    return [Volume(i, "p1", "s1", r) for i, r in enumerate(records)]
+    return [r.model_copy(update={"participant_id": "p1", "session_id": "s1"}) for r in records]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +66,7 @@ def test_without_a_differing_entity_the_volume_id_tells():
 
 def test_combining():
     group = volumes(record(contrast="T1w"), record(contrast="T2w"))
-    other = Volume(2, "p2", "", record())
-    assert [[v.index for v in bag] for bag in make_bags([*group, other], "concat")] == [[0, 1], [2]]
-    assert [[v.index for v in bag] for bag in make_bags([*group, other], "mean")] == [[0], [1], [2]]
-    assert [[v.index for v in bag] for bag in make_bags([group[0], other], None)] == [[0], [2]]
+    other = record().model_copy(update={"participant_id": "p2", "session_id": ""})
+    assert make_bags([*group, other], "concat") == [(0, 1), (2,)]
+    assert make_bags([*group, other], "mean") == [(0,), (1,), (2,)]
+    assert make_bags([group[0], other], None) == [(0,), (1,)]

@@ -18,6 +18,8 @@ from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
+pytestmark = pytest.mark.numerics
+
 BAGS, SLICES, DIM = 47, 5, 13
 SMALL = AttentionSpec(hidden=7, embedding=(11, 6))
 CONTRASTIVE = LossSpec(supcon=1.0, class_variance={"weight": 0.5, "reduction": "sum"})
@@ -141,10 +143,11 @@ def test_losses_share_batches_and_first_weights(cohort):
     second = run(0, configuration="other", train=train, loss=LossSpec(supcon=0.0, class_variance=0.0))
     third = run(0, configuration="third", train=train, loss=LossSpec(supcon=1.0))
     states = [trained.state for trained in train_stacked(*cohort, 2, [first, second, third], torch.float64)]
-    # Not bits: products of one stack may differ in the last one between its runs, by processor and threads.
     for name, value in states[0].items():
-        torch.testing.assert_close(value, states[1][name], rtol=0, atol=1e-10, msg=name)
-    assert not torch.equal(states[0]["classifier.weight"], states[2]["classifier.weight"])
+        # Not bits: some processors round a run's products by its place in the stack.
+        torch.testing.assert_close(states[1][name], value, rtol=0, atol=1e-10, msg=name)
+    moved = states[2]["classifier.weight"] - states[0]["classifier.weight"]
+    assert float(moved.abs().max()) > 1e-4
 
 
 class PlainDinoAtten3D(nn.Module):

@@ -11,6 +11,8 @@ from aggregate.training.sampler import init_seed
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
 
+pytestmark = pytest.mark.numerics
+
 BAGS, SLICES, DIM = 41, 5, 12
 EXAMPLES = [spec for kind in HEADS for spec in kind.examples()]
 

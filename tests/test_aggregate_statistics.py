@@ -13,6 +13,8 @@ from aggregate.statistics.metrics import Scores, measure
 from aggregate.statistics.permutation import permutation_p
 from cache_schema.common.errors import SlicecacheError
 
+pytestmark = pytest.mark.numerics
+
 
 def written_out(values, n_train, n_test):
     """Nadeau & Bengio 2003, as a slow loop."""

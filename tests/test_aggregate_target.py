@@ -3,8 +3,7 @@
 import pytest
 
 from aggregate.cohort.join import read_table
-from aggregate.cohort.target import read_target
-from aggregate.config.section import TargetSpec
+from aggregate.cohort.target import TargetSpec, read_target
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
 

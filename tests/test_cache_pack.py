@@ -296,7 +296,7 @@ KILLED = """
 import sys, time
 from cache_schema.move.pack import pack, unpack
 location, start = sys.argv[1], float(sys.argv[2])
-import zarr, cache_schema.verify
+import zarr, cache_schema.verify.verify
 time.sleep(max(0.0, start - time.time()))
 while True:
     pack(location, shard_volumes=4)

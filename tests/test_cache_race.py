@@ -41,6 +41,18 @@ def start_workers(location, spans, pause=0.0):
     ]
 
 
+def wait_for_records(location, more):
+    """Until the store has so many records more than now; by the store and not by the clock."""
+    before, end = len(committed(location)), time.time() + 60
+    while len(committed(location)) < before + more or not os.path.exists(location):
+        assert time.time() < end
+        time.sleep(0.002)
+
+
+def committed(location):
+    return [name for _, _, names in os.walk(os.path.join(location, "records")) for name in names]
+
+
 def undisturbed(tmp_path, n):
     header = example_header(slice_chunk=5)
     location = str(tmp_path / "undisturbed")
@@ -72,9 +84,9 @@ def test_processes_race_to_create_append_and_write(tmp_path):
 def test_killed_at_any_moment_and_run_again(tmp_path):
     location = str(tmp_path / "store")
     unfinished = 0
-    for delay in (0.02, 0.1, 0.25):
-        workers = start_workers(location, [(0, 9), (6, 15)], pause=0.02)
-        time.sleep(1.5 + delay)
+    for more in (0, 2, 4):
+        workers = start_workers(location, [(0, 9), (6, 15)], pause=0.05)
+        wait_for_records(location, more)
         for worker in workers:
             worker.send_signal(signal.SIGKILL)
             worker.wait(10)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 import torch
 import yaml
 
@@ -16,6 +17,8 @@ from extract.cli import read_section
 from extract.extraction import extract
 from extract.planning.plan import make_plan
 from extract.slices.prepare import prepare
+
+pytestmark = pytest.mark.numerics
 
 CANVAS = 56
 

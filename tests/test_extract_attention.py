@@ -8,6 +8,8 @@ import torch
 from extract.backbones.attention import attend, cls_attention
 from extract.backbones.spec import Dinov2Spec, UntrainedSpec
 
+pytestmark = pytest.mark.numerics
+
 CPU = torch.device("cpu")
 
 

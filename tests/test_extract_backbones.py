@@ -12,6 +12,8 @@ from cache_schema.common.errors import ConfigError
 from extract.backbones.backbone import Backbone, require_storable
 from extract.backbones.spec import BackboneSpec, Dinov2Spec, UntrainedSpec
 
+pytestmark = pytest.mark.numerics
+
 CPU, F32 = torch.device("cpu"), torch.float32
 DIM, LAYERS, HEADS, SIDE = 48, 3, 3, 5
 PINNED = "de027e7839081fdd70f1dc4bfd8ca78548cad8ede97c9403b2e65c94f8acb738"

@@ -20,6 +20,8 @@ from extract.slices.canvas import (
     triangle_weights,
 )
 
+pytestmark = pytest.mark.numerics
+
 
 def slow_weights(origin: float, step: float, source: int, pixels: int) -> np.ndarray:
     """The definition, one number at a time."""

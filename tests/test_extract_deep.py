@@ -22,6 +22,8 @@ from extract.recompute.compare import compare
 from extract.recompute.recompute import draw, verify_deep
 from extract.slices.intensity import Percentile
 
+pytestmark = pytest.mark.numerics
+
 ALL = "extract.tokens=[cls, patch_mean, patches, cls_attention]"
 
 
@@ -67,6 +69,7 @@ def command(*arguments: str) -> int:
     "override", [ALL, "extract.preset=dinoatten3d", "extract.layers=[1]", "extract.storage=float32"]
 )
 def test_an_honest_store_comes_back_to_the_last_bit(cohort, override):
+    # Bits: the content digest is free of batches, so other batches on this machine give the same numbers.
     checked = verify_deep(made(cohort, override), 11)
     assert checked.problems == ()
     assert (checked.n_slices, checked.n_volumes) == (11, 3)

@@ -8,6 +8,8 @@ import torch
 
 from extract.backbones.positions import NATIVE, PLAIN, REGISTERS, position_rule, resample_positions
 
+pytestmark = pytest.mark.numerics
+
 
 def cubic(distance: float, a: float) -> float:
     """Keys' cubic kernel."""

@@ -95,6 +95,7 @@ def test_world_z_and_heights_are_those_of_the_slices(tmp_path):
     assert slices.spacing_mm == pytest.approx(2.5)
 
 
+@pytest.mark.numerics
 def test_all_48_axis_orders_give_the_same_images(tmp_path):
     data, affine = phantom((4.0, 3.0, 5.0), (200, 231, 160))
     orders = [
@@ -230,6 +231,7 @@ def test_a_rule_that_keeps_nothing_is_a_sentence(tmp_path):
         prepare(candidate(store_as(tmp_path / "x.nii", data, affine)), section.preprocessing)
 
 
+@pytest.mark.numerics
 def test_prepared_travels_between_processes_and_is_deterministic(tmp_path):
     data, affine = phantom((4.0, 3.0, 5.0), (200, 231, 160))
     path = store_as(tmp_path / "x.nii.gz", data, affine)

@@ -14,6 +14,8 @@ from extract.slices.prepare import prepare
 from extract.slices.preprocessing import PRESETS
 from extract.sources.candidate import Candidate
 
+pytestmark = pytest.mark.numerics
+
 
 def candidate(path: Path) -> Candidate:
     return Candidate(VolumeKey("p", "", "v"), path, path.name, Entities())

@@ -97,7 +97,9 @@ def test_everything_is_embedded_once(cohort, forward_passes):
     assert again.content_digest == outcome.content_digest
 
 
+@pytest.mark.numerics
 def test_digest_is_free_of_batch_workers_and_order_of_arrival(cohort):
+    """A law of the store on one machine, so that a killed or sharded extraction ends at the same digest."""
     reference = run(cohort)
     for name, override in [("a", "extract.batch_size=3"), ("b", "extract.workers=2")]:
         other = run(cohort, f"cache.store=run/{name}.zarr", override)
@@ -256,6 +258,7 @@ def wait_for_record(cohort: Path, store: str, count: int) -> int:
     return process.wait()
 
 
+@pytest.mark.numerics
 def test_a_killed_extraction_resumes_to_the_same_digest(cohort):
     reference = run(cohort).content_digest
     wait_for_record(cohort, "killed", 2)

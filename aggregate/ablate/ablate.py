@@ -26,8 +26,9 @@ from aggregate.baselines.confounds import site_by_label, site_warnings
 from aggregate.common.artefacts import log_to
 from aggregate.common.progress import bar
 from aggregate.config.ablate import NESTED
+from aggregate.config.resolved import resolved
 from aggregate.statistics.evaluate import Measured, OutOfFold, intervals, measure_folds
-from aggregate.train.assemble import metrics_json, resolved, run_notes
+from aggregate.train.assemble import metrics_json, run_notes
 from cache_schema.common.pipeline_file import Pipeline
 
 Outputs = Mapping[str, tuple[OutOfFold, ...]]
@@ -87,7 +88,7 @@ def assemble(prepared: Prepared, gathered: Gathered, ledger: Ledger, seconds: fl
     rows = [_row(prepared, gathered, name, outputs, measured, primary) for name in gathered.outputs]
     bars = [_row(prepared, gathered, name, outputs, measured, primary) for name in baselines]
     shown = {name: outputs[name] for name in (study.reference, *baselines)}
-    metrics = metrics_json(section, cohort, first.store, dict(shown), measured)
+    metrics = metrics_json(section.seeds, cohort, first.store, dict(shown), measured)
     nulls = {
         name: null_json(next(row for row in rows if row.name == name).intervals["auroc"].value, values)
         for name, values in gathered.nulls.items()
@@ -96,7 +97,7 @@ def assemble(prepared: Prepared, gathered: Gathered, ledger: Ledger, seconds: fl
         metrics["null"] = {"auroc": nulls[study.reference]}
     chosen = dict(Counter(gathered.chosen.values()))
     metrics["ablation"] = ablation_json(prepared, rows, primary, chosen, nulls)
-    site = site_by_label(cohort, section)
+    site = site_by_label(cohort, section.site)
     return AblationResults(
         folder=prepared.pipeline.folder(),
         command=shlex.join(["slicecache", *sys.argv[1:]]),
@@ -113,7 +114,7 @@ def assemble(prepared: Prepared, gathered: Gathered, ledger: Ledger, seconds: fl
         n_found=ledger.found,
         n_trained=ledger.trained,
         wall_seconds=seconds,
-        notes=run_notes(section, cohort, prepared.folds, gathered.baselines) + _notes(prepared),
+        notes=run_notes(section.folds, cohort, prepared.folds, gathered.baselines) + _notes(prepared),
         warnings=[*cohort.warnings, *site_warnings(site)],
     )
 

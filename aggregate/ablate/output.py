@@ -12,7 +12,7 @@ from aggregate.ablate.findings.tables import csv_frame, latex, markdown
 from aggregate.ablate.runs.prepare import Prepared
 from aggregate.common.artefacts import write_json, write_text, write_yaml
 from aggregate.statistics.evaluate import OutOfFold
-from aggregate.train.assemble import predictions
+from aggregate.train.predictions import predictions
 
 Outputs = Mapping[str, tuple[OutOfFold, ...]]
 
@@ -35,11 +35,11 @@ def write_all(results: AblationResults, prepared: Prepared, outputs: Outputs) ->
 
 def write_predictions(prepared: Prepared, outputs: Outputs, path: Path) -> None:
     """One configuration after another, since a grid's predictions together are large."""
-    section, cohort = prepared.study.section, prepared.first.cohort
+    cohort = prepared.first.cohort
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with partial.open("w", encoding="utf-8", newline="") as file:
         for index, own in enumerate(outputs.values()):
-            frame = predictions(section, cohort, [own])
+            frame = predictions(cohort, [own])
             frame.to_csv(file, index=False, header=index == 0, lineterminator="\n")
     partial.replace(path)
 

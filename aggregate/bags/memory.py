@@ -3,12 +3,14 @@
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aggregate.bags.bags import Bags, bags_bytes, lazy_bags, read_bags
-from aggregate.cohort.cohort import Cohort
-from aggregate.config.section import AggregateSection
-from cache_schema.store.reader import StoreReader
+from cache_schema.store.reader import StoreReader, VolumeEntry
 
 SHARE = 0.5
 """Of the machine's memory; the other half is for training itself and for everybody else."""
@@ -16,25 +18,38 @@ CGROUP = Path("/sys/fs/cgroup/memory.max")
 """The limit of a container or a job, which is often far below the machine's memory."""
 
 
-def open_bags(section: AggregateSection, store: StoreReader, cohort: Cohort) -> Bags:
-    """The cohort's bags: in memory if they fit the budget, else read by blocks while training.
+def open_bags(
+    store: StoreReader,
+    tokens: str,
+    entries: Sequence[VolumeEntry],
+    bag: NDArray[np.int64],
+    memory_gib: float | None = None,
+) -> Bags:
+    """A cohort's bags: in memory if they fit the budget, else read by blocks while training.
 
     The bytes needed are said on standard error and in the log before anything is read.
+
+    Args:
+        store: The open store.
+        tokens: The array that is read.
+        entries: Volumes in the order of the bags.
+        bag: The bag of every entry (entry,).
+        memory_gib: What tokens may take; by default half of the memory.
     """
-    needed = bags_bytes(cohort.entries, store.header, section.tokens, cohort.bag)
-    budget = memory_budget(section.memory_gib)
+    needed = bags_bytes(entries, store.header, tokens, bag)
+    budget = memory_budget(memory_gib)
     fits = needed <= budget
     sentence = (
-        f"reading {section.tokens} of {len(cohort.entries)} volumes takes {needed / 2**30:.3g} GiB of the "
+        f"reading {tokens} of {len(entries)} volumes takes {needed / 2**30:.3g} GiB of the "
         f"{budget / 2**30:.3g} GiB allowed (aggregate.memory_gib): "
         + ("all in memory" if fits else "too much, so bags are read by blocks, which is slower")
     )
     logging.getLogger("slicecache").info(sentence)
     print(sentence, file=sys.stderr)
     if fits:
-        return read_bags(store, cohort.entries, section.tokens, bag=cohort.bag)
+        return read_bags(store, entries, tokens, bag=bag)
     # Half of the budget for volumes that stay; batches and the head's own tensors come beside them.
-    return lazy_bags(store, cohort.entries, section.tokens, bag=cohort.bag, budget=budget // 2)
+    return lazy_bags(store, entries, tokens, bag=bag, budget=budget // 2)
 
 
 def memory_budget(gib: float | None) -> int:

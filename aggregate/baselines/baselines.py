@@ -18,11 +18,12 @@ from aggregate.bags.bags import Bags
 from aggregate.bags.lazy import BLOCK
 from aggregate.baselines.confounds import confound_frame
 from aggregate.baselines.design import design, fit_scaling
+from aggregate.baselines.names import BaselineName
 from aggregate.cohort.acquisition import VOLUME
 from aggregate.cohort.cohort import Cohort
-from aggregate.cohort.folds import Fold, deal, people_of
+from aggregate.cohort.folds import deal
+from aggregate.cohort.people import Fold, people_of
 from aggregate.common.table_values import listed
-from aggregate.config.section import AggregateSection
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -57,15 +58,20 @@ def one_thread() -> Any:
 
 
 def make_baselines(
-    cohort: Cohort, bags: Bags, folds: Sequence[Fold], section: AggregateSection
+    cohort: Cohort,
+    bags: Bags,
+    folds: Sequence[Fold],
+    names: Sequence[BaselineName],
+    confounds: Sequence[str] | None = None,
+    site: str | None = None,
 ) -> list[Baseline]:
-    """All baselines that the section names, in its order."""
+    """The named baselines, in order; `confounds` and `site` are as in `confound_frame`."""
     made = []
-    for name in section.baselines:
+    for name in names:
         if name == "mean_pool_logistic":
             made.append(mean_pool_logistic(cohort, bags, folds))
         elif name == "confounds_only":
-            made.append(confounds_only(cohort, folds, section))
+            made.append(confounds_only(cohort, folds, confounds, site))
         else:
             made.append(acquisition_only(cohort, folds))
     return made
@@ -83,11 +89,16 @@ def mean_pool_logistic(cohort: Cohort, bags: Bags, folds: Sequence[Fold]) -> Bas
     return Baseline("mean_pool_logistic", tuple(logits))
 
 
-def confounds_only(cohort: Cohort, folds: Sequence[Fold], section: AggregateSection) -> Baseline:
+def confounds_only(
+    cohort: Cohort,
+    folds: Sequence[Fold],
+    confounds: Sequence[str] | None = None,
+    site: str | None = None,
+) -> Baseline:
     """Logistic regression on age, sex, site and brain volume, as far as they are there."""
-    frame, notes = confound_frame(cohort, section)
+    frame, notes = confound_frame(cohort, confounds, site)
     if not len(frame.columns):
-        why = "the table has no age, sex or site column" if section.confounds is None else "no column is left"
+        why = "the table has no age, sex or site column" if confounds is None else "no column is left"
         return Baseline("confounds_only", (), f"{why}; {'; '.join(notes)}" if notes else why)
     notes.append(f"confounds: {listed(list(frame.columns))}")
     logits = [_fit_columns(design(frame, both(fold)), cohort, fold) for fold in folds]

@@ -8,8 +8,14 @@ import pandas as pd
 from aggregate.cohort.acquisition import VOLUME
 from aggregate.cohort.cohort import Cohort
 from aggregate.common.table_values import listed, natural, nearest, value_name
-from aggregate.config.section import SYNONYMS, AggregateSection
 from cache_schema.common.errors import ConfigError
+
+SYNONYMS = (
+    ("sex", "gender"),
+    ("age",),
+    ("site", "center", "centre", "scanner", "siteid", "site_id"),
+)
+"""Column names that mean the same; the first of each group is what the documentation calls it."""
 
 BRAIN = ("mask", "stripped")
 """Foregrounds that are a brain; a head's millilitres are no brain volume."""
@@ -28,8 +34,15 @@ def find_column(columns: Sequence[str], meaning: str) -> str | None:
     return next((by_lower[name] for name in group if name in by_lower), None)
 
 
-def confound_frame(cohort: Cohort, section: AggregateSection) -> tuple[pd.DataFrame, list[str]]:
+def confound_frame(
+    cohort: Cohort, confounds: Sequence[str] | None = None, site: str | None = None
+) -> tuple[pd.DataFrame, list[str]]:
     """The confounds of every bag, and sentences about those that were not used.
+
+    Args:
+        cohort: The cohort.
+        confounds: Columns; by default age, sex and site as far as the table has them.
+        site: Column of the site; by default looked for.
 
     The target's own column, and another name for it, is no confound.
 
@@ -37,19 +50,19 @@ def confound_frame(cohort: Cohort, section: AggregateSection) -> tuple[pd.DataFr
         ConfigError: If a column that the user names does not exist.
     """
     notes = []
-    if section.confounds is not None:
-        names = [_require(cohort, name, "confounds") for name in section.confounds]
+    if confounds is not None:
+        names = [_require(cohort, name, "confounds") for name in confounds]
     else:
         found = [find_column(list(cohort.table.columns), group[0]) for group in SYNONYMS]
-        site = None if section.site is None else _require(cohort, section.site, "site")
-        names = [n for n in found if n is not None and (site is None or not same_meaning(n, "site"))]
-        names += [site] if site is not None else []
+        named = None if site is None else _require(cohort, site, "site")
+        names = [n for n in found if n is not None and (named is None or not same_meaning(n, "site"))]
+        names += [named] if named is not None else []
     used = [name for name in dict.fromkeys(names) if not same_meaning(name, cohort.target)]
     dropped = [name for name in dict.fromkeys(names) if name not in used]
     if dropped:
         notes.append(f"{listed(dropped)} is the target and so no confound")
     frame = cohort.table[used].copy()
-    site_column = site_of(cohort, section)
+    site_column = site_of(cohort, site)
     if site_column in used:
         frame[site_column] = _as_text(frame[site_column])  # a site's number is a name, not an amount
     kinds = set(cohort.acquisition["foreground"])
@@ -60,20 +73,20 @@ def confound_frame(cohort: Cohort, section: AggregateSection) -> tuple[pd.DataFr
     return frame, notes
 
 
-def site_of(cohort: Cohort, section: AggregateSection) -> str | None:
+def site_of(cohort: Cohort, site: str | None = None) -> str | None:
     """The column of the site, if there is one.
 
     Raises:
         ConfigError: If the user names one that does not exist.
     """
-    if section.site is not None:
-        return _require(cohort, section.site, "site")
+    if site is not None:
+        return _require(cohort, site, "site")
     return find_column(list(cohort.table.columns), "site")
 
 
-def site_by_label(cohort: Cohort, section: AggregateSection) -> pd.DataFrame | None:
+def site_by_label(cohort: Cohort, site: str | None = None) -> pd.DataFrame | None:
     """Participants by site (rows, natural order) and label (columns); None without a site column."""
-    column = site_of(cohort, section)
+    column = site_of(cohort, site)
     if column is None or same_meaning(column, cohort.target):
         return None
     people = pd.DataFrame(

@@ -6,7 +6,6 @@ Volumes and rows are narrowed in this order: `where`, join, target, split, `sele
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 
 from aggregate.cohort.acquisition import acquisition_row
 from aggregate.cohort.checks import mixed_contrasts, mixed_foregrounds, refuse_empty_class, refuse_torn
-from aggregate.cohort.draft import (
-    Draft,
+from aggregate.cohort.join import LeftOut, Table, make_join, read_table
+from aggregate.cohort.narrowing import (
+    JoinedVolume,
     alive,
     apply_where,
     choose,
@@ -23,11 +23,10 @@ from aggregate.cohort.draft import (
     match,
     rows_without_volume,
 )
-from aggregate.cohort.join import LeftOut, Table, make_join, read_table
+from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.split import Side, read_split
 from aggregate.cohort.target import Target, read_target
-from aggregate.config.section import AggregateSection
-from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, VolumeEntry
 
@@ -89,84 +88,85 @@ class Cohort:
         return len(np.unique(self.participants))
 
 
-def load_cohort(section: AggregateSection, store: StoreReader, base: Path) -> Cohort:
+def load_cohort(request: CohortRequest, store: StoreReader) -> Cohort:
     """Join the table to the store and decide who takes part.
 
     Args:
-        section: What the user asked for.
+        request: What is asked for, with a target.
         store: The open store.
-        base: Folder that the table's path is relative to.
 
     Raises:
-        ConfigError: If a column, class or condition of the section does not exist or cannot be meant.
+        ConfigError: If a column, class or condition does not exist or cannot be meant.
         SlicecacheError: If the table cannot be read or is ambiguous, nothing matches, or fewer than two
             classes are left.
     """
     if not store.entries:
         raise SlicecacheError(f"the store {store.location} holds no committed volume yet; run extract first")
-    whole = read_table(base / section.cohort.expanduser(), section.missing)
-    join = make_join(section.join, whole, [entry.key for entry in store.entries])
-    table, dropped = apply_where(section, whole, join)
+    whole = read_table(request.table, request.missing)
+    join = make_join(request.join, whole, [entry.key for entry in store.entries])
+    table, dropped = apply_where(request, whole, join)
     pairs = join.of_table(table)
-    target = read_target(section.target, table, section.missing)
-    sides = read_split(section.split, table, [p for p, _ in pairs]) if section.split else None
-    drafts = match(store, join, pairs, dropped, table)
-    for draft in alive(drafts):
-        draft.reason = target.reasons[draft.row]
-        if not draft.reason and sides is not None and sides[draft.row] is None:
-            draft.reason = "split missing"
-    bags = choose(section, table, join, drafts)
-    left_out = [left_out_as(d) for d in drafts if d.reason]
+    if request.target is None:
+        raise ConfigError("a cohort with labels needs a target, e.g. target: {column: diagnosis}")
+    target = read_target(request.target, table, request.missing)
+    sides = read_split(request.split, table, [p for p, _ in pairs]) if request.split else None
+    volumes = match(store, join, pairs, dropped, table)
+    for volume in alive(volumes):
+        volume.reason = target.reasons[volume.row]
+        if not volume.reason and sides is not None and sides[volume.row] is None:
+            volume.reason = "split missing"
+    bags = choose(request, table, join, volumes)
+    left_out = [left_out_as(v) for v in volumes if v.reason]
     left_out += rows_without_volume(store, join, table, pairs)
-    return _assemble(section, table, target, sides, bags, tuple(left_out))
+    return _assemble(request, table, target, sides, bags, tuple(left_out))
 
 
 def _assemble(
-    section: AggregateSection,
+    request: CohortRequest,
     table: Table,
     target: Target,
     sides: Sequence[Side | None] | None,
-    bags: Sequence[tuple[Draft, ...]],
+    bags: Sequence[tuple[JoinedVolume, ...]],
     left_out: tuple[LeftOut, ...],
 ) -> Cohort:
     """Build the frame and check what is left."""
     rows = np.array([bag[0].row for bag in bags], dtype=np.int64)
     labels = [target.labels[row] for row in rows]
     y = np.array([-1 if label is None else label for label in labels], dtype=np.int64)
-    refuse_empty_class(y, target.classes, section.target.column, left_out)
+    refuse_empty_class(y, target.classes, target.column, left_out)
     participants = [bag[0].entry.key.participant_id for bag in bags]
     refuse_torn(participants, y)
     count: dict[str, int] = {}
     for participant in participants:
         count[participant] = count.get(participant, 0) + 1
     own = table.typed.iloc[rows].reset_index(drop=True)
-    acquisition = pd.DataFrame([acquisition_row([d.record for d in bag]) for bag in bags])
+    acquisition = pd.DataFrame([acquisition_row([v.record for v in bag]) for bag in bags])
     fixed = pd.DataFrame(
         {
             "participant_id": participants,
             "session_id": [bag[0].entry.key.session_id for bag in bags],
-            "volume_id": ["+".join(d.entry.key.volume_id for d in bag) for bag in bags],
+            "volume_id": ["+".join(v.entry.key.volume_id for v in bag) for bag in bags],
             "y": y,
             "weight": [1 / count[participant] for participant in participants],
         }
     )
     taken = {*RESERVED, *acquisition.columns}
     renamed = own.rename(columns={name: f"{name} (table)" for name in own.columns if name in taken})
-    drafts = [(index, draft) for index, bag in enumerate(bags) for draft in bag]
-    records = tuple(draft.record for _, draft in drafts)
+    chosen = [(index, volume) for index, bag in enumerate(bags) for volume in bag]
+    records = tuple(volume.record for _, volume in chosen)
     split = None if sides is None else tuple(side for r in rows if (side := sides[r]) is not None)
     return Cohort(
         frame=pd.concat([fixed, renamed, acquisition], axis=1),
-        entries=tuple(draft.entry for _, draft in drafts),
+        entries=tuple(volume.entry for _, volume in chosen),
         classes=target.classes,
         left_out=left_out,
-        bag=np.array([index for index, _ in drafts], dtype=np.int64),
+        bag=np.array([index for index, _ in chosen], dtype=np.int64),
         records=records,
         table=own,
         acquisition=acquisition,
-        target=section.target.column,
+        target=target.column,
         sides=split,
-        notes=target.notes + mixed_contrasts(records, section.combine is not None),
+        notes=target.notes + mixed_contrasts(records, request.combine is not None),
         warnings=mixed_foregrounds(records),
     )
 

@@ -5,60 +5,16 @@ sizes and the count of each class differ by at most one. The validation part is 
 part in the same way; nothing of the test part is ever looked at.
 """
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.cohort.acquisition import content_key
 from aggregate.cohort.cohort import Cohort
+from aggregate.cohort.people import Fold, FoldSpec, Ints, People, people_of
+from aggregate.cohort.sides import check_sides
 from aggregate.common.table_values import listed, natural, nearest, value_name
-from aggregate.config.section import FoldSpec
 from cache_schema.common.errors import ConfigError, SlicecacheError
-
-Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """One division of the bags."""
-
-    repeat: int
-    fold: int
-    train: Ints
-    """Rows that weights are fitted on (bag,), ascending."""
-    validation: Ints
-    """Rows that stop training and set threshold and temperature; may be empty."""
-    test: Ints
-    name: str = ""
-    """The group that is left out, if it is one."""
-
-
-@dataclass(frozen=True, slots=True)
-class People:
-    """Participants of a cohort in natural order, so that folds do not depend on the store's order."""
-
-    names: tuple[str, ...]
-    y: Ints
-    """(participant,)"""
-    of_bag: Ints
-    """Index into `names` (bag,)."""
-
-    def bags(self, people: Ints) -> Ints:
-        """Rows of these participants, ascending."""
-        return np.flatnonzero(np.isin(self.of_bag, people)).astype(np.int64)
-
-
-def people_of(participants: Sequence[str], y: Ints) -> People:
-    """Gather bags by participant; a participant's label is that of any of its bags."""
-    names = sorted(set(participants), key=natural)
-    place = {name: index for index, name in enumerate(names)}
-    of_bag = np.array([place[name] for name in participants], dtype=np.int64)
-    own = np.zeros(len(names), dtype=np.int64)
-    own[of_bag] = y
-    return People(tuple(names), own, of_bag)
 
 
 def make_folds(cohort: Cohort, spec: FoldSpec, leave_group_out: str | None = None) -> list[Fold]:
@@ -203,65 +159,3 @@ def _refuse_missing_class(cohort: Cohort, rows: Ints, what: str) -> None:
     absent = [name for index, name in enumerate(cohort.classes) if index not in present]
     if absent:
         raise SlicecacheError(f"{what} has no participant with {cohort.target} = {listed(absent)}")
-
-
-def check_sides(cohort: Cohort, folds: Sequence[Fold]) -> None:
-    """Prove that no participant, and no volume under another name, is on two sides of a fold.
-
-    Raises:
-        SlicecacheError: Naming the participants.
-    """
-    participants = cohort.participants
-    twins = find_twins(cohort)
-    for fold in folds:
-        side = np.full(len(cohort.frame), -1, dtype=np.int64)
-        for index, rows in enumerate((fold.train, fold.validation, fold.test)):
-            if (side[rows] >= 0).any():
-                raise SlicecacheError(f"fold {fold.fold} uses a volume twice")
-            side[rows] = index
-        used = side >= 0
-        both = {(str(p), int(s)) for p, s in zip(participants[used], side[used], strict=True)}
-        torn = sorted(name for name, n in Counter(name for name, _ in both).items() if n > 1)
-        if torn:
-            raise SlicecacheError(f"a participant belongs to one side, but {listed(torn)} is on two")
-        for a, b in twins:
-            if used[a] and used[b] and side[a] != side[b]:
-                raise SlicecacheError(
-                    f"the volumes of {participants[a]} and {participants[b]} have the same content, so one "
-                    "of them would be trained on while the other is tested; leave one out by where"
-                )
-
-
-def find_twins(cohort: Cohort) -> list[tuple[int, int]]:
-    """Pairs of bags of different participants that hold the same volume: equal files or equal content."""
-    participants = cohort.participants
-    first: dict[str, int] = {}
-    pairs: list[tuple[int, int]] = []
-    for bag, record in zip(cohort.bag.tolist(), cohort.records, strict=True):
-        for key in (f"file {record.source.sha256}", f"content {content_key(record)}"):
-            other = first.setdefault(key, bag)
-            if participants[other] != participants[bag] and (other, bag) not in pairs[-2:]:
-                pairs.append((other, bag))
-    return pairs
-
-
-def fold_notes(cohort: Cohort, folds: Sequence[Fold], spec: FoldSpec) -> list[str]:
-    """Sentences about folds without a validation part, and about test parts that lack a class."""
-    people = people_of(cohort.participants.tolist(), cohort.y)
-    notes = []
-    bare = [fold for fold in folds if not len(fold.validation)]
-    if bare:
-        counts = [
-            np.bincount(people.y[np.unique(people.of_bag[f.train])], minlength=len(cohort.classes))
-            for f in bare
-        ]
-        fewest = np.min(counts, axis=0)
-        shown = ", ".join(f"{name}: {n}" for name, n in zip(cohort.classes, fewest, strict=True))
-        notes.append(
-            f"fewer than {spec.minimum_per_class} participants of a class in the training part ({shown}): no "
-            "validation part, epochs are fixed, threshold 0.5"
-        )
-    lacking = sum(len(np.unique(cohort.y[fold.test])) < len(cohort.classes) for fold in folds)
-    if lacking:
-        notes.append(f"{lacking} of {len(folds)} test parts lack a class: AUROC is not defined in them")
-    return notes

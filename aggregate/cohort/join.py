@@ -10,15 +10,34 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field
 
+from aggregate.common.labels import Label, read_many, read_text_keys
 from aggregate.common.table_values import listed, nearest, typed
-from aggregate.config.section import JoinSpec
 from cache_schema.common.errors import ConfigError, SlicecacheError
+from cache_schema.common.strict import Strict
 from cache_schema.format.identity import VolumeKey
+
+
+class JoinSpec(Strict):
+    """How rows of the table find volumes of the store."""
+
+    participant: str = "participant_id"
+    session: str | None = None
+    """Column of the session; by default `session_id` where the table has it."""
+    strip_prefix: Annotated[tuple[str, ...], BeforeValidator(read_many)] = ()
+    """Taken off participant ids on both sides; `sub-` (and `ses-` off sessions) always is."""
+    visits: Annotated[dict[str, Label], BeforeValidator(read_text_keys)] = Field(default_factory=dict)
+    """Session code of the table -> session of the store, e.g. `{bl: "01", m06: "02"}`."""
+    order: str | None = None
+    """Column that orders the sessions of a participant (age, days, an ISO date); by default they are
+    in natural order of the session id, in which `ses-2` comes before `ses-10`."""
+
 
 Pair = tuple[str, str]
 """Participant and session, as they are compared; the session is empty where it plays no part."""

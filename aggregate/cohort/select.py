@@ -5,32 +5,28 @@ silently taking one, or all, would weigh participants by how often they were sca
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
+from aggregate.common.labels import Label
 from aggregate.common.table_values import listed, natural, value_name
-from aggregate.config.section import SelectSpec
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.strict import Strict
 from cache_schema.format.record import VolumeRecord
 
 ENTITIES = ("contrast", "space", "acquisition", "description")
 """What distinguishes volumes of a session, besides the run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
-    """One volume's place in its session."""
+class SelectSpec(Strict):
+    """Which volumes of a session are used."""
 
-    index: int
-    """Position in the list that bags are made from."""
-    participant_id: str
-    session_id: str
-    record: VolumeRecord
-
-    @property
-    def session(self) -> tuple[str, str]:
-        """Participant and session."""
-        return self.participant_id, self.session_id
+    contrast: Label | None = None
+    acquisition: Label | None = None
+    space: Label | None = None
+    description: Label | None = None
+    volume_id: Label | None = None
+    run: Label | None = None
+    """A run's number, or `first` or `last` of those in the session."""
 
 
 def mismatch(spec: SelectSpec, record: VolumeRecord) -> str:
@@ -54,52 +50,60 @@ def _plain(value: str, name: str) -> str:
     return str(int(digits)) if digits.isdigit() else digits
 
 
-def choose_runs(spec: SelectSpec, volumes: Sequence[Volume]) -> list[str]:
+def _session(record: VolumeRecord) -> tuple[str, str]:
+    """Participant and session."""
+    return record.participant_id, record.session_id
+
+
+def choose_runs(spec: SelectSpec, records: Sequence[VolumeRecord]) -> list[str]:
     """Apply `run: first | last` within each session and kind of volume; a reason for those left out."""
     if spec.run not in ("first", "last"):
-        return [""] * len(volumes)
-    groups: dict[tuple[str, ...], list[Volume]] = {}
-    for volume in volumes:
-        kind = tuple(str(getattr(volume.record.entities, name)) for name in ENTITIES)
-        groups.setdefault((*volume.session, *kind), []).append(volume)
-    chosen = set()
+        return [""] * len(records)
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, record in enumerate(records):
+        kind = tuple(str(getattr(record.entities, name)) for name in ENTITIES)
+        groups.setdefault((*_session(record), *kind), []).append(index)
+    chosen: set[int] = set()
     for group in groups.values():
-        ordered = sorted(group, key=lambda v: natural(v.record.entities.run))
-        run = ordered[0 if spec.run == "first" else -1].record.entities.run
+        runs = sorted((records[index].entities.run for index in group), key=natural)
+        run = runs[0 if spec.run == "first" else -1]
         # Volumes of one run that differ in something else stay, and are refused as ambiguous later.
-        chosen |= {v.index for v in group if v.record.entities.run == run}
-    return ["" if v.index in chosen else f"run not {spec.run}" for v in volumes]
+        chosen |= {index for index in group if records[index].entities.run == run}
+    return ["" if index in chosen else f"run not {spec.run}" for index in range(len(records))]
 
 
 def make_bags(
-    volumes: Sequence[Volume], combine: Literal["concat", "mean"] | None
-) -> list[tuple[Volume, ...]]:
+    records: Sequence[VolumeRecord], combine: Literal["concat", "mean"] | None
+) -> list[tuple[int, ...]]:
     """Group volumes into bags: one volume each, or all of a session for `concat`.
+
+    Returns:
+        The indices of every bag's records.
 
     Raises:
         SlicecacheError: If a session holds several volumes and nothing says what to do with them.
     """
-    sessions: dict[tuple[str, str], list[Volume]] = {}
-    for volume in volumes:
-        sessions.setdefault(volume.session, []).append(volume)
+    sessions: dict[tuple[str, str], list[int]] = {}
+    for index, record in enumerate(records):
+        sessions.setdefault(_session(record), []).append(index)
     several = [group for group in sessions.values() if len(group) > 1]
     if several and combine is None:
-        _refuse(several)
+        _refuse([[records[index] for index in group] for group in several])
     if combine == "concat":
         return [tuple(group) for group in sessions.values()]
-    return [(volume,) for group in sessions.values() for volume in group]
+    return [(index,) for group in sessions.values() for index in group]
 
 
-def _refuse(several: Sequence[Sequence[Volume]]) -> None:
+def _refuse(several: Sequence[Sequence[VolumeRecord]]) -> None:
     group = several[0]
-    where = "/".join(part for part in group[0].session if part)
+    where = "/".join(part for part in _session(group[0]) if part)
     differing = []
     for name in (*ENTITIES, "run"):
-        values = sorted({str(getattr(v.record.entities, name)) for v in group}, key=natural)
+        values = sorted({str(getattr(v.entities, name)) for v in group}, key=natural)
         if len(values) > 1:
             differing.append((name, values))
     if not differing:
-        differing = [("volume_id", sorted({v.record.volume_id for v in group}, key=natural))]
+        differing = [("volume_id", sorted({v.volume_id for v in group}, key=natural))]
     name, values = differing[0]
     shown = listed([value or "(none)" for value in values])
     example = "first" if name == "run" else next(value for value in values if value)

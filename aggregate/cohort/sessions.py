@@ -6,9 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from aggregate.cohort.join import Table, bare
+from aggregate.cohort.join import JoinSpec, Table, bare
 from aggregate.common.table_values import natural, nearest, value_name
-from aggregate.config.section import JoinSpec
 from cache_schema.common.errors import ConfigError
 
 FLAGS = {"1", "true", "yes", "y", "x"}

@@ -5,8 +5,16 @@ from typing import Literal
 
 from aggregate.cohort.join import Table
 from aggregate.common.table_values import listed
-from aggregate.config.section import SplitSpec
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.strict import Strict
+
+
+class SplitSpec(Strict):
+    """A split that the table gives."""
+
+    column: str
+    """Holds train, val or test (also training, valid, validation, dev, testing)."""
+
 
 Side = Literal["train", "validation", "test"]
 

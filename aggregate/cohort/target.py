@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, model_validator
 
 from aggregate.cohort.join import Table
+from aggregate.common.labels import Label, Labels, read_text_keys
 from aggregate.common.table_values import is_missing, listed, natural, nearest, read_number, value_name
-from aggregate.config.section import TargetSpec
 from cache_schema.common.errors import ConfigError, SlicecacheError
+from cache_schema.common.strict import Strict
 
 CONTROLS = {"control", "controls", "ctrl", "con", "healthy", "hc", "nc", "cn", "nl", "normal", "negative"}
 NEGATIVES = CONTROLS | {"neg", "no", "none", "false", "0", "-1", "unaffected", "absent"}
@@ -16,10 +20,39 @@ MANY = 10
 """More distinct numbers than this are a measurement, not classes."""
 
 
+class TargetSpec(Strict):
+    """What is predicted."""
+
+    column: str
+    classes: Annotated[dict[str, Labels] | None, BeforeValidator(read_text_keys)] = None
+    """Class name -> the values of the column that it stands for; other values are left out."""
+    positive: Label | None = None
+    """The positive one of two classes. By default the last of `classes` if those are written out; else
+    the one that is not a word for controls (control, healthy, CN, 0, no, ...); else the last in order."""
+    task: Literal["classification"] = "classification"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _later(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("task") in ("regression", "ordinal"):
+            raise ValueError(f"{data['task']} is not there yet; write classes: {{name: [values]}} instead")
+        return data
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        seen: dict[str, str] = {}
+        for name, values in (self.classes or {}).items():
+            for value in values:
+                if seen.setdefault(value, name) != name:
+                    raise ValueError(f"value {value!r} is in two classes, {seen[value]!r} and {name!r}")
+        return self
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """The classes and every row's place among them."""
 
+    column: str
     classes: tuple[str, ...]
     """Names; of two the positive one is last."""
     labels: tuple[int | None, ...]
@@ -53,7 +86,7 @@ def read_target(spec: TargetSpec, table: Table, missing: Sequence[str] = ()) -> 
         known = not miss and value in of_value
         labels.append(place[of_value[value]] if known else None)
         reasons.append(_reason(cell, value, miss) if not known else "")
-    return Target(classes, tuple(labels), tuple(reasons), notes)
+    return Target(column, classes, tuple(labels), tuple(reasons), notes)
 
 
 def _reason(cell: str, value: str, gone: bool) -> str:

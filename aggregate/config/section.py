@@ -6,7 +6,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from aggregate.anomaly.spec import DetectSpec
-from aggregate.common.table_values import value_name
+from aggregate.baselines.names import BASELINES, BaselineName
+from aggregate.cohort.join import JoinSpec
+from aggregate.cohort.people import FoldSpec
+from aggregate.cohort.request import CohortRequest
+from aggregate.cohort.select import SelectSpec
+from aggregate.cohort.split import SplitSpec
+from aggregate.cohort.target import TargetSpec
+from aggregate.common.labels import Label, read_column, read_many
 from aggregate.config.ablate import AblateSpec
 from aggregate.config.recipes import with_recipe
 from aggregate.heads.attention import AttentionSpec
@@ -17,122 +24,6 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline, validate
 from cache_schema.common.strict import Strict
 
-BaselineName = Literal["mean_pool_logistic", "confounds_only", "acquisition_only"]
-BASELINES: tuple[BaselineName, ...] = ("mean_pool_logistic", "confounds_only", "acquisition_only")
-
-SYNONYMS = (
-    ("sex", "gender"),
-    ("age",),
-    ("site", "center", "centre", "scanner", "siteid", "site_id"),
-)
-"""Column names that mean the same; the first of each group is what the documentation calls it."""
-
-
-def _named(value: Any) -> str:
-    """Read a label as text: 1 and 1.0 are `1`; YAML's bare yes and no are refused."""
-    if isinstance(value, bool):
-        raise ValueError("a bare yes, no, true or false is not a label; put it in quotes")
-    return value_name(value)
-
-
-def _many(value: Any) -> Any:
-    """Read a single value as a list of one."""
-    return value if isinstance(value, list | tuple) else [value]
-
-
-def _text_keys(value: Any) -> Any:
-    """Read class names such as 0 and 1 as text."""
-    return {_named(key): item for key, item in value.items()} if isinstance(value, dict) else value
-
-
-Label = Annotated[str, BeforeValidator(_named)]
-Labels = Annotated[tuple[Label, ...], BeforeValidator(_many)]
-
-
-class JoinSpec(Strict):
-    """How rows of the table find volumes of the store."""
-
-    participant: str = "participant_id"
-    session: str | None = None
-    """Column of the session; by default `session_id` where the table has it."""
-    strip_prefix: Annotated[tuple[str, ...], BeforeValidator(_many)] = ()
-    """Taken off participant ids on both sides; `sub-` (and `ses-` off sessions) always is."""
-    visits: Annotated[dict[str, Label], BeforeValidator(_text_keys)] = Field(default_factory=dict)
-    """Session code of the table -> session of the store, e.g. `{bl: "01", m06: "02"}`."""
-    order: str | None = None
-    """Column that orders the sessions of a participant (age, days, an ISO date); by default they are
-    in natural order of the session id, in which `ses-2` comes before `ses-10`."""
-
-
-class TargetSpec(Strict):
-    """What is predicted."""
-
-    column: str
-    classes: Annotated[dict[str, Labels] | None, BeforeValidator(_text_keys)] = None
-    """Class name -> the values of the column that it stands for; other values are left out."""
-    positive: Label | None = None
-    """The positive one of two classes. By default the last of `classes` if those are written out; else
-    the one that is not a word for controls (control, healthy, CN, 0, no, ...); else the last in order."""
-    task: Literal["classification"] = "classification"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _later(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("task") in ("regression", "ordinal"):
-            raise ValueError(f"{data['task']} is not there yet; write classes: {{name: [values]}} instead")
-        return data
-
-    @model_validator(mode="after")
-    def _disjoint(self) -> Self:
-        seen: dict[str, str] = {}
-        for name, values in (self.classes or {}).items():
-            for value in values:
-                if seen.setdefault(value, name) != name:
-                    raise ValueError(f"value {value!r} is in two classes, {seen[value]!r} and {name!r}")
-        return self
-
-
-class SelectSpec(Strict):
-    """Which volumes of a session are used."""
-
-    contrast: Label | None = None
-    acquisition: Label | None = None
-    space: Label | None = None
-    description: Label | None = None
-    volume_id: Label | None = None
-    run: Label | None = None
-    """A run's number, or `first` or `last` of those in the session."""
-
-
-class FoldSpec(Strict):
-    """Stratified folds that keep a participant on one side."""
-
-    n: int = Field(default=5, ge=2)
-    repeats: int = Field(default=1, ge=1)
-    seed: int = Field(default=0, ge=0)
-    validation: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the training part's participants that early stop, threshold and temperature look at."""
-    minimum_per_class: int = Field(default=20, ge=2)
-    """With fewer training participants in a class there is no validation part: epochs are fixed and the
-    threshold is 0.5."""
-
-
-class SplitSpec(Strict):
-    """A split that the table gives."""
-
-    column: str
-    """Holds train, val or test (also training, valid, validation, dev, testing)."""
-
-
-def _target(value: Any) -> Any:
-    """Read a bare column name."""
-    return {"column": value} if isinstance(value, str) else value
-
-
-def _split(value: Any) -> Any:
-    """Read a bare column name."""
-    return {"column": value} if isinstance(value, str) else value
-
 
 class AggregateKeys(Strict):
     """Everything that stage two is told, but the target."""
@@ -141,7 +32,7 @@ class AggregateKeys(Strict):
     """CSV or TSV with a row per participant, or per session."""
     where: str | None = None
     """Condition on the table's columns, e.g. `qc == 'pass' and age >= 55`."""
-    missing: Annotated[tuple[Label, ...], BeforeValidator(_many)] = ()
+    missing: Annotated[tuple[Label, ...], BeforeValidator(read_many)] = ()
     """Codes that mean missing in every column of the table, e.g. `[-4, -1]`."""
     join: JoinSpec = JoinSpec()
     sessions: str = "first"
@@ -161,7 +52,7 @@ class AggregateKeys(Strict):
     seeds: int = Field(default=1, ge=1)
     """Trainings per fold that differ in initialisation and batches only; averaged before statistics."""
     folds: FoldSpec = FoldSpec()
-    split: Annotated[SplitSpec | None, BeforeValidator(_split)] = None
+    split: Annotated[SplitSpec | None, BeforeValidator(read_column)] = None
     leave_group_out: str | None = None
     """Column whose values are left out one by one, e.g. site."""
     site: str | None = None
@@ -185,17 +76,36 @@ class AggregateKeys(Strict):
             raise ValueError("split and leave_group_out exclude each other")
         return self
 
+    def cohort_request(self, pipeline: Pipeline) -> CohortRequest:
+        """What a cohort is made of, with the table's path made absolute."""
+        return CohortRequest(
+            table=pipeline.path(self.cohort),
+            where=self.where,
+            missing=self.missing,
+            join=self.join,
+            sessions=self.sessions,
+            select=self.select,
+            combine=self.combine,
+            target=getattr(self, "target", None),
+            split=self.split,
+        )
+
+    @property
+    def configuration(self) -> str:
+        """The recipe's name, or the head's kind."""
+        return self.recipe or self.head.name
+
 
 class AggregateSection(AggregateKeys):
     """Everything that training is told."""
 
-    target: Annotated[TargetSpec, BeforeValidator(_target)]
+    target: Annotated[TargetSpec, BeforeValidator(read_column)]
 
 
 class DetectSection(AggregateKeys):
     """Everything that detection is told: it needs no target."""
 
-    target: Annotated[TargetSpec | None, BeforeValidator(_target)] = None
+    target: Annotated[TargetSpec | None, BeforeValidator(read_column)] = None
 
 
 def read_aggregate_section(pipeline: Pipeline) -> AggregateSection:

@@ -23,7 +23,7 @@ from aggregate.heads.registry import HeadSpec
 from aggregate.training.runs import TrainedRun
 from cache_schema.common.custom import give, permit
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.common.strict import Strict
+from cache_schema.common.strict import Strict, refusal
 from cache_schema.format.header import Fingerprint, Numerics
 
 CARD_FILE = "bundle.json"
@@ -183,11 +183,7 @@ def _read_card(folder: Path) -> BundleCard:
             f"{folder} is not a bundle: {CARD_FILE} cannot be read ({error.strerror})"
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SlicecacheError(
-            f"{path} is not a bundle of this version: {where or 'the file'}: {first['msg']}"
-        ) from error
+        raise SlicecacheError(f"{path} is not a bundle of this version: {refusal(error, 'it')}") from error
 
 
 def _state(tensors: dict[str, Tensor], member: str) -> dict[str, Tensor]:

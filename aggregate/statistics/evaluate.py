@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregate.cohort.cohort import Cohort
-from aggregate.cohort.folds import Fold
+from aggregate.cohort.people import Fold
 from aggregate.statistics.bootstrap import BOOTSTRAP, bootstrap_intervals
 from aggregate.statistics.calibration import Calibration
 from aggregate.statistics.corrected import (

@@ -1,21 +1,19 @@
 """What the results of a training consist of, each put together from its parts."""
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from aggregate.bags.bags import Bags
 from aggregate.baselines.baselines import Baseline
 from aggregate.cohort.cohort import Cohort
-from aggregate.cohort.folds import Fold, fold_notes
-from aggregate.common.artefacts import prediction_rows
-from aggregate.config.section import AggregateSection
+from aggregate.cohort.people import Fold, FoldSpec
+from aggregate.cohort.sides import fold_notes
+from aggregate.cohort.target import TargetSpec
+from aggregate.common.versions import versions
 from aggregate.predict.bundle import Bundle, BundleCard, member_of
 from aggregate.statistics.evaluate import (
     Measured,
@@ -26,8 +24,8 @@ from aggregate.statistics.evaluate import (
     n_participants,
     pooled_auroc,
 )
-from aggregate.train.crossval import Trained, configuration_name
-from cache_schema.common.pipeline_file import Pipeline
+from aggregate.train.crossval import Trained
+from aggregate.train.setup import TrainingSetup
 from cache_schema.store.reader import StoreReader
 
 PREVIEWS = 6
@@ -42,7 +40,7 @@ def baseline_outputs(baseline: Baseline, folds: Sequence[Fold]) -> tuple[OutOfFo
 
 
 def metrics_json(
-    section: AggregateSection,
+    seeds: int,
     cohort: Cohort,
     store: StoreReader,
     outputs: dict[str, Sequence[OutOfFold]],
@@ -67,7 +65,7 @@ def metrics_json(
         "n_bags": len(cohort.frame),
         "n_folds": len({fold.fold for fold in folds}),
         "n_repeats": len({fold.repeat for fold in folds}),
-        "n_seeds": section.seeds,
+        "n_seeds": seeds,
         "fingerprint": store.header.fingerprint.digest,
         "numerics": store.header.numerics.digest,
         "content_digest": store.content_digest(),
@@ -89,10 +87,10 @@ def participants_per_class(cohort: Cohort) -> dict[str, int]:
 
 
 def run_notes(
-    section: AggregateSection, cohort: Cohort, folds: Sequence[Fold], baselines: Sequence[Baseline]
+    spec: FoldSpec, cohort: Cohort, folds: Sequence[Fold], baselines: Sequence[Baseline]
 ) -> list[str]:
     """Plain sentences on how it was done and what was not."""
-    notes = [*cohort.notes, *fold_notes(cohort, folds, section.folds)]
+    notes = [*cohort.notes, *fold_notes(cohort, folds, spec)]
     for baseline in baselines:
         notes += [f"{baseline.name}: {note}" for note in baseline.notes]
         if baseline.reason:
@@ -101,14 +99,6 @@ def run_notes(
         "auroc is the mean of AUROC within folds; auroc_pooled mixes folds and is biased by their offsets"
     )
     return notes
-
-
-def predictions(
-    section: AggregateSection, cohort: Cohort, outputs: Sequence[Sequence[OutOfFold]]
-) -> pd.DataFrame:
-    """The content of `predictions.csv`."""
-    name = "test" if section.split is not None else "out_of_fold"
-    return pd.concat([prediction_rows(cohort, out, name) for out in outputs], ignore_index=True)
 
 
 def previews(store: StoreReader, cohort: Cohort) -> list[tuple[str, bytes]]:
@@ -137,7 +127,9 @@ def attention_frame(cohort: Cohort, bags: Bags, trained: Trained) -> pd.DataFram
 
 
 def make_bundle(
-    section: AggregateSection,
+    setup: TrainingSetup,
+    target: TargetSpec,
+    spec: FoldSpec,
     cohort: Cohort,
     store: StoreReader,
     folds: Sequence[Fold],
@@ -146,7 +138,7 @@ def make_bundle(
     bags: Bags,
 ) -> Bundle:
     """Every fold's member with the participants that had a part in it."""
-    by_fold = [fold for fold in folds for _ in range(section.seeds)]
+    by_fold = [fold for fold in folds for _ in range(setup.seeds)]
     members = [
         member_of(
             run,
@@ -159,18 +151,18 @@ def make_bundle(
     card = BundleCard(
         fingerprint=store.header.fingerprint,
         numerics=store.header.numerics,
-        tokens=section.tokens,
+        tokens=setup.tokens,
         dim=bags.x.shape[2],
         classes=cohort.classes,
         positive=cohort.classes[-1] if cohort.task == "binary" else None,
-        head=section.head,
+        head=setup.head,
         members=tuple(members),
         training={
-            "configuration": configuration_name(section),
-            "target": section.target.model_dump(mode="json"),
-            "loss": section.loss.model_dump(mode="json"),
-            "train": section.train.model_dump(mode="json"),
-            "folds": section.folds.model_dump(mode="json"),
+            "configuration": setup.name,
+            "target": target.model_dump(mode="json"),
+            "loss": setup.loss.model_dump(mode="json"),
+            "train": setup.train.model_dump(mode="json"),
+            "folds": spec.model_dump(mode="json"),
             **_stacking(trained),
             "metrics": metrics["metrics"],
             "content_digest": metrics["content_digest"],
@@ -183,34 +175,3 @@ def _stacking(trained: Trained) -> dict[str, Any]:
     """How a custom head's runs were computed, by number of runs; nothing for the others."""
     found = Counter(run.stacking for run in trained.runs if run.stacking is not None)
     return {"stacking": dict(found)} if found else {}
-
-
-def resolved(pipeline: Pipeline, section: AggregateSection) -> dict[str, Any]:
-    """The pipeline with stage two's defaults filled in and paths made absolute: it runs again as it is."""
-    data: dict[str, Any] = {
-        "run": {"folder": str(pipeline.folder())},
-        "cache": {"store": pipeline.store()},
-    }
-    if "extract" in pipeline.data:
-        data["extract"] = {**pipeline.data["extract"], "input": absolute_input(pipeline)}
-    cohort = str(pipeline.path(section.cohort))
-    return {**data, "aggregate": {**section.model_dump(mode="json"), "cohort": cohort}}
-
-
-def absolute_input(pipeline: Pipeline) -> dict[str, Any]:
-    """The input of stage one with its root or manifest made absolute."""
-    given = dict(pipeline.data["extract"].get("input") or {})
-    return {
-        key: str(pipeline.path(value)) if key in ("bids", "manifest") else value
-        for key, value in given.items()
-    }
-
-
-def versions() -> dict[str, str]:
-    """What computed the results."""
-    return {
-        "slicecache": version("slicecache"),
-        "python": sys.version.split()[0],
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-    }

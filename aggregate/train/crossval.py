@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from aggregate.bags.bags import Bags
 from aggregate.cohort.cohort import Cohort
-from aggregate.cohort.folds import Fold
-from aggregate.config.section import AggregateSection
+from aggregate.cohort.people import Fold
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.scoring import score_run
+from aggregate.train.setup import TrainingSetup
 from aggregate.training.stacked import RunSpec, TrainedRun, train_stacked
 
 Progress = Callable[[int, int], None]
@@ -29,54 +29,46 @@ class Trained:
     (bag, slice); NaN at pads and for bags that no run tested."""
 
 
-def configuration_name(section: AggregateSection) -> str:
-    """The recipe's name, or the head's."""
-    return section.recipe or section.head.name
-
-
-def run_specs(
-    section: AggregateSection, folds: Sequence[Fold], seeds: int | None = None, name: str | None = None
-) -> list[RunSpec]:
+def run_specs(setup: TrainingSetup, folds: Sequence[Fold], seeds: int | None = None) -> list[RunSpec]:
     """Every fold with every seed.
 
     Args:
-        section: Head, loss, training and, unless given, the number of seeds.
+        setup: Head, loss, training and, unless given, the number of seeds.
         folds: To train on.
-        seeds: Instead of the section's.
-        name: Of the configuration, instead of the recipe's or head's.
+        seeds: Instead of the setup's.
     """
     return [
         RunSpec(
-            configuration=name or configuration_name(section),
+            configuration=setup.name,
             repeat=fold.repeat,
             fold=fold.fold,
             seed=seed,
-            head=section.head,
-            loss=section.loss,
-            train=section.train,
+            head=setup.head,
+            loss=setup.loss,
+            train=setup.train,
             train_rows=fold.train,
             validation_rows=fold.validation,
         )
         for fold in folds
-        for seed in range(seeds or section.seeds)
+        for seed in range(seeds or setup.seeds)
     ]
 
 
 def cross_validate(
-    section: AggregateSection,
+    setup: TrainingSetup,
     cohort: Cohort,
     bags: Bags,
     folds: Sequence[Fold],
     progress: Progress | None = None,
 ) -> Trained:
     """Train on every fold and score its test part with a calibration from inside its training part."""
-    specs = run_specs(section, folds)
+    specs = run_specs(setup, folds)
     # Copies: pandas hands out arrays that torch may not own.
     y, weight = torch.tensor(cohort.y), torch.tensor(cohort.weight, dtype=bags.x.dtype)
     n_classes = len(cohort.classes)
     runs = train_stacked(bags, y, weight, n_classes, specs, bags.x.dtype, progress)
-    head = section.head.build(bags.x.shape[2], n_classes)
-    by_fold = [fold for fold in folds for _ in range(section.seeds)]
+    head = setup.head.build(bags.x.shape[2], n_classes)
+    by_fold = [fold for fold in folds for _ in range(setup.seeds)]
     attention = _Attention(bags)
     outputs = []
     for run, fold in zip(runs, by_fold, strict=True):

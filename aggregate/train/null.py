@@ -8,16 +8,19 @@ import numpy as np
 from aggregate.bags.bags import Bags
 from aggregate.cohort.cohort import Cohort, permute_labels
 from aggregate.cohort.folds import make_folds
-from aggregate.config.section import AggregateSection
+from aggregate.cohort.people import FoldSpec
 from aggregate.statistics.evaluate import measure_folds
 from aggregate.statistics.permutation import permutation_p
 from aggregate.train.crossval import cross_validate
+from aggregate.train.setup import TrainingSetup
 
 Progress = Callable[[int, int], None]
 
 
 def shuffled_null(
-    section: AggregateSection,
+    setup: TrainingSetup,
+    spec: FoldSpec,
+    leave_group_out: str | None,
     cohort: Cohort,
     bags: Bags,
     observed: float,
@@ -33,9 +36,9 @@ def shuffled_null(
     """
     values = []
     for index in range(n):
-        permuted = permute_labels(cohort, section.folds.seed * 1_000_003 + index)
-        folds = make_folds(permuted, section.folds, section.leave_group_out)
-        trained = cross_validate(section, permuted, bags, folds)
+        permuted = permute_labels(cohort, spec.seed * 1_000_003 + index)
+        folds = make_folds(permuted, spec, leave_group_out)
+        trained = cross_validate(setup, permuted, bags, folds)
         values.append(float(np.nanmean(measure_folds(permuted, trained.outputs).values["auroc"])))
         if progress is not None:
             progress(index + 1, n)

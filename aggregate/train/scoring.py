@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from aggregate.bags.bags import Bags
 from aggregate.cohort.cohort import Cohort
-from aggregate.cohort.folds import Fold
+from aggregate.cohort.people import Fold
 from aggregate.heads.base import Head
 from aggregate.statistics.calibration import Calibration, calibrate
 from aggregate.statistics.evaluate import OutOfFold, scores_of

@@ -13,6 +13,7 @@ from aggregate.cohort.cohort import load_cohort
 from aggregate.cohort.folds import make_folds
 from aggregate.common.artefacts import log_to, write_json, write_text, write_yaml
 from aggregate.common.progress import bar
+from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
 from aggregate.predict.bundle import save_bundle
 from aggregate.statistics.evaluate import measure_folds
@@ -21,14 +22,14 @@ from aggregate.train.assemble import (
     baseline_outputs,
     make_bundle,
     metrics_json,
-    predictions,
     previews,
-    resolved,
     run_notes,
 )
 from aggregate.train.crossval import cross_validate
 from aggregate.train.null import shuffled_null
+from aggregate.train.predictions import predictions
 from aggregate.train.results import Results
+from aggregate.train.setup import setup_of
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.store.reader import open_store
 
@@ -46,32 +47,43 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
     """
     folder = pipeline.folder()
     store = open_store(pipeline.store())
-    cohort = load_cohort(section, store, pipeline.base)
+    setup = setup_of(section)
+    cohort = load_cohort(section.cohort_request(pipeline), store)
     folds = make_folds(cohort, section.folds, section.leave_group_out)
     with log_to(folder) as logger:
         logger.info(
             "%d participants, %d bags, %d folds", cohort.n_participants(), len(cohort.frame), len(folds)
         )
-        bags = open_bags(section, store, cohort)
+        bags = open_bags(store, setup.tokens, cohort.entries, cohort.bag, section.memory_gib)
         with bar("training") as progress:
-            trained = cross_validate(section, cohort, bags, folds, progress)
-        baselines = make_baselines(cohort, bags, folds, section)
+            trained = cross_validate(setup, cohort, bags, folds, progress)
+        baselines = make_baselines(cohort, bags, folds, section.baselines, section.confounds, section.site)
         outputs = [(trained.outputs[0].configuration, trained.outputs)]
         outputs += [(b.name, baseline_outputs(b, folds)) for b in baselines if b.logits]
         measured = {name: measure_folds(cohort, out) for name, out in outputs}
-        metrics = metrics_json(section, cohort, store, dict(outputs), measured)
+        metrics = metrics_json(setup.seeds, cohort, store, dict(outputs), measured)
         n_shuffles = max(shuffle_labels, section.shuffle_labels)
         if n_shuffles:
             observed = metrics["metrics"]["auroc"]["value"]
             with bar("shuffled labels") as progress:
-                metrics["null"] = shuffled_null(section, cohort, bags, observed, n_shuffles, progress)
-        notes = run_notes(section, cohort, folds, baselines)
+                metrics["null"] = shuffled_null(
+                    setup,
+                    section.folds,
+                    section.leave_group_out,
+                    cohort,
+                    bags,
+                    observed,
+                    n_shuffles,
+                    progress,
+                )
+        notes = run_notes(section.folds, cohort, folds, baselines)
+        site = site_by_label(cohort, section.site)
         results = Results(
             folder=folder,
             command=shlex.join(["slicecache", *sys.argv[1:]]),
             config=resolved(pipeline, section),
             metrics=metrics,
-            predictions=predictions(section, cohort, [out for _, out in outputs]),
+            predictions=predictions(cohort, [out for _, out in outputs]),
             cohort=cohort.frame,
             classes=cohort.classes,
             left_out=[asdict(item) for item in cohort.left_out],
@@ -79,13 +91,16 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
             content_digest=store.content_digest(),
             previews=previews(store, cohort),
             attention=attention_frame(cohort, bags, trained),
-            site_by_label=site_by_label(cohort, section),
+            site_by_label=site,
             notes=notes,
-            warnings=[*cohort.warnings, *site_warnings(site_by_label(cohort, section))],
+            warnings=[*cohort.warnings, *site_warnings(site)],
         )
         for sentence in [*results.warnings, *results.notes]:
             logger.info(sentence)
-        save_bundle(folder / "bundle", make_bundle(section, cohort, store, folds, trained, metrics, bags))
+        save_bundle(
+            folder / "bundle",
+            make_bundle(setup, section.target, section.folds, cohort, store, folds, trained, metrics, bags),
+        )
         write_results(results)
     return results
 

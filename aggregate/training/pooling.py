@@ -175,6 +175,7 @@ class ModulePooling(StreamPooling):
         """The faster of both, if vmap takes the module and gives what the loop gives."""
         name, runs = self.head.spec.target, streams[-1].runs.stop
         if runs == 1:
+            logger.info("head %s: 1 run", name)
             return "loop"
         loop, expected = timed(lambda: self._by_loop(parameters, streams, batches))
         try:

@@ -1,8 +1,9 @@
 """Blocks side by side: one Python thread per core, each with single-threaded arithmetic.
 
 Splitting every product over the cores instead makes each of the many small steps wait for the slower core,
-which on a busy machine is most of the time. Here a core that is held up delays its own block alone, and no
-number depends on how many cores there are.
+which on a busy machine is most of the time. Here a core that is held up delays its own block alone. How many
+blocks there are follows from the number of threads, and who shares a block decides the last digits: one
+number of threads gives the same bits every time, another the same within the contract.
 """
 
 from collections.abc import Callable, Iterator, Sequence

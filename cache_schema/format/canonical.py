@@ -21,3 +21,15 @@ def canonical_json(value: Any) -> bytes:
 def sha256_json(value: Any) -> str:
     """SHA-256 (64 hex digits) of the canonical JSON of a value."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def is_canonical(data: bytes) -> bool:
+    """Whether stored bytes are the canonical JSON of what they say.
+
+    What is not was edited: the 17th digit of a number may change without changing the number, and so no
+    hash. What a model would make of them does not matter, so that a store may hold more or less than it.
+    """
+    try:
+        return data == canonical_json(json.loads(data))
+    except ValueError:
+        return False

@@ -2,7 +2,7 @@
 
 `fingerprint` says which numbers were meant (backbone, plane, preprocessing); `numerics` says with
 which arithmetic they were computed. Everything else (library versions, host, time) is provenance
-and stands in neither.
+and stands in neither. A field that is added to a model here is declared with `models.later`.
 """
 
 from typing import Any, Literal
@@ -15,6 +15,9 @@ from cache_schema.format.canonical import sha256_json
 
 FORMAT = "slicecache"
 VERSION = 1
+
+ABSENT = type("Absent", (), {"__repr__": lambda self: "None"})()
+"""In a comparison, what one side does not say: a null that the other side does say is no match for it."""
 
 FloatName = Literal["float16", "float32"]
 
@@ -45,7 +48,7 @@ class Fingerprint(Strict):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON."""
+        """SHA-256 of the canonical JSON, in which no later field has its implicit value."""
         return sha256_json(self.model_dump(mode="json"))
 
 
@@ -58,7 +61,7 @@ class Numerics(Strict):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON."""
+        """SHA-256 of the canonical JSON, in which no later field has its implicit value."""
         return sha256_json(self.model_dump(mode="json"))
 
 
@@ -88,7 +91,7 @@ class Header(Strict):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything in the header; stored beside it so that an edit shows."""
+        """SHA-256 of everything in the header, as it is written beside it so that an edit shows."""
         return sha256_json(self.model_dump(mode="json"))
 
 
@@ -99,7 +102,9 @@ def differences(ours: Any, theirs: Any, where: str = "") -> list[str]:
         return [
             line
             for key in keys
-            for line in differences(ours.get(key), theirs.get(key), f"{where}.{key}" if where else key)
+            for line in differences(
+                ours.get(key, ABSENT), theirs.get(key, ABSENT), f"{where}.{key}" if where else key
+            )
         ]
     if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple) and len(ours) == len(theirs):
         return [

@@ -237,7 +237,7 @@ def closing(header: Header, records: list[VolumeRecord]) -> dict[str, bytes]:
     raws = [record.model_dump(mode="json") for record in records]
     lines = [canonical_json(raw) for raw in raws]
     body = b"\n".join(lines)
-    index = sealed_index(raws, header, hashlib.sha256(body).hexdigest())
+    index = sealed_index(raws, header.digest, hashlib.sha256(body).hexdigest())
     longest = max(row.max_slices for row in rows)
     return {
         segment_name(0): encode_segment(0, longest, rows),

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.strict import refusal
 from cache_schema.files.objects import Objects
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.identity import VolumeKey
@@ -46,9 +47,7 @@ def parse_record(data: bytes, name: str) -> VolumeRecord:
     try:
         return VolumeRecord.model_validate(raw)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise StoreError(f"record {name} is wrong at {where}: {problem['msg']}") from error
+        raise StoreError(refusal(error, f"record {name}")) from error
 
 
 def read_record(objects: Objects, key: VolumeKey) -> VolumeRecord | None:
@@ -72,7 +71,7 @@ def parse_failure(data: bytes, name: str) -> Failure:
     try:
         return Failure.model_validate_json(data)
     except ValidationError as error:
-        raise StoreError(f"failure {name} cannot be read: it is damaged; delete it") from error
+        raise StoreError(f"{refusal(error, f'failure {name}')}; else it is damaged: delete it") from error
 
 
 def read_failures(objects: Objects) -> tuple[Failure, ...]:

@@ -14,9 +14,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.strict import refusal
 from cache_schema.files.objects import LocalObjects, Objects, open_objects
 from cache_schema.files.unfinished import is_leftover, owner_token
-from cache_schema.format.canonical import canonical_json
+from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.header import FORMAT, VERSION, Header
 from cache_schema.format.layout import HEADER, MARKER, chunk_slices
 from cache_schema.format.record import TableRow
@@ -41,7 +42,7 @@ def read_header(location: str | Path) -> Header | None:
 
 
 def parse_header(data: bytes, location: str) -> Header:
-    """Read a header and hold it against the hash stored beside it.
+    """Read a header and hold it, as it is stored, against the hash beside it.
 
     Raises:
         StoreError: If it is no header, of another version, or does not match its hash.
@@ -50,6 +51,7 @@ def parse_header(data: bytes, location: str) -> Header:
         raw = json.loads(data)
         body, stored = raw["header"], raw["sha256"]
         found = (body["format"], body["version"])
+        right = stored == sha256_json(body)
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{HEADER} of {location!r} cannot be read: it is damaged or no header") from error
     if found != (FORMAT, VERSION):
@@ -60,15 +62,18 @@ def parse_header(data: bytes, location: str) -> Header:
     try:
         header = Header.model_validate(body)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise StoreError(f"{HEADER} of {location!r} is wrong at {where}: {problem['msg']}") from error
-    if header.digest != stored:
+        raise StoreError(refusal(error, f"{HEADER} of {location!r}")) from error
+    if not right:
         raise StoreError(
             f"{HEADER} of {location!r} does not match its own hash: it was edited or damaged; restore it "
             "from a copy, or extract again"
         )
     return header
+
+
+def stored_header_hash(objects: Objects) -> str:
+    """The hash beside a header that was read and held against it."""
+    return str(json.loads(objects.get(HEADER) or b"{}").get("sha256"))
 
 
 def encode_header(header: Header) -> bytes:

@@ -54,7 +54,7 @@ def open_store(location: str | Path) -> "StoreReader":
     if objects is None:
         raise StoreError(f"there is no store at {text!r}; `slicecache extract` makes one")
     header = load_header(objects, text)
-    index = read_sealed_index(objects, header)
+    index = read_sealed_index(objects)
     if index is None:
         entries = read_entries(objects)
     else:

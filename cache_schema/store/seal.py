@@ -11,15 +11,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from cache_schema.common.errors import StoreError
-from cache_schema.common.strict import Strict
+from cache_schema.common.strict import Strict, refusal
 from cache_schema.files.objects import LocalObjects, Objects, open_objects
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.digest import content_digest
-from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import RECORDS, SEALED_INDEX, SEALED_RECORDS, failure_name
 from cache_schema.store.commit import parse_raw, unseal
-from cache_schema.store.create import load_header
+from cache_schema.store.create import load_header, stored_header_hash
 from cache_schema.store.packed import is_packed, stored_records
 from cache_schema.store.table import read_table
 
@@ -39,8 +38,8 @@ class SealedIndex(Strict):
     sha256: str = ""
 
 
-def read_sealed_index(objects: Objects, header: Header) -> SealedIndex | None:
-    """The index of a sealed store; None when it is not sealed.
+def read_sealed_index(objects: Objects) -> SealedIndex | None:
+    """The index of a sealed store whose header was read; None when it is not sealed.
 
     Raises:
         StoreError: If it is damaged or belongs to another header.
@@ -53,11 +52,13 @@ def read_sealed_index(objects: Objects, header: Header) -> SealedIndex | None:
         raw = json.loads(data)
         right = raw["sha256"] == _hash(raw)
         index = SealedIndex.model_validate(raw)
-    except (ValueError, ValidationError, KeyError, TypeError) as error:
+    except ValidationError as error:
+        raise StoreError(f"{refusal(error, SEALED_INDEX)}; or {advice}") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{SEALED_INDEX} cannot be read: it is damaged; {advice}") from error
     if not right:
         raise StoreError(f"{SEALED_INDEX} does not match its own hash; {advice}")
-    if index.header_sha256 != header.digest:
+    if index.header_sha256 != stored_header_hash(objects):
         raise StoreError(f"{SEALED_INDEX} belongs to another header; {advice}")
     return index
 
@@ -88,7 +89,7 @@ def seal(location: str) -> None:
         raise StoreError(f"there is no store at {location!r}")
     if not isinstance(objects, LocalObjects):
         raise StoreError(f"{location!r} is opened for reading only; seal the folder it was made from")
-    header = load_header(objects, location)
+    load_header(objects, location)
     if not is_packed(objects):
         unseal(objects)
     before = _snapshot(objects)
@@ -97,14 +98,15 @@ def seal(location: str) -> None:
     require_complete(objects, location, {_key(raw) for raw in raws})
     body = b"\n".join(canonical_json(raw) for raw in raws)
     objects.put(SEALED_RECORDS, body)
-    objects.put(SEALED_INDEX, canonical_json(sealed_index(raws, header, hashlib.sha256(body).hexdigest())))
+    index = sealed_index(raws, stored_header_hash(objects), hashlib.sha256(body).hexdigest())
+    objects.put(SEALED_INDEX, canonical_json(index))
     # A writer unseals before and after each record; this look covers one that did so before the put.
     if _snapshot(objects) != before:
         unseal(objects)
         raise StoreError(f"{location!r} is being written to; seal it when that is done")
 
 
-def sealed_index(raws: list[dict[str, Any]], header: Header, records_sha256: str) -> dict[str, Any]:
+def sealed_index(raws: list[dict[str, Any]], header_sha256: str, records_sha256: str) -> dict[str, Any]:
     """The columns of all records, sorted by key, with the hash over them."""
     index = {
         "participant_id": [raw["participant_id"] for raw in raws],
@@ -114,7 +116,7 @@ def sealed_index(raws: list[dict[str, Any]], header: Header, records_sha256: str
         "n_slices": [len(raw["slices"]["index"]) for raw in raws],
         "digest": [raw["digest"] for raw in raws],
         "content_digest": content_digest((_key(raw), raw["digest"]) for raw in raws),
-        "header_sha256": header.digest,
+        "header_sha256": header_sha256,
         "records_sha256": records_sha256,
     }
     return index | {"sha256": sha256_json(index)}

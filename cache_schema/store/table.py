@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pydantic import Field, ValidationError
 
 from cache_schema.common.errors import StoreError
-from cache_schema.common.strict import Strict
+from cache_schema.common.strict import Strict, refusal
 from cache_schema.files.objects import Objects
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.identity import VolumeKey
@@ -70,9 +70,12 @@ def parse_segment(data: bytes, name: str) -> Segment:
     try:
         raw = json.loads(data)
         segment = Segment.model_validate(raw)
-    except (ValueError, ValidationError) as error:
+        right = segment.sha256 == sha256_json({key: raw[key] for key in raw if key != "sha256"})
+    except ValidationError as error:
+        raise StoreError(refusal(error, name)) from error
+    except ValueError as error:
         raise StoreError(f"{name} cannot be read: {_first_line(error)}") from error
-    if segment.sha256 != segment.self_hash():
+    if not right:
         raise StoreError(f"{name} does not match its own hash: it was edited or damaged")
     return segment
 

@@ -14,6 +14,7 @@ from typing import Any
 from cache_schema.common.errors import StoreError
 from cache_schema.common.problem import RESTORE, WRITE_AGAIN, Problem
 from cache_schema.files.objects import Objects, open_objects
+from cache_schema.format.canonical import is_canonical
 from cache_schema.format.header import Header
 from cache_schema.format.layout import (
     HEADER,
@@ -24,7 +25,7 @@ from cache_schema.format.layout import (
 )
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.commit import read_failures
-from cache_schema.store.create import encode_header, load_header
+from cache_schema.store.create import load_header
 from cache_schema.store.extents import wanted_extents
 from cache_schema.store.table import Table, read_table
 from cache_schema.verify.contents import Contents
@@ -82,7 +83,7 @@ def verify(
         problem = Problem("", HEADER, str(error), RESTORE)
         return Verification(location, 0, 0, time.perf_counter() - started, (problem,), (), full)
     problems = list(check_group(objects))
-    if objects.get(HEADER) != encode_header(header):
+    if not is_canonical(objects.get(HEADER) or b""):
         problems.append(Problem("", HEADER, "not as it was written: edited", RESTORE))
     table, table_problems = check_table(objects)
     layouts, layout_problems = check_arrays(objects, header)
@@ -93,7 +94,7 @@ def verify(
     problems += found
     if full:
         problems += check_strays(objects, layouts, table, records)
-    problems += check_seal(objects, header, records)
+    problems += check_seal(objects, records)
     problems += check_failures(objects)
     notes = (*pending_notes(table, records), *extent_notes(header, layouts, table))
     return Verification(

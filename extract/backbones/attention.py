@@ -19,7 +19,9 @@ def cls_attention(query: Tensor, key: Tensor, grid: tuple[int, int]) -> Tensor:
     Only the first row of the scores is computed. CLS and registers take their share of the softmax and
     are left out of the result, so that a head's map sums to less than 1.
     """
-    scores = query[:, :, :1].float() @ key.float().transpose(2, 3) * query.shape[-1] ** -0.5
-    weights = functional.softmax(scores[:, :, 0], dim=-1)
+    # Multiplied and summed: a batched product of single rows gives a slice other last bits at another place
+    # in the batch (6 heads of 64, measured on AVX-512 and AVX2), and the content digest with them.
+    scores = (query[:, :, :1].float() * key.float()).sum(-1) * query.shape[-1] ** -0.5
+    weights = functional.softmax(scores, dim=-1)
     rows, cols = grid
     return weights[:, :, -rows * cols :].unflatten(2, grid)

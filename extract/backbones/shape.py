@@ -1,12 +1,16 @@
 """The sizes of a DINOv2 network and the names of its parameters, as in Hugging Face checkpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cache_schema.common.errors import ConfigError
 
 ATTENTION = "attention.attention"
+
+LATER: Mapping[str, Any] = {}
+"""Sizes that came after version 1.0 -> what every network had before: only another value enters the
+fingerprint, so that networks of before keep theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,8 @@ class Shape:
 
 def architecture(shape: Shape, kind: str, canvas: int) -> dict[str, Any]:
     """The sizes as they stand in the fingerprint."""
-    return {
+    came = {name: getattr(shape, name) for name, before in LATER.items() if getattr(shape, name) != before}
+    return came | {
         "kind": kind,
         "layers": shape.layers,
         "dim": shape.dim,

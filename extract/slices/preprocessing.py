@@ -77,7 +77,11 @@ class Preprocessing:
         return np.float64 if isinstance(self.intensity, SliceMinMax) else np.float32
 
     def fingerprint_steps(self) -> tuple[dict[str, Any], ...]:
-        """The steps in order, each with all its parameters, as JSON."""
+        """The steps in order, each with all its parameters, as JSON.
+
+        A parameter that comes later is a field declared with `models.later`, and a step that comes later
+        is left out where it is not done: what was there before keeps its fingerprint.
+        """
         steps: dict[str, Strict] = {
             "orient": self.orient,
             "foreground": self.foreground,

@@ -2,12 +2,13 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aggregate.ablate.grid.overrides import check_path, overlay
 from aggregate.config.ablate import FROM, RESERVED, AblateSpec, Assignment
 from aggregate.config.section import AggregateSection, parse_section
+from aggregate.train.setup import TrainingSetup, setup_of
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import suggest
 
@@ -23,6 +24,7 @@ class Configuration:
 
     name: str
     section: AggregateSection
+    setup: TrainingSetup
     store: str
     """Name or location of its store; `main` is the pipeline's own."""
     varied: dict[str, Any]
@@ -105,7 +107,8 @@ def _configuration(
         section = parse_section(data)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    return Configuration(name, section, str(varied.get("store", MAIN)), varied, point)
+    setup = replace(setup_of(section), name=name)
+    return Configuration(name, section, setup, str(varied.get("store", MAIN)), varied, point)
 
 
 def _all(spec: AblateSpec) -> Iterator[tuple[str, Assignment, Assignment | None]]:

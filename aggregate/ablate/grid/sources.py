@@ -10,7 +10,6 @@ from aggregate.bags.bags import Bags, bags_bytes, token_array
 from aggregate.bags.memory import memory_budget, open_bags
 from aggregate.cohort.cohort import Cohort, load_cohort
 from aggregate.common.table_values import listed
-from aggregate.config.section import AggregateSection
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.store.reader import StoreReader, open_store
@@ -26,17 +25,17 @@ class Source:
     place: Place
     store: StoreReader
     cohort: Cohort
-    section: AggregateSection
-    """Says the tokens and the memory that they may take."""
+    memory_gib: float | None
+    """What the tokens may take."""
 
     def bags(self) -> Bags:
         """Read them, or leave them in the store if they are too many."""
-        return open_bags(self.section, self.store, self.cohort)
+        return open_bags(self.store, self.place[1], self.cohort.entries, self.cohort.bag, self.memory_gib)
 
     def bytes(self) -> int:
         """What the tokens take in memory, at most what is allowed."""
-        needed = bags_bytes(self.cohort.entries, self.store.header, self.section.tokens, self.cohort.bag)
-        return min(needed, memory_budget(self.section.memory_gib))
+        needed = bags_bytes(self.cohort.entries, self.store.header, self.place[1], self.cohort.bag)
+        return min(needed, memory_budget(self.memory_gib))
 
     def bag_bytes(self) -> int:
         """Of one padded bag in float32."""
@@ -47,7 +46,7 @@ class Source:
 
 def place_of(configuration: Configuration) -> Place:
     """Where a configuration gets its tokens from."""
-    return configuration.store, configuration.section.tokens
+    return configuration.store, configuration.setup.tokens
 
 
 def open_sources(study: Study, pipeline: Pipeline) -> dict[Place, Source]:
@@ -67,9 +66,9 @@ def open_sources(study: Study, pipeline: Pipeline) -> dict[Place, Source]:
         section = configuration.section
         if configuration.store not in stores:
             store = open_store(location(study, pipeline, configuration.store))
-            stores[configuration.store] = store, load_cohort(section, store, pipeline.base)
+            stores[configuration.store] = store, load_cohort(section.cohort_request(pipeline), store)
         store, cohort = stores[configuration.store]
-        source = Source(place, store, cohort, section)
+        source = Source(place, store, cohort, section.memory_gib)
         source.bytes()  # says now, not in an hour, that a store has no such tokens
         found[place] = source
     _refuse_different(list(found.values()))

@@ -96,7 +96,13 @@ def _chance(
     configurations = prepared.chance(place)
     asked = {c.name for c in tested_by_chance(prepared.study)}
     for index in range(prepared.n_shuffles if configurations else 0):
-        source, jobs = permuted_jobs(prepared.sources[place], configurations, prepared.fold_spec, index)
+        source, jobs = permuted_jobs(
+            prepared.sources[place],
+            configurations,
+            prepared.fold_spec,
+            prepared.leave_group_out,
+            index,
+        )
         found = train_jobs(jobs, source, bags, ledger, count.of(len(jobs)))
         for configuration in configurations:
             own = [output for key, output in sorted(found.items()) if key[0] == configuration.name]
@@ -110,16 +116,17 @@ def _baselines(
 ) -> list[Baseline]:
     """All baselines for the reference's source, mean pooling alone for the others."""
     source = prepared.sources[place]
-    wanted = source.section.baselines
+    asked = prepared.study[prepared.study.reference].section
+    wanted = asked.baselines
     found: dict[str, Baseline] = {}
     if MEAN_POOL in wanted:
-        made = _mean_pool(source, bags, prepared, ledger)
-        found[MEAN_POOL] = replace(made, name=_beside(prepared.first.place, place))
+        pooled = _mean_pool(source, bags, prepared, ledger)
+        found[MEAN_POOL] = replace(pooled, name=_beside(prepared.first.place, place))
         gathered.mean_pool[place] = found[MEAN_POOL].name
     if source is prepared.first:
         rest = tuple(name for name in wanted if name != MEAN_POOL)
-        section = source.section.model_copy(update={"baselines": rest})
-        found |= {b.name: b for b in make_baselines(source.cohort, bags, prepared.folds, section)}
+        made = make_baselines(source.cohort, bags, prepared.folds, rest, asked.confounds, asked.site)
+        found |= {b.name: b for b in made}
     return [found[name] for name in wanted if name in found]
 
 

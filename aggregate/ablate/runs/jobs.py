@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from aggregate.ablate.grid.expand import Configuration
 from aggregate.ablate.runs.keys import Keys
-from aggregate.cohort.folds import Fold
+from aggregate.cohort.people import Fold
 from aggregate.train.crossval import run_specs
 from aggregate.training.stacked import RunSpec
 
@@ -31,7 +31,7 @@ class Portion:
 
 def jobs_of(configuration: Configuration, folds: Sequence[Fold], seeds: int) -> list[Job]:
     """Every fold with every seed."""
-    runs = run_specs(configuration.section, folds, seeds, configuration.name)
+    runs = run_specs(configuration.setup, folds, seeds)
     by_fold = [fold for fold in folds for _ in range(seeds)]
     return [Job(run, fold) for run, fold in zip(runs, by_fold, strict=True)]
 
@@ -68,7 +68,7 @@ def representatives(configurations: Sequence[Configuration]) -> dict[str, str]:
     first: dict[tuple[str, ...], str] = {}
     found = {}
     for c in configurations:
-        parts = (c.section.head, c.section.loss, c.section.train)
-        key = (c.store, c.section.tokens, *(part.model_dump_json() for part in parts))
+        parts = (c.setup.head, c.setup.loss, c.setup.train)
+        key = (c.store, c.setup.tokens, *(part.model_dump_json() for part in parts))
         found[c.name] = first.setdefault(key, c.name)
     return found

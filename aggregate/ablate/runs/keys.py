@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from aggregate.ablate.grid.sources import Source
-from aggregate.cohort.folds import Fold
+from aggregate.cohort.people import Fold
 from aggregate.training.stacked import RunSpec
 from cache_schema.format.canonical import canonical_json, sha256_json
 

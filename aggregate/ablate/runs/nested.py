@@ -11,9 +11,9 @@ import numpy as np
 
 from aggregate.ablate.runs.trainer import RunKey, renamed
 from aggregate.cohort.cohort import Cohort
-from aggregate.cohort.folds import Fold, deal, people_of, validation_part
+from aggregate.cohort.folds import deal, validation_part
+from aggregate.cohort.people import Fold, FoldSpec, people_of
 from aggregate.config.ablate import NESTED, NestedSpec
-from aggregate.config.section import FoldSpec
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.statistics.metrics import measure
 from cache_schema.common.errors import SlicecacheError

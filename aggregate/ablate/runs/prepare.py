@@ -11,8 +11,8 @@ from aggregate.ablate.runs.plan import Plan, expected_seconds, memory_bytes, ste
 from aggregate.ablate.runs.shuffled import permuted_jobs, tested_by_chance
 from aggregate.ablate.runs.trainer import missing_portions
 from aggregate.bags.bags import Bags
-from aggregate.cohort.folds import Fold, make_folds
-from aggregate.config.section import FoldSpec
+from aggregate.cohort.folds import make_folds
+from aggregate.cohort.people import Fold, FoldSpec
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline
 
@@ -44,6 +44,11 @@ class Prepared:
         return Journal(self.pipeline.folder() / JOURNAL)
 
     @property
+    def leave_group_out(self) -> str | None:
+        """Of the reference, whose folds all share."""
+        return self.study[self.study.reference].section.leave_group_out
+
+    @property
     def first(self) -> Source:
         """The reference's source."""
         return next(iter(self.sources.values()))
@@ -56,7 +61,7 @@ class Prepared:
     def outer_jobs(self, place: Place) -> list[Job]:
         """Runs of the table over one source."""
         here = [c for c in self.distinct if place_of(c) == place]
-        return [job for c in here for job in jobs_of(c, self.folds, c.section.seeds)]
+        return [job for c in here for job in jobs_of(c, self.folds, c.setup.seeds)]
 
     def inner_jobs(self, place: Place) -> list[Job]:
         """Runs over one source that choose."""
@@ -70,7 +75,7 @@ class Prepared:
 
     def n_shuffled(self) -> int:
         """Runs on permuted labels, over all sources."""
-        seeds = sum(c.section.seeds for place in self.sources for c in self.chance(place))
+        seeds = sum(c.setup.seeds for place in self.sources for c in self.chance(place))
         return seeds * len(self.folds) * self.n_shuffles
 
     def chance(self, place: Place) -> list[Configuration]:
@@ -156,6 +161,6 @@ def _missing(prepared: Prepared, place: Place) -> list[Portion]:
     found += missing_portions(prepared.inner_jobs(place), source, journal)
     chance = prepared.chance(place)
     for index in range(prepared.n_shuffles if chance else 0):
-        permuted, jobs = permuted_jobs(source, chance, prepared.fold_spec, index)
+        permuted, jobs = permuted_jobs(source, chance, prepared.fold_spec, prepared.leave_group_out, index)
         found += missing_portions(jobs, permuted, journal)
     return found

@@ -14,6 +14,7 @@ from aggregate.ablate.grid.sources import Source, with_labels
 from aggregate.ablate.runs.jobs import Job, jobs_of
 from aggregate.cohort.cohort import permute_labels
 from aggregate.cohort.folds import make_folds
+from aggregate.cohort.people import FoldSpec
 from aggregate.statistics.evaluate import OutOfFold, measure_folds
 from aggregate.statistics.permutation import permutation_p
 
@@ -28,7 +29,11 @@ def tested_by_chance(study: Study) -> list[Configuration]:
 
 
 def permuted_jobs(
-    source: Source, configurations: Sequence[Configuration], folds: Any, index: int
+    source: Source,
+    configurations: Sequence[Configuration],
+    folds: FoldSpec,
+    leave_group_out: str | None,
+    index: int,
 ) -> tuple[Source, list[Job]]:
     """Permutation number `index`, with folds stratified anew, and its runs.
 
@@ -36,12 +41,12 @@ def permuted_jobs(
         source: Of the configurations' tokens.
         configurations: Those that take their tokens from it.
         folds: The fold spec of the study.
+        leave_group_out: As in `make_folds`.
         index: Of the permutation; equal numbers permute alike in every source.
     """
-    section = source.section
     cohort = permute_labels(source.cohort, folds.seed * STREAM + index)
-    dealt = make_folds(cohort, folds, section.leave_group_out)
-    jobs = [job for c in configurations for job in jobs_of(c, dealt, c.section.seeds)]
+    dealt = make_folds(cohort, folds, leave_group_out)
+    jobs = [job for c in configurations for job in jobs_of(c, dealt, c.setup.seeds)]
     return with_labels(source, cohort), jobs
 
 

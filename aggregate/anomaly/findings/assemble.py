@@ -14,7 +14,8 @@ from aggregate.anomaly.measure.intervals import METHOD
 from aggregate.anomaly.reference.group import PARTS, Member
 from aggregate.anomaly.reference.prepare import MAIN, Prepared, store_location
 from aggregate.anomaly.scoring.execute import Finished
-from aggregate.train.assemble import absolute_input, versions
+from aggregate.common.resolved import absolute_input
+from aggregate.common.versions import versions
 
 TOP = 4
 """Volumes with the highest scores that the report shows."""

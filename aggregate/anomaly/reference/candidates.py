@@ -6,8 +6,17 @@ from pathlib import Path
 
 from aggregate.anomaly.measure.truth import Truth
 from aggregate.anomaly.spec import DetectSpec, ReferenceSpec
-from aggregate.cohort.draft import Draft, alive, apply_where, left_out_as, match, narrow, rows_without_volume
 from aggregate.cohort.join import LeftOut, Table, make_join, read_table
+from aggregate.cohort.narrowing import (
+    JoinedVolume,
+    alive,
+    apply_where,
+    left_out_as,
+    match,
+    narrow,
+    rows_without_volume,
+)
+from aggregate.cohort.request import CohortRequest
 from aggregate.common.table_values import is_missing, listed, natural, value_name
 from aggregate.config.section import AggregateKeys
 from cache_schema.common.errors import ConfigError, SlicecacheError
@@ -59,12 +68,21 @@ def read_candidates(section: AggregateKeys, detect: DetectSpec, store: StoreRead
     """
     if not store.entries:
         raise SlicecacheError(f"the store {store.location} holds no committed volume yet; run extract first")
+    request = CohortRequest(
+        base / section.cohort.expanduser(),
+        section.where,
+        section.missing,
+        section.join,
+        section.sessions,
+        section.select,
+        section.combine,
+    )
     whole = read_table(base / section.cohort.expanduser(), section.missing)
     join = make_join(section.join, whole, [entry.key for entry in store.entries])
-    table, dropped = apply_where(section, whole, join)
+    table, dropped = apply_where(request, whole, join)
     pairs = join.of_table(table)
     drafts = match(store, join, pairs, dropped, table)
-    narrow(section, table, join, drafts)
+    narrow(request, table, join, drafts)
     normal = _normal(detect.reference, table, section.missing)
     masks = _masks(detect, table)
     volumes = [_candidate(draft, normal, masks) for draft in alive(drafts)]
@@ -75,7 +93,7 @@ def read_candidates(section: AggregateKeys, detect: DetectSpec, store: StoreRead
     )
 
 
-def _candidate(draft: Draft, normal: Sequence[bool | None], masks: Sequence[str]) -> Candidate:
+def _candidate(draft: JoinedVolume, normal: Sequence[bool | None], masks: Sequence[str]) -> Candidate:
     return Candidate(draft.entry, draft.record, normal[draft.row], masks[draft.row])
 
 

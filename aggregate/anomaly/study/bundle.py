@@ -25,7 +25,7 @@ from aggregate.anomaly.reference.likeness import Profile
 from aggregate.anomaly.scoring.fitted import RATES, Fitted
 from aggregate.predict.bundle import CARD_FILE, WEIGHTS_FILE
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.common.strict import Strict
+from cache_schema.common.strict import Strict, refusal
 from cache_schema.format.header import Fingerprint, Numerics
 
 
@@ -144,11 +144,7 @@ def _read_card(folder: Path) -> DetectorCard:
             f"{folder} is not a bundle: {CARD_FILE} cannot be read ({error.strerror})"
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SlicecacheError(
-            f"{path} is not a bundle of this version: {where or 'the file'}: {first['msg']}"
-        ) from error
+        raise SlicecacheError(f"{path} is not a bundle of this version: {refusal(error, 'it')}") from error
 
 
 def _fitted(card: DetectorCard, member: DetectorMember, tensors: Mapping[str, Tensor]) -> Fitted:

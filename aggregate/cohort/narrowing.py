@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aggregate.cohort.join import Join, LeftOut, Pair, Table, refuse_no_match
-from aggregate.cohort.select import Volume, choose_runs, make_bags, mismatch
+from aggregate.cohort.request import CohortRequest
+from aggregate.cohort.select import choose_runs, make_bags, mismatch
 from aggregate.cohort.sessions import Visit, choose_sessions
 from aggregate.cohort.where import where
 from aggregate.common.table_values import natural
-from aggregate.config.section import AggregateKeys
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
@@ -19,8 +19,8 @@ from cache_schema.store.reader import StoreReader, VolumeEntry
 
 
 @dataclass(slots=True)
-class Draft:
-    """One volume on its way into the cohort."""
+class JoinedVolume:
+    """A committed volume with its row of the cohort table."""
 
     entry: VolumeEntry
     record: VolumeRecord
@@ -29,81 +29,77 @@ class Draft:
     reason: str = ""
 
 
-def apply_where(section: AggregateKeys, table: Table, join: Join) -> tuple[Table, dict[Pair, str]]:
+def apply_where(request: CohortRequest, table: Table, join: Join) -> tuple[Table, dict[Pair, str]]:
     """Rows that satisfy `where`, and the pairs of those that do not, with the reason."""
-    if section.where is None:
+    if request.where is None:
         return table, {}
-    keep, unknown = where(section.where, table.typed)
-    people = table.text[section.join.participant]
+    keep, unknown = where(request.where, table.typed)
+    people = table.text[request.join.participant]
     visits = table.text[join.session] if join.session else [""] * len(people)
     reasons = {}
     for person, visit, kept, open_ in zip(people, visits, keep, unknown, strict=True):
         if not kept:
             reasons[join.of_row(person, visit)] = "left out by where" + (" (value missing)" if open_ else "")
     if not keep.any():
-        raise SlicecacheError(f"where: {section.where!r} leaves no row of {table.path.name}")
+        raise SlicecacheError(f"where: {request.where!r} leaves no row of {table.path.name}")
     return table.rows(keep), reasons
 
 
 def match(
     store: StoreReader, join: Join, pairs: Sequence[Pair], dropped: dict[Pair, str], table: Table
-) -> list[Draft]:
+) -> list[JoinedVolume]:
     """Every committed volume with its row of the table."""
     row_of = {pair: row for row, pair in enumerate(pairs)}
-    drafts = []
+    volumes = []
     for entry, record in zip(store.entries, store.records(), strict=True):
         pair = join.of_key(entry.key)
         row = row_of.get(pair, -1)
         reason = "" if row >= 0 else dropped.get(pair, "in the store, not in the table")
-        drafts.append(Draft(entry, record, row, reason))
-    if not alive(drafts) and not any(join.of_key(d.entry.key) in dropped for d in drafts):
-        refuse_no_match(pairs, [join.of_key(d.entry.key) for d in drafts], table, join)
-    return drafts
+        volumes.append(JoinedVolume(entry, record, row, reason))
+    if not alive(volumes) and not any(join.of_key(v.entry.key) in dropped for v in volumes):
+        refuse_no_match(pairs, [join.of_key(v.entry.key) for v in volumes], table, join)
+    return volumes
 
 
-def alive(drafts: Sequence[Draft]) -> list[Draft]:
+def alive(volumes: Sequence[JoinedVolume]) -> list[JoinedVolume]:
     """Those without a reason to be left out."""
-    return [draft for draft in drafts if not draft.reason]
+    return [volume for volume in volumes if not volume.reason]
 
 
-def narrow(section: AggregateKeys, table: Table, join: Join, drafts: Sequence[Draft]) -> list[Draft]:
+def narrow(
+    request: CohortRequest, table: Table, join: Join, volumes: Sequence[JoinedVolume]
+) -> list[JoinedVolume]:
     """Select volumes, then sessions, then runs; what falls out gets its reason."""
-    for draft in alive(drafts):
-        draft.reason = mismatch(section.select, draft.record)
-    left = alive(drafts)
-    visits = [Visit(d.entry.key.participant_id, d.entry.key.session_id, d.row) for d in left]
-    reasons = choose_sessions(section.sessions, visits, table, section.join, join.session is not None)
+    for volume in alive(volumes):
+        volume.reason = mismatch(request.select, volume.record)
+    left = alive(volumes)
+    visits = [Visit(v.entry.key.participant_id, v.entry.key.session_id, v.row) for v in left]
+    reasons = choose_sessions(request.sessions, visits, table, request.join, join.session is not None)
     _set_reasons(left, reasons)
-    left = alive(drafts)
-    _set_reasons(left, choose_runs(section.select, _volumes(left)))
-    return alive(drafts)
+    left = alive(volumes)
+    _set_reasons(left, choose_runs(request.select, [volume.record for volume in left]))
+    return alive(volumes)
 
 
 def choose(
-    section: AggregateKeys, table: Table, join: Join, drafts: Sequence[Draft]
-) -> list[tuple[Draft, ...]]:
+    request: CohortRequest, table: Table, join: Join, volumes: Sequence[JoinedVolume]
+) -> list[tuple[JoinedVolume, ...]]:
     """Narrow volumes and group what is left into bags."""
-    left = narrow(section, table, join, drafts)
-    bags = [tuple(left[v.index] for v in bag) for bag in make_bags(_volumes(left), section.combine)]
+    left = narrow(request, table, join, volumes)
+    grouped = make_bags([volume.record for volume in left], request.combine)
+    bags = [tuple(left[index] for index in bag) for bag in grouped]
     return sorted(bags, key=lambda bag: _order(bag[0].entry.key))
 
 
-def _volumes(drafts: Sequence[Draft]) -> list[Volume]:
-    """Drafts as what runs and bags are chosen of."""
-    return [
-        Volume(i, d.entry.key.participant_id, d.entry.key.session_id, d.record) for i, d in enumerate(drafts)
-    ]
+def left_out_as(volume: JoinedVolume) -> LeftOut:
+    """A volume as a row of what was left out."""
+    key = volume.entry.key
+    return LeftOut(key.participant_id, key.session_id, key.volume_id, volume.reason)
 
 
-def left_out_as(draft: Draft) -> LeftOut:
-    """A draft as a row of what was left out."""
-    key = draft.entry.key
-    return LeftOut(key.participant_id, key.session_id, key.volume_id, draft.reason)
-
-
-def _set_reasons(drafts: Sequence[Draft], reasons: Sequence[str]) -> None:
-    for draft, reason in zip(drafts, reasons, strict=True):
-        draft.reason = reason
+def _set_reasons(volumes: Sequence[JoinedVolume], reasons: Sequence[str]) -> None:
+    for volume, reason in zip(volumes, reasons, strict=True):
+        volume.reason = reason
 
 
 def _order(key: VolumeKey) -> tuple[object, ...]:

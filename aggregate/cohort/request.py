@@ -1,0 +1,30 @@
+"""What a study asks of a cohort: its table, and which rows and volumes take part."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from aggregate.cohort.join import JoinSpec
+from aggregate.cohort.select import SelectSpec
+from aggregate.cohort.split import SplitSpec
+from aggregate.cohort.target import TargetSpec
+
+Combine = Literal["concat", "mean"]
+
+
+@dataclass(frozen=True, slots=True)
+class CohortRequest:
+    """The parts of a pipeline's section that a cohort is made of."""
+
+    table: Path
+    """The cohort table; an absolute path, or one relative to the working folder."""
+    where: str | None = None
+    missing: Sequence[str] = ()
+    join: JoinSpec = field(default_factory=JoinSpec)
+    sessions: str = "first"
+    select: SelectSpec = field(default_factory=SelectSpec)
+    combine: Combine | None = None
+    target: TargetSpec | None = None
+    """None for a study without labels."""
+    split: SplitSpec | None = None

@@ -1,0 +1,25 @@
+"""The parts of a pipeline that stage two does not own, with paths made absolute, for `config.yaml`."""
+
+from typing import Any
+
+from cache_schema.common.pipeline_file import Pipeline
+
+
+def resolved_stage_one(pipeline: Pipeline) -> dict[str, Any]:
+    """Sections `run`, `cache` and, if it is there, `extract`."""
+    data: dict[str, Any] = {
+        "run": {"folder": str(pipeline.folder())},
+        "cache": {"store": pipeline.store()},
+    }
+    if "extract" in pipeline.data:
+        data["extract"] = {**pipeline.data["extract"], "input": absolute_input(pipeline)}
+    return data
+
+
+def absolute_input(pipeline: Pipeline) -> dict[str, Any]:
+    """The input of stage one with its root or manifest made absolute."""
+    given = dict(pipeline.data["extract"].get("input") or {})
+    return {
+        key: str(pipeline.path(value)) if key in ("bids", "manifest") else value
+        for key, value in given.items()
+    }

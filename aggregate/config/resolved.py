@@ -1,0 +1,14 @@
+"""The pipeline as it was understood: defaults filled in, paths absolute, so that it runs again as it is."""
+
+from typing import Any
+
+from aggregate.common.resolved import resolved_stage_one
+from aggregate.config.section import AggregateKeys
+from cache_schema.common.pipeline_file import Pipeline
+
+
+def resolved(pipeline: Pipeline, section: AggregateKeys) -> dict[str, Any]:
+    """The content of `config.yaml`."""
+    cohort = str(pipeline.path(section.cohort))
+    own = {**section.model_dump(mode="json"), "cohort": cohort}
+    return {**resolved_stage_one(pipeline), "aggregate": own}
