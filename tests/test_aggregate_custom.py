@@ -181,6 +181,19 @@ def test_ablate_reaches_into_custom_parts(project: Path) -> None:
     assert table["auroc"].notna().all()
 
 
+def test_changed_code_is_trained_again(project: Path) -> None:
+    data = yaml.safe_load(project.read_text())
+    data["aggregate"]["ablate"] = {"configurations": {"mine": {}}, "repeats": 1}
+    project.write_text(yaml.safe_dump(data))
+    journal = project.parent / "run" / "journal"
+    counts = []
+    for code in (MODULE, MODULE, MODULE.replace("nn.Tanh()", "nn.ReLU()")):
+        (project.parent / "my_parts.py").write_text(code)
+        ablate_pipeline(load_pipeline(project))
+        counts.append(len(list(journal.iterdir())))
+    assert counts[0] == counts[1] < counts[2]
+
+
 @pytest.mark.parametrize("as_object", [False, True])
 def test_paths_reach_into_objects_too(as_object: bool) -> None:
     head = Other if as_object else {"kind": "custom", "target": give(Other)}

@@ -52,6 +52,8 @@ class HeadBase(Strict):
 
     learned_pool: ClassVar[bool] = True
     """Whether pooling has parameters of its own."""
+    kind: str = ""
+    """What a head calls itself in the registry."""
     embedding: Widths = ()
     """Widths of the linear layers, each followed by ReLU, before the classifier; `none` for no layer.
     DinoAtten3D's recipes set `[256, 128]`."""
@@ -70,7 +72,7 @@ class HeadBase(Strict):
     @property
     def name(self) -> str:
         """What tables call it."""
-        return str(self.__getattribute__("kind"))
+        return self.kind
 
     @classmethod
     def examples(cls) -> tuple[Self, ...]:

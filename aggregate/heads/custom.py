@@ -37,6 +37,7 @@ Way = Literal["vmap", "loop"]
 class CustomHeadSpec(HeadBase, CustomSpec):
     """A pool of somebody else's; embedding and classifier behind it are ours."""
 
+    kind: Literal["custom"] = "custom"
     stacking: Literal["auto", "vmap", "loop"] = "auto"
     """How runs are computed; `auto` times a step of both. They agree to 1e-10 in float64, and in float32
     to what arithmetic in another order gives: name one where bytes must be the same again."""
@@ -75,6 +76,9 @@ class CustomHead(Head):
         self.module = make_module(spec.target, spec.options, dim, 0).eval()
         self.trainer = copy.deepcopy(self.module).train()
         self.facts = look_at(copy.deepcopy(self.trainer), dim, spec.target)
+        self.shapes_of_pool: Shapes = {
+            PREFIX + name: tuple(value.shape) for name, value in state_of(self.module).items()
+        }
         self.way: Way = "vmap" if spec.stacking == "vmap" else "loop"
         """Of `pool`; training has found out by then."""
 
@@ -90,7 +94,7 @@ class CustomHead(Head):
 
     def pool_shapes(self) -> Shapes:
         """The module's parameters and buffers, named `pool.` and as it calls them."""
-        return {PREFIX + name: tuple(value.shape) for name, value in state_of(self.module).items()}
+        return self.shapes_of_pool
 
     @property
     def trainable(self) -> frozenset[str]:

@@ -2,7 +2,8 @@
 
 `logits` is (bag, class), `embedding` (bag, feature), `y` (bag,) and `keep` (bag,), True on the real bags
 of the batch; the others must not count. A function gets its options by name beside these; a class is
-made with them first. It must be deterministic, and have no weights of its own: nothing would train them.
+made with them first. Weights of bags (a session's share of its participant) act in the cross entropy and
+not here. It must be deterministic, and have no weights of its own: nothing would train them.
 
 Runs are stacked by `torch.func.vmap`, or one by one where vmap refuses the callable (boolean indexing such
 as `logits[keep]`, or control flow that depends on values).

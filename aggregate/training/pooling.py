@@ -150,7 +150,7 @@ class ModulePooling(StreamPooling):
         """Neighbouring streams of equally many runs at once.
 
         Raises:
-            ConfigError: If vmap refuses the module.
+            ConfigError: If vmap refuses the module, whatever it raises then.
         """
         pools = []
         together = zip(streams, batches, strict=True)
@@ -161,7 +161,7 @@ class ModulePooling(StreamPooling):
             batch = side_by_side([batch for _, batch in found])
             try:
                 vectors, _ = by_vmap(self.head.trainer, self.head.state(own), batch, len(found))
-            except RuntimeError as error:
+            except Exception as error:
                 target = self.head.spec.target
                 raise ConfigError(
                     f"vmap refuses the head {target!r}; set head.stacking: loop ({error})"

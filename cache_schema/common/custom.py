@@ -7,13 +7,15 @@ never permits its own targets.
 """
 
 import functools
+import hashlib
 import importlib
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.strict import Strict
@@ -64,21 +66,21 @@ def permit_targets(data: Any, folder: Path) -> None:
     The folder comes last on the path, so that nothing in it stands in for an installed module.
     Processes that are spawned from here inherit the path.
     """
-    found = sorted(set(_targets(data)))
+    found = sorted(set(targets_in(data)))
     for target in found:
         permit(target)
     if found and str(folder) not in sys.path:
         sys.path.append(str(folder))
 
 
-def _targets(data: Any, key: str = "") -> Iterator[str]:
+def targets_in(data: Any, key: str = "") -> Iterator[str]:
     """Every value of a key `target` (or a dotted path that ends in it) that could be one."""
     if isinstance(data, Mapping):
         for name, value in data.items():
-            yield from _targets(value, str(name))
+            yield from targets_in(value, str(name))
     elif isinstance(data, list | tuple):
         for value in data:
-            yield from _targets(value, key)
+            yield from targets_in(value, key)
     elif isinstance(data, str) and key.rpartition(".")[2] == "target" and ":" in data:
         yield data
 
@@ -140,6 +142,17 @@ def _file_of(module: str) -> str:
     return str(getattr(sys.modules[module], "__file__", None) or module)
 
 
+def code_digest(target: str) -> str:
+    """SHA-256 of the file that defines a part: what was computed with it hangs on that; empty without a file.
+
+    Raises:
+        ConfigError: As `resolve`.
+    """
+    resolve(target)
+    file = getattr(sys.modules.get(target.partition(":")[0]), "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and Path(file).is_file() else ""
+
+
 def read_target(value: Any) -> Any:
     """Read an object in place of its target."""
     return value if isinstance(value, str) else give(value)
@@ -155,7 +168,16 @@ class CustomSpec(Strict):
     target: Target
     """`package.module:Name` of a class or function; in Python also the object itself."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Passed to it by name."""
+    """Passed to it by name; what YAML can say, so that it can be stored."""
+
+    @field_validator("options")
+    @classmethod
+    def _plain(cls, options: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(options, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"options are numbers, text, lists and mappings ({error})") from error
+        return options
 
 
 def read_part(value: Any) -> Any:
