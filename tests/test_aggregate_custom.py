@@ -23,9 +23,7 @@ from aggregate.config.section import parse_section, read_aggregate_section
 from aggregate.heads.custom import CustomHeadSpec
 from aggregate.heads.module import by_loop, by_vmap, drawing_from, unbound
 from aggregate.losses.base import Batch
-from aggregate.losses.custom import Stack
-from aggregate.losses.custom import by_loop as loss_by_loop
-from aggregate.losses.custom import by_vmap as loss_by_vmap
+from aggregate.losses.custom import Stack, losses_by_loop, losses_by_vmap
 from aggregate.losses.registry import LossSpec
 from aggregate.predict.bundle import load_bundle
 from aggregate.predict.predict import predict
@@ -378,14 +376,14 @@ def test_losses_are_stacked_by_vmap_or_one_by_one() -> None:
     keep = torch.arange(7).expand(3, 7) < 5
     batch = Batch(logits, logits, torch.zeros(3, 7, dtype=torch.int64), keep, torch.ones(3, 7))
     values = []
-    for loss, by in ((masking, loss_by_vmap), (indexing, loss_by_loop)):
+    for loss, by in ((masking, losses_by_vmap), (indexing, losses_by_loop)):
         stack = Stack("mine", loss)
         values.append(stack(batch))
         assert stack.by is by
     torch.testing.assert_close(values[0], values[1], rtol=0, atol=1e-12)
     one = Stack("mine", masking)
     one(batch.take(torch.tensor([1])))
-    assert one.by is loss_by_loop
+    assert one.by is losses_by_loop
 
 
 def test_two_functions_of_one_maker_are_two_losses() -> None:

@@ -14,6 +14,8 @@ from aggregate.testing.losses import check_loss
 from cache_schema.common.custom import give
 from cache_schema.common.errors import ConfigError
 
+pytestmark = pytest.mark.numerics
+
 EXAMPLES = [spec for kind in HEADS for spec in kind.examples()]
 RAW = [
     spec.model_copy(update={"centre": False}) for kind in HEADS for spec in kind.examples()[:1] if spec.centre

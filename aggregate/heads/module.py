@@ -21,7 +21,7 @@ from cache_schema.common.errors import ConfigError
 
 State = dict[str, Tensor]
 """Parameters and buffers of a module, by its own names."""
-Slices = tuple[Tensor, Tensor, Tensor]
+BagTensors = tuple[Tensor, Tensor, Tensor]
 """x (bag, slice, dim), keep (bag, slice) and height_mm (bag, slice), with further axes before them."""
 
 _DRAWING = threading.Lock()
@@ -66,7 +66,7 @@ def state_of(module: nn.Module) -> State:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ModuleFacts:
     """What one look at a module in training says of it."""
 
     pooled_dim: int
@@ -80,7 +80,7 @@ LENGTHS = (9, 4, 1)
 """Kept slices of the bags that a module is looked at with."""
 
 
-def look_at(module: nn.Module, dim: int, target: str) -> Facts:
+def look_at(module: nn.Module, dim: int, target: str) -> ModuleFacts:
     """Apply it once, in training mode, to three bags of random tokens.
 
     Raises:
@@ -107,10 +107,10 @@ def look_at(module: nn.Module, dim: int, target: str) -> Facts:
             f"the head {target!r} changes {', '.join(changed)} while it trains, as BatchNorm does, so that "
             "a bag depends on the others of its batch; use LayerNorm, or buffers that stay as they are"
         )
-    return Facts(pooled.shape[1], random, -(-sum(kept) // (bags * slices)))
+    return ModuleFacts(pooled.shape[1], random, -(-sum(kept) // (bags * slices)))
 
 
-def _example(dim: int) -> Slices:
+def _example(dim: int) -> BagTensors:
     """Bags of `LENGTHS` slices."""
     generator = torch.Generator().manual_seed(0)
     keep = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS).unsqueeze(1)
@@ -137,7 +137,7 @@ def checked(found: Any, shape: tuple[int, int], target: str) -> tuple[Tensor, Te
 
 
 def by_loop(
-    module: nn.Module, states: Sequence[State], batches: Iterable[Slices], seeds: Sequence[int] = ()
+    module: nn.Module, states: Sequence[State], batches: Iterable[BagTensors], seeds: Sequence[int] = ()
 ) -> tuple[Tensor, Tensor | None]:
     """Run by run, each on its batch: pooled (run, bag, features), and attention (run, bag, slice) or None.
 
@@ -156,7 +156,9 @@ def by_loop(
     return torch.stack(pooled), None if attention[0] is None else torch.stack(attention)
 
 
-def by_vmap(module: nn.Module, state: State, batches: Slices, streams: int) -> tuple[Tensor, Tensor | None]:
+def by_vmap(
+    module: nn.Module, state: State, batches: BagTensors, streams: int
+) -> tuple[Tensor, Tensor | None]:
     """All runs at once; neighbouring runs see the same batch.
 
     Args:

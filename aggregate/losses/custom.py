@@ -84,25 +84,25 @@ class Stack:
     @torch.no_grad()
     def _chosen(self, batch: Batch) -> Callable[[str, Loss, Batch], Tensor]:
         """How the stack is computed from now on."""
-        expected = by_loop(self.name, self.loss, batch)
+        expected = losses_by_loop(self.name, self.loss, batch)
         if len(batch) == 1:
-            return by_loop
+            return losses_by_loop
         try:
-            found = by_vmap(self.name, self.loss, batch)
+            found = losses_by_vmap(self.name, self.loss, batch)
         except Exception as error:  # whatever is wrong with the loss itself, the loop has raised
             logger.info("loss %s: runs one by one, since vmap refuses it (%s)", self.name, error)
-            return by_loop
+            return losses_by_loop
         same = torch.allclose(found, expected, rtol=1e-3, atol=1e-5, equal_nan=True)
-        return by_vmap if same else by_loop
+        return losses_by_vmap if same else losses_by_loop
 
 
-def by_vmap(name: str, loss: Loss, batch: Batch) -> Float[Tensor, " run"]:
+def losses_by_vmap(name: str, loss: Loss, batch: Batch) -> Float[Tensor, " run"]:
     """All runs in one call."""
     values: Tensor = torch.func.vmap(loss)(batch.logits, batch.embedding, batch.y, batch.keep)
     return values
 
 
-def by_loop(name: str, loss: Loss, batch: Batch) -> Float[Tensor, " run"]:
+def losses_by_loop(name: str, loss: Loss, batch: Batch) -> Float[Tensor, " run"]:
     """Run by run.
 
     Raises:

@@ -48,7 +48,7 @@ def check_head(head: Any, dim: int = 12, options: Mapping[str, Any] | None = Non
     spec = spec_of(head, options or {})
     built = spec.build(dim, CLASSES)
     tried = Tried(built, _parameters(built), _bags(dim))
-    for law in LAWS:
+    for law in HEAD_LAWS:
         law(tried)
     hold_runs(spec, dim)
 
@@ -244,6 +244,6 @@ def _precision(tried: Tried) -> None:
     )
 
 
-LAWS: tuple[Callable[[Tried], None], ...] = (
+HEAD_LAWS: tuple[Callable[[Tried], None], ...] = (
     *(_shapes, _attention, _padding, _bag_order, _alone, _one_slice, _gradient, _seeds, _precision),
 )

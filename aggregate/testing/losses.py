@@ -42,11 +42,11 @@ def check_loss(loss: Any, options: Mapping[str, Any] | None = None) -> None:
     spec = (
         loss if isinstance(loss, TermSpec) else CustomLossSpec(target=give(loss), options=dict(options or {}))
     )
-    for law in LAWS:
+    for law in LOSS_LAWS:
         law(lambda n: type(spec).stacked([spec] * n))
 
 
-Make = Callable[[int], StackedLoss]
+MakeLoss = Callable[[int], StackedLoss]
 """The term of so many runs."""
 
 
@@ -62,12 +62,12 @@ def _batch(labels: tuple[int, ...] = LABELS, runs: int = 1) -> Batch:
     )
 
 
-def _value(make: Make, batch: Batch) -> Tensor:
+def _value(make: MakeLoss, batch: Batch) -> Tensor:
     """Of the only run."""
     return make(1)(batch)[0]
 
 
-def _gradients(make: Make, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def _gradients(make: MakeLoss, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Value, and gradients by logits and embedding; 0 where the value depends on neither."""
     logits, embedding = (part.clone().requires_grad_() for part in (batch.logits, batch.embedding))
     value = _value(make, replace(batch, logits=logits, embedding=embedding))
@@ -77,7 +77,7 @@ def _gradients(make: Make, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     return value.detach(), by_logits, by_embedding
 
 
-def _scalar(make: Make) -> None:
+def _scalar(make: MakeLoss) -> None:
     loss = make(1)
     try:
         value = loss(_batch())[0]
@@ -89,7 +89,7 @@ def _scalar(make: Make) -> None:
     hold("scalar", torch.equal(value, again), f"it gives {float(value)}, and then {float(again)}")
 
 
-def _bag_order(make: Make) -> None:
+def _bag_order(make: MakeLoss) -> None:
     batch, order = _batch(), torch.tensor([3, 7, 0, 4, 6, 1, 2, 5])
     parts = (batch.logits, batch.embedding, batch.y, batch.keep, batch.weight)
     turned = Batch(*(part[:, order] for part in parts))
@@ -97,7 +97,7 @@ def _bag_order(make: Make) -> None:
     hold_equal("bag order", found, expected, EXACT, "another order of the bags changes it")
 
 
-def _padding(make: Make) -> None:
+def _padding(make: MakeLoss) -> None:
     batch = _batch()
     expected, *slopes = _gradients(make, batch)
     other = _batch((1, 0))
@@ -122,17 +122,17 @@ def _padding(make: Make) -> None:
         )
 
 
-def _few_pairs(make: Make) -> None:
+def _few_pairs(make: MakeLoss) -> None:
     for what, labels in FEW.items():
         _finite("few pairs", make, _batch(labels), what)
 
 
-def _dead_embedding(make: Make) -> None:
+def _dead_embedding(make: MakeLoss) -> None:
     batch = _batch()
     _finite("dead embedding", make, replace(batch, embedding=torch.zeros_like(batch.embedding)), "all 0")
 
 
-def _finite(law: str, make: Make, batch: Batch, what: str) -> None:
+def _finite(law: str, make: MakeLoss, batch: Batch, what: str) -> None:
     """Value and gradients are numbers."""
     value, *gradients = _gradients(make, batch)
     hold(law, bool(value.isfinite()), f"with {what} it is {float(value)}")
@@ -140,7 +140,7 @@ def _finite(law: str, make: Make, batch: Batch, what: str) -> None:
         hold(law, bool(gradient.isfinite().all()), f"with {what} its gradient by {name} is not finite")
 
 
-def _gradient(make: Make) -> None:
+def _gradient(make: MakeLoss) -> None:
     batch = _batch()
 
     def value(logits: Tensor, embedding: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ def _gradient(make: Make) -> None:
         raise LawBroken("gradient", finding) from error
 
 
-def _runs(make: Make) -> None:
+def _runs(make: MakeLoss) -> None:
     batch = _batch(runs=3)
     together = make(3)(batch)
     hold("runs", together.shape == (3,), f"three runs have values of shape {tuple(together.shape)}")
@@ -165,7 +165,7 @@ def _runs(make: Make) -> None:
         hold_equal("runs", together[run], alone[0], STACKED, "a run's value differs beside others")
 
 
-def _precision(make: Make) -> None:
+def _precision(make: MakeLoss) -> None:
     batch = _batch()
     single = replace(
         batch, logits=batch.logits.float(), embedding=batch.embedding.float(), weight=batch.weight.float()
@@ -174,6 +174,6 @@ def _precision(make: Make) -> None:
     hold_equal("precision", found.double(), expected, SINGLE, "float32 gives another value than float64")
 
 
-LAWS: tuple[Callable[[Make], None], ...] = (
+LOSS_LAWS: tuple[Callable[[MakeLoss], None], ...] = (
     *(_scalar, _bag_order, _padding, _few_pairs, _dead_embedding, _gradient, _runs, _precision),
 )

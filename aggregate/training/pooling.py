@@ -19,7 +19,7 @@ from torch import Tensor
 
 from aggregate.heads.base import Head
 from aggregate.heads.custom import CustomHead, Way
-from aggregate.heads.module import Slices, by_loop, by_vmap, unbound
+from aggregate.heads.module import BagTensors, by_loop, by_vmap, unbound
 from aggregate.training.inputs import BagInputs, Inputs
 from aggregate.training.streams import Stream
 from cache_schema.common.errors import ConfigError
@@ -30,7 +30,7 @@ _FILTERS = threading.Lock()
 WARM, TIMED = 1, 1
 """Passes of the step that decides."""
 
-Rows = Sequence[Int[Tensor, " batch"]]
+Drawn = Sequence[Int[Tensor, " batch"]]
 """Each stream's batch."""
 
 
@@ -67,7 +67,7 @@ class StreamPooling:
         inputs: Inputs,
         parameters: Mapping[str, Tensor],
         streams: Sequence[Stream],
-        rows: Rows,
+        rows: Drawn,
         noise: Sequence[int],
     ) -> list[Pooled]:
         """One step of these streams, each on its batch; a run's seed in `noise` is what it draws from."""
@@ -103,7 +103,7 @@ class ModulePooling(StreamPooling):
         inputs: Inputs,
         parameters: Mapping[str, Tensor],
         streams: Sequence[Stream],
-        rows: Rows,
+        rows: Drawn,
         noise: Sequence[int],
     ) -> list[Pooled]:
         """As every pooling."""
@@ -122,7 +122,7 @@ class ModulePooling(StreamPooling):
 
     def _batch(
         self, inputs: BagInputs, parameters: Mapping[str, Tensor], stream: Stream, rows: Int[Tensor, " batch"]
-    ) -> Slices:
+    ) -> BagTensors:
         """What all runs of a stream read: they have one fold, and so one centring."""
         x, keep, height_mm = inputs.gathered(self.head, rows.clamp_min(0))
         return self.head.tokens(parameters, stream.runs.start, x, keep), keep, height_mm
@@ -131,7 +131,7 @@ class ModulePooling(StreamPooling):
         self,
         parameters: Mapping[str, Tensor],
         streams: Sequence[Stream],
-        batches: Sequence[Slices],
+        batches: Sequence[BagTensors],
         noise: Sequence[int] = (),
     ) -> list[Pooled]:
         """Run by run; a graph for each stream."""
@@ -145,7 +145,7 @@ class ModulePooling(StreamPooling):
         return pools
 
     def _by_vmap(
-        self, parameters: Mapping[str, Tensor], streams: Sequence[Stream], batches: Sequence[Slices]
+        self, parameters: Mapping[str, Tensor], streams: Sequence[Stream], batches: Sequence[BagTensors]
     ) -> list[Pooled]:
         """Neighbouring streams of equally many runs at once.
 
@@ -170,7 +170,7 @@ class ModulePooling(StreamPooling):
         return pools
 
     def _chosen(
-        self, parameters: Mapping[str, Tensor], streams: Sequence[Stream], batches: Sequence[Slices]
+        self, parameters: Mapping[str, Tensor], streams: Sequence[Stream], batches: Sequence[BagTensors]
     ) -> Way:
         """The faster of both, if vmap takes the module and gives what the loop gives."""
         name, runs = self.head.spec.target, streams[-1].runs.stop
@@ -194,7 +194,7 @@ class ModulePooling(StreamPooling):
         return way
 
     @torch.no_grad()
-    def _evaluate_by_vmap(self, parameters: Mapping[str, Tensor], stream: Stream, batch: Slices) -> None:
+    def _evaluate_by_vmap(self, parameters: Mapping[str, Tensor], stream: Stream, batch: BagTensors) -> None:
         """Validation goes another way through some modules (a transformer's fast path)."""
         self.head.way = "vmap"
         self.head.pool(self.weights(parameters, stream.runs)[0], *batch)
@@ -215,7 +215,7 @@ def without_fallback_warnings() -> Iterator[None]:
         yield
 
 
-def side_by_side(batches: Sequence[Slices]) -> Slices:
+def side_by_side(batches: Sequence[BagTensors]) -> BagTensors:
     """Batches (stream, bag, slice, ...), padded as far as the longest reaches."""
     longest = max(batch[1].shape[1] for batch in batches)
     x, keep, height_mm = (
