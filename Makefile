@@ -10,7 +10,7 @@ setup: .venv/.dev
 
 .venv/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) install -c constraints.txt -e '.[extract,aggregate,report,simulate,fast]'
+	$(PIP) install -c constraints.txt -e '.[extract,aggregate,report,simulate]'
 	touch $@
 
 .venv/.dev: pyproject.toml constraints.txt
@@ -21,7 +21,7 @@ setup: .venv/.dev
 demo: .venv/.demo
 	$(BIN)/slicecache simulate runs/demo/cohort --participants 60 --effect atrophy --seed 0
 	$(BIN)/slicecache run pipeline.yaml
-	$(BIN)/slicecache ablate pipeline.yaml --set run.folder=runs/demo/ablation
+	$(BIN)/slicecache ablate pipeline.yaml
 	$(BIN)/slicecache simulate runs/demo/lesions --participants 24 --effect lesion --seed 0
 	$(BIN)/slicecache extract docs/lesions.yaml
 	$(BIN)/slicecache detect docs/lesions.yaml

@@ -1,11 +1,21 @@
 """The commands of stage two. Nothing heavy is imported until one of them runs."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import click
+import typer
+
+from cache_schema.common.errors import ConfigError
+from cache_schema.common.options import (
+    AllowCustom,
+    AsJson,
+    Overrides,
+    PipelineFile,
+    PlanOnly,
+    ShuffleLabels,
+    StorePlace,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -22,127 +32,145 @@ def read_section(pipeline: "Pipeline") -> "AggregateSection":
     return read_aggregate_section(pipeline)
 
 
-@click.command()
-@click.argument("pipeline", type=click.Path(dir_okay=False))
-@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Override a value.")
-@click.option(
-    "--shuffle-labels",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Also train on N permutations of the labels: what chance gives, with a p-value.",
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else.")
-def train(pipeline: str, overrides: Sequence[str], shuffle_labels: int, as_json: bool) -> int:
+def train(
+    pipeline: PipelineFile, overrides: Overrides, shuffle_labels: ShuffleLabels = 0, as_json: AsJson = False
+) -> int:
     """Train the head of PIPELINE in cross-validation on the store, compare it and write the report."""
-    from aggregate.train.train import train_pipeline
     from cache_schema.common.pipeline_file import load_pipeline
 
-    loaded = load_pipeline(Path(pipeline), overrides)
-    results = train_pipeline(loaded, read_section(loaded), shuffle_labels=shuffle_labels)
-    click.echo(json.dumps(results.metrics) if as_json else describe_training(results))
+    loaded = load_pipeline(pipeline, overrides)
+    results = train_and_report(loaded, read_section(loaded), shuffle_labels)
+    typer.echo(json.dumps(results.metrics) if as_json else describe_training(results, loaded.folder()))
     return 0
 
 
-@click.command()
-@click.argument("pipeline", type=click.Path(dir_okay=False))
-@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Override a value.")
-@click.option(
-    "--shuffle-labels",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Also train the reference and the primary configurations on N permutations of the labels.",
-)
-@click.option("--plan", "plan_only", is_flag=True, help="Say what would be trained and stop.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else.")
+def train_and_report(pipeline: "Pipeline", section: "AggregateSection", shuffle_labels: int) -> "Results":
+    """Train, and write the report and the run folder's index."""
+    from aggregate.present import present_training
+    from aggregate.train.train import train_pipeline
+
+    results = train_pipeline(pipeline, section, shuffle_labels=shuffle_labels)
+    present_training(results, pipeline.folder())
+    return results
+
+
+def describe_training(results: "Results", run_folder: Path) -> str:
+    """The result as a person reads it on a terminal."""
+    from aggregate.present import closing
+    from aggregate.train.terminal import summary
+
+    return f"{summary(results)}\n{closing(run_folder, results.folder)}"
+
+
 def ablate(
-    pipeline: str, overrides: Sequence[str], shuffle_labels: int, plan_only: bool, as_json: bool
+    pipeline: PipelineFile,
+    overrides: Overrides,
+    shuffle_labels: ShuffleLabels = 0,
+    plan_only: PlanOnly = False,
+    as_json: AsJson = False,
 ) -> int:
     """Train all configurations of PIPELINE on the same folds, compare them and write the report.
 
-    Killed at any time, the same command goes on from where it was.
+    Killed at any time, the same command goes on from where it was. With --shuffle-labels, the reference
+    and the primary configurations are trained on permuted labels, too.
     """
     from aggregate.ablate.ablate import ablate_pipeline, plan_ablation
     from aggregate.ablate.terminal import summary
+    from aggregate.present import closing, present_ablation
     from cache_schema.common.pipeline_file import load_pipeline
 
-    loaded = load_pipeline(Path(pipeline), overrides)
+    loaded = load_pipeline(pipeline, overrides)
     if plan_only:
         plan = plan_ablation(loaded, shuffle_labels)
-        click.echo(json.dumps(plan.as_json()) if as_json else plan.sentence())
+        typer.echo(json.dumps(plan.as_json()) if as_json else plan.sentence())
         return 0
     results = ablate_pipeline(loaded, shuffle_labels)
-    click.echo(json.dumps(results.metrics) if as_json else summary(results))
+    present_ablation(results, loaded.folder())
+    told = f"{summary(results)}\n{closing(loaded.folder(), results.folder)}"
+    typer.echo(json.dumps(results.metrics) if as_json else told)
     return 0
 
 
-@click.command()
-@click.argument("pipeline", type=click.Path(dir_okay=False))
-@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Override a value.")
-@click.option("--plan", "plan_only", is_flag=True, help="Check everything, say what would be done and stop.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else.")
-def detect(pipeline: str, overrides: Sequence[str], plan_only: bool, as_json: bool) -> int:
+def detect(
+    pipeline: PipelineFile, overrides: Overrides, plan_only: PlanOnly = False, as_json: AsJson = False
+) -> int:
     """Fit the detectors of PIPELINE on its reference group, map everybody else and write the report.
 
     Killed at any time, the same command goes on from where it was.
     """
-    from aggregate.anomaly.reference.prepare import prepare
-    from aggregate.anomaly.study.detect import detect_pipeline
-    from aggregate.anomaly.study.terminal import summary
+    from aggregate.anomaly.study.terminal import detection_summary
+    from aggregate.detect import detect_pipeline, detect_plan
+    from aggregate.present import closing, present_index
     from cache_schema.common.pipeline_file import load_pipeline
 
-    loaded = load_pipeline(Path(pipeline), overrides)
+    loaded = load_pipeline(pipeline, overrides)
     if plan_only:
-        prepared = prepare(loaded)
-        told = [*prepared.sentences(), *prepared.notes]
-        plan = {"plan": told, "warnings": list(prepared.warnings)}
-        warnings = [f"WARNING: {sentence}" for sentence in prepared.warnings]
-        click.echo(json.dumps(plan) if as_json else "\n".join([*warnings, *told]))
+        plan = detect_plan(loaded)
+        told = [*plan.sentences(), *plan.notes]
+        as_object = {"plan": told, "warnings": list(plan.warnings)}
+        warnings = [f"WARNING: {sentence}" for sentence in plan.warnings]
+        typer.echo(json.dumps(as_object) if as_json else "\n".join([*warnings, *told]))
         return 0
     results = detect_pipeline(loaded)
-    click.echo(json.dumps(results.metrics) if as_json else summary(results))
+    present_index(loaded.folder())
+    shown = f"{detection_summary(results)}\n{closing(loaded.folder(), results.folder)}"
+    typer.echo(json.dumps(results.metrics) if as_json else shown)
     return 0
 
 
-@click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("store")
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write a CSV here, not on standard output."
-)
-@click.option(
-    "--maps",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="A bundle of detectors: also write NIfTI anomaly maps into this folder.",
-)
-@click.option(
-    "--allow-unlike-reference",
-    is_flag=True,
-    help="A bundle of detectors: score volumes of another contrast or kind of foreground all the same.",
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else.")
+BundlePlace = Annotated[
+    Path,
+    typer.Argument(metavar="BUNDLE", help="A run folder, a verb's folder in it, or the bundle's own folder."),
+]
+Table = Annotated[
+    Path | None, typer.Option("--out", metavar="CSV", help="Write a CSV here, not on standard output.")
+]
+Maps = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", help="A bundle of detectors: also write NIfTI anomaly maps into this folder."
+    ),
+]
+AllowUnlike = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unlike-reference",
+        help="A bundle of detectors: score volumes of another contrast or kind of foreground all the same.",
+    ),
+]
+
+
 def predict(
-    bundle: Path, store: str, out: Path | None, maps: Path | None, allow_unlike_reference: bool, as_json: bool
+    bundle: BundlePlace,
+    store: StorePlace,
+    out: Table = None,
+    maps: Maps = None,
+    allow_unlike_reference: AllowUnlike = False,
+    allow_custom: AllowCustom = False,
+    as_json: AsJson = False,
 ) -> int:
     """Apply the trained BUNDLE, of heads or of detectors, to every volume of STORE.
 
     A participant who was in training is scored only by members that did not see them.
     """
     from aggregate.anomaly.study.bundle import is_detector_bundle
+    from aggregate.common.run_folder import find_bundle, permit_bundle
 
-    if is_detector_bundle(bundle):
-        table = _predict_detectors(bundle, store, maps, allow_unlike_reference)
+    folder = find_bundle(bundle)
+    if allow_custom:
+        permit_bundle(folder)
+    if is_detector_bundle(folder):
+        table = _predict_detectors(folder, store, maps, allow_unlike_reference)
     else:
-        table = _predict_heads(bundle, store, maps)
+        table = _predict_heads(folder, store, maps)
     if out is not None:
         table.to_csv(out, index=False)
     if as_json:
-        click.echo(json.dumps({"predictions": json.loads(table.to_json(orient="records"))}))
+        typer.echo(json.dumps({"predictions": json.loads(table.to_json(orient="records"))}))
     elif out is None:
-        click.echo(table.to_csv(index=False), nl=False)
+        typer.echo(table.to_csv(index=False), nl=False)
     else:
-        click.echo(f"{len(table)} volumes -> {out}")
+        typer.echo(f"{len(table)} volumes -> {out}")
     return 0
 
 
@@ -153,7 +181,7 @@ def _predict_heads(bundle: Path, store: str, maps: Path | None) -> "DataFrame":
     from cache_schema.store.reader import open_store
 
     if maps is not None:
-        raise click.UsageError(f"--maps is for a bundle of detectors, and {bundle} is none")
+        raise ConfigError(f"--maps is for a bundle of detectors, and {str(bundle)!r} is none")
     return apply_bundle(load_bundle(bundle), open_store(store))
 
 
@@ -167,12 +195,5 @@ def _predict_detectors(bundle: Path, store: str, maps: Path | None, allow_unlike
         load_detectors(bundle), open_store(store), maps=maps, allow_unlike=allow_unlike
     )
     for sentence in warnings:
-        click.echo(f"WARNING: {sentence}", err=True)
+        typer.echo(f"WARNING: {sentence}", err=True)
     return table
-
-
-def describe_training(results: "Results") -> str:
-    """The result as a person reads it on a terminal."""
-    from aggregate.train.terminal import summary
-
-    return summary(results)

@@ -34,13 +34,13 @@ from pydantic import TypeAdapter
 
 from aggregate.anomaly.detectors.base import Detector, Reference
 from aggregate.anomaly.maps.placement import Placement, axis_weights
-from aggregate.anomaly.measure.histogram import Bins, Tally, empty_tally, score_bins
+from aggregate.anomaly.measure.histogram import Bins, VoxelTally, empty_tally, score_bins
 from aggregate.anomaly.measure.intervals import DRAWS, auroc_interval, participant_intervals
-from aggregate.anomaly.measure.metrics import fpr_thresholds, measure
+from aggregate.anomaly.measure.metrics import fpr_thresholds, pixel_metrics
 from aggregate.anomaly.measure.regions import Region, ground_of
 from aggregate.anomaly.measure.tally import tally_volume
 from extract.backbones.backbone import Backbone
-from extract.backbones.spec import BackboneSpec
+from extract.backbones.registry import BackboneSpec
 
 SIDE = 240
 SMOOTHED = {"memory_bank": 4.0, "patchcore": 4.0}
@@ -119,7 +119,7 @@ def count(
     smooth_pixels: float,
     bins: Bins,
     thresholds: Sequence[float] = (),
-) -> dict[str, dict[Region, Tally]]:
+) -> dict[str, dict[Region, VoxelTally]]:
     """Tally every slice at one size, by participant.
 
     Args:
@@ -130,7 +130,7 @@ def count(
         bins: Of the detector's scores.
         thresholds: At which called pixels are counted.
     """
-    tallies: dict[str, dict[Region, Tally]] = {}
+    tallies: dict[str, dict[Region, VoxelTally]] = {}
     grid = (maps.shape[1], maps.shape[2])
     for number, item in enumerate(slices.items):
         lesion = read_label(item, side)
@@ -180,7 +180,7 @@ def evaluate(
         for region in REGIONS:
             own = [tally[region] for tally in tallies.values()]
             whole = sum(own, empty_tally(bins, len(thresholds)))
-            found = measure(whole, bins, list(thresholds))
+            found = pixel_metrics(whole, bins, list(thresholds))
             intervals = participant_intervals(
                 [tally.coarse(COARSE) for tally in own], list(thresholds), draws
             )
@@ -220,7 +220,7 @@ def run(
 
 def from_registry(text: str) -> list[Named]:
     """Detectors from YAML such as `[{kind: memory_bank}]`."""
-    from aggregate.anomaly.detectors.spec import DetectorSpec
+    from aggregate.anomaly.detectors.registry import DetectorSpec
 
     registry: TypeAdapter[Any] = TypeAdapter(DetectorSpec)
     specs = [registry.validate_python(entry) for entry in yaml.safe_load(text)]

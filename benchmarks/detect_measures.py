@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from aggregate.anomaly.arithmetic.dpmm_update import EPS, Mixture, Statistics
 from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
-from aggregate.anomaly.detectors.spec import DetectorSpec
+from aggregate.anomaly.detectors.registry import DETECTORS
 
 DIM = 384
 GRIDS = {"spatial_ar": 28}
@@ -25,8 +25,7 @@ BLOCK = 4096
 
 def kinds() -> dict[str, type[Any]]:
     """The registry's specs that can be built, by kind."""
-    specs = get_args(get_args(DetectorSpec)[0])
-    return {spec.model_fields["kind"].default: spec for spec in specs if hasattr(spec, "build")}
+    return {spec.model_fields["kind"].default: spec for spec in DETECTORS if spec.examples()}
 
 
 def grid(kind: str) -> int:

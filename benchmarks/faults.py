@@ -17,7 +17,7 @@ from pathlib import Path
 from damages import KINDS, Damage
 from sound_store import write_store
 
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 
 
 def trial(sound: Path, folder: Path, damage: Damage, seed: int) -> tuple[bool, bool]:
@@ -26,7 +26,7 @@ def trial(sound: Path, folder: Path, damage: Damage, seed: int) -> tuple[bool, b
     shutil.copytree(sound, store)
     try:
         expected = damage(store, random.Random(seed))
-        problems = verify(str(store), full=True).problems
+        problems = verify_store(str(store), full=True).problems
         return bool(problems), expected <= {(p.volume, p.array) for p in problems}
     finally:
         shutil.rmtree(store, ignore_errors=True)
@@ -44,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         sound = Path(name) / "sound.zarr"
         write_store(sound)
-        false_alarms = [str(p) for p in verify(str(sound), full=True).problems]
+        false_alarms = [str(p) for p in verify_store(str(sound), full=True).problems]
         print(f"problems named in the sound store: {len(false_alarms)}\n")
         print("| damage | detected | named |\n|---|---|---|")
         for kind, damage in KINDS.items():

@@ -23,7 +23,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from cache_schema.example import example_draft, example_header, example_key, example_row
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from made_up_store import example_draft, example_header, example_key, example_row
+
 from cache_schema.move.pack import pack
 from cache_schema.store.writer import StoreWriter
 

@@ -136,12 +136,13 @@ def committed(location: Path) -> dict[str, str]:
 
 def problems(location: Path) -> list[str]:
     """What verifying a store names; none when there is no store yet."""
-    from cache_schema.verify.verify import verify
+    from cache_schema.verify.verify import verify_store
 
     if not location.exists():
         return []
     return [
-        f"{problem.volume} {problem.array}: {problem.problem}" for problem in verify(str(location)).problems
+        f"{problem.volume} {problem.array}: {problem.problem}"
+        for problem in verify_store(str(location)).problems
     ]
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import train_stacked
-from extract.backbones.spec import UntrainedSpec
+from extract.backbones.untrained import UntrainedSpec
 
 PIXELS, EPOCHS, RUNS = 224, 1000, 125
 

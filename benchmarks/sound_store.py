@@ -1,12 +1,15 @@
 """The sound store of made-up embeddings that `faults.py` damages."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
+
 from cache_schema.format.header import Header
 from cache_schema.store.writer import StoreWriter
 

@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 import zarr
 
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
+
 from cache_schema.move.pack import pack
 from cache_schema.store.reader import StoreReader, open_store
 from cache_schema.store.seal import seal

@@ -1,60 +1,64 @@
 """`slicecache cache`: look into a store, check, seal and pack it, take it along, take a participant out."""
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import click
+import typer
+
+from cache_schema.common.command import application
+from cache_schema.common.errors import ConfigError
+from cache_schema.common.options import AsJson, StorePlace
 
 if TYPE_CHECKING:
     from cache_schema.store.reader import StoreReader
 
-as_json_option = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else."
+cache = application(
+    add_completion=False,
+    help="Look into a store, check it, seal it, pack it, take it along, take a participant out.",
 )
 
 
-@click.group()
-def cache() -> None:
-    """Look into a store, check it, seal it, pack it, take it along, take a participant out."""
-
-
 @cache.command()
-@click.argument("store")
-@as_json_option
-def inspect(store: str, as_json: bool) -> int:
+def inspect(store: StorePlace, as_json: AsJson = False) -> int:
     """Say what is in STORE, how large it is and what it was made with."""
-    from cache_schema.store.describe import describe, in_words
+    from cache_schema.store.describe import describe_store, description_text
 
-    description = describe(store)
-    click.echo(json.dumps(description) if as_json else in_words(description))
+    description = describe_store(store)
+    typer.echo(json.dumps(description) if as_json else description_text(description))
     return 0
 
 
+Full = Annotated[
+    bool,
+    typer.Option(
+        "--full",
+        help="Also: zero tokens, norms out of the cohort's range, duplicated volumes, data without a record.",
+    ),
+]
+Deep = Annotated[int | None, typer.Option("--deep", hidden=True)]
+
+
 @cache.command()
-@click.argument("store")
-@click.option(
-    "--full",
-    is_flag=True,
-    help="Also: zero tokens, norms out of the cohort's range, duplicated volumes, data without a record.",
-)
-@as_json_option
-def verify(store: str, full: bool, as_json: bool) -> int:
+def verify(store: StorePlace, full: Full = False, deep: Deep = None, as_json: AsJson = False) -> int:
     """Check STORE against itself: header, table, records, checksums and digests.
 
     Ends with 1 when anything is wrong, and names each problem by volume and array.
     """
-    from cache_schema.verify.verify import verify as verify_store
-    from cache_schema.verify.words import in_words
+    if deep is not None:
+        raise ConfigError(
+            f"--deep is a verb of its own now: slicecache recompute {store} --slices {deep}, with the same "
+            "options"
+        )
+    from cache_schema.verify.verification_text import verification_text
+    from cache_schema.verify.verify import verify_store
 
     verification = verify_store(store, full=full)
-    click.echo(json.dumps(verification.as_json()) if as_json else in_words(verification))
+    typer.echo(json.dumps(verification.as_json()) if as_json else verification_text(verification))
     return 0 if verification.ok else 1
 
 
 @cache.command()
-@click.argument("store")
-@as_json_option
-def seal(store: str, as_json: bool) -> int:
+def seal(store: StorePlace, as_json: AsJson = False) -> int:
     """Gather the records of STORE, so that it opens at once, and mark it complete.
 
     A later write takes the seal off.
@@ -66,20 +70,24 @@ def seal(store: str, as_json: bool) -> int:
     reader = open_store(store)
     digest = reader.content_digest()
     if as_json:
-        click.echo(json.dumps({"sealed": True, "n_volumes": len(reader.entries), "content_digest": digest}))
+        typer.echo(json.dumps({"sealed": True, "n_volumes": len(reader.entries), "content_digest": digest}))
     else:
-        click.echo(f"sealed {store}: {len(reader.entries)} volumes, content digest {digest}")
+        typer.echo(f"sealed {store}: {len(reader.entries)} volumes, content digest {digest}")
     return 0
 
 
+Out = Annotated[
+    str | None, typer.Option("--out", metavar="STORE", help="Where it goes; without it, it replaces STORE.")
+]
+ShardVolumes = Annotated[
+    int | None, typer.Option(min=2, max=4096, help="Volumes per file; 64, or 32 large ones, by default.")
+]
+
+
 @cache.command()
-@click.argument("store")
-@click.option("--out", help="Where the packed store goes; without it, it replaces STORE.")
-@click.option(
-    "--shard-volumes", type=click.IntRange(2, 4096), help="Volumes per file [64, or 32 large ones]."
-)
-@as_json_option
-def pack(store: str, out: str | None, shard_volumes: int | None, as_json: bool) -> int:
+def pack(
+    store: StorePlace, out: Out = None, shard_volumes: ShardVolumes = None, as_json: AsJson = False
+) -> int:
     """Gather a complete STORE in few large files, for file systems that hate small ones.
 
     The packed store is built beside, read back and compared before it takes STORE's place. It is read
@@ -91,10 +99,7 @@ def pack(store: str, out: str | None, shard_volumes: int | None, as_json: bool) 
 
 
 @cache.command()
-@click.argument("store")
-@click.option("--out", help="Where the unpacked store goes; without it, it replaces STORE.")
-@as_json_option
-def unpack(store: str, out: str | None, as_json: bool) -> int:
+def unpack(store: StorePlace, out: Out = None, as_json: AsJson = False) -> int:
     """Give a packed STORE one file per volume again, so that it can be written to."""
     from cache_schema.move.pack import unpack as unpack_store
 
@@ -102,24 +107,25 @@ def unpack(store: str, out: str | None, as_json: bool) -> int:
 
 
 @cache.command()
-@click.argument("store")
-@click.argument("participant")
-@as_json_option
-def remove(store: str, participant: str, as_json: bool) -> int:
+def remove(
+    store: StorePlace,
+    participant: Annotated[str, typer.Argument(metavar="PARTICIPANT", help="As the store names them.")],
+    as_json: AsJson = False,
+) -> int:
     """Delete everything that STORE holds of PARTICIPANT, whose consent was withdrawn.
 
     Nobody may write to STORE meanwhile. Copies, exports, trained heads and the images are not touched.
     """
-    from cache_schema.move.remove import remove as remove_participant
+    from cache_schema.move.remove import remove_participant
 
     removal = remove_participant(store, participant)
     keys = [str(key) for key in removal.volumes]
     if as_json:
-        click.echo(json.dumps({"removed": keys, "sealed": removal.sealed}))
+        typer.echo(json.dumps({"removed": keys, "sealed": removal.sealed}))
         return 0
-    click.echo(f"removed from {store}: {', '.join(keys)}")
-    click.echo(f"`slicecache cache verify --full {store}` proves it")
-    click.echo(
+    typer.echo(f"removed from {store}: {', '.join(keys)}")
+    typer.echo(f"`slicecache cache verify --full {store}` proves it")
+    typer.echo(
         "not touched: the images (an extraction would embed them again), copies, exports, run folders and "
         "heads trained with this participant"
     )
@@ -131,47 +137,49 @@ def _rebuilt(what: str, reader: "StoreReader", as_json: bool) -> int:
     digest = reader.content_digest()
     n = len(reader.entries)
     if as_json:
-        click.echo(
+        typer.echo(
             json.dumps({what: True, "store": reader.location, "n_volumes": n, "content_digest": digest})
         )
     else:
-        click.echo(f"{what} {reader.location}: {n} volumes read back, content digest {digest}")
+        typer.echo(f"{what} {reader.location}: {n} volumes read back, content digest {digest}")
     return 0
 
 
+Kind = Annotated[
+    Literal["store", "volumes"],
+    typer.Option(
+        "--format",
+        help="`store`: one file that opens like the store; `volumes`: a folder with one .h5 per volume, as "
+        "CLAM, TRIDENT and STAMP read them.",
+    ),
+]
+Tokens = Annotated[
+    str | None, typer.Option(metavar="ARRAY", help="What --format volumes writes; cls by default.")
+]
+Pseudonymise = Annotated[bool, typer.Option("--pseudonymise", help="Replace participant and session ids.")]
+Mapping = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TSV",
+        help="Where the pseudonyms are kept, OUT.pseudonyms.tsv by default; those of an earlier export are "
+        "used again.",
+    ),
+]
+Previews = Annotated[bool, typer.Option("--previews", help="Take the images of the slices along.")]
+
+
 @cache.command()
-@click.argument("store")
-@click.argument("out")
-@click.option(
-    "--format",
-    "kind",
-    type=click.Choice(["store", "volumes"]),
-    default="store",
-    help="`store`: one file that opens like the store; `volumes`: a folder with one .h5 per volume, as "
-    "CLAM, TRIDENT and STAMP read them.",
-)
-@click.option("--tokens", help="The array that `--format volumes` writes.  [default: cls]")
-@click.option("--pseudonymise", is_flag=True, help="Replace participant and session ids.")
-@click.option(
-    "--mapping",
-    metavar="TSV",
-    help="Where the pseudonyms are kept; those of an earlier export are used again. "
-    "[default: OUT.pseudonyms.tsv]",
-)
-@click.option("--previews", is_flag=True, help="Take the images of the slices along.")
-@as_json_option
 def export(
-    store: str,
-    out: str,
-    kind: str,
-    tokens: str | None,
-    pseudonymise: bool,
-    mapping: str | None,
-    previews: bool,
-    as_json: bool,
+    store: StorePlace,
+    out: Annotated[str, typer.Argument(metavar="OUT", help="A file, or a folder for --format volumes.")],
+    kind: Kind = "store",
+    tokens: Tokens = None,
+    pseudonymise: Pseudonymise = False,
+    mapping: Mapping = None,
+    previews: Previews = False,
+    as_json: AsJson = False,
 ) -> int:
-    """Write the committed volumes of STORE to one file OUT (.h5 or .zip), without host, command and paths."""
-    from cache_schema.common.errors import ConfigError
+    """Write the committed volumes of STORE to one file OUT (.h5), without host, command and paths."""
     from cache_schema.move.export import export_store, export_volumes, prepare_pseudonyms
 
     for wrong, sentence in (
@@ -187,20 +195,21 @@ def export(
         made = export_volumes(store, out, tokens or "cls", pseudonyms=pseudonyms)
     else:
         made = export_store(store, out, pseudonyms=pseudonyms, previews=previews)
-    click.echo(json.dumps({**made.as_json(), "mapping": keep}) if as_json else made.in_words())
+    typer.echo(json.dumps({**made.as_json(), "mapping": keep}) if as_json else made.in_words())
     if keep is not None and not as_json:
-        click.echo(f"the pseudonyms are in {keep}: keep it, and never send it along")
+        typer.echo(f"the pseudonyms are in {keep}: keep it, and never send it along")
     return 0
 
 
 @cache.command(name="import")
-@click.argument("export")
-@click.argument("out")
-@as_json_option
-def import_(export: str, out: str, as_json: bool) -> int:
-    """Make a folder OUT of EXPORT (an .h5, a .zip or any store), which can be written to again."""
+def import_(
+    export: Annotated[str, typer.Argument(metavar="EXPORT", help="What export wrote, or any store.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="The folder to make.")],
+    as_json: AsJson = False,
+) -> int:
+    """Make a folder OUT of EXPORT (an .h5, a zip or any store), which can be written to again."""
     from cache_schema.move.export import import_store
 
     made = import_store(export, out)
-    click.echo(json.dumps(made.as_json()) if as_json else made.in_words())
+    typer.echo(json.dumps(made.as_json()) if as_json else made.in_words())
     return 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import click
+import typer
+
+from cache_schema.common.options import AsJson, Overrides, PipelineFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,22 +15,10 @@ if TYPE_CHECKING:
     from cache_schema.common.pipeline_file import Pipeline
     from extract.extraction import Outcome
     from extract.planning.config import ExtractSection
-    from extract.planning.plan import Plan
+    from extract.planning.plan import ExtractionPlan
 
 SHOWN_FAILURES = 20
 SHOWN_VOLUMES = 20
-
-pipeline_argument = click.argument("pipeline", type=click.Path(dir_okay=False))
-set_option = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Override a value, e.g. extract.backbone.size=base.",
-)
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object on standard output and nothing else."
-)
 
 
 def read_section(pipeline: Pipeline) -> ExtractSection:
@@ -42,46 +32,42 @@ def read_section(pipeline: Pipeline) -> ExtractSection:
     return pipeline.section("extract", ExtractSection)
 
 
-@click.command()
-@pipeline_argument
-@set_option
-@json_option
-def plan(pipeline: str, overrides: Sequence[str], as_json: bool) -> int:
+def plan(pipeline: PipelineFile, overrides: Overrides, as_json: AsJson = False) -> int:
     """Say what PIPELINE would embed, what it cannot and why, and how large the store gets.
 
     Reads file headers only.
     """
     import json
-    from pathlib import Path
 
     from cache_schema.common.pipeline_file import load_pipeline
-    from extract.planning.plan import make_plan
+    from extract.planning.plan import plan_extraction
 
-    loaded = load_pipeline(Path(pipeline), overrides)
+    loaded = load_pipeline(pipeline, overrides)
     section = read_section(loaded)
-    made = make_plan(section, loaded.base)
+    made = plan_extraction(section.input, loaded.base, section.preprocessing)
     size = store_bytes(section, loaded.base, made)
-    click.echo(json.dumps(plan_json(made, size)) if as_json else describe_plan(made, size))
+    typer.echo(json.dumps(plan_json(made, size)) if as_json else describe_plan(made, size))
     return 1 if made.refused else 0
 
 
-@click.command()
-@pipeline_argument
-@set_option
-@click.option(
-    "--replace",
-    is_flag=True,
-    help="Embed volumes again whose file has changed, or whose embeddings are damaged in the store.",
-)
-@json_option
-def extract(pipeline: str, overrides: Sequence[str], replace: bool, as_json: bool) -> int:
+Replace = Annotated[
+    bool,
+    typer.Option(
+        "--replace",
+        help="Embed volumes again whose file has changed, or whose embeddings are damaged in the store.",
+    ),
+]
+
+
+def extract(
+    pipeline: PipelineFile, overrides: Overrides, replace: Replace = False, as_json: AsJson = False
+) -> int:
     """Read every volume of PIPELINE once and commit its embeddings to the store.
 
     Run it again after any interruption: it goes on from what is committed.
     """
     import json
     import os
-    from pathlib import Path
 
     # Before torch is loaded: threads that wait for a product by spinning keep the cores that decoding needs.
     # With it a small backbone on two busy cores went from 25-37 to 165-171 slices/s.
@@ -91,10 +77,10 @@ def extract(pipeline: str, overrides: Sequence[str], replace: bool, as_json: boo
     from extract.extraction import extract as run_extract
 
     if replace:
-        overrides = (*overrides, "extract.replace=true")
-    loaded = load_pipeline(Path(pipeline), overrides)
+        overrides = [*overrides, "extract.replace=true"]
+    loaded = load_pipeline(pipeline, overrides)
     outcome = run_extract(loaded, read_section(loaded))
-    click.echo(json.dumps(outcome.as_json()) if as_json else describe_extraction(outcome))
+    typer.echo(json.dumps(outcome.as_json()) if as_json else describe_extraction(outcome))
     return 1 if outcome.failed else 0
 
 
@@ -118,16 +104,16 @@ def describe_extraction(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def store_bytes(section: ExtractSection, base: Path, made: Plan) -> int | None:
+def store_bytes(section: ExtractSection, base: Path, made: ExtractionPlan) -> int | None:
     """Upper bound of the store's size; None for a backbone whose sizes only a download would tell."""
     from cache_schema.format.layout import token_arrays
-    from extract.backbones.outline import outline
+    from extract.backbones.backbone import stored_tokens
 
-    sizes = outline(section.backbone.located(base), section.preprocessing.pixels)
+    sizes = section.backbone.located(base).outline(section.preprocessing.pixels)
     if sizes is None:
         return None
     arrays = token_arrays(
-        section.tokens,
+        stored_tokens(section.tokens, sizes.offers),
         dim=sizes.dim,
         heads=sizes.heads,
         grid=sizes.grid,
@@ -137,7 +123,7 @@ def store_bytes(section: ExtractSection, base: Path, made: Plan) -> int | None:
     return made.bytes(arrays)
 
 
-def describe_plan(made: Plan, size: int | None) -> str:
+def describe_plan(made: ExtractionPlan, size: int | None) -> str:
     """A table of the first volumes, everything that cannot be embedded, and the sums."""
     shown = made.embeddable[:SHOWN_VOLUMES]
     lines = columns(
@@ -169,7 +155,7 @@ def describe_plan(made: Plan, size: int | None) -> str:
     return "\n".join(lines)
 
 
-def plan_json(made: Plan, size: int | None) -> dict[str, Any]:
+def plan_json(made: ExtractionPlan, size: int | None) -> dict[str, Any]:
     """The plan as one JSON object."""
     return {
         "volumes": [

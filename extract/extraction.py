@@ -4,14 +4,9 @@
 """
 
 import csv
-import os
-import platform
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +14,28 @@ import torch
 
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.progress import progress_for
-from cache_schema.format.header import Fingerprint, Header, Numerics
-from cache_schema.format.layout import token_arrays
+from cache_schema.format.header import Header
 from cache_schema.format.record import Failure
 from cache_schema.store.create import read_header
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter
-from extract.backbones.backbone import Backbone, require_storable
-from extract.engines.device import DTYPES, Machine, choose_device, choose_dtype, device_name, this_machine
+from extract.backbones.backbone import Backbone
+from extract.engines.device import (
+    DTYPES,
+    Machine,
+    choose_device,
+    choose_dtype,
+    choose_workers,
+    this_machine,
+)
 from extract.engines.embed import Embedder
-from extract.engines.local import Tally, failure_of, run_local
-from extract.engines.pending import is_committed, sort_out
+from extract.engines.header import make_header, provenance
+from extract.engines.local import EngineTally, run_local
+from extract.engines.pending import record_refusals, sort_out
 from extract.planning.config import ExtractSection
-from extract.planning.plan import Plan, make_plan
+from extract.planning.plan import ExtractionPlan, plan_extraction
 
 FAILURE_COLUMNS = ("participant_id", "session_id", "volume_id", "path", "reason")
-LIBRARIES = ("slicecache", "torch", "numpy", "nibabel", "scipy", "pillow", "safetensors", "zarr")
-MOST_WORKERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,8 @@ class Outcome:
 def extract(pipeline: Pipeline, section: ExtractSection, progress: bool = True) -> Outcome:
     """Embed every volume of the input that the store does not hold yet.
 
+    This is the door: the section is taken apart here, and no room behind it sees more than it needs.
+
     Args:
         pipeline: Says where store and run folder are.
         section: Its validated `extract` section.
@@ -87,64 +89,51 @@ def extract(pipeline: Pipeline, section: ExtractSection, progress: bool = True) 
         ConfigError: For a mistake in what was asked.
         StoreMismatch: If the store was made otherwise.
     """
-    plan = make_plan(section, pipeline.base)
-    location, machine = pipeline.store(), this_machine()
+    location, preprocessing, machine = pipeline.store(), section.preprocessing, this_machine()
+    plan = plan_extraction(section.input, pipeline.base, preprocessing)
     device = choose_device(section.device, machine)
-    backbone, header = describe(section, pipeline.base, plan, device, machine, location)
+    backbone, header = _backbone_and_header(section, pipeline.base, plan, device, machine, location)
     writer = StoreWriter.open(location, header, plan.rows())
-    work = sort_out(plan.embeddable, writer, section.replace)
-    embedder = Embedder(
-        backbone,
-        device,
-        frozenset(spec.name for spec in writer.header.arrays),
-        section.batch_size,
-        section.preprocessing.mean,
-        section.preprocessing.std,
-    )
+    names = frozenset(spec.name for spec in writer.header.arrays)
+    mean, std = preprocessing.mean, preprocessing.std
+    embedder = Embedder(backbone, device, names, section.batch_size, mean, std)
+    pending = sort_out(plan.embeddable, writer, section.replace)
     start = time.perf_counter()
-    refused = [failure_of(planned.candidate, str(planned.refusal)) for planned in plan.refused]
-    for failure in refused:
-        # What is committed stays committed, whatever became of its file: the store has no failure of it.
-        if not is_committed(writer, failure.key):
-            writer.fail(failure)
-    tally = Tally()
-    if work.volumes:
-        workers = choose_workers(section.workers, device, machine, len(work.volumes))
-        with progress_for(len(work.volumes), progress) as shown:
+    refused = record_refusals(plan.refused, writer)
+    tally = EngineTally()
+    if pending.volumes:
+        workers = choose_workers(section.workers, device, machine, len(pending.volumes))
+        with progress_for(len(pending.volumes), progress) as shown:
             tally = run_local(
-                work.volumes, section.preprocessing, embedder, writer, workers, shown, work.replacing
+                pending.volumes, preprocessing, embedder, writer, workers, shown, pending.replacing
             )
     seconds = time.perf_counter() - start
-    failures = sorted((*refused, *work.unusable, *tally.failures), key=lambda failure: failure.key)
+    failures = sorted((*refused, *pending.unusable, *tally.failures), key=lambda failure: failure.key)
     table = pipeline.folder() / "failures.tsv"
     write_failures(table, failures)
     return Outcome(
         store=location,
         embedded=tally.embedded,
-        skipped=work.skipped,
+        skipped=pending.skipped,
         failed=len(failures),
         slices=tally.slices,
         seconds=seconds,
         content_digest=open_store(location).content_digest(),
         failures=tuple(failures),
-        notes=(*work.notes, *embedder.notes),
+        notes=(*pending.notes, *embedder.notes),
         failures_table=str(table),
     )
 
 
-def describe(
+def _backbone_and_header(
     section: ExtractSection,
     base: Path,
-    plan: Plan,
+    plan: ExtractionPlan,
     device: torch.device,
     machine: Machine,
     location: str,
 ) -> tuple[Backbone, Header]:
-    """Build the backbone, and the header that a store of this section has.
-
-    Raises:
-        ConfigError: If the backbone cannot be built as asked, or its tokens could overflow the storage.
-    """
+    """Build the backbone, and the header that a store of this section has."""
     existing = read_header(location)
     compute = choose_dtype(
         section.dtype, device, machine, existing.numerics.compute_dtype if existing else None
@@ -158,67 +147,16 @@ def describe(
         attention="cls_attention" in section.tokens,
         offline=section.offline,
     )
-    require_storable(backbone, section.storage)
-    header = Header(
-        fingerprint=Fingerprint(
-            backbone=backbone.identity,
-            preprocessing=preprocessing.fingerprint_steps(),
-            slices=preprocessing.fingerprint_slices(),
-        ),
-        numerics=Numerics(
-            compute_dtype=compute, storage_dtype=section.storage, resize_backend=preprocessing.resize_backend
-        ),
-        arrays=token_arrays(
-            section.tokens,
-            dim=backbone.dim,
-            heads=backbone.heads,
-            grid=backbone.grid,
-            dtype=section.storage,
-            layers=backbone.identity.layers,
-        ),
+    header = make_header(
+        backbone,
+        preprocessing,
+        tokens=section.tokens,
+        compute=compute,
+        storage=section.storage,
         slice_chunk=max([1, *(planned.max_slices for planned in plan.embeddable)]),
-        created=provenance(section, base, device),
+        created=provenance(device, base, section.batch_size, section.model_dump(mode="json")),
     )
     return backbone, header
-
-
-def provenance(section: ExtractSection, base: Path, device: torch.device) -> dict[str, Any]:
-    """Everything about the making of a store that is in neither hash."""
-    return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host": platform.node(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "device": device_name(device),
-        "threads": torch.get_num_threads(),
-        "libraries": {name: library_version(name) for name in LIBRARIES},
-        "command": list(sys.argv),
-        "folder": os.path.abspath(base),
-        "batch_size": section.batch_size,
-        "configuration": section.model_dump(mode="json"),
-    }
-
-
-def library_version(name: str) -> str | None:
-    """Installed version, or None."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def choose_workers(asked: int | None, device: torch.device, machine: Machine, volumes: int) -> int:
-    """Decoding processes: as many as there are cores, one less beside a GPU, whose feeding needs one.
-
-    On a CPU they yield to the backbone (see `decode.NICENESS`), so that many of them do no harm; for one
-    or two volumes a process takes longer to start than it saves.
-    """
-    if asked is not None:
-        return asked
-    if volumes <= 2:
-        return 0
-    cores = machine.cpu_count if device.type == "cpu" else machine.cpu_count - 1
-    return max(1, min(cores, MOST_WORKERS, volumes))
 
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:

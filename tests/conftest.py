@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.format.identity import VolumeKey
 from cache_schema.store.reader import StoreReader, open_store
 from cache_schema.store.writer import StoreWriter
@@ -118,3 +119,85 @@ def normal_store(tmp_path: Path) -> Callable[..., StoreReader]:
 def scan() -> type[Scan]:
     """The class that describes a volume to `make_store`."""
     return Scan
+
+
+DETECTORS = [{"kind": "memory_bank", "size": 500}, {"kind": "mahalanobis", "shrinkage": 0.1}]
+
+
+class DetectionStudy:
+    """A store, a table with lesion masks of the patients, and a pipeline that has no target."""
+
+    lengths = (9, 7, 11, 8, 9, 10, 7, 8, 9, 8, 9, 7)
+    sick = range(8, 12)
+    """The last four are patients, with odd tokens in two slices."""
+    detectors = DETECTORS
+
+    def __init__(self, folder: Path, normal_store: Callable[..., Any]) -> None:
+        self.folder = folder
+        normal_store(self.lengths, change=self.odd)
+        rows = ["participant_id\tdiagnosis\tlesion_mask"]
+        for place, length in enumerate(self.lengths):
+            cell = f"masks/p{place:03d}.nii.gz" if place in self.sick else "n/a"
+            rows.append(f"sub-p{place:03d}\t{'patient' if place in self.sick else 'control'}\t{cell}")
+            if place in self.sick:
+                self.mask(folder / "masks" / f"p{place:03d}.nii.gz", length)
+        (folder / "participants.tsv").write_text("\n".join(rows) + "\n")
+        self.file = self.write()
+
+    @classmethod
+    def odd(cls, arrays: dict[str, Any], place: int) -> None:
+        """Plant tokens that no normal has in row 1, columns 2 and 3 of a patient's slices 3 and 4."""
+        if place in cls.sick:
+            noise = np.random.default_rng([5, place]).standard_normal(arrays["patches"][3:5, 1, 2:4].shape)
+            arrays["patches"][3:5, 1, 2:4] += 4 * noise.astype(np.float32)
+
+    @staticmethod
+    def mask(path: Path, n_slices: int, shift: int = 0) -> None:
+        """The voxels of the planted tokens (or others) in the made-up geometry: canvas pixels are voxels."""
+        import nibabel
+
+        values = np.zeros((60, 70, n_slices + 4), dtype=np.uint8)
+        values[24 + shift : 46 + shift, 28:56, 5:7] = 1
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = nibabel.Nifti1Image(values, np.eye(4))
+        image.header.set_sform(np.eye(4), code=1)
+        nibabel.save(image, path)
+
+    def write(self, name: str = "pipeline.yaml", run: str = "run", **changes: Any) -> Path:
+        """A pipeline file."""
+        detect = {
+            "reference": {"column": "diagnosis", "value": "control"},
+            "detectors": self.detectors,
+            "truth": {"column": "lesion_mask"},
+            "split": {"fit": 0.5, "calibration": 0.25, "test": 0.25},
+            **changes,
+        }
+        data = {
+            "run": {"folder": run},
+            "cache": {"store": "normal.zarr"},
+            "aggregate": {"cohort": "participants.tsv", "detect": detect},
+        }
+        (self.folder / name).write_text(yaml.safe_dump(data))
+        return self.folder / name
+
+    @staticmethod
+    def run(file: Path, *overrides: str) -> Any:
+        """Detect by any file."""
+        from aggregate.detect import detect_pipeline
+        from cache_schema.common.pipeline_file import load_pipeline
+
+        return detect_pipeline(load_pipeline(file, overrides))
+
+    def detect(self, *overrides: str) -> Any:
+        """Detect by the study's own file."""
+        return self.run(self.file, *overrides)
+
+
+@pytest.fixture
+def study(
+    normal_store: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> DetectionStudy:
+    """A small study of detectors, in which few draws and few lesions are enough for an interval."""
+    monkeypatch.setattr("aggregate.anomaly.measure.intervals.FEWEST", 1)
+    monkeypatch.setattr("aggregate.anomaly.findings.measure.DRAWS", 40)
+    return DetectionStudy(tmp_path, normal_store)

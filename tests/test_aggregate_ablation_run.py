@@ -25,6 +25,7 @@ from aggregate.ablate.runs.nested import choose, inner_folds
 from aggregate.ablate.runs.prepare import prepare
 from aggregate.ablate.runs.trainer import Ledger, train_jobs
 from aggregate.config.section import read_aggregate_section
+from aggregate.present import present_ablation
 from aggregate.train.train import train_pipeline
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.store.reader import StoreReader
@@ -71,17 +72,20 @@ def project(make_store: Make, scan: type, tmp_path: Path) -> Path:
 
 
 def ablate(file: Path, *overrides: str, shuffle: int = 0) -> AblationResults:
-    return ablate_pipeline(load_pipeline(file, overrides), shuffle)
+    loaded = load_pipeline(file, overrides)
+    results = ablate_pipeline(loaded, shuffle)
+    present_ablation(results, loaded.folder())
+    return results
 
 
 def bytes_of(file: Path) -> dict[str, bytes]:
     """What a killed study must leave as an unkilled one does, bit for bit, on one machine."""
-    return {name: (file.parent / "run" / name).read_bytes() for name in FILES}
+    return {name: (file.parent / "run" / "ablate" / name).read_bytes() for name in FILES}
 
 
 def test_the_run_folder_is_whole(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = ablate(project, shuffle=2)
-    folder = project.parent / "run"
+    folder = project.parent / "run" / "ablate"
     assert {p.name for p in folder.iterdir()} == {*FILES, "config.yaml", "log.txt", "seconds.csv", "journal"}
     table = pd.read_csv(folder / "ablation.csv").set_index("configuration")
     assert list(table.index[:3]) == ["mean_pool", "abmil", "patches"]
@@ -122,7 +126,7 @@ def test_a_configuration_equals_train_on_the_same_folds(project: Path) -> None:
         expected = alone.metrics["metrics"][name]
         assert found.value == pytest.approx(expected["value"], abs=1e-5), name
         assert found.low == pytest.approx(expected["ci_low"], abs=1e-5), name
-    table = pd.read_csv(project.parent / "run" / "predictions.csv")
+    table = pd.read_csv(project.parent / "run" / "ablate" / "predictions.csv")
     keys = ["participant_id", "repeat", "fold", "seed"]
     ours = table[table["configuration"] == "abmil"].set_index(keys)["logit_patient"]
     theirs = alone.predictions[alone.predictions["configuration"] == "attention"].set_index(keys)
@@ -156,7 +160,7 @@ def test_a_stopped_ablation_goes_on_and_leaves_the_same_bytes(
         patch.setattr(trainer, "_train", stop)
         with pytest.raises(StoppedError):
             ablate(project, shuffle=1)
-    assert not (project.parent / "run" / "metrics.json").exists()
+    assert not (project.parent / "run" / "ablate" / "metrics.json").exists()
     again = ablate(project, shuffle=1)
     assert again.n_found > 0
     assert again.n_trained > 0
@@ -170,7 +174,7 @@ def test_kill_9_loses_nothing_but_time(project: Path) -> None:
     settings = {**os.environ, "PYTHONPATH": str(root)}
     subprocess.run(command, check=True, capture_output=True, env=settings)
     expected = bytes_of(project)
-    journal = project.parent / "run" / "journal"
+    journal = project.parent / "run" / "ablate" / "journal"
     for wanted in (1, 2):
         shutil.rmtree(project.parent / "run")
         process = subprocess.Popen(
@@ -199,7 +203,7 @@ def test_the_journal_serves_no_changed_study(project: Path) -> None:
 def test_the_resolved_pipeline_gives_the_same_table(project: Path) -> None:
     ablate(project)
     first = bytes_of(project)
-    again = ablate_pipeline(load_pipeline(project.parent / "run" / "config.yaml"))
+    again = ablate(project.parent / "run" / "ablate" / "config.yaml")
     assert again.n_trained == 0
     assert bytes_of(project) == first
 

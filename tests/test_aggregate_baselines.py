@@ -28,7 +28,7 @@ from aggregate.config.section import parse_section
 from aggregate.statistics.metrics import by_participant, measure
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline
-from cache_schema.format.record import Foreground
+from cache_schema.format.record import UsedForeground
 
 pytestmark = pytest.mark.numerics
 
@@ -113,7 +113,7 @@ def built(make_store, scan, tmp_path):
     scans, lines = [], [COLUMNS]
     for i in range(24):
         patient = i % 2
-        brain = Foreground(kind="stripped", millilitres=1200 + 100 * generator.normal())
+        brain = UsedForeground(kind="stripped", millilitres=1200 + 100 * generator.normal())
         scans.append(scan(f"{i}", n_slices=3 + i % 4, shift=0.8 * patient, changes={"foreground": brain}))
         site = "B" if patient == (i % 8 != 0) else "A"
         age = "n/a" if i == 5 else f"{60 + 10 * generator.normal():.1f}"

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import sklearn.metrics as sk
 
+from aggregate.common.softmax import softmax
 from aggregate.statistics.calibration import Calibration, calibrate, fit_temperature, youden_threshold
-from aggregate.statistics.metrics import Scores, softmax
+from aggregate.statistics.metrics import Scores
 
 pytestmark = pytest.mark.numerics
 

@@ -10,7 +10,7 @@ from aggregate.cohort.cohort import load_cohort, permute_labels
 from aggregate.config.section import parse_section
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.common.pipeline_file import Pipeline
-from cache_schema.format.record import Entities, Foreground
+from cache_schema.format.record import Entities, UsedForeground
 
 TABLE = "participant_id\tage\tsex\tqc\tdx\n"
 
@@ -151,7 +151,7 @@ def test_several_contrasts_need_a_choice(make_store, scan, tmp_path):
 
 
 def test_mixed_foreground_warns(make_store, scan, tmp_path):
-    brain = {"foreground": Foreground(kind="stripped", millilitres=1300)}
+    brain = {"foreground": UsedForeground(kind="stripped", millilitres=1300)}
     store = make_store([scan("1", changes=brain), scan("2")])
     write(tmp_path, "participant_id\tdx\n1\ta\n2\tb\n")
     assert (

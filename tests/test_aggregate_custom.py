@@ -27,6 +27,7 @@ from aggregate.losses.custom import Stack, losses_by_loop, losses_by_vmap
 from aggregate.losses.registry import LossSpec
 from aggregate.predict.bundle import load_bundle
 from aggregate.predict.predict import predict
+from aggregate.report.html import render_report
 from aggregate.train.train import train_pipeline
 from aggregate.training import blocks
 from aggregate.training.spec import TrainSpec
@@ -100,7 +101,7 @@ def test_a_strangers_head_and_loss_from_yaml(project: Path, monkeypatch, capsys)
     assert "imported my_parts:Pool" in capsys.readouterr().err
     assert results.metrics["configuration"] == "Pool"
     assert results.metrics["metrics"]["auroc"]["value"] > 0.8
-    folder = project.parent / "run"
+    folder = project.parent / "run" / "train"
     card = json.loads((folder / "bundle" / "bundle.json").read_text())
     assert card["head"]["target"] == "my_parts:Pool"
     assert card["head"]["options"] == {"hidden": 3}
@@ -159,7 +160,8 @@ def test_objects_train_as_their_targets_do(project: Path, monkeypatch) -> None:
     bare = train_pipeline(loaded, parse_section({**data, "head": Other, "loss": {"mine": nothing}}))
     assert bare.metrics["configuration"] == "Other"
     assert bare.attention.empty
-    assert (project.parent / "run" / "report.html").exists()
+    render_report(bare, project.parent / "report.html")  # with no attention to draw
+    assert (project.parent / "report.html").exists()
 
 
 def test_ablate_reaches_into_custom_parts(project: Path) -> None:
@@ -172,7 +174,7 @@ def test_ablate_reaches_into_custom_parts(project: Path) -> None:
     project.write_text(yaml.safe_dump(data))
     loaded = load_pipeline(project)
     ablate_pipeline(loaded)
-    table = pd.read_csv(project.parent / "run" / "ablation.csv")
+    table = pd.read_csv(project.parent / "run" / "ablate" / "ablation.csv")
     found = set(table["configuration"])
     points = {f"mine options.hidden={hidden} shy={weight}" for hidden in (2, 5) for weight in (0, 0.5)}
     assert {"mine", "plain"} | points <= found
@@ -183,7 +185,7 @@ def test_changed_code_is_trained_again(project: Path) -> None:
     data = yaml.safe_load(project.read_text())
     data["aggregate"]["ablate"] = {"configurations": {"mine": {}}, "repeats": 1}
     project.write_text(yaml.safe_dump(data))
-    journal = project.parent / "run" / "journal"
+    journal = project.parent / "run" / "ablate" / "journal"
     counts = []
     for code in (MODULE, MODULE, MODULE.replace("nn.Tanh()", "nn.ReLU()")):
         (project.parent / "my_parts.py").write_text(code)

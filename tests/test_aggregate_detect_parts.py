@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from aggregate.anomaly.detectors.base import Detector
-from aggregate.anomaly.detectors.spec import PositionSpec
-from aggregate.anomaly.findings.results import Finding
+from aggregate.anomaly.detectors.position import PositionBaselineSpec
+from aggregate.anomaly.findings.results import ShownVolume
 from aggregate.anomaly.fitting.normalise import fit_heights
-from aggregate.anomaly.reference.group import Member, assign_parts, check_parts
+from aggregate.anomaly.reference.group import StudyVolume, assign_parts, check_parts
 from aggregate.anomaly.reference.prepare import store_labels
 from aggregate.anomaly.scoring.fitted import drawn, volume_limit
-from aggregate.anomaly.scoring.volumes import VolumeScores, standardised, volume_score
+from aggregate.anomaly.scoring.volumes import VolumeScores, standardise_scores, volume_score
 from aggregate.anomaly.spec import SharesSpec
 from aggregate.report.anomaly_tiles import shown_slices, tile_sheet
 from cache_schema.common.errors import SlicecacheError
-from extract.slices.preview import spread
+from extract.slices.preview import spread_tiles
 
 NAMES = st.sets(st.text("abcdefgh", min_size=1, max_size=3), min_size=0, max_size=30)
 
@@ -57,10 +57,11 @@ def volumes(normal_store):
 
 def test_a_participant_in_two_parts_is_impossible(volumes):
     good = [
-        Member(*volume, part, True) for volume, part in zip(volumes, ("fit", "calibration"), strict=False)
+        StudyVolume(*volume, part, True)
+        for volume, part in zip(volumes, ("fit", "calibration"), strict=False)
     ]
     check_parts(good)
-    torn = [*good, Member(*volumes[0], "other", False)]
+    torn = [*good, StudyVolume(*volumes[0], "other", False)]
     with pytest.raises(SlicecacheError, match="in one part, but p000 is in two"):
         check_parts(torn)
 
@@ -68,14 +69,14 @@ def test_a_participant_in_two_parts_is_impossible(volumes):
 def test_one_volume_under_two_names_is_refused(volumes):
     (first, record), (second, _), *_ = volumes
     twin = record.model_copy(update={"participant_id": second.key.participant_id})
-    members = [Member(first, record, "fit", True), Member(second, twin, "other", False)]
+    members = [StudyVolume(first, record, "fit", True), StudyVolume(second, twin, "other", False)]
     with pytest.raises(SlicecacheError, match="have the same content"):
         check_parts(members)
 
 
 def test_an_empty_part_is_refused(volumes):
     with pytest.raises(SlicecacheError, match="in the part 'calibration'"):
-        check_parts([Member(*volumes[0], "fit", True)])
+        check_parts([StudyVolume(*volumes[0], "fit", True)])
 
 
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=60), st.sampled_from([0.1, 0.05, 0.01]))
@@ -118,9 +119,9 @@ def test_standardising_slice_scores_equals_scoring_standardised_slices():
         torch.from_numpy(tokens.reshape(6, -1).ravel()), torch.from_numpy(np.repeat(heights, 143))
     )
     foreground = torch.from_numpy((generator.random((6, 11, 13)) < 0.8).astype(np.float32))
-    detector: Detector = PositionSpec().build(0)
+    detector: Detector = PositionBaselineSpec().build(0)
     raw = detector.slice_scores(torch.from_numpy(tokens.astype(np.float32)), foreground).numpy()
-    found = standardised(VolumeScores(tokens.astype(np.float32), raw, 0.0), scale, heights)
+    found = standardise_scores(VolumeScores(tokens.astype(np.float32), raw, 0.0), scale, heights)
     expected = detector.slice_scores(torch.from_numpy(found.tokens), foreground).numpy()
     np.testing.assert_allclose(found.slices, expected, rtol=1e-4, atol=1e-5)
 
@@ -140,17 +141,17 @@ def test_labels_of_stores_differ():
     }  # fmt: skip
 
 
-def finding(n: int, preview: bytes | None = None) -> Finding:
+def finding(n: int, preview: bytes | None = None) -> ShownVolume:
     tokens = np.zeros((n, 3, 5), dtype=np.float32)
     tokens[n // 2, 1, 3] = 7.0
-    return Finding(
+    return ShownVolume(
         "x", preview, tokens, np.ones_like(tokens), np.arange(n, dtype=np.float32), tokens.max((1, 2)), 1.0
     )
 
 
 @pytest.mark.parametrize("n", [1, 5, 12, 31])
 def test_tiles_lie_where_previews_have_them(n):
-    assert shown_slices(n) == spread(n)[::-1]
+    assert shown_slices(n) == spread_tiles(n)[::-1]
     _, png = tile_sheet(finding(n), 7.0)
     picture = np.asarray(Image.open(io.BytesIO(png)))[..., :3]
     columns = min(6, n)

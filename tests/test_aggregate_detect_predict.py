@@ -16,8 +16,8 @@ import yaml
 import slicecache as conductor
 from aggregate.anomaly.findings import measure
 from aggregate.anomaly.study.bundle import is_detector_bundle, load_detectors
-from aggregate.anomaly.study.detect import detect_pipeline
 from aggregate.anomaly.study.predict import predict_detectors
+from aggregate.detect import detect_pipeline
 from cache_schema.common.errors import SlicecacheError, StoreMismatch
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.format.record import Entities
@@ -41,7 +41,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fitted(normal_store: Callable[..., Any], tmp_path: Path) -> Callable[..., Path]:
-    """Run detection on a made-up store; gives the run folder."""
+    """Run detection on a made-up store; gives its folder."""
     normal_store(LENGTHS)
     rows = [f"p{place:03d}\t{'control' if place < 7 else 'patient'}" for place in range(len(LENGTHS))]
     (tmp_path / "participants.tsv").write_text("\n".join(["participant_id\tdiagnosis", *rows]) + "\n")
@@ -60,7 +60,7 @@ def fitted(normal_store: Callable[..., Any], tmp_path: Path) -> Callable[..., Pa
         }
         (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump(data))
         detect_pipeline(load_pipeline(tmp_path / "pipeline.yaml"))
-        return tmp_path / "run"
+        return tmp_path / "run" / "detect"
 
     return run
 

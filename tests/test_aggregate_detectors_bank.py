@@ -13,7 +13,8 @@ from aggregate.anomaly.arithmetic.kmeans import kmeans, kmeans_each
 from aggregate.anomaly.arithmetic.nearest import largest_cosine, nearest_euclidean
 from aggregate.anomaly.arithmetic.reservoir import Reservoir
 from aggregate.anomaly.detectors.base import Reference, SliceBatch
-from aggregate.anomaly.detectors.spec import MemoryBankSpec, PatchcoreSpec
+from aggregate.anomaly.detectors.memory_bank import MemoryBankSpec
+from aggregate.anomaly.detectors.patchcore import PatchcoreSpec
 from aggregate.anomaly.fitting.fit import fit
 from aggregate.anomaly.fitting.rebatch import join
 from aggregate.anomaly.fitting.stream import open_stream

@@ -20,8 +20,7 @@ from aggregate.anomaly.arithmetic.dpmm_update import (
 )
 from aggregate.anomaly.arithmetic.gaussians import density_bound, log_density
 from aggregate.anomaly.detectors.base import Reference, SliceBatch
-from aggregate.anomaly.detectors.dpmm import LIVING, Dpmm, cosine_scores
-from aggregate.anomaly.detectors.spec import DpmmSpec
+from aggregate.anomaly.detectors.dpmm import LIVING, Dpmm, DpmmSpec, cosine_scores
 from cache_schema.common.errors import SlicecacheError
 
 pytestmark = pytest.mark.numerics

@@ -8,14 +8,12 @@ import torch
 from torch import Tensor
 
 from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
-from aggregate.anomaly.detectors.spec import (
-    DinoAdSpec,
-    IntensitySpec,
-    MahalanobisSpec,
-    MemoryBankSpec,
-    PatchcoreSpec,
-    PositionSpec,
-)
+from aggregate.anomaly.detectors.dino_ad import DinoAdSpec
+from aggregate.anomaly.detectors.intensity import IntensityBaselineSpec
+from aggregate.anomaly.detectors.mahalanobis import MahalanobisSpec
+from aggregate.anomaly.detectors.memory_bank import MemoryBankSpec
+from aggregate.anomaly.detectors.patchcore import PatchcoreSpec
+from aggregate.anomaly.detectors.position import PositionBaselineSpec
 from aggregate.anomaly.fitting.fit import fit
 from aggregate.anomaly.fitting.stream import SliceStream, open_stream
 
@@ -26,8 +24,8 @@ SPECS = (
     PatchcoreSpec(size=50, sample=200),
     MahalanobisSpec(),
     DinoAdSpec(),
-    PositionSpec(),
-    IntensitySpec(),
+    PositionBaselineSpec(),
+    IntensityBaselineSpec(),
 )
 
 
@@ -99,7 +97,7 @@ def calibration(store) -> SliceStream:
 
 
 def steps(kind=Steps, seed=0):
-    return kind(IntensitySpec(), seed)
+    return kind(IntensityBaselineSpec(), seed)
 
 
 def kill_at(total):
@@ -192,7 +190,7 @@ def test_a_complete_fit_is_not_read_again(stream, folder):
         for name, value in one.state().items():
             assert torch.equal(value, other.state()[name])
     assert len(list(folder.iterdir())) == len(SPECS)
-    assert not list(folder.glob("*.partial"))
+    assert not list(folder.glob(".*"))
 
 
 @pytest.mark.parametrize("what", ["slices", "seed of the stream", "calibration", "torn", "empty"])

@@ -3,24 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from made_up_store import example_key
 from scipy import ndimage
 
-from aggregate.anomaly.arithmetic.heights import BINS, height_bin, smooth
+from aggregate.anomaly.arithmetic.heights import HEIGHT_BINS, height_bin, smooth
 from aggregate.anomaly.detectors.base import SliceBatch, volume_number
-from aggregate.anomaly.detectors.dino_ad import closed
-from aggregate.anomaly.detectors.spec import (
-    DinoAdSpec,
-    IntensitySpec,
-    MahalanobisSpec,
-    MemoryBankSpec,
-    PositionSpec,
-)
+from aggregate.anomaly.detectors.dino_ad import DinoAdSpec, closed
+from aggregate.anomaly.detectors.intensity import IntensityBaselineSpec
+from aggregate.anomaly.detectors.mahalanobis import MahalanobisSpec
+from aggregate.anomaly.detectors.memory_bank import MemoryBankSpec
+from aggregate.anomaly.detectors.position import PositionBaselineSpec
 from aggregate.anomaly.fitting.fit import fit
-from aggregate.anomaly.fitting.normalise import BOUND, calibrate, fit_heights, quantile_above
+from aggregate.anomaly.fitting.normalise import BOUND, calibrate_detector, fit_heights, quantile_above
 from aggregate.anomaly.fitting.rebatch import join
 from aggregate.anomaly.fitting.stream import open_stream
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.example import example_key
 
 pytestmark = pytest.mark.numerics
 
@@ -162,11 +159,11 @@ def blinded(batch: SliceBatch, **changes) -> SliceBatch:
 
 
 def test_position_knows_the_place_alone(stream, reference, queries):
-    detector = PositionSpec().build(0)
+    detector = PositionBaselineSpec().build(0)
     detector.start(stream.reference)
     detector.observe(blinded(reference), 0)
     scores = detector.score(blinded(queries, foreground=torch.full_like(queries.foreground, torch.nan)))
-    expected = fitted(PositionSpec(), stream).score(queries)
+    expected = fitted(PositionBaselineSpec(), stream).score(queries)
     torch.testing.assert_close(scores, expected, rtol=0, atol=1e-6)
     # The disc is the same at every height.
     torch.testing.assert_close(scores, reference.foreground[:1].expand(scores.shape), atol=1e-6, rtol=0)
@@ -179,7 +176,7 @@ def test_intensity_is_a_z_score_by_height(normal_store):
 
     stream = open_stream(normal_store([40] * 5, change=change, storage="float32"))
     everything = join([batch for _, batch in stream.in_order(64)])
-    scores = fitted(IntensitySpec(), stream).score(everything)
+    scores = fitted(IntensityBaselineSpec(), stream).score(everything)
     weight = everything.foreground
     for low in (True, False):  # far enough from the step
         away = everything.height_mm > 70 if low else everything.height_mm < 30
@@ -192,7 +189,7 @@ def test_intensity_is_a_z_score_by_height(normal_store):
 
 
 def test_smoothing_reaches_heights_without_normals():
-    sums = torch.zeros(BINS, 2, dtype=torch.float64)
+    sums = torch.zeros(HEIGHT_BINS, 2, dtype=torch.float64)
     sums[20], sums[23] = torch.tensor([2.0, 4.0]), torch.tensor([1.0, 9.0])
     ratio = smooth(sums)[:, 1] / smooth(sums)[:, 0]
     assert torch.isfinite(ratio).all()
@@ -217,7 +214,7 @@ def test_a_threshold_keeps_its_rate(rate):
 def test_thresholds_are_of_held_out_foreground_tokens(stream, queries, normal_store, slices):
     detector = fitted(MemoryBankSpec(size=200), stream)
     held_out = open_stream(normal_store([6, 5], name="h.zarr", first=30))
-    found = calibrate(detector, held_out, slices=slices)
+    found = calibrate_detector(detector, held_out, slices=slices)
     assert found.n_slices == min(slices, 11)
     if slices > 11:
         scores = detector.score(queries)[queries.foreground > 0].numpy()
@@ -258,7 +255,7 @@ def test_few_normals_at_a_height_make_no_anomalies():
 def test_calibration_per_height(stream, normal_store):
     detector = fitted(MemoryBankSpec(size=200), stream)
     held_out = open_stream(normal_store([6, 5], name="h.zarr", first=30))
-    found = calibrate(detector, held_out, per_height=True)
+    found = calibrate_detector(detector, held_out, per_height=True)
     batch = join([batch for _, batch in held_out.in_order(64)])
     z = found.scale.apply(detector.score(batch), batch.height_mm)[batch.foreground > 0]
     for rate, threshold in found.thresholds.items():
@@ -272,4 +269,4 @@ def test_without_foreground_there_is_no_threshold(stream, normal_store):
 
     nothing = open_stream(normal_store([3], name="n.zarr", first=40, change=empty))
     with pytest.raises(SlicecacheError, match="no threshold"):
-        calibrate(fitted(MemoryBankSpec(size=50), stream), nothing)
+        calibrate_detector(fitted(MemoryBankSpec(size=50), stream), nothing)

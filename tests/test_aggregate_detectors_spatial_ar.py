@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from aggregate.anomaly.arithmetic.causal_net import first_weights, layer_shapes, predict
+from aggregate.anomaly.arithmetic.causal_net import first_weights, layer_shapes, predict_tokens
 from aggregate.anomaly.arithmetic.masked_conv import causal_mask, masked_conv
 from aggregate.anomaly.detectors.base import Reference, SliceBatch
-from aggregate.anomaly.detectors.spatial_ar import SpatialAr, turned
-from aggregate.anomaly.detectors.spec import SpatialArSpec
+from aggregate.anomaly.detectors.spatial_ar import SpatialAr, SpatialArSpec, turned
 from cache_schema.common.errors import SlicecacheError
 
 pytestmark = pytest.mark.numerics
@@ -123,7 +122,7 @@ def test_masked_conv_is_the_masked_3_x_3_and_so_are_its_gradients():
 def test_forward_is_the_loop(dilation, dtype, tolerance):
     weights = unmasked(5, dtype)
     tokens = torch.randn(7, 6, 5, generator=torch.Generator().manual_seed(1), dtype=dtype)
-    ours = predict(tokens[None], weights, dilation)[0]
+    ours = predict_tokens(tokens[None], weights, dilation)[0]
     torch.testing.assert_close(ours, slow_predict(tokens, weights, dilation), rtol=0, atol=tolerance)
 
 
@@ -135,7 +134,7 @@ def test_published_number_of_parameters():
 def test_centre_token_sees_only_the_past(dilation, seen):
     weights = unmasked(5, torch.float64)
     tokens = torch.randn(1, 28, 28, 5, dtype=torch.float64, requires_grad=True)
-    predict(tokens, weights, dilation)[0, 14, 14].sum().backward()
+    predict_tokens(tokens, weights, dilation)[0, 14, 14].sum().backward()
     touched = tokens.grad[0].abs().sum(2) > 0
     assert int(touched.sum()) == seen
     place = torch.arange(28 * 28).view(28, 28)
@@ -147,7 +146,7 @@ def test_no_model_sees_its_target(two_sided):
     detector = started(two_sided=two_sided)
     for member, weights in enumerate(detector._members):
         tokens = torch.randn(1, 7, 6, 5, requires_grad=True)
-        foretold = turned(predict(turned(tokens, member), weights, 1), member)
+        foretold = turned(predict_tokens(turned(tokens, member), weights, 1), member)
         (gradient,) = torch.autograd.grad(foretold[0, 3, 3].sum(), tokens)
         reached = (gradient[0].abs().sum(2) > 0).flatten().nonzero().squeeze(1)
         assert len(reached)
@@ -160,9 +159,9 @@ def test_two_sided_is_the_mean_of_both_directions():
     fit(detector, range(1))
     batch = normal_slices(3, 5)
     one, other = detector._best
-    forward = (predict(batch.patches, one, 1) - batch.patches).square().mean(3)
+    forward = (predict_tokens(batch.patches, one, 1) - batch.patches).square().mean(3)
     flipped = batch.patches.flip(1, 2)
-    backward = (predict(flipped, other, 1) - flipped).square().mean(3).flip(1, 2)
+    backward = (predict_tokens(flipped, other, 1) - flipped).square().mean(3).flip(1, 2)
     torch.testing.assert_close(detector.score(batch), (forward + backward) / 2, rtol=0, atol=1e-6)
 
 
@@ -174,7 +173,7 @@ def test_a_step_is_adamw_on_the_whole_batch():
         batch = normal_slices(19, step)
         detector.observe(batch, 0)
         plain.zero_grad()
-        (predict(batch.patches, weights, 1) - batch.patches).square().mean().backward()
+        (predict_tokens(batch.patches, weights, 1) - batch.patches).square().mean().backward()
         plain.step()
     for name, value in weights.items():
         torch.testing.assert_close(detector._members[0][name], value, rtol=0, atol=1e-5)

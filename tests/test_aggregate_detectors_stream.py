@@ -5,13 +5,13 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from made_up_store import example_key, zipped
 
 from aggregate.anomaly.detectors.base import SliceBatch, volume_number
 from aggregate.anomaly.fitting import stream as stream_module
 from aggregate.anomaly.fitting.rebatch import Rebatch, join
 from aggregate.anomaly.fitting.stream import ARRAYS, open_stream
 from cache_schema.common.errors import ConfigError, StoreError
-from cache_schema.example import example_key
 from cache_schema.move.export import export_store
 from cache_schema.store.reader import open_store
 
@@ -79,10 +79,10 @@ def test_volumes_are_mixed(normal_store):
 def test_order_does_not_follow_from_the_layout(normal_store, tmp_path):
     store = normal_store(LENGTHS)
     other = normal_store(LENGTHS, name="other.zarr", order=[3, 5, 0, 1, 4, 2], slice_chunk=3)
-    export_store(store.location, str(tmp_path / "s.zip"))
     export_store(store.location, str(tmp_path / "s.h5"))
     streams = [open_stream(one, budget=SMALL) for one in (store, other)]
-    streams += [open_stream(open_store(tmp_path / name), budget=SMALL) for name in ("s.zip", "s.h5")]
+    exports = (zipped(store.location), tmp_path / "s.h5")
+    streams += [open_stream(open_store(path), budget=SMALL) for path in exports]
     streams.append(open_stream(store, store.entries[::-1], budget=SMALL))
     first = everything(streams[0].shuffled(0))
     for stream in streams[1:]:
@@ -116,7 +116,7 @@ def test_what_cannot_be_streamed_is_refused(normal_store, make_store, scan):
 
 
 def test_memory_does_not_grow_with_the_cohort(normal_store, monkeypatch):
-    monkeypatch.setattr(stream_module, "THREADS", 1)  # how threads overlap is no two times the same
+    monkeypatch.setattr(stream_module, "READ_THREADS", 1)  # how threads overlap is no two times the same
     peaks = []
     for n in (15, 120):
         stream = open_stream(normal_store([12] * n, name=f"{n}.zarr", dim=64, grid=(8, 9)), budget=2**20)

@@ -7,16 +7,16 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up_store import example_draft
 
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.folds import deal, make_folds
 from aggregate.cohort.people import Fold, FoldSpec
 from aggregate.cohort.sides import check_sides, find_twins, fold_notes
 from cache_schema.common.errors import ConfigError, SlicecacheError
-from cache_schema.example import example_draft
 from cache_schema.format.canonical import sha256_json
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.record import Source, VolumeRecord
+from cache_schema.format.record import SourceFile, VolumeRecord
 from cache_schema.store.reader import VolumeEntry
 
 
@@ -201,7 +201,7 @@ def test_one_scan_under_two_names_is_caught(how):
     records = list(made.records)
     if how == "file":
         same = records[2].source.sha256
-        other = Source(path="elsewhere.nii", bytes=3, mtime_ns=9, sha256=same)
+        other = SourceFile(path="elsewhere.nii", bytes=3, mtime_ns=9, sha256=same)
         records[7] = records[7].model_copy(update={"source": other})
     else:
         records[7] = records[7].model_copy(update={"tokens": records[2].tokens})

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from aggregate.anomaly.maps.maps import describe_maps, map_name, volume_entities, write_volume_map
-from aggregate.anomaly.maps.nifti import read_mask, source_image, write_map
+from aggregate.anomaly.maps.nifti import read_lesion_mask, source_image, write_map
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Entities, VolumeRecord
-from extract.slices.prepare import prepare
+from extract.slices.prepare import prepare_volume
 from extract.slices.preprocessing import Overrides, preprocessing_of
 from extract.sources.candidate import Candidate
 
@@ -41,7 +41,7 @@ def extracted(path: Path, root: Path, **more) -> VolumeRecord:
     source = path.relative_to(root).as_posix()
     key = VolumeKey("sub-01", "", "T1w")
     candidate = Candidate(key, path, source, Entities(contrast="T1w"), **more)
-    draft = prepare(candidate, preprocessing_of("letterbox", Overrides(canvas=70))).draft
+    draft = prepare_volume(candidate, preprocessing_of("letterbox", Overrides(canvas=70))).draft
     return VolumeRecord(**draft.model_dump(), row=0, tokens={}, digest="0" * 64)
 
 
@@ -186,4 +186,4 @@ def test_a_map_reads_back_as_it_was(tmp_path):
     values = np.random.default_rng(0).random(record.geometry.native_shape).astype(np.float32)
     write_map(tmp_path / "a.nii.gz", values, record, tmp_path / NAME)
     np.testing.assert_array_equal(np.asarray(nibabel.load(tmp_path / "a.nii.gz").dataobj), values)
-    assert read_mask(tmp_path / "a.nii.gz", record).sum() == (values >= 0.5).sum()
+    assert read_lesion_mask(tmp_path / "a.nii.gz", record).sum() == (values >= 0.5).sum()

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row, zipped
 
 from aggregate.bags import memory
 from aggregate.bags.bags import bags_bytes, lazy_bags, read_bags
@@ -23,7 +24,6 @@ from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
 from cache_schema.common.errors import StoreError
 from cache_schema.common.pipeline_file import Pipeline
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.move.export import export_store
 from cache_schema.store.writer import StoreWriter
 
@@ -128,9 +128,8 @@ def test_the_default_is_half_of_the_smaller_of_machine_and_container(tmp_path, m
 
 
 @pytest.fixture
-def cohort(make_store, scan, tmp_path, monkeypatch):
-    """A store of 24 participants and their table; figures are not drawn."""
-    monkeypatch.setattr("aggregate.train.train.write_report", lambda results, path: None)
+def cohort(make_store, scan, tmp_path):
+    """A store of 24 participants and their table."""
     names = [f"{i:02d}" for i in range(24)]
     scans = [scan(name, n_slices=2 + i % 5, shift=0.4 * (i % 2)) for i, name in enumerate(names)]
     store = make_store(scans)
@@ -150,8 +149,8 @@ def train(tmp_path, store, folder, **changes):
     }
     data = {"run": {"folder": folder}, "cache": {"store": store}, "aggregate": section}
     train_pipeline(Pipeline(data, tmp_path), parse_section(section))
-    metrics = (tmp_path / folder / "metrics.json").read_text()
-    return metrics, (tmp_path / folder / "predictions.csv").read_text()
+    metrics = (tmp_path / folder / "train" / "metrics.json").read_text()
+    return metrics, (tmp_path / folder / "train" / "predictions.csv").read_text()
 
 
 def test_training_beyond_the_budget_gives_the_same_files(tmp_path, cohort, capsys):
@@ -161,14 +160,17 @@ def test_training_beyond_the_budget_gives_the_same_files(tmp_path, cohort, capsy
     said = capsys.readouterr().err
     assert "reading cls of 24 volumes takes 5.63e-06 GiB of the 9.54e-07 GiB allowed" in said
     assert "read by blocks" in said
-    assert "read by blocks" in (tmp_path / "lazy" / "log.txt").read_text()
+    assert "read by blocks" in (tmp_path / "lazy" / "train" / "log.txt").read_text()
     assert lazy == whole
 
 
 @pytest.mark.parametrize("name", ["x.h5", "x.zip"])
 def test_training_from_an_export_with_the_store_gone_gives_the_same_files(tmp_path, cohort, name):
     whole = train(tmp_path, cohort.location, "store")
-    export_store(cohort.location, str(tmp_path / name))
+    if name.endswith(".zip"):
+        shutil.move(zipped(cohort.location), tmp_path / name)
+    else:
+        export_store(cohort.location, str(tmp_path / name))
     shutil.rmtree(cohort.location)
     assert train(tmp_path, name, "export") == whole
     assert train(tmp_path, name, "lazy", memory_gib=0) == whole

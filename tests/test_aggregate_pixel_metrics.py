@@ -10,17 +10,17 @@ from scipy import ndimage
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from aggregate.anomaly.maps.placement import Placement
-from aggregate.anomaly.measure import metrics as pixel_metrics
+from aggregate.anomaly.measure import metrics as binned
 from aggregate.anomaly.measure.histogram import (
     Bins,
-    Tally,
+    VoxelTally,
     empty_tally,
     exact_bins,
     linear_bins,
     score_bins,
 )
 from aggregate.anomaly.measure.intervals import auroc_interval, participant_intervals
-from aggregate.anomaly.measure.metrics import fpr_thresholds, measure
+from aggregate.anomaly.measure.metrics import fpr_thresholds, pixel_metrics
 from aggregate.anomaly.measure.regions import connected, ground_of
 from aggregate.anomaly.measure.tally import tally_volume
 from cache_schema.common.errors import SlicecacheError
@@ -53,7 +53,9 @@ def case(seed: int, levels: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     return scores.astype(np.float32), lesion
 
 
-def tallied(scores, lesion, bins, thresholds=(), connectivity="volume", foreground=None) -> dict[str, Tally]:
+def tallied(
+    scores, lesion, bins, thresholds=(), connectivity="volume", foreground=None
+) -> dict[str, VoxelTally]:
     place = whole(scores.shape)
     native = lesion.transpose(2, 1, 0)
     share = np.ones(scores.shape, np.float32) if foreground is None else foreground.astype(np.float32)
@@ -94,7 +96,7 @@ def written_out_aupro(scores, lesion, connectivity: str, limit: float = 0.3) -> 
 def test_exact_form_is_scikit_learns_and_the_written_out_one(levels, connectivity):
     scores, lesion = case(0, levels)
     bins = exact_bins(scores)
-    found = measure(tallied(scores, lesion, bins, connectivity=connectivity)["all"], bins)
+    found = pixel_metrics(tallied(scores, lesion, bins, connectivity=connectivity)["all"], bins)
     y, p = lesion.ravel(), scores.ravel()
     assert found["pixel_auroc"] == pytest.approx(roc_auc_score(y, p), abs=1e-9)
     assert found["pixel_ap"] == pytest.approx(average_precision_score(y, p), abs=1e-9)
@@ -116,8 +118,8 @@ def test_streamed_form_is_within_a_ten_thousandth(spread, make):
         scores = np.exp(3 * scores)
     bins, exact = make(scores), exact_bins(scores)
     assert (bins.linear is None) == (spread == "heavy tails")
-    streamed = measure(tallied(scores, lesion, bins)["all"], bins)
-    true = measure(tallied(scores, lesion, exact)["all"], exact)
+    streamed = pixel_metrics(tallied(scores, lesion, bins)["all"], bins)
+    true = pixel_metrics(tallied(scores, lesion, exact)["all"], exact)
     for name in ("pixel_auroc", "pixel_ap", "aupro", "dice_oracle"):
         assert streamed[name] == pytest.approx(true[name], abs=1e-4), name
 
@@ -142,7 +144,7 @@ def test_counts_at_a_threshold_are_exact():
     scores, lesion = case(5)
     bins = linear_bins(-6, 6, 11)
     tally = tallied(scores, lesion, bins, (0.777,))["all"]
-    found = measure(tally, bins, ("fpr05",))
+    found = pixel_metrics(tally, bins, ("fpr05",))
     called = scores >= np.float32(0.777)
     assert found["dice_fpr05"] == pytest.approx(2 * (called & lesion).sum() / (called.sum() + lesion.sum()))
     assert found["pixel_fpr_fpr05"] == pytest.approx(called[~lesion].mean())
@@ -161,7 +163,7 @@ def test_thresholds_of_normals_hold_their_rate():
     ).items():
         rate = {"fpr10": 0.1, "fpr05": 0.05, "fpr01": 0.01}[name]
         assert rate - 2 / scores.size <= (scores >= threshold).mean() <= rate
-    tied = Tally(
+    tied = VoxelTally(
         np.array([0, 9]), np.zeros(2, int), np.zeros(2), 0, np.zeros((0, 2), int), np.zeros(0, int), 0
     )
     assert fpr_thresholds(tied, Bins(np.array([1.0])), {"fpr05": 0.05}) == {"fpr05": float("inf")}
@@ -175,7 +177,7 @@ def test_regions_leave_out_and_count_what_they_hide():
     bins = exact_bins(scores)
     tallies = tallied(scores, lesion, bins, foreground=foreground)
     inside = foreground >= 0.5
-    found = measure(tallies["foreground"], bins)
+    found = pixel_metrics(tallies["foreground"], bins)
     assert found["pixel_auroc"] == pytest.approx(roc_auc_score(lesion[inside], scores[inside]), abs=1e-9)
     assert found["hidden_lesion"] == pytest.approx((lesion & ~inside).sum() / lesion.sum())
     labels, _ = ndimage.label(lesion, np.ones((3, 3, 3)))
@@ -213,14 +215,14 @@ def test_what_is_not_defined_is_nan():
     scores, lesion = case(8)
     bins = score_bins(scores)
     for truth in (np.zeros(SHAPE, bool), np.ones(SHAPE, bool)):
-        found = measure(tallied(scores, truth, bins, (0.0,))["all"], bins, ("fpr05",))
+        found = pixel_metrics(tallied(scores, truth, bins, (0.0,))["all"], bins, ("fpr05",))
         assert np.isnan(found["pixel_auroc"])
         assert np.isnan(found["aupro"])
         assert np.isnan(found["pixel_ap"])
     constant = np.full(SHAPE, 0.3, np.float32)
     bins = score_bins(constant)
     assert len(bins) == 1
-    found = measure(tallied(constant, lesion, bins)["all"], bins)
+    found = pixel_metrics(tallied(constant, lesion, bins)["all"], bins)
     assert found["pixel_auroc"] == 0.5
     assert found["pixel_ap"] == pytest.approx(lesion.mean())
     assert found["aupro"] == pytest.approx(0.15)
@@ -257,17 +259,17 @@ def test_curves_equal_scikit_learn_whatever_the_ties(rows):
     p, y = (np.array(column) for column in zip(*rows, strict=True))
     normal, lesion = (np.bincount(p[y == side], minlength=6) for side in (False, True))
     if y.any() and not y.all():
-        assert pixel_metrics.auroc(normal, lesion) == pytest.approx(roc_auc_score(y, p), abs=1e-9)
+        assert binned.binned_auroc(normal, lesion) == pytest.approx(roc_auc_score(y, p), abs=1e-9)
         expected = average_precision_score(y, p)
-        assert pixel_metrics.average_precision(normal, lesion) == pytest.approx(expected, abs=1e-9)
+        assert binned.average_precision(normal, lesion) == pytest.approx(expected, abs=1e-9)
         # With one lesion per voxel the mean overlap is the recall, and the whole area is the AUROC.
-        area = pixel_metrics.aupro(normal, lesion.astype(float), lesion.sum(), limit=1.0)
+        area = binned.aupro(normal, lesion.astype(float), lesion.sum(), limit=1.0)
         assert area == pytest.approx(roc_auc_score(y, p), abs=1e-9)
     else:
-        assert np.isnan(pixel_metrics.auroc(normal, lesion))
+        assert np.isnan(binned.binned_auroc(normal, lesion))
 
 
-def people(n: int, bins: Bins, effect: float = 1.2) -> list[Tally]:
+def people(n: int, bins: Bins, effect: float = 1.2) -> list[VoxelTally]:
     """Participants, every third without a lesion."""
     made = []
     for seed in range(n):
@@ -282,7 +284,7 @@ def test_intervals_hold_the_value_and_draw_whole_participants():
     bins = linear_bins(-8, 8, 4096)
     tallies = people(15, bins)
     total = sum(tallies[1:], tallies[0])
-    value = measure(total, bins.coarse(8), ("fpr05",))
+    value = pixel_metrics(total, bins.coarse(8), ("fpr05",))
     found = participant_intervals(tallies, ("fpr05",), draws=200, seed=1)
     for name in ("pixel_auroc", "pixel_ap", "aupro", "dice_oracle", "dice_fpr05", "lesion_sensitivity_fpr05"):
         low, high = found[name]
@@ -297,7 +299,7 @@ def test_intervals_hold_the_value_and_draw_whole_participants():
     slow = []
     for counts in drawn:
         chosen = [t for t, count in zip(tallies, counts, strict=True) for _ in range(int(count))]
-        slow.append(measure(sum(chosen[1:], chosen[0]), bins.coarse(8))["aupro"])
+        slow.append(pixel_metrics(sum(chosen[1:], chosen[0]), bins.coarse(8))["aupro"])
     np.testing.assert_allclose(found["aupro"], np.quantile(slow, [0.025, 0.975]), atol=1e-12)
 
 

@@ -17,7 +17,7 @@ from cache_schema.format.record import Entities, VolumeRecord
 from extract.engines.on_device import canvas_images, pool
 from extract.slices.canvas import CropCanvas, FieldCanvas
 from extract.slices.intensity import Percentile
-from extract.slices.prepare import Prepared, prepare
+from extract.slices.prepare import PreparedVolume, prepare_volume
 from extract.slices.preprocessing import Overrides, preprocessing_of
 from extract.slices.rules import Every
 from extract.sources.candidate import Candidate
@@ -30,7 +30,7 @@ CUBE_MM = np.array([-34.0, 38.0, 26.0])
 """Centre of the hot cube: left, front, up."""
 
 
-def record_of(prepared: Prepared) -> VolumeRecord:
+def record_of(prepared: PreparedVolume) -> VolumeRecord:
     return VolumeRecord(**prepared.draft.model_dump(), row=0, tokens={}, digest="0" * 64)
 
 
@@ -58,13 +58,13 @@ def save_head(path: Path, spacing, codes="RAS", turn=None, field=(190, 226, 168)
     return image
 
 
-def prepared_from(path: Path, canvas=None, **overrides) -> Prepared:
+def prepared_from(path: Path, canvas=None, **overrides) -> PreparedVolume:
     steps = Overrides(canvas=canvas or FieldCanvas(), intensity=Percentile(low=0, high=100), **overrides)
     candidate = Candidate(VolumeKey("p", "", "T1w"), path, path.name, Entities(contrast="T1w"))
-    return prepare(candidate, preprocessing_of("letterbox", steps))
+    return prepare_volume(candidate, preprocessing_of("letterbox", steps))
 
 
-def hot_scores(prepared: Prepared) -> np.ndarray:
+def hot_scores(prepared: PreparedVolume) -> np.ndarray:
     """How much of every patch is cube, seen through stage one's own canvas."""
     images = canvas_images(prepared, torch.device("cpu"))
     return pool((images > 0.6).float(), GRID).numpy()
@@ -166,7 +166,7 @@ def test_the_matrices_are_the_written_out_interpolation(tmp_path):
 
 def canvas_placement(pixels: int, grid: int, smooth: float) -> Placement:
     """A volume whose native slices are the canvas itself."""
-    import cache_schema.example as example
+    import made_up_store as example
 
     geometry = example.example_draft(example.example_key(1), 3).geometry
     geometry = geometry.model_copy(update={"native_shape": (pixels, pixels, 7), "canvas": (pixels, pixels)})

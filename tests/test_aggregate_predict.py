@@ -21,7 +21,15 @@ from cache_schema.common.errors import SlicecacheError, StoreMismatch
 from cache_schema.format.header import BackboneIdentity, Fingerprint, Header, Numerics
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import token_arrays
-from cache_schema.format.record import Draft, Entities, Foreground, Geometry, Slices, Source, TableRow
+from cache_schema.format.record import (
+    Entities,
+    Geometry,
+    Slices,
+    SourceFile,
+    TableRow,
+    UsedForeground,
+    VolumeDraft,
+)
 from cache_schema.store.reader import StoreReader, open_store
 from cache_schema.store.writer import StoreWriter
 
@@ -50,13 +58,13 @@ def make_header(field_mm: int = 224, compute: str = "float32", storage: str = "f
     )
 
 
-def make_draft(key: VolumeKey, n: int) -> Draft:
-    return Draft(
+def make_draft(key: VolumeKey, n: int) -> VolumeDraft:
+    return VolumeDraft(
         participant_id=key.participant_id,
         session_id=key.session_id,
         volume_id=key.volume_id,
         entities=Entities(contrast="T1w"),
-        source=Source(path=f"{key.participant_id}.nii.gz", bytes=1, mtime_ns=1, sha256="0" * 64),
+        source=SourceFile(path=f"{key.participant_id}.nii.gz", bytes=1, mtime_ns=1, sha256="0" * 64),
         geometry=Geometry(
             native_shape=(3, 3, n),
             affine=IDENTITY,
@@ -75,7 +83,7 @@ def make_draft(key: VolumeKey, n: int) -> Draft:
             n_volume=n,
             spacing_mm=1,
         ),
-        foreground=Foreground(kind="head", millilitres=1.0),
+        foreground=UsedForeground(kind="head", millilitres=1.0),
         intensity_quantiles={"q50": 1.0},
     )
 

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 import slicecache as conductor
+from aggregate.cli import train_and_report
 from aggregate.config.section import read_aggregate_section
 from aggregate.predict.bundle import load_bundle
 from aggregate.predict.predict import predict
-from aggregate.train.train import train_pipeline
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.store.reader import StoreReader
 
@@ -58,12 +58,12 @@ def project(make_store: Make, scan: type, tmp_path: Path) -> Path:
 def train(file: Path, *overrides: str, shuffle: int = 0) -> Any:
     """Train in this process."""
     loaded = load_pipeline(file, overrides)
-    return train_pipeline(loaded, read_aggregate_section(loaded), shuffle_labels=shuffle)
+    return train_and_report(loaded, read_aggregate_section(loaded), shuffle)
 
 
 def test_the_run_folder_is_as_the_design_has_it(project: Path) -> None:
     results = train(project)
-    folder = project.parent / "run"
+    folder = project.parent / "run" / "train"
     assert {p.name for p in folder.iterdir()} == {
         *("config.yaml", "metrics.json", "predictions.csv", "bundle", "report.html", "log.txt")
     }
@@ -82,13 +82,13 @@ def test_the_run_folder_is_as_the_design_has_it(project: Path) -> None:
 @pytest.mark.numerics
 def test_the_same_run_gives_the_same_bytes(project: Path) -> None:
     """Promised on one machine with one number of threads: the same products in the same order."""
-    folder = project.parent / "run"
+    folder = project.parent / "run" / "train"
     train(project)
     first = {
         name: (folder / name).read_bytes() for name in ("metrics.json", "predictions.csv", "report.html")
     }
     again = load_pipeline(folder / "config.yaml")
-    train_pipeline(again, read_aggregate_section(again))
+    train_and_report(again, read_aggregate_section(again), 0)
     assert first == {name: (folder / name).read_bytes() for name in first}
 
 
@@ -98,7 +98,7 @@ def test_the_bundle_gives_the_logits_that_training_gave(project: Path, make_stor
     from cache_schema.store.reader import open_store
 
     table = predict(
-        load_bundle(project.parent / "run" / "bundle"), open_store(project.parent / "cohort.zarr")
+        load_bundle(project.parent / "run" / "train" / "bundle"), open_store(project.parent / "cohort.zarr")
     )
     own = results.predictions[results.predictions["configuration"] == "attention"]
     expected = own.groupby("participant_id")["logit_patient"].mean()
@@ -125,8 +125,8 @@ def test_recipes_and_losses_run_through(project: Path) -> None:
 def test_without_the_report_extra_no_report_is_claimed(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = project.parent / "run" / "report.html"
-    report.parent.mkdir()
+    report = project.parent / "run" / "train" / "report.html"
+    report.parent.mkdir(parents=True)
     report.write_text("of an earlier run")
     for name in [name for name in sys.modules if name.startswith("aggregate.report")]:
         monkeypatch.delitem(sys.modules, name)
@@ -134,7 +134,7 @@ def test_without_the_report_extra_no_report_is_claimed(
     assert conductor.guarded(conductor.cli.main, ["train", str(project)]) == 0
     assert "no report.html" in capsys.readouterr().out
     assert not report.exists()
-    assert (project.parent / "run" / "metrics.json").exists()
+    assert (project.parent / "run" / "train" / "metrics.json").exists()
 
 
 class Page(html.parser.HTMLParser):
@@ -159,7 +159,7 @@ class Page(html.parser.HTMLParser):
 def test_the_report_is_one_file_that_loads_nothing(project: Path) -> None:
     results = train(project)
     page = Page()
-    page.feed((project.parent / "run" / "report.html").read_text())
+    page.feed((project.parent / "run" / "train" / "report.html").read_text())
     assert [load for load in page.loads if not load.startswith("data:image/png;base64,")] == []
     text = " ".join(" ".join(page.text).split())
     value = results.metrics["metrics"]["auroc"]["value"]
@@ -180,7 +180,7 @@ def test_a_site_with_one_class_is_a_red_line_and_names_are_escaped(project: Path
     table.write_text("\n".join(f"{line}\t{site}" for line, site in zip(lines, sites, strict=True)) + "\n")
     results = train(project)
     assert results.warnings
-    text = (project.parent / "run" / "report.html").read_text()
+    text = (project.parent / "run" / "train" / "report.html").read_text()
     assert "the site alone tells their label" in text
     assert "<b>A</b>" not in text
     assert "&lt;b&gt;A&lt;/b&gt;" in text
@@ -197,10 +197,7 @@ def test_the_command_prints_the_table_or_one_json_object(
     assert json.loads(capsys.readouterr().out)["n_participants"] == N
     store = str(project.parent / "cohort.zarr")
     assert (
-        conductor.guarded(
-            conductor.cli.main, ["predict", str(project.parent / "run/bundle"), store, "--json"]
-        )
-        == 0
+        conductor.guarded(conductor.cli.main, ["predict", str(project.parent / "run"), store, "--json"]) == 0
     )
     assert len(json.loads(capsys.readouterr().out)["predictions"]) == N
 
@@ -222,7 +219,7 @@ def test_a_given_split(
     printed = capsys.readouterr()
     if message is None:
         assert code == 0
-        assert "bootstrap" in json.loads((project.parent / "run/metrics.json").read_text())["ci_method"]
+        assert "bootstrap" in json.loads((project.parent / "run/train/metrics.json").read_text())["ci_method"]
     else:
         assert code == 2
         assert message in printed.err

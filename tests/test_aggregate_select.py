@@ -1,10 +1,10 @@
 """Which volumes of a session are used."""
 
 import pytest
+from made_up_store import example_draft
 
 from aggregate.cohort.select import SelectSpec, choose_runs, make_bags, mismatch
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.example import example_draft
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Entities, VolumeRecord
 

@@ -9,7 +9,7 @@ from aggregate.heads.custom import CustomHeadSpec
 from aggregate.heads.registry import HEADS
 from aggregate.losses.registry import LOSSES
 from aggregate.testing.heads import check_head
-from aggregate.testing.law import LawBroken
+from aggregate.testing.law import LawError
 from aggregate.testing.losses import check_loss
 from cache_schema.common.custom import give
 from cache_schema.common.errors import ConfigError
@@ -222,7 +222,7 @@ WRONG_HEADS = {
 
 @pytest.mark.parametrize(("head", "law"), WRONG_HEADS.items())
 def test_a_wrong_head_fails_the_right_law(head, law):
-    with pytest.raises(LawBroken) as caught:
+    with pytest.raises(LawError) as caught:
         check_head(head)
     assert caught.value.law == law, caught.value
 
@@ -325,7 +325,7 @@ WRONG_LOSSES = {
 
 @pytest.mark.parametrize(("loss", "law"), WRONG_LOSSES.items())
 def test_a_wrong_loss_fails_the_right_law(loss, law):
-    with pytest.raises(LawBroken) as caught:
+    with pytest.raises(LawError) as caught:
         check_loss(loss)
     assert caught.value.law == law, caught.value
 

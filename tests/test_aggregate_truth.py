@@ -5,12 +5,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from made_up_store import example_draft
 
-from aggregate.anomaly.maps.nifti import read_mask
+from aggregate.anomaly.maps.nifti import read_lesion_mask
 from aggregate.anomaly.maps.placement import placement
 from aggregate.anomaly.measure.truth import bids_truth, column_truth, lesion_slices
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.example import example_draft
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
 
@@ -115,32 +115,32 @@ def test_a_column_names_masks(tmp_path):
 
 def test_another_grid_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(SlicecacheError, match=r"shape \(20, 30, 8\), the volume \(20, 30, 9\)"):
-        read_mask(save(tmp_path / "a.nii", np.zeros((20, 30, 8), np.uint8)), record())
+        read_lesion_mask(save(tmp_path / "a.nii", np.zeros((20, 30, 8), np.uint8)), record())
     beside = AFFINE.copy()
     beside[0, 3] = 1.2
     with pytest.raises(SlicecacheError, match=r"1\.2 mm beside"):
-        read_mask(save(tmp_path / "b.nii", affine=beside), record())
+        read_lesion_mask(save(tmp_path / "b.nii", affine=beside), record())
     flipped = AFFINE @ np.diag([-1, 1, 1, 1])
     with pytest.raises(SlicecacheError, match="beside"):
-        read_mask(save(tmp_path / "c.nii", affine=flipped), record())
+        read_lesion_mask(save(tmp_path / "c.nii", affine=flipped), record())
     near = AFFINE.copy()
     near[0, 3] = 0.9
-    assert not read_mask(save(tmp_path / "d.nii", affine=near), record()).any()
+    assert not read_lesion_mask(save(tmp_path / "d.nii", affine=near), record()).any()
     # A mask without codes has no place of its own.
-    assert not read_mask(save(tmp_path / "e.nii", affine=flipped, code=0), record()).any()
+    assert not read_lesion_mask(save(tmp_path / "e.nii", affine=flipped, code=0), record()).any()
 
 
 def test_values_of_half_and_more_are_lesion_and_nan_is_refused(tmp_path):
     values = one_voxel(np.float32, 0.5)
     values[0, 0, 0] = 0.49
-    assert read_mask(save(tmp_path / "a.nii", values), record()).sum() == 1
+    assert read_lesion_mask(save(tmp_path / "a.nii", values), record()).sum() == 1
     values[1, 1, 1] = np.nan
     with pytest.raises(SlicecacheError, match="NaN"):
-        read_mask(save(tmp_path / "b.nii", values), record())
+        read_lesion_mask(save(tmp_path / "b.nii", values), record())
     (tmp_path / "c.nii").write_bytes(b"")
     with pytest.raises(SlicecacheError, match="cannot be read"):
-        read_mask(tmp_path / "c.nii", record())
-    assert read_mask(save(tmp_path / "d.nii", one_voxel()[..., None]), record()).sum() == 1
+        read_lesion_mask(tmp_path / "c.nii", record())
+    assert read_lesion_mask(save(tmp_path / "d.nii", one_voxel()[..., None]), record()).sum() == 1
 
 
 def test_slices_with_a_lesion(tmp_path):

@@ -19,7 +19,7 @@ from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.format.identity import VolumeKey
 from cache_schema.store.reader import StoreReader, open_store
 from cache_schema.store.seal import seal
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 from extract.cli import read_section
 from extract.extraction import Outcome, extract
 
@@ -81,7 +81,7 @@ def test_the_seal_is_the_one_that_was_put_and_would_be_put_again(tmp_path):
 
 @each_store
 def test_every_form_verifies_clean(name):
-    found = verify(str(ARCHIVE / name), full=True)
+    found = verify_store(str(ARCHIVE / name), full=True)
     assert found.ok, found.as_json()
 
 
@@ -121,7 +121,7 @@ def test_the_unsealed_store_is_resumed(tmp_path):
         np.testing.assert_allclose(store.read_volume(spec.name, new), theirs, rtol=0, atol=1e-2)
     assert store.record(new).slices == sealed.record(new).slices
     assert store.record(new).geometry == sealed.record(new).geometry
-    assert verify(str(place), full=True).ok
+    assert verify_store(str(place), full=True).ok
     seal(str(place))
     assert open_store(place).sealed
 
@@ -189,13 +189,13 @@ STORED = [
     "BackboneIdentity",
     "Numerics",
     "ArraySpec",
-    "Draft",
+    "VolumeDraft",
     "VolumeRecord",
-    "Source",
+    "SourceFile",
     "Entities",
     "Geometry",
     "Slices",
-    "Foreground",
+    "UsedForeground",
     "Failure",
     "TableRow",
     "Segment",
@@ -204,7 +204,7 @@ STORED = [
     "Member",
     "DetectorCard",
     "DetectorMember",
-    "Profile",
+    "ReferenceProfile",
     "AttentionSpec",
     "MemoryBankSpec",
     "PatchcoreSpec",

@@ -11,7 +11,7 @@ from PIL import Image
 
 from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
 from cache_schema.common.errors import SlicecacheError
-from extract.backbones.spec import UntrainedSpec
+from extract.backbones.untrained import UntrainedSpec
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,13 +1,15 @@
 """`slicecache cache`: words for people, one JSON object for programs, exit codes for both."""
 
+import contextlib
+import io
 import json
 
 import pytest
-from click.testing import CliRunner
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
 from cache_schema.cli import cache
-from cache_schema.common.errors import StoreError
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
+from cache_schema.common.command import as_command
+from cache_schema.common.errors import ConfigError, StoreError
 from cache_schema.format.record import Failure
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter
@@ -27,10 +29,11 @@ def location(tmp_path):
 
 
 def call(*arguments):
-    result = CliRunner().invoke(cache, arguments, standalone_mode=False)
-    if result.exception is not None:
-        raise result.exception
-    return result.return_value, result.stdout
+    """The exit code and standard output; errors are raised."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = as_command("cache", cache).main(args=list(arguments), standalone_mode=False)
+    return code, printed.getvalue()
 
 
 def test_inspect_json(location):
@@ -131,3 +134,8 @@ def test_pack_unpack_and_remove(location):
         "sealed": True,
     }
     assert [entry.key for entry in open_store(location).entries] == [example_key(0)]
+
+
+def test_deep_names_its_successor(location):
+    with pytest.raises(ConfigError, match=r"slicecache recompute .* --slices 7"):
+        call("verify", location, "--deep", "7")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
 from cache_schema.common.errors import ConfigError
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.format.digest import content_digest, volume_digest
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import token_arrays

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up_store import example_header
 
 from aggregate.anomaly.study.bundle import load_detectors
 from aggregate.predict.bundle import load_bundle
 from cache_schema.common.errors import SlicecacheError, StoreError, StoreMismatch
 from cache_schema.common.strict import later
-from cache_schema.example import example_header
 from cache_schema.format.canonical import canonical_json, sha256_json
-from cache_schema.format.header import Numerics, differences, require_equal
+from cache_schema.format.header import Numerics, differing_fields, require_equal
 from cache_schema.store.reader import open_store
 from cache_schema.store.seal import seal
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 from extract.backbones import shape
 from extract.slices.intensity import Percentile
 from extract.slices.preprocessing import PRESETS, Overrides, preprocessing_of
@@ -42,7 +42,7 @@ def test_a_later_field_counts_where_it_is_not_what_it_was():
     assert EngineNumerics.model_validate_json(other.model_dump_json()) == other
     with pytest.raises(StoreMismatch, match="engine is 'openvino' here and None there"):
         require_equal(other, old, "they differ", "")
-    assert differences({"engine": None}, {}) != []
+    assert differing_fields({"engine": None}, {}) != []
 
 
 def test_what_version_1_0_writes_is_written_whatever_its_value():
@@ -73,10 +73,10 @@ def test_later_parameters_of_steps_and_slice_rules_leave_old_fingerprints():
 
 def test_later_sizes_of_a_network_leave_old_fingerprints(monkeypatch):
     plain, other = (shape.Shape(3, 128, 4, hidden=512, qkv_bias=bias) for bias in (True, False))
-    before = shape.architecture(plain, "untrained", 28)
+    before = shape.architecture_of(plain, "untrained", 28)
     monkeypatch.setattr(shape, "LATER", {"qkv_bias": True})
-    assert shape.architecture(plain, "untrained", 28) == before
-    assert shape.architecture(other, "untrained", 28) == before | {"qkv_bias": False}
+    assert shape.architecture_of(plain, "untrained", 28) == before
+    assert shape.architecture_of(other, "untrained", 28) == before | {"qkv_bias": False}
 
 
 def resign(raw: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def test_hashes_are_over_what_is_stored(copy):
     store = open_store(copy)
     assert store.sealed
     assert store.header.fingerprint.digest == fingerprint
-    assert verify(str(copy), full=True).ok
+    assert verify_store(str(copy), full=True).ok
 
 
 def test_a_record_with_a_digit_more_is_not_as_it_was_written(copy):
@@ -129,7 +129,7 @@ def test_a_record_with_a_digit_more_is_not_as_it_was_written(copy):
     data = record.read_bytes()
     assert b"224.0" in data or b"10.0" in data
     record.write_bytes(data.replace(b"10.0", b"10.00", 1))
-    problems = verify(str(copy)).problems
+    problems = verify_store(str(copy)).problems
     assert [problem.problem for problem in problems] == ["not as it was written: edited"]
 
 

@@ -1,12 +1,10 @@
-"""Importing the contract is cheap, and reading a folder needs neither zarr nor h5py."""
+"""Importing the contract is cheap, and a folder is written and read without zarr and h5py."""
 
+import os
 import subprocess
 import sys
 
 import pytest
-
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
-from cache_schema.store.writer import StoreWriter
 
 HEAVY = ("zarr", "h5py", "torch", "pandas")
 
@@ -14,7 +12,12 @@ HEAVY = ("zarr", "h5py", "torch", "pandas")
 def loaded_after(code):
     check = f"import sys\nprint(*[name for name in {HEAVY} + ('numpy',) if name in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}\n{check}"], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", f"{code}\n{check}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     return set(done.stdout.split())
 
@@ -39,11 +42,18 @@ def test_package_and_command_import_no_numpy():
     assert loaded_after("import cache_schema, cache_schema.cli") == set()
 
 
-def test_a_folder_is_read_without_zarr(tmp_path):
-    header = example_header(("cls",))
-    writer = StoreWriter.open(str(tmp_path / "s"), header, [example_row(example_key(0), 5)])
-    writer.commit(example_draft(example_key(0), 5), example_arrays(header, 5))
-    code = (
-        f"from cache_schema.store.reader import open_store\nopen_store({str(tmp_path / 's')!r}).read('cls')"
-    )
-    assert loaded_after(code) == {"numpy"}
+def test_a_folder_is_written_packed_and_read_without_zarr(tmp_path):
+    plain, packed = str(tmp_path / "s"), str(tmp_path / "p")
+    write = f"""
+from made_up_store import *
+from cache_schema.store.writer import StoreWriter
+header = example_header(("cls",))
+writer = StoreWriter.open({plain!r}, header, [example_row(example_key(0), 5)])
+writer.commit(example_draft(example_key(0), 5), example_arrays(header, 5))
+from cache_schema.move.pack import pack
+pack({plain!r}, {packed!r})
+"""
+    assert loaded_after(write) == {"numpy"}
+    for location in (plain, packed):
+        code = f"from cache_schema.store.reader import open_store\nopen_store({location!r}).read('cls')"
+        assert loaded_after(code) == {"numpy"}

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
 from cache_schema.common.errors import StoreError
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.files import exchange as swap
 from cache_schema.format.record import Failure
 from cache_schema.move import pack as pack_module
 from cache_schema.move.pack import pack, unpack
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 
 ALL = ("cls", "patch_mean", "patches", "cls_attention")
 
@@ -76,12 +76,12 @@ def test_packed_says_the_same_in_fewer_files_and_back(location):
         "cls/zarr.json"
     ]
     assert not [name for name in packed if name.startswith(("records", "previews", "tmp"))]
-    verification = verify(location, full=True)
+    verification = verify_store(location, full=True)
     assert (verification.problems, verification.n_volumes) == ((), 6)
     unpack(location)
     assert says(location) == before
     assert [n for n in files(location) if not n.startswith("sealed")] == names
-    assert verify(location, full=True).ok
+    assert verify_store(location, full=True).ok
     assert os.listdir(os.path.dirname(location)) == ["store.zarr"]
 
 
@@ -101,7 +101,7 @@ def test_a_zip_of_a_packed_store_reads_the_same(location, tmp_path):
     pack(location, shard_volumes=3)
     archive = shutil.make_archive(str(tmp_path / "copy"), "zip", location)
     assert says(archive) == before
-    assert verify(archive, full=True).ok
+    assert verify_store(archive, full=True).ok
     unpack(archive, str(tmp_path / "again.zarr"))
     assert says(str(tmp_path / "again.zarr")) == before
 
@@ -114,7 +114,7 @@ def test_a_packed_store_is_exported_and_imported_with_its_digest(location, tmp_p
     import_store(str(tmp_path / "x.h5"), str(tmp_path / "again.zarr"))
     for place in ("x.h5", "again.zarr"):
         assert open_store(str(tmp_path / place)).content_digest() == digest
-        assert verify(str(tmp_path / place), full=True).problems == ()
+        assert verify_store(str(tmp_path / place), full=True).problems == ()
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -165,7 +165,7 @@ def test_a_packed_store_is_not_written_to_but_an_extraction_finds_all_done(locat
     unpack(location)
     StoreWriter.open(location, header, []).commit(draft, arrays)
     assert len(open_store(location).entries) == 7
-    assert verify(location, full=True).ok
+    assert verify_store(location, full=True).ok
 
 
 def flip(path, offset):
@@ -177,7 +177,7 @@ def flip(path, offset):
 
 
 def named(location):
-    return {(p.volume, p.array) for p in verify(location, full=True).problems}
+    return {(p.volume, p.array) for p in verify_store(location, full=True).problems}
 
 
 def test_damage_in_shards_is_named_by_volume_and_array(location, tmp_path):
@@ -276,7 +276,7 @@ def test_a_volume_committed_while_packing_is_not_lost(location, monkeypatch):
     with pytest.raises(StoreError, match="being written to"):
         pack(location)
     assert key in [entry.key for entry in open_store(location).entries]
-    assert verify(location, full=True).ok
+    assert verify_store(location, full=True).ok
 
 
 def test_without_an_atomic_exchange(location, monkeypatch):
@@ -318,7 +318,7 @@ def test_killed_twenty_times(tmp_path):
         worker.send_signal(signal.SIGKILL)
         worker.wait(10)
         assert says(location) == before
-        assert verify(location, full=True).problems == ()
+        assert verify_store(location, full=True).problems == ()
         if os.path.exists(f"{location}/packed.json"):
             packed += 1
             unpack(location)

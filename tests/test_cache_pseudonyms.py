@@ -1,22 +1,24 @@
 """Pseudonyms: nothing of the ids is left, what belongs together stays so, and the table makes them stable."""
 
+import contextlib
 import csv
+import io
 import json
 import stat
 
 import h5py
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from made_up_store import example_arrays, example_draft, example_header, example_row
 
 from cache_schema.cli import cache
+from cache_schema.common.command import as_command
 from cache_schema.common.errors import ConfigError, StoreError
-from cache_schema.example import example_arrays, example_draft, example_header, example_row
 from cache_schema.format.identity import VolumeKey
 from cache_schema.move.pseudonyms import Pseudonyms, read_pseudonyms
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 
 KEYS = [
     VolumeKey("anna", "visit-10", "T1w"),
@@ -37,10 +39,10 @@ def store(tmp_path):
 
 
 def call(*arguments):
-    result = CliRunner().invoke(cache, [str(argument) for argument in arguments], standalone_mode=False)
-    if result.exception is not None:
-        raise result.exception
-    return result.stdout
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        as_command("cache", cache).main(args=[str(given) for given in arguments], standalone_mode=False)
+    return printed.getvalue()
 
 
 def mapping_of(path):
@@ -56,7 +58,7 @@ def test_ids_are_gone_and_the_numbers_are_the_same(tmp_path, store):
     assert stat.S_IMODE((tmp_path / "x.h5.pseudonyms.tsv").stat().st_mode) == 0o600
     other = open_store(tmp_path / "x.h5")
     assert out["content_digest"] == other.content_digest() != store.content_digest()
-    assert verify(str(tmp_path / "x.h5")).problems == ()
+    assert verify_store(str(tmp_path / "x.h5")).problems == ()
     assert mapping.keys() == set(KEYS)
     for old, new in mapping.items():
         np.testing.assert_array_equal(other.read_volume("cls", new), store.read_volume("cls", old))
@@ -83,12 +85,12 @@ def test_the_table_of_an_earlier_export_is_used_again(tmp_path, store):
     first = Pseudonyms()
     first.cover(KEYS[1:4])
     first.save(table)
-    call("export", store.location, tmp_path / "x.zip", "--pseudonymise", "--mapping", table)
+    call("export", store.location, tmp_path / "y.h5", "--pseudonymise", "--mapping", table)
     later = mapping_of(table)
     for key in KEYS[1:4]:
         assert later[key] == first.key(key)
     assert later[KEYS[0]].participant_id == first.key(KEYS[1]).participant_id
-    assert {entry.key for entry in open_store(tmp_path / "x.zip").entries} == set(later.values())
+    assert {entry.key for entry in open_store(tmp_path / "y.h5").entries} == set(later.values())
     table.write_text("a\tb\n1\t2\n")
     with pytest.raises(StoreError, match="no table of pseudonyms"):
         read_pseudonyms(table)

@@ -7,17 +7,16 @@ import sys
 import time
 
 import numpy as np
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 
 WORKER = """
 import sys, time
-from cache_schema.example import *
+from made_up_store import *
 from cache_schema.store.writer import StoreWriter
-import zarr
 location, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 start, pause = map(float, sys.argv[4:])
 header = example_header(slice_chunk=5)
@@ -35,9 +34,10 @@ for number in range(first, last):
 
 def start_workers(location, spans, pause=0.0):
     start = time.time() + 1.5  # all are done importing by then, so that they do race
+    arguments = [(location, str(a), str(b), str(start), str(pause)) for a, b in spans]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return [
-        subprocess.Popen([sys.executable, "-c", WORKER, location, str(a), str(b), str(start), str(pause)])
-        for a, b in spans
+        subprocess.Popen([sys.executable, "-c", WORKER, *worker], env=environment) for worker in arguments
     ]
 
 
@@ -67,7 +67,7 @@ def assert_equals_undisturbed(location, tmp_path, n):
     assert store.content_digest() == expected.content_digest()
     assert sorted(entry.row for entry in store.entries) == list(range(n))
     np.testing.assert_array_equal(store.read("cls"), expected.read("cls"))
-    verification = verify(location)
+    verification = verify_store(location)
     assert verification.problems == ()
     assert verification.notes == ()
 
@@ -91,7 +91,7 @@ def test_killed_at_any_moment_and_run_again(tmp_path):
             worker.send_signal(signal.SIGKILL)
             worker.wait(10)
         if os.path.exists(location):
-            assert verify(location).problems == ()
+            assert verify_store(location).problems == ()
             unfinished += len(open_store(location).entries) < 15
     assert unfinished > 0  # else nothing was interrupted
     workers = start_workers(location, [(0, 9), (6, 15)])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row, zipped
 
 from cache_schema.common.errors import StoreError
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.move.export import export_store
 from cache_schema.move.pack import pack
 from cache_schema.store.reader import open_store
@@ -34,8 +34,8 @@ def stores(tmp_path_factory):
     plain = str(folder / "s.zarr")
     write(plain)
     pack(plain, str(folder / "p.zarr"), shard_volumes=3)
-    export_store(plain, str(folder / "s.zip"))
-    export_store(str(folder / "p.zarr"), str(folder / "p.zip"))
+    zipped(plain)
+    zipped(folder / "p.zarr")
     export_store(plain, str(folder / "s.h5"))
     names = ("s.zarr", "p.zarr", "s.zip", "p.zip", "s.h5")
     return {kind: open_store(folder / name) for kind, name in zip(KINDS, names, strict=True)}

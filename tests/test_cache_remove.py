@@ -9,17 +9,17 @@ import time
 
 import numpy as np
 import pytest
+from made_up_store import example_arrays, example_draft, example_header, example_row
 
 from cache_schema.common.errors import StoreError
-from cache_schema.example import example_arrays, example_draft, example_header, example_row
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.move.pack import pack, unpack
-from cache_schema.move.remove import remove
+from cache_schema.move.remove import remove_participant
 from cache_schema.store.reader import open_store
 from cache_schema.store.seal import seal
 from cache_schema.store.writer import StoreWriter
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 
 TOKENS = ("cls", "patches")
 GONE = "withdrawn"
@@ -86,7 +86,7 @@ def test_nothing_is_left_and_the_others_are_as_before(location):
     expected = {name: before.read(name, kept) for name in TOKENS}
     previews = [before.preview(e.key) for e in kept]
     assert len(traces(location)) > 5  # the search can find something
-    removal = remove(location, GONE)
+    removal = remove_participant(location, GONE)
     assert set(removal.volumes) == {KEYS[1], KEYS[3], KEYS[5]}
     assert removal.sealed == before.sealed
     assert traces(location) == set()
@@ -98,31 +98,31 @@ def test_nothing_is_left_and_the_others_are_as_before(location):
         np.testing.assert_array_equal(after.read(name), expected[name])
     assert [row.key for row in after.table()] == [KEYS[0], KEYS[2], KEYS[4], KEYS[6]]
     assert after.failures() == ()
-    verification = verify(location, full=True)
+    verification = verify_store(location, full=True)
     assert (verification.problems, verification.notes) == ((), ())
     with pytest.raises(StoreError, match="no volume of participant 'withdrawn'"):
-        remove(location, GONE)
+        remove_participant(location, GONE)
 
 
 def test_a_row_is_never_given_again(location):
-    remove(location, GONE)
+    remove_participant(location, GONE)
     if os.path.exists(f"{location}/packed.json"):
         unpack(location)
     fill(location, [*KEYS[:1], VolumeKey("new", "", "T1w"), KEYS[1]], failed=None, seed=50)
     assert [open_store(location).entry(VolumeKey("new", "", "T1w")).row] == [7]
     assert open_store(location).entry(KEYS[1]).row == 8
-    assert verify(location, full=True).ok
+    assert verify_store(location, full=True).ok
 
 
 def test_verify_tells_what_an_incomplete_removal_left(tmp_path):
     location = str(tmp_path / "store.zarr")
     fill(location)
     shutil.copytree(location, tmp_path / "copy")
-    remove(location, GONE)
+    remove_participant(location, GONE)
     key = KEYS[1]
     for name in ("cls/c.1.0.0", f"previews/{key.digest[:2]}/{key.digest}.png"):
         shutil.copy(tmp_path / "copy" / name, f"{location}/{name}")
-    found = {(p.volume, p.array) for p in verify(location, full=True).problems}
+    found = {(p.volume, p.array) for p in verify_store(location, full=True).problems}
     assert found == {("row 1, which was withdrawn", "cls"), ("", "previews")}
 
 
@@ -143,9 +143,9 @@ def test_leftovers_of_killed_writers_go_too_and_live_ones_stop_it(tmp_path):
     with open(live, "wb"):
         pass
     with pytest.raises(StoreError, match="is an unfinished write"):
-        remove(location, GONE)
+        remove_participant(location, GONE)
     os.unlink(live)
-    remove(location, GONE)
+    remove_participant(location, GONE)
     assert traces(location) == set()
     assert os.listdir(tmp_path) == ["store.zarr"]
 
@@ -176,18 +176,18 @@ def test_interrupted_after_any_step_and_run_again(tmp_path, monkeypatch, form):
 
                 patch.setattr(LocalObjects, name, limited)
             try:
-                remove(location, GONE)
+                remove_participant(location, GONE)
                 done = True
             except KeyboardInterrupt:
                 pass
-        problems = verify(location, full=True).problems
+        problems = verify_store(location, full=True).problems
         assert not [p for p in problems if p.volume.split("/")[0] in ("a", "b", "c", "withdrawn2")]
         assert [e for e in open_store(location).entries if e.key.participant_id != GONE] == others
         if traces(location):
-            remove(location, GONE)
+            remove_participant(location, GONE)
         assert traces(location) == set()
         assert list(open_store(location).entries) == others
-        assert verify(location, full=True).problems == ()
+        assert verify_store(location, full=True).problems == ()
         shutil.rmtree(location)
         steps += 1
     assert steps > 8
@@ -198,7 +198,7 @@ import sys, time
 import cache_schema.move.remove, zarr
 location, start = sys.argv[1], float(sys.argv[2])
 time.sleep(max(0.0, start - time.time()))
-cache_schema.move.remove.remove(location, "withdrawn")
+cache_schema.move.remove.remove_participant(location, "withdrawn")
 """
 
 
@@ -223,7 +223,7 @@ def test_killed_twenty_times(tmp_path, form):
         left = [row for row in store.table() if row.participant_id == GONE]
         unfinished += bool(left)
         if left:
-            remove(location, GONE)
-        assert verify(location, full=True).problems == ()
+            remove_participant(location, GONE)
+        assert verify_store(location, full=True).problems == ()
         shutil.rmtree(location)
     assert unfinished > 0

@@ -10,13 +10,13 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
 from cache_schema.common.errors import StoreError
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.format import layout
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 
 
 def fill(location, header, lengths, seed=0):
@@ -63,7 +63,7 @@ def test_round_trip(tokens, storage, grid, dim, slice_chunk, lengths, chunk_byte
                 np.testing.assert_array_equal(store.read_volume(spec.name, entry.key), expected)
             np.testing.assert_array_equal(group[spec.name][:, : max(lengths)], block)
             assert group[spec.name].metadata.dimension_names == spec.dims
-        assert verify(location).problems == ()
+        assert verify_store(location).problems == ()
 
 
 def test_entries_come_in_the_order_asked_and_only_those(tmp_path):
@@ -103,8 +103,8 @@ def test_zip_and_other_codecs_read_the_same(tmp_path):
         assert other.content_digest() == store.content_digest()
         for name in ("cls", "patches"):
             np.testing.assert_array_equal(other.read(name), store.read(name))
-    assert verify(str(tmp_path / "s.zip")).ok
-    assert verify(str(tmp_path / "packed")).ok
+    assert verify_store(str(tmp_path / "s.zip")).ok
+    assert verify_store(str(tmp_path / "packed")).ok
     with pytest.raises(StoreError, match="written to a folder"):
         StoreWriter.open(str(tmp_path / "s.zip"), header, [])
 
@@ -133,7 +133,7 @@ def test_slow_storage_is_read_by_threads_with_the_same_result(tmp_path, monkeypa
     fill(tmp_path / "s", example_header(), [1 + i % 5 for i in range(23)])
     store = open_store(tmp_path / "s")
     expected = store.read("cls")
-    monkeypatch.setattr("cache_schema.files.blocks.SLOW_BYTES_PER_SECOND", 1e15)
+    monkeypatch.setattr("cache_schema.files.read_pieces.SLOW_BYTES_PER_SECOND", 1e15)
     np.testing.assert_array_equal(store.read("cls"), expected)
     (tmp_path / "s/cls/c.17.0.0").unlink()
     with pytest.raises(StoreError, match=r"p017/T1w, array 'cls': chunk cls/c.17.0.0 is missing"):

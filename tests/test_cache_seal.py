@@ -4,15 +4,15 @@ import os
 
 import numpy as np
 import pytest
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
 from cache_schema.common.errors import StoreError
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.format.record import Failure
 from cache_schema.store.commit import encode_record
 from cache_schema.store.reader import open_store
 from cache_schema.store.seal import seal
 from cache_schema.store.writer import StoreWriter
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 
 KEYS = [example_key(i, f"s{i % 2}") for i in range(4)]
 
@@ -41,7 +41,7 @@ def test_sealed_equals_open(location):
     assert after.content_digest() == before.content_digest()
     np.testing.assert_array_equal(after.read("cls"), before.read("cls"))
     assert after.record(KEYS[2]) == before.record(KEYS[2])
-    assert verify(location).problems == ()
+    assert verify_store(location).problems == ()
 
 
 def failure(key):
@@ -106,7 +106,7 @@ def test_sealing_while_somebody_writes_hides_nothing(location, header, act, monk
     store = open_store(location)
     assert not store.sealed
     assert store.entry(new if act == "commit" else KEYS[0]).n_slices == 7
-    assert verify(location).ok
+    assert verify_store(location).ok
 
 
 def test_a_seal_put_between_data_and_record_is_taken_off(location, header, monkeypatch):
@@ -137,7 +137,7 @@ def test_an_edited_index_is_refused(location):
     edit(f"{location}/sealed/index.json", b'"row":[0,', b'"row":[1,')
     with pytest.raises(StoreError, match="does not match its own hash"):
         open_store(location)
-    assert [p.array for p in verify(location).problems] == ["sealed"]
+    assert [p.array for p in verify_store(location).problems] == ["sealed"]
 
 
 def test_edited_sealed_records_are_found(location):
@@ -145,13 +145,13 @@ def test_edited_sealed_records_are_found(location):
     edit(f"{location}/sealed/records.jsonl", b'"millilitres":3100.5', b'"millilitres":3100.6')
     with pytest.raises(StoreError, match="does not match its own hash"):
         open_store(location).records()
-    assert [p.array for p in verify(location).problems] == ["sealed"]
+    assert [p.array for p in verify_store(location).problems] == ["sealed"]
 
 
 def test_a_record_deleted_behind_the_seal_is_found(location):
     seal(location)
     name = next(f"{folder}/{files[0]}" for folder, _, files in os.walk(f"{location}/records") if files)
     os.unlink(name)
-    problems = verify(location).problems
+    problems = verify_store(location).problems
     assert len(problems) == 1
     assert "its record is missing" in problems[0].problem

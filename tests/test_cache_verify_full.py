@@ -6,15 +6,15 @@ import shutil
 
 import numpy as np
 import pytest
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.layout import failure_name, record_name
 from cache_schema.format.record import Failure, VolumeRecord
 from cache_schema.store.seal import seal
 from cache_schema.store.writer import StoreWriter
 from cache_schema.verify.contents import FACTOR, ROBUST_SDS, out_of_range
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 
 KEYS = [example_key(i) for i in range(10)]
 HEADER = example_header(("cls", "patch_mean", "patches"), slice_chunk=4)
@@ -51,13 +51,13 @@ def location(pristine, tmp_path):
 
 
 def found(location):
-    return {(p.volume, p.array) for p in verify(location, full=True).problems}
+    return {(p.volume, p.array) for p in verify_store(location, full=True).problems}
 
 
 def test_nothing_is_wrong_with_a_sound_store(location):
-    assert verify(location, full=True).problems == ()
+    assert verify_store(location, full=True).problems == ()
     seal(location)
-    assert verify(location, full=True).ok
+    assert verify_store(location, full=True).ok
 
 
 @pytest.mark.parametrize("name", ["cls", "patches"])
@@ -66,8 +66,8 @@ def test_zero_tokens(tmp_path, name):
         arrays[name][2].reshape(-1, arrays[name].shape[-1])[-1] = 0
 
     location = write(str(tmp_path / "s"), change)
-    assert verify(location).ok
-    (problem,) = verify(location, full=True).problems
+    assert verify_store(location).ok
+    (problem,) = verify_store(location, full=True).problems
     assert (problem.volume, problem.array) == ("p004/T1w", name)
     assert "1 of 6 kept slices hold a token that is all zero" in problem.problem
 
@@ -78,9 +78,9 @@ def test_norms_out_of_the_cohort_s_range(tmp_path, factor, strange):
         arrays["patch_mean"][3] *= factor
 
     location = write(str(tmp_path / "s"), change)
-    problems = verify(location, full=True).problems
+    problems = verify_store(location, full=True).problems
     assert [(p.volume, p.array) for p in problems] == [("p004/T1w", "patch_mean")] * strange
-    assert verify(location).ok
+    assert verify_store(location).ok
 
 
 def test_the_rule_for_norms_by_hand():
@@ -104,8 +104,8 @@ def test_duplicated_volumes(tmp_path):
         if number == 2:
             arrays["cls"] = embeddings(0)["cls"]  # only one array is somebody else's
         writer.commit(example_draft(key, 6), arrays)
-    assert verify(location).ok
-    texts = {(p.volume, p.array): p.problem for p in verify(location, full=True).problems}
+    assert verify_store(location).ok
+    texts = {(p.volume, p.array): p.problem for p in verify_store(location, full=True).problems}
     assert texts.keys() == {
         ("p001/T1w", "cls, patch_mean, patches"),
         ("p003/T1w", "cls, patch_mean, patches"),
@@ -124,18 +124,18 @@ def test_statistics_that_are_not_those_of_the_numbers(location):
         file.write(
             canonical_json(record.model_copy(update={"tokens": tokens}).signed().model_dump(mode="json"))
         )
-    assert verify(location).ok
+    assert verify_store(location).ok
     assert found(location) == {("p005/T1w", "cls")}
 
 
 def test_data_without_a_record(location):
     os.unlink(f"{location}/{record_name(KEYS[7])}")
     os.unlink(f"{location}/cls/c.7.0.0")
-    verification = verify(location)
+    verification = verify_store(location)
     assert verification.ok
     assert verification.notes == ("1 of 10 volumes of the table are not committed",)
     assert found(location) == {("p007/T1w", spec.name) for spec in HEADER.arrays}
-    texts = {p.array: p.problem for p in verify(location, full=True).problems}
+    texts = {p.array: p.problem for p in verify_store(location, full=True).problems}
     assert texts["cls"] == "data without a record: 1 chunk in row 7"
     assert texts["patch_mean"] == "data without a record: 2 chunks in row 7"
 

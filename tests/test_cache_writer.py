@@ -5,15 +5,15 @@ import os
 
 import numpy as np
 import pytest
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
 from cache_schema.common.errors import StoreError, StoreMismatch, VolumeError
-from cache_schema.example import example_arrays, example_draft, example_header, example_key, example_row
 from cache_schema.files.objects import LocalObjects
 from cache_schema.format.layout import record_name
 from cache_schema.format.record import Failure
 from cache_schema.store.reader import open_store, read_header
 from cache_schema.store.writer import StoreWriter
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 
 KEYS = [example_key(i) for i in range(3)]
 
@@ -42,7 +42,7 @@ def assert_holds(location, key, arrays):
     store = open_store(location)
     for name, values in arrays.items():
         np.testing.assert_array_equal(store.read_volume(name, key), values.astype(np.float16))
-    assert verify(location).problems == ()
+    assert verify_store(location).problems == ()
 
 
 def failure(key, reason="no reason"):
@@ -160,12 +160,12 @@ def test_extents_put_back_by_a_slow_process_are_repaired(location, writer, heade
 
     longer = StoreWriter.open(location, header, [example_row(example_key(9), 29)])
     put_back()
-    assert verify(location).ok  # nothing is committed out there yet
-    assert len(verify(location).notes) == 3
+    assert verify_store(location).ok  # nothing is committed out there yet
+    assert len(verify_store(location).notes) == 3
     _, arrays = commit(longer, example_key(9), 29)  # which repairs them
     assert_holds(location, example_key(9), arrays)
     put_back()
-    assert {p.array for p in verify(location).problems} == {"cls", "patches"}
+    assert {p.array for p in verify_store(location).problems} == {"cls", "patches"}
     np.testing.assert_array_equal(
         open_store(location).read_volume("cls", example_key(9)), arrays["cls"].astype(np.float16)
     )
@@ -300,7 +300,7 @@ def test_leftovers_of_dead_processes_are_swept_and_of_live_ones_not(location, wr
     assert {n: os.path.exists(f"{location}/{n}") for n in names} == {n: s for n, (_, s) in names.items()}
     StoreWriter.open(f"{os.path.dirname(location)}/store2.zarr", header, [])
     assert not os.path.exists(half)
-    assert verify(location).ok
+    assert verify_store(location).ok
 
 
 def test_group_and_header_are_plain_json(location, writer):

@@ -15,8 +15,8 @@ from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.store.reader import open_store
 from extract.cli import read_section
 from extract.extraction import extract
-from extract.planning.plan import make_plan
-from extract.slices.prepare import prepare
+from extract.planning.plan import plan_extraction
+from extract.slices.prepare import prepare_volume
 
 pytestmark = pytest.mark.numerics
 
@@ -63,8 +63,8 @@ def test_the_cached_path_gives_the_logits_of_one_pass(tmp_path: Path) -> None:
     backbone = section.backbone.build(CANVAS, torch.device("cpu"), torch.float32)
     preprocessing = section.preprocessing
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
-    for row, planned in enumerate(make_plan(section, pipeline.base).volumes):
-        prepared = prepare(planned.candidate, preprocessing)
+    for row, planned in enumerate(plan_extraction(section.input, pipeline.base, preprocessing).volumes):
+        prepared = prepare_volume(planned.candidate, preprocessing)
         rows, columns = torch.tensor(prepared.row_weights), torch.tensor(prepared.column_weights)
         # One slice after the other, written out: resample, normalise, embed, then the head on all of them.
         tokens = []

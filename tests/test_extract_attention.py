@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from extract.backbones.attention import attend, cls_attention
-from extract.backbones.spec import Dinov2Spec, UntrainedSpec
+from extract.backbones.dinov2 import Dinov2Spec
+from extract.backbones.untrained import UntrainedSpec
 
 pytestmark = pytest.mark.numerics
 

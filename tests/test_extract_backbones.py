@@ -10,7 +10,9 @@ from torch.nn import functional
 
 from cache_schema.common.errors import ConfigError
 from extract.backbones.backbone import Backbone, require_storable
-from extract.backbones.spec import BackboneSpec, Dinov2Spec, UntrainedSpec
+from extract.backbones.dinov2 import Dinov2Spec
+from extract.backbones.registry import BackboneSpec
+from extract.backbones.untrained import UntrainedSpec
 
 pytestmark = pytest.mark.numerics
 
@@ -154,9 +156,7 @@ def test_offline_without_a_local_copy_gets_a_sentence(tmp_path, monkeypatch):
     ],
 )
 def test_repository_names(spec, name):
-    from extract.backbones.dinov2 import repository
-
-    assert repository(spec) == name
+    assert spec.hub_id == name
 
 
 @pytest.mark.parametrize("registers", [False, True])

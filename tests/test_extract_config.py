@@ -23,7 +23,7 @@ def test_what_is_not_said_has_a_default():
     made = section()
     assert isinstance(made.input, BidsInput)
     assert made.backbone.kind == "dinov2"
-    assert made.tokens == ("cls", "patch_mean")
+    assert made.tokens == ("patch_mean",)
     steps = made.preprocessing.fingerprint_steps()
     assert [step["step"] for step in steps] == ["orient", "foreground", "intensity", "canvas", "normalise"]
     assert steps[3]["field_mm"] == 224.0
@@ -64,8 +64,8 @@ def test_every_parameter_enters_the_fingerprint():
     assert allowed.fingerprint_steps() == base
 
 
-def test_tokens_are_a_set_in_order_with_cls():
-    assert section(tokens=["patches", "patch_mean"]).tokens == ("cls", "patch_mean", "patches")
+def test_tokens_are_a_set_in_order():
+    assert section(tokens=["patches", "patch_mean"]).tokens == ("patch_mean", "patches")
     assert section(layers=[8, 4, 8]).layers == (4, 8)
 
 

@@ -18,8 +18,9 @@ from extract.backbones import transformer
 from extract.cli import read_section
 from extract.extraction import extract
 from extract.recompute import compare as deep_compare
-from extract.recompute.compare import compare
-from extract.recompute.recompute import draw, verify_deep
+from extract.recompute.compare import compare_tokens
+from extract.recompute.recompute import recompute
+from extract.recompute.sample import draw_slices
 from extract.slices.intensity import Percentile
 
 pytestmark = pytest.mark.numerics
@@ -62,7 +63,7 @@ def made(cohort: Path, *overrides: str) -> str:
 
 
 def command(*arguments: str) -> int:
-    return slicecache.guarded(slicecache.cli.main, ["cache", "verify", *arguments])
+    return slicecache.guarded(slicecache.cli.main, ["recompute", *arguments])
 
 
 @pytest.mark.parametrize(
@@ -70,14 +71,14 @@ def command(*arguments: str) -> int:
 )
 def test_an_honest_store_comes_back_to_the_last_bit(cohort, override):
     # Bits: the content digest is free of batches, so other batches on this machine give the same numbers.
-    checked = verify_deep(made(cohort, override), 11)
+    checked = recompute(made(cohort, override), 11)
     assert checked.problems == ()
     assert (checked.n_slices, checked.n_volumes) == (11, 3)
     assert checked.identical
 
 
 def test_bfloat16_comes_back_too(cohort):
-    assert verify_deep(made(cohort, "extract.dtype=bfloat16"), 5).identical
+    assert recompute(made(cohort, "extract.dtype=bfloat16"), 5).identical
 
 
 def test_another_position_table_is_found(cohort, monkeypatch):
@@ -87,7 +88,7 @@ def test_another_position_table_is_found(cohort, monkeypatch):
     )
     store = made(cohort, ALL)
     monkeypatch.undo()
-    checked = verify_deep(store, 6)
+    checked = recompute(store, 6)
     assert {"cls", "patches"} <= {problem.array for problem in checked.problems}
     assert {"foreground", "patch_intensity"} & {problem.array for problem in checked.problems} == set()
     assert checked.problems[0].volume.startswith("p")
@@ -99,7 +100,7 @@ def test_another_intensity_rule_is_found(cohort, monkeypatch, dtype):
     store = made(cohort, "extract.intensity={kind: percentile, high: 90.0}", f"extract.dtype={dtype}")
     header = Path(store) / "header.json"
     # The store says what it did; the check is then told that it did something else.
-    assert verify_deep(store, 6).ok
+    assert recompute(store, 6).ok
     text = header.read_text()
     assert '"high":90.0' in text
 
@@ -113,7 +114,7 @@ def test_another_intensity_rule_is_found(cohort, monkeypatch, dtype):
     store = made(cohort, "extract.intensity={kind: percentile, high: 90.0}", f"extract.dtype={dtype}")
     monkeypatch.undo()
     assert f'"high":{honest}' in (Path(store) / "header.json").read_text()
-    checked = verify_deep(store, 6)
+    checked = recompute(store, 6)
     assert checked.reason == "made on this machine"
     assert {problem.array for problem in checked.problems} == {"cls", "patch_mean"}
     assert "at least" in checked.problems[0].problem
@@ -122,7 +123,7 @@ def test_another_intensity_rule_is_found(cohort, monkeypatch, dtype):
 def test_another_machine_has_the_tolerance_of_the_dtype(cohort, monkeypatch):
     store = made(cohort, "extract.dtype=bfloat16")
     monkeypatch.setattr(deep_compare.platform, "node", lambda: "elsewhere")
-    checked = verify_deep(store, 4)
+    checked = recompute(store, 4)
     assert checked.tolerance == deep_compare.TOLERANCES["bfloat16"]
     assert checked.reason == "bfloat16 on another machine"
 
@@ -130,10 +131,10 @@ def test_another_machine_has_the_tolerance_of_the_dtype(cohort, monkeypatch):
 def test_a_changed_and_a_missing_source_are_said(cohort):
     store = made(cohort)
     os.utime(cohort / "images" / "0.nii.gz", ns=(1, 1))
-    assert verify_deep(store, 99).ok
+    assert recompute(store, 99).ok
     write_volume(cohort / "images" / "0.nii.gz", 77, (31, 37, 19))
     (cohort / "images" / "1.nii.gz").unlink()
-    checked = verify_deep(store, 99)
+    checked = recompute(store, 99)
     assert [(problem.volume, problem.array) for problem in checked.problems] == [
         ("p0/0", "source"),
         ("p1/1", "source"),
@@ -148,10 +149,10 @@ def test_another_backbone_is_refused_naming_both(cohort, tmp_path):
     own = open_store(store).header.fingerprint.backbone.weights_sha256
     other = load_pipeline(cohort / "pipeline.yaml", ["extract.backbone.seed=1"])
     with pytest.raises(StoreMismatch, match=own) as refusal:
-        verify_deep(store, 1, pipeline=other)
+        recompute(store, 1, pipeline=other)
     assert "weights_sha256 is " in str(refusal.value)
     with pytest.raises(ConfigError, match="no folder"):
-        verify_deep(store, 1, backbone_folder=tmp_path / "absent")
+        recompute(store, 1, backbone_folder=tmp_path / "absent")
 
 
 def test_images_that_moved_are_found_by_root_or_pipeline(cohort, tmp_path, capsys):
@@ -160,64 +161,60 @@ def test_images_that_moved_are_found_by_root_or_pipeline(cohort, tmp_path, capsy
     moved.mkdir()
     for name in ("images", "volumes.tsv", "pipeline.yaml"):
         shutil.move(cohort / name, moved / name)
-    assert command(store, "--deep", "3") == 2
+    assert command(store, "--slices", "3") == 2
     assert "--input FOLDER" in capsys.readouterr().err
     for place in (["--input", str(moved)], ["--input", str(moved / "volumes.tsv")]):
-        assert command(store, "--deep", "3", *place) == 0
-    assert command(store, "--deep", "3", "--pipeline", str(moved / "pipeline.yaml")) == 0
+        assert command(store, "--slices", "3", *place) == 0
+    assert command(store, "--slices", "3", "--pipeline", str(moved / "pipeline.yaml")) == 0
 
 
 def test_the_command_speaks_and_counts(cohort, capsys):
     store = made(cohort)
-    assert command(store) == 0
-    assert "made again" not in capsys.readouterr().out
-    assert command(store, "--deep", "4") == 0
-    assert "made again: 4 slices of" in capsys.readouterr().out
-    assert command(store, "--full", "--deep", "4") == 0
+    assert command(store, "--slices", "4") == 0
     printed = capsys.readouterr().out
-    assert "duplicated volumes" in printed
+    assert "made again: 4 slices of" in printed
     assert "all right, to the last bit" in printed
-    assert command(store, "--deep", "4", "--json") == 0
+    assert command(store, "--slices", "4", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"]
-    assert answer["deep"]["identical"]
-    assert answer["deep"]["n_slices"] == 4
-    assert command(store, "--input", "x") == 2
-    assert "--deep" in capsys.readouterr().err
+    assert answer["identical"]
+    assert answer["n_slices"] == 4
+    assert command(store) == 2
+    assert "--slices" in capsys.readouterr().err
     (cohort / "images" / "0.nii.gz").unlink()
-    assert command(store, "--deep", "99", "--json") == 1
+    assert command(store, "--slices", "99", "--json") == 1
     assert json.loads(capsys.readouterr().out)["ok"] is False
-    assert command(store, "--deep", "99") == 1
+    assert command(store, "--slices", "99") == 1
     assert "p0/0, source: there is no file" in capsys.readouterr().out
 
 
-def test_a_damaged_store_is_said_before_anything_is_recomputed(cohort, capsys):
+def test_what_is_damaged_is_a_problem_of_its_volume(cohort, capsys):
     store = made(cohort)
     chunk = next((Path(store) / "cls").glob("c.0.*"))
     chunk.write_bytes(chunk.read_bytes()[:-1])
-    assert command(store, "--deep", "4") == 1
-    printed = capsys.readouterr()
-    assert "made again" not in printed.out
-    assert "not recomputed" in printed.err
+    assert command(store, "--slices", "99") == 1
+    printed = capsys.readouterr().out
+    assert "p0/0, cls" in printed
+    assert "1 problem:" in printed
 
 
 def test_the_draw_covers_all_slices_once(cohort):
     entries = open_store(made(cohort)).entries
     total = sum(entry.n_slices for entry in entries)
-    everything = draw(entries, 10_000, seed=3)
+    everything = draw_slices(entries, 10_000, seed=3)
     assert [(entry.key, places) for entry, places in everything] == [
         (entry.key, list(range(entry.n_slices))) for entry in entries
     ]
-    some = draw(entries, 7, seed=3)
+    some = draw_slices(entries, 7, seed=3)
     assert sum(len(places) for _, places in some) == 7 < total
-    assert some == draw(entries, 7, seed=3) != draw(entries, 7, seed=4)
+    assert some == draw_slices(entries, 7, seed=3) != draw_slices(entries, 7, seed=4)
 
 
 def test_comparison_against_the_formula():
     rng = np.random.default_rng(0)
     stored = rng.normal(size=(3, 2, 5, 7))
     again = stored + 0.01 * rng.normal(size=stored.shape)
-    cosine, difference, share = compare(stored, again, flat=False)
+    cosine, difference, share = compare_tokens(stored, again, flat=False)
     for index in range(3):
         pairs = [(stored[index, row, col], again[index, row, col]) for row in range(2) for col in range(5)]
         worst = min(a @ b / np.sqrt((a @ a) * (b @ b)) for a, b in pairs)
@@ -226,6 +223,6 @@ def test_comparison_against_the_formula():
         largest = max(abs(stored[index]).max(), abs(again[index]).max())
         assert share[index] == pytest.approx(difference[index] / largest)
     again[1, 0, 0, 0] = np.nan
-    cosine, difference, share = compare(stored, again, flat=False)
+    cosine, difference, share = compare_tokens(stored, again, flat=False)
     assert (cosine[1], difference[1], share[1]) == (-1, np.inf, np.inf)
     assert np.isfinite(share[[0, 2]]).all()

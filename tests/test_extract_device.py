@@ -8,11 +8,11 @@ from extract.engines.device import (
     Machine,
     choose_device,
     choose_dtype,
+    choose_workers,
     read_cpu_flags,
     this_machine,
     to_device,
 )
-from extract.extraction import choose_workers
 
 PLAIN = Machine()
 AMX = Machine(cpu_flags=frozenset({"avx512f", "amx_bf16"}))

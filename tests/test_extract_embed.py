@@ -6,12 +6,12 @@ import torch
 
 from cache_schema.common.errors import ConfigError, VolumeError
 from cache_schema.format.header import BackboneIdentity
-from cache_schema.format.record import Draft, Entities, Foreground, Geometry, Slices, Source
+from cache_schema.format.record import Entities, Geometry, Slices, SourceFile, UsedForeground, VolumeDraft
 from extract.backbones.backbone import Tokens
-from extract.backbones.spec import UntrainedSpec
+from extract.backbones.untrained import UntrainedSpec
 from extract.engines.embed import Embedder
 from extract.engines.on_device import canvas_images, patch_mean, pool
-from extract.slices.prepare import Prepared
+from extract.slices.prepare import PreparedVolume
 
 pytestmark = pytest.mark.numerics
 
@@ -22,14 +22,14 @@ EVERY = frozenset(
 )
 
 
-def draft_of(name: str, count: int) -> Draft:
+def draft_of(name: str, count: int) -> VolumeDraft:
     eye = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
-    return Draft(
+    return VolumeDraft(
         participant_id=name,
         session_id="",
         volume_id="T1w",
         entities=Entities(),
-        source=Source(path=name, bytes=1, mtime_ns=1, sha256="0" * 64),
+        source=SourceFile(path=name, bytes=1, mtime_ns=1, sha256="0" * 64),
         geometry=Geometry(
             native_shape=(5, 7, count),
             affine=eye,
@@ -48,13 +48,13 @@ def draft_of(name: str, count: int) -> Draft:
             n_volume=count,
             spacing_mm=1.0,
         ),
-        foreground=Foreground(kind="stripped", millilitres=1.0),
+        foreground=UsedForeground(kind="stripped", millilitres=1.0),
         intensity_quantiles={},
         seconds={"read": 0.5},
     )
 
 
-def prepared_of(name: str, count: int, height: int = 61, width: int = 47, empty: int = 0) -> Prepared:
+def prepared_of(name: str, count: int, height: int = 61, width: int = 47, empty: int = 0) -> PreparedVolume:
     """A drawn volume; the first `empty` slices have no foreground."""
     rng = np.random.default_rng(count * height)
     mask = (rng.random((count, height, width)) < 0.4).astype(np.uint8)
@@ -63,7 +63,7 @@ def prepared_of(name: str, count: int, height: int = 61, width: int = 47, empty:
     weights = [np.abs(rng.random((56, n))).astype(np.float32) for n in (height, width)]
     rows, columns = (w / w.sum(axis=1, keepdims=True) for w in weights)
     images = rng.random((count, height, width)).astype(np.float32)
-    return Prepared(draft_of(name, count), images, mask, rows, columns)
+    return PreparedVolume(draft_of(name, count), images, mask, rows, columns)
 
 
 def embed(volumes, batch_size, dtype=torch.float32, names=EVERY, backbone=None):
@@ -71,7 +71,7 @@ def embed(volumes, batch_size, dtype=torch.float32, names=EVERY, backbone=None):
     embedder = Embedder(network, CPU, names, batch_size, MEAN, STD)
     done = [finished for volume in volumes for finished in embedder.add(volume)]
     done += embedder.flush()
-    return {finished.draft.participant_id: finished for finished in done}, embedder
+    return {draft.participant_id: (draft, arrays, preview) for draft, arrays, preview in done}, embedder
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_results_are_bit_equal_for_any_batch_and_neighbours(size, dtype):
         found, embedder = embed([volumes[i] for i in order], batch_size, backbone=backbone)
         assert embedder.slices == sum(len(volumes[i].images) for i in order)
         for name, finished in found.items():
-            assert finished.arrays.keys() == EVERY
-            for array, values in finished.arrays.items():
-                assert np.array_equal(values, reference[name].arrays[array]), (array, batch_size)
-            assert finished.preview == reference[name].preview
+            assert finished[1].keys() == EVERY
+            for array, values in finished[1].items():
+                assert np.array_equal(values, reference[name][1][array]), (array, batch_size)
+            assert finished[2] == reference[name][2]
 
 
 def test_volumes_equal_the_written_out_path():
@@ -103,29 +103,29 @@ def test_volumes_equal_the_written_out_path():
         grey = volume.row_weights @ volume.images[index] @ volume.column_weights.T
         pixels = np.stack([(grey - m) / s for m, s in zip(MEAN, STD, strict=True)])
         tokens = network(torch.from_numpy(pixels[None]).float())
-        assert np.allclose(found["a"].arrays["cls"][index], tokens.cls["cls"][0], atol=1e-4)
+        assert np.allclose(found["a"][1]["cls"][index], tokens.cls["cls"][0], atol=1e-4)
         share = (volume.row_weights @ volume.mask[index] @ volume.column_weights.T).reshape(4, 14, 4, 14)
         share = share.mean(axis=(1, 3))
-        assert np.allclose(found["a"].arrays["foreground"][index], share, atol=1e-6)
+        assert np.allclose(found["a"][1]["foreground"][index], share, atol=1e-6)
         total = np.zeros(128)
         for row in range(4):
             for col in range(4):
                 total += share[row, col] * tokens.patches[0, row, col].numpy()
-        assert np.allclose(found["a"].arrays["patch_mean"][index], total / share.sum(), atol=1e-4)
+        assert np.allclose(found["a"][1]["patch_mean"][index], total / share.sum(), atol=1e-4)
         intensity = grey.reshape(4, 14, 4, 14).mean(axis=(1, 3))
-        assert np.allclose(found["a"].arrays["patch_intensity"][index], intensity, atol=1e-6)
+        assert np.allclose(found["a"][1]["patch_intensity"][index], intensity, atol=1e-6)
 
 
 def test_only_the_arrays_of_the_store_are_given():
     found, _ = embed([prepared_of("a", 2)], 8, names=frozenset({"cls", "patch_mean"}))
-    assert found["a"].arrays.keys() == {"cls", "patch_mean"}
-    assert found["a"].draft.seconds.keys() == {"read", "embed"}
+    assert found["a"][1].keys() == {"cls", "patch_mean"}
+    assert found["a"][0].seconds.keys() == {"read", "embed"}
 
 
 def test_slices_without_foreground_patches_take_all_and_are_counted():
     found, _ = embed([prepared_of("a", 6, empty=2)], 4)
-    assert found["a"].draft.empty_patch_slices == 2
-    arrays = found["a"].arrays
+    assert found["a"][0].empty_patch_slices == 2
+    arrays = found["a"][1]
     assert np.allclose(arrays["patch_mean"][0], arrays["patches"][0].mean(axis=(0, 1)), atol=1e-5)
     assert not np.allclose(arrays["patch_mean"][3], arrays["patches"][3].mean(axis=(0, 1)), atol=1e-3)
 
@@ -142,7 +142,7 @@ def test_patch_mean_of_one_patch_is_that_patch():
 
 def test_images_on_the_canvas_already_pass_through():
     grey = np.random.default_rng(0).integers(0, 256, (3, 56, 56), dtype=np.uint8)
-    volume = Prepared(draft_of("a", 3), grey, np.ones_like(grey), None, None)
+    volume = PreparedVolume(draft_of("a", 3), grey, np.ones_like(grey), None, None)
     assert np.array_equal(canvas_images(volume, CPU).numpy(), grey.astype(np.float32) / 255)
     assert torch.equal(
         pool(torch.arange(16.0).view(1, 4, 4), (2, 2)), torch.tensor([[[2.5, 4.5], [10.5, 12.5]]])
@@ -154,6 +154,7 @@ class Small:
 
     identity = BackboneIdentity(architecture={}, weights_sha256="0" * 64, position_table="native")
     dim, heads, grid, largest_token = 3, 1, (4, 4), 1.0
+    offers, normalised = frozenset({"cls"}), None
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -176,7 +177,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on():
     assert set(small.seen) == {2}
     assert len(embedder.notes) == 2
     for name in ("a", "b"):
-        np.testing.assert_allclose(found[name].arrays["cls"], expected[name].arrays["cls"], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(found[name][1]["cls"], expected[name][1]["cls"], rtol=0, atol=1e-6)
 
 
 def test_a_slice_that_does_not_fit_is_said_in_a_sentence():

@@ -11,8 +11,9 @@ import pytest
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Entities
 from extract.engines import decode as decoding
-from extract.engines.decode import DIED, attempt, decode
+from extract.engines.decode import DIED, attempt, decode_ahead
 from extract.planning.plan import PlannedVolume
+from extract.slices.prepare import PreparedVolume
 from extract.slices.preprocessing import Overrides, preprocessing_of
 from extract.sources.candidate import Candidate
 
@@ -51,16 +52,16 @@ def four(tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_volumes_come_back_in_order_and_bad_ones_with_a_reason(four, workers):
-    found = list(decode(four, LETTERBOX, workers))
-    assert [ready.planned for ready in found] == four
-    assert [ready.prepared is None for ready in found] == [False, True, False, False]
-    assert len(found[1].reason) > 10
+    found = list(decode_ahead(four, LETTERBOX, workers))
+    assert [planned for planned, _ in found] == four
+    assert [isinstance(result, str) for _, result in found] == [False, True, False, False]
+    assert len(found[1][1]) > 10
 
 
 def test_processes_give_what_this_one_gives(four):
-    here, there = (next(iter(decode(four[2:3], LETTERBOX, workers))).prepared for workers in (0, 1))
-    assert here is not None
-    assert there is not None
+    here, there = (next(iter(decode_ahead(four[2:3], LETTERBOX, workers)))[1] for workers in (0, 1))
+    assert isinstance(here, PreparedVolume)
+    assert isinstance(there, PreparedVolume)
     assert np.array_equal(here.images, there.images)
     assert np.array_equal(here.row_weights, there.row_weights)
 
@@ -71,17 +72,18 @@ def test_a_process_that_dies_costs_its_own_volume_only(four, monkeypatch, tmp_pa
     monkeypatch.setenv(
         "PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     )
-    found = list(decode(four, LETTERBOX, 2))
-    assert [ready.planned.candidate.key.participant_id for ready in found] == list("abcd")
-    assert [ready.reason for ready in found] == ["", DIED, "", ""]
+    found = list(decode_ahead(four, LETTERBOX, 2))
+    assert [planned.candidate.key.participant_id for planned, _ in found] == list("abcd")
+    assert [result == DIED for _, result in found] == [False, True, False, False]
+    assert all(isinstance(result, PreparedVolume) for _, result in found if result != DIED)
 
 
 def test_an_unexpected_error_is_a_reason_and_not_the_end(four, monkeypatch):
     def broken(candidate, preprocessing):
         raise ZeroDivisionError("something\nodd")
 
-    monkeypatch.setattr(decoding, "prepare", broken)
-    assert [ready.reason for ready in decode(four, LETTERBOX, 0)] == [
+    monkeypatch.setattr(decoding, "prepare_volume", broken)
+    assert [result for _, result in decode_ahead(four, LETTERBOX, 0)] == [
         "unexpected ZeroDivisionError: something odd"
     ] * 4
 

@@ -10,8 +10,8 @@ import pytest
 from cache_schema.common.errors import ConfigError, VolumeError
 from cache_schema.common.pipeline_file import validate
 from extract.planning.config import ExtractSection
-from extract.planning.plan import make_plan
-from extract.slices.prepare import prepare
+from extract.planning.plan import ExtractionPlan, plan_extraction
+from extract.slices.prepare import prepare_volume
 from extract.sources.candidate import Candidate
 from extract.sources.cells import split_dataset
 from extract.sources.manifest import ManifestInput, find_manifest
@@ -43,18 +43,22 @@ def section() -> ExtractSection:
     return validate(ExtractSection, data, "extract")
 
 
+def planned(section: ExtractSection, base: Path) -> ExtractionPlan:
+    return plan_extraction(section.input, base, section.preprocessing)
+
+
 def test_a_dataset_gives_what_its_image_gives(tmp_path, voxels):
     nibabel.save(nibabel.Nifti1Image(voxels, AFFINE), tmp_path / "t1.nii.gz")
     write(tmp_path / "scans.h5", voxels, affine=AFFINE)
     image, inside = candidates(tmp_path, "a,t1.nii.gz", "b,scans.h5:/sub/t1")
-    a, b = (prepare(each, section().preprocessing) for each in (image, inside))
+    a, b = (prepare_volume(each, section().preprocessing) for each in (image, inside))
     np.testing.assert_array_equal(a.images, b.images)
     np.testing.assert_array_equal(a.mask, b.mask)
     assert a.draft.geometry == b.draft.geometry
     assert b.draft.source.path == "scans.h5:/sub/t1"
     assert b.draft.source.bytes == (tmp_path / "scans.h5").stat().st_size
     assert str(inside.key) == "b/scans_sub_t1"
-    plan = make_plan(section(), tmp_path)
+    plan = planned(section(), tmp_path)
     assert [(each.shape, each.max_slices) for each in plan.embeddable] == [((37, 31, 41), 31)] * 2
 
 
@@ -67,7 +71,7 @@ def test_codes_and_sizes_from_attributes_or_the_manifest_agree(tmp_path, voxels)
         "b,silent.h5:sub/t1,psr,3x4x2",
         columns="participant_id,path,orientation,spacing_mm",
     )
-    a, b = (prepare(each, section().preprocessing) for each in both)
+    a, b = (prepare_volume(each, section().preprocessing) for each in both)
     np.testing.assert_array_equal(a.images, b.images)
     assert a.draft.geometry == b.draft.geometry
     assert (a.draft.geometry.orientation, a.draft.geometry.spacing_mm) == ("PSR", (3.0, 4.0, 2.0))
@@ -90,8 +94,8 @@ def test_what_is_not_said_is_asked_for(tmp_path, voxels, attributes, sentence):
     write(tmp_path / "x.h5", voxels, **attributes)
     (found,) = candidates(tmp_path, "a,x.h5:/sub/t1")
     with pytest.raises(VolumeError, match=sentence):
-        prepare(found, section().preprocessing)
-    assert sentence in str(make_plan(section(), tmp_path).refused[0].refusal)
+        prepare_volume(found, section().preprocessing)
+    assert sentence in str(planned(section(), tmp_path).refused[0].refusal)
 
 
 def test_other_things_get_a_sentence_each(tmp_path, voxels):
@@ -117,11 +121,11 @@ def test_other_things_get_a_sentence_each(tmp_path, voxels):
         "gone.h5:/sub/t1": "there is no file",
     }
     candidates(tmp_path, *(f"p{index},{path}" for index, path in enumerate(wanted)))
-    refused = make_plan(section(), tmp_path).refused
+    refused = planned(section(), tmp_path).refused
     assert len(refused) == len(wanted)
-    for planned, sentence in zip(refused, wanted.values(), strict=True):
-        assert sentence in str(planned.refusal)
-        assert len(str(planned.refusal).splitlines()) == 1
+    for volume, sentence in zip(refused, wanted.values(), strict=True):
+        assert sentence in str(volume.refusal)
+        assert len(str(volume.refusal).splitlines()) == 1
 
 
 def test_cells():

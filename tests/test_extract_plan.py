@@ -10,11 +10,15 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import validate
 from cache_schema.format.header import ArraySpec
 from extract.planning.config import ExtractSection
-from extract.planning.plan import make_plan
+from extract.planning.plan import ExtractionPlan, plan_extraction
 
 
 def section(**options) -> ExtractSection:
     return validate(ExtractSection, {"backbone": {"kind": "untrained"}, **options}, "extract")
+
+
+def planned(section: ExtractSection, base: Path) -> ExtractionPlan:
+    return plan_extraction(section.input, base, section.preprocessing)
 
 
 def save(path: Path, shape=(7, 11, 13), affine=None, codes=(1, 1)) -> Path:
@@ -43,7 +47,7 @@ def manifest(tmp_path):
 
 
 def test_a_plan_says_what_can_be_embedded_and_why_not(tmp_path, manifest):
-    plan = make_plan(section(input=manifest), tmp_path)
+    plan = planned(section(input=manifest), tmp_path)
     assert [each.candidate.key.participant_id for each in plan.embeddable] == ["1", "2"]
     # b is stored as (row, slice, column): its superior axis is the second one.
     assert [each.max_slices for each in plan.embeddable] == [13, 11]
@@ -66,14 +70,14 @@ def test_a_plan_says_what_can_be_embedded_and_why_not(tmp_path, manifest):
 
 
 def test_the_slice_rule_bounds_the_slices(tmp_path, manifest):
-    plan = make_plan(section(input=manifest, slices={"kind": "every", "step_mm": 6}), tmp_path)
+    plan = planned(section(input=manifest, slices={"kind": "every", "step_mm": 6}), tmp_path)
     assert [each.max_slices for each in plan.embeddable] == [7, 6]
-    plan = make_plan(section(input=manifest, preset="dinoatten3d_released"), tmp_path)
+    plan = planned(section(input=manifest, preset="dinoatten3d_released"), tmp_path)
     assert [each.max_slices for each in plan.embeddable] == [13, 13]
 
 
 def test_unknown_orientation_can_be_allowed(tmp_path, manifest):
-    plan = make_plan(section(input=manifest, allow_unknown_orientation=True), tmp_path)
+    plan = planned(section(input=manifest, allow_unknown_orientation=True), tmp_path)
     assert len(plan.embeddable) == 3
     assert "unknown orientation" in plan.embeddable[2].warnings[0]
 
@@ -85,28 +89,28 @@ def test_duplicate_keys_name_both_files(tmp_path):
     with pytest.raises(
         ConfigError, match=r"two volumes have the key 1/t1: '.*x/t1\.nii\.gz' and '.*y/t1\.nii\.gz'"
     ):
-        make_plan(section(input={"manifest": "v.csv"}), tmp_path)
+        planned(section(input={"manifest": "v.csv"}), tmp_path)
 
 
 def test_one_bids_volume_in_two_formats_is_a_duplicate(tmp_path):
     for ending in (".nii", ".nii.gz"):
         save(tmp_path / "sub-1" / "anat" / f"sub-1_T1w{ending}")
     with pytest.raises(ConfigError, match="two volumes have the key sub-1/T1w"):
-        make_plan(section(input={"bids": "."}), tmp_path)
+        planned(section(input={"bids": "."}), tmp_path)
 
 
 def test_a_missing_mask_is_known_at_planning(tmp_path):
     save(tmp_path / "a.nii")
     (tmp_path / "v.csv").write_text("participant_id,path,foreground_path\n1,a.nii,mask.nii\n")
-    plan = make_plan(section(input={"manifest": "v.csv"}), tmp_path)
+    plan = planned(section(input={"manifest": "v.csv"}), tmp_path)
     assert "there is no foreground mask" in plan.refused[0].refusal
 
 
 def test_real_trees_plan_whole(shared_data):
-    plan = make_plan(section(input={"bids": "ds002748-2mm"}), shared_data)
+    plan = planned(section(input={"bids": "ds002748-2mm"}), shared_data)
     assert (len(plan.embeddable), len(plan.refused)) == (37, 0)
     assert all(each.max_slices == each.shape[2] for each in plan.embeddable)
-    plan = make_plan(section(input={"bids": "ds002748-native", "suffix": "T1w"}), shared_data)
+    plan = planned(section(input={"bids": "ds002748-native", "suffix": "T1w"}), shared_data)
     assert [each.max_slices for each in plan.embeddable] == [181] * 8
     oblique = [
         each.candidate.key.participant_id for each in plan.embeddable if "oblique" in str(each.warnings)
@@ -119,7 +123,7 @@ def test_real_heads_by_manifest_plan_whole(shared_data, tmp_path):
     lines = [f"{path.name.split('-')[0]}\t{path}" for path in paths]
     (tmp_path / "v.tsv").write_text("IXI_ID\tfile\n" + "\n".join(lines) + "\n")
     columns = {"participant": "IXI_ID", "path": "file"}
-    plan = make_plan(section(input={"manifest": "v.tsv", "columns": columns}), tmp_path)
+    plan = planned(section(input={"manifest": "v.tsv", "columns": columns}), tmp_path)
     assert len(plan.embeddable) == 10
     assert {each.max_slices for each in plan.embeddable} == {120}  # PSR: the second axis is superior
     assert {each.candidate.entities.contrast for each in plan.embeddable} == {"T1w"}

@@ -14,10 +14,10 @@ from cache_schema.common.pipeline_file import validate
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Entities
 from extract.planning.config import ExtractSection
-from extract.planning.plan import make_plan
+from extract.planning.plan import plan_extraction
 from extract.slices.canvas import CropCanvas, FieldCanvas
 from extract.slices.intensity import Percentile, quantiles
-from extract.slices.prepare import Prepared, prepare
+from extract.slices.prepare import PreparedVolume, prepare_volume
 from extract.slices.preprocessing import PRESETS, Overrides, preprocessing_of
 from extract.sources.candidate import Candidate
 
@@ -28,7 +28,7 @@ def candidate(path: Path, **more) -> Candidate:
     return Candidate(VolumeKey("p", "s", "v"), path, path.name, Entities(contrast="T1w"), **more)
 
 
-def on_canvas(prepared: Prepared) -> np.ndarray:
+def on_canvas(prepared: PreparedVolume) -> np.ndarray:
     """What the device will compute, `(slice, row, column)`."""
     if prepared.row_weights is None:
         return prepared.images / 255
@@ -70,7 +70,7 @@ def test_a_landmark_on_the_canvas_is_found_again_in_native_voxels(tmp_path, code
     data, affine = phantom((2.0, 1.5, 2.5), (200, 230, 160), (7, -4, 11))
     path = store_as(tmp_path / "x.nii.gz", data, affine, codes)
     overrides = Overrides(canvas=canvas, intensity=Percentile(high=100))
-    prepared = prepare(candidate(path), preprocessing_of("letterbox", overrides))
+    prepared = prepare_volume(candidate(path), preprocessing_of("letterbox", overrides))
     row, column, position = landmark_of(on_canvas(prepared))
     index = np.interp(position, np.arange(len(prepared.draft.slices.index)), prepared.draft.slices.index)
     geometry = prepared.draft.geometry
@@ -85,7 +85,9 @@ def test_a_landmark_on_the_canvas_is_found_again_in_native_voxels(tmp_path, code
 
 def test_world_z_and_heights_are_those_of_the_slices(tmp_path):
     data, affine = phantom((2.0, 1.5, 2.5), (200, 230, 160), (7, -4, 11))
-    slices = prepare(candidate(store_as(tmp_path / "x.nii", data, affine, "PSR")), LETTERBOX).draft.slices
+    slices = prepare_volume(
+        candidate(store_as(tmp_path / "x.nii", data, affine, "PSR")), LETTERBOX
+    ).draft.slices
     z = affine[2, 3] + 2.5 * np.array(slices.index)
     np.testing.assert_allclose(slices.world_z_mm, z, atol=1e-6)
     enough = np.count_nonzero(data, axis=(0, 1)) * 2.0 * 1.5 >= 500
@@ -103,17 +105,17 @@ def test_all_48_axis_orders_give_the_same_images(tmp_path):
         for axes in itertools.permutations(("LR", "AP", "SI"))
         for codes in itertools.product(*axes)
     ]
-    first = prepare(candidate(store_as(tmp_path / "RAS.nii", data, affine)), LETTERBOX)
+    first = prepare_volume(candidate(store_as(tmp_path / "RAS.nii", data, affine)), LETTERBOX)
     for codes in orders:
         path = store_as(tmp_path / f"{codes}.nii", data, affine, codes)
-        other = prepare(candidate(path), LETTERBOX)
+        other = prepare_volume(candidate(path), LETTERBOX)
         np.testing.assert_array_equal(first.images, other.images)
         np.testing.assert_allclose(first.row_weights, other.row_weights, atol=1e-5)
         np.testing.assert_allclose(first.column_weights, other.column_weights, atol=1e-5)
         assert other.draft.slices.index == first.draft.slices.index
 
 
-def outlines(prepared: Prepared, heights: np.ndarray) -> np.ndarray:
+def outlines(prepared: PreparedVolume, heights: np.ndarray) -> np.ndarray:
     """First and last foreground row and column on the canvas at the given heights."""
     found = []
     for height in heights:
@@ -137,9 +139,13 @@ def outlines(prepared: Prepared, heights: np.ndarray) -> np.ndarray:
 def test_a_scanners_voxels_and_field_of_view_do_not_show(tmp_path, spacing, field_mm, centre_mm):
     heights = np.array([20.0, 40.0, 60.0, 80.0])
     data, affine = phantom((1.0, 1.0, 2.0), (224, 224, 160))
-    expected = outlines(prepare(candidate(store_as(tmp_path / "a.nii", data, affine)), LETTERBOX), heights)
+    expected = outlines(
+        prepare_volume(candidate(store_as(tmp_path / "a.nii", data, affine)), LETTERBOX), heights
+    )
     data, affine = phantom(spacing, field_mm, centre_mm)
-    found = outlines(prepare(candidate(store_as(tmp_path / "b.nii", data, affine)), LETTERBOX), heights)
+    found = outlines(
+        prepare_volume(candidate(store_as(tmp_path / "b.nii", data, affine)), LETTERBOX), heights
+    )
     assert np.abs(found - expected).max() <= 1
 
 
@@ -158,13 +164,14 @@ def test_a_real_head_resampled_keeps_its_outline(shared_data, tmp_path):
         shape = (int(260 / spacing[0]), int(260 / spacing[1]), 90)
         resampled = resample_from_to(image, (shape, affine), order=1)
         nibabel.save(resampled, tmp_path / f"{index}.nii")
-        results.append(outlines(prepare(candidate(tmp_path / f"{index}.nii"), LETTERBOX), heights))
+        results.append(outlines(prepare_volume(candidate(tmp_path / f"{index}.nii"), LETTERBOX), heights))
     assert np.abs(np.array(results) - results[0]).max() <= 1
 
 
 def test_the_eight_orientations_of_one_real_brain_agree(shared_data):
     volumes = [
-        prepare(candidate(path), LETTERBOX) for path in sorted((shared_data / "orientations").iterdir())
+        prepare_volume(candidate(path), LETTERBOX)
+        for path in sorted((shared_data / "orientations").iterdir())
     ]
     assert len(volumes) == 8
     first = on_canvas(volumes[0])
@@ -175,7 +182,7 @@ def test_the_eight_orientations_of_one_real_brain_agree(shared_data):
 
 def test_intensities_are_the_window_of_the_foreground(tmp_path):
     data, affine = phantom((4.0, 3.0, 5.0), (200, 231, 160))
-    prepared = prepare(candidate(store_as(tmp_path / "x.nii", data, affine)), LETTERBOX)
+    prepared = prepare_volume(candidate(store_as(tmp_path / "x.nii", data, affine)), LETTERBOX)
     low, high = np.percentile(data[data != 0].astype(np.float64), [0.5, 99.5])
     assert prepared.draft.intensity_quantiles["q0.5"] == pytest.approx(low)
     assert prepared.draft.intensity_quantiles["q99.5"] == pytest.approx(high)
@@ -199,7 +206,7 @@ def test_a_mask_file_decides(tmp_path):
     data, affine = phantom((4.0, 3.0, 5.0), (200, 231, 160))
     mask = (data > 500).astype(np.uint8)
     volume = store_as(tmp_path / "x.nii", data, affine, "PSR")
-    prepared = prepare(
+    prepared = prepare_volume(
         candidate(volume, foreground_path=store_as(tmp_path / "m.nii", mask, affine, "PSR")), LETTERBOX
     )
     assert prepared.draft.foreground.kind == "mask"
@@ -209,8 +216,8 @@ def test_a_mask_file_decides(tmp_path):
 def test_what_the_field_cuts_off_is_counted_and_said(tmp_path):
     data, affine = phantom((2.0, 2.0, 5.0), (200, 230, 160))
     path = store_as(tmp_path / "x.nii", data, affine)
-    assert prepare(candidate(path), LETTERBOX).draft.geometry.outside_field == 0
-    small = prepare(candidate(path), preprocessing_of("letterbox", Overrides(field_mm=100)))
+    assert prepare_volume(candidate(path), LETTERBOX).draft.geometry.outside_field == 0
+    small = prepare_volume(candidate(path), preprocessing_of("letterbox", Overrides(field_mm=100)))
     assert 0.2 < small.draft.geometry.outside_field < 0.8
     assert "outside the field" in small.draft.warnings[0]
     assert small.draft.geometry.pixel_mm == pytest.approx((100 / 224, 100 / 224))
@@ -220,7 +227,7 @@ def test_a_label_image_is_refused(tmp_path):
     data, affine = phantom((4.0, 3.0, 5.0), (200, 231, 160))
     path = store_as(tmp_path / "x.nii", (data > 0).astype(np.uint8), affine)
     with pytest.raises(VolumeError, match="a mask or a label image"):
-        prepare(candidate(path), LETTERBOX)
+        prepare_volume(candidate(path), LETTERBOX)
 
 
 def test_a_rule_that_keeps_nothing_is_a_sentence(tmp_path):
@@ -228,14 +235,14 @@ def test_a_rule_that_keeps_nothing_is_a_sentence(tmp_path):
     rule = {"kind": "band", "from_vertex_mm": [300, 400]}
     section = validate(ExtractSection, {"input": {"bids": "x"}, "slices": rule}, "extract")
     with pytest.raises(VolumeError, match="'band' keeps no slice"):
-        prepare(candidate(store_as(tmp_path / "x.nii", data, affine)), section.preprocessing)
+        prepare_volume(candidate(store_as(tmp_path / "x.nii", data, affine)), section.preprocessing)
 
 
 @pytest.mark.numerics
 def test_prepared_travels_between_processes_and_is_deterministic(tmp_path):
     data, affine = phantom((4.0, 3.0, 5.0), (200, 231, 160))
     path = store_as(tmp_path / "x.nii.gz", data, affine)
-    first, second = (pickle.loads(pickle.dumps(prepare(candidate(path), LETTERBOX))) for _ in range(2))  # noqa: S301
+    first, second = (pickle.loads(pickle.dumps(prepare_volume(candidate(path), LETTERBOX))) for _ in range(2))  # noqa: S301
     np.testing.assert_array_equal(first.images, second.images)
     assert first.draft.model_copy(update={"seconds": {}}) == second.draft.model_copy(update={"seconds": {}})
     assert set(first.draft.seconds) == {"read", "prepare"}
@@ -245,9 +252,9 @@ def test_prepared_travels_between_processes_and_is_deterministic(tmp_path):
 def test_real_trees_prepare_whole_within_their_bounds(shared_data, rule):
     options = {"input": {"bids": "ds002748-2mm"}, "slices": rule}
     section = validate(ExtractSection, options, "extract")
-    plan = make_plan(section, shared_data)
+    plan = plan_extraction(section.input, shared_data, section.preprocessing)
     for volume in plan.embeddable:
-        prepared = prepare(volume.candidate, section.preprocessing)
+        prepared = prepare_volume(volume.candidate, section.preprocessing)
         assert 0 < len(prepared.images) <= volume.max_slices
         assert prepared.draft.foreground.kind == "stripped"
         assert 1100 < prepared.draft.foreground.millilitres < 1800
@@ -260,9 +267,9 @@ def test_real_heads_prepare_whole_by_manifest(shared_data, tmp_path):
     lines = [f"{path.name[:6]},{path}" for path in paths]
     (tmp_path / "v.csv").write_text("participant_id,path\n" + "\n".join(lines) + "\n")
     section = validate(ExtractSection, {"input": {"manifest": "v.csv"}}, "extract")
-    plan = make_plan(section, tmp_path)
+    plan = plan_extraction(section.input, tmp_path, section.preprocessing)
     for volume in plan.embeddable:
-        prepared = prepare(volume.candidate, section.preprocessing)
+        prepared = prepare_volume(volume.candidate, section.preprocessing)
         assert prepared.draft.foreground.kind == "head"
         assert prepared.draft.geometry.outside_field < 0.02
         centre = np.argwhere(prepared.row_weights @ prepared.mask[60] @ prepared.column_weights.T > 0.5).mean(

@@ -10,7 +10,7 @@ from PIL import Image
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Entities
 from extract.slices.intensity import slice_minmax
-from extract.slices.prepare import prepare
+from extract.slices.prepare import prepare_volume
 from extract.slices.preprocessing import PRESETS
 from extract.sources.candidate import Candidate
 
@@ -65,7 +65,7 @@ def test_the_released_preset_is_exact_before_and_after_the_resize(tmp_path, shap
     path = tmp_path / "x.nii.gz"
     nibabel.save(head(shape, dtype), path)
     grey = released_stack(path)
-    prepared = prepare(candidate(path), PRESETS["dinoatten3d_released"])
+    prepared = prepare_volume(candidate(path), PRESETS["dinoatten3d_released"])
     kept = list(prepared.draft.slices.index)
     assert len(kept) == len(grey) == (5 if shape[2] == 40 else 50)
     stored = np.moveaxis(nibabel.load(path).get_fdata(), 2, 0)[kept]
@@ -84,14 +84,14 @@ def test_scaled_integers_truncate_as_in_float64(tmp_path):
     raw[112:120] = np.array([0.0731, -3.7], dtype="<f4").tobytes()  # scl_slope, scl_inter
     path.write_bytes(raw)
     assert nibabel.load(path).get_fdata()[0, 0, 0] != stored[0, 0, 0]
-    prepared = prepare(candidate(path), PRESETS["dinoatten3d_released"])
+    prepared = prepare_volume(candidate(path), PRESETS["dinoatten3d_released"])
     np.testing.assert_array_equal(prepared.images, released_canvas(released_stack(path)))
 
 
 def test_the_house_form_turns_the_head_and_clips_to_what_exists(tmp_path):
     path = tmp_path / "x.nii"
     nibabel.save(head((61, 40, 67)), path)  # the second axis is superior: 40 slices
-    prepared = prepare(candidate(path), PRESETS["dinoatten3d"])
+    prepared = prepare_volume(candidate(path), PRESETS["dinoatten3d"])
     assert prepared.draft.slices.index == tuple(range(40))
     assert prepared.images.shape == (40, 224, 224)
     stored = np.asarray(nibabel.load(path).dataobj).astype(np.float64)
@@ -103,7 +103,7 @@ def test_the_house_form_turns_the_head_and_clips_to_what_exists(tmp_path):
 def test_the_mask_lies_on_the_same_canvas(tmp_path):
     path = tmp_path / "x.nii"
     nibabel.save(head((61, 53, 67)), path)
-    prepared = prepare(candidate(path), PRESETS["dinoatten3d"])
+    prepared = prepare_volume(candidate(path), PRESETS["dinoatten3d"])
     assert prepared.mask.shape == prepared.images.shape
     assert set(np.unique(prepared.mask)) == {0, 1}
     middle = len(prepared.images) // 2
@@ -113,6 +113,6 @@ def test_the_mask_lies_on_the_same_canvas(tmp_path):
 
 def test_released_on_a_real_head_is_exact(shared_data):
     path = sorted((shared_data / "ixi-2mm").glob("*.nii.gz"))[0]
-    prepared = prepare(candidate(path), PRESETS["dinoatten3d_released"])
+    prepared = prepare_volume(candidate(path), PRESETS["dinoatten3d_released"])
     np.testing.assert_array_equal(prepared.images, released_canvas(released_stack(path)))
     assert any("not the superior one" in note for note in prepared.draft.warnings)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cache_schema.format.record import Draft, Entities, Foreground, Geometry, Slices, Source
-from extract.slices.preview import TILE, column_sides, draw_tile, mosaic, spread
+from cache_schema.format.record import Entities, Geometry, Slices, SourceFile, UsedForeground, VolumeDraft
+from extract.slices.preview import TILE, column_sides, draw_tile, mosaic, spread_tiles
 
 Matrix = tuple[tuple[float, float, float, float], ...]
 
@@ -30,13 +30,13 @@ def geometry_of(column: tuple[float, float, float], affine=np.eye(4), orientatio
     )
 
 
-def draft_of(count: int) -> Draft:
-    return Draft(
+def draft_of(count: int) -> VolumeDraft:
+    return VolumeDraft(
         participant_id="a",
         session_id="",
         volume_id="T1w",
         entities=Entities(),
-        source=Source(path="a", bytes=1, mtime_ns=1, sha256="0" * 64),
+        source=SourceFile(path="a", bytes=1, mtime_ns=1, sha256="0" * 64),
         geometry=geometry_of((1, 0, 0)),
         slices=Slices(
             index=tuple(range(count)),
@@ -45,7 +45,7 @@ def draft_of(count: int) -> Draft:
             n_volume=count,
             spacing_mm=2.0,
         ),
-        foreground=Foreground(kind="stripped", millilitres=1.0),
+        foreground=UsedForeground(kind="stripped", millilitres=1.0),
         intensity_quantiles={},
     )
 
@@ -67,12 +67,12 @@ def test_letters_follow_the_world_and_not_the_array(column, affine, orientation,
 
 @pytest.mark.parametrize(("count", "expected"), [(1, [0]), (3, [0, 1, 2]), (12, list(range(12)))])
 def test_few_slices_are_all_shown(count, expected):
-    assert spread(count) == expected
+    assert spread_tiles(count) == expected
 
 
 @pytest.mark.parametrize("count", [13, 47, 160])
 def test_many_slices_are_spread_evenly(count):
-    chosen = spread(count)
+    chosen = spread_tiles(count)
     steps = np.diff(chosen)
     assert len(chosen) == 12
     assert steps.min() >= 1
@@ -86,7 +86,7 @@ def test_the_mosaic_shows_high_slices_first_as_they_were_seen():
     sheet = np.asarray(Image.open(io.BytesIO(mosaic(images, draft_of(count)))))
     assert sheet.dtype == np.uint8
     assert sheet.shape == (2 * TILE, 6 * TILE)
-    for place, index in enumerate(reversed(spread(count))):
+    for place, index in enumerate(reversed(spread_tiles(count))):
         row, column = divmod(place, 6)
         tile = sheet[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
         assert tile[5, TILE // 2] == round(255 * index / count)

@@ -11,10 +11,10 @@ import pytest
 from cache_schema.common.errors import VolumeError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Entities
-from extract.slices.prepare import prepare
+from extract.slices.prepare import prepare_volume
 from extract.slices.preprocessing import PRESETS
 from extract.sources.candidate import Candidate
-from extract.volume.read import read_mask, read_volume, scaled, without_nan
+from extract.volume.read import read_foreground_mask, read_volume, scale_voxels, without_nan
 
 
 def candidate(path: Path, **more) -> Candidate:
@@ -47,7 +47,7 @@ def test_scaling_is_float64_rounded_once(tmp_path, dtype, slope):
     raw.dataobj._slope, raw.dataobj._inter = slope
     for dtype_out in (np.float32, np.float64):
         expected = (stored.astype(np.float64) * slope[0] + slope[1]).astype(dtype_out)
-        ours = scaled(raw.dataobj, np.dtype(dtype_out))
+        ours = scale_voxels(raw.dataobj, np.dtype(dtype_out))
         assert ours.dtype == dtype_out
         np.testing.assert_array_equal(ours, expected)
 
@@ -131,7 +131,7 @@ def test_voxels_that_are_no_volume_are_refused(tmp_path, capfd, name):
     array, words = unusable_arrays()[name]
     path = write(tmp_path / "x.nii.gz", array)
     with pytest.raises(VolumeError, match=words) as refusal:
-        prepare(candidate(path), PRESETS["letterbox"])
+        prepare_volume(candidate(path), PRESETS["letterbox"])
     assert "\n" not in str(refusal.value)
     assert capfd.readouterr() == ("", "")
 
@@ -196,15 +196,15 @@ def test_masks_must_lie_on_the_volumes_grid(tmp_path):
     volume = candidate(write(tmp_path / "x.nii", GOOD))
     facts = read_volume(volume).facts
     good = write(tmp_path / "good.nii", (GOOD > 500).astype(np.uint8))
-    np.testing.assert_array_equal(read_mask(good, volume, facts) > 0, GOOD > 500)
+    np.testing.assert_array_equal(read_foreground_mask(good, volume, facts) > 0, GOOD > 500)
     shifted = np.diag([2.0, 2.5, 3.0, 1])
     shifted[0, 3] = 20
     with pytest.raises(VolumeError, match=r"20\.0 mm beside"):
-        read_mask(write(tmp_path / "s.nii", GOOD, shifted), volume, facts)
+        read_foreground_mask(write(tmp_path / "s.nii", GOOD, shifted), volume, facts)
     with pytest.raises(VolumeError, match="has the shape"):
-        read_mask(write(tmp_path / "t.nii", GOOD[:4]), volume, facts)
+        read_foreground_mask(write(tmp_path / "t.nii", GOOD[:4]), volume, facts)
     with pytest.raises(VolumeError, match=r"the foreground mask 'none\.nii'.*there is no file"):
-        read_mask(tmp_path / "none.nii", volume, facts)
+        read_foreground_mask(tmp_path / "none.nii", volume, facts)
 
 
 ODD = {
@@ -236,9 +236,9 @@ def test_every_odd_file_is_accepted_or_has_its_sentence(shared_data, capfd):
     for path in files:
         words = ODD[path.name]
         if words is None:
-            prepared = prepare(candidate(path), PRESETS["letterbox"])
+            prepared = prepare_volume(candidate(path), PRESETS["letterbox"])
             assert len(prepared.images) == len(prepared.draft.slices.index) > 0
         else:
             with pytest.raises(VolumeError, match=words):
-                prepare(candidate(path), PRESETS["letterbox"])
+                prepare_volume(candidate(path), PRESETS["letterbox"])
     assert capfd.readouterr() == ("", "")

@@ -14,7 +14,7 @@ from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import record_name
 from cache_schema.store.reader import open_store
-from cache_schema.verify.verify import verify
+from cache_schema.verify.verify import verify_store
 from extract import extraction as run_module
 from extract.cli import read_section
 from extract.engines import decode
@@ -80,7 +80,7 @@ def test_the_flag_replaces_what_changed_and_only_that(cohort, capsys):
     assert (
         run(cohort, "cache.store=run/fresh.zarr").content_digest == open_store(before.store).content_digest()
     )
-    assert verify(before.store).ok
+    assert verify_store(before.store).ok
 
 
 def test_replacing_mends_what_is_damaged_in_the_store(cohort):
@@ -92,12 +92,12 @@ def test_replacing_mends_what_is_damaged_in_the_store(cohort):
     chunk.write_bytes(bytes(data))
     record = store / record_name(VolumeKey("p1", "", "1"))
     record.write_text(record.read_text().replace('"p1"', '"p9"', 1))
-    assert not verify(before.store).ok
+    assert not verify_store(before.store).ok
     mended = run(cohort, "extract.replace=true")
     assert counts(mended) == (2, 1, 0)
     assert [note.split(" ")[0] for note in mended.notes] == ["p0/0", "p1/1"]
     assert mended.content_digest == before.content_digest
-    assert verify(before.store).ok
+    assert verify_store(before.store).ok
 
 
 def test_a_file_that_vanishes_after_planning_is_a_failure(cohort, monkeypatch):
@@ -116,14 +116,14 @@ def test_a_file_that_vanishes_after_planning_is_a_failure(cohort, monkeypatch):
 
 def test_a_committed_file_that_vanishes_after_planning_is_a_failure(cohort, monkeypatch):
     before = run(cohort)
-    original = run_module.make_plan
+    original = run_module.plan_extraction
 
-    def vanishing(section, base):
-        plan = original(section, base)
+    def vanishing(*asked):
+        plan = original(*asked)
         (cohort / "2.nii.gz").unlink()
         return plan
 
-    monkeypatch.setattr(run_module, "make_plan", vanishing)
+    monkeypatch.setattr(run_module, "plan_extraction", vanishing)
     outcome = run(cohort)
     assert counts(outcome) == (0, 2, 1)
     assert outcome.failures[0].reason == "its file vanished after it was planned"
@@ -143,14 +143,14 @@ def test_a_committed_volume_whose_file_is_gone_stays_committed(cohort):
 def test_a_file_that_changes_while_it_is_read_is_a_failure(cohort, monkeypatch):
     from extract.volume import read
 
-    original = read.scaled
+    original = read.scale_voxels
 
     def changing(dataobj, dtype):
         values = original(dataobj, dtype)
         os.utime(cohort / "0.nii.gz", ns=(1, time.time_ns()))
         return values
 
-    monkeypatch.setattr(read, "scaled", changing)
+    monkeypatch.setattr(read, "scale_voxels", changing)
     outcome = run(cohort)
     assert counts(outcome) == (2, 0, 1)
     assert "changed while it was read" in outcome.failures[0].reason

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 pytest.importorskip("nilearn")
 nibabel = pytest.importorskip("nibabel")
 
+import slicecache  # noqa: E402
 from cache_schema.common.errors import SlicecacheError  # noqa: E402
 from extract.simulate import tree  # noqa: E402
-from extract.simulate.cli import simulate as command  # noqa: E402
 from extract.simulate.cohort import Participant, plan_cohort  # noqa: E402
-from extract.simulate.tree import simulate  # noqa: E402
+from extract.simulate.tree import simulate_tree  # noqa: E402
 
 COARSE = 3.0
 
@@ -28,17 +27,17 @@ def contents(folder: Path) -> dict[str, bytes]:
 def lesioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight participants with lesions, two of them seen twice, written by two processes."""
     folder = tmp_path_factory.mktemp("lesioned") / "cohort"
-    simulate(folder, 8, "lesion", seed=5, coarseness=COARSE, workers=2)
+    simulate_tree(folder, 8, "lesion", seed=5, coarseness=COARSE, workers=2)
     return folder
 
 
 def test_bytes_do_not_depend_on_workers(lesioned: Path, tmp_path: Path) -> None:
-    simulate(tmp_path / "again", 8, "lesion", seed=5, coarseness=COARSE, workers=1)
+    simulate_tree(tmp_path / "again", 8, "lesion", seed=5, coarseness=COARSE, workers=1)
     assert contents(tmp_path / "again") == contents(lesioned)
 
 
 def test_bytes_depend_on_seed(lesioned: Path, tmp_path: Path) -> None:
-    simulate(tmp_path / "other", 8, "lesion", seed=6, coarseness=COARSE, workers=1)
+    simulate_tree(tmp_path / "other", 8, "lesion", seed=6, coarseness=COARSE, workers=1)
     ours, theirs = contents(lesioned), contents(tmp_path / "other")
     volumes = [name for name in ours if name.endswith("_T1w.nii.gz") and name in theirs]
     assert volumes
@@ -48,29 +47,29 @@ def test_bytes_depend_on_seed(lesioned: Path, tmp_path: Path) -> None:
 def test_finished_tree_is_left_alone_and_a_damaged_one_mended(lesioned: Path, tmp_path: Path) -> None:
     before = contents(lesioned)
     stamps = {path: path.stat().st_mtime_ns for path in lesioned.rglob("*")}
-    assert simulate(lesioned, 8, "lesion", seed=5, coarseness=COARSE).found
+    assert simulate_tree(lesioned, 8, "lesion", seed=5, coarseness=COARSE).found
     assert {path: path.stat().st_mtime_ns for path in lesioned.rglob("*")} == stamps
     next(lesioned.rglob("*_T1w.nii.gz")).unlink()
-    assert not simulate(lesioned, 8, "lesion", seed=5, coarseness=COARSE, workers=1).found
+    assert not simulate_tree(lesioned, 8, "lesion", seed=5, coarseness=COARSE, workers=1).found
     assert contents(lesioned) == before
 
 
 def test_other_parameters_are_refused_by_name(lesioned: Path) -> None:
     with pytest.raises(SlicecacheError, match=r"seed is 6 here and 5 there"):
-        simulate(lesioned, 8, "lesion", seed=6, coarseness=COARSE)
+        simulate_tree(lesioned, 8, "lesion", seed=6, coarseness=COARSE)
 
 
 def test_strange_folder_is_refused_and_untouched(tmp_path: Path) -> None:
     (tmp_path / "thesis.docx").write_text("ten years of work")
     with pytest.raises(SlicecacheError, match="no simulation"):
-        simulate(tmp_path, 2, coarseness=COARSE)
+        simulate_tree(tmp_path, 2, coarseness=COARSE)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]
 
 
 def test_damaged_note_is_refused(tmp_path: Path) -> None:
     (tmp_path / tree.NOTE).write_text("{")
     with pytest.raises(SlicecacheError, match="damaged"):
-        simulate(tmp_path, 2, coarseness=COARSE)
+        simulate_tree(tmp_path, 2, coarseness=COARSE)
 
 
 def test_bids_names_and_tables(lesioned: Path) -> None:
@@ -161,16 +160,23 @@ def test_sagittal_acquisitions_have_unequal_axial_pixels() -> None:
     assert (2.4, 1.88, 1.88) in spacings
 
 
-def test_command_prints_one_json_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def coarse(*args: object, **kwargs: object) -> tree.Simulated:
-        return simulate(*args, **{**kwargs, "coarseness": COARSE, "workers": 1})  # type: ignore[arg-type]
+def called(*arguments: str) -> int:
+    """The exit code of the command."""
+    return slicecache.guarded(slicecache.cli.main, ["simulate", *arguments])
 
-    monkeypatch.setattr(tree, "simulate", coarse)
-    outcome = CliRunner().invoke(command, [str(tmp_path / "c"), "--participants", "3", "--json"])
-    assert outcome.exit_code == 0, outcome.output
-    told = json.loads(outcome.stdout)
+
+def test_command_prints_one_json_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def coarse(*args: object, **kwargs: object) -> tree.Simulated:
+        return simulate_tree(*args, **{**kwargs, "coarseness": COARSE, "workers": 1})  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tree, "simulate_tree", coarse)
+    assert called(str(tmp_path / "c"), "--participants", "3", "--json") == 0
+    printed = capsys.readouterr()
+    told = json.loads(printed.out)
     assert (told["participants"], told["volumes"], told["found"]) == (3, 3, False)
-    assert "3/3" in outcome.stderr
+    assert "3/3" in printed.err
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +204,7 @@ def pairs_of(folder: Path) -> list[tuple[Path, Path]]:
 
 def test_textured_lesions_lie_where_dark_ones_do_and_only_there(lesioned: Path, tmp_path: Path) -> None:
     options = {"seed": 5, "coarseness": COARSE, "workers": 1}
-    simulate(tmp_path / "t", 8, "lesion", lesion="texture", **options)  # type: ignore[arg-type]
+    simulate_tree(tmp_path / "t", 8, "lesion", lesion="texture", **options)  # type: ignore[arg-type]
     dark, textured = contents(lesioned), contents(tmp_path / "t")
     assert dark.keys() == textured.keys()
     changed = {name for name in dark if dark[name] != textured[name]}
@@ -211,7 +217,7 @@ def test_textured_lesions_lie_where_dark_ones_do_and_only_there(lesioned: Path, 
 
 def test_masks_give_lesions_their_shape(mask_folder: Path, tmp_path: Path) -> None:
     options = {"seed": 5, "coarseness": COARSE, "workers": 1, "lesion_masks": mask_folder}
-    done = simulate(tmp_path / "m", 8, "lesion", **options)  # type: ignore[arg-type]
+    done = simulate_tree(tmp_path / "m", 8, "lesion", **options)  # type: ignore[arg-type]
     pairs = pairs_of(tmp_path / "m")
     assert done.lesion_masks == len(pairs) > 3
     for path, mask_path in pairs:
@@ -225,40 +231,41 @@ def test_masks_give_lesions_their_shape(mask_folder: Path, tmp_path: Path) -> No
         assert np.median(data[inside]) < 0.85 * np.median(data[(data > 0) & ~inside])
     # A pattern names the same masks as the folder.
     named = {**options, "lesion_masks": mask_folder / "*t.nii.gz"}
-    assert simulate(tmp_path / "m", 8, "lesion", **named).found  # type: ignore[arg-type]
+    assert simulate_tree(tmp_path / "m", 8, "lesion", **named).found  # type: ignore[arg-type]
     # The same masks elsewhere are the same simulation; others are not.
     note = json.loads((tmp_path / "m" / "simulation.json").read_text())
     assert str(mask_folder) not in json.dumps(note)
-    assert simulate(tmp_path / "m", 8, "lesion", **options).found  # type: ignore[arg-type]
+    assert simulate_tree(tmp_path / "m", 8, "lesion", **options).found  # type: ignore[arg-type]
     with pytest.raises(SlicecacheError, match="lesion_masks is None here"):
-        simulate(tmp_path / "m", 8, "lesion", seed=5, coarseness=COARSE, workers=1)
+        simulate_tree(tmp_path / "m", 8, "lesion", seed=5, coarseness=COARSE, workers=1)
 
 
 def test_looks_without_lesions_and_folders_without_masks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SlicecacheError, match="'atrophy' has no lesions"):
-        simulate(tmp_path / "a", 2, "atrophy", lesion="texture")
+        simulate_tree(tmp_path / "a", 2, "atrophy", lesion="texture")
     (tmp_path / "empty").mkdir()
     with pytest.raises(SlicecacheError, match="holds no lesion mask"):
-        simulate(tmp_path / "a", 2, "lesion", lesion_masks=tmp_path / "empty")
+        simulate_tree(tmp_path / "a", 2, "lesion", lesion_masks=tmp_path / "empty")
     nibabel.save(
         nibabel.Nifti1Image(np.full((3, 4, 5), 7, np.uint8), np.eye(4)), tmp_path / "empty" / "x.nii"
     )
     with pytest.raises(SlicecacheError, match=r"'x.nii' is no lesion mask"):
-        simulate(tmp_path / "a", 2, "lesion", lesion_masks=tmp_path / "empty")
+        simulate_tree(tmp_path / "a", 2, "lesion", lesion_masks=tmp_path / "empty")
     assert not (tmp_path / "a").exists()
 
 
-def test_the_command_passes_looks_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_passes_looks_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     seen: dict[str, object] = {}
 
     def told(*args: object, **kwargs: object) -> tree.Simulated:
         seen.update(kwargs)
         return tree.Simulated("x", 2, 2, 1, 0.0, False)
 
-    monkeypatch.setattr(tree, "simulate", told)
+    monkeypatch.setattr(tree, "simulate_tree", told)
     (tmp_path / "masks").mkdir()
     arguments = [str(tmp_path / "c"), "--effect", "lesion", "--lesion", "texture"]
-    outcome = CliRunner().invoke(command, [*arguments, "--lesion-masks", str(tmp_path / "masks")])
-    assert outcome.exit_code == 0, outcome.output
+    assert called(*arguments, "--lesion-masks", str(tmp_path / "masks")) == 0
     assert (seen["lesion"], seen["lesion_masks"]) == ("texture", tmp_path / "masks")
-    assert "1 lesion masks" in outcome.stdout
+    assert "1 lesion masks" in capsys.readouterr().out

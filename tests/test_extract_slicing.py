@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from cache_schema.common.errors import VolumeError
-from extract.slices.rules import All, Band, Center, Every, Extent, Foreground, SliceRule, Uniform, find_extent
+from extract.slices.rules import (
+    All,
+    Band,
+    Center,
+    Every,
+    Extent,
+    SliceRule,
+    Uniform,
+    WithForeground,
+    find_extent,
+)
 
 
 def test_vertex_is_the_highest_slice_with_five_square_centimetres():
@@ -42,7 +52,7 @@ EXTENT = Extent(n=97, low=13, high=83, spacing_mm=1.7)
     ("rule", "expected"),
     [
         (All(), range(97)),
-        (Foreground(), range(13, 84)),
+        (WithForeground(), range(13, 84)),
         (Center(n=10), range(43, 53)),
         (Center(n=10, of="array"), range(43, 53)),
         (Center(n=11, of="array"), range(43, 54)),
@@ -98,7 +108,7 @@ def test_band_beyond_the_foreground_is_clipped_to_it():
 
 RULES = st.one_of(
     st.builds(All),
-    st.builds(Foreground),
+    st.builds(WithForeground),
     st.builds(Center, n=st.integers(1, 60), of=st.sampled_from(["foreground", "array"])),
     st.builds(Uniform, n=st.integers(1, 60)),
     st.builds(Every, step_mm=st.floats(0.3, 30)),

@@ -11,7 +11,7 @@ from cache_schema.format.identity import VolumeKey
 from extract.sources.bids import BidsInput, find_bids
 from extract.sources.candidate import bids_parts, contrast_of, source_name, stem
 from extract.sources.manifest import ManifestInput, find_manifest
-from extract.sources.table import read_rows
+from extract.sources.table import read_text_table
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -230,10 +230,10 @@ def test_mistakes_in_a_table_are_named(tmp_path, text, options, words):
 
 def test_an_unreadable_table_is_a_sentence(tmp_path):
     with pytest.raises(ConfigError, match="cannot read the table"):
-        read_rows(tmp_path / "none.csv")
+        read_text_table(tmp_path / "none.csv")
     (tmp_path / "x.xlsx").write_bytes(b"PK\x03\x04\xff\xfe\xfa")
     with pytest.raises(ConfigError, match="not UTF-8"):
-        read_rows(tmp_path / "x.xlsx")
+        read_text_table(tmp_path / "x.xlsx")
 
 
 def test_names():

@@ -2,17 +2,22 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 
 import slicecache
+from cache_schema.common.command import as_command
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.lazy_names import imported
 
 ROOT = Path(__file__).parents[1]
+HELPED = [[name] for name in slicecache.COMMANDS] + [
+    ["cache", name] for name in ("inspect", "verify", "seal", "pack", "unpack", "remove", "export", "import")
+]
 HEAVY = {
     "torch",
     "transformers",
@@ -68,8 +73,8 @@ def imported_modules(source: str) -> set[str]:
     return names
 
 
-def test_the_conductor_imports_only_the_three_rooms_and_click() -> None:
-    allowed = {"cache_schema", "extract", "aggregate", "click", *sys.stdlib_module_names}
+def test_the_conductor_imports_only_the_three_rooms_and_typer() -> None:
+    allowed = {"cache_schema", "extract", "aggregate", "typer", *sys.stdlib_module_names}
     assert imported_modules((ROOT / "slicecache.py").read_text()) <= allowed
 
 
@@ -80,18 +85,22 @@ def test_no_room_imports_the_conductor() -> None:
 
 
 def test_every_listed_command_exists() -> None:
-    group = slicecache.cli
-    assert isinstance(group, click.Group)
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        assert isinstance(group.get_command(context, name), click.Command), name
+    for name, (place, _) in slicecache.COMMANDS.items():
+        assert callable(as_command(name, imported(place)).main), name
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (["--help"], 0, "Commands:"),
+        ([], 2, "Commands:"),
         (["no-such-command"], 2, "No such command"),
+        (["detct", "x.yaml"], 2, "Did you mean 'detect'?"),
+        (["cache", "verfy", "x"], 2, "Did you mean 'verify'?"),
+        (["train", "--jsn", "x.yaml"], 2, "--json"),
+        (["simulate", "x", "--effect", "tumour"], 2, "not one of 'atrophy', 'lesion', 'none'"),
+        (["recompute", "x", "--slices", "0"], 2, "--slices"),
+        (["--version"], 0, "slicecache 0."),
         (["train"], 2, "Missing argument"),
         (["train", "absent.yaml"], 2, "cannot read the pipeline 'absent.yaml'"),
         (["extract", "absent.yaml"], 2, "cannot read the pipeline 'absent.yaml'"),
@@ -129,6 +138,71 @@ def test_expected_endings_become_exit_codes(capsys: pytest.CaptureFixture[str]) 
     assert fails(KeyboardInterrupt()) == 130
     with pytest.raises(ModuleNotFoundError):
         fails(ModuleNotFoundError("No module named 'own'", name="own"))
+
+
+def test_a_mistake_in_use_is_one_line_and_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert slicecache.guarded(slicecache.cli.main, ["train"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    said, hint = printed.err.splitlines()
+    assert said == "slicecache: Missing argument 'PIPELINE'."
+    assert hint == "try: slicecache train --help"
+
+
+@pytest.mark.parametrize("arguments", [["-h"], *([*name, "-h"] for name in HELPED)])
+def test_help_is_plain_text(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert slicecache.guarded(slicecache.cli.main, arguments) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("Usage: ")
+    assert "--help" in printed
+    for odd in ("\b", "\\b", "\x1b", "╭", "`--format`"):
+        assert odd not in printed
+
+
+def test_help_imports_no_verb() -> None:
+    statement = "import slicecache; slicecache.guarded(slicecache.cli.main, ['--help'])"
+    assert loaded_by(statement) & {"extract", "aggregate", "pydantic", "yaml", "rich"} == set()
+
+
+@pytest.mark.parametrize(("ending", "code"), [(KeyboardInterrupt, 130), (BrokenPipeError, 141)])
+def test_endings_from_outside_have_their_codes(
+    ending: type[BaseException], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*given: object, **named: object) -> None:
+        raise ending
+
+    monkeypatch.setattr("cache_schema.store.describe.describe_store", stopped)
+    assert slicecache.guarded(slicecache.cli.main, ["cache", "inspect", "x"]) == code
+
+
+def test_a_reader_that_goes_early_is_no_mistake() -> None:
+    command = f"{sys.executable} {ROOT / 'slicecache.py'} --help"
+    shell = f"set -o pipefail; {command} | true; echo $?"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() in ("0", "141")
+    assert done.stderr == ""
+
+
+def test_debug_shows_where_a_mistake_came_from(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--debug", "train", "absent.yaml"], ["train", "absent.yaml", "--debug"]):
+        assert slicecache.guarded(slicecache.cli.main, arguments) == 2
+        printed = capsys.readouterr().err
+        assert "Traceback" in printed
+        assert "load_pipeline" in printed
+        assert printed.splitlines()[-1].startswith("slicecache: cannot read the pipeline")
+
+
+def test_completion_knows_the_verbs() -> None:
+    settings = {
+        **os.environ,
+        "_SLICECACHE_COMPLETE": "complete_bash",
+        "COMP_WORDS": "slicecache re",
+        "COMP_CWORD": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "slicecache.py"], env=settings, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.stdout.split() == ["recompute"]
 
 
 def test_a_typo_in_stage_two_stops_the_run_before_stage_one(

@@ -1,4 +1,4 @@
-"""An ablation from a pipeline to a run folder: plan, runs, statistics, files, report.
+"""An ablation from a pipeline to the run folder's `ablate/`: plan, runs, statistics, files.
 
 No bundle is made: weights are dropped as soon as a run is scored. Train the configuration that the study
 speaks for with `slicecache train`, on other folds or all of the data.
@@ -24,12 +24,12 @@ from aggregate.ablate.runs.shuffled import null_json
 from aggregate.ablate.runs.trainer import Ledger
 from aggregate.baselines.confounds import site_by_label, site_warnings
 from aggregate.common.artefacts import log_to
-from aggregate.common.progress import bar
 from aggregate.config.ablate import NESTED
 from aggregate.config.resolved import resolved
 from aggregate.statistics.evaluate import Measured, OutOfFold, intervals, measure_folds
 from aggregate.train.assemble import metrics_json, run_notes
 from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.common.progress import bar
 
 Outputs = Mapping[str, tuple[OutOfFold, ...]]
 
@@ -45,7 +45,7 @@ def plan_ablation(pipeline: Pipeline, shuffle_labels: int = 0) -> Plan:
 
 
 def ablate_pipeline(pipeline: Pipeline, shuffle_labels: int = 0) -> AblationResults:
-    """Train every configuration on the same folds, compare and report; all goes to the run folder.
+    """Train every configuration on the same folds, and compare; all but the report goes to `ablate/`.
 
     Killed at any time, the same call goes on with the portions of runs that its journal does not hold, and
     leaves the same bytes as if it had not been killed.
@@ -59,7 +59,7 @@ def ablate_pipeline(pipeline: Pipeline, shuffle_labels: int = 0) -> AblationResu
         SlicecacheError: If the file, a store or the table cannot be used as asked.
     """
     prepared = prepare(pipeline, shuffle_labels)
-    with log_to(pipeline.folder()) as logger:
+    with log_to(prepared.folder) as logger:
         bags = prepared.first.bags()
         plan = make_plan(prepared, bags)
         logger.info("%s", plan.sentence())
@@ -99,7 +99,7 @@ def assemble(prepared: Prepared, gathered: Gathered, ledger: Ledger, seconds: fl
     metrics["ablation"] = ablation_json(prepared, rows, primary, chosen, nulls)
     site = site_by_label(cohort, section.site)
     return AblationResults(
-        folder=prepared.pipeline.folder(),
+        folder=prepared.folder,
         command=shlex.join(["slicecache", *sys.argv[1:]]),
         config=resolved_ablation(prepared),
         study=study,

@@ -1,7 +1,5 @@
-"""Files of an ablation's run folder; `metrics.json` is last, so that its presence means all is there."""
+"""Files of an ablation; `metrics.json` is last, so that its presence means all is there."""
 
-import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,8 +9,10 @@ from aggregate.ablate.findings.results import AblationResults
 from aggregate.ablate.findings.tables import csv_frame, latex, markdown
 from aggregate.ablate.runs.prepare import Prepared
 from aggregate.common.artefacts import write_json, write_text, write_yaml
+from aggregate.common.run_folder import METRICS, REPORT
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.predictions import predictions
+from cache_schema.files.whole import replacing
 
 Outputs = Mapping[str, tuple[OutOfFold, ...]]
 
@@ -20,7 +20,7 @@ Outputs = Mapping[str, tuple[OutOfFold, ...]]
 def write_all(results: AblationResults, prepared: Prepared, outputs: Outputs) -> None:
     """Write everything; an earlier run's results go first, so that they cannot pass for this one's."""
     folder = results.folder
-    for name in ("metrics.json", "report.html"):
+    for name in (METRICS, REPORT):
         (folder / name).unlink(missing_ok=True)
     write_yaml(folder / "config.yaml", results.config)
     write_predictions(prepared, outputs, folder / "predictions.csv")
@@ -29,19 +29,16 @@ def write_all(results: AblationResults, prepared: Prepared, outputs: Outputs) ->
     write_text(folder / "ablation.tex", latex(results))
     # Apart from the results, which are the same bytes whenever the same study runs.
     write_text(folder / "seconds.csv", seconds(results).to_csv(index=False))
-    write_report(results, folder / "report.html")
-    write_json(folder / "metrics.json", results.metrics)
+    write_json(folder / METRICS, results.metrics)
 
 
 def write_predictions(prepared: Prepared, outputs: Outputs, path: Path) -> None:
     """One configuration after another, since a grid's predictions together are large."""
     cohort = prepared.first.cohort
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         for index, own in enumerate(outputs.values()):
             frame = predictions(cohort, [own])
             frame.to_csv(file, index=False, header=index == 0, lineterminator="\n")
-    partial.replace(path)
 
 
 def seconds(results: AblationResults) -> pd.DataFrame:
@@ -50,15 +47,3 @@ def seconds(results: AblationResults) -> pd.DataFrame:
         [{"configuration": name, "seconds": round(spent, 3)} for name, spent in results.seconds.items()],
         columns=["configuration", "seconds"],
     )
-
-
-def write_report(results: AblationResults, path: Path) -> None:
-    """Render the report; without the `report` extra the ablation goes on and the log says so."""
-    try:
-        from aggregate.report.ablation import render_ablation
-    except ModuleNotFoundError as error:
-        logging.getLogger("slicecache").warning(
-            "no report.html: %s is not installed (slicecache[report])", error.name
-        )
-        return
-    render_ablation(results, path)

@@ -10,7 +10,7 @@ MOST = 60
 
 
 def summary(results: AblationResults) -> str:
-    """Warnings, the table, the sentences, and where everything is."""
+    """Warnings, the table, and the sentences."""
     metrics = results.metrics
     classes = ", ".join(f"{name} {n}" for name, n in metrics["n_per_class"].items())
     lines = [f"WARNING: {sentence}" for sentence in results.warnings]
@@ -36,9 +36,6 @@ def summary(results: AblationResults) -> str:
     lines += ["", *verdicts(results), ""]
     kept = f", {results.n_found} were in the journal" if results.n_found else ""
     lines.append(f"{results.n_trained} runs trained in {duration(results.wall_seconds)}{kept}")
-    report = results.folder / "report.html"
-    missing = f"no report.html (it needs pip install 'slicecache[report]'); results: {results.folder}"
-    lines.append(f"report: {report}" if report.exists() else missing)
     return "\n".join(lines)
 
 

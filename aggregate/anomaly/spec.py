@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from aggregate.anomaly.detectors.spec import DetectorSpec
+from aggregate.anomaly.detectors.registry import DetectorSpec
 from aggregate.common.table_values import value_name
 from cache_schema.common.strict import Strict
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +37,16 @@ class Bags:
         length = int(keep.any(dim=0).nonzero().max()) + 1 if keep.any() else 1
         x = self.x.take(rows, length) if isinstance(self.x, LazyTokens) else self.x[rows, :length]
         return Bags(x, keep[:, :length], self.height_mm[rows, :length])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of `x`: what scikit-learn divides bags by."""
+        return tuple(self.x.shape)
+
+    def __getitem__(self, rows: Any) -> "Bags":
+        """Some of the bags, as an array is indexed along its first axis: a slice, a mask, or places."""
+        chosen = rows[0] if isinstance(rows, tuple) and rows[1:] == (Ellipsis,) else rows
+        return self.take(np.atleast_1d(np.arange(len(self))[chosen]))
 
     def __len__(self) -> int:
         return len(self.x)

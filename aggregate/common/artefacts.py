@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +9,17 @@ from typing import Any
 
 import yaml
 
+from cache_schema.files.whole import write_whole
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that nobody ever sees half of it."""
+    write_whole(path, data)
+
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file so that nobody ever sees half of it."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    """Write UTF-8 so that nobody ever sees half of it."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

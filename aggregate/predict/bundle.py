@@ -5,29 +5,28 @@
 a custom head's target is text, which nothing imports unless the caller permits it.
 """
 
-import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveInt, ValidationError, model_validator
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
 from aggregate.heads.base import Head
 from aggregate.heads.custom import CustomHeadSpec
 from aggregate.heads.registry import HeadSpec
+from aggregate.predict.bundle_files import (
+    CardBase,
+    read_card,
+    read_tensors,
+    tensors_below,
+    write_bundle_files,
+)
 from aggregate.training.runs import TrainedRun
 from cache_schema.common.custom import give, permit
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.common.strict import Strict, refusal
-from cache_schema.format.header import Fingerprint, Numerics
-
-CARD_FILE = "bundle.json"
-WEIGHTS_FILE = "members.safetensors"
+from cache_schema.common.strict import Strict
 
 
 class Member(Strict):
@@ -49,13 +48,10 @@ class Member(Strict):
     epochs: int
 
 
-class BundleCard(Strict):
+class BundleCard(CardBase):
     """All that a bundle says in words and numbers."""
 
     format: Literal["slicecache-bundle"] = "slicecache-bundle"
-    version: Literal[1] = 1
-    fingerprint: Fingerprint
-    numerics: Numerics
     tokens: str
     """The array of the store that the head reads."""
     dim: PositiveInt
@@ -65,10 +61,6 @@ class BundleCard(Strict):
     """The label that a binary threshold is about."""
     head: HeadSpec
     members: tuple[Member, ...] = Field(min_length=1)
-    training: dict[str, Any] = Field(default_factory=dict)
-    """Summary of how it was trained: target, loss, train, folds, out-of-fold metrics and the like."""
-    weights_sha256: str = ""
-    """Of `members.safetensors`; filled in when the bundle is saved."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -119,17 +111,12 @@ def save_bundle(folder: str | Path, bundle: Bundle) -> None:
     """
     folder = Path(folder)
     _check_states(bundle, str(folder))
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        f"{member.name}/{name}": value.contiguous()
+        f"{member.name}/{name}": value
         for member, state in zip(bundle.card.members, bundle.states, strict=True)
         for name, value in state.items()
     }
-    weights = save(tensors, metadata={"format": "slicecache-bundle"})
-    card = bundle.card.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
-    (folder / CARD_FILE).unlink(missing_ok=True)
-    _replace(folder / WEIGHTS_FILE, weights)
-    _replace(folder / CARD_FILE, card.model_dump_json(indent=1).encode())
+    write_bundle_files(folder, bundle.card, tensors)
 
 
 def load_bundle(folder: str | Path, custom: Any = None, allow_custom: bool = False) -> Bundle:
@@ -145,18 +132,9 @@ def load_bundle(folder: str | Path, custom: Any = None, allow_custom: bool = Fal
             if its head is custom and neither given nor allowed.
     """
     folder = Path(folder)
-    card = _with_custom(_read_card(folder), custom, allow_custom)
-    try:
-        weights = (folder / WEIGHTS_FILE).read_bytes()
-        if hashlib.sha256(weights).hexdigest() != card.weights_sha256:
-            raise SlicecacheError(
-                f"{folder / WEIGHTS_FILE} is not the file that {CARD_FILE} was written for (its SHA-256 "
-                "differs); copy the bundle again"
-            )
-        tensors = load(weights)
-    except (OSError, SafetensorError) as error:
-        raise SlicecacheError(f"the weights of the bundle {folder} cannot be read: {error}") from error
-    bundle = Bundle(card, tuple(_state(tensors, member.name) for member in card.members))
+    card = _with_custom(read_card(folder, BundleCard), custom, allow_custom)
+    tensors = read_tensors(folder, card)
+    bundle = Bundle(card, tuple(tensors_below(tensors, member.name) for member in card.members))
     _check_states(bundle, str(folder))
     return bundle
 
@@ -171,28 +149,6 @@ def _with_custom(card: BundleCard, custom: Any, allow_custom: bool) -> BundleCar
     if allow_custom:
         permit(card.head.target)
     return card
-
-
-def _read_card(folder: Path) -> BundleCard:
-    """Read and validate `bundle.json`."""
-    path = folder / CARD_FILE
-    try:
-        return BundleCard.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise SlicecacheError(
-            f"{folder} is not a bundle: {CARD_FILE} cannot be read ({error.strerror})"
-        ) from error
-    except ValidationError as error:
-        raise SlicecacheError(f"{path} is not a bundle of this version: {refusal(error, 'it')}") from error
-
-
-def _state(tensors: dict[str, Tensor], member: str) -> dict[str, Tensor]:
-    """One member's parameters by their own names."""
-    return {
-        name.removeprefix(f"{member}/"): value
-        for name, value in tensors.items()
-        if name.startswith(f"{member}/")
-    }
 
 
 def _check_states(bundle: Bundle, where: str) -> None:
@@ -214,10 +170,3 @@ def _check_states(bundle: Bundle, where: str) -> None:
             raise SlicecacheError(
                 f"member {member.name!r} of the bundle {where} does not fit its head in {', '.join(wrong)}"
             )
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file so that nobody sees half of it."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)

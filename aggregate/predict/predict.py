@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from aggregate.bags.bags import Bags, read_bags
+from aggregate.common.softmax import softmax
 from aggregate.predict.bundle import Bundle, BundleCard
 from aggregate.training.stacked import apply_head
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.format.header import Header, Numerics, differences, require_equal
+from cache_schema.format.header import Header, Numerics, differing_fields, require_equal
 from cache_schema.store.reader import StoreReader, VolumeEntry
 
 logger = logging.getLogger("slicecache.predict")
@@ -74,7 +75,7 @@ def check_store(card: BundleCard, header: Header, location: str) -> None:
 
 def warn_of_numerics(ours: Numerics, theirs: Numerics, location: str) -> None:
     """Say when a store was computed with other arithmetic than what a bundle was made of."""
-    lines = differences(ours.model_dump(mode="json"), theirs.model_dump(mode="json"))
+    lines = differing_fields(ours.model_dump(mode="json"), theirs.model_dump(mode="json"))
     if lines:
         logger.warning(
             "the store %s (there) was computed with other arithmetic than the bundle's (here): %s; "
@@ -134,12 +135,6 @@ def _decision(card: BundleCard, used: Sequence[int], logits: NDArray[np.float64]
     positive = card.classes.index(card.positive)
     chosen = positive if p[positive] >= threshold else 1 - positive
     return {**decision, "threshold": threshold, "predicted": card.classes[chosen]}
-
-
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Over the last axis."""
-    shifted: NDArray[np.float64] = np.exp(logits - logits.max(-1, keepdims=True))
-    return shifted / shifted.sum(-1, keepdims=True)
 
 
 def _columns(card: BundleCard) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import image
 from numpy.typing import NDArray
 
-from aggregate.anomaly.findings.results import Finding
+from aggregate.anomaly.findings.results import ShownVolume
 from aggregate.anomaly.maps.placement import axis_weights
 
 TILES, COLUMNS, TILE = 12, 6, 112
@@ -26,12 +26,12 @@ def shown_slices(count: int) -> list[int]:
     return [int((place + 0.5) * count / tiles) for place in range(tiles)][::-1]
 
 
-def highest(finding: Finding, most: int = 3) -> list[float]:
+def highest(finding: ShownVolume, most: int = 3) -> list[float]:
     """Heights of the slices with the highest scores, in mm below the vertex."""
     return [float(finding.height_mm[place]) for place in np.argsort(-finding.slices, kind="stable")[:most]]
 
 
-def tile_sheet(finding: Finding, top: float) -> tuple[bytes | None, bytes]:
+def tile_sheet(finding: ShownVolume, top: float) -> tuple[bytes | None, bytes]:
     """The preview as it is, and the map over it as PNGs.
 
     Args:
@@ -51,7 +51,7 @@ def tile_sheet(finding: Finding, top: float) -> tuple[bytes | None, bytes]:
     return finding.preview, _png(below * (1 - weight) + heat * weight)
 
 
-def _tile(finding: Finding, place: int, top: float) -> tuple[Picture, Picture]:
+def _tile(finding: ShownVolume, place: int, top: float) -> tuple[Picture, Picture]:
     """Colours and opacity `(TILE, TILE, 3)` and `(TILE, TILE, 1)` of one slice; clear below the threshold."""
     inside = np.where(finding.foreground[place] > 0, finding.tokens[place], finding.threshold)
     sides = [axis_weights(1.0, 0.0, TILE, TILE, patches) for patches in inside.shape]

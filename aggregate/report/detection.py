@@ -8,7 +8,7 @@ import jinja2
 import pandas as pd
 import yaml
 
-from aggregate.anomaly.findings.results import DetectionResults, Finding
+from aggregate.anomaly.findings.results import DetectionResults, ShownVolume
 from aggregate.anomaly.findings.verdicts import METRIC_WORDS, between, signed
 from aggregate.common.artefacts import write_text
 from aggregate.report.anomaly_tiles import highest, tile_sheet
@@ -66,7 +66,7 @@ def content(results: DetectionResults) -> dict[str, Any]:
         "everywhere": table_rows(results, "all"),
         "comparison": comparison(metrics),
         "detector": results.detector,
-        "findings": [finding(one, results) for one in results.findings],
+        "findings": [finding(one, results) for one in results.shown],
         "groups": groups(results),
         "left_out": reasons(results.left_out),
         "notes": results.notes,
@@ -150,10 +150,10 @@ def groups(results: DetectionResults) -> Table:
     return Table(("part", "participants", "volumes"), rows)
 
 
-def finding(one: Finding, results: DetectionResults) -> dict[str, Any]:
+def finding(one: ShownVolume, results: DetectionResults) -> dict[str, Any]:
     """Preview and map of one volume, and which slices are highest."""
     top = max(
-        float(other.tokens[other.foreground > 0].max(initial=other.threshold)) for other in results.findings
+        float(other.tokens[other.foreground > 0].max(initial=other.threshold)) for other in results.shown
     )
     preview, overlay = tile_sheet(one, top)
     return {

@@ -1,7 +1,6 @@
 """Put the report together: numbers to sentences, tables and figures, and those into the template."""
 
 import base64
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import jinja2
 import numpy as np
 import yaml
 
+from aggregate.common.artefacts import write_text
 from aggregate.report import figures, tables, words
 from aggregate.report.curves import Roc, profiles, roc_of
 from aggregate.train.results import Results
@@ -24,10 +24,7 @@ def render_report(results: Results, path: Path) -> None:
         results: Of one training.
         path: The HTML file, replaced if it is there.
     """
-    text = page(results)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, page(results))
 
 
 def page(results: Results) -> str:

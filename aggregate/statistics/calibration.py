@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from aggregate.statistics.metrics import Scores, softmax
+from aggregate.common.softmax import softmax
+from aggregate.statistics.metrics import Scores
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

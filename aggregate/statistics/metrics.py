@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregate.common.softmax import softmax
 from cache_schema.common.errors import SlicecacheError
 
 Floats = NDArray[np.float64]
@@ -44,12 +45,6 @@ class Scores:
     def probability(self, temperature: float = 1.0) -> Floats:
         """Softmax of the logits over a temperature: (participant, class)."""
         return softmax(self.logits / temperature)
-
-
-def softmax(logits: Floats) -> Floats:
-    """Softmax over the last axis, without overflow."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float64)
 
 
 def by_participant(participant_id: Sequence[str], y: Sequence[int] | Ints, logits: Floats) -> Scores:

@@ -1,1 +1,1 @@
-"""The laws of stage two's parts, for ours and for anybody's: each raises `LawBroken` or says nothing."""
+"""The laws of parts, importable: what must hold of every head, loss and detector, ours or anybody's."""

@@ -42,7 +42,7 @@ def check_head(head: Any, dim: int = 12, options: Mapping[str, Any] | None = Non
         options: With which a class or function is called, beside `dim`.
 
     Raises:
-        LawBroken: At the first law that is not kept.
+        LawError: At the first law that is not kept.
         ConfigError: If it is no head at all: other results than pooled vectors and attention.
     """
     spec = spec_of(head, options or {})
@@ -141,17 +141,17 @@ def _shapes(tried: Tried) -> None:
         ("attention", (RUNS, bags, max(LENGTHS))),
     ):
         own = tuple(getattr(found, name).shape)
-        hold("shapes", own == shape, f"{name} has shape {own} and not {shape}")
-    hold("shapes", bool(found.logits.isfinite().all()), "logits are not finite")
+        hold(own == shape, "shapes", f"{name} has shape {own} and not {shape}")
+    hold(bool(found.logits.isfinite().all()), "shapes", "logits are not finite")
 
 
 def _attention(tried: Tried) -> None:
     attention, keep = tried.output(tried.bags).attention, tried.bags.keep
     if attention.isnan().all():  # the head gives none
         return
-    hold("attention", bool((attention >= 0).all()), f"it is {float(attention.min()):.3g} somewhere")
+    hold(bool((attention >= 0).all()), "attention", f"it is {float(attention.min()):.3g} somewhere")
     pads = float(attention.masked_fill(keep, 0).abs().max())
-    hold("attention", pads == 0, f"it is {pads:.3g} on a pad")
+    hold(pads == 0, "attention", f"it is {pads:.3g} on a pad")
     sums = attention.sum(-1)
     hold_equal("attention", sums, torch.ones_like(sums), EXACT, "it does not sum to 1 over kept slices")
 
@@ -202,14 +202,14 @@ def _alone(tried: Tried) -> None:
 
 def _one_slice(tried: Tried) -> None:
     found = tried.output(tried.bags.of(slice(None), slice(1)))
-    hold("one slice", bool(found.logits.isfinite().all()), "logits of bags of one slice are not finite")
+    hold(bool(found.logits.isfinite().all()), "one slice", "logits of bags of one slice are not finite")
 
 
 def _gradient(tried: Tried) -> None:
     for name, gradient in _gradients(tried, tried.bags).items():
-        hold("gradient", bool(gradient.isfinite().all()), f"that of {name} is not finite")
+        hold(bool(gradient.isfinite().all()), "gradient", f"that of {name} is not finite")
         reached = bool((gradient.flatten(1).abs().sum(1) > 0).all())
-        hold("gradient", reached, f"none reaches {name}; freeze it (requires_grad=False) or leave it out")
+        hold(reached, "gradient", f"none reaches {name}; freeze it (requires_grad=False) or leave it out")
 
 
 def _gradients(tried: Tried, bags: Given) -> dict[str, Tensor]:
@@ -227,7 +227,7 @@ def _seeds(tried: Tried) -> None:
     together, alone = tried.head.init([5, 8, 13], torch.float64), tried.head.init([8], torch.float64)
     for name, value in together.items():
         same = torch.equal(value[1], alone[name][0])
-        hold("seeds", same, f"{name} differs between two draws from one seed")
+        hold(same, "seeds", f"{name} differs between two draws from one seed")
 
 
 def _precision(tried: Tried) -> None:
@@ -237,7 +237,7 @@ def _precision(tried: Tried) -> None:
     }
     bags = tried.bags
     found = tried.output(Given(bags.x.float(), bags.keep, bags.height_mm.float()), single)
-    hold("precision", found.logits.dtype == torch.float32, f"float32 gives logits of {found.logits.dtype}")
+    hold(found.logits.dtype == torch.float32, "precision", f"float32 gives logits of {found.logits.dtype}")
     expected = tried.output(bags).logits
     hold_equal(
         "precision", found.logits.double(), expected, SINGLE, "float32 gives other logits than float64"

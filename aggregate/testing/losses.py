@@ -17,7 +17,7 @@ from torch import Tensor
 
 from aggregate.losses.base import Batch, StackedLoss, TermSpec
 from aggregate.losses.custom import CustomLossSpec
-from aggregate.testing.law import LawBroken, hold, hold_equal
+from aggregate.testing.law import LawError, hold, hold_equal
 from cache_schema.common.custom import give
 from cache_schema.common.errors import ConfigError
 
@@ -36,7 +36,7 @@ def check_loss(loss: Any, options: Mapping[str, Any] | None = None) -> None:
         options: Of the callable, or with which the class is made.
 
     Raises:
-        LawBroken: At the first law that is not kept.
+        LawError: At the first law that is not kept.
         ConfigError: If it is no loss at all, e.g. has weights of its own.
     """
     spec = (
@@ -82,11 +82,11 @@ def _scalar(make: MakeLoss) -> None:
     try:
         value = loss(_batch())[0]
     except ConfigError as error:
-        raise LawBroken("scalar", str(error)) from error
-    hold("scalar", value.ndim == 0, f"its value has shape {tuple(value.shape)}")
-    hold("scalar", bool(value.isfinite()), f"its value is {float(value)}")
+        raise LawError("scalar", str(error)) from error
+    hold(value.ndim == 0, "scalar", f"its value has shape {tuple(value.shape)}")
+    hold(bool(value.isfinite()), "scalar", f"its value is {float(value)}")
     again = _value(make, _batch())
-    hold("scalar", torch.equal(value, again), f"it gives {float(value)}, and then {float(again)}")
+    hold(torch.equal(value, again), "scalar", f"it gives {float(value)}, and then {float(again)}")
 
 
 def _bag_order(make: MakeLoss) -> None:
@@ -116,7 +116,7 @@ def _padding(make: MakeLoss) -> None:
     hold_equal("padding", found, expected, EXACT, "bags that are not kept change it")
     for name, gradient, slope in zip(("logits", "embedding"), gradients, slopes, strict=True):
         pads = float(gradient[:, [0, -1]].abs().max())
-        hold("padding", pads == 0, f"bags that are not kept have a gradient by {name} of {pads:.3g}")
+        hold(pads == 0, "padding", f"bags that are not kept have a gradient by {name} of {pads:.3g}")
         hold_equal(
             "padding", gradient[:, 1:-1], slope, EXACT, f"bags that are not kept change that by {name}"
         )
@@ -135,9 +135,9 @@ def _dead_embedding(make: MakeLoss) -> None:
 def _finite(law: str, make: MakeLoss, batch: Batch, what: str) -> None:
     """Value and gradients are numbers."""
     value, *gradients = _gradients(make, batch)
-    hold(law, bool(value.isfinite()), f"with {what} it is {float(value)}")
+    hold(bool(value.isfinite()), law, f"with {what} it is {float(value)}")
     for name, gradient in zip(("logits", "embedding"), gradients, strict=True):
-        hold(law, bool(gradient.isfinite().all()), f"with {what} its gradient by {name} is not finite")
+        hold(bool(gradient.isfinite().all()), law, f"with {what} its gradient by {name} is not finite")
 
 
 def _gradient(make: MakeLoss) -> None:
@@ -153,13 +153,13 @@ def _gradient(make: MakeLoss) -> None:
         torch.autograd.gradcheck(value, given, eps=1e-6, atol=1e-5, rtol=1e-4)
     except RuntimeError as error:
         finding = "it is not what finite differences give (is something detached, or a step?)"
-        raise LawBroken("gradient", finding) from error
+        raise LawError("gradient", finding) from error
 
 
 def _runs(make: MakeLoss) -> None:
     batch = _batch(runs=3)
     together = make(3)(batch)
-    hold("runs", together.shape == (3,), f"three runs have values of shape {tuple(together.shape)}")
+    hold(together.shape == (3,), "runs", f"three runs have values of shape {tuple(together.shape)}")
     for run in range(3):
         alone = make(1)(batch.take(torch.tensor([run])))
         hold_equal("runs", together[run], alone[0], STACKED, "a run's value differs beside others")

@@ -38,7 +38,7 @@ def _hold(runs: Sequence[RunSpec], plain: Sequence[RunSpec], cohort: tuple[Bags,
     together = train_stacked(*cohort, 2, runs, torch.float64)
     for run, own, ours in zip(runs, plain, together, strict=True):
         (alone,) = train_stacked(*cohort, 2, [own], torch.float64)
-        hold("runs", ours.epochs == alone.epochs, f"{run.name} ends after another epoch beside others")
+        hold(ours.epochs == alone.epochs, "runs", f"{run.name} ends after another epoch beside others")
         for name, value in ours.state.items():
             differs = f"{name} of {run.name} differs when others train beside it"
             hold_equal("runs", value.double(), alone.state[name].double(), STACKED, differs)

@@ -1,6 +1,6 @@
 """Train one configuration on every fold, repeat and seed at once, and score what each left out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,7 @@ from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.scoring import score_run
 from aggregate.train.setup import TrainingSetup
 from aggregate.training.stacked import RunSpec, TrainedRun, train_stacked
-
-Progress = Callable[[int, int], None]
+from cache_schema.common.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """What chance gives: the same folds and trainings on labels permuted between participants."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,7 @@ from aggregate.statistics.evaluate import measure_folds
 from aggregate.statistics.permutation import permutation_p
 from aggregate.train.crossval import cross_validate
 from aggregate.train.setup import TrainingSetup
-
-Progress = Callable[[int, int], None]
+from cache_schema.common.progress import Progress
 
 
 def shuffled_null(

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from aggregate.cohort.cohort import Cohort
+from aggregate.common.softmax import softmax
 from aggregate.statistics.evaluate import OutOfFold
 
 FIXED = (
@@ -40,8 +40,7 @@ def prediction_rows(cohort: Cohort, outputs: Sequence[OutOfFold], name: str) -> 
 def _rows(cohort: Cohort, output: OutOfFold, name: str) -> pd.DataFrame:
     bags = cohort.frame.iloc[output.fold.test]
     tempered = output.logits / output.calibration.temperature
-    powers = np.exp(tempered - tempered.max(axis=1, keepdims=True))
-    p = powers / powers.sum(axis=1, keepdims=True)
+    p = softmax(tempered)
     columns: dict[str, Any] = {key: bags[key].to_numpy() for key in FIXED[:3]}
     columns |= {"set": name, "configuration": output.configuration, "repeat": output.fold.repeat}
     columns |= {"fold": output.fold.fold, "seed": output.seed}

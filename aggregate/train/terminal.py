@@ -8,7 +8,7 @@ SHOWN = ("auroc", "auprc", "balanced_accuracy", "brier")
 
 
 def summary(results: Results) -> str:
-    """Warnings, a table of the head beside its baselines, the verdict, and where everything is."""
+    """Warnings, a table of the head beside its baselines, and the verdict."""
     metrics = results.metrics
     classes = ", ".join(f"{name} {n}" for name, n in metrics["n_per_class"].items())
     lines = [f"WARNING: {sentence}" for sentence in results.warnings]
@@ -27,9 +27,6 @@ def summary(results: Results) -> str:
         null = metrics["null"]["auroc"]
         spread = f"AUROC {null['mean']:.3f} (sd {null['sd']:.3f}), p = {null['p']:.3f}"
         lines.append(f"shuffled labels ({null['n']} times): {spread}")
-    report = results.folder / "report.html"
-    missing = f"no report.html (it needs pip install 'slicecache[report]'); results: {results.folder}"
-    lines.append(f"report: {report}" if report.exists() else missing)
     return "\n".join(lines)
 
 

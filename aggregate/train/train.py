@@ -1,10 +1,8 @@
-"""Stage two from a pipeline to a run folder: cohort, folds, runs, statistics, files, report."""
+"""Stage two from a pipeline to the run folder's `train/`: cohort, folds, runs, statistics, files."""
 
-import logging
 import shlex
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 from aggregate.bags.memory import open_bags
 from aggregate.baselines.baselines import make_baselines
@@ -12,7 +10,7 @@ from aggregate.baselines.confounds import site_by_label, site_warnings
 from aggregate.cohort.cohort import load_cohort
 from aggregate.cohort.folds import make_folds
 from aggregate.common.artefacts import log_to, write_json, write_text, write_yaml
-from aggregate.common.progress import bar
+from aggregate.common.run_folder import BUNDLE, METRICS, REPORT, verb_folder
 from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
 from aggregate.predict.bundle import save_bundle
@@ -31,11 +29,12 @@ from aggregate.train.predictions import predictions
 from aggregate.train.results import Results
 from aggregate.train.setup import setup_of
 from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.common.progress import bar
 from cache_schema.store.reader import open_store
 
 
 def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels: int = 0) -> Results:
-    """Train, compare and report; everything goes to the run folder.
+    """Train and compare; everything but the report goes to `train/` in the run folder.
 
     Args:
         pipeline: Names the store and the run folder.
@@ -45,7 +44,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
     Raises:
         SlicecacheError: If the store, the table or the section cannot be used as asked.
     """
-    folder = pipeline.folder()
+    folder = verb_folder(pipeline.folder(), "train")
     store = open_store(pipeline.store())
     setup = setup_of(section)
     cohort = load_cohort(section.cohort_request(pipeline), store)
@@ -98,7 +97,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         for sentence in [*results.warnings, *results.notes]:
             logger.info(sentence)
         save_bundle(
-            folder / "bundle",
+            folder / BUNDLE,
             make_bundle(setup, section.target, section.folds, cohort, store, folds, trained, metrics, bags),
         )
         write_results(results)
@@ -106,23 +105,10 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
 
 
 def write_results(results: Results) -> None:
-    """Write the run folder's files; `metrics.json` is last, so that its presence means all is there."""
+    """Write the verb's files; `metrics.json` is last, so that its presence means all is there."""
     folder = results.folder
-    for name in ("metrics.json", "report.html"):  # an earlier run's must not pass for this one's
+    for name in (METRICS, REPORT):  # an earlier run's must not pass for this one's
         (folder / name).unlink(missing_ok=True)
     write_yaml(folder / "config.yaml", results.config)
     write_text(folder / "predictions.csv", results.predictions.to_csv(index=False))
-    write_report(results, folder / "report.html")
-    write_json(folder / "metrics.json", results.metrics)
-
-
-def write_report(results: Results, path: Path) -> None:
-    """Render the report; without the `report` extra the run goes on and the log says so."""
-    try:
-        from aggregate.report import render_report
-    except ModuleNotFoundError as error:
-        logging.getLogger("slicecache").warning(
-            "no report.html: %s is not installed (slicecache[report])", error.name
-        )
-        return
-    render_report(results, path)
+    write_json(folder / METRICS, results.metrics)

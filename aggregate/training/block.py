@@ -24,8 +24,8 @@ from aggregate.training.runs import RunSpec, TrainedRun
 from aggregate.training.sampler import noise_seed
 from aggregate.training.stopping import Watch
 from aggregate.training.streams import Stream, streams_of
+from cache_schema.common.progress import Progress
 
-Progress = Callable[[int, int], None]
 Finished = Callable[[TrainedRun], None]
 
 

@@ -18,12 +18,13 @@ from aggregate.bags.lazy import Tokens
 from aggregate.heads.base import Head, HeadOutput, require_slices
 from aggregate.heads.centring import fit_centring
 from aggregate.losses.registry import require_trainable
-from aggregate.training.block import Block, Count, Finished, Progress
+from aggregate.training.block import Block, Count, Finished
 from aggregate.training.blocks import Group, bytes_of_run, groups
 from aggregate.training.inputs import make_inputs, prepare_tokens
 from aggregate.training.runs import RunSpec, TrainedRun, check_run
 from aggregate.training.sampler import init_seed
 from aggregate.training.workers import run_side_by_side
+from cache_schema.common.progress import Progress
 
 __all__ = ["RunSpec", "TrainedRun", "apply_head", "train_stacked"]
 

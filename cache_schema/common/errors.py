@@ -2,19 +2,41 @@
 
 
 class SlicecacheError(Exception):
-    """What was expected, what was found, where, and what to do, in one sentence."""
+    """What was expected, what was found, where, and what to do, in one sentence.
+
+    Example:
+        >>> try:
+        ...     store = sc.open("cache.zarr")
+        ... except sc.SlicecacheError as error:
+        ...     print(error)
+    """
 
 
 class ConfigError(SlicecacheError):
-    """A pipeline file or an override says something that cannot be meant."""
+    """A pipeline file, an override or an argument says something that cannot be meant.
+
+    Example:
+        >>> sc.train({"head": {"kind": "atention"}})
+        ConfigError: ...
+    """
 
 
 class StoreError(SlicecacheError):
-    """A path is not a readable slicecache store, or the store contradicts itself."""
+    """A path is not a readable slicecache store, or the store contradicts itself.
+
+    Example:
+        >>> sc.open("absent.zarr")
+        StoreError: there is no store at 'absent.zarr'; `slicecache extract` makes one
+    """
 
 
 class StoreMismatch(StoreError):
-    """A store was made otherwise than what is asked for now; the message names each differing field."""
+    """A store was made otherwise than what is asked for now; the message names each differing field.
+
+    Example:
+        >>> sc.predict("runs/demo/bundle", "another.zarr")
+        StoreMismatch: ...
+    """
 
 
 class VolumeError(Exception):

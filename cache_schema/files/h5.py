@@ -14,6 +14,7 @@ import numpy as np
 
 from cache_schema.common.errors import StoreError
 from cache_schema.files.chunks import CHECKSUM
+from cache_schema.files.objects import Opened, OpenedBytes
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.header import FORMAT, VERSION
 from cache_schema.format.layout import HEADER, MARKER, ArrayLayout
@@ -71,6 +72,11 @@ class H5Objects:
             return self._chunk(chunk["array"], int(chunk["row"]), int(chunk["block"]))
         except (OSError, KeyError, RuntimeError) as error:
             raise StoreError(f"{name} in {str(self.path)!r} cannot be read: {error}") from error
+
+    def opened(self, name: str, *, parts: bool) -> Opened | None:
+        """Read an object whole, or None."""
+        data = self.get(name)
+        return None if data is None else OpenedBytes(data)
 
     def _chunk(self, array: str, row: int, block: int) -> bytes | None:
         """The bytes of a chunk as they lie in the file, followed by their checksum."""

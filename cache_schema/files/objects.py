@@ -7,15 +7,29 @@ True. Nothing here locks.
 
 import contextlib
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, Self, runtime_checkable
 
 from cache_schema.common.errors import StoreError
-from cache_schema.files.exchange import interrupted
-from cache_schema.files.remote import ZarrObjects, url_store, zip_store
 from cache_schema.files.unfinished import is_leftover, owner_token
+from cache_schema.files.whole import replacing
 
 TEMPORARY = "tmp"
+
+
+class Opened(Protocol):
+    """One object, opened for reading parts of it; closed when its block ends."""
+
+    size: int
+    """Bytes."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *ending: object) -> None: ...
+
+    def read_into(self, offset: int, buffers: Sequence[Any]) -> int:
+        """Fill buffers one after another from an offset on; the bytes read, fewer at the object's end."""
+        ...
 
 
 @runtime_checkable
@@ -24,6 +38,10 @@ class Objects(Protocol):
 
     def get(self, name: str) -> bytes | None:
         """The bytes, or None when there is no such object."""
+        ...
+
+    def opened(self, name: str, *, parts: bool) -> Opened | None:
+        """Open an object, of which parts will be read or all; None when there is no such object."""
         ...
 
     def put(self, name: str, data: bytes) -> None:
@@ -47,6 +65,48 @@ class Objects(Protocol):
         ...
 
 
+class OpenedBytes:
+    """An object that is in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        """Hold it."""
+        self._data, self.size = memoryview(data), len(data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *ending: object) -> None:
+        return None
+
+    def read_into(self, offset: int, buffers: Sequence[Any]) -> int:
+        """Copy."""
+        start = offset
+        for buffer in buffers:
+            part = self._data[offset : offset + len(buffer)]
+            buffer[: len(part)] = part
+            offset += len(part)
+        return offset - start
+
+
+class OpenedFile:
+    """A file of a local folder."""
+
+    def __init__(self, path: str) -> None:
+        """Open it."""
+        self._file = os.open(path, os.O_RDONLY)
+        self.size = os.fstat(self._file).st_size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *ending: object) -> None:
+        os.close(self._file)
+
+    def read_into(self, offset: int, buffers: Sequence[Any]) -> int:
+        """Read without a copy, in one call."""
+        return os.preadv(self._file, buffers, offset)
+
+
 class LocalObjects:
     """Objects in a folder of a POSIX file system, local or shared."""
 
@@ -68,16 +128,26 @@ class LocalObjects:
         except OSError as error:
             raise StoreError(f"cannot read {self.path(name)!r}: {error.strerror}") from error
 
+    def opened(self, name: str, *, parts: bool) -> OpenedFile | None:
+        """Open a file, or None."""
+        try:
+            return OpenedFile(self.path(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StoreError(f"cannot read {self.path(name)!r}: {error.strerror}") from error
+
     def put(self, name: str, data: bytes) -> None:
         """Write beside and rename over."""
+        with self.writing(name) as file:
+            file.write(data)
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """Write an object piece by piece; it takes its name when the block ends well."""
         temporary = self.path(f"{TEMPORARY}/write{owner_token()}")
-        _write(temporary, data)
-        target = self.path(name)
-        try:
-            os.replace(temporary, target)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            os.replace(temporary, target)
+        with replacing(self.path(name), temporary), _create(temporary) as file:
+            yield file
 
     def create(self, name: str, data: bytes) -> bool:
         """Write beside and hard-link, which fails when the name exists.
@@ -86,7 +156,8 @@ class LocalObjects:
         """
         folder, _, base = name.rpartition("/")
         temporary = self.path(f"{folder}/.{base}{owner_token()}")
-        _write(temporary, data)
+        with _create(temporary) as file:
+            file.write(data)
         try:
             os.link(temporary, self.path(name))
         except FileExistsError:
@@ -143,37 +214,10 @@ class LocalObjects:
         return swept
 
 
-def open_objects(location: str) -> Objects | None:
-    """The objects at a location: a folder, a `.zip`, an `.h5`, a URL; None when nothing is there.
-
-    Raises:
-        StoreError: If the location is of a kind that cannot be opened.
-    """
-    if "://" in location:
-        return ZarrObjects(url_store(location))
-    path = Path(location).expanduser()
-    if path.is_dir():
-        return LocalObjects(path)
-    if not path.exists():
-        old = interrupted(path.absolute())
-        if old is not None:
-            raise StoreError(f"replacing {location!r} was interrupted; rename {str(old)!r} back to it")
-        return None
-    if path.suffix in (".h5", ".hdf5"):
-        from cache_schema.files.h5 import H5Objects
-
-        return H5Objects(path)
-    if path.suffix == ".zip":
-        return ZarrObjects(zip_store(path))
-    raise StoreError(f"{location!r} is a file; a store is a folder, a .zip, an .h5 or a URL")
-
-
-def _write(path: str, data: bytes) -> None:
-    """Write a new file, making its folder when it is missing."""
+def _create(path: str) -> BinaryIO:
+    """Open a new file for writing, making its folder when it is missing."""
     try:
-        file = open(path, "xb")  # noqa: SIM115
+        return open(path, "xb")
     except FileNotFoundError:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        file = open(path, "xb")  # noqa: SIM115
-    with file:
-        file.write(data)
+        return open(path, "xb")

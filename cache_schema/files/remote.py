@@ -1,9 +1,11 @@
 """Byte objects in any Zarr store: a zip, an object store behind a URL, memory."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from cache_schema.common.errors import StoreError
+from cache_schema.files.objects import Opened, OpenedBytes
 
 
 class ZarrObjects:
@@ -13,18 +15,32 @@ class ZarrObjects:
         """Hold an opened Zarr store."""
         self.store = store
 
-    def get(self, name: str) -> bytes | None:
-        """Read an object, or None."""
+    def get(self, name: str, span: tuple[int, int] | None = None) -> bytes | None:
+        """Read an object or bytes from start to stop of it, or None."""
         import zipfile
 
+        from zarr.abc.store import RangeByteRequest
         from zarr.core.buffer import default_buffer_prototype
         from zarr.core.sync import sync
 
+        part = None if span is None else RangeByteRequest(*span)
         try:
-            buffer = sync(self.store.get(name, default_buffer_prototype()))
+            buffer = sync(self.store.get(name, default_buffer_prototype(), part))
         except zipfile.BadZipFile as error:
             raise StoreError(f"{name} in the zip is damaged: {error}") from error
         return None if buffer is None else bytes(buffer.to_bytes())
+
+    def opened(self, name: str, *, parts: bool) -> Opened | None:
+        """Read an object whole, or ask for its size if only parts of it are wanted."""
+        from zarr.core.sync import sync
+
+        if not parts:
+            data = self.get(name)
+            return None if data is None else OpenedBytes(data)
+        try:
+            return OpenedRemote(self, name, sync(self.store.getsize(name)))
+        except FileNotFoundError:
+            return None
 
     def put(self, name: str, data: bytes) -> None:
         """Write an object."""
@@ -62,6 +78,26 @@ class ZarrObjects:
     def zarr_store(self) -> Any:
         """The store itself."""
         return self.store
+
+
+class OpenedRemote:
+    """An object of which parts are read, each with a request of its own."""
+
+    def __init__(self, objects: ZarrObjects, name: str, size: int) -> None:
+        """Hold where it is."""
+        self._objects, self._name, self.size = objects, name, size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *ending: object) -> None:
+        return None
+
+    def read_into(self, offset: int, buffers: Sequence[Any]) -> int:
+        """Ask for the bytes of all buffers at once."""
+        stop = min(self.size, offset + sum(len(buffer) for buffer in buffers))
+        data = self._objects.get(self._name, (offset, stop)) if stop > offset else None
+        return OpenedBytes(data or b"").read_into(0, buffers)
 
 
 def zip_store(path: Path) -> Any:

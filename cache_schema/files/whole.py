@@ -1,4 +1,4 @@
-"""A file or folder that appears whole under its name, or not at all."""
+"""Files and folders that appear whole under their name, or not at all: every such write is here."""
 
 import contextlib
 import os
@@ -38,6 +38,36 @@ def appears_whole(location: str | Path) -> Iterator[Path]:
         raise StoreError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
     finally:
         _remove(temporary)
+
+
+@contextmanager
+def replacing(path: str | Path, temporary: str | Path | None = None, ending: str = "") -> Iterator[Path]:
+    """Give a path to write a file to, which takes the place of another one when the block ends well.
+
+    Args:
+        path: The file, which may be there; its folder is made when it is missing.
+        temporary: Where to write, on the same file system; by default a hidden name beside it.
+        ending: Of the hidden name, for writers that go by it (`.nii.gz`).
+    """
+    target = Path(path)
+    beside = Path(temporary or target.parent / f".{target.name}.writing{owner_token()}{ending}")
+    if temporary is None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield beside
+        try:
+            os.replace(beside, target)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Write a file, or replace it, so that nobody ever sees half of it."""
+    with replacing(path) as beside:
+        beside.write_bytes(data)
 
 
 def require_free(target: Path) -> None:

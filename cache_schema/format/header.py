@@ -95,14 +95,14 @@ class Header(Strict):
         return sha256_json(self.model_dump(mode="json"))
 
 
-def differences(ours: Any, theirs: Any, where: str = "") -> list[str]:
+def differing_fields(ours: Any, theirs: Any, where: str = "") -> list[str]:
     """Name every leaf in which two JSON values differ, as `path: ours here, theirs there`."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         keys = sorted(ours.keys() | theirs.keys())
         return [
             line
             for key in keys
-            for line in differences(
+            for line in differing_fields(
                 ours.get(key, ABSENT), theirs.get(key, ABSENT), f"{where}.{key}" if where else key
             )
         ]
@@ -110,7 +110,7 @@ def differences(ours: Any, theirs: Any, where: str = "") -> list[str]:
         return [
             line
             for index, (a, b) in enumerate(zip(ours, theirs, strict=True))
-            for line in differences(a, b, f"{where}[{_step_name(a, b, index)}]")
+            for line in differing_fields(a, b, f"{where}[{_step_name(a, b, index)}]")
         ]
     return [] if ours == theirs else [f"{where} is {ours!r} here and {theirs!r} there"]
 
@@ -134,6 +134,6 @@ def require_equal(asked: Strict, found: Strict, what: str, advice: str) -> None:
     Raises:
         StoreMismatch: If they differ.
     """
-    lines = differences(asked.model_dump(mode="json"), found.model_dump(mode="json"))
+    lines = differing_fields(asked.model_dump(mode="json"), found.model_dump(mode="json"))
     if lines:
         raise StoreMismatch(f"{what}: {'; '.join(lines)}. {advice}")

@@ -150,6 +150,10 @@ class ArrayLayout:
         """Object name of the shard that holds a row."""
         return f"{self.spec.name}/c.{row // self.shard_volumes}.0" + ".0" * len(self.spec.item_shape)
 
+    def object_name(self, row: int, block: int) -> str:
+        """Object that holds a chunk: the chunk itself, or the shard that it lies in."""
+        return self.shard_name(row) if self.shard_volumes else self.chunk_name(row, block)
+
     def blocks(self, n_slices: int) -> int:
         """Chunks that hold the first `n_slices` slices of a volume."""
         return -(-n_slices // self.chunk_slices)

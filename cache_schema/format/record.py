@@ -11,7 +11,7 @@ from cache_schema.format.identity import VolumeKey
 ForegroundKind = Literal["mask", "stripped", "head"]
 
 
-class Source(Strict):
+class SourceFile(Strict):
     """The file that a volume came from."""
 
     path: str
@@ -70,7 +70,7 @@ class Slices(Strict):
     """Distance of neighbouring slices of the volume."""
 
 
-class Foreground(Strict):
+class UsedForeground(Strict):
     """Which foreground was used, and how large it is."""
 
     kind: ForegroundKind
@@ -79,17 +79,17 @@ class Foreground(Strict):
     """Non-finite voxels that were set to background."""
 
 
-class Draft(Strict):
+class VolumeDraft(Strict):
     """What stage one knows of a volume before its arrays are written."""
 
     participant_id: str
     session_id: str
     volume_id: str
     entities: Entities
-    source: Source
+    source: SourceFile
     geometry: Geometry
     slices: Slices
-    foreground: Foreground
+    foreground: UsedForeground
     intensity_quantiles: dict[str, float]
     """Native intensities inside the foreground, by quantile name (`q0.5` is the 0.5th percentile)."""
     warnings: tuple[str, ...] = ()
@@ -104,7 +104,7 @@ class Draft(Strict):
         return VolumeKey(self.participant_id, self.session_id, self.volume_id)
 
 
-class VolumeRecord(Draft):
+class VolumeRecord(VolumeDraft):
     """A draft, the row, the digest of the written numbers, and a hash over all of it."""
 
     row: int
@@ -148,7 +148,7 @@ class TableRow(Strict):
     session_id: str
     volume_id: str
     path: str
-    """As in `Source.path`."""
+    """As in `SourceFile.path`."""
     max_slices: int
     """Upper bound of slices, from the file's header at planning."""
 

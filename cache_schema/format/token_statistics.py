@@ -1,5 +1,6 @@
 """What a volume's embeddings look like in four numbers per array, taken when they are committed."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,3 +36,8 @@ def token_statistics(spec: ArraySpec, values: NDArray[Any]) -> dict[str, float]:
         "norm_min": low**0.5,
         "norm_max": high**0.5,
     }
+
+
+def same_statistics(found: Mapping[str, float], stated: Mapping[str, float]) -> bool:
+    """Whether statistics are equal up to the order of summation."""
+    return all(np.isclose(found[name], stated.get(name, np.nan), rtol=1e-9, atol=1e-12) for name in found)

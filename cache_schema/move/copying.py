@@ -6,7 +6,6 @@ number is held against its volume digest on the way, so that a copy is never wor
 
 import hashlib
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,30 +14,26 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.progress import Progress
 from cache_schema.files.chunks import encode
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.digest import content_digest, volume_digest
-from cache_schema.format.header import FORMAT, VERSION, ArraySpec, Header
+from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
     HEADER,
-    MARKER,
-    PLAIN_CODECS,
     SEALED_INDEX,
     SEALED_RECORDS,
     ArrayLayout,
-    chunk_slices,
-    metadata_name,
     preview_name,
     record_name,
 )
+from cache_schema.format.metadata import metadata_objects, plain_layouts
 from cache_schema.format.record import TableRow, VolumeRecord
 from cache_schema.store.create import encode_header
 from cache_schema.store.reader import StoreReader, VolumeEntry
 from cache_schema.store.seal import sealed_index
 from cache_schema.store.table import encode_segment, segment_name
-
-Progress = Callable[[int, int], None]
 
 
 class Sink(Protocol):
@@ -74,24 +69,6 @@ class FolderSink:
 
     def close(self) -> None:
         """Nothing is left to do."""
-
-
-class ZipSink:
-    """A zip whose members are stored as they are: they do not compress, and so they read faster."""
-
-    def __init__(self, path: Path, layouts: dict[str, ArrayLayout]) -> None:
-        """Create the archive."""
-        self._zip = zipfile.ZipFile(path, "x", zipfile.ZIP_STORED)
-
-    def put(self, name: str, data: bytes) -> None:
-        """Add a member; all get the same date, so that equal stores give equal archives."""
-        member = zipfile.ZipInfo(name)
-        member.external_attr = 0o644 << 16
-        self._zip.writestr(member, data)
-
-    def close(self) -> None:
-        """Write the directory of the archive."""
-        self._zip.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +111,9 @@ def copy_store(
     planned = sorted((changes.key(entry.key), entry) for entry in store.entries)
     layouts = plain_layouts(header, len(planned), max(entry.n_slices for entry in store.entries))
     sink = make_sink(layouts)
-    for name, data in frame(header, layouts).items():
+    for name, data in metadata_objects(layouts).items():
         sink.put(name, data)
+    sink.put(HEADER, encode_header(header))
     records = []
     for row, (key, entry) in enumerate(planned):
         arrays = whole_volume(store, entry)
@@ -152,15 +130,6 @@ def copy_store(
         sink.put(name, data)
     sink.close()
     return content_digest((record.key, record.digest) for record in records)
-
-
-def plain_layouts(header: Header, volumes: int, slices: int) -> dict[str, ArrayLayout]:
-    """How the arrays of a plain store are laid out."""
-    extents = (volumes, max(slices, header.slice_chunk))
-    return {
-        spec.name: ArrayLayout(spec, (*extents, *spec.item_shape), chunk_slices(header, spec), plain=True)
-        for spec in header.arrays
-    }
 
 
 def whole_volume(store: StoreReader, entry: VolumeEntry) -> dict[str, NDArray[Any]]:
@@ -192,34 +161,6 @@ def _put_volume(sink: Sink, layout: ArrayLayout, row: int, values: NDArray[Any])
     step = layout.chunk_slices
     for block in range(layout.blocks(len(values))):
         sink.put(layout.chunk_name(row, block), encode(layout, values[block * step : (block + 1) * step]))
-
-
-def frame(header: Header, layouts: dict[str, ArrayLayout]) -> dict[str, bytes]:
-    """The objects that every store has: group and array metadata, and the header."""
-    marker = {"format": FORMAT, "version": VERSION, "header": HEADER}
-    group = {"zarr_format": 3, "node_type": "group", "attributes": {MARKER: marker}}
-    metadata = {metadata_name(name): array_metadata(layout) for name, layout in layouts.items()}
-    return {"zarr.json": canonical_json(group), HEADER: encode_header(header)} | metadata
-
-
-def array_metadata(layout: ArrayLayout) -> bytes:
-    """Zarr metadata of an array in the plain layout."""
-    spec: ArraySpec = layout.spec
-    return canonical_json(
-        {
-            "zarr_format": 3,
-            "node_type": "array",
-            "shape": layout.shape,
-            "data_type": spec.dtype,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": (1, *layout.chunk_shape)}},
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-            "fill_value": "NaN",
-            "codecs": PLAIN_CODECS,
-            "attributes": {},
-            "dimension_names": spec.dims,
-            "storage_transformers": [],
-        }
-    )
 
 
 def closing(header: Header, records: list[VolumeRecord]) -> dict[str, bytes]:

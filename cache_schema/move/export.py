@@ -1,23 +1,24 @@
-"""Taking a store along: one HDF5 file or zip, and back to a folder."""
+"""Taking a store along: one HDF5 file, and back to a folder."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.progress import Progress
 from cache_schema.files.h5 import H5Sink
 from cache_schema.files.whole import appears_whole, require_free
 from cache_schema.format.header import Header
 from cache_schema.format.layout import ArrayLayout
 from cache_schema.format.record import VolumeRecord
-from cache_schema.move.copying import Changes, FolderSink, Progress, Sink, ZipSink, copy_store
+from cache_schema.move.copying import Changes, FolderSink, Sink, copy_store
 from cache_schema.move.pseudonyms import Pseudonyms, read_pseudonyms
 from cache_schema.move.volume_files import write_volumes
 from cache_schema.store.reader import StoreReader, open_store
 
 KEPT_PROVENANCE = ("time", "platform", "python", "device", "libraries", "batch_size")
 """What an export still says of how the store was made: no host, no command, no path."""
-SINKS: dict[str, type[Any]] = {".h5": H5Sink, ".hdf5": H5Sink, ".zip": ZipSink}
+SINKS: dict[str, type[Any]] = {".h5": H5Sink, ".hdf5": H5Sink}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def export_store(
 
     Args:
         location: The store, of any kind that the reader opens.
-        out: A new file that ends in `.h5`, `.hdf5` or `.zip`.
+        out: A new file that ends in `.h5` or `.hdf5`.
         pseudonyms: Replace the ids by these; they must cover every volume.
         previews: Take previews along.
         progress: Called with the volumes written and their number.
@@ -65,7 +66,7 @@ def export_store(
     """
     suffix = Path(out).suffix
     if suffix not in SINKS:
-        raise StoreError(f"{out!r}: an export is one file that ends in .h5 or .zip")
+        raise StoreError(f"{out!r}: an export is one file that ends in .h5")
     store = open_store(location)
     changes = Changes(without_place, pseudonyms.key, pseudonyms.record) if pseudonyms else _TRACELESS
     return _write(store, out, SINKS[suffix], changes, previews, progress)
@@ -77,7 +78,7 @@ def import_store(location: str, out: str, progress: Progress | None = None) -> E
     Raises:
         StoreError: If something is at `out` already, or the export is damaged.
     """
-    if Path(out).suffix in SINKS or "://" in out:
+    if Path(out).suffix in (*SINKS, ".zip") or "://" in out:
         raise StoreError(f"{out!r}: an import makes a folder; give it a name such as cache.zarr")
     return _write(open_store(location), out, FolderSink, Changes(), True, progress)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from cache_schema.common.errors import StoreError
 from cache_schema.files.chunks import encode, write_volume
 from cache_schema.files.exchange import exchange, flush, recover, replace_folder, sibling
-from cache_schema.files.objects import LocalObjects, Objects, open_objects
+from cache_schema.files.locate import open_objects
+from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.files.shards import write_shard
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.header import ArraySpec
@@ -39,8 +40,8 @@ from cache_schema.store.packed import (
 from cache_schema.store.previews import put_gathered_previews, stored_previews
 from cache_schema.store.reader import StoreReader, open_store
 from cache_schema.store.seal import require_complete, seal
-from cache_schema.store.table import Table, encode_segment, read_table, segment_name
-from cache_schema.verify.verify import verify
+from cache_schema.store.table import VolumeTable, encode_segment, read_volume_table, segment_name
+from cache_schema.verify.verify import verify_store
 
 SHARD_VOLUMES = 64
 LARGE_SHARD_VOLUMES = 32
@@ -126,7 +127,7 @@ def _require_equal(location: str, rebuilt: str, before: dict[str, bytes]) -> Non
     Raises:
         StoreError: If anything differs; nothing was changed then.
     """
-    problems = verify(rebuilt).problems
+    problems = verify_store(rebuilt).problems
     if problems:
         first = problems[0]
         raise StoreError(
@@ -141,7 +142,7 @@ def _require_equal(location: str, rebuilt: str, before: dict[str, bytes]) -> Non
 def _build(source: Objects, location: str, folder: Path, *, packed: bool, shard_volumes: int | None) -> None:
     """Write a store's other form to a new folder, seal included."""
     reader = open_store(location)
-    header, table = reader.header, read_table(source)
+    header, table = reader.header, read_volume_table(source)
     require_complete(source, location, {entry.key for entry in reader.entries})
     target = LocalObjects(folder)
     for name in ("zarr.json", HEADER, *source.list(FAILURES)):
@@ -184,7 +185,7 @@ def _shard_volumes(reader: StoreReader, spec: ArraySpec) -> int:
 
 
 def _metadata(
-    reader: StoreReader, source: Objects, spec: ArraySpec, table: Table, shard_volumes: int
+    reader: StoreReader, source: Objects, spec: ArraySpec, table: VolumeTable, shard_volumes: int
 ) -> bytes:
     """Zarr metadata of an array in its other form: grid and codecs change, all else stays."""
     meta = json.loads(source.get(metadata_name(spec.name)) or b"{}")

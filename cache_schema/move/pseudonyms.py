@@ -16,12 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from cache_schema.common.errors import StoreError
-from cache_schema.files.unfinished import owner_token
+from cache_schema.files.whole import replacing
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
 
-COLUMNS = ("participant_id", "session_id", "volume_id")
-NEW = tuple(f"new_{name}" for name in COLUMNS)
+KEY_COLUMNS = ("participant_id", "session_id", "volume_id")
+NEW_KEY_COLUMNS = tuple(f"new_{name}" for name in KEY_COLUMNS)
 
 
 class Pseudonyms:
@@ -81,19 +81,17 @@ class Pseudonyms:
         """Write the table, readable by its owner only, whole or not at all."""
         text = io.StringIO()
         table = csv.writer(text, delimiter="\t", lineterminator="\n")
-        table.writerow([*COLUMNS, *NEW])
+        table.writerow([*KEY_COLUMNS, *NEW_KEY_COLUMNS])
         table.writerows([*old.as_list(), *new.as_list()] for old, new in sorted(self._keys.items()))
         target = Path(path).expanduser().absolute()
-        temporary = target.parent / f".{target.name}.writing{owner_token()}"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(text.getvalue())
-            os.replace(temporary, target)
+            with replacing(target) as beside:
+                descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with open(descriptor, "w", encoding="utf-8") as file:
+                    file.write(text.getvalue())
         except OSError as error:
             raise StoreError(f"cannot write {str(target)!r}: {error.strerror}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def read_pseudonyms(path: str | Path) -> Pseudonyms:
@@ -111,7 +109,9 @@ def read_pseudonyms(path: str | Path) -> Pseudonyms:
     rows = list(csv.DictReader(io.StringIO(text), delimiter="\t"))
     try:
         keys = {
-            VolumeKey(*(row[name] for name in COLUMNS)): VolumeKey(*(row[name] for name in NEW))
+            VolumeKey(*(row[name] for name in KEY_COLUMNS)): VolumeKey(
+                *(row[name] for name in NEW_KEY_COLUMNS)
+            )
             for row in rows
         }
     except KeyError as error:

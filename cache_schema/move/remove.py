@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cache_schema.common.errors import StoreError
-from cache_schema.files.objects import TEMPORARY, LocalObjects, open_objects
+from cache_schema.files.locate import open_objects
+from cache_schema.files.objects import TEMPORARY, LocalObjects
 from cache_schema.files.shards import remove_from_shard, shard_names, shard_rows
 from cache_schema.files.unfinished import is_orphan
 from cache_schema.format.identity import VolumeKey
@@ -34,7 +35,13 @@ from cache_schema.store.packed import (
 )
 from cache_schema.store.previews import gathered_previews, put_gathered_previews
 from cache_schema.store.seal import seal
-from cache_schema.store.table import Table, encode_segment, parse_segment, read_table, segment_name
+from cache_schema.store.table import (
+    VolumeTable,
+    encode_segment,
+    parse_segment,
+    read_volume_table,
+    segment_name,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class Removal:
     """Whether the store is sealed again."""
 
 
-def remove(location: str, participant: str) -> Removal:
+def remove_participant(location: str, participant: str) -> Removal:
     """Delete everything that a store holds of a participant, and withdraw its rows.
 
     Gone afterwards: chunks, records, previews, failures, sealed copies, the table's rows, and what
@@ -64,7 +71,7 @@ def remove(location: str, participant: str) -> Removal:
         raise StoreError(f"{location!r} is no folder; remove from the store it was made from, and copy again")
     header = load_header(objects, location)
     clear_unfinished(objects)
-    table = read_table(objects)
+    table = read_volume_table(objects)
     keys = _volumes_of(objects, table, participant)
     if not keys:
         raise StoreError(f"{location!r} has no volume of participant {participant!r}")
@@ -86,7 +93,7 @@ def remove(location: str, participant: str) -> Removal:
     return Removal(tuple(sorted(keys)), sealed)
 
 
-def _volumes_of(objects: LocalObjects, table: Table, participant: str) -> set[VolumeKey]:
+def _volumes_of(objects: LocalObjects, table: VolumeTable, participant: str) -> set[VolumeKey]:
     """All volumes of a participant that the table or a record knows."""
     keys = {key for key in table.index if key.participant_id == participant}
     for name, data in stored_records(objects):
@@ -155,7 +162,7 @@ def _remove_data(objects: LocalObjects, layout: ArrayLayout, rows: set[int]) -> 
 
 def withdraw(objects: LocalObjects, keys: set[VolumeKey]) -> None:
     """Turn the table's rows of volumes into null; the rows' numbers are never given again."""
-    for number in range(read_table(objects).segments):
+    for number in range(read_volume_table(objects).segments):
         name = segment_name(number)
         segment = parse_segment(objects.get(name) or b"", name)
         rows = [None if row is not None and row.key in keys else row for row in segment.rows]

@@ -13,17 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.progress import Progress
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
-from cache_schema.move.copying import Progress, whole_volume
+from cache_schema.move.copying import whole_volume
 from cache_schema.move.pseudonyms import Pseudonyms
 from cache_schema.store.reader import StoreReader
 
-TABLE = "volumes.csv"
+FILE_TABLE = "volumes.csv"
 """Which file is whose; named so that the folder's .h5 files are volumes only."""
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
-COLUMNS = ("slide_id", "case_id", "participant_id", "session_id", "volume_id", "n")
+FILE_COLUMNS = ("slide_id", "case_id", "participant_id", "session_id", "volume_id", "n")
 
 
 def write_volumes(
@@ -50,7 +51,7 @@ def write_volumes(
         rows.append([names[key], key.participant_id, *key.as_list(), str(features[..., 0].size)])
         if progress is not None:
             progress(done, len(keys))
-    _write_table(folder / TABLE, rows)
+    _write_table(folder / FILE_TABLE, rows)
 
 
 def token_spec(store: StoreReader, tokens: str) -> ArraySpec:
@@ -151,5 +152,5 @@ def _write_table(path: Path, rows: list[list[str]]) -> None:
 
     with path.open("x", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
+        table.writerow(FILE_COLUMNS)
         table.writerows(rows)

@@ -15,13 +15,15 @@ from pydantic import ValidationError
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.strict import refusal
-from cache_schema.files.objects import LocalObjects, Objects, open_objects
+from cache_schema.files.locate import open_objects
+from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.files.unfinished import is_leftover, owner_token
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.header import FORMAT, VERSION, Header
-from cache_schema.format.layout import HEADER, MARKER, chunk_slices
+from cache_schema.format.layout import HEADER
+from cache_schema.format.metadata import metadata_objects, plain_layouts
 from cache_schema.format.record import TableRow
-from cache_schema.store.table import encode_segment, refuse_duplicates, segment_name
+from cache_schema.store.table import encode_segment, refuse_double_rows, segment_name
 
 
 def read_header(location: str | Path) -> Header | None:
@@ -87,7 +89,7 @@ def create_store(location: str, header: Header, rows: Sequence[TableRow]) -> Non
     Raises:
         StoreError: If `rows` holds a volume twice, or the place cannot be written.
     """
-    refuse_duplicates(rows)
+    refuse_double_rows(rows)
     target = Path(location).expanduser().absolute()
     temporary = target.parent / f"{_unfinished(target)}{owner_token()}"
     try:
@@ -118,26 +120,11 @@ def _rename_new(source: Path, target: Path) -> None:
 
 def _build(folder: Path, header: Header, rows: Sequence[TableRow]) -> None:
     """Write everything that a store without volumes has."""
-    import numpy as np
-    import zarr
-    from zarr.codecs import Crc32cCodec
-
     slices = max([row.max_slices for row in rows], default=0)
-    marker = {MARKER: {"format": FORMAT, "version": VERSION, "header": HEADER}}
-    group = zarr.create_group(folder, attributes=marker, zarr_format=3)
-    for spec in header.arrays:
-        group.create_array(
-            spec.name,
-            shape=(len(rows), max(slices, header.slice_chunk), *spec.item_shape),
-            chunks=(1, chunk_slices(header, spec), *spec.item_shape),
-            dtype=spec.dtype,
-            filters=None,
-            compressors=Crc32cCodec(),
-            fill_value=np.nan,
-            dimension_names=spec.dims,
-            chunk_key_encoding={"name": "default", "separator": "."},
-        )
+    folder.mkdir()
     objects = LocalObjects(folder)
+    for name, data in metadata_objects(plain_layouts(header, len(rows), slices)).items():
+        objects.put(name, data)
     objects.create(segment_name(0), encode_segment(0, slices, rows))
     objects.put(HEADER, encode_header(header))
 

@@ -4,7 +4,8 @@ import os
 from collections import Counter
 from typing import Any
 
-from cache_schema.files.objects import LocalObjects, open_objects
+from cache_schema.files.locate import open_objects
+from cache_schema.files.objects import LocalObjects
 from cache_schema.format.layout import item_bytes
 from cache_schema.store.reader import StoreReader, open_store
 
@@ -13,7 +14,7 @@ MANY_FILES = 5000
 LONGEST = 160
 
 
-def describe(location: str) -> dict[str, Any]:
+def describe_store(location: str) -> dict[str, Any]:
     """Everything that `cache inspect --json` prints.
 
     Raises:
@@ -90,7 +91,7 @@ def _size(location: str) -> dict[str, Any] | None:
     }
 
 
-def in_words(description: dict[str, Any]) -> str:
+def description_text(description: dict[str, Any]) -> str:
     """A description for somebody who has never seen a store."""
     d = description
     fingerprint, numerics = d["header"]["fingerprint"], d["header"]["numerics"]

@@ -11,17 +11,17 @@ from cache_schema.files.objects import Objects
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.header import ArraySpec, Header
 from cache_schema.format.layout import metadata_name, parse_layout
-from cache_schema.store.table import Table, read_table
+from cache_schema.store.table import VolumeTable, read_volume_table
 
 ROUNDS = 100
 
 
-def wanted_extents(header: Header, table: Table) -> tuple[int, int]:
+def wanted_extents(header: Header, table: VolumeTable) -> tuple[int, int]:
     """Volumes and slices that every array must cover."""
     return len(table.rows), max(table.slices, header.slice_chunk)
 
 
-def ensure_extents(objects: Objects, header: Header, known: Table | None = None) -> Table:
+def ensure_extents(objects: Objects, header: Header, known: VolumeTable | None = None) -> VolumeTable:
     """Make every array cover the table; the table as it was last read (from `known` on).
 
     Extents never shrink. After any write both the table and the metadata are read again, until they
@@ -30,16 +30,16 @@ def ensure_extents(objects: Objects, header: Header, known: Table | None = None)
     Raises:
         StoreError: If an array's metadata is missing or damaged, or the extents will not settle.
     """
-    table = known or Table()
+    table = known or VolumeTable()
     for _ in range(ROUNDS):
-        table = read_table(objects, table)
+        table = read_volume_table(objects, table)
         grown = [_grow(objects, header, spec, table) for spec in header.arrays]
         if not any(grown):
             return table
     raise StoreError("the arrays' extents do not settle: another program is editing this store")
 
 
-def _grow(objects: Objects, header: Header, spec: ArraySpec, table: Table) -> bool:
+def _grow(objects: Objects, header: Header, spec: ArraySpec, table: VolumeTable) -> bool:
     """Enlarge one array's metadata when it falls short; whether it did."""
     name = metadata_name(spec.name)
     data = objects.get(name)

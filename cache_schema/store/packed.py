@@ -17,7 +17,7 @@ from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import RECORDS, record_name
 
 MARK = "packed.json"
-FORMAT = "slicecache-pack"
+PACK_FORMAT = "slicecache-pack"
 PACKED_RECORDS = "packed/records.jsonl"
 
 _LINES: "WeakKeyDictionary[Any, dict[str, bytes]]" = WeakKeyDictionary()
@@ -51,7 +51,7 @@ def put_lines(objects: Objects, records: Mapping[str, bytes]) -> None:
 
 def put_mark(objects: Objects, shard_volumes: int) -> None:
     """Mark a store as packed."""
-    objects.put(MARK, canonical_json({"format": FORMAT, "version": 1, "shard_volumes": shard_volumes}))
+    objects.put(MARK, canonical_json({"format": PACK_FORMAT, "version": 1, "shard_volumes": shard_volumes}))
 
 
 def _state(body: bytes) -> dict[str, Any]:

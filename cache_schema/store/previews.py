@@ -4,10 +4,10 @@ import io
 import os
 import zipfile
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from cache_schema.common.errors import StoreError
-from cache_schema.files.objects import TEMPORARY, LocalObjects, Objects
-from cache_schema.files.unfinished import owner_token
+from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import PREVIEWS, preview_name
 from cache_schema.store.packed import is_packed
@@ -71,16 +71,11 @@ def _digest(name: str) -> str:
 
 def put_gathered_previews(objects: LocalObjects, previews: Iterable[tuple[str, bytes]]) -> None:
     """Write the zip anew from previews by key hash, in one step; no zip when there are none."""
-    temporary = objects.path(f"{TEMPORARY}/write{owner_token()}")
-    os.makedirs(os.path.dirname(temporary), exist_ok=True)
-    with open(temporary, "xb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for digest, png in previews:
-            archive.writestr(zipfile.ZipInfo(f"{digest}.png"), png)
-        empty = not archive.namelist()
-    if empty:
-        os.unlink(temporary)
+    members = iter(previews)
+    first = next(members, None)
+    if first is None:
         objects.delete(PACKED_PREVIEWS)
         return
-    target = objects.path(PACKED_PREVIEWS)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    os.replace(temporary, target)
+    with objects.writing(PACKED_PREVIEWS) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for digest, png in chain([first], members):
+            archive.writestr(zipfile.ZipInfo(f"{digest}.png"), png)

@@ -12,10 +12,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
-from cache_schema.files.blocks import RowDamageError, read_rows
 from cache_schema.files.chunks import DamageError
-from cache_schema.files.objects import Objects, open_objects
-from cache_schema.files.read_slices import read_some
+from cache_schema.files.locate import open_objects
+from cache_schema.files.objects import Objects
+from cache_schema.files.read import read_some, read_volumes
+from cache_schema.files.read_pieces import RowDamageError
 from cache_schema.format.digest import content_digest
 from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey
@@ -26,7 +27,7 @@ from cache_schema.store.create import load_header, read_header
 from cache_schema.store.packed import stored_records
 from cache_schema.store.previews import stored_preview
 from cache_schema.store.seal import read_sealed_index, read_sealed_records
-from cache_schema.store.table import read_table
+from cache_schema.store.table import read_volume_table
 
 __all__ = ["StoreReader", "VolumeEntry", "open_store", "read_header"]
 
@@ -157,7 +158,7 @@ class StoreReader:
 
     def table(self) -> tuple[TableRow, ...]:
         """Every volume that has a row, committed or not, in row order."""
-        return read_table(self._objects).volumes()
+        return read_volume_table(self._objects).volumes()
 
     def layout(self, name: str) -> ArrayLayout:
         """How an array is stored.
@@ -188,7 +189,7 @@ class StoreReader:
         """
         chosen = self.entries if entries is None else entries
         try:
-            return read_rows(
+            return read_volumes(
                 self._objects, self.layout(name), [e.row for e in chosen], [e.n_slices for e in chosen]
             )
         except RowDamageError as damage:

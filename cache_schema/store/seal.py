@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.strict import Strict, refusal
-from cache_schema.files.objects import LocalObjects, Objects, open_objects
+from cache_schema.files.locate import open_objects
+from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.digest import content_digest
 from cache_schema.format.identity import VolumeKey
@@ -20,7 +21,7 @@ from cache_schema.format.layout import RECORDS, SEALED_INDEX, SEALED_RECORDS, fa
 from cache_schema.store.commit import parse_raw, unseal
 from cache_schema.store.create import load_header, stored_header_hash
 from cache_schema.store.packed import is_packed, stored_records
-from cache_schema.store.table import read_table
+from cache_schema.store.table import read_volume_table
 
 
 class SealedIndex(Strict):
@@ -126,7 +127,7 @@ def require_complete(objects: Objects, location: str, committed: set[VolumeKey])
     """Refuse to call a store complete while volumes of its table are open."""
     pending = [
         row.key
-        for row in read_table(objects).volumes()
+        for row in read_volume_table(objects).volumes()
         if row.key not in committed and objects.get(failure_name(row.key)) is None
     ]
     if pending:

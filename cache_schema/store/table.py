@@ -35,7 +35,7 @@ class Segment(Strict):
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class VolumeTable:
     """All segments together."""
 
     rows: tuple[TableRow | None, ...] = ()
@@ -80,13 +80,13 @@ def parse_segment(data: bytes, name: str) -> Segment:
     return segment
 
 
-def read_table(objects: Objects, known: Table | None = None) -> Table:
+def read_volume_table(objects: Objects, known: VolumeTable | None = None) -> VolumeTable:
     """Read and join all segments; with a `known` table, only those that came after it.
 
     Raises:
         StoreError: If a segment is missing, damaged, out of place, or a volume has two rows.
     """
-    known = known or Table()
+    known = known or VolumeTable()
     names = objects.list(TABLE)
     if len(names) == known.segments:
         return known
@@ -104,12 +104,12 @@ def read_table(objects: Objects, known: Table | None = None) -> Table:
             if row is not None and index.setdefault(row.key, place) != place:
                 raise StoreError(f"the volume table has {row.key} in rows {index[row.key]} and {place}")
         rows += segment.rows
-    return Table(tuple(rows), slices, len(names), index)
+    return VolumeTable(tuple(rows), slices, len(names), index)
 
 
 def append_rows(
-    objects: Objects, rows: Sequence[TableRow], slices: int = 0, known: Table | None = None
-) -> Table:
+    objects: Objects, rows: Sequence[TableRow], slices: int = 0, known: VolumeTable | None = None
+) -> VolumeTable:
     """Give every new volume a row, and the arrays at least `slices` slices; the table afterwards.
 
     Any number of processes may do this at once. Volumes that have a row keep it as it is.
@@ -117,10 +117,10 @@ def append_rows(
     Raises:
         StoreError: If `rows` holds a volume twice, or the table is damaged.
     """
-    refuse_duplicates(rows)
-    table = known or Table()
+    refuse_double_rows(rows)
+    table = known or VolumeTable()
     while True:
-        table = read_table(objects, table)
+        table = read_volume_table(objects, table)
         missing = [row for row in rows if row.key not in table.index]
         wanted = max([slices, table.slices, *(row.max_slices for row in missing)])
         if not missing and wanted == table.slices:
@@ -129,7 +129,7 @@ def append_rows(
         objects.create(segment_name(table.segments), encode_segment(len(table.rows), wanted, missing))
 
 
-def refuse_duplicates(rows: Sequence[TableRow]) -> None:
+def refuse_double_rows(rows: Sequence[TableRow]) -> None:
     """Refuse a list in which one key stands twice.
 
     Raises:

@@ -13,26 +13,27 @@ from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError, StoreMismatch
 from cache_schema.files.chunks import to_storage, write_volume
-from cache_schema.files.objects import LocalObjects, open_objects
+from cache_schema.files.locate import open_objects
+from cache_schema.files.objects import LocalObjects
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.digest import volume_digest
-from cache_schema.format.header import Header, differences
+from cache_schema.format.header import Header, differing_fields
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import failure_name, metadata_name, parse_layout, preview_name, record_name
-from cache_schema.format.record import Draft, Failure, TableRow, VolumeRecord
+from cache_schema.format.record import Failure, TableRow, VolumeDraft, VolumeRecord
 from cache_schema.format.token_statistics import token_statistics
+from cache_schema.store.check_volume import check_volume
 from cache_schema.store.commit import encode_record, read_failure, read_failures, read_record, unseal
 from cache_schema.store.create import create_store, read_header, sweep_siblings
 from cache_schema.store.extents import ensure_extents
 from cache_schema.store.packed import is_packed, require_unpacked
-from cache_schema.store.table import Table, append_rows, read_table
-from cache_schema.verify.volume import check_volume
+from cache_schema.store.table import VolumeTable, append_rows, read_volume_table
 
 
 class StoreWriter:
     """A store opened for writing; open it with `StoreWriter.open`."""
 
-    def __init__(self, location: str, objects: LocalObjects, header: Header, table: Table) -> None:
+    def __init__(self, location: str, objects: LocalObjects, header: Header, table: VolumeTable) -> None:
         """Hold an opened store."""
         self.location = location
         self.header = header
@@ -66,7 +67,7 @@ class StoreWriter:
         if found is None or not isinstance(objects, LocalObjects):
             raise StoreError(f"the store {location!r} was deleted while it was opened")
         require_same(location, header, found)
-        known = read_table(objects)
+        known = read_volume_table(objects)
         if any(row.key not in known.index for row in rows):
             require_unpacked(objects, location)
         objects.sweep()
@@ -112,7 +113,7 @@ class StoreWriter:
         return list(read_failures(self._objects))
 
     def commit(
-        self, draft: Draft, arrays: Mapping[str, NDArray[Any]], preview: bytes | None = None
+        self, draft: VolumeDraft, arrays: Mapping[str, NDArray[Any]], preview: bytes | None = None
     ) -> VolumeRecord:
         """Write one volume's arrays, then its record, and forget an earlier failure of it.
 
@@ -164,7 +165,7 @@ class StoreWriter:
         require_unpacked(self._objects, self.location)
         unseal(self._objects)
 
-    def _to_storage(self, draft: Draft, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def _to_storage(self, draft: VolumeDraft, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Check a volume against the table and the header, and cast it."""
         names = {spec.name for spec in self.header.arrays}
         if arrays.keys() != names:
@@ -176,7 +177,7 @@ class StoreWriter:
             raise StoreError(f"volume {draft.key} keeps no slice, so there is nothing to commit")
         return {spec.name: to_storage(spec, arrays[spec.name], n) for spec in self.header.arrays}
 
-    def _describe(self, draft: Draft, stored: Mapping[str, NDArray[Any]]) -> VolumeRecord:
+    def _describe(self, draft: VolumeDraft, stored: Mapping[str, NDArray[Any]]) -> VolumeRecord:
         """The record of a volume, not yet signed."""
         return VolumeRecord(
             **draft.model_dump(),
@@ -218,7 +219,7 @@ def require_same(location: str, asked: Header, found: Header) -> None:
     Raises:
         StoreMismatch: Naming each differing field with both values.
     """
-    lines = differences(_identity(asked), _identity(found))
+    lines = differing_fields(_identity(asked), _identity(found))
     if lines:
         raise StoreMismatch(
             f"the store {location!r} was made otherwise: {'; '.join(lines)}. "

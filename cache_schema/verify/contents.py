@@ -17,7 +17,7 @@ from cache_schema.common.problem import LOOK_AT_IMAGE, REMOVE_ONE, Problem
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
-from cache_schema.format.token_statistics import token_statistics
+from cache_schema.format.token_statistics import same_statistics, token_statistics
 
 ROBUST_SDS = 8.0
 """A volume's largest or smallest token norm may lie so many robust standard deviations (1.4826 times
@@ -115,11 +115,6 @@ def numbers_digest(values: NDArray[Any]) -> str:
     digest = hashlib.sha256(repr(values.shape).encode())
     digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
-
-
-def same_statistics(found: Mapping[str, float], stated: Mapping[str, float]) -> bool:
-    """Whether statistics are equal up to the order of summation."""
-    return all(np.isclose(found[name], stated.get(name, np.nan), rtol=1e-9, atol=1e-12) for name in found)
 
 
 def out_of_range(values: Mapping[VolumeKey, float]) -> list[tuple[VolumeKey, float, float, float]]:

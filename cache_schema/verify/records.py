@@ -15,11 +15,11 @@ from cache_schema.format.record import VolumeRecord
 from cache_schema.store.commit import parse_record
 from cache_schema.store.packed import check_lines, stored_records
 from cache_schema.store.seal import read_sealed_index, read_sealed_records
-from cache_schema.store.table import Table
+from cache_schema.store.table import VolumeTable
 
 
 def check_records(
-    objects: Objects, header: Header, table: Table | None
+    objects: Objects, header: Header, table: VolumeTable | None
 ) -> tuple[list[VolumeRecord], list[Problem]]:
     """Records must match their hashes, their names, and the table's rows; rows belong to one volume."""
     records: list[VolumeRecord] = []
@@ -44,7 +44,7 @@ def check_records(
 
 
 def _record_faults(
-    record: VolumeRecord, name: str, header: Header, table: Table | None, rows: dict[int, VolumeKey]
+    record: VolumeRecord, name: str, header: Header, table: VolumeTable | None, rows: dict[int, VolumeKey]
 ) -> Iterator[str]:
     """What is wrong with one record, other than its hash."""
     if name != record_name(record.key):
@@ -61,7 +61,7 @@ def _record_faults(
         yield f"it describes the arrays {sorted(record.tokens)}, not {sorted(names)}"
 
 
-def _volume_of(name: str, table: Table | None) -> str:
+def _volume_of(name: str, table: VolumeTable | None) -> str:
     """The volume that a record's file name belongs to, as the table knows it."""
     keys = () if table is None else table.index
     return next((str(key) for key in keys if record_name(key) == name), name)

@@ -9,13 +9,13 @@ from cache_schema.files.objects import Objects
 from cache_schema.files.shards import sharded_rows
 from cache_schema.format.layout import FAILURES, PREVIEWS, ArrayLayout, failure_name, metadata_name
 from cache_schema.format.record import VolumeRecord
-from cache_schema.store.table import Table
+from cache_schema.store.table import VolumeTable
 
 
 def check_strays(
     objects: Objects,
     layouts: Mapping[str, ArrayLayout],
-    table: Table | None,
+    table: VolumeTable | None,
     records: Sequence[VolumeRecord],
 ) -> list[Problem]:
     """Name data without a record, and whatever else belongs to nobody.
@@ -32,7 +32,7 @@ def check_strays(
 
 
 def check_array(
-    objects: Objects, name: str, layout: ArrayLayout, table: Table | None, committed: set[int]
+    objects: Objects, name: str, layout: ArrayLayout, table: VolumeTable | None, committed: set[int]
 ) -> Iterator[Problem]:
     """Chunks of rows that have no record, and objects that are no chunks."""
     rows: dict[int, int] = defaultdict(int)
@@ -51,7 +51,7 @@ def check_array(
         yield Problem(volume_of_row(row, table), name, text, EXTRACT_OR_REMOVE)
 
 
-def volume_of_row(row: int, table: Table | None) -> str:
+def volume_of_row(row: int, table: VolumeTable | None) -> str:
     """The volume of a row as the table knows it."""
     if table is None or row >= len(table.rows):
         return f"row {row}, which the table does not have"
@@ -59,7 +59,9 @@ def volume_of_row(row: int, table: Table | None) -> str:
     return f"row {row}, which was withdrawn" if owner is None else str(owner.key)
 
 
-def check_side_objects(objects: Objects, table: Table, records: Sequence[VolumeRecord]) -> Iterator[Problem]:
+def check_side_objects(
+    objects: Objects, table: VolumeTable, records: Sequence[VolumeRecord]
+) -> Iterator[Problem]:
     """Previews and failures of volumes that the table does not have, and failures of committed ones."""
     known = {key.digest for key in table.index}
     for folder, what in ((PREVIEWS, "preview"), (FAILURES, "failure")):

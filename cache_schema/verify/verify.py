@@ -13,7 +13,8 @@ from typing import Any
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.problem import RESTORE, WRITE_AGAIN, Problem
-from cache_schema.files.objects import Objects, open_objects
+from cache_schema.files.locate import open_objects
+from cache_schema.files.objects import Objects
 from cache_schema.format.canonical import is_canonical
 from cache_schema.format.header import Header
 from cache_schema.format.layout import (
@@ -24,14 +25,14 @@ from cache_schema.format.layout import (
     parse_layout,
 )
 from cache_schema.format.record import VolumeRecord
+from cache_schema.store.check_volume import check_volume
 from cache_schema.store.commit import read_failures
 from cache_schema.store.create import load_header
 from cache_schema.store.extents import wanted_extents
-from cache_schema.store.table import Table, read_table
+from cache_schema.store.table import VolumeTable, read_volume_table
 from cache_schema.verify.contents import Contents
 from cache_schema.verify.records import check_records, check_seal
 from cache_schema.verify.strays import check_strays
-from cache_schema.verify.volume import check_volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Verification:
     n_volumes: int
     """Committed volumes that were read."""
     bytes_read: int
+    """Of kept slices."""
     seconds: float
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
@@ -59,7 +61,7 @@ class Verification:
         return {"ok": self.ok, **asdict(self)}
 
 
-def verify(
+def verify_store(
     location: str, progress: Callable[[int, int], None] | None = None, *, full: bool = False
 ) -> Verification:
     """Check schema, header, table, records, checksums, pads and digests of a store.
@@ -138,10 +140,10 @@ def check_group(objects: Objects) -> Iterator[Problem]:
         yield Problem("", "zarr.json", "the group metadata is missing, damaged or lacks the marker", RESTORE)
 
 
-def check_table(objects: Objects) -> tuple[Table | None, list[Problem]]:
+def check_table(objects: Objects) -> tuple[VolumeTable | None, list[Problem]]:
     """Segments must be whole, match their hashes, follow one another, and give each volume one row."""
     try:
-        return read_table(objects), []
+        return read_volume_table(objects), []
     except StoreError as error:
         return None, [Problem("", "table", str(error), RESTORE)]
 
@@ -174,7 +176,9 @@ def check_extents(layouts: Mapping[str, ArrayLayout], records: Sequence[VolumeRe
     ]
 
 
-def extent_notes(header: Header, layouts: Mapping[str, ArrayLayout], table: Table | None) -> tuple[str, ...]:
+def extent_notes(
+    header: Header, layouts: Mapping[str, ArrayLayout], table: VolumeTable | None
+) -> tuple[str, ...]:
     """Arrays that do not cover the table yet: an append was interrupted before anything was committed."""
     wanted = (0, 0) if table is None else wanted_extents(header, table)
     return tuple(
@@ -193,7 +197,7 @@ def check_failures(objects: Objects) -> list[Problem]:
     return []
 
 
-def pending_notes(table: Table | None, records: Sequence[VolumeRecord]) -> tuple[str, ...]:
+def pending_notes(table: VolumeTable | None, records: Sequence[VolumeRecord]) -> tuple[str, ...]:
     """How many volumes of the table are not committed."""
     if table is None:
         return ()

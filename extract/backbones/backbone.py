@@ -1,14 +1,40 @@
-"""What every backbone offers: its identity, its sizes, and tokens for a batch of slices."""
+"""What every backbone offers: a spec that names it, its weights, and tokens for a batch of slices.
 
+A spec loads a network, and a network is placed: on a canvas, a device, in a dtype. Nothing heavy is
+imported here, so that planning can read a spec without torch.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
-
-from torch import Tensor
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.strict import Strict
 from cache_schema.format.header import BackboneIdentity, FloatName
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 FLOAT16_LARGEST = 65504.0
+
+MeanAndStd = tuple[tuple[float, ...], tuple[float, ...]]
+"""Of the pixels' three channels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What decides the shape of the arrays."""
+
+    dim: int
+    heads: int
+    grid: tuple[int, int]
+    offers: frozenset[str] = frozenset({"cls", "cls_attention"})
+    """As in `Backbone.offers`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +42,7 @@ class Tokens:
     """What one forward pass gives, all in float32 and after the final norm."""
 
     cls: dict[str, Tensor]
-    """By array name (`cls`, and `cls_l08` for block 8): `(slice, dim)`."""
+    """By array name (`cls`, and `cls_l08` for block 8): `(slice, dim)`; empty without a CLS token."""
     patches: Tensor
     """`(slice, row, col, dim)`."""
     attention: Tensor | None = field(default=None)
@@ -48,13 +74,104 @@ class Backbone(Protocol):
         ...
 
     @property
-    def largest_token(self) -> float:
-        """A bound that no component of any token can exceed, whatever the input."""
+    def offers(self) -> frozenset[str]:
+        """Which of `cls` and `cls_attention` it can give; patch tokens every backbone has."""
+        ...
+
+    @property
+    def normalised(self) -> MeanAndStd | None:
+        """What its pixels must have been normalised with; None where it does not say."""
+        ...
+
+    @property
+    def largest_token(self) -> float | None:
+        """A bound that no component of any token can exceed, whatever the input; None where it has none."""
         ...
 
     def __call__(self, pixels: Tensor) -> Tokens:
         """Embed normalised pixels `(slice, 3, height, width)`."""
         ...
+
+
+class Network(Protocol):
+    """Weights, read or drawn, before they are placed."""
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+        ...
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """By name, as the digest takes them."""
+        ...
+
+    def place(
+        self,
+        canvas: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        layers: Sequence[int] = (),
+        attention: bool = False,
+    ) -> Backbone:
+        """Put the weights on their device; arguments and errors as in `NamedBackbone.build`."""
+        ...
+
+
+class NamedBackbone(Strict):
+    """What every kind of backbone derives its spec from."""
+
+    def located(self, base: Path) -> Self:
+        """With relative paths taken from the pipeline file's folder."""
+        return self
+
+    def outline(self, canvas: int) -> Outline | None:
+        """Sizes without weights; None when only the network itself knows them.
+
+        Raises:
+            ConfigError: If a local folder has no usable config.
+        """
+        return None
+
+    @classmethod
+    def examples(cls, folder: Path) -> tuple[Self, ...]:
+        """Small ones of this kind for `check_backbone`, with whatever files they need below `folder`."""
+        return ()
+
+    @abstractmethod
+    def load(self, offline: bool = False) -> Network:
+        """Read or draw the weights.
+
+        Args:
+            offline: Take them from the local cache of Hugging Face only.
+
+        Raises:
+            ConfigError: If there are no such weights.
+        """
+
+    def build(
+        self,
+        canvas: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        layers: Sequence[int] = (),
+        attention: bool = False,
+        offline: bool = False,
+    ) -> Backbone:
+        """Load the weights and place them.
+
+        Args:
+            canvas: Pixels along a side.
+            device: Where it runs.
+            dtype: Compute dtype.
+            layers: Blocks whose CLS token is kept too, from 1.
+            attention: Whether to give the last block's CLS attention.
+            offline: Take the weights from the local cache of Hugging Face only.
+
+        Raises:
+            ConfigError: If there are no such weights, or they do not fit the canvas or the layers.
+        """
+        return self.load(offline).place(canvas, device, dtype, layers, attention)
 
 
 def layer_name(layer: int) -> str:
@@ -72,8 +189,42 @@ def require_storable(backbone: Backbone, storage: FloatName) -> None:
     Raises:
         ConfigError: If that bound is beyond the largest float16.
     """
-    if storage == "float16" and not backbone.largest_token <= FLOAT16_LARGEST:
+    bound = backbone.largest_token
+    # A stranger's backbone need not know its bound: the store then refuses every volume that overflows.
+    if storage == "float16" and bound is not None and not bound <= FLOAT16_LARGEST:
         raise ConfigError(
-            f"tokens of this backbone can reach {backbone.largest_token:.3g}, beyond float16's "
+            f"tokens of this backbone can reach {bound:.3g}, beyond float16's "
             f"{FLOAT16_LARGEST:.0f}: set extract.storage to float32"
         )
+
+
+def require_normalised(backbone: Backbone, given: MeanAndStd) -> None:
+    """Refuse pixels that are normalised otherwise than a backbone says that it needs.
+
+    Raises:
+        ConfigError: Naming both means and standard deviations.
+    """
+    if backbone.normalised is not None and backbone.normalised != given:
+        mean, std = (list(values) for values in backbone.normalised)
+        raise ConfigError(
+            f"this backbone wants pixels of mean {mean} and std {std}, and extract.normalise gives "
+            f"{list(given[0])} and {list(given[1])}: set extract.normalise: {{mean: {mean}, std: {std}}}"
+        )
+
+
+def stored_tokens(asked: Sequence[str], offers: frozenset[str]) -> tuple[str, ...]:
+    """The tokens that a store keeps: those asked for, and always CLS where the backbone has one.
+
+    Args:
+        asked: In the order of the format.
+        offers: Of the backbone.
+
+    Raises:
+        ConfigError: If CLS or its attention is asked for and the backbone has none.
+    """
+    for name in ("cls", "cls_attention"):
+        if name in asked and name not in offers:
+            raise ConfigError(
+                f"extract.tokens: this backbone has no {name}; leave it out, e.g. tokens: [patch_mean]"
+            )
+    return tuple(asked) if "cls" in asked or "cls" not in offers else ("cls", *asked)

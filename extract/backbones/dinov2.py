@@ -3,29 +3,104 @@
 Only `config.json` and safetensors files are fetched and read; no code of a repository ever runs.
 """
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import torch
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import model_validator
 
 from cache_schema.common.errors import ConfigError
-from cache_schema.format.header import BackboneIdentity
-from extract.backbones.positions import position_rule
-from extract.backbones.shape import Shape, architecture, check_layers, patch_grid
-from extract.backbones.spec import Dinov2Spec
-from extract.backbones.transformer import Transformer
-from extract.backbones.weights import read_config, read_weights, select_parameters, weights_digest
+from extract.backbones.backbone import NamedBackbone, Outline
+from extract.backbones.shape import Shape
+
+if TYPE_CHECKING:
+    from extract.backbones.transformer import DinoNetwork
+
+Dinov2Size = Literal["small", "base", "large", "giant"]
+
+RELEASES: Mapping[Dinov2Size, tuple[int, int]] = {
+    "small": (384, 6),
+    "base": (768, 12),
+    "large": (1024, 16),
+    "giant": (1536, 24),
+}
+"""Dim and heads of the releases, all with patches of 14 px."""
 
 FILES = ["config.json", "*.safetensors", "*.safetensors.index.json"]
 MODEL_TYPES = ("dinov2", "dinov2_with_registers")
 
 
-def repository(spec: Dinov2Spec) -> str:
-    """The Hugging Face id that a spec means."""
-    if spec.repository is not None:
-        return spec.repository
-    return f"facebook/dinov2-{'with-registers-' if spec.registers else ''}{spec.size}"
+class Dinov2Spec(NamedBackbone):
+    """The released DINOv2 weights, or a local folder in the same format."""
+
+    kind: Literal["dinov2"] = "dinov2"
+    size: Dinov2Size = "small"
+    """Which release: ViT-S, B, L or g, patch 14."""
+    registers: bool = False
+    """The variant with four register tokens."""
+    path: Path | None = None
+    """A local folder with `config.json` and `*.safetensors`, in place of a download."""
+    repository: str | None = None
+    """Another Hugging Face id in the same format, e.g. a DINOv2 trained further."""
+    revision: str | None = None
+    """Commit or tag of the repository; the weights' digest stands in the fingerprint in any case."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.path is not None and (self.repository is not None or self.revision is not None):
+            raise ValueError("give path, or repository and revision, not both")
+        return self
+
+    @property
+    def hub_id(self) -> str:
+        """The Hugging Face id that is meant."""
+        if self.repository is not None:
+            return self.repository
+        return f"facebook/dinov2-{'with-registers-' if self.registers else ''}{self.size}"
+
+    def located(self, base: Path) -> Self:
+        """With a relative `path` taken from the pipeline file's folder."""
+        if self.path is None:
+            return self
+        return self.model_copy(update={"path": base / self.path.expanduser()})
+
+    def outline(self, canvas: int) -> Outline | None:
+        """Sizes of a release or a local folder; None for another id, whose config lies on the network.
+
+        Raises:
+            ConfigError: If a local folder has no usable config.
+        """
+        if self.path is not None:
+            return read_shape(checkpoint_folder(self, offline=True)).outline(canvas)
+        if self.repository is not None:
+            return None
+        dim, heads = RELEASES[self.size]
+        return Outline(dim, heads, (canvas // 14, canvas // 14))
+
+    @classmethod
+    def examples(cls, folder: Path) -> tuple[Self, ...]:
+        """Small checkpoints of every variant, drawn and written below `folder`."""
+        return tuple(
+            cls(path=write_example(folder / f"{gated}-{registers}", gated, registers))
+            for gated in (False, True)
+            for registers in (False, True)
+        )
+
+    def load(self, offline: bool = False) -> DinoNetwork:
+        """Read a checkpoint."""
+        from extract.backbones.transformer import DinoNetwork
+        from extract.backbones.weights import read_weights
+
+        folder = checkpoint_folder(self, offline)
+        return DinoNetwork("dinov2", read_shape(folder), read_weights(folder), called(folder))
+
+
+def called(folder: Path) -> str:
+    """How errors name a checkpoint."""
+    return f"the backbone in {str(folder)!r}"
 
 
 def checkpoint_folder(spec: Dinov2Spec, offline: bool) -> Path:
@@ -40,10 +115,11 @@ def checkpoint_folder(spec: Dinov2Spec, offline: bool) -> Path:
         return spec.path
     from huggingface_hub import snapshot_download
 
-    name = repository(spec)
     try:
         return Path(
-            snapshot_download(name, revision=spec.revision, allow_patterns=FILES, local_files_only=offline)
+            snapshot_download(
+                spec.hub_id, revision=spec.revision, allow_patterns=FILES, local_files_only=offline
+            )
         )
     except (OSError, ValueError) as error:  # every error of the hub derives from one of the two
         advice = (
@@ -52,7 +128,23 @@ def checkpoint_folder(spec: Dinov2Spec, offline: bool) -> Path:
             else "without internet give extract.backbone.path, or kind: untrained to try things out"
         )
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"cannot get the backbone {name!r}: {advice} ({reason})") from error
+        raise ConfigError(f"cannot get the backbone {spec.hub_id!r}: {advice} ({reason})") from error
+
+
+def read_shape(folder: Path) -> Shape:
+    """Sizes from the folder's `config.json`.
+
+    Raises:
+        ConfigError: If it is absent, no JSON object, or of another model.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"the backbone folder {str(folder)!r} has no readable config.json") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"{str(path)!r} must hold a JSON object")
+    return shape_from_config(config, called(folder))
 
 
 def shape_from_config(config: Mapping[str, Any], where: str) -> Shape:
@@ -85,27 +177,22 @@ def shape_from_config(config: Mapping[str, Any], where: str) -> Shape:
     )
 
 
-def build_dinov2(
-    spec: Dinov2Spec,
-    canvas: int,
-    device: torch.device,
-    dtype: torch.dtype,
-    layers: Sequence[int] = (),
-    attention: bool = False,
-    offline: bool = False,
-) -> Transformer:
-    """Read a checkpoint, name its weights by their digest, and place them; see `Dinov2Spec.build`."""
-    folder = checkpoint_folder(spec, offline)
-    where = f"the backbone in {str(folder)!r}"
-    shape = shape_from_config(read_config(folder), where)
-    grid = patch_grid(shape, canvas)
-    kept = check_layers(layers, shape.layers)
-    weights = read_weights(folder)
-    identity = BackboneIdentity(
-        architecture=architecture(shape, "dinov2", canvas),
-        weights_sha256=weights_digest(weights),
-        position_table=position_rule(shape.registers, shape.table_side, grid),
-        layers=kept,
-    )
-    chosen = select_parameters(weights, shape.parameters(), where)
-    return Transformer(shape, chosen, identity, canvas, device, dtype, attention)
+def write_example(folder: Path, gated: bool, registers: bool) -> Path:
+    """A checkpoint of three small blocks with drawn weights, in the releases' format."""
+    from safetensors.torch import save_file
+
+    from extract.backbones.weights import draw_weights
+
+    config = {
+        "model_type": MODEL_TYPES[int(registers)],
+        "hidden_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 3,
+        "image_size": 70,
+        "patch_size": 14,
+        "use_swiglu_ffn": gated,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    save_file(draw_weights(read_shape(folder).parameters(), seed=5), folder / "model.safetensors")
+    return folder

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cache_schema.common.errors import ConfigError
+from extract.backbones.backbone import Outline
 
 ATTENTION = "attention.attention"
 
@@ -30,6 +31,11 @@ class Shape:
     """SwiGLU in place of GELU, as in the giant."""
     qkv_bias: bool = True
     norm_eps: float = 1e-6
+
+    def outline(self, canvas: int) -> Outline:
+        """What these sizes make of a canvas."""
+        side = canvas // self.patch_size
+        return Outline(self.dim, self.heads, (side, side))
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every parameter, named as in Hugging Face checkpoints."""
@@ -71,7 +77,7 @@ class Shape:
         return shapes
 
 
-def architecture(shape: Shape, kind: str, canvas: int) -> dict[str, Any]:
+def architecture_of(shape: Shape, kind: str, canvas: int) -> dict[str, Any]:
     """The sizes as they stand in the fingerprint."""
     came = {name: getattr(shape, name) for name, before in LATER.items() if getattr(shape, name) != before}
     return came | {
@@ -104,14 +110,14 @@ def check_layers(layers: Sequence[int], count: int) -> tuple[int, ...]:
     return tuple(sorted(set(layers)))
 
 
-def patch_grid(shape: Shape, canvas: int) -> int:
+def patches_along(patch_size: int, canvas: int) -> int:
     """Patches along one side of the canvas.
 
     Raises:
         ConfigError: If the canvas is not a whole number of patches.
     """
-    if canvas % shape.patch_size or canvas < shape.patch_size:
+    if canvas % patch_size or canvas < patch_size:
         raise ConfigError(
-            f"the canvas of {canvas} px must be a multiple of the backbone's patch of {shape.patch_size} px"
+            f"the canvas of {canvas} px must be a multiple of the backbone's patch of {patch_size} px"
         )
-    return canvas // shape.patch_size
+    return canvas // patch_size

@@ -8,8 +8,9 @@ Blocks are folded once when built: query, key and value become one product, and 
 projections before it.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,11 +18,12 @@ from torch.nn import functional
 
 from cache_schema.format.header import BackboneIdentity
 from extract.backbones.attention import attend, cls_attention
-from extract.backbones.backbone import Tokens, layer_name
-from extract.backbones.positions import resample_positions
-from extract.backbones.shape import ATTENTION, Shape
+from extract.backbones.backbone import MeanAndStd, Tokens, layer_name
+from extract.backbones.positions import position_rule, resample_positions
+from extract.backbones.shape import ATTENTION, Shape, architecture_of, check_layers, patches_along
+from extract.backbones.weights import select_parameters, weights_digest
 
-Place = Callable[[Tensor], Tensor]
+PutOnDevice = Callable[[Tensor], Tensor]
 """Puts a float32 parameter on its device in its dtype."""
 
 
@@ -51,7 +53,7 @@ class Norm:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class TransformerBlock:
     """One folded block."""
 
     norm1: Norm
@@ -78,8 +80,52 @@ class Block:
         return self.second(functional.silu(gate) * up)
 
 
+@dataclass(frozen=True, slots=True)
+class DinoNetwork:
+    """Sizes and weights, read or drawn, before they are placed."""
+
+    kind: str
+    shape: Shape
+    weights: Mapping[str, Tensor]
+    """A checkpoint's own, whole: its digest is over all of it."""
+    where: str
+    """Names the weights in errors."""
+    drawn: Mapping[str, Any] = field(default_factory=dict)
+    """What the architecture says beside the sizes, e.g. the seed."""
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+        return self.shape.patch_size
+
+    def place(
+        self,
+        canvas: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        layers: Sequence[int] = (),
+        attention: bool = False,
+    ) -> "Transformer":
+        """Name the weights by their digest, fold and place them; see `NamedBackbone.build`."""
+        shape = self.shape
+        grid = patches_along(shape.patch_size, canvas)
+        kept = check_layers(layers, shape.layers)
+        identity = BackboneIdentity(
+            architecture=architecture_of(shape, self.kind, canvas) | dict(self.drawn),
+            weights_sha256=weights_digest(self.weights),
+            position_table=position_rule(shape.registers, shape.table_side, grid),
+            layers=kept,
+        )
+        chosen = select_parameters(self.weights, shape.parameters(), self.where)
+        return Transformer(shape, chosen, identity, canvas, device, dtype, attention)
+
+
 class Transformer:
     """A built backbone: weights on their device in their dtype, the position table resampled."""
+
+    offers = frozenset({"cls", "cls_attention"})
+    normalised: MeanAndStd | None = None
+    """A checkpoint does not say it; the presets' default is what the releases were trained with."""
 
     def __init__(
         self,
@@ -155,7 +201,9 @@ def embed_positions(weights: Mapping[str, Tensor], grid: int, rule: str) -> tupl
     return torch.cat([cls, registers], dim=1), patches
 
 
-def fold_block(shape: Shape, weights: Mapping[str, Tensor], layer: int, place: Place) -> Block:
+def fold_block(
+    shape: Shape, weights: Mapping[str, Tensor], layer: int, place: PutOnDevice
+) -> TransformerBlock:
     """Gather one block's parameters; LayerScale is multiplied into the projection before it."""
 
     def get(name: str) -> Tensor:
@@ -171,7 +219,7 @@ def fold_block(shape: Shape, weights: Mapping[str, Tensor], layer: int, place: P
     parts = [f"{ATTENTION}.{name}" for name in ("query", "key", "value")]
     bias = torch.cat([get(f"{part}.bias") for part in parts]) if shape.qkv_bias else None
     first, second = ("weights_in", "weights_out") if shape.gated else ("fc1", "fc2")
-    return Block(
+    return TransformerBlock(
         norm1=norm(1),
         qkv=Linear(
             place(torch.cat([get(f"{part}.weight") for part in parts])),

@@ -8,20 +8,23 @@ Wider queries and keys were tried: attention then follows the noise of the draw,
 brains loses the participant's sex (AUROC 0.91 at 1, 0.71 at 2, 0.41 at 4 times the fan-in deviation).
 """
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from cache_schema.format.header import BackboneIdentity
-from extract.backbones.positions import position_rule
-from extract.backbones.shape import Shape, architecture, check_layers, patch_grid
-from extract.backbones.spec import UntrainedSpec
-from extract.backbones.transformer import Transformer
-from extract.backbones.weights import draw_uniform, weights_digest
+from pydantic import Field
 
-SIZES: Mapping[str, tuple[int, int, int]] = {
+from extract.backbones.backbone import NamedBackbone, Outline
+from extract.backbones.shape import Shape
+
+if TYPE_CHECKING:
+    from extract.backbones.transformer import DinoNetwork
+
+UntrainedSize = Literal["tiny", "small", "base", "large"]
+
+SIZES: Mapping[UntrainedSize, tuple[int, int, int]] = {
     "tiny": (3, 128, 4),
     "small": (12, 384, 6),
     "base": (12, 768, 12),
@@ -29,57 +32,35 @@ SIZES: Mapping[str, tuple[int, int, int]] = {
 }
 """Layers, dim, heads."""
 
-POSITION_DEVIATION = 0.1
-"""Of the CLS token, the registers and the position table."""
 
+class UntrainedSpec(NamedBackbone):
+    """The DINOv2 architecture with weights drawn from a seed: for demo, tests, and as a control."""
 
-def untrained_shape(spec: UntrainedSpec) -> Shape:
-    """The network's sizes."""
-    layers, dim, heads = SIZES[spec.size]
-    return Shape(layers, dim, heads, hidden=4 * dim, registers=4 if spec.registers else 0)
+    kind: Literal["untrained"] = "untrained"
+    size: UntrainedSize = "tiny"
+    seed: int = Field(default=0, ge=0)
+    registers: bool = False
 
+    @property
+    def shape(self) -> Shape:
+        """The network's sizes."""
+        layers, dim, heads = SIZES[self.size]
+        return Shape(layers, dim, heads, hidden=4 * dim, registers=4 if self.registers else 0)
 
-def draw_weights(shape: Shape, seed: int) -> dict[str, Tensor]:
-    """Draw every parameter in name order from one PCG64 stream.
+    def outline(self, canvas: int) -> Outline:
+        """Sizes without weights."""
+        return self.shape.outline(canvas)
 
-    Norm weights and LayerScale are 1 and biases 0; they take no numbers from the stream.
-    """
-    bits = np.random.PCG64(seed)
-    return {name: draw_parameter(bits, name, size) for name, size in sorted(shape.parameters().items())}
+    @classmethod
+    def examples(cls, folder: Path) -> tuple[UntrainedSpec, ...]:
+        """With and without registers; nothing is written."""
+        return cls(), cls(registers=True, seed=1)
 
+    def load(self, offline: bool = False) -> DinoNetwork:
+        """Draw the weights."""
+        from extract.backbones.transformer import DinoNetwork
+        from extract.backbones.weights import draw_weights
 
-def draw_parameter(bits: np.random.PCG64, name: str, size: tuple[int, ...]) -> Tensor:
-    """One parameter, by what its name says it is."""
-    if name.endswith("bias"):
-        return torch.zeros(size)
-    if "norm" in name or name.endswith("lambda1"):
-        return torch.ones(size)
-    if name.startswith("embeddings") and not name.endswith("projection.weight"):
-        return draw_uniform(bits, size, POSITION_DEVIATION)
-    return draw_uniform(bits, size, float(np.prod(size[1:])) ** -0.5)
-
-
-def build_untrained(
-    spec: UntrainedSpec,
-    canvas: int,
-    device: torch.device,
-    dtype: torch.dtype,
-    layers: Sequence[int] = (),
-    attention: bool = False,
-) -> Transformer:
-    """Draw the weights, name them, place them.
-
-    Raises:
-        ConfigError: If the canvas or the layers do not fit the network.
-    """
-    shape = untrained_shape(spec)
-    grid = patch_grid(shape, canvas)
-    kept = check_layers(layers, shape.layers)
-    weights = draw_weights(shape, spec.seed)
-    identity = BackboneIdentity(
-        architecture=architecture(shape, "untrained", canvas) | {"size": spec.size, "seed": spec.seed},
-        weights_sha256=weights_digest(weights),
-        position_table=position_rule(shape.registers, shape.table_side, grid),
-        layers=kept,
-    )
-    return Transformer(shape, weights, identity, canvas, device, dtype, attention)
+        weights = draw_weights(self.shape.parameters(), self.seed)
+        drawn = {"size": self.size, "seed": self.seed}
+        return DinoNetwork("untrained", self.shape, weights, "the drawn weights", drawn)

@@ -17,7 +17,11 @@ from torch import Tensor
 
 from cache_schema.common.errors import ConfigError
 
-Shapes = Mapping[str, tuple[int, ...]]
+ParameterShapes = Mapping[str, tuple[int, ...]]
+
+POSITION_DEVIATION = 0.1
+"""Of a drawn CLS token, registers and position table: small beside the patches, or they would be most of
+what the CLS says."""
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
@@ -38,22 +42,6 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
     if np.little_endian or width == 1:
         return flat.data
     return np.ascontiguousarray(flat.reshape(-1, width)[:, ::-1]).data  # pragma: no cover
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The checkpoint's `config.json`.
-
-    Raises:
-        ConfigError: If it is absent or no JSON object.
-    """
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"the backbone folder {str(folder)!r} has no readable config.json") from error
-    if not isinstance(config, dict):
-        raise ConfigError(f"{str(path)!r} must hold a JSON object")
-    return config
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -77,7 +65,9 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return weights
 
 
-def select_parameters(weights: Mapping[str, Tensor], shapes: Shapes, where: str) -> dict[str, Tensor]:
+def select_parameters(
+    weights: Mapping[str, Tensor], shapes: ParameterShapes, where: str
+) -> dict[str, Tensor]:
     """The parameters that the network needs, with a task prefix such as `dinov2.` taken off.
 
     Raises:
@@ -97,6 +87,26 @@ def select_parameters(weights: Mapping[str, Tensor], shapes: Shapes, where: str)
 def task_prefix(weights: Mapping[str, Tensor]) -> str:
     """What stands before `layernorm.weight` in a checkpoint that carries a task's head too."""
     return next((n.removesuffix("layernorm.weight") for n in weights if n.endswith(".layernorm.weight")), "")
+
+
+def draw_weights(shapes: ParameterShapes, seed: int) -> dict[str, Tensor]:
+    """Draw every parameter of a network in name order from one PCG64 stream.
+
+    Norm weights and LayerScale are 1 and biases 0; they take no numbers from the stream.
+    """
+    bits = np.random.PCG64(seed)
+    return {name: draw_parameter(bits, name, size) for name, size in sorted(shapes.items())}
+
+
+def draw_parameter(bits: np.random.PCG64, name: str, size: tuple[int, ...]) -> Tensor:
+    """One parameter, by what its name says it is."""
+    if name.endswith("bias"):
+        return torch.zeros(size)
+    if "norm" in name or name.endswith("lambda1"):
+        return torch.ones(size)
+    if name.startswith("embeddings") and not name.endswith("projection.weight"):
+        return draw_uniform(bits, size, POSITION_DEVIATION)
+    return draw_uniform(bits, size, float(np.prod(size[1:])) ** -0.5)
 
 
 def draw_uniform(bits: np.random.PCG64, shape: tuple[int, ...], deviation: float) -> Tensor:

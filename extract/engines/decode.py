@@ -12,11 +12,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 
 from cache_schema.common.errors import VolumeError
 from extract.planning.plan import PlannedVolume
-from extract.slices.prepare import Prepared, prepare
+from extract.slices.prepare import PreparedVolume, prepare_volume
 from extract.slices.preprocessing import Preprocessing
 from extract.sources.candidate import Candidate
 
@@ -27,28 +26,25 @@ NICENESS = 10
 DIED = "the process that read it died, most likely for want of memory"
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """A volume that is ready, or the reason why it is not."""
-
-    planned: PlannedVolume
-    prepared: Prepared | None
-    reason: str = ""
+Ready = tuple[PlannedVolume, PreparedVolume | str]
+"""A volume with its slice images, or with the sentence that says why it has none."""
 
 
-def decode(volumes: Sequence[PlannedVolume], preprocessing: Preprocessing, workers: int) -> Iterator[Decoded]:
+def decode_ahead(
+    volumes: Sequence[PlannedVolume], preprocessing: Preprocessing, workers: int
+) -> Iterator[Ready]:
     """Prepare volumes in order, `workers` at a time; 0 does it in this process."""
     if workers == 0:
         for planned in volumes:
-            yield decoded(planned, attempt(planned.candidate, preprocessing))
+            yield planned, attempt(planned.candidate, preprocessing)
         return
     yield from _Ahead(preprocessing, min(workers, max(1, len(volumes)))).run(volumes)
 
 
-def attempt(candidate: Candidate, preprocessing: Preprocessing) -> Prepared | str:
+def attempt(candidate: Candidate, preprocessing: Preprocessing) -> PreparedVolume | str:
     """Prepare one volume; what is wrong with it comes back as a sentence."""
     try:
-        return prepare(candidate, preprocessing)
+        return prepare_volume(candidate, preprocessing)
     except VolumeError as error:
         return str(error)
     except MemoryError:
@@ -59,22 +55,15 @@ def attempt(candidate: Candidate, preprocessing: Preprocessing) -> Prepared | st
         return f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def decoded(planned: PlannedVolume, result: Prepared | str) -> Decoded:
-    """Join a volume and what came of it."""
-    if isinstance(result, str):
-        return Decoded(planned, None, result)
-    return Decoded(planned, result)
-
-
 class _Ahead:
     """The pool and the volumes in flight; made anew when a process dies."""
 
     def __init__(self, preprocessing: Preprocessing, workers: int) -> None:
         self.preprocessing, self.workers = preprocessing, workers
         self.pool = self._new_pool(workers)
-        self.flying: deque[tuple[PlannedVolume, Future[Prepared | str]]] = deque()
+        self.flying: deque[tuple[PlannedVolume, Future[PreparedVolume | str]]] = deque()
 
-    def run(self, volumes: Sequence[PlannedVolume]) -> Iterator[Decoded]:
+    def run(self, volumes: Sequence[PlannedVolume]) -> Iterator[Ready]:
         """Everything in order."""
         waiting = deque(volumes)
         try:
@@ -89,7 +78,7 @@ class _Ahead:
                     yield from self._one_by_one()
                     continue
                 self.flying.popleft()
-                yield decoded(planned, result)
+                yield planned, result
         finally:
             self.pool.shutdown(wait=True, cancel_futures=True)
 
@@ -97,15 +86,15 @@ class _Ahead:
         spawn = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(workers, mp_context=spawn, initializer=start_worker)
 
-    def _submit(self, planned: PlannedVolume) -> Future[Prepared | str]:
+    def _submit(self, planned: PlannedVolume) -> Future[PreparedVolume | str]:
         try:
             return self.pool.submit(attempt, planned.candidate, self.preprocessing)
         except BrokenProcessPool as error:
-            broken: Future[Prepared | str] = Future()
+            broken: Future[PreparedVolume | str] = Future()
             broken.set_exception(error)
             return broken
 
-    def _one_by_one(self) -> Iterator[Decoded]:
+    def _one_by_one(self) -> Iterator[Ready]:
         """A process died and took the pool with it: find out which volume it was, one at a time."""
         self.pool.shutdown(wait=True, cancel_futures=True)
         suspects = [planned for planned, _ in self.flying]
@@ -117,7 +106,7 @@ class _Ahead:
             except BrokenProcessPool:
                 result = DIED
             self.pool.shutdown(wait=True, cancel_futures=True)
-            yield decoded(planned, result)
+            yield planned, result
         self.pool = self._new_pool(self.workers)
 
 

@@ -13,6 +13,7 @@ DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 ComputeName = Literal["float32", "bfloat16"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+MOST_WORKERS = 16
 CPU_BFLOAT16 = ("amx_bf16",)
 """CPU flags with which bfloat16 products are faster than float32 ones. `avx512_bf16` alone is no such flag:
 a ViT-S embeds 0.6 times as many slices per second with it (torch 2.13)."""
@@ -106,3 +107,17 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 def device_name(device: torch.device) -> str:
     """The device in words, for provenance."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def choose_workers(asked: int | None, device: torch.device, machine: Machine, volumes: int) -> int:
+    """Decoding processes: as many as there are cores, one less beside a GPU, whose feeding needs one.
+
+    On a CPU they yield to the backbone (see `decode.NICENESS`), so that many of them do no harm; for one
+    or two volumes a process takes longer to start than it saves.
+    """
+    if asked is not None:
+        return asked
+    if volumes <= 2:
+        return 0
+    cores = machine.cpu_count if device.type == "cpu" else machine.cpu_count - 1
+    return max(1, min(cores, MOST_WORKERS, volumes))

@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from cache_schema.common.errors import ConfigError, VolumeError
-from cache_schema.format.record import Draft
+from cache_schema.format.record import VolumeDraft
 from extract.backbones.backbone import Backbone, Tokens
 from extract.engines.on_device import canvas_images, foreground_share, patch_mean, pool
-from extract.slices.prepare import Prepared
+from extract.slices.prepare import PreparedVolume
 from extract.slices.preview import mosaic
 
 CPU_BLOCK = 8
@@ -30,22 +30,15 @@ one shape give one slice the same bits wherever it stands, which products of sev
 (measured with bfloat16 on AMX), so that the content digest does not depend on the batch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """One finished volume, ready to be committed."""
-
-    draft: Draft
-    arrays: dict[str, NDArray[np.float32]]
-    """By array name: `(slice, ...)`, kept slices only."""
-    preview: bytes
-    """PNG."""
+CommitParts = tuple[VolumeDraft, dict[str, NDArray[np.float32]], bytes]
+"""What a store commits of a volume: its draft, its arrays by name `(slice, ...)`, and its preview, a PNG."""
 
 
 @dataclass(slots=True)
 class _Open:
     """A volume that is being embedded."""
 
-    draft: Draft
+    draft: VolumeDraft
     grey: Tensor
     """`(slice, height, width)` in [0, 1] on the canvas."""
     share: Tensor
@@ -92,7 +85,7 @@ class Embedder:
         self._open: deque[_Open] = deque()
         self._flight: _Flight | None = None
 
-    def add(self, prepared: Prepared) -> Iterator[Embedded]:
+    def add(self, prepared: PreparedVolume) -> Iterator[CommitParts]:
         """Take one volume; run every batch that is full now.
 
         Raises:
@@ -102,12 +95,12 @@ class Embedder:
         self._open.append(self._place(prepared))
         yield from self._drain(self.batch_size)
 
-    def flush(self) -> Iterator[Embedded]:
+    def flush(self) -> Iterator[CommitParts]:
         """Run what is left."""
         yield from self._drain(1)
         yield from self._land()
 
-    def _place(self, prepared: Prepared) -> _Open:
+    def _place(self, prepared: PreparedVolume) -> _Open:
         if not len(prepared.images):
             raise VolumeError("no slice of this volume is kept by the slice rule")
         start = time.perf_counter()
@@ -120,7 +113,7 @@ class Embedder:
     def _waiting(self) -> int:
         return sum(len(volume.grey) - volume.sent for volume in self._open)
 
-    def _drain(self, least: int) -> Iterator[Embedded]:
+    def _drain(self, least: int) -> Iterator[CommitParts]:
         """Send batches while at least `least` slices wait."""
         while (waiting := self._waiting()) >= least and waiting:
             flight = self._launch(self._take(min(self.batch_size, waiting)))
@@ -204,7 +197,7 @@ class Embedder:
             named["cls_attention"] = lambda: attention
         return named
 
-    def _land(self) -> Iterator[Embedded]:
+    def _land(self) -> Iterator[CommitParts]:
         """Collect the batch in flight and give back the volumes that it completes."""
         flight, self._flight = self._flight, None
         if flight is None:
@@ -220,16 +213,16 @@ class Embedder:
             volume.seconds += seconds * count / total
             offset += count
         while self._open and self._open[0].arrived == len(self._open[0].grey):
-            yield finish(self._open.popleft())
+            yield _finished(self._open.popleft())
 
 
-def finish(volume: _Open) -> Embedded:
+def _finished(volume: _Open) -> CommitParts:
     """Join the parts of a volume, and complete its draft."""
     arrays = {name: np.concatenate(parts) for name, parts in volume.parts.items()}
     empty = int((volume.share.sum(dim=(1, 2)) == 0).sum())
     seconds = volume.draft.seconds | {"embed": volume.seconds}
     draft = volume.draft.model_copy(update={"empty_patch_slices": empty, "seconds": seconds})
-    return Embedded(draft, arrays, mosaic(volume.grey.cpu().numpy(), draft))
+    return draft, arrays, mosaic(volume.grey.cpu().numpy(), draft)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

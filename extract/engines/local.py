@@ -13,12 +13,12 @@ from types import TracebackType
 from typing import Self
 
 from cache_schema.common.errors import VolumeError
-from cache_schema.common.progress import Progress
+from cache_schema.common.progress import VolumeCounter
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.store.writer import StoreWriter
-from extract.engines.decode import decode
-from extract.engines.embed import Embedded, Embedder
+from extract.engines.decode import decode_ahead
+from extract.engines.embed import CommitParts, Embedder
 from extract.planning.plan import PlannedVolume
 from extract.slices.preprocessing import Preprocessing
 from extract.sources.candidate import Candidate
@@ -28,7 +28,7 @@ QUEUED = 4
 
 
 @dataclass(slots=True)
-class Tally:
+class EngineTally:
     """What came of the volumes."""
 
     embedded: int = 0
@@ -42,9 +42,9 @@ def run_local(
     embedder: Embedder,
     writer: StoreWriter,
     workers: int,
-    progress: Progress,
+    progress: VolumeCounter,
     replacing: frozenset[VolumeKey] = frozenset(),
-) -> Tally:
+) -> EngineTally:
     """Embed the volumes and commit them.
 
     Args:
@@ -56,16 +56,16 @@ def run_local(
         progress: Is told of every volume.
         replacing: Volumes whose record goes before their new data is written.
     """
-    tally = Tally()
+    tally = EngineTally()
     names = {planned.candidate.key: planned.candidate for planned in volumes}
     with Committer(writer, tally, names, progress, replacing) as committer:
-        for ready in decode(volumes, preprocessing, workers):
-            candidate = ready.planned.candidate
-            if ready.prepared is None:
-                committer.fail(failure_of(candidate, ready.reason))
+        for planned, prepared in decode_ahead(volumes, preprocessing, workers):
+            candidate = planned.candidate
+            if isinstance(prepared, str):
+                committer.fail(failure_of(candidate, prepared))
                 continue
             try:
-                for finished in embedder.add(ready.prepared):
+                for finished in embedder.add(prepared):
                     committer.commit(finished)
             except VolumeError as error:
                 committer.fail(failure_of(candidate, str(error)))
@@ -93,15 +93,15 @@ class Committer:
     def __init__(
         self,
         writer: StoreWriter,
-        tally: Tally,
+        tally: EngineTally,
         candidates: dict[VolumeKey, Candidate],
-        progress: Progress,
+        progress: VolumeCounter,
         replacing: frozenset[VolumeKey],
     ) -> None:
         """Nothing runs before `with`."""
         self._writer, self._tally, self._candidates = writer, tally, candidates
         self._progress, self._replacing = progress, replacing
-        self._queue: queue.Queue[Embedded | Failure | None] = queue.Queue(QUEUED)
+        self._queue: queue.Queue[CommitParts | Failure | None] = queue.Queue(QUEUED)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="slicecache-writer", daemon=True)
 
@@ -120,10 +120,10 @@ class Committer:
         if kind is None:
             self._raise()
 
-    def commit(self, embedded: Embedded) -> None:
+    def commit(self, finished: CommitParts) -> None:
         """Hand over a finished volume; waits when the writer is behind."""
         self._raise()
-        self._queue.put(embedded)
+        self._queue.put(finished)
 
     def fail(self, failure: Failure) -> None:
         """Hand over a failure."""
@@ -144,21 +144,22 @@ class Committer:
             except BaseException as error:  # handed to the main thread, which raises it
                 self._error = error
 
-    def _write(self, item: Embedded | Failure) -> None:
+    def _write(self, item: CommitParts | Failure) -> None:
         if isinstance(item, Failure):
             self._failed(item)
             return
-        key = item.draft.key
+        draft, arrays, preview = item
+        key = draft.key
         try:
             if key in self._replacing:
                 self._writer.remove_record(key)
-            self._writer.commit(item.draft, item.arrays, item.preview)
+            self._writer.commit(draft, arrays, preview)
         except VolumeError as error:
             self._failed(failure_of(self._candidates[key], str(error)))
             return
         self._tally.embedded += 1
-        self._tally.slices += len(item.draft.slices.index)
-        self._progress.done(len(item.draft.slices.index))
+        self._tally.slices += len(draft.slices.index)
+        self._progress.done(len(draft.slices.index))
 
     def _failed(self, failure: Failure) -> None:
         self._writer.fail(failure)

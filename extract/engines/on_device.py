@@ -9,33 +9,33 @@ from torch import Tensor
 from torch.nn import functional
 
 from extract.engines.device import to_device
-from extract.slices.prepare import Prepared
+from extract.slices.prepare import PreparedVolume
 
 RESAMPLE_SLICES = 32
 """Slices resampled at once; counted within a volume, so that no result depends on the batch."""
 
 
-def canvas_images(prepared: Prepared, device: torch.device) -> Tensor:
+def canvas_images(prepared: PreparedVolume, device: torch.device) -> Tensor:
     """The slices on the canvas, `(slice, height, width)` in [0, 1]: `rows @ image @ columns.T`."""
     if prepared.row_weights is None or prepared.column_weights is None:
-        return scaled(to_device(as_tensor(prepared.images), device))
+        return unit_scaled(to_device(as_tensor(prepared.images), device))
     rows, columns = (as_tensor(w).to(device) for w in (prepared.row_weights, prepared.column_weights))
-    return resample(as_tensor(prepared.images), rows, columns, device, scaled)
+    return resample(as_tensor(prepared.images), rows, columns, device, unit_scaled)
 
 
-def foreground_share(prepared: Prepared, grid: tuple[int, int], device: torch.device) -> Tensor:
+def foreground_share(prepared: PreparedVolume, grid: tuple[int, int], device: torch.device) -> Tensor:
     """Share of each patch inside the foreground, `(slice, row, col)`.
 
     Resampling and the mean over a patch are both linear: pooled weights do them in one, at a fraction of
     the products.
     """
     if prepared.row_weights is None or prepared.column_weights is None:
-        return pool(inside(to_device(as_tensor(prepared.mask), device)), grid)
+        return pool(as_binary(to_device(as_tensor(prepared.mask), device)), grid)
     rows, columns = (
         as_tensor(w).to(device).unflatten(0, (count, -1)).mean(dim=1)
         for w, count in zip((prepared.row_weights, prepared.column_weights), grid, strict=True)
     )
-    return resample(as_tensor(prepared.mask), rows, columns, device, inside)
+    return resample(as_tensor(prepared.mask), rows, columns, device, as_binary)
 
 
 def resample(
@@ -59,12 +59,12 @@ def as_tensor(values: NDArray[np.generic]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
-def inside(mask: Tensor) -> Tensor:
+def as_binary(mask: Tensor) -> Tensor:
     """1 inside the foreground, 0 outside, float32."""
     return (mask > 0).float()
 
 
-def scaled(images: Tensor) -> Tensor:
+def unit_scaled(images: Tensor) -> Tensor:
     """Float32; uint8 is brought to [0, 1]."""
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cache_schema.common.errors import StoreError
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.record import Failure, Source
+from cache_schema.format.record import Failure, SourceFile
 from cache_schema.store.writer import StoreWriter
 from extract.engines.local import failure_of
 from extract.planning.plan import PlannedVolume
@@ -17,7 +17,7 @@ GONE = "its file vanished after it was planned"
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Pending:
     """What is left to do, after the store was asked."""
 
     volumes: tuple[PlannedVolume, ...]
@@ -42,7 +42,7 @@ class _Sorted:
         self.replacing.add(planned.candidate.key)
 
 
-def sort_out(volumes: Iterable[PlannedVolume], writer: StoreWriter, replace: bool) -> Work:
+def sort_out(volumes: Iterable[PlannedVolume], writer: StoreWriter, replace: bool) -> Pending:
     """Ask the store which volumes are left, and whether the source of a committed one has changed.
 
     Args:
@@ -75,13 +75,25 @@ def sort_out(volumes: Iterable[PlannedVolume], writer: StoreWriter, replace: boo
             found.replace(planned)
         else:
             found.unusable.append(failure_of(candidate, CHANGED))
-    return Work(
+    return Pending(
         tuple(found.volumes),
         found.skipped,
         frozenset(found.replacing),
         tuple(found.unusable),
         tuple(found.notes),
     )
+
+
+def record_refusals(refused: Iterable[PlannedVolume], writer: StoreWriter) -> list[Failure]:
+    """Write down what planning refused.
+
+    What is committed stays committed, whatever became of its file: the store has no failure of it.
+    """
+    failures = [failure_of(planned.candidate, str(planned.refusal)) for planned in refused]
+    for failure in failures:
+        if not is_committed(writer, failure.key):
+            writer.fail(failure)
+    return failures
 
 
 def is_committed(writer: StoreWriter, key: VolumeKey) -> bool:
@@ -92,7 +104,7 @@ def is_committed(writer: StoreWriter, key: VolumeKey) -> bool:
         return True
 
 
-def unchanged(path: Path, source: Source) -> bool:
+def unchanged(path: Path, source: SourceFile) -> bool:
     """Whether a file is what was embedded: bytes and mtime, and on doubt (touched, copied) its hash."""
     found = path.stat()
     if found.st_size != source.bytes:

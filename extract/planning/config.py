@@ -1,17 +1,20 @@
-"""The `extract` section of a pipeline file."""
+"""The `extract` section of a pipeline file, and what a store says of the section that it was made by."""
 
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from extract.backbones.spec import BackboneSpec
+from cache_schema.common.errors import ConfigError
+from cache_schema.common.pipeline_file import Pipeline, validate
+from cache_schema.format.header import Header
+from extract.backbones.registry import BackboneSpec
 from extract.slices.preprocessing import Overrides, Preprocessing, PresetName, preprocessing_of
 from extract.sources.bids import BidsInput
 from extract.sources.manifest import ManifestInput
 
 Token = Literal["cls", "patch_mean", "patches", "cls_attention"]
-
-TOKENS: tuple[Token, ...] = ("cls", "patch_mean", "patches", "cls_attention")
 
 
 def _input_kind(value: Any) -> str | None:
@@ -31,39 +34,31 @@ InputSpec = Annotated[
 ]
 
 
-class ExtractSection(Overrides):
-    """What stage one reads, how it prepares it, which backbone embeds it and what is kept."""
+class EmbeddingOptions(Overrides):
+    """How a volume becomes slices, which backbone embeds them, and which of its tokens are kept."""
 
-    input: InputSpec
-    """`{bids: FOLDER, ...}` or `{manifest: TABLE, ...}`."""
     preset: PresetName = "letterbox"
     """Named preprocessing; the keys of `Overrides` replace single steps."""
     backbone: BackboneSpec = Field(default={"kind": "dinov2", "size": "small"}, validate_default=True)
-    tokens: tuple[Token, ...] = ("cls", "patch_mean")
-    """Arrays of the store; `cls` is always there."""
+    tokens: tuple[Token, ...] = ("patch_mean",)
+    """Arrays of the store; `cls` is always there where the backbone has it."""
     layers: tuple[int, ...] = ()
     """Blocks, counted from 1, whose CLS token is kept beside the last one's."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute dtype; `auto` is resolved once, when the store is created."""
-    storage: Literal["float16", "float32"] = "float16"
-    """Dtype of the stored tokens."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     batch_size: int = Field(default=64, ge=1)
     """Slices per forward pass; halved when memory runs out."""
-    workers: int | None = Field(default=None, ge=0)
-    """Processes that decode volumes; 0 decodes in the main one, None chooses by the machine."""
     offline: bool = False
     """Never look for weights on the network."""
-    replace: bool = False
-    """Embed volumes again whose source has changed (a failure otherwise) or that the store holds damaged."""
     allow_unknown_orientation: bool = False
     """Take volumes that do not say where left and top are as their format stores them by default."""
 
     @field_validator("tokens")
     @classmethod
     def _in_order(cls, value: tuple[Token, ...]) -> tuple[Token, ...]:
-        """The order and repetition in the file do not matter, and `cls` is always kept."""
-        return tuple(token for token in TOKENS if token == "cls" or token in value)
+        """The order and repetition in the file do not matter."""
+        return tuple(token for token in get_args(Token) if token in value)
 
     @field_validator("layers")
     @classmethod
@@ -76,3 +71,56 @@ class ExtractSection(Overrides):
     def preprocessing(self) -> Preprocessing:
         """The preset with the section's overrides."""
         return preprocessing_of(self.preset, self, self.allow_unknown_orientation)
+
+
+class ExtractSection(EmbeddingOptions):
+    """What stage one reads, how it embeds it, and how the store is written."""
+
+    input: InputSpec
+    """`{bids: FOLDER, ...}` or `{manifest: TABLE, ...}`."""
+    storage: Literal["float16", "float32"] = "float16"
+    """Dtype of the stored tokens."""
+    workers: int | None = Field(default=None, ge=0)
+    """Processes that decode volumes; 0 decodes in the main one, None chooses by the machine."""
+    replace: bool = False
+    """Embed volumes again whose source has changed (a failure otherwise) or that the store holds damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the numbers of a store came from: of its section, what making them again needs."""
+
+    input: BidsInput | ManifestInput
+    base: Path
+    """Folder that relative paths start from."""
+    backbone: BackboneSpec
+    """With its paths taken from there."""
+    allow_unknown_orientation: bool
+    offline: bool
+    batch_size: int
+
+
+def origin_of(header: Header, pipeline: Pipeline | None) -> Origin:
+    """How a store was made: as a pipeline says, or as the header's provenance does.
+
+    Raises:
+        ConfigError: If neither says it.
+    """
+    if pipeline is not None:
+        section, base = pipeline.section("extract", ExtractSection), pipeline.base
+    else:
+        configuration, folder = header.created.get("configuration"), header.created.get("folder")
+        if configuration is None or folder is None:
+            raise ConfigError(
+                "the store's header does not say from which images it was made: give --pipeline FILE"
+            )
+        section = validate(ExtractSection, configuration, "header.created.configuration")
+        base = Path(folder)
+    return Origin(
+        section.input,
+        base,
+        section.backbone.located(base),
+        section.allow_unknown_orientation,
+        section.offline,
+        section.batch_size,
+    )

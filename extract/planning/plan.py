@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,13 +16,10 @@ from extract.sources.bids import BidsInput, find_bids
 from extract.sources.candidate import Candidate
 from extract.sources.manifest import ManifestInput, find_manifest
 from extract.volume.hdf5 import open_volume
-from extract.volume.headers import inspect, quiet
+from extract.volume.headers import quiet, read_facts
 from extract.volume.orient import stack_spacing, stack_to_native
 
-if TYPE_CHECKING:
-    from extract.planning.config import ExtractSection
-
-THREADS = 8
+HEADER_THREADS = 8
 """Headers are read in parallel because network file systems answer late, not because it is work."""
 
 BYTES = {"float16": 2, "float32": 4}
@@ -45,7 +41,7 @@ class PlannedVolume:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ExtractionPlan:
     """Every volume of the input, sorted by key."""
 
     volumes: tuple[PlannedVolume, ...]
@@ -85,22 +81,24 @@ class Plan:
         ]
 
 
-def make_plan(section: "ExtractSection", base: Path) -> Plan:
+def plan_extraction(
+    spec: BidsInput | ManifestInput, base: Path, preprocessing: Preprocessing
+) -> ExtractionPlan:
     """Find every volume and look at its header.
 
     Args:
-        section: The `extract` section.
+        spec: The input.
         base: Folder that relative paths start from.
+        preprocessing: Says who is let in, and how many slices are kept at most.
 
     Raises:
         ConfigError: If the input cannot be understood, or two volumes have one key.
     """
-    candidates, notes = find_volumes(section.input, base)
-    refuse_duplicates(candidates)
-    preprocessing = section.preprocessing
-    with quiet(), ThreadPoolExecutor(THREADS) as pool:
+    candidates, notes = find_volumes(spec, base)
+    refuse_same_keys(candidates)
+    with quiet(), ThreadPoolExecutor(HEADER_THREADS) as pool:
         volumes = list(pool.map(lambda candidate: plan_volume(candidate, preprocessing), candidates))
-    return Plan(tuple(volumes), tuple(notes))
+    return ExtractionPlan(tuple(volumes), tuple(notes))
 
 
 def find_volumes(spec: BidsInput | ManifestInput, base: Path) -> tuple[list[Candidate], list[str]]:
@@ -110,7 +108,7 @@ def find_volumes(spec: BidsInput | ManifestInput, base: Path) -> tuple[list[Cand
     return find_manifest(spec, base)
 
 
-def refuse_duplicates(candidates: Sequence[Candidate]) -> None:
+def refuse_same_keys(candidates: Sequence[Candidate]) -> None:
     """Two files under one key would overwrite each other.
 
     Raises:
@@ -131,7 +129,7 @@ def plan_volume(candidate: Candidate, preprocessing: Preprocessing) -> PlannedVo
     try:
         if candidate.foreground_path is not None and not candidate.foreground_path.exists():
             raise VolumeError(f"there is no foreground mask {str(candidate.foreground_path)!r}")
-        facts = inspect(open_volume(candidate), candidate, preprocessing.allow_unknown_orientation)
+        facts = read_facts(open_volume(candidate), candidate, preprocessing.allow_unknown_orientation)
     except VolumeError as error:
         return PlannedVolume(candidate, None, None, 0, str(error))
     to_native = stack_to_native(facts.affine, facts.shape, preprocessing.orient)

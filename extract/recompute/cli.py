@@ -1,129 +1,66 @@
-"""`cache verify STORE --deep K`: the option that stage one adds to the contract's command."""
+"""`slicecache recompute STORE --slices K`: a store held against the images that it was made from."""
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import io
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Annotated
 
-import click
+import typer
 
-from extract.cli import columns
+from cache_schema.common.options import AsJson, StorePlace
 
-if TYPE_CHECKING:
-    from extract.recompute.recompute import DeepCheck
-
-OPTIONS: tuple[click.Option, ...] = (
-    click.Option(
-        ["--deep"],
-        type=click.IntRange(min=1),
-        metavar="K",
-        help="Also recompute K random slices from their images with the backbone that the header names.",
-    ),
-    click.Option(["--seed"], type=click.IntRange(min=0), default=0, help="Which K slices; 0 by default."),
-    click.Option(
-        ["--pipeline"],
-        type=click.Path(dir_okay=False),
+Slices = Annotated[
+    int,
+    typer.Option("--slices", min=1, metavar="K", help="How many, drawn evenly over all slices of the store."),
+]
+Seed = Annotated[int, typer.Option(min=0, show_default=False, help="Which K slices; 0 by default.")]
+PipelinePlace = Annotated[
+    Path | None,
+    typer.Option(
+        "--pipeline",
         metavar="FILE",
         help="Where images and backbone are; by default where the header says they were.",
     ),
-    click.Option(
-        ["--input", "root"],
-        type=click.Path(),
-        metavar="FOLDER",
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        "--input",
+        metavar="PATH",
         help="Where the images are now: the BIDS folder, the manifest, or the folder that holds it.",
     ),
-    click.Option(
-        ["--backbone"], type=click.Path(file_okay=False), metavar="FOLDER", help="The checkpoint to use."
-    ),
-)
+]
+Checkpoint = Annotated[
+    Path | None, typer.Option("--backbone", metavar="FOLDER", help="The checkpoint to use.")
+]
 
 
-def with_deep(verify: click.Command) -> click.Command:
-    """The command with the options of the deep check; without `--deep` it does what it did."""
+def recompute(
+    store: StorePlace,
+    slices: Slices,
+    seed: Seed = 0,
+    pipeline: PipelinePlace = None,
+    root: Root = None,
+    backbone: Checkpoint = None,
+    as_json: AsJson = False,
+) -> int:
+    """Make K random slices of STORE again from their images, with the backbone that its header names.
 
-    def callback(
-        deep: int | None,
-        seed: int,
-        pipeline: str | None,
-        root: str | None,
-        backbone: str | None,
-        **plain: Any,
-    ) -> int:
-        check = verify.callback
-        if check is None:
-            raise TypeError(f"the command {verify.name!r} does nothing")
-        places = {"--pipeline": pipeline, "--input": root, "--backbone": backbone}
-        if deep is None:
-            if given := [name for name, value in places.items() if value is not None]:
-                raise click.UsageError(f"{given[0]} belongs to --deep K")
-            return int(check(**plain))
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            code = int(check(**plain))
-        if code:
-            # What is wrong with the store itself comes first: recomputing would only repeat it.
-            click.echo(printed.getvalue(), nl=False)
-            click.echo("not recomputed: mend the store first", err=True)
-            return code
-        found = run_deep(plain["store"], deep, seed, pipeline, root, backbone)
-        if plain["as_json"]:
-            whole = json.loads(printed.getvalue())
-            click.echo(json.dumps({**whole, "ok": whole["ok"] and found.ok, "deep": found.as_json()}))
-        else:
-            click.echo(printed.getvalue() + in_words(found))
-        return 0 if found.ok else 1
-
-    return click.Command(
-        verify.name,
-        callback=callback,
-        params=[*verify.params, *OPTIONS],
-        help=f"{inspect.cleandoc(verify.help or '')}\n\nWith --deep K, K random slices are made again "
-        "from their images.",
-    )
-
-
-def run_deep(
-    store: str, count: int, seed: int, pipeline: str | None, root: str | None, backbone: str | None
-) -> DeepCheck:
-    """Run the deep check with what was given on the command line."""
-    from pathlib import Path
-
+    Ends with 1 when a number does not come back within the tolerance, or an image has changed. `cache
+    verify` holds a store against itself; this holds it against what it was made from.
+    """
     from cache_schema.common.pipeline_file import load_pipeline
-    from extract.recompute.recompute import verify_deep
+    from extract.recompute.recompute import recompute as make_again
+    from extract.recompute.words import describe_check
 
-    return verify_deep(
+    found = make_again(
         store,
-        count,
-        seed=seed,
-        pipeline=None if pipeline is None else load_pipeline(Path(pipeline)),
-        root=None if root is None else Path(root),
-        backbone_folder=None if backbone is None else Path(backbone),
+        slices,
+        seed,
+        pipeline=None if pipeline is None else load_pipeline(pipeline),
+        root=root,
+        backbone_folder=backbone,
     )
-
-
-def in_words(found: DeepCheck) -> str:
-    """A deep check for people."""
-    limit = found.tolerance
-    lines = [
-        f"made again: {found.n_slices} slices of {found.n_volumes} volumes in {found.seconds:.1f} s",
-        f"tolerance: {found.reason}",
-        *columns(
-            [("  array", "worst cosine", "largest difference", "of the largest number")]
-            + [
-                (f"  {name}", f"{worst.cosine:.6f}", f"{worst.difference:.3g}", f"{worst.share:.2%}")
-                for name, worst in found.arrays.items()
-            ]
-            + [("  tolerance", f"{limit.cosine:.6f}", "", f"{limit.share:.2%}")]
-        ),
-    ]
-    if found.identical:
-        return "\n".join([*lines, "all right, to the last bit"])
-    if found.ok:
-        return "\n".join([*lines, "all right within the tolerance"])
-    lines.append(f"{len(found.problems)} problem{'s' if len(found.problems) > 1 else ''}:")
-    for problem in found.problems:
-        lines += [f"  {problem.volume}, {problem.array}: {problem.problem}", f"      -> {problem.advice}"]
-    return "\n".join(lines)
+    typer.echo(json.dumps(found.as_json()) if as_json else describe_check(found))
+    return 0 if found.ok else 1

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cache_schema.format.header import Header
 from extract.engines.device import device_name
 
-FLAT = ("cls_attention", "foreground", "patch_intensity")
+FLAT_ARRAYS = ("cls_attention", "foreground", "patch_intensity")
 """Arrays whose last axis is no token: a slice is compared as one vector."""
 
 
@@ -60,7 +60,7 @@ class Worst:
     """Largest difference as a share of the slice's largest number."""
 
 
-def compare(
+def compare_tokens(
     stored: NDArray[np.float64], again: NDArray[np.float64], flat: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Per slice: worst cosine of a vector, largest difference, and that over the largest number.

@@ -2,49 +2,24 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from cache_schema.common.errors import ConfigError, StoreMismatch
-from cache_schema.common.pipeline_file import Pipeline, validate
+from cache_schema.common.pipeline_file import validate
 from cache_schema.format.header import Header, require_equal
 from cache_schema.format.identity import VolumeKey
 from extract.backbones.backbone import Backbone
-from extract.backbones.spec import Dinov2Spec
+from extract.backbones.registry import BackboneSpec
 from extract.engines.device import DTYPES
-from extract.planning.config import ExtractSection
 from extract.planning.plan import find_volumes
 from extract.slices.preprocessing import Overrides, Preprocessing
 from extract.sources.bids import BidsInput
 from extract.sources.candidate import Candidate
+from extract.sources.manifest import ManifestInput
 
 ELSEWHERE = "give the images with --input FOLDER, or the pipeline with --pipeline FILE"
-
-
-@dataclass(frozen=True, slots=True)
-class Making:
-    """An `extract` section and the folder that its relative paths start from."""
-
-    section: ExtractSection
-    base: Path
-
-
-def making_of(header: Header, pipeline: Pipeline | None) -> Making:
-    """How a store was made: as a pipeline says, or as the header's provenance does.
-
-    Raises:
-        ConfigError: If neither says it.
-    """
-    if pipeline is not None:
-        return Making(pipeline.section("extract", ExtractSection), pipeline.base)
-    configuration, folder = header.created.get("configuration"), header.created.get("folder")
-    if configuration is None or folder is None:
-        raise ConfigError(
-            "the store's header does not say from which images it was made: give --pipeline FILE"
-        )
-    return Making(validate(ExtractSection, configuration, "header.created.configuration"), Path(folder))
 
 
 def preprocessing_of_header(header: Header, allow_unknown_orientation: bool) -> Preprocessing:
@@ -81,29 +56,28 @@ def _steps(header: Header) -> tuple[dict[str, object], ...]:
 
 
 def backbone_of_header(
-    header: Header, making: Making, pixels: int, device: torch.device, folder: Path | None
+    header: Header, spec: BackboneSpec, pixels: int, device: torch.device, offline: bool
 ) -> Backbone:
     """Build the backbone and make sure that it is the store's.
 
     Args:
         header: Says which backbone it must be, and the compute dtype.
-        making: Says where it comes from.
+        spec: Says where it comes from.
         pixels: Side of the canvas.
         device: Where it runs.
-        folder: A checkpoint to use instead.
+        offline: Take the weights from the local cache of Hugging Face only.
 
     Raises:
         StoreMismatch: If it is another one, naming both weights' digests.
         ConfigError: If it cannot be had.
     """
-    spec = making.section.backbone.located(making.base) if folder is None else Dinov2Spec(path=folder)
     backbone = spec.build(
         pixels,
         device,
         DTYPES[header.numerics.compute_dtype],
         layers=header.fingerprint.backbone.layers,
         attention=any(array.name == "cls_attention" for array in header.arrays),
-        offline=making.section.offline,
+        offline=offline,
     )
     wanted, found = header.fingerprint.backbone.weights_sha256, backbone.identity.weights_sha256
     if wanted != found:
@@ -118,17 +92,17 @@ def backbone_of_header(
     return backbone
 
 
-def find_again(making: Making, root: Path | None) -> dict[VolumeKey, Candidate]:
+def find_again(spec: BidsInput | ManifestInput, base: Path, root: Path | None) -> dict[VolumeKey, Candidate]:
     """The input's volumes by key.
 
     Args:
-        making: Says where they were.
+        spec: Says where they were.
+        base: Folder that relative paths start from.
         root: Where they are now: the BIDS folder, the manifest, or the folder that holds it.
 
     Raises:
         ConfigError: If the input is not there, with how to say where it is.
     """
-    spec = making.section.input
     if root is not None:
         root = Path(os.path.abspath(root.expanduser()))
         if isinstance(spec, BidsInput):
@@ -137,7 +111,7 @@ def find_again(making: Making, root: Path | None) -> dict[VolumeKey, Candidate]:
             table = root / spec.manifest.name if root.is_dir() else root
             spec = spec.model_copy(update={"manifest": table})
     try:
-        candidates: Sequence[Candidate] = find_volumes(spec, making.base)[0]
+        candidates: Sequence[Candidate] = find_volumes(spec, base)[0]
     except ConfigError as error:
         raise ConfigError(f"{error}; {ELSEWHERE}") from error
     return {candidate.key: candidate for candidate in candidates}

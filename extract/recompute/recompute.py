@@ -6,29 +6,40 @@ store whose numbers were made otherwise than its header says.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cache_schema.common.errors import ConfigError, VolumeError
+from cache_schema.common.errors import StoreError, VolumeError
 from cache_schema.common.pipeline_file import Pipeline
-from cache_schema.common.problem import Problem
+from cache_schema.common.problem import EXTRACT_AGAIN, Problem
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
-from cache_schema.store.reader import StoreReader, VolumeEntry, open_store
+from cache_schema.store.reader import StoreReader, open_store
+from extract.backbones.dinov2 import Dinov2Spec
 from extract.engines.device import choose_device, this_machine
-from extract.engines.embed import Embedded, Embedder
-from extract.recompute.compare import FLAT, RESAMPLED, TOLERANCES, Tolerance, Worst, compare, tolerance_of
-from extract.recompute.making import backbone_of_header, find_again, making_of, preprocessing_of_header
-from extract.slices.prepare import Prepared, prepare
+from extract.engines.embed import CommitParts, Embedder
+from extract.planning.config import origin_of
+from extract.recompute.compare import (
+    FLAT_ARRAYS,
+    RESAMPLED,
+    TOLERANCES,
+    Tolerance,
+    Worst,
+    compare_tokens,
+    tolerance_of,
+)
+from extract.recompute.making import backbone_of_header, find_again, preprocessing_of_header
+from extract.recompute.sample import draw_slices, some_slices
+from extract.slices.prepare import PreparedVolume, prepare_volume
 from extract.slices.preprocessing import Preprocessing
 from extract.sources.candidate import Candidate
 
 OTHERWISE = "these numbers were not made as the header says: extract to a new store and use that one"
 SOURCE = "bring the file back that it was made from, or embed the new one with extract --replace"
-LISTED = "give the input that lists it with --input or --pipeline"
+LIST_IT = "give the input that lists it with --input or --pipeline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +80,21 @@ class _Found:
     volumes: int = 0
 
 
-def verify_deep(
+def recompute(
     location: str,
-    count: int,
-    *,
+    k: int,
     seed: int = 0,
+    *,
     pipeline: Pipeline | None = None,
     root: Path | None = None,
     backbone_folder: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DeepCheck:
-    """Recompute `count` random slices and compare them with what the store holds.
+    """Recompute `k` random slices and compare them with what the store holds.
 
     Args:
         location: The store.
-        count: Slices, drawn without repeats over all committed volumes.
+        k: Slices, drawn without repeats over all committed volumes.
         seed: Of the draw.
         pipeline: Says where images and backbone are; without it the header's provenance does.
         root: Where the images are now.
@@ -96,20 +107,21 @@ def verify_deep(
     """
     start = time.perf_counter()
     store = open_store(location)
-    making = making_of(store.header, pipeline)
-    preprocessing = preprocessing_of_header(store.header, making.section.allow_unknown_orientation)
+    origin = origin_of(store.header, pipeline)
+    spec = origin.backbone if backbone_folder is None else Dinov2Spec(path=backbone_folder)
+    preprocessing = preprocessing_of_header(store.header, origin.allow_unknown_orientation)
     device = choose_device("auto", this_machine())
-    backbone = backbone_of_header(store.header, making, preprocessing.pixels, device, backbone_folder)
+    backbone = backbone_of_header(store.header, spec, preprocessing.pixels, device, origin.offline)
     embedder = Embedder(
         backbone,
         device,
         frozenset(spec.name for spec in store.header.arrays),
-        making.section.batch_size,
+        origin.batch_size,
         preprocessing.mean,
         preprocessing.std,
     )
-    candidates = find_again(making, root)
-    drawn = draw(store.entries, count, seed)
+    candidates = find_again(origin.input, origin.base, root)
+    drawn = draw_slices(store.entries, k, seed)
     tolerance, reason = tolerance_of(store.header, device)
     found = _Found({spec.name: Worst() for spec in store.header.arrays})
     for done, (entry, places) in enumerate(drawn, start=1):
@@ -131,34 +143,16 @@ def verify_deep(
     )
 
 
-def draw(entries: Sequence[VolumeEntry], count: int, seed: int) -> list[tuple[VolumeEntry, list[int]]]:
-    """Slices drawn evenly over all slices of the store, by volume, places in increasing order.
-
-    Raises:
-        ConfigError: If the store has no volume.
-    """
-    ends = np.cumsum([entry.n_slices for entry in entries])
-    if not len(ends):
-        raise ConfigError("the store has no committed volume to recompute")
-    total = int(ends[-1])
-    chosen = np.sort(np.random.default_rng(seed).choice(total, min(count, total), replace=False))
-    owners = np.searchsorted(ends, chosen, side="right")
-    places: dict[int, list[int]] = {}
-    for owner, place in zip(owners.tolist(), chosen.tolist(), strict=True):
-        places.setdefault(owner, []).append(place - int(ends[owner]) + entries[owner].n_slices)
-    return [(entries[owner], inside) for owner, inside in places.items()]
-
-
 def _prepared(
     record: VolumeRecord, candidate: Candidate | None, preprocessing: Preprocessing, found: _Found
-) -> Prepared | None:
+) -> PreparedVolume | None:
     """The volume's slices from its file, or None after the problem was noted."""
     volume = str(record.key)
     if candidate is None:
-        found.problems.append(Problem(volume, "source", "the input does not list this volume", LISTED))
+        found.problems.append(Problem(volume, "source", "the input does not list this volume", LIST_IT))
         return None
     try:
-        prepared = prepare(candidate, preprocessing)
+        prepared = prepare_volume(candidate, preprocessing)
     except VolumeError as error:
         found.problems.append(Problem(volume, "source", str(error), SOURCE))
         return None
@@ -176,7 +170,7 @@ def _prepared(
     return prepared
 
 
-def source_change(record: VolumeRecord, prepared: Prepared) -> str | None:
+def source_change(record: VolumeRecord, prepared: PreparedVolume) -> str | None:
     """How a file differs from the one that was embedded; a new time alone is no change."""
     before, now = record.source, prepared.draft.source
     if before.sha256 == now.sha256:
@@ -187,40 +181,31 @@ def source_change(record: VolumeRecord, prepared: Prepared) -> str | None:
     )
 
 
-def _same_place(record: VolumeRecord, prepared: Prepared) -> bool:
+def _same_place(record: VolumeRecord, prepared: PreparedVolume) -> bool:
     before, now = record.geometry.canvas_to_native, prepared.draft.geometry.canvas_to_native
     return bool(np.allclose(before, now, rtol=0, atol=1e-3))
-
-
-def some_slices(prepared: Prepared, places: Sequence[int]) -> Prepared:
-    """Only the slices at these places of the kept ones."""
-    slices = prepared.draft.slices
-    chosen = slices.model_copy(
-        update={
-            name: tuple(getattr(slices, name)[place] for place in places)
-            for name in ("index", "height_mm", "world_z_mm")
-        }
-    )
-    draft = prepared.draft.model_copy(update={"slices": chosen})
-    index = list(places)
-    return replace(prepared, draft=draft, images=prepared.images[index], mask=prepared.mask[index])
 
 
 def compare_volume(
     store: StoreReader,
     key: VolumeKey,
     places: Sequence[int],
-    fresh: Embedded,
+    fresh: CommitParts,
     tolerance: Tolerance,
     found: _Found,
 ) -> None:
     """Compare every array of some slices; one problem per array, at its worst slice."""
+    draft, arrays, _ = fresh
     found.slices += len(places)
     found.volumes += 1
     for spec in store.header.arrays:
-        stored = store.read_volume(spec.name, key)[list(places)].astype(np.float64)
-        again = fresh.arrays[spec.name].astype(spec.dtype).astype(np.float64)
-        cosine, difference, share = compare(stored, again, spec.name in FLAT)
+        try:
+            stored = store.read_volume(spec.name, key)[list(places)].astype(np.float64)
+        except StoreError as error:
+            found.problems.append(Problem(str(key), spec.name, str(error), EXTRACT_AGAIN))
+            continue
+        again = arrays[spec.name].astype(spec.dtype).astype(np.float64)
+        cosine, difference, share = compare_tokens(stored, again, spec.name in FLAT_ARRAYS)
         worst = found.arrays[spec.name]
         worst.cosine = min(worst.cosine, float(cosine.min()))
         worst.difference = max(worst.difference, float(difference.max()))
@@ -230,7 +215,7 @@ def compare_volume(
         if bad.any():
             place = int(np.argmax(np.where(bad, share, -1.0)))
             said = (
-                f"slice {fresh.draft.slices.index[place]} comes out otherwise: cosine {cosine[place]:.5f} "
+                f"slice {draft.slices.index[place]} comes out otherwise: cosine {cosine[place]:.5f} "
                 f"(at least {limit.cosine}), difference {difference[place]:.3g}, "
                 f"{share[place]:.1%} of its largest number (at most {limit.share:.1%})"
             )

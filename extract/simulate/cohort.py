@@ -52,7 +52,7 @@ WIDEST_MM = 7.0
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class SimulatedVisit:
     """One session of one participant: what is scanned and how."""
 
     session_id: str
@@ -78,7 +78,7 @@ class Participant:
     diagnosis: Literal["control", "patient"]
     lesion_seed: tuple[int, ...] | None
     """Draws the lesions; none without lesions."""
-    visits: tuple[Visit, ...]
+    visits: tuple[SimulatedVisit, ...]
 
 
 def plan_cohort(participants: int, effect: Effect, seed: int, coarseness: float = 1.0) -> list[Participant]:
@@ -126,7 +126,9 @@ def plan_participant(
         protocol = draw_protocol(site, variant, own, coarseness)
         pose = Pose(_triple(own.normal(0, (1.2, 0.8, 0.8))), _triple(own.normal(0, (2, 4, 3))))
         visits.append(
-            Visit(session_id, day, round(age + years, 1), anatomy, protocol, pose, (seed, 4, place, number))
+            SimulatedVisit(
+                session_id, day, round(age + years, 1), anatomy, protocol, pose, (seed, 4, place, number)
+            )
         )
     return Participant(
         participant_id=participant_id,

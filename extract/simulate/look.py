@@ -35,7 +35,7 @@ class Look:
         )
 
 
-def draw(
+def draw_look(
     look: Look, person: Participant, template: Template
 ) -> tuple[tuple[Lesion, ...] | MaskLesion, Texture | None]:
     """A participant's lesions, and their texture unless they are dark; the same in every session."""

@@ -12,7 +12,7 @@ from extract.simulate.cohort import Effect, Participant
 LESIONS = "derivatives/lesions"
 """Folder of the lesion masks, out of stage one's sight."""
 
-BIDS_VERSION = "1.9.0"
+WRITTEN_BIDS_VERSION = "1.9.0"
 
 WORDS: dict[Effect, str] = {
     "atrophy": "In patients the lateral ventricles are wider; with age they widen a little in everybody.",
@@ -36,7 +36,7 @@ The template is copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging C
 Institute, McGill University, which permits use, copying, modification and distribution with this notice.
 """
 
-COLUMNS: dict[str, dict[str, Any]] = {
+PARTICIPANT_COLUMNS: dict[str, dict[str, Any]] = {
     "age": {"Description": "Age at the first session", "Units": "years"},
     "sex": {"Description": "Sex; heads of M are larger", "Levels": {"F": "female", "M": "male"}},
     "site": {"Description": "Scanner: decides voxel size, orientation, contrast"},
@@ -63,20 +63,20 @@ def write_tables(
         ".bidsignore": "simulation.json\n",
         "dataset_description.json": described("Simulated cohort", "raw"),
         "participants.tsv": participants_table(cohort),
-        "participants.json": as_text(COLUMNS),
+        "participants.json": as_text(PARTICIPANT_COLUMNS),
     }
     for person in cohort:
         if len(person.visits) > 1:
             texts[f"{person.participant_id}/{person.participant_id}_sessions.tsv"] = sessions_table(person)
     if effect == "lesion":
         texts[f"{LESIONS}/dataset_description.json"] = described("Lesion masks", "derivative")
-    return dict(write_text(folder, name, text) for name, text in texts.items())
+    return dict(write_listed(folder, name, text) for name, text in texts.items())
 
 
 def described(name: str, kind: str) -> str:
     """A `dataset_description.json`."""
     maker = {"GeneratedBy": [{"Name": "slicecache simulate"}]}
-    return as_text({"Name": name, "BIDSVersion": BIDS_VERSION, "DatasetType": kind, **maker})
+    return as_text({"Name": name, "BIDSVersion": WRITTEN_BIDS_VERSION, "DatasetType": kind, **maker})
 
 
 def participants_table(cohort: Sequence[Participant]) -> str:
@@ -103,7 +103,7 @@ def as_text(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=2) + "\n"
 
 
-def write_text(folder: Path, name: str, text: str) -> tuple[str, dict[str, Any]]:
+def write_listed(folder: Path, name: str, text: str) -> tuple[str, dict[str, Any]]:
     """Write one file; its name with size and digest."""
     data = text.encode()
     path = folder / name

@@ -21,9 +21,9 @@ import nibabel
 
 from cache_schema.common.errors import SlicecacheError
 from extract.simulate.acquire import acquire
-from extract.simulate.cohort import Effect, Participant, Visit, plan_cohort
+from extract.simulate.cohort import Effect, Participant, SimulatedVisit, plan_cohort
 from extract.simulate.lesion import Change
-from extract.simulate.look import Look, draw
+from extract.simulate.look import Look, draw_look
 from extract.simulate.masks import digest_masks, list_masks
 from extract.simulate.tables import LESIONS, write_tables
 from extract.simulate.template import load_template
@@ -52,7 +52,7 @@ class Simulated:
         return asdict(self)
 
 
-def simulate(
+def simulate_tree(
     folder: Path,
     participants: int = 48,
     effect: Effect = "atrophy",
@@ -99,7 +99,7 @@ def simulate(
     parameters |= {"lesion_masks": digest_masks(masks)} if masks else {}
     files = finished_files(folder, parameters)
     if files is not None:
-        return summary(folder, participants, files, time.perf_counter() - started, found=True)
+        return summarise_tree(folder, participants, files, time.perf_counter() - started, found=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_note(folder, parameters, None)
     cohort = plan_cohort(participants, effect, seed, coarseness)
@@ -112,7 +112,7 @@ def simulate(
             show(done, len(jobs), time.perf_counter() - started)
     written |= write_tables(folder, cohort, effect, seed, look.words(LESIONS))
     write_note(folder, parameters, written)
-    return summary(folder, participants, written, time.perf_counter() - started, found=False)
+    return summarise_tree(folder, participants, written, time.perf_counter() - started, found=False)
 
 
 def finished_files(folder: Path, parameters: dict[str, Any]) -> dict[str, Any] | None:
@@ -151,7 +151,7 @@ def has_size(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
-def summary(
+def summarise_tree(
     folder: Path, participants: int, files: dict[str, Any], seconds: float, *, found: bool
 ) -> Simulated:
     """Count what the tree holds."""
@@ -166,10 +166,10 @@ def write_note(folder: Path, parameters: dict[str, Any], files: dict[str, Any] |
     (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
 
-Job = tuple[str, Participant, Visit, Look]
+VisitJob = tuple[str, Participant, SimulatedVisit, Look]
 
 
-def run_jobs(jobs: Sequence[Job], workers: int | None) -> Iterator[dict[str, dict[str, Any]]]:
+def run_jobs(jobs: Sequence[VisitJob], workers: int | None) -> Iterator[dict[str, dict[str, Any]]]:
     """Write every volume; give the files of each as it is done, in order."""
     count = min(workers or available_processors(), len(jobs))
     if count <= 1:
@@ -187,11 +187,11 @@ def available_processors() -> int:
     return os.cpu_count() or 1
 
 
-def write_visit(job: Job) -> dict[str, dict[str, Any]]:
+def write_visit(job: VisitJob) -> dict[str, dict[str, Any]]:
     """Scan one participant once and write the volume, and the lesion mask if there are lesions."""
     root, person, visit, look = job
     template = load_template()
-    lesions, texture = draw(look, person, template)
+    lesions, texture = draw_look(look, person, template)
     scan = acquire(template, visit.anatomy, lesions, visit.protocol, visit.pose, visit.seed, texture)
     session = (visit.session_id,) if visit.session_id else ()
     place = "/".join((person.participant_id, *session, "anat"))

@@ -17,7 +17,7 @@ from cache_schema.common.strict import Strict
 from cache_schema.format.record import ForegroundKind
 from extract.slices.intensity import quantiles
 
-T = TypeVar("T", bound=np.generic)
+_T = TypeVar("_T", bound=np.generic)
 
 
 class ForegroundSpec(Strict):
@@ -38,7 +38,7 @@ class ForegroundSpec(Strict):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundForeground:
     """A foreground and the rule that gave it."""
 
     mask: NDArray[np.bool_]
@@ -47,7 +47,7 @@ class Found:
 
 def find_foreground(
     data: NDArray[np.floating], voxel_ml: float, spec: ForegroundSpec, axis: int = 2
-) -> Found:
+) -> FoundForeground:
     """Find the foreground of a finite volume without a mask file.
 
     Args:
@@ -66,11 +66,11 @@ def find_foreground(
         raise VolumeError(f"every voxel is {value:g}")
     millilitres = (data.size - np.count_nonzero(background)) * voxel_ml
     if share >= spec.border_share and clean >= spec.border_clean and millilitres <= spec.largest_brain_ml:
-        return Found(~background, "stripped")
-    return Found(head_mask(data, spec.clip, axis), "head")
+        return FoundForeground(~background, "stripped")
+    return FoundForeground(head_mask(data, spec.clip, axis), "head")
 
 
-def outer_faces(data: NDArray[T]) -> NDArray[T]:
+def outer_faces(data: NDArray[_T]) -> NDArray[_T]:
     """All voxels of the six outer faces, in one flat array (edges and corners more than once)."""
     faces = [data[0], data[-1], data[:, 0], data[:, -1], data[:, :, 0], data[:, :, -1]]
     return np.concatenate([face.ravel() for face in faces])

@@ -11,7 +11,7 @@ from extract.slices.preprocessing import Preprocessing
 OnCanvas = tuple[
     NDArray[np.generic], NDArray[np.uint8], NDArray[np.float32] | None, NDArray[np.float32] | None
 ]
-"""Images, mask, row weights and column weights of `extract.prepare.Prepared`."""
+"""Images, mask, row weights and column weights of `extract.slices.prepare.PreparedVolume`."""
 
 
 def _grey(

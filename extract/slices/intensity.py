@@ -34,7 +34,7 @@ class SliceMinMax(Strict):
     kind: Literal["slice_minmax"] = "slice_minmax"
 
 
-IntensitySpec = Annotated[Percentile | SliceMinMax, Field(discriminator="kind")]
+IntensityScaling = Annotated[Percentile | SliceMinMax, Field(discriminator="kind")]
 
 
 def quantiles(values: NDArray[np.floating], percents: Sequence[float]) -> NDArray[np.float64]:
@@ -53,7 +53,7 @@ def quantiles(values: NDArray[np.floating], percents: Sequence[float]) -> NDArra
     return first + (second - first) * (position - below)
 
 
-def inside(data: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.floating]:
+def masked_values(data: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.floating]:
     """The masked voxels, flat and in memory order, which is five times faster for column-major files."""
     return data.T[mask.T] if data.flags.f_contiguous else data[mask]
 

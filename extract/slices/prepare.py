@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import VolumeError
-from cache_schema.format.record import Draft, Foreground, Geometry, Slices
+from cache_schema.format.record import Geometry, Slices, UsedForeground, VolumeDraft
 from extract.slices.canvas import (
     Axis,
     CropCanvas,
@@ -16,11 +16,11 @@ from extract.slices.canvas import (
     field_axes,
     outside_share,
 )
-from extract.slices.foreground import Found, find_foreground, mask_voxels
+from extract.slices.foreground import FoundForeground, find_foreground, mask_voxels
 from extract.slices.images import cropped, in_field
 from extract.slices.intensity import (
     QUANTILES,
-    inside,
+    masked_values,
     quantile_names,
     quantiles,
 )
@@ -28,17 +28,17 @@ from extract.slices.preprocessing import Preprocessing
 from extract.slices.rules import Extent, find_extent
 from extract.sources.candidate import Candidate
 from extract.volume.orient import as_stack, stack_spacing, stack_to_native
-from extract.volume.read import Volume, read_mask, read_volume
+from extract.volume.read import Voxels, read_foreground_mask, read_volume
 
 OUTSIDE_WARNING = 0.02
 """Share of the foreground outside the field that is worth a warning."""
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedVolume:
     """A volume's slice images, and how they come onto the canvas."""
 
-    draft: Draft
+    draft: VolumeDraft
     images: NDArray[np.generic]
     """`(slice, height, width)`: float32 in `[0, 1]` before resampling, or uint8 on the canvas already."""
     mask: NDArray[np.uint8]
@@ -61,7 +61,7 @@ class _Stack:
     extent: Extent
 
 
-def prepare(candidate: Candidate, preprocessing: Preprocessing) -> Prepared:
+def prepare_volume(candidate: Candidate, preprocessing: Preprocessing) -> PreparedVolume:
     """Read, orient, find the foreground, choose slices and scale intensities.
 
     Raises:
@@ -73,14 +73,40 @@ def prepare(candidate: Candidate, preprocessing: Preprocessing) -> Prepared:
         allow_unknown_orientation=preprocessing.allow_unknown_orientation,
         dtype=preprocessing.read_dtype,
     )
-    read = perf_counter()
+    seconds = perf_counter() - start
+    mask = None
+    if candidate.foreground_path is not None:
+        mask = read_foreground_mask(candidate.foreground_path, candidate, volume.facts)
+    return prepare_voxels(candidate, volume, mask, preprocessing, seconds)
+
+
+def prepare_voxels(
+    candidate: Candidate,
+    volume: Voxels,
+    given_mask: NDArray[np.floating] | None,
+    preprocessing: Preprocessing,
+    read_seconds: float = 0.0,
+) -> PreparedVolume:
+    """Orient what was read, find the foreground, choose slices and scale intensities.
+
+    Args:
+        candidate: Whose it is.
+        volume: What was read.
+        given_mask: A foreground mask `(i, j, k)` on its grid; without one the rules find it.
+        preprocessing: The steps.
+        read_seconds: What reading took, for the record.
+
+    Raises:
+        VolumeError: If the volume cannot be used.
+    """
+    start = perf_counter()
     to_native = stack_to_native(volume.facts.affine, volume.facts.shape, preprocessing.orient)
-    found = _foreground(volume, candidate, preprocessing, to_native)
+    found = _foreground(volume, given_mask, preprocessing, to_native)
     stack = _stack(volume, found, preprocessing, to_native)
     kept = preprocessing.slices.keep(stack.extent)
     if kept.size == 0:
         raise VolumeError(f"the slice rule {preprocessing.slices.kind!r} keeps no slice of {stack.extent.n}")
-    values = inside(volume.data, found.mask)
+    values = masked_values(volume.data, found.mask)
     levels = quantiles(values, QUANTILES)
     rows, columns = _axes(preprocessing, stack)
     mask = stack.mask[_span(kept)]
@@ -89,7 +115,7 @@ def prepare(candidate: Candidate, preprocessing: Preprocessing) -> Prepared:
         prepared = cropped(preprocessing, preprocessing.canvas, stack.data[_span(kept)], mask, values)
     else:
         prepared = in_field(preprocessing, stack.data[_span(kept)], mask, values, rows, columns)
-    draft = Draft(
+    draft = VolumeDraft(
         participant_id=candidate.key.participant_id,
         session_id=candidate.key.session_id,
         volume_id=candidate.key.volume_id,
@@ -97,37 +123,40 @@ def prepare(candidate: Candidate, preprocessing: Preprocessing) -> Prepared:
         source=volume.source,
         geometry=_geometry(volume, stack, rows, columns, outside),
         slices=_slices(volume, stack, kept),
-        foreground=Foreground(
+        foreground=UsedForeground(
             kind=found.kind,
             millilitres=round(np.count_nonzero(found.mask) * _voxel_ml(volume), 3),
             nan_voxels=volume.nan_voxels,
         ),
         intensity_quantiles=quantile_names(QUANTILES, levels),
         warnings=_warnings(volume, stack, outside),
-        seconds={"read": read - start, "prepare": perf_counter() - read},
+        seconds={"read": read_seconds, "prepare": perf_counter() - start},
     )
-    return Prepared(draft, *prepared)
+    return PreparedVolume(draft, *prepared)
 
 
-def _voxel_ml(volume: Volume) -> float:
+def _voxel_ml(volume: Voxels) -> float:
     return float(abs(np.linalg.det(volume.facts.affine[:3, :3]))) / 1000.0
 
 
 def _foreground(
-    volume: Volume, candidate: Candidate, preprocessing: Preprocessing, to_native: NDArray[np.float64]
-) -> Found:
-    """The mask file's voxels if there is one, else what the rules find."""
-    if candidate.foreground_path is None:
+    volume: Voxels,
+    given: NDArray[np.floating] | None,
+    preprocessing: Preprocessing,
+    to_native: NDArray[np.float64],
+) -> FoundForeground:
+    """The given mask's voxels if there is one, else what the rules find."""
+    if given is None:
         axis = int(np.argmax(np.abs(to_native[:3, 2])))
         return find_foreground(volume.data, _voxel_ml(volume), preprocessing.foreground, axis)
     low, high = volume.data.min(), volume.data.max()
     if low == high:
         raise VolumeError(f"every voxel is {low:g}")
-    return Found(mask_voxels(read_mask(candidate.foreground_path, candidate, volume.facts)), "mask")
+    return FoundForeground(mask_voxels(given), "mask")
 
 
 def _stack(
-    volume: Volume, found: Found, preprocessing: Preprocessing, to_native: NDArray[np.float64]
+    volume: Voxels, found: FoundForeground, preprocessing: Preprocessing, to_native: NDArray[np.float64]
 ) -> _Stack:
     """View a volume and its foreground as slices, and find where the foreground lies along them."""
     facts = volume.facts
@@ -155,7 +184,7 @@ def _span(kept: NDArray[np.int64]) -> slice | NDArray[np.int64]:
     return slice(first, last + 1) if last - first + 1 == kept.size else kept
 
 
-def _geometry(volume: Volume, stack: _Stack, rows: Axis, columns: Axis, outside: float) -> Geometry:
+def _geometry(volume: Voxels, stack: _Stack, rows: Axis, columns: Axis, outside: float) -> Geometry:
     facts = volume.facts
     return Geometry(
         native_shape=facts.shape,
@@ -174,7 +203,7 @@ def _rows(matrix: NDArray[np.float64]) -> tuple[tuple[float, float, float, float
     return tuple((float(row[0]), float(row[1]), float(row[2]), float(row[3])) for row in matrix)
 
 
-def _slices(volume: Volume, stack: _Stack, kept: NDArray[np.int64]) -> Slices:
+def _slices(volume: Voxels, stack: _Stack, kept: NDArray[np.int64]) -> Slices:
     """Indices, heights below the vertex and world z of the kept slices' centres."""
     _, height, width = stack.data.shape
     centres = np.stack(
@@ -195,7 +224,7 @@ def _slices(volume: Volume, stack: _Stack, kept: NDArray[np.int64]) -> Slices:
     )
 
 
-def _warnings(volume: Volume, stack: _Stack, outside: float) -> tuple[str, ...]:
+def _warnings(volume: Voxels, stack: _Stack, outside: float) -> tuple[str, ...]:
     """Everything about a usable volume that somebody should know."""
     notes = list(volume.facts.warnings)
     if volume.nan_voxels:

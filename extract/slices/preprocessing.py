@@ -9,8 +9,8 @@ from pydantic import Field, PositiveFloat
 from cache_schema.common.strict import Strict
 from extract.slices.canvas import CanvasSpec, CropCanvas, FieldCanvas
 from extract.slices.foreground import ForegroundSpec
-from extract.slices.intensity import IntensitySpec, Percentile, SliceMinMax
-from extract.slices.rules import Center, Foreground, SliceRule
+from extract.slices.intensity import IntensityScaling, Percentile, SliceMinMax
+from extract.slices.rules import Center, SliceRule, WithForeground
 from extract.volume.orient import OrientSpec
 
 PresetName = Literal["letterbox", "dinoatten3d", "dinoatten3d_released"]
@@ -30,7 +30,7 @@ class Overrides(Strict):
     """Which slices are kept."""
     orient: OrientSpec | None = None
     foreground: ForegroundSpec | None = None
-    intensity: IntensitySpec | None = None
+    intensity: IntensityScaling | None = None
     canvas: CanvasSpec | Annotated[int, Field(ge=14)] | None = None
     """A canvas, or only its pixels."""
     field_mm: Annotated[float, Field(ge=10, le=1000)] | Literal["native"] | None = None
@@ -44,7 +44,7 @@ class Preprocessing:
 
     orient: OrientSpec
     foreground: ForegroundSpec
-    intensity: IntensitySpec
+    intensity: IntensityScaling
     canvas: CanvasSpec
     normalise: NormaliseSpec
     slices: SliceRule
@@ -112,7 +112,7 @@ PRESETS: dict[PresetName, Preprocessing] = {
         intensity=Percentile(),
         canvas=FieldCanvas(),
         normalise=NormaliseSpec(),
-        slices=Foreground(),
+        slices=WithForeground(),
     ),
     "dinoatten3d": _DINOATTEN3D,
     "dinoatten3d_released": Preprocessing(

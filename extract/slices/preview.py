@@ -6,23 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from cache_schema.format.record import Draft, Geometry
+from cache_schema.format.record import Geometry, VolumeDraft
 
 TILES = 12
-COLUMNS = 6
+TILE_COLUMNS = 6
 TILE = 112
 """Pixels along a tile."""
 
 
-def mosaic(images: NDArray[np.float32], draft: Draft) -> bytes:
+def mosaic(images: NDArray[np.float32], draft: VolumeDraft) -> bytes:
     """PNG of up to twelve slices spread evenly from top to bottom.
 
     Args:
         images: `(slice, height, width)` in [0, 1] on the canvas, low slices first.
         draft: Says the heights and which side of the participant column 0 shows.
     """
-    chosen = spread(len(images))[::-1]
-    columns = min(COLUMNS, len(chosen))
+    chosen = spread_tiles(len(images))[::-1]
+    columns = min(TILE_COLUMNS, len(chosen))
     rows = -(-len(chosen) // columns)
     sheet = Image.new("L", (columns * TILE, rows * TILE))
     first, last = column_sides(draft.geometry)
@@ -34,7 +34,7 @@ def mosaic(images: NDArray[np.float32], draft: Draft) -> bytes:
     return out.getvalue()
 
 
-def spread(count: int) -> list[int]:
+def spread_tiles(count: int) -> list[int]:
     """Indices of up to `TILES` slices, evenly spread, without repeats."""
     tiles = min(TILES, count)
     return [int((place + 0.5) * count / tiles) for place in range(tiles)]

@@ -46,7 +46,7 @@ def find_extent(
     """Lowest and highest slice with at least `min_area_cm2` of foreground.
 
     Args:
-        mask: Foreground, `(slice, row, column)`.
+        mask: WithForeground, `(slice, row, column)`.
         area_mm2: Area of one in-plane pixel.
         spacing_mm: Distance of neighbouring slices.
         min_area_cm2: What counts as foreground in a slice.
@@ -78,7 +78,7 @@ class All(Strict):
         return np.arange(extent.n)
 
 
-class Foreground(Strict):
+class WithForeground(Strict):
     """Every slice of the foreground's extent."""
 
     kind: Literal["foreground"] = "foreground"
@@ -119,7 +119,7 @@ class Band(Strict):
         """Kept slice indices, from low to high."""
         top, bottom = self.from_vertex_mm
         if self.step_mm is not None:
-            return nearest(extent, np.arange(top, bottom + 1e-6, self.step_mm))
+            return nearest_slices(extent, np.arange(top, bottom + 1e-6, self.step_mm))
         heights = extent.heights()[extent.low : extent.high + 1]
         return extent.low + np.flatnonzero((heights >= top - 1e-6) & (heights <= bottom + 1e-6))
 
@@ -177,13 +177,13 @@ class Every(Strict):
     def keep(self, extent: Extent) -> NDArray[np.int64]:
         """Kept slice indices, from low to high."""
         depth = (extent.high - extent.low) * extent.spacing_mm
-        return nearest(extent, np.arange(0.0, depth + 1e-6, self.step_mm))
+        return nearest_slices(extent, np.arange(0.0, depth + 1e-6, self.step_mm))
 
 
-SliceRule = Annotated[All | Foreground | Band | Center | Uniform | Every, Field(discriminator="kind")]
+SliceRule = Annotated[All | WithForeground | Band | Center | Uniform | Every, Field(discriminator="kind")]
 
 
-def nearest(extent: Extent, heights_mm: NDArray[np.float64]) -> NDArray[np.int64]:
+def nearest_slices(extent: Extent, heights_mm: NDArray[np.float64]) -> NDArray[np.int64]:
     """Indices of the slices nearest to the given heights, once each, inside the extent, from low to high."""
     steps = np.floor(heights_mm / extent.spacing_mm + 0.5).astype(np.int64)
     index = extent.vertex - extent.up * steps

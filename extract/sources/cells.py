@@ -20,7 +20,7 @@ def split_dataset(text: str) -> tuple[str, str]:
     return (text, "") if found is None else (found["file"], "/" + found["dataset"].strip("/"))
 
 
-def resolve(text: str, folder: Path) -> Path:
+def located_file(text: str, folder: Path) -> Path:
     """A path of the table; relative ones start from the table's folder.
 
     A header that lies beside its image stands for the image: that is the file whose change matters.

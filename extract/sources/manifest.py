@@ -21,8 +21,8 @@ from extract.sources.candidate import (
     entities_of,
     source_name,
 )
-from extract.sources.cells import axis_codes, name_of, resolve, split_dataset, voxel_sizes
-from extract.sources.table import Row, is_empty, read_rows
+from extract.sources.cells import axis_codes, located_file, name_of, split_dataset, voxel_sizes
+from extract.sources.table import TextRow, is_empty, read_text_table
 
 DEFAULTS = {
     "participant": "participant_id",
@@ -94,7 +94,7 @@ def find_manifest(spec: ManifestInput, base: Path) -> tuple[list[Candidate], lis
         ConfigError: If the table, a column or a cell is not what it must be.
     """
     table = base / spec.manifest.expanduser()
-    names, rows = read_rows(table)
+    names, rows = read_text_table(table)
     columns = find_columns(spec, names, table)
     with_file = [
         (number, row) for number, row in enumerate(rows, start=2) if not is_empty(row[columns["path"]])
@@ -107,16 +107,16 @@ def find_manifest(spec: ManifestInput, base: Path) -> tuple[list[Candidate], lis
     if not with_file:
         raise ConfigError(f"no row of {str(table)!r} has a {columns['path']}")
     places = [
-        (resolve(file, table.parent), dataset)
+        (located_file(file, table.parent), dataset)
         for file, dataset in (split_dataset(row[columns["path"]]) for _, row in with_file)
     ]
     participants = (
-        [cell(row, columns["participant"], number, table) for number, row in with_file]
+        [filled_cell(row, columns["participant"], number, table) for number, row in with_file]
         if "participant" in columns
         else names_of_files(places, table)
     )
     found = [
-        candidate(participant, row, place, columns, table, number)
+        candidate_of_row(participant, row, place, columns, table, number)
         for participant, (number, row), place in zip(participants, with_file, places, strict=True)
     ]
     return sorted(found, key=lambda each: (each.key, each.source)), notes
@@ -162,7 +162,7 @@ def _missing(role: str, names: list[str], folded: dict[str, str], table: Path) -
     return f"{str(table)!r} has no column {DEFAULTS[role]!r} (it has {', '.join(names)}): {ways}"
 
 
-def cell(row: Row, column: str, number: int, table: Path) -> str:
+def filled_cell(row: TextRow, column: str, number: int, table: Path) -> str:
     """A cell that must not be empty.
 
     Raises:
@@ -189,9 +189,9 @@ def names_of_files(places: list[tuple[Path, str]], table: Path) -> list[str]:
     raise ConfigError(f"row_is_participant: several rows of {str(table)!r} name a file {repeated!r}")
 
 
-def candidate(
+def candidate_of_row(
     participant: str,
-    row: Row,
+    row: TextRow,
     place: tuple[Path, str],
     columns: dict[str, str],
     table: Path,
@@ -215,7 +215,7 @@ def candidate(
         path=path,
         source=source_name(path, table.parent) + (f":{dataset}" if dataset else ""),
         entities=entities_of(parts, contrast),
-        foreground_path=resolve(foreground, table.parent) if foreground else None,
+        foreground_path=located_file(foreground, table.parent) if foreground else None,
         orientation=axis_codes(value("orientation"), number, table),
         dataset=dataset,
         spacing_mm=voxel_sizes(value("spacing"), number, table),

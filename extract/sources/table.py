@@ -6,15 +6,15 @@ from pathlib import Path
 
 from cache_schema.common.errors import ConfigError
 
-Row = dict[str, str]
+TextRow = dict[str, str]
 
-EMPTY = frozenset({"", "na", "n/a", "nan", "none", "null"})
+EMPTY_CELLS = frozenset({"", "na", "n/a", "nan", "none", "null"})
 """What people write where nothing is."""
 
 DELIMITERS = ("\t", ",", ";", "|")
 
 
-def read_rows(path: Path) -> tuple[list[str], list[Row]]:
+def read_text_table(path: Path) -> tuple[list[str], list[TextRow]]:
     """Column names and rows of a table.
 
     The delimiter is a tab for `.tsv`; otherwise whichever splits the header line most.
@@ -54,4 +54,4 @@ def _delimiter(path: Path, header: str) -> str:
 
 def is_empty(value: str) -> bool:
     """Whether a cell says that there is nothing."""
-    return value.lower() in EMPTY
+    return value.lower() in EMPTY_CELLS

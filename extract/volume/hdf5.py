@@ -18,7 +18,7 @@ from extract.sources.candidate import Candidate
 from extract.volume.headers import BROKEN, one_line, open_image, refuse_by_content, stated_affine
 
 AFFINE, ORIENTATION, SPACING = "affine", "orientation", "spacing_mm"
-LISTED = 5
+DATASETS_LISTED = 5
 
 
 class Dataset:
@@ -70,7 +70,7 @@ def open_dataset(candidate: Candidate) -> SpatialImage:
         raise VolumeError(f"not a readable HDF5 file: {one_line(error)}") from error
     shape = voxels.shape
     if len(shape) < 3 or voxels.dtype.fields is not None or voxels.dtype.kind not in "fiub":
-        affine = np.eye(4)  # `inspect` refuses it for what it is
+        affine = np.eye(4)  # `read_facts` refuses it for what it is
     else:
         affine = _affine(candidate, attributes, (shape[0], shape[1], shape[2]))
     return SpatialImage(voxels, affine)
@@ -131,4 +131,6 @@ def _listing(file: Any) -> str:
     file.visititems(lambda name, item: names.append(f"/{name}") if isinstance(item, h5py.Dataset) else None)
     if not names:
         return "no dataset"
-    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+    return ", ".join(names[:DATASETS_LISTED]) + (
+        f" and {len(names) - DATASETS_LISTED} more" if len(names) > DATASETS_LISTED else ""
+    )

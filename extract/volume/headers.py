@@ -111,7 +111,7 @@ def refuse_by_content(path: Path, hdf5: bool = False) -> None:
         raise VolumeError(f"an HDF5 file: name the dataset inside it, e.g. {path.name}:/DATASET")
 
 
-def inspect(image: Any, candidate: Candidate, allow_unknown_orientation: bool) -> Facts:
+def read_facts(image: Any, candidate: Candidate, allow_unknown_orientation: bool) -> Facts:
     """Check a header and gather what planning and orienting need.
 
     Args:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cache_schema.common.strict import Strict
 
-T = TypeVar("T", bound=np.generic)
+_T = TypeVar("_T", bound=np.generic)
 
 
 class OrientSpec(Strict):
@@ -42,7 +42,7 @@ def stack_to_native(
     return matrix
 
 
-def as_stack(data: NDArray[T], matrix: NDArray[np.float64]) -> NDArray[T]:
+def as_stack(data: NDArray[_T], matrix: NDArray[np.float64]) -> NDArray[_T]:
     """View a native `(i, j, k)` array as `(slice, row, column)`.
 
     Args:

@@ -11,32 +11,32 @@ from nibabel.arrayproxy import ArrayProxy
 from numpy.typing import DTypeLike, NDArray
 
 from cache_schema.common.errors import VolumeError
-from cache_schema.format.record import Source
+from cache_schema.format.record import SourceFile
 from extract.sources.candidate import Candidate
 from extract.volume.hdf5 import open_volume
-from extract.volume.headers import BROKEN, Facts, inspect, one_line, open_image, quiet
+from extract.volume.headers import BROKEN, Facts, one_line, open_image, quiet, read_facts
 
 
 @dataclass(frozen=True, slots=True)
-class Volume:
+class Voxels:
     """A volume as stored, with finite voxels."""
 
     data: NDArray[np.floating]
-    """Native axes `(i, j, k)`, scaled by the header's slope and intercept."""
+    """Native axes `(i, j, k)`, scale_voxels by the header's slope and intercept."""
     facts: Facts
-    source: Source
+    source: SourceFile
     nan_voxels: int
     """Non-finite voxels that were set to background."""
 
 
 def read_volume(
     candidate: Candidate, *, allow_unknown_orientation: bool = False, dtype: DTypeLike = np.float32
-) -> Volume:
+) -> Voxels:
     """Read a candidate's voxels.
 
     Args:
         candidate: What to read.
-        allow_unknown_orientation: See `extract.headers.inspect`.
+        allow_unknown_orientation: See `extract.volume.headers.read_facts`.
         dtype: float32, or float64 where a published method computes in it.
 
     Raises:
@@ -45,15 +45,8 @@ def read_volume(
     with quiet():
         before = _stamp(candidate.path)
         image = open_volume(candidate)
-        facts = inspect(image, candidate, allow_unknown_orientation)
-        try:
-            data = scaled(image.dataobj, np.dtype(dtype)).reshape(facts.shape, order="A")
-        except (EOFError, zlib.error) as error:
-            raise VolumeError(
-                f"the file is cut short or damaged ({one_line(error)}): copy it again"
-            ) from error
-        except BROKEN as error:
-            raise VolumeError(f"the voxels cannot be read: {one_line(error)}") from error
+        facts = read_facts(image, candidate, allow_unknown_orientation)
+        data = _data_of(image, facts, dtype)
         try:
             source = describe_source(candidate)
         except OSError as error:
@@ -61,7 +54,45 @@ def read_volume(
         if _stamp(candidate.path) != before:
             raise VolumeError("the file changed while it was read: extract again when it is complete")
     data, nan_voxels = without_nan(data)
-    return Volume(data, facts, source, nan_voxels)
+    return Voxels(data, facts, source, nan_voxels)
+
+
+def voxels_of_image(
+    image: Any,
+    candidate: Candidate,
+    *,
+    allow_unknown_orientation: bool = False,
+    dtype: DTypeLike = np.float32,
+) -> Voxels:
+    """Take the voxels of an image that is in memory, or that somebody opened.
+
+    Args:
+        image: Of nibabel.
+        candidate: Says what it is called.
+        allow_unknown_orientation: See `extract.volume.headers.read_facts`.
+        dtype: As for `read_volume`.
+
+    Raises:
+        VolumeError: If it cannot be used, with one sentence that says why.
+    """
+    with quiet():
+        facts = read_facts(image, candidate, allow_unknown_orientation)
+        data = _data_of(image, facts, dtype)
+    digest = hashlib.sha256(np.ascontiguousarray(data).data)
+    digest.update(np.ascontiguousarray(facts.affine).data)
+    source = SourceFile(path=candidate.source, bytes=data.nbytes, mtime_ns=0, sha256=digest.hexdigest())
+    data, nan_voxels = without_nan(data)
+    return Voxels(data, facts, source, nan_voxels)
+
+
+def _data_of(image: Any, facts: Facts, dtype: DTypeLike) -> NDArray[np.floating]:
+    """The scaled voxels, `(i, j, k)`."""
+    try:
+        return scale_voxels(image.dataobj, np.dtype(dtype)).reshape(facts.shape, order="A")
+    except (EOFError, zlib.error) as error:
+        raise VolumeError(f"the file is cut short or damaged ({one_line(error)}): copy it again") from error
+    except BROKEN as error:
+        raise VolumeError(f"the voxels cannot be read: {one_line(error)}") from error
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -73,31 +104,43 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return stat.st_size, stat.st_mtime_ns
 
 
-def read_mask(path: Path, candidate: Candidate, facts: Facts) -> NDArray[np.floating]:
+def read_foreground_mask(path: Path, candidate: Candidate, facts: Facts) -> NDArray[np.floating]:
     """Read a foreground mask on the volume's own grid, `(i, j, k)`.
 
     Raises:
         VolumeError: If it cannot be read or lies on another grid.
     """
-    with quiet():
-        try:
+    called = f"the foreground mask {path.name!r}"
+    try:
+        with quiet():
             image = open_image(path)
-            mask = inspect(image, candidate, allow_unknown_orientation=True)
-            values = scaled(image.dataobj, np.dtype(np.float32)).reshape(mask.shape, order="A")
-        except (VolumeError, *BROKEN) as error:
-            raise VolumeError(f"the foreground mask {path.name!r}: {one_line(error)}") from error
+    except VolumeError as error:
+        raise VolumeError(f"{called}: {one_line(error)}") from error
+    return mask_of_image(image, called, candidate, facts)
+
+
+def mask_of_image(image: Any, called: str, candidate: Candidate, facts: Facts) -> NDArray[np.floating]:
+    """A foreground mask on the volume's own grid, `(i, j, k)`, from an image.
+
+    Raises:
+        VolumeError: If it cannot be read or lies on another grid.
+    """
+    try:
+        with quiet():
+            mask = read_facts(image, candidate, allow_unknown_orientation=True)
+            values = scale_voxels(image.dataobj, np.dtype(np.float32)).reshape(mask.shape, order="A")
+    except (VolumeError, *BROKEN) as error:
+        raise VolumeError(f"{called}: {one_line(error)}") from error
     if mask.shape != facts.shape:
-        raise VolumeError(
-            f"the foreground mask {path.name!r} has the shape {mask.shape}, the volume {facts.shape}"
-        )
+        raise VolumeError(f"{called} has the shape {mask.shape}, the volume {facts.shape}")
     corners = np.array([[0, 0, 0, 1], [*(np.array(mask.shape) - 1), 1]], dtype=np.float64)
     apart = float(np.abs(corners @ (mask.affine - facts.affine).T).max())
     if mask.orientation != "unknown" and apart > min(facts.spacing_mm):
-        raise VolumeError(f"the foreground mask {path.name!r} lies {apart:.1f} mm beside the volume")
+        raise VolumeError(f"{called} lies {apart:.1f} mm beside the volume")
     return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def scaled(dataobj: Any, dtype: np.dtype[Any]) -> NDArray[np.floating]:
+def scale_voxels(dataobj: Any, dtype: np.dtype[Any]) -> NDArray[np.floating]:
     """`stored * slope + intercept`, computed in float64 and rounded once, whatever the library versions."""
     if type(dataobj) is not ArrayProxy:
         return np.asanyarray(dataobj).astype(dtype, copy=False)
@@ -132,9 +175,9 @@ def without_nan(data: NDArray[np.floating]) -> tuple[NDArray[np.floating], int]:
     return np.where(finite, data, min(data.min(where=finite, initial=0.0), 0.0)), count
 
 
-def describe_source(candidate: Candidate) -> Source:
+def describe_source(candidate: Candidate) -> SourceFile:
     """Size, time and SHA-256 of a candidate's file."""
     stat = candidate.path.stat()
     with candidate.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Source(path=candidate.source, bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=digest)
+    return SourceFile(path=candidate.source, bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=digest)

@@ -1,6 +1,6 @@
 """Train all runs of an ablation, source by source, and gather what they say of their test parts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from aggregate.ablate.findings.compare import MEAN_POOL
@@ -15,8 +15,7 @@ from aggregate.baselines.baselines import Baseline, make_baselines, mean_pool_lo
 from aggregate.config.ablate import NESTED
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.assemble import baseline_outputs
-
-Progress = Callable[[int, int], None]
+from cache_schema.common.progress import Progress
 
 
 @dataclass(slots=True)

@@ -4,10 +4,8 @@ A file's name is the digest of everything that its numbers depend on. What does 
 and what is damaged is done again. No pickle: safetensors, with a checksum over numbers and description.
 """
 
-import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from aggregate.common.checksum import checksum
+from cache_schema.files.whole import write_whole
 from cache_schema.format.canonical import canonical_json
 
 Floats = NDArray[np.float64]
@@ -44,10 +44,7 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         meta = canonical_json({"body": body, "sha256": checksum(arrays, body)})
         data = save({**arrays, META: np.frombuffer(meta, dtype=np.uint8)})
-        path = self._path(key)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(data)
-        partial.replace(path)
+        write_whole(self._path(key), data)
 
     def read(self, key: str) -> tuple[dict[str, Floats], Any] | None:
         """A result, or None when it is not there or damaged."""
@@ -68,12 +65,3 @@ class Journal:
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key[:40]}.safetensors"
-
-
-def checksum(arrays: Arrays, body: Any) -> str:
-    """SHA-256 over the numbers in name order and the description."""
-    found = hashlib.sha256(canonical_json(body))
-    for name in sorted(arrays):
-        found.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
-        found.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return found.hexdigest()

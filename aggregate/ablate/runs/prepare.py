@@ -1,6 +1,7 @@
 """Everything that is known before the first run: configurations, cohort, folds, runs, plan."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from aggregate.ablate.grid.expand import Configuration, Study, expand
 from aggregate.ablate.grid.sources import Place, Source, open_sources, place_of
@@ -13,13 +14,14 @@ from aggregate.ablate.runs.trainer import missing_portions
 from aggregate.bags.bags import Bags
 from aggregate.cohort.folds import make_folds
 from aggregate.cohort.people import Fold, FoldSpec
+from aggregate.common.run_folder import verb_folder
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline
 
 REPEATS = 10
 """Of the folds, unless the file says otherwise: intervals from one repeat are wide."""
 JOURNAL = "journal"
-"""Folder of finished portions inside the run folder."""
+"""Folder of finished portions inside the ablation's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,14 @@ class Prepared:
     n_shuffles: int
 
     @property
+    def folder(self) -> Path:
+        """The ablation's own in the run folder."""
+        return verb_folder(self.pipeline.folder(), "ablate")
+
+    @property
     def journal(self) -> Journal:
-        """Finished portions of this run folder."""
-        return Journal(self.pipeline.folder() / JOURNAL)
+        """Finished portions of this study."""
+        return Journal(self.folder / JOURNAL)
 
     @property
     def leave_group_out(self) -> str | None:

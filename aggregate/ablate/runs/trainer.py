@@ -6,7 +6,7 @@ as one that was not.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,10 +21,10 @@ from aggregate.statistics.calibration import Calibration
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.scoring import score_run
 from aggregate.training.stacked import TrainedRun, train_stacked
+from cache_schema.common.progress import Progress
 
 RunKey = tuple[str, int, int, int]
 """Configuration, repeat, fold, seed."""
-Progress = Callable[[int, int], None]
 
 
 def key_of(output: OutOfFold) -> RunKey:

@@ -41,7 +41,7 @@ def first_weights(dim: int, seed: int, member: int) -> dict[str, Tensor]:
     return weights
 
 
-def predict(
+def predict_tokens(
     tokens: Float[Tensor, "slice row col dim"], weights: Mapping[str, Tensor], dilation: int
 ) -> Float[Tensor, "slice row col dim"]:
     """Every token as the network expects it from those above and to the left."""
@@ -58,4 +58,4 @@ def squared_error(
     tokens: Float[Tensor, "slice row col dim"], weights: Mapping[str, Tensor], dilation: int
 ) -> Float[Tensor, "slice row col"]:
     """Mean over channels of the squared difference between token and prediction."""
-    return (predict(tokens, weights, dilation) - tokens).square().mean(3)
+    return (predict_tokens(tokens, weights, dilation) - tokens).square().mean(3)

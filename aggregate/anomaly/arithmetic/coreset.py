@@ -13,7 +13,7 @@ from torch import Tensor
 
 ACTIVE = 4096
 """Points whose distances are kept up to date between products."""
-BLOCK = 16_384
+CORESET_BLOCK = 16_384
 """Points in one product."""
 TINY = 1e-12
 """A squared distance below this share of the largest squared length is 0: the point is picked already."""
@@ -84,7 +84,7 @@ def _shrink(
     """Bring the squared distance of every point up to date with some picks."""
     for few in picks.split(2048):
         centres, own = points[few], squares[few]
-        for start in range(0, len(points), BLOCK):
-            part = slice(start, start + BLOCK)
+        for start in range(0, len(points), CORESET_BLOCK):
+            part = slice(start, start + CORESET_BLOCK)
             product = torch.addmm(own, points[part], centres.T, alpha=-2)
             bound[part] = torch.minimum(bound[part], product.amin(1) + squares[part])

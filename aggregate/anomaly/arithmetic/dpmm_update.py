@@ -23,9 +23,9 @@ EPS = 1e-10
 """In denominators; ours, as the paper names none. A component of less mass loses its mean to 0: it dies."""
 NEGLIGIBLE = 1e-30
 """Smaller responsibilities are 0: under EPS they could not change any digit of a mean."""
-BLOCK = 2048
+DPMM_BLOCK = 2048
 """Tokens at a time, so that memory does not grow with the batch."""
-BLOCK_FULL = 16384
+DPMM_BLOCK_FULL = 16384
 """The same for full covariances, where each block factors every matrix anew."""
 
 
@@ -118,7 +118,7 @@ def evidence_blocks(
     living, of_living = mixture.take(alive), alive.nonzero().squeeze(1)
     norm = float(torch.linalg.vector_norm(tokens, dim=1).min())
     bound = mixture.log_weight + density_bound(norm, mixture.mean, mixture.covariance, mixture.reg)
-    for block in tokens.split(BLOCK_FULL if full else BLOCK):
+    for block in tokens.split(DPMM_BLOCK_FULL if full else DPMM_BLOCK):
         index, log_joint = of_living, living.log_joint(block)
         least = float(log_joint.logsumexp(1).min()) + math.log(NEGLIGIBLE)
         more = (~alive & (bound >= least)).nonzero().squeeze(1)

@@ -7,7 +7,7 @@ from torch import Tensor
 BIN_MM = 5.0
 LOWEST_MM = -50.0
 """Upper edge of the first bin; slices above the vertex have negative heights."""
-BINS = 80
+HEIGHT_BINS = 80
 """Down to 350 mm below the vertex; what lies beyond counts as the last bin."""
 SMOOTH_BINS = 1.0
 """Standard deviation of the smoothing."""
@@ -15,7 +15,7 @@ SMOOTH_BINS = 1.0
 
 def height_bin(height_mm: Float[Tensor, " slice"]) -> Int[Tensor, " slice"]:
     """The bin of each height."""
-    return ((height_mm - LOWEST_MM) / BIN_MM).floor().long().clamp(0, BINS - 1)
+    return ((height_mm - LOWEST_MM) / BIN_MM).floor().long().clamp(0, HEIGHT_BINS - 1)
 
 
 def add_by_height(

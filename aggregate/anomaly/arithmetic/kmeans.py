@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-BLOCK = 16_384
+KMEANS_BLOCK = 16_384
 """Points in one product."""
 
 
@@ -21,7 +21,7 @@ def kmeans(
     centroids = points[torch.from_numpy(np.sort(start))]
     for _ in range(iterations):
         sums, counts = torch.zeros_like(centroids), centroids.new_zeros(k)
-        for part in points.split(BLOCK):
+        for part in points.split(KMEANS_BLOCK):
             # |x|^2 is the same for all centroids.
             nearest = torch.addmm(centroids.square().sum(1), part, centroids.T, alpha=-2).argmin(1)
             sums.index_add_(0, nearest, part)

@@ -1,4 +1,4 @@
-"""Detectors: normal brains in, anomaly scores of tokens, slices and volumes out. One file per detector.
+"""Detectors: normal brains in, anomaly scores of tokens, slices and volumes out.
 
-`spec.py` is the registry (a union on `kind`) and imports no torch; `build()` loads the detector itself.
+One file per detector, which holds its spec and its class; `registry.py` is the union on `kind`.
 """

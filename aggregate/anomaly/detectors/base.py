@@ -8,16 +8,15 @@ of a batch may be kept beyond the detector's own bounded state.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Self
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
 
+from cache_schema.common.strict import Strict
 from cache_schema.format.identity import VolumeKey
-
-if TYPE_CHECKING:
-    from aggregate.anomaly.detectors.spec import DetectorSpec
 
 
 def volume_number(key: VolumeKey) -> int:
@@ -62,6 +61,35 @@ class Reference:
     n_volumes: int
 
 
+class DetectorBase(Strict, ABC):
+    """What every detector's spec has; each kind derives its own, beside its class."""
+
+    baseline: ClassVar[bool] = False
+    """Whether it is one of the two opponents that every store has."""
+    seeds_wanted: ClassVar[int] = 1
+    """Fits that a result should rest on; more than 1 where the seed matters much."""
+
+    kind: str
+    store: str | None = None
+    """Name in `extract.stores`, or a path: the store it reads; by default the pipeline's."""
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
+    """What tables call it; by default its kind."""
+
+    @property
+    def called(self) -> str:
+        """The name in tables."""
+        return self.name or self.kind
+
+    @classmethod
+    def examples(cls) -> tuple[Self, ...]:
+        """Settings that fit a few slices, for whoever tests every detector."""
+        return (cls.model_validate({}),)
+
+    @abstractmethod
+    def build(self, seed: int) -> "Detector":
+        """Make the detector of one seed."""
+
+
 class Detector(ABC):
     """A detector of one seed. Life: `start`, then per epoch `observe`* and `end_epoch`, then `score`.
 
@@ -69,10 +97,16 @@ class Detector(ABC):
     the same scores, and a fit resumed from it ends at the same model.
     """
 
-    batch_slices: ClassVar[int] = 64
+    batch_slices: int = 64
     """Slices per `observe`; the last batch of an epoch may be smaller."""
+    smooth_pixels: float = 0.0
+    """Standard deviation of the smoothing of its maps on the canvas."""
+    sees_tokens: ClassVar[bool] = True
+    """Whether odd tokens can raise its scores."""
+    source: str | None = None
+    """Digest of the code behind it, of a detector from outside: other code is another fit."""
 
-    def __init__(self, spec: "DetectorSpec", seed: int) -> None:
+    def __init__(self, spec: DetectorBase, seed: int) -> None:
         """Hold the spec and the seed of everything random."""
         self.spec = spec
         self.seed = seed

@@ -11,21 +11,19 @@ made while the reference goes by and no reference token is kept.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Literal, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn.functional import max_pool2d, normalize
 
 from aggregate.anomaly.arithmetic.kmeans import kmeans_each
 from aggregate.anomaly.arithmetic.reservoir import Reservoir
-from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
+from aggregate.anomaly.detectors.base import Detector, DetectorBase, Reference, SliceBatch
 from aggregate.anomaly.detectors.states import expect
 from cache_schema.common.errors import SlicecacheError
-
-if TYPE_CHECKING:
-    from aggregate.anomaly.detectors.spec import DinoAdSpec
 
 
 def closed(foreground: Float[Tensor, "slice row col"], least: float) -> Bool[Tensor, "slice row col"]:
@@ -35,11 +33,40 @@ def closed(foreground: Float[Tensor, "slice row col"], least: float) -> Bool[Ten
     return (-max_pool2d(-wide, 3, stride=1, padding=1))[:, 0] > 0
 
 
+class DinoAdSpec(DetectorBase):
+    """A reading of DINO-AD (arXiv 2602.03870), which has no public code; no claim of reproduction."""
+
+    kind: Literal["dino_ad"] = "dino_ad"
+    clusters: PositiveInt = 2
+    """Centroids per support slice."""
+    supports: PositiveInt = 1
+    """Support slices per slice that is scored; each is clustered on its own."""
+    reduce: Literal["max", "mean"] = "max"
+    """Of the cosines to the centroids."""
+    slices: PositiveInt = 20_000
+    """Reference slices that may become a support, drawn uniformly."""
+    height_window_mm: PositiveFloat | None = None
+    """Supports at most so far above or below; null leaves the choice to the CLS token alone."""
+    min_foreground: float = Field(default=0.1, ge=0, le=1)
+    """Least share of foreground of a patch that counts, before a 3 x 3 closing."""
+    restarts: PositiveInt = 10
+    """Starts of k-means, of which the best is kept."""
+
+    @classmethod
+    def examples(cls) -> tuple[Self, ...]:
+        """Settings that fit a few slices."""
+        return (cls(), cls(supports=3, height_window_mm=5.0, slices=20))
+
+    def build(self, seed: int) -> "DinoAd":
+        """Make the detector of one seed."""
+        return DinoAd(self, seed)
+
+
 class DinoAd(Detector):
     """Keeps CLS, centroids, height and volume of reference slices."""
 
     batch_slices = 16
-    spec: "DinoAdSpec"
+    spec: DinoAdSpec
 
     def start(self, reference: Reference) -> None:
         """Prepare an empty sample of slices."""

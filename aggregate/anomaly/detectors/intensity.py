@@ -5,32 +5,42 @@ slice has no foreground the score is 0: darkness outside the head is no finding.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aggregate.anomaly.arithmetic.heights import BINS, add_by_height, height_bin, smooth
-from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
+from aggregate.anomaly.arithmetic.heights import HEIGHT_BINS, add_by_height, height_bin, smooth
+from aggregate.anomaly.detectors.base import Detector, DetectorBase, Reference, SliceBatch
 from aggregate.anomaly.detectors.states import expect
-
-if TYPE_CHECKING:
-    from aggregate.anomaly.detectors.spec import IntensitySpec
 
 LEAST_SD = 1e-3
 """Of intensities that are scaled to about 0 to 1; where normals do not vary, nothing is divided by 0."""
+
+
+class IntensityBaselineSpec(DetectorBase):
+    """Baseline: how far the patch's mean intensity is from that of normals at this height."""
+
+    baseline: ClassVar[bool] = True
+
+    kind: Literal["intensity"] = "intensity"
+
+    def build(self, seed: int) -> "Intensity":
+        """Make the detector of one seed."""
+        return Intensity(self, seed)
 
 
 class Intensity(Detector):
     """Keeps weight, sum and sum of squares by height."""
 
     batch_slices = 16
-    spec: "IntensitySpec"
+    sees_tokens = False
+    spec: IntensityBaselineSpec
 
     def start(self, reference: Reference) -> None:
         """Prepare empty sums."""
-        self._sums = torch.zeros((BINS, 3), dtype=torch.float64)
+        self._sums = torch.zeros((HEIGHT_BINS, 3), dtype=torch.float64)
 
     def observe(self, batch: SliceBatch, epoch: int) -> None:
         """Add intensities."""
@@ -53,5 +63,5 @@ class Intensity(Detector):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take sums."""
-        (sums,) = expect(state, self, sums=(BINS, 3))
+        (sums,) = expect(state, self, sums=(HEIGHT_BINS, 3))
         self._sums = sums.clone()

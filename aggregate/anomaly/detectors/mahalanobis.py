@@ -7,19 +7,17 @@ Golub and LeVeque 1983).
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
-from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
+from aggregate.anomaly.detectors.base import Detector, DetectorBase, Reference, SliceBatch
 from aggregate.anomaly.detectors.states import expect
 from cache_schema.common.errors import SlicecacheError
-
-if TYPE_CHECKING:
-    from aggregate.anomaly.detectors.spec import MahalanobisSpec
 
 EACH_DIMS = 100
 """Dimensions kept for a covariance per position, as PaDiM does for its smallest backbone."""
@@ -27,11 +25,47 @@ RIDGE = 1e-6
 """Added to the diagonal, so that tokens that are all equal have a distance."""
 
 
+class MahalanobisSpec(DetectorBase):
+    """Distance to the Gaussian of normal tokens (PaDiM-like)."""
+
+    kind: Literal["mahalanobis"] = "mahalanobis"
+    per: Literal["position", "pooled"] = "position"
+    """One mean for each patch of the grid, or one for all."""
+    covariance: Literal["shared", "each"] = "shared"
+    """With `per: position`: of the residuals of all positions, or one for each position (PaDiM), which
+    needs more than two slices per kept dimension."""
+    dims: PositiveInt | None = None
+    """Dimensions of a token that are kept, drawn at random as PaDiM does; null keeps all, or 100 when each
+    position has its covariance."""
+    shrinkage: float = Field(default=0.01, gt=0, le=1)
+    """Weight of the identity, times the mean variance, in the covariance."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.per == "pooled" and self.covariance == "each":
+            raise ValueError("covariance: each needs per: position")
+        return self
+
+    @classmethod
+    def examples(cls) -> tuple[Self, ...]:
+        """Settings that fit a few slices."""
+        return (
+            cls(),
+            cls(per="pooled"),
+            cls(covariance="each", dims=4),
+            cls(per="pooled", dims=7, shrinkage=0.2),
+        )
+
+    def build(self, seed: int) -> "Mahalanobis":
+        """Make the detector of one seed."""
+        return Mahalanobis(self, seed)
+
+
 class Mahalanobis(Detector):
     """Keeps means (position, dim) and scatter matrices (1 or position, dim, dim)."""
 
     batch_slices = 16
-    spec: "MahalanobisSpec"
+    spec: MahalanobisSpec
 
     def start(self, reference: Reference) -> None:
         """Draw the dimensions and prepare empty sums.

@@ -6,10 +6,11 @@ slices take 11.8 GB and most of a minute per slice.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Literal, Self
 
 import torch
 from jaxtyping import Float
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -17,19 +18,62 @@ from aggregate.anomaly.arithmetic.coreset import greedy_coreset
 from aggregate.anomaly.arithmetic.kmeans import kmeans
 from aggregate.anomaly.arithmetic.nearest import largest_cosine
 from aggregate.anomaly.arithmetic.reservoir import Reservoir
-from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
+from aggregate.anomaly.detectors.base import Detector, DetectorBase, Reference, SliceBatch
 from aggregate.anomaly.detectors.states import expect
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
-if TYPE_CHECKING:
-    from aggregate.anomaly.detectors.spec import MemoryBankSpec
+BANK_SIZES = {"uniform": 100_000, "coreset": 10_000, "kmeans": 1_000}
+"""Tokens in a bank when the file does not say."""
+
+
+class MemoryBankSpec(DetectorBase):
+    """One minus the cosine to the most similar normal token (AnomalyDINO)."""
+
+    kind: Literal["memory_bank"] = "memory_bank"
+    bank: Literal["uniform", "kmeans", "coreset", "all"] = "uniform"
+    """A uniform sample of the reference's tokens, centroids of a sample, a greedy k-centre coreset of a
+    sample, or every token (as published)."""
+    size: PositiveInt | None = None
+    """Tokens in the bank; by default 100,000 (uniform), 10,000 (coreset) or 1,000 (kmeans)."""
+    sample: PositiveInt = 200_000
+    """Tokens that `kmeans` and `coreset` choose from, drawn uniformly."""
+    height_window_mm: PositiveFloat | None = None
+    """Compare with tokens of slices at most so far above or below; null compares with all."""
+    min_foreground: float = Field(default=0.0, ge=0, le=1)
+    """Least share of foreground of a patch whose token may enter the bank; 0, as published, admits all."""
+    limit_gib: PositiveFloat = 8.0
+    """Refuse a bank of `all` that takes more memory."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.bank == "kmeans" and self.height_window_mm is not None:
+            raise ValueError("centroids have no height: use height_window_mm with another bank than kmeans")
+        if self.bank == "all" and self.size is not None:
+            raise ValueError("bank: all takes every token; leave size out")
+        return self
+
+    @classmethod
+    def examples(cls) -> tuple[Self, ...]:
+        """Settings that fit a few slices."""
+        return (
+            cls(size=300),
+            cls(bank="all"),
+            cls(bank="kmeans", size=60),
+            cls(bank="coreset", size=200, sample=500),
+            cls(size=400, height_window_mm=6.0, min_foreground=0.1),
+        )
+
+    def build(self, seed: int) -> "MemoryBank":
+        """Make the detector of one seed."""
+        return MemoryBank(self, seed)
 
 
 class MemoryBank(Detector):
     """Keeps tokens of length 1, sorted by the height of their slice."""
 
     batch_slices = 16
-    spec: "MemoryBankSpec"
+    smooth_pixels = 4.0
+    spec: MemoryBankSpec
 
     def start(self, reference: Reference) -> None:
         """Prepare an empty sample.
@@ -45,8 +89,6 @@ class MemoryBank(Detector):
 
     def _sample_size(self, n: int) -> int:
         """Tokens to draw of `n`."""
-        from aggregate.anomaly.detectors.spec import BANK_SIZES
-
         if self.spec.bank in ("kmeans", "coreset"):
             return self.spec.sample
         if self.spec.bank == "uniform":
@@ -87,8 +129,6 @@ class MemoryBank(Detector):
         self, tokens: Float[Tensor, "token dim"], height: Float[Tensor, " token"]
     ) -> tuple[Float[Tensor, "kept dim"], Float[Tensor, " kept"]]:
         """The bank's tokens and heights; centroids have none, which is 0 here."""
-        from aggregate.anomaly.detectors.spec import BANK_SIZES
-
         if self.spec.bank in ("uniform", "all"):
             return tokens, height
         size = self.spec.size or BANK_SIZES[self.spec.bank]

@@ -5,27 +5,46 @@ not averaged with their neighbours first, since a transformer's tokens have look
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Literal, Self
 
 import torch
 from jaxtyping import Float
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from aggregate.anomaly.arithmetic.coreset import greedy_coreset
 from aggregate.anomaly.arithmetic.nearest import nearest_euclidean
 from aggregate.anomaly.arithmetic.reservoir import Reservoir
-from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
+from aggregate.anomaly.detectors.base import Detector, DetectorBase, Reference, SliceBatch
 from aggregate.anomaly.detectors.states import expect
 
-if TYPE_CHECKING:
-    from aggregate.anomaly.detectors.spec import PatchcoreSpec
+
+class PatchcoreSpec(DetectorBase):
+    """Euclidean distance to the nearest token of a greedy k-centre coreset (PatchCore)."""
+
+    kind: Literal["patchcore"] = "patchcore"
+    size: PositiveInt = Field(default=10_000, le=20_000)
+    """Tokens in the coreset."""
+    sample: PositiveInt = Field(default=100_000, le=500_000)
+    """Tokens that it is chosen from, drawn uniformly; the published 10 % are `sample / size` = 10."""
+    neighbours: PositiveInt = 9
+    """Tokens of the bank by which a slice's score is weighted; 1 leaves the largest token score."""
+
+    @classmethod
+    def examples(cls) -> tuple[Self, ...]:
+        """Settings that fit a few slices."""
+        return (cls(size=200, sample=500),)
+
+    def build(self, seed: int) -> "Patchcore":
+        """Make the detector of one seed."""
+        return Patchcore(self, seed)
 
 
 class Patchcore(Detector):
     """Keeps a coreset of the reference's tokens as they are."""
 
     batch_slices = 16
-    spec: "PatchcoreSpec"
+    spec: PatchcoreSpec
 
     def start(self, reference: Reference) -> None:
         """Prepare an empty sample."""

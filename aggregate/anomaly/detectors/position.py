@@ -8,30 +8,40 @@ intensity, or the foreground of the slice that it scores.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aggregate.anomaly.arithmetic.heights import BINS, add_by_height, height_bin, smooth
-from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
+from aggregate.anomaly.arithmetic.heights import HEIGHT_BINS, add_by_height, height_bin, smooth
+from aggregate.anomaly.detectors.base import Detector, DetectorBase, Reference, SliceBatch
 from aggregate.anomaly.detectors.states import expect
 
-if TYPE_CHECKING:
-    from aggregate.anomaly.detectors.spec import PositionSpec
+
+class PositionBaselineSpec(DetectorBase):
+    """Baseline: what the height of the slice and the place of the patch know alone."""
+
+    baseline: ClassVar[bool] = True
+
+    kind: Literal["position"] = "position"
+
+    def build(self, seed: int) -> "Position":
+        """Make the detector of one seed."""
+        return Position(self, seed)
 
 
 class Position(Detector):
     """Keeps the sum of foreground by height, row and column."""
 
     batch_slices = 16
-    spec: "PositionSpec"
+    sees_tokens = False
+    spec: PositionBaselineSpec
 
     def start(self, reference: Reference) -> None:
         """Prepare empty sums."""
-        self._sums = torch.zeros((BINS, *reference.grid), dtype=torch.float64)
-        self._counts = torch.zeros(BINS, dtype=torch.float64)
+        self._sums = torch.zeros((HEIGHT_BINS, *reference.grid), dtype=torch.float64)
+        self._counts = torch.zeros(HEIGHT_BINS, dtype=torch.float64)
 
     def observe(self, batch: SliceBatch, epoch: int) -> None:
         """Add foreground."""
@@ -50,4 +60,6 @@ class Position(Detector):
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take sums."""
         grid = tuple(self._sums.shape)
-        self._sums, self._counts = (value.clone() for value in expect(state, self, sums=grid, counts=(BINS,)))
+        self._sums, self._counts = (
+            value.clone() for value in expect(state, self, sums=grid, counts=(HEIGHT_BINS,))
+        )

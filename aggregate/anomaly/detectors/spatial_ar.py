@@ -8,30 +8,55 @@ sees the map turned by 180 degrees, and the scores of both are averaged; neither
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from aggregate.anomaly.arithmetic.causal_net import first_weights, predict, squared_error
-from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
-from aggregate.anomaly.detectors.spec import SpatialArSpec
+from aggregate.anomaly.arithmetic.causal_net import first_weights, predict_tokens, squared_error
+from aggregate.anomaly.detectors.base import Detector, DetectorBase, Reference, SliceBatch
 from aggregate.anomaly.detectors.states import expect
 from cache_schema.common.errors import SlicecacheError
 
-PIECE = 8
+SLICES_THROUGH = 8
 """Slices through the network at a time; gradients are summed, so that memory is that of these."""
 _NOISE = 2
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """What `torch.optim.AdamW` keeps of a parameter."""
 
 
+class SpatialArSpec(DetectorBase):
+    """How badly causal convolutions predict a token from those above and to the left (arXiv 2603.02974)."""
+
+    kind: Literal["spatial_ar"] = "spatial_ar"
+    dilation: PositiveInt = 1
+    """Of all five convolutions; the paper has 1 (standard) and 4 (dilated)."""
+    two_sided: bool = False
+    """Average with a second model, of the map turned by 180 degrees, which sees what is below and right."""
+    learning_rate: PositiveFloat = 1e-3
+    noise: NonNegativeFloat = 0.03
+    """Standard deviation of the noise on the input, in those of the batch."""
+    noise_probability: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Of a batch to get noise."""
+    epochs: PositiveInt = 40
+
+    @classmethod
+    def examples(cls) -> tuple[Self, ...]:
+        """Settings that fit a few slices."""
+        return (cls(epochs=10, learning_rate=3e-3),)
+
+    def build(self, seed: int) -> "SpatialAr":
+        """Make the detector of one seed."""
+        return SpatialAr(self, seed)
+
+
 class SpatialAr(Detector):
     """One causal network, or two, of one seed."""
 
-    batch_slices: ClassVar[int] = 64
+    batch_slices = 64
     spec: SpatialArSpec
 
     @property
@@ -53,11 +78,13 @@ class SpatialAr(Detector):
 
     def observe(self, batch: SliceBatch, epoch: int) -> None:
         """One step of AdamW."""
-        pieces = batch.patches.split(PIECE)
+        pieces = batch.patches.split(SLICES_THROUGH)
         self._optimiser.zero_grad()
         for wanted, given in zip(pieces, self._noisy(batch.patches, epoch), strict=True):
             for member, weights in enumerate(self._members):
-                error = predict(turned(given, member), weights, self.spec.dilation) - turned(wanted, member)
+                error = predict_tokens(turned(given, member), weights, self.spec.dilation) - turned(
+                    wanted, member
+                )
                 (error.square().sum() / batch.patches.numel()).backward()
         self._optimiser.step()
         self._batch += 1
@@ -66,10 +93,10 @@ class SpatialAr(Detector):
         """Pieces of a batch, with noise or all without, as the seed, epoch and batch have it."""
         stream = np.random.Generator(np.random.PCG64([self.seed, epoch, self._batch, _NOISE]))
         if stream.random() >= self.spec.noise_probability:
-            yield from patches.split(PIECE)
+            yield from patches.split(SLICES_THROUGH)
             return
         deviation = self.spec.noise * patches.std()
-        for piece in patches.split(PIECE):
+        for piece in patches.split(SLICES_THROUGH):
             drawn = stream.standard_normal(tuple(piece.shape), dtype=np.float32)
             yield torch.from_numpy(drawn).mul_(deviation).add_(piece)
 
@@ -95,7 +122,7 @@ class SpatialAr(Detector):
     @torch.no_grad()
     def _errors(self, patches: Tensor, members: list[dict[str, Tensor]]) -> Tensor:
         maps = []
-        for piece in patches.split(PIECE):
+        for piece in patches.split(SLICES_THROUGH):
             both = [
                 turned(squared_error(turned(piece, member), weights, self.spec.dilation), member)
                 for member, weights in enumerate(members)

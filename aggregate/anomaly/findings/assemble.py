@@ -6,26 +6,25 @@ from typing import Any
 
 import pandas as pd
 
-from aggregate.anomaly.findings.measure import Measured, held_out
-from aggregate.anomaly.findings.results import Finding
-from aggregate.anomaly.findings.summarise import by_name, compare, metrics_of
-from aggregate.anomaly.findings.verdicts import verdicts
+from aggregate.anomaly.findings.measure import MeasuredDetector, held_out
+from aggregate.anomaly.findings.results import ShownVolume
+from aggregate.anomaly.findings.summarise import by_name, compare_detectors, metrics_of
+from aggregate.anomaly.findings.verdicts import detection_verdicts
 from aggregate.anomaly.measure.intervals import METHOD
-from aggregate.anomaly.reference.group import PARTS, Member
-from aggregate.anomaly.reference.prepare import MAIN, Prepared, store_location
-from aggregate.anomaly.scoring.execute import Finished
-from aggregate.common.resolved import absolute_input
+from aggregate.anomaly.reference.group import STUDY_PARTS, StudyVolume
+from aggregate.anomaly.reference.prepare import DetectionPlan
+from aggregate.anomaly.scoring.execute import FinishedStore
 from aggregate.common.versions import versions
 
-TOP = 4
+HIGHEST = 4
 """Volumes with the highest scores that the report shows."""
 
 
-def metrics_json(
-    prepared: Prepared, finished: Sequence[Finished], measured: Mapping[str, Sequence[Measured]]
+def detection_metrics(
+    plan: DetectionPlan, finished: Sequence[FinishedStore], measured: Mapping[str, Sequence[MeasuredDetector]]
 ) -> dict[str, Any]:
     """The content of `metrics.json`; `measured` is by store."""
-    first = prepared.works[0]
+    first = plan.works[0]
     detectors: dict[str, Any] = {}
     baselines: dict[str, Any] = {}
     comparison: dict[str, Any] = {}
@@ -36,15 +35,15 @@ def metrics_json(
         for name, found in seeds.items():
             if name not in bases:
                 detectors[name] = metrics_of(found)
-                comparison[name] = {base: compare(found, theirs) for base, theirs in bases.items()}
+                comparison[name] = {base: compare_detectors(found, theirs) for base, theirs in bases.items()}
     out: dict[str, Any] = {
         "task": "detection",
         "n_participants": len({member.participant for member in first.members}),
         "n_volumes": len(first.members),
         "reference": {
-            "column": prepared.detect.reference.column,
-            "value": list(prepared.detect.reference.wanted),
-            "slices": prepared.detect.reference.slices,
+            "column": plan.request.detect.reference.column,
+            "value": list(plan.request.detect.reference.wanted),
+            "slices": plan.request.detect.reference.slices,
             "profile": first.profile.model_dump(mode="json"),
             "volumes": dict(Counter(member.part for member in first.members)),
         },
@@ -58,11 +57,11 @@ def metrics_json(
         "thresholds": thresholds(finished),
         "versions": versions(),
     }
-    out["verdict"] = verdicts(out)
+    out["verdict"] = detection_verdicts(out)
     return out
 
 
-def thresholds(finished: Sequence[Finished]) -> dict[str, Any]:
+def thresholds(finished: Sequence[FinishedStore]) -> dict[str, Any]:
     """By detector and seed: thresholds on token scores, and limits of volume scores."""
     found: dict[str, Any] = {}
     for one in finished:
@@ -76,42 +75,42 @@ def thresholds(finished: Sequence[Finished]) -> dict[str, Any]:
     return found
 
 
-def group_rows(prepared: Prepared) -> list[tuple[str, str, int, int]]:
+def group_rows(plan: DetectionPlan) -> list[tuple[str, str, int, int]]:
     """Participants and volumes of every part of every store."""
     rows: list[tuple[str, str, int, int]] = []
-    for work in prepared.works:
-        for part in PARTS:
+    for work in plan.works:
+        for part in STUDY_PARTS:
             members = work.part(part)
             rows.append((work.name, part, len({member.participant for member in members}), len(members)))
     return rows
 
 
-def shown_detector(finished: Finished) -> str:
+def shown_detector(finished: FinishedStore) -> str:
     """Whose maps the report shows: the first detector that is no baseline, else the first one."""
     names = [fitted.name for fitted in finished.fitted if not fitted.baseline]
     return (names or [finished.fitted[0].name])[0]
 
 
-def findings(finished: Finished, scores: pd.DataFrame) -> list[Finding]:
+def shown_volumes(finished: FinishedStore, scores: pd.DataFrame) -> list[ShownVolume]:
     """The held-out volumes with the highest scores, and a held-out normal of middling score."""
     name = shown_detector(finished)
     fitted = next(one for one in finished.fitted if one.name == name)
     members = {tuple(member.key.as_list()): member for member in held_out(finished.work.members)}
     own = scores[(scores["detector"] == name) & (scores["seed"] == fitted.seed)]
     own = own[own["part"].isin(["test", "other"])].sort_values("score", ascending=False, kind="stable")
-    top = list(own.head(TOP).itertuples(index=False))
+    top = list(own.head(HIGHEST).itertuples(index=False))
     normals = list(own[own["part"] == "test"].itertuples(index=False))
     shown = [(row, "") for row in top]
     if normals and normals[len(normals) // 2] not in top:
         shown.append((normals[len(normals) // 2], "a held-out normal, for comparison: "))
     found = []
     for row, before in shown:
-        member: Member = members[str(row.participant_id), str(row.session_id), str(row.volume_id)]
+        member: StudyVolume = members[str(row.participant_id), str(row.session_id), str(row.volume_id)]
         raw, around = finished.read(fitted, member)
         scaled = fitted.scaled(raw, around)
         known = {"test": "reference group, held out", "other": "not in the reference group"}[str(row.part)]
         found.append(
-            Finding(
+            ShownVolume(
                 caption=f"{before}{member.key} ({known}), score {row.score:.4g}",
                 preview=finished.work.store.preview(member.key),
                 tokens=scaled.tokens,
@@ -122,23 +121,3 @@ def findings(finished: Finished, scores: pd.DataFrame) -> list[Finding]:
             )
         )
     return found
-
-
-def resolved_detection(prepared: Prepared) -> dict[str, Any]:
-    """The pipeline with defaults filled in and paths made absolute: it runs again as it is."""
-    pipeline, section = prepared.pipeline, prepared.section
-    data: dict[str, Any] = {"run": {"folder": str(pipeline.folder())}}
-    if "cache" in pipeline.data:
-        data["cache"] = {"store": pipeline.store()}
-    if "extract" in pipeline.data:
-        data["extract"] = {**pipeline.data["extract"], "input": absolute_input(pipeline)}
-    own = section.model_dump(mode="json", exclude_none=True)
-    for spec in own["detect"]["detectors"]:
-        if "store" in spec:
-            spec["store"] = store_location(pipeline, spec["store"]) if spec["store"] != MAIN else MAIN
-    truth = own["detect"].get("truth")
-    if truth and truth.get("bids"):
-        truth["bids"] = str(pipeline.path(truth["bids"]))
-    reference = own["detect"]["reference"]
-    own["detect"]["reference"] = {key: value for key, value in reference.items() if value}
-    return {**data, "aggregate": {**own, "cohort": str(pipeline.path(section.cohort))}}

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregate.anomaly.maps.placement import placement
-from aggregate.anomaly.measure.histogram import Bins, Tally, empty_tally, score_bins
+from aggregate.anomaly.measure.histogram import Bins, VoxelTally, empty_tally, score_bins
 from aggregate.anomaly.measure.intervals import DRAWS, auroc_draws, participant_draws
-from aggregate.anomaly.measure.metrics import measure
+from aggregate.anomaly.measure.metrics import pixel_metrics
 from aggregate.anomaly.measure.regions import Region, ground_of
 from aggregate.anomaly.measure.tally import tally_volume
-from aggregate.anomaly.measure.truth import Truth, lesion_slices
-from aggregate.anomaly.reference.group import Member
+from aggregate.anomaly.measure.truth import LesionTruth, lesion_slices
+from aggregate.anomaly.reference.group import StudyVolume
 from aggregate.anomaly.scoring.fitted import Fitted, Read
 from aggregate.anomaly.scoring.volumes import VolumeScores, volume_score
 
@@ -27,7 +27,7 @@ Draws = NDArray[np.float64]
 
 
 @dataclass(slots=True)
-class Measured:
+class MeasuredDetector:
     """What came out for one fitted detector; what is not defined is absent or NaN."""
 
     fitted: Fitted
@@ -48,16 +48,16 @@ class Measured:
 class Labelled:
     """One volume with a label."""
 
-    member: Member
+    member: StudyVolume
     sick: bool
 
 
-def held_out(members: Sequence[Member]) -> list[Member]:
+def held_out(members: Sequence[StudyVolume]) -> list[StudyVolume]:
     """Volumes that had no part in the detectors."""
     return [member for member in members if member.part in ("test", "other")]
 
 
-def labelled(members: Sequence[Member], truth: Truth | None) -> list[Labelled]:
+def labelled(members: Sequence[StudyVolume], truth: LesionTruth | None) -> list[Labelled]:
     """Held-out volumes whose label is known: by their mask, else by the reference group's column."""
     found = []
     for member in held_out(members):
@@ -70,12 +70,12 @@ def labelled(members: Sequence[Member], truth: Truth | None) -> list[Labelled]:
 
 def measure_fitted(
     fitted: Fitted,
-    members: Sequence[Member],
-    truth: Truth | None,
+    members: Sequence[StudyVolume],
+    truth: LesionTruth | None,
     labels: Sequence[Labelled],
     read: Read,
     progress: Callable[[], None] | None = None,
-) -> Measured:
+) -> MeasuredDetector:
     """Measure one detector of one seed on the held-out volumes.
 
     Args:
@@ -91,7 +91,7 @@ def measure_fitted(
     for member in own:
         raw, _ = read(member)
         seconds, slices = seconds + raw.seconds, slices + len(raw.slices)
-    out = Measured(fitted, 1000 * seconds / slices if slices else float("nan"))
+    out = MeasuredDetector(fitted, 1000 * seconds / slices if slices else float("nan"))
     _volumes(out, labels, read)
     known = [member for member in own if truth is not None and truth.known(member.key)]
     if truth is not None and known:
@@ -99,13 +99,13 @@ def measure_fitted(
     return out
 
 
-def scored(fitted: Fitted, member: Member, read: Read) -> VolumeScores:
+def as_reported(fitted: Fitted, member: StudyVolume, read: Read) -> VolumeScores:
     """A volume's scores as they are reported."""
     raw, around = read(member)
     return fitted.scaled(raw, around)
 
 
-def _volumes(out: Measured, labels: Sequence[Labelled], read: Read) -> None:
+def _volumes(out: MeasuredDetector, labels: Sequence[Labelled], read: Read) -> None:
     """AUROC of volume scores."""
     if not labels:
         return
@@ -121,14 +121,18 @@ def _volumes(out: Measured, labels: Sequence[Labelled], read: Read) -> None:
 
 
 def _voxels(
-    out: Measured, known: Sequence[Member], truth: Truth, read: Read, progress: Callable[[], None] | None
+    out: MeasuredDetector,
+    known: Sequence[StudyVolume],
+    truth: LesionTruth,
+    read: Read,
+    progress: Callable[[], None] | None,
 ) -> None:
     """Count voxels and slices, participant by participant."""
     fitted = out.fitted
     bins = bins_of(fitted, known, read)
     thresholds = fitted.thresholds
-    people: dict[str, dict[Region, Tally]] = {}
-    whole: dict[Region, Tally] = {region: empty_tally(bins, len(thresholds)) for region in REGIONS}
+    people: dict[str, dict[Region, VoxelTally]] = {}
+    whole: dict[Region, VoxelTally] = {region: empty_tally(bins, len(thresholds)) for region in REGIONS}
     y: list[NDArray[np.bool_]] = []
     slices: list[NDArray[np.float32]] = []
     whose: list[str] = []
@@ -153,31 +157,33 @@ def _voxels(
             progress()
     out.participants = tuple(people)
     for region in REGIONS:
-        out.pixels[region] = measure(whole[region], bins, list(thresholds))
+        out.pixels[region] = pixel_metrics(whole[region], bins, list(thresholds))
         drawn = participant_draws([own[region] for own in people.values()], list(thresholds), DRAWS)
         out.draws |= {(region, metric): values for metric, values in drawn.items()}
     _slices(out, np.concatenate(y), np.concatenate(slices), whose)
 
 
-def _slices(out: Measured, y: NDArray[np.bool_], scores: NDArray[np.float32], whose: Sequence[str]) -> None:
+def _slices(
+    out: MeasuredDetector, y: NDArray[np.bool_], scores: NDArray[np.float32], whose: Sequence[str]
+) -> None:
     """AUROC of slice scores."""
     if y.any() and not y.all():
         value, draws = auroc_draws(y, scores, whose, DRAWS)
         out.whole["slice_auroc"], out.draws["", "slice_auroc"] = value, draws
 
 
-def bins_of(fitted: Fitted, known: Sequence[Member], read: Read) -> Bins:
+def bins_of(fitted: Fitted, known: Sequence[StudyVolume], read: Read) -> Bins:
     """Bins over the token scores of the volumes that are measured, from a bounded sample of them."""
     total = sum(read(member)[0].tokens.size for member in known)
     step = max(1, -(-total // SAMPLE))
     found: list[NDArray[np.float32]] = []
     for member in known:
-        tokens = scored(fitted, member, read).tokens.ravel()
+        tokens = as_reported(fitted, member, read).tokens.ravel()
         found += [tokens[::step], np.array([tokens.min(), tokens.max()])]
     return score_bins(np.concatenate(found))
 
 
-def rows_of(measured: Measured) -> list[dict[str, object]]:
+def rows_of(measured: MeasuredDetector) -> list[dict[str, object]]:
     """The rows of `detectors.csv`, one per region."""
     return [
         {

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aggregate.anomaly.scoring.volumes import Floats
+from aggregate.anomaly.scoring.volumes import ScoreArray
 from cache_schema.format.header import Header
 
 if TYPE_CHECKING:
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ShownVolume:
     """One volume that the report shows."""
 
     caption: str
     preview: bytes | None
     """The store's mosaic."""
-    tokens: Floats
+    tokens: ScoreArray
     """`(slice, row, col)`: scores as they are reported."""
-    foreground: Floats
+    foreground: ScoreArray
     """`(slice, row, col)`."""
-    height_mm: Floats
+    height_mm: ScoreArray
     """`(slice,)`."""
-    slices: Floats
+    slices: ScoreArray
     """`(slice,)`: slice scores."""
     threshold: float
     """Below it a token is nothing special: exceeded by 10 % of normal tokens."""
@@ -51,9 +51,9 @@ class DetectionResults:
     headers: dict[str, Header]
     """By store name."""
     content_digests: dict[str, str]
-    findings: list[Finding]
+    shown: list[ShownVolume]
     detector: str
-    """Whose scores the findings are."""
+    """Whose scores these are."""
     groups: list[tuple[str, str, int, int]]
     """Store, part, participants, volumes."""
     n_scored: int

@@ -15,7 +15,7 @@ DECISIVE = ("foreground_pixel_auroc", "foreground_pixel_ap")
 """With masks a detector beats a baseline when it is better in both."""
 
 
-def number(value: float | None) -> str:
+def three_digits(value: float | None) -> str:
     """Three digits, or a dash."""
     return "–" if value is None else f"{value:.3f}"
 
@@ -32,7 +32,7 @@ def between(found: Mapping[str, Any]) -> str:
     return f", {signed(found['ci_low'])} to {signed(found['ci_high'])}"
 
 
-def value_of(metrics: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+def metric_entry(metrics: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     """A compared metric of one detector."""
     for region in ("foreground", "all"):
         if name.startswith(f"{region}_"):
@@ -40,7 +40,7 @@ def value_of(metrics: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     return metrics.get(name)
 
 
-def verdicts(metrics: Mapping[str, Any]) -> list[str]:
+def detection_verdicts(metrics: Mapping[str, Any]) -> list[str]:
     """The sentences under the title, one detector after the other."""
     detectors, baselines = metrics["metrics"], metrics["baselines"]
     sentences = []
@@ -111,14 +111,14 @@ def _better(found: Mapping[str, Any] | None) -> bool:
 
 def _told(metric: str, own: Mapping[str, Any], compared: Mapping[str, Any], bases: Mapping[str, Any]) -> str:
     """One metric against every baseline."""
-    value = value_of(own, metric) or {}
+    value = metric_entry(own, metric) or {}
     parts = [
-        f"{number((value_of(bases[base], metric) or {}).get('value'))} of {base} "
+        f"{three_digits((metric_entry(bases[base], metric) or {}).get('value'))} of {base} "
         f"({signed(found[metric]['difference'])}{between(found[metric])})"
         for base, found in compared.items()
         if metric in found
     ]
-    return f"{METRIC_WORDS[metric]} {number(value.get('value'))} against {' and '.join(parts)}"
+    return f"{METRIC_WORDS[metric]} {three_digits(value.get('value'))} against {' and '.join(parts)}"
 
 
 def failures(name: str, own: Mapping[str, Any]) -> list[str]:

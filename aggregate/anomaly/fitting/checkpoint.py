@@ -6,7 +6,6 @@ In one file, numbers and words cannot come from two different epochs.
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cache_schema.common.strict import Strict
+from cache_schema.common.strict import Strict, later
+from cache_schema.files.whole import replacing
 from cache_schema.format.canonical import sha256_json
-from cache_schema.format.header import differences
+from cache_schema.format.header import differing_fields
 
 METADATA = "slicecache"
 
@@ -34,6 +34,13 @@ class Identity(Strict):
     """`SliceStream.digest`."""
     calibration: str | None = None
     """`SliceStream.digest` of the calibration slices."""
+    source: str | None = later(None)
+    """Digest of the code of a detector from outside."""
+
+    @property
+    def digest(self) -> str:
+        """Of all of it."""
+        return sha256_json(self.model_dump(mode="json"))
 
 
 class CheckpointCard(Strict):
@@ -70,9 +77,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     path = checkpoint_path(folder, checkpoint.identity)
     card = CheckpointCard(identity=checkpoint.identity, epoch=checkpoint.epoch, complete=checkpoint.complete)
     tensors = {name: value.detach().contiguous() for name, value in checkpoint.state.items()}
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    save_file(tensors, partial, metadata={METADATA: card.model_dump_json()})
-    partial.replace(path)
+    with replacing(path) as beside:
+        save_file(tensors, beside, metadata={METADATA: card.model_dump_json()})
 
 
 def read_checkpoint(folder: Path, identity: Identity) -> Checkpoint | None:
@@ -90,6 +96,6 @@ def read_checkpoint(folder: Path, identity: Identity) -> Checkpoint | None:
         reason = f"cannot be read ({' '.join(str(error).split())})"
     else:
         ours, theirs = identity.model_dump(mode="json"), card.identity.model_dump(mode="json")
-        reason = f"is of another fit ({'; '.join(differences(ours, theirs))})"
+        reason = f"is of another fit ({'; '.join(differing_fields(ours, theirs))})"
     logging.getLogger("slicecache").warning("the checkpoint %s %s, so the fit starts anew", path, reason)
     return None

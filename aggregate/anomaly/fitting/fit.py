@@ -6,7 +6,7 @@ stream's seed and the epoch's number alone.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,7 @@ from aggregate.anomaly.detectors.base import Detector, SliceBatch
 from aggregate.anomaly.fitting.checkpoint import Checkpoint, Identity, read_checkpoint, write_checkpoint
 from aggregate.anomaly.fitting.rebatch import Rebatch
 from aggregate.anomaly.fitting.stream import PIECE, SliceStream
-
-Progress = Callable[[int, int], None]
-"""Takes (slices done, slices in all)."""
+from cache_schema.common.progress import Progress
 
 
 @dataclass(slots=True)
@@ -89,6 +87,7 @@ def identity_of(detector: Detector, stream: SliceStream, calibration: SliceStrea
         seed=detector.seed,
         stream=stream.digest,
         calibration=None if calibration is None else calibration.digest,
+        source=detector.source,
     )
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aggregate.anomaly.arithmetic.heights import BINS, add_by_height, height_bin, smooth
+from aggregate.anomaly.arithmetic.heights import HEIGHT_BINS, add_by_height, height_bin, smooth
 from aggregate.anomaly.detectors.base import Detector, SliceBatch
 from aggregate.anomaly.fitting.rebatch import Rebatch
 from aggregate.anomaly.fitting.stream import SliceStream
@@ -45,7 +45,7 @@ class HeightScale:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class ScoreCalibration:
     """What held-out normals say of a detector's scores."""
 
     thresholds: dict[float, float]
@@ -56,14 +56,14 @@ class Calibration:
     n_tokens: int
 
 
-def calibrate(
+def calibrate_detector(
     detector: Detector,
     held_out: SliceStream,
     *,
     per_height: bool = False,
     rates: Sequence[float] = FALSE_POSITIVES,
     slices: int = SLICES,
-) -> Calibration:
+) -> ScoreCalibration:
     """Score held-out normals once and set thresholds.
 
     Args:
@@ -83,7 +83,7 @@ def calibration_of(
     found: Sequence[tuple[float, NDArray[np.float32]]],
     per_height: bool = False,
     rates: Sequence[float] = FALSE_POSITIVES,
-) -> Calibration:
+) -> ScoreCalibration:
     """Set thresholds by scores that are there.
 
     Args:
@@ -106,7 +106,7 @@ def calibration_of(
         scale = fit_heights(scores, height)
         scores = scale.apply(scores[:, None, None], height).flatten()
     thresholds = {rate: quantile_above(scores.numpy(), rate) for rate in rates}
-    return Calibration(thresholds, scale, len(found), len(scores))
+    return ScoreCalibration(thresholds, scale, len(found), len(scores))
 
 
 def _foreground_scores(
@@ -143,7 +143,7 @@ def fit_heights(scores: Float[Tensor, " token"], height_mm: Float[Tensor, " toke
     values = scores.double()
     middle, spread = values.mean(), values.std(correction=0).clamp_min(1e-12)
     away = values - middle
-    moments = torch.zeros((BINS, 3), dtype=torch.float64)
+    moments = torch.zeros((HEIGHT_BINS, 3), dtype=torch.float64)
     add_by_height(moments, height_mm, torch.stack([torch.ones_like(away), away, away * away], dim=1))
     count, total, squares = smooth(moments).unbind(1)
     mean = total / count

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from aggregate.anomaly.detectors.base import Reference, SliceBatch, volume_number
+from aggregate.anomaly.fitting.pools import Chosen, Stretch, pools_of, runs_of_equal
 from cache_schema.common.errors import ConfigError, StoreError
 from cache_schema.format.canonical import sha256_json
 from cache_schema.format.identity import VolumeKey
@@ -32,31 +33,8 @@ PIECE = 8
 """Slices that leave a pool at once."""
 MIXED = 16
 """Stretches in a pool at least, so that a batch holds slices of many volumes."""
-THREADS = 4
+READ_THREADS = 4
 """Stretches read at once: enough to keep slow storage busy, and no harm to a fast one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """The slices of one volume that a stream gives."""
-
-    entry: VolumeEntry
-    number: int
-    """`volume_number` of its key."""
-    slices: NDArray[np.int64]
-    """Positions among the volume's kept slices, ascending."""
-    height_mm: NDArray[np.float32]
-    """Of those slices."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Neighbouring slices of one volume that are read together."""
-
-    chosen: Chosen
-    start: int
-    stop: int
-    """Into the volume's chosen slices."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +77,7 @@ class SliceStream:
             StoreError: If a chunk is missing or damaged.
         """
         for chosen in self.volumes:
-            for pool in _pools(self._stretches(chosen), self._pool_slices):
+            for pool in pools_of(self._stretches(chosen), self._pool_slices):
                 arrays = self._read(pool)
                 for start in range(0, len(arrays["volume"]), size):
                     yield chosen.entry, _batch(arrays, slice(start, start + size))
@@ -114,7 +92,7 @@ class SliceStream:
         generator = np.random.default_rng([self.seed, epoch])
         stretches = [stretch for chosen in self.volumes for stretch in self._stretches(chosen)]
         order = generator.permutation(len(stretches))
-        for pool in _pools([stretches[place] for place in order], self._pool_slices):
+        for pool in pools_of([stretches[place] for place in order], self._pool_slices):
             arrays = self._read(pool)
             inside = generator.permutation(len(arrays["volume"]))
             for start in range(0, len(inside), PIECE):
@@ -131,7 +109,7 @@ class SliceStream:
         """A volume's stretches, cut where chunks of float16 would be."""
         chunk = MAX_CHUNK_BYTES // (2 * math.prod(self.store.layout("patches").spec.item_shape))
         step = max(1, min(chunk, self._pool_slices // MIXED))
-        parts = _parts(chosen.slices // step)
+        parts = runs_of_equal(chosen.slices // step)
         return [Stretch(chosen, int(part[0]), int(part[-1]) + 1) for part in parts]
 
     def _read(self, stretches: Sequence[Stretch]) -> dict[str, NDArray[Any]]:
@@ -157,7 +135,7 @@ class SliceStream:
         if len(stretches) == 1:
             fill(0)
             return out
-        with ThreadPoolExecutor(min(THREADS, len(stretches))) as pool:
+        with ThreadPoolExecutor(min(READ_THREADS, len(stretches))) as pool:
             for _ in pool.map(fill, range(len(stretches))):
                 pass
         return out
@@ -213,26 +191,6 @@ def _choose(store: StoreReader, entry: VolumeEntry, slices: Sequence[int] | None
 
 def _sha256(numbers: NDArray[np.int64]) -> str:
     return hashlib.sha256(numbers.astype("<i8").tobytes()).hexdigest()
-
-
-def _parts(labels: NDArray[np.int64]) -> list[NDArray[np.intp]]:
-    """Places of each run of equal labels."""
-    return np.split(np.arange(len(labels)), np.flatnonzero(np.diff(labels)) + 1)
-
-
-def _pools(stretches: Sequence[Stretch], size: int) -> Iterator[list[Stretch]]:
-    """Consecutive stretches of together at most `size` slices; at least one."""
-    pool: list[Stretch] = []
-    count = 0
-    for stretch in stretches:
-        length = stretch.stop - stretch.start
-        if pool and count + length > size:
-            yield pool
-            pool, count = [], 0
-        pool.append(stretch)
-        count += length
-    if pool:
-        yield pool
 
 
 def _batch(arrays: Mapping[str, NDArray[Any]], index: NDArray[np.intp] | slice) -> SliceBatch:

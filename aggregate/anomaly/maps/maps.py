@@ -21,7 +21,7 @@ from aggregate.anomaly.maps.placement import Between, native_map, placement
 from aggregate.common.artefacts import write_json
 from cache_schema.format.record import VolumeRecord
 
-BIDS_VERSION = "1.9.0"
+DERIVATIVES_VERSION = "1.9.0"
 
 BEFORE_MOD = (
     "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain", "rec", "dir", "run",
@@ -89,7 +89,7 @@ def describe_maps(folder: Path, detectors: Mapping[str, Mapping[str, Any]]) -> N
         made_by = {"Name": "slicecache detect"}
     description = {
         "Name": "Anomaly maps",
-        "BIDSVersion": BIDS_VERSION,
+        "BIDSVersion": DERIVATIVES_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [made_by],
     }

@@ -6,7 +6,6 @@ these header fields are copied bit for bit, and nothing else is (descriptions an
 people). Elsewhere the record's affine is written as the sform with code 1, in float32 as NIfTI-1 has it.
 """
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.files.whole import replacing
 from cache_schema.format.record import VolumeRecord
 
 NIFTI = (".nii", ".nii.gz", ".img", ".img.gz", ".hdr")
@@ -76,12 +76,8 @@ def write_map(
         made = (nibabel.Nifti2Image if two else nibabel.Nifti1Image)(values, None, header)
     path.parent.mkdir(parents=True, exist_ok=True)
     ending = ".nii.gz" if path.name.endswith(".gz") else ".nii"
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial{ending}")
-    try:
-        nibabel.save(made, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path, ending=ending) as beside:
+        nibabel.save(made, beside)
     return "record" if header is None else "image"
 
 
@@ -127,7 +123,7 @@ def _from_record(values: NDArray[np.float32], record: VolumeRecord) -> Any:
     return nibabel.Nifti1Image(values, None, header)
 
 
-def read_mask(path: Path, record: VolumeRecord) -> NDArray[np.bool_]:
+def read_lesion_mask(path: Path, record: VolumeRecord) -> NDArray[np.bool_]:
     """Read a lesion mask on the volume's own grid, `(i, j, k)`: values of at least 0.5 are lesion.
 
     Raises:

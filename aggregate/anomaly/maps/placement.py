@@ -19,9 +19,9 @@ from scipy.ndimage import gaussian_filter1d
 from cache_schema.common.errors import SlicecacheError, StoreError
 from cache_schema.format.record import VolumeRecord
 
-T = TypeVar("T", bound=np.generic)
+AnyArray = TypeVar("AnyArray", bound=np.generic)
 
-BLOCK = 16
+SLICES_AT_ONCE = 16
 """Slices interpolated at once: bounds the memory beside the map itself."""
 
 TRUNCATE = 4.0
@@ -46,7 +46,7 @@ class Placement:
     positions: NDArray[np.int64]
     """`(slice,)`: native index of every kept slice along `axes[0]`."""
 
-    def as_stack(self, native: NDArray[T]) -> NDArray[T]:
+    def as_stack(self, native: NDArray[AnyArray]) -> NDArray[AnyArray]:
         """View a native array as `(slice, row, column)`, all in native order."""
         return native.transpose(self.axes)
 
@@ -160,8 +160,8 @@ def native_slices(
     if not np.isfinite(scores).all():
         raise SlicecacheError("a score map must be finite: the detector gave NaN or infinity")
     targets, low, high, share = _along(place.positions, between)
-    for start in range(0, len(targets), BLOCK):
-        part = slice(start, start + BLOCK)
+    for start in range(0, len(targets), SLICES_AT_ONCE):
+        part = slice(start, start + SLICES_AT_ONCE)
         mixed = scores[low[part]]
         if between == "linear":
             weight = share[part, None, None]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cache_schema.common.errors import SlicecacheError
 
-BINS = 65_536
+SCORE_BINS = 65_536
 """Equally wide ones err by up to 2e-5 (area under the curve, 17 million pixels)."""
 
 CROWD = 0.05
@@ -50,7 +50,7 @@ class Bins:
         return Bins(self.edges[factor - 1 :: factor])
 
 
-def linear_bins(low: float, high: float, count: int = BINS) -> Bins:
+def linear_bins(low: float, high: float, count: int = SCORE_BINS) -> Bins:
     """Equally wide bins from the lowest to the highest score; one bin where they are equal.
 
     Raises:
@@ -64,7 +64,7 @@ def linear_bins(low: float, high: float, count: int = BINS) -> Bins:
     return Bins(np.linspace(low, high, count + 1)[1:-1], (float(low), float(high)))
 
 
-def score_bins(scores: NDArray[np.floating], count: int = BINS) -> Bins:
+def score_bins(scores: NDArray[np.floating], count: int = SCORE_BINS) -> Bins:
     """Bins that suit the scores: equally wide, or half of them at quantiles where a few scores lie far out.
 
     Equally wide bins resolve the few high scores that average precision hangs on, and are found by a
@@ -91,7 +91,7 @@ def exact_bins(scores: NDArray[np.floating]) -> Bins:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class VoxelTally:
     """Voxels of some volumes, counted by score."""
 
     normal: NDArray[np.int64]
@@ -109,7 +109,7 @@ class Tally:
     hidden: int
     """Lesion voxels that are not measured: off the kept slices, the canvas or the region."""
 
-    def __add__(self, other: "Tally") -> "Tally":
+    def __add__(self, other: "VoxelTally") -> "VoxelTally":
         """Merge with the tally of other volumes.
 
         Raises:
@@ -120,7 +120,7 @@ class Tally:
                 f"tallies on {len(self.normal)} and {len(other.normal)} bins, with {len(self.called)} and "
                 f"{len(other.called)} thresholds, do not add up"
             )
-        return Tally(
+        return VoxelTally(
             self.normal + other.normal,
             self.lesion + other.lesion,
             self.weight + other.weight,
@@ -130,18 +130,18 @@ class Tally:
             self.hidden + other.hidden,
         )
 
-    def coarse(self, factor: int) -> "Tally":
+    def coarse(self, factor: int) -> "VoxelTally":
         """On the bins of `Bins.coarse`; what keeps a tally per participant small."""
         starts = np.arange(0, len(self.normal), factor)
         normal, lesion, weight = (
             np.add.reduceat(counts, starts) for counts in (self.normal, self.lesion, self.weight)
         )
-        return Tally(normal, lesion, weight, self.n_lesions, self.called, self.found, self.hidden)
+        return VoxelTally(normal, lesion, weight, self.n_lesions, self.called, self.found, self.hidden)
 
 
-def empty_tally(bins: Bins, thresholds: int) -> Tally:
+def empty_tally(bins: Bins, thresholds: int) -> VoxelTally:
     """Nothing counted yet: what a sum of tallies starts from."""
-    return Tally(
+    return VoxelTally(
         np.zeros(len(bins), dtype=np.int64),
         np.zeros(len(bins), dtype=np.int64),
         np.zeros(len(bins)),

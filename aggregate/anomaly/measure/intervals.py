@@ -11,23 +11,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.anomaly.measure.histogram import Tally
-from aggregate.anomaly.measure.metrics import aupro, auroc, average_precision, best_dice, dice, divided
+from aggregate.anomaly.measure.histogram import VoxelTally
+from aggregate.anomaly.measure.metrics import aupro, average_precision, best_dice, binned_auroc, dice, divided
 from aggregate.statistics import metrics
 
 DRAWS = 1000
-BLOCK = 64
+DRAWS_AT_ONCE = 64
 """Draws measured at once: bounds the memory."""
 
 FEWEST = 5
 """Participants with lesions that an interval takes: with one, it would only say how the normals vary."""
 
-LEVEL = 0.95
+COVERAGE = 0.95
 METHOD = "percentile bootstrap over participants, stratified by having a lesion, level 0.95"
 
 
 def participant_intervals(
-    tallies: Sequence[Tally], thresholds: Sequence[str] = (), draws: int = DRAWS, seed: int = 0
+    tallies: Sequence[VoxelTally], thresholds: Sequence[str] = (), draws: int = DRAWS, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
     """Percentile intervals of the metrics of one region.
 
@@ -46,7 +46,7 @@ def participant_intervals(
 
 
 def participant_draws(
-    tallies: Sequence[Tally], thresholds: Sequence[str] = (), draws: int = DRAWS, seed: int = 0
+    tallies: Sequence[VoxelTally], thresholds: Sequence[str] = (), draws: int = DRAWS, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
     """The metrics of every draw, `(draw,)`; NaN when fewer than `FEWEST` participants have lesions.
 
@@ -63,8 +63,8 @@ def participant_draws(
     drawn = _draw(sick, draws, seed)
     stacked = _Stacked.of(tallies)
     values: dict[str, list[NDArray[np.float64]]] = {}
-    for start in range(0, draws, BLOCK):
-        for name, part in stacked.measured(drawn[start : start + BLOCK], thresholds).items():
+    for start in range(0, draws, DRAWS_AT_ONCE):
+        for name, part in stacked.measured(drawn[start : start + DRAWS_AT_ONCE], thresholds).items():
             values.setdefault(name, []).append(part)
     enough = sick.sum() >= FEWEST
     return {name: np.concatenate(p) if enough else np.full(draws, np.nan) for name, p in values.items()}
@@ -114,7 +114,7 @@ def auroc_draws(
     for weight in _draw(sick, draws, seed):
         own = weight[whose]
         normal, lesion = (np.bincount(place, weights=own * side, minlength=len(levels)) for side in (~y, y))
-        found.append(auroc(normal, lesion))
+        found.append(binned_auroc(normal, lesion))
     return value, np.array(found)
 
 
@@ -130,11 +130,11 @@ def _draw(sick: NDArray[np.bool_], draws: int, seed: int) -> NDArray[np.float64]
 
 
 def percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
-    """The middle `LEVEL` of the draws that define the metric."""
+    """The middle `COVERAGE` of the draws that define the metric."""
     defined = values[np.isfinite(values)]
     if not len(defined):
         return float("nan"), float("nan")
-    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(defined, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
     return float(low), float(high)
 
 
@@ -145,7 +145,7 @@ class _Stacked:
     counts: Mapping[str, NDArray[np.float64]]
 
     @classmethod
-    def of(cls, tallies: Sequence[Tally]) -> "_Stacked":
+    def of(cls, tallies: Sequence[VoxelTally]) -> "_Stacked":
         names = ("normal", "lesion", "weight", "n_lesions", "called", "found")
         return cls(
             {name: np.stack([np.asarray(getattr(t, name), np.float64) for t in tallies]) for name in names}
@@ -158,7 +158,7 @@ class _Stacked:
         merged = {name: np.tensordot(drawn, counts, axes=1) for name, counts in self.counts.items()}
         normal, lesion, n_lesions = merged["normal"], merged["lesion"], merged["n_lesions"]
         out = {
-            "pixel_auroc": auroc(normal, lesion),
+            "pixel_auroc": binned_auroc(normal, lesion),
             "pixel_ap": average_precision(normal, lesion),
             "aupro": aupro(normal, merged["weight"], n_lesions),
             "dice_oracle": best_dice(normal, lesion)[0],

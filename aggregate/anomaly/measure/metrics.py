@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.anomaly.measure.histogram import Bins, Tally
+from aggregate.anomaly.measure.histogram import Bins, VoxelTally
 
 Counts = NDArray[np.float64] | NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -31,7 +31,7 @@ def at_least(counts: Counts) -> Floats:
     return np.cumsum(np.asarray(counts[..., ::-1], dtype=np.float64), axis=-1)
 
 
-def auroc(normal: Counts, lesion: Counts) -> Floats:
+def binned_auroc(normal: Counts, lesion: Counts) -> Floats:
     """Probability that a lesion voxel scores above a normal one, ties counted half.
 
     Args:
@@ -99,7 +99,7 @@ def best_dice(normal: Counts, lesion: Counts) -> tuple[Floats, NDArray[np.int64]
     return best, normal.shape[-1] - 1 - place
 
 
-def measure(tally: Tally, bins: Bins, thresholds: Sequence[str] = ()) -> dict[str, float]:
+def pixel_metrics(tally: VoxelTally, bins: Bins, thresholds: Sequence[str] = ()) -> dict[str, float]:
     """Every metric of one region.
 
     Args:
@@ -128,14 +128,14 @@ def measure(tally: Tally, bins: Bins, thresholds: Sequence[str] = ()) -> dict[st
 def rates(normal: Counts, lesion: Counts, weight: Counts, n_lesions: Counts) -> dict[str, float]:
     """The metrics that need no threshold."""
     return {
-        "pixel_auroc": float(auroc(normal, lesion)),
+        "pixel_auroc": float(binned_auroc(normal, lesion)),
         "pixel_ap": float(average_precision(normal, lesion)),
         "aupro": float(aupro(normal, weight, n_lesions)),
         "dice_oracle": float(best_dice(normal, lesion)[0]),
     }
 
 
-def at_threshold(tally: Tally, row: int, name: str) -> dict[str, float]:
+def at_threshold(tally: VoxelTally, row: int, name: str) -> dict[str, float]:
     """The metrics at one threshold, from exact counts."""
     alarms, hits = tally.called[row]
     return {
@@ -145,7 +145,7 @@ def at_threshold(tally: Tally, row: int, name: str) -> dict[str, float]:
     }
 
 
-def fpr_thresholds(tally: Tally, bins: Bins, rates: Mapping[str, float]) -> dict[str, float]:
+def fpr_thresholds(tally: VoxelTally, bins: Bins, rates: Mapping[str, float]) -> dict[str, float]:
     """Thresholds that held-out normal voxels exceed no more often than asked.
 
     Args:

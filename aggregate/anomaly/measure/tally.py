@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregate.anomaly.maps.placement import Placement, native_slices
-from aggregate.anomaly.measure.histogram import Bins, Tally
+from aggregate.anomaly.measure.histogram import Bins, VoxelTally
 from aggregate.anomaly.measure.regions import Ground, Region
 
 LESION_OVERLAP = 0.1
@@ -20,7 +20,7 @@ def tally_volume(
     ground: Ground,
     bins: Bins,
     thresholds: Sequence[float] = (),
-) -> dict[Region, Tally]:
+) -> dict[Region, VoxelTally]:
     """Count one volume's voxels in every region.
 
     Args:
@@ -73,11 +73,11 @@ class _Counting:
             self.called[number] += called - int(hit.sum()), int(hit.sum())
             self.overlap[number] += np.bincount(own[hit], minlength=len(self.sizes))
 
-    def tally(self) -> Tally:
+    def tally(self) -> VoxelTally:
         """The finished counts."""
         there = self.sizes > 0
         found = self.overlap[:, there] >= LESION_OVERLAP * self.sizes[there]
-        return Tally(
+        return VoxelTally(
             normal=self.every - self.lesion,
             lesion=self.lesion,
             weight=self.weight,

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.anomaly.maps.nifti import read_mask
+from aggregate.anomaly.maps.nifti import read_lesion_mask
 from aggregate.anomaly.maps.placement import Placement
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.identity import VolumeKey
@@ -21,7 +21,7 @@ ENDINGS = ("_mask.nii.gz", "_mask.nii")
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class LesionTruth:
     """Where each volume's lesion mask lies, and who is known to have no lesion."""
 
     masks: Mapping[VolumeKey, Path]
@@ -39,7 +39,7 @@ class Truth:
             SlicecacheError: If nothing is known of it, or its mask is unreadable or on another grid.
         """
         if record.key in self.masks:
-            return read_mask(self.masks[record.key], record)
+            return read_lesion_mask(self.masks[record.key], record)
         if record.key in self.healthy:
             return np.zeros(record.geometry.native_shape, dtype=bool)
         raise SlicecacheError(
@@ -48,7 +48,7 @@ class Truth:
         )
 
 
-def bids_truth(records: Sequence[VolumeRecord], root: Path, healthy: Sequence[VolumeKey] = ()) -> Truth:
+def bids_truth(records: Sequence[VolumeRecord], root: Path, healthy: Sequence[VolumeKey] = ()) -> LesionTruth:
     """Find `*_label-lesion_mask.nii.gz` beside the images, or at the same place of a derivatives dataset.
 
     A mask belongs to an image when its entities are the image's and `label-lesion`; `mod-<contrast>` and
@@ -76,7 +76,7 @@ def bids_truth(records: Sequence[VolumeRecord], root: Path, healthy: Sequence[Vo
             )
         if found:
             masks[record.key] = found[0]
-    return Truth(masks, frozenset(healthy))
+    return LesionTruth(masks, frozenset(healthy))
 
 
 def _masks_of(record: VolumeRecord, roots: Sequence[Path]) -> Iterator[Path]:
@@ -103,7 +103,9 @@ def _only_desc(pairs: set[str]) -> bool:
     return all(pair.startswith("desc-") for pair in pairs)
 
 
-def column_truth(cells: Mapping[VolumeKey, str], folder: Path, healthy: Sequence[VolumeKey] = ()) -> Truth:
+def column_truth(
+    cells: Mapping[VolumeKey, str], folder: Path, healthy: Sequence[VolumeKey] = ()
+) -> LesionTruth:
     """Take the masks' paths from the cohort's table.
 
     Args:
@@ -119,7 +121,7 @@ def column_truth(cells: Mapping[VolumeKey, str], folder: Path, healthy: Sequence
     if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
         raise SlicecacheError(f"lesion masks that are not there: {', '.join(absent[:3])}{more}")
-    return Truth(masks, frozenset(healthy))
+    return LesionTruth(masks, frozenset(healthy))
 
 
 def lesion_slices(lesion: NDArray[np.bool_], place: Placement) -> NDArray[np.bool_]:

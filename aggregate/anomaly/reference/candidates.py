@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aggregate.anomaly.measure.truth import Truth
+from aggregate.anomaly.measure.truth import LesionTruth
+from aggregate.anomaly.request import DetectRequest
 from aggregate.anomaly.spec import DetectSpec, ReferenceSpec
 from aggregate.cohort.join import LeftOut, Table, make_join, read_table
 from aggregate.cohort.narrowing import (
@@ -16,9 +17,7 @@ from aggregate.cohort.narrowing import (
     narrow,
     rows_without_volume,
 )
-from aggregate.cohort.request import CohortRequest
 from aggregate.common.table_values import is_missing, listed, natural, value_name
-from aggregate.config.section import AggregateKeys
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
@@ -26,7 +25,7 @@ from cache_schema.store.reader import StoreReader, VolumeEntry
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class CandidateVolume:
     """One volume that takes part."""
 
     entry: VolumeEntry
@@ -43,24 +42,22 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
+class CandidateVolumes:
     """The volumes of one store that take part."""
 
-    volumes: tuple[Candidate, ...]
+    volumes: tuple[CandidateVolume, ...]
     """By key."""
     left_out: tuple[LeftOut, ...]
     folder: Path
     """The cohort table's."""
 
 
-def read_candidates(section: AggregateKeys, detect: DetectSpec, store: StoreReader, base: Path) -> Candidates:
+def read_candidates(request: DetectRequest, store: StoreReader) -> CandidateVolumes:
     """Join the cohort table to a store, without a target.
 
     Args:
-        section: Says where the table is and how it is joined and narrowed.
-        detect: Names the reference group and the column of lesion masks.
+        request: Says where the table is, how it is joined and narrowed, and who the normals are.
         store: Open.
-        base: Folder that the table's path is relative to.
 
     Raises:
         ConfigError: If a column or a value of the reference group does not exist.
@@ -68,33 +65,25 @@ def read_candidates(section: AggregateKeys, detect: DetectSpec, store: StoreRead
     """
     if not store.entries:
         raise SlicecacheError(f"the store {store.location} holds no committed volume yet; run extract first")
-    request = CohortRequest(
-        base / section.cohort.expanduser(),
-        section.where,
-        section.missing,
-        section.join,
-        section.sessions,
-        section.select,
-        section.combine,
-    )
-    whole = read_table(base / section.cohort.expanduser(), section.missing)
-    join = make_join(section.join, whole, [entry.key for entry in store.entries])
-    table, dropped = apply_where(request, whole, join)
+    asked = request.cohort
+    whole = read_table(asked.table, asked.missing)
+    join = make_join(asked.join, whole, [entry.key for entry in store.entries])
+    table, dropped = apply_where(asked, whole, join)
     pairs = join.of_table(table)
-    drafts = match(store, join, pairs, dropped, table)
-    narrow(request, table, join, drafts)
-    normal = _normal(detect.reference, table, section.missing)
-    masks = _masks(detect, table)
-    volumes = [_candidate(draft, normal, masks) for draft in alive(drafts)]
-    left_out = [left_out_as(draft) for draft in drafts if draft.reason]
+    joined = match(store, join, pairs, dropped, table)
+    narrow(asked, table, join, joined)
+    normal = _normal(request.detect.reference, table, asked.missing)
+    masks = _masks(request.detect, table)
+    volumes = [_candidate(one, normal, masks) for one in alive(joined)]
+    left_out = [left_out_as(one) for one in joined if one.reason]
     left_out += rows_without_volume(store, join, table, pairs)
-    return Candidates(
+    return CandidateVolumes(
         tuple(sorted(volumes, key=lambda volume: volume.key)), tuple(left_out), whole.path.parent
     )
 
 
-def _candidate(draft: JoinedVolume, normal: Sequence[bool | None], masks: Sequence[str]) -> Candidate:
-    return Candidate(draft.entry, draft.record, normal[draft.row], masks[draft.row])
+def _candidate(joined: JoinedVolume, normal: Sequence[bool | None], masks: Sequence[str]) -> CandidateVolume:
+    return CandidateVolume(joined.entry, joined.record, normal[joined.row], masks[joined.row])
 
 
 def _normal(reference: ReferenceSpec, table: Table, missing: Sequence[str]) -> list[bool | None]:
@@ -125,7 +114,7 @@ def _masks(detect: DetectSpec, table: Table) -> list[str]:
     return ["" if is_missing(str(cell)) else str(cell).strip() for cell in table.text[column]]
 
 
-def known_by_mask(candidates: Candidates, truth: Truth) -> Candidates:
+def known_by_mask(candidates: CandidateVolumes, truth: LesionTruth) -> CandidateVolumes:
     """With `slices: lesion_free` the reference group is everybody whose lesions are known."""
     volumes = tuple(
         replace(volume, normal=True if truth.known(volume.key) else None) for volume in candidates.volumes

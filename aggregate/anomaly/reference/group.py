@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
 
-from aggregate.anomaly.reference.candidates import Candidate
+from aggregate.anomaly.reference.candidates import CandidateVolume
 from aggregate.anomaly.spec import SharesSpec
 from aggregate.cohort.acquisition import content_key
 from aggregate.common.table_values import listed
@@ -20,11 +20,11 @@ from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import VolumeEntry
 
 Part = Literal["fit", "calibration", "test", "other"]
-PARTS: tuple[Part, ...] = ("fit", "calibration", "test", "other")
+STUDY_PARTS: tuple[Part, ...] = ("fit", "calibration", "test", "other")
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class StudyVolume:
     """One volume and its part."""
 
     entry: VolumeEntry
@@ -78,14 +78,14 @@ def assign_parts(normal: Iterable[str], outside: Iterable[str], shares: SharesSp
     return parts | dict.fromkeys(mixed, "test")
 
 
-def members_of(volumes: Sequence[Candidate], parts: Mapping[str, Part]) -> tuple[Member, ...]:
+def members_of(volumes: Sequence[CandidateVolume], parts: Mapping[str, Part]) -> tuple[StudyVolume, ...]:
     """Every volume with its part.
 
     Raises:
         SlicecacheError: If a part that is needed is empty, or one volume under two names is on two sides.
     """
     members = tuple(
-        Member(
+        StudyVolume(
             volume.entry,
             volume.record,
             parts[volume.key.participant_id] if volume.normal else "other",
@@ -97,7 +97,7 @@ def members_of(volumes: Sequence[Candidate], parts: Mapping[str, Part]) -> tuple
     return members
 
 
-def check_parts(members: Sequence[Member]) -> None:
+def check_parts(members: Sequence[StudyVolume]) -> None:
     """Prove that nobody who is fitted on or calibrated with is anywhere else.
 
     Raises:
@@ -119,9 +119,9 @@ def check_parts(members: Sequence[Member]) -> None:
             )
 
 
-def _refuse_twins(members: Sequence[Member]) -> None:
+def _refuse_twins(members: Sequence[StudyVolume]) -> None:
     """Refuse a volume that is fitted on (or calibrated with) and scored under another name."""
-    first: dict[str, Member] = {}
+    first: dict[str, StudyVolume] = {}
     for member in members:
         for key in (f"file {member.record.source.sha256}", f"content {content_key(member.record)}"):
             other = first.setdefault(key, member)

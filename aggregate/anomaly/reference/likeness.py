@@ -13,7 +13,7 @@ from cache_schema.format.record import VolumeRecord
 OVERRIDE = "allow_unlike_reference"
 
 
-class Profile(Strict):
+class ReferenceProfile(Strict):
     """What the reference group has."""
 
     contrasts: tuple[str, ...]
@@ -35,15 +35,17 @@ class Profile(Strict):
         return f"contrast {contrasts}, foreground {' and '.join(self.foregrounds)}"
 
 
-def profile_of(reference: Sequence[VolumeRecord]) -> Profile:
+def profile_of(reference: Sequence[VolumeRecord]) -> ReferenceProfile:
     """What the fitted volumes have."""
-    return Profile(
+    return ReferenceProfile(
         contrasts=tuple(sorted({record.entities.contrast for record in reference})),
         foregrounds=tuple(sorted({record.foreground.kind for record in reference})),
     )
 
 
-def check_likeness(profile: Profile, records: Sequence[VolumeRecord], allowed: bool, how: str) -> list[str]:
+def check_likeness(
+    profile: ReferenceProfile, records: Sequence[VolumeRecord], allowed: bool, how: str
+) -> list[str]:
     """Refuse volumes unlike the reference group, or warn if they are allowed.
 
     Args:

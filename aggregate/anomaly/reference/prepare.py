@@ -3,91 +3,82 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from aggregate.anomaly.detectors.spec import DetectorSpec, IntensitySpec, PositionSpec
+from aggregate.anomaly.detectors.base import DetectorBase
+from aggregate.anomaly.detectors.intensity import IntensityBaselineSpec
+from aggregate.anomaly.detectors.position import PositionBaselineSpec
 from aggregate.anomaly.fitting.stream import open_stream
-from aggregate.anomaly.measure.truth import Truth
-from aggregate.anomaly.reference.candidates import Candidates, known_by_mask, read_candidates
-from aggregate.anomaly.reference.group import PARTS, Member, assign_parts, members_of
-from aggregate.anomaly.reference.likeness import OVERRIDE, Profile, check_likeness, profile_of
+from aggregate.anomaly.measure.truth import LesionTruth
+from aggregate.anomaly.reference.candidates import CandidateVolumes, known_by_mask, read_candidates
+from aggregate.anomaly.reference.group import STUDY_PARTS, StudyVolume, assign_parts, members_of
+from aggregate.anomaly.reference.likeness import OVERRIDE, ReferenceProfile, check_likeness, profile_of
 from aggregate.anomaly.reference.truths import FoundTruth, find_truth, free_slices, lesions_among_normals
+from aggregate.anomaly.request import OWN_STORE, DetectRequest
 from aggregate.anomaly.spec import DetectSpec
 from aggregate.cohort.join import LeftOut
-from aggregate.config.section import DetectSection, read_detect_section
 from cache_schema.common.errors import ConfigError, SlicecacheError
-from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.store.reader import StoreReader, open_store
-
-MAIN = "main"
-"""The pipeline's own store."""
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class DetectorTask:
     """One detector of the table."""
 
     name: str
-    spec: DetectorSpec
+    spec: DetectorBase
     baseline: bool
     seeds: int
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class StoreWork:
     """One store with its volumes and the detectors that read it."""
 
     name: str
     store: StoreReader
-    members: tuple[Member, ...]
-    profile: Profile
+    members: tuple[StudyVolume, ...]
+    profile: ReferenceProfile
     """Of the fitted volumes."""
-    truth: Truth | None
-    tasks: tuple[Task, ...]
+    truth: LesionTruth | None
+    tasks: tuple[DetectorTask, ...]
 
-    def part(self, *names: str) -> list[Member]:
+    def part(self, *names: str) -> list[StudyVolume]:
         """Members of some parts."""
         return [member for member in self.members if member.part in names]
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class DetectionPlan:
     """A checked study."""
 
-    pipeline: Pipeline
-    section: DetectSection
-    detect: DetectSpec
-    works: tuple[Work, ...]
+    request: DetectRequest
+    works: tuple[StoreWork, ...]
     left_out: tuple[LeftOut, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
-
-    @property
-    def folder(self) -> Path:
-        """The run folder."""
-        return self.pipeline.folder()
 
     def sentences(self) -> list[str]:
         """What will be done, in plain words."""
         found = []
         for work in self.works:
             counts = Counter(member.part for member in work.members)
-            told = ", ".join(f"{part} {counts[part]}" for part in PARTS)
+            told = ", ".join(f"{part} {counts[part]}" for part in STUDY_PARTS)
             names = ", ".join(f"{task.name} x {task.seeds}" for task in work.tasks)
             found.append(f"{work.store.location}: volumes {told}; detectors (x seeds) {names}")
         return found
 
 
-def prepare(pipeline: Pipeline) -> Prepared:
-    """Check a pipeline for detection.
+def plan_detection(request: DetectRequest) -> DetectionPlan:
+    """Check what is asked for.
 
     Raises:
-        SlicecacheError: If the file, a store, the table or the masks cannot be used as asked.
+        SlicecacheError: If a store, the table or the masks cannot be used as asked.
     """
-    section, detect = read_detect_section(pipeline)
+    detect = request.detect
     tasks = tasks_by_store(detect)
-    stores = {name: open_store(store_location(pipeline, name)) for name in tasks}
-    found = {name: _with_truth(section, detect, store, pipeline) for name, store in stores.items()}
+    stores = {name: open_store(request.stores[name]) for name in tasks}
+    found = {name: _with_truth(request, store) for name, store in stores.items()}
     volumes = [volume for candidates, _ in found.values() for volume in candidates.volumes]
     parts = assign_parts(
         {volume.key.participant_id for volume in volumes if volume.normal},
@@ -103,29 +94,28 @@ def prepare(pipeline: Pipeline) -> Prepared:
         warnings += told
     first, masks = next(iter(found.values()))
     notes = [masks.sentence, *_group_notes(detect, works[0].members)]
-    return Prepared(
-        pipeline, section, detect, tuple(works), first.left_out, tuple(notes), tuple(dict.fromkeys(warnings))
-    )
+    return DetectionPlan(request, tuple(works), first.left_out, tuple(notes), tuple(dict.fromkeys(warnings)))
 
 
-def tasks_by_store(detect: DetectSpec) -> dict[str, tuple[Task, ...]]:
+def tasks_by_store(detect: DetectSpec) -> dict[str, tuple[DetectorTask, ...]]:
     """The detectors of every store, and each store's own two baselines behind them."""
-    named: dict[str, list[DetectorSpec]] = {}
+    named: dict[str, list[DetectorBase]] = {}
     for spec in detect.detectors:
-        named.setdefault(spec.store or MAIN, []).append(spec)
+        spec.build(0)  # says now, not behind the first read, that a part from outside is not there
+        named.setdefault(spec.store or OWN_STORE, []).append(spec)
     labels = store_labels(list(named))
     found = {}
     taken = {spec.called for spec in detect.detectors}
     for place, (name, specs) in enumerate(named.items()):
-        tasks = [Task(spec.called, spec, _is_baseline(spec), _seeds(spec, detect)) for spec in specs]
-        own = None if name == MAIN else name
-        for baseline in (PositionSpec(store=own), IntensitySpec(store=own)):
+        tasks = [DetectorTask(spec.called, spec, spec.baseline, _seeds(spec, detect)) for spec in specs]
+        own = None if name == OWN_STORE else name
+        for baseline in (PositionBaselineSpec(store=own), IntensityBaselineSpec(store=own)):
             if not any(spec.kind == baseline.kind for spec in specs):
                 called = baseline.kind if place == 0 else f"{baseline.kind} ({labels[name]})"
                 if called in taken:
                     raise ConfigError(f"two detectors are called {called!r}: give one of them another name")
                 taken.add(called)
-                tasks.append(Task(called, baseline, True, 1))
+                tasks.append(DetectorTask(called, baseline, True, 1))
         found[name] = tuple(tasks)
     return found
 
@@ -143,41 +133,16 @@ def store_labels(names: Sequence[str]) -> dict[str, str]:
     return labels
 
 
-def _is_baseline(spec: DetectorSpec) -> bool:
-    return isinstance(spec, PositionSpec | IntensitySpec)
-
-
-def _seeds(spec: DetectorSpec, detect: DetectSpec) -> int:
+def _seeds(spec: DetectorBase, detect: DetectSpec) -> int:
     """Baselines have nothing random."""
-    return 1 if _is_baseline(spec) else detect.seeds
+    return 1 if spec.baseline else detect.seeds
 
 
-def store_location(pipeline: Pipeline, name: str) -> str:
-    """Where a store lies: the pipeline's own, or a path or URL that a detector names.
-
-    Raises:
-        ConfigError: If nothing is there.
-    """
-    if name == MAIN:
-        return pipeline.store()
-    if "://" in name:
-        return name
-    path = pipeline.path(name)
-    if not path.exists():
-        raise ConfigError(
-            f"detect.detectors: there is no store at {str(path)!r}; `store` takes a path (relative to the "
-            "pipeline's file) or a URL"
-        )
-    return str(path)
-
-
-def _with_truth(
-    section: DetectSection, detect: DetectSpec, store: StoreReader, pipeline: Pipeline
-) -> tuple[Candidates, FoundTruth]:
+def _with_truth(request: DetectRequest, store: StoreReader) -> tuple[CandidateVolumes, FoundTruth]:
     """The volumes of a store, and its masks."""
-    candidates = read_candidates(section, detect, store, pipeline.base)
-    masks = find_truth(detect, candidates, pipeline)
-    if detect.reference.slices is None:
+    candidates = read_candidates(request, store)
+    masks = find_truth(request, candidates)
+    if request.detect.reference.slices is None:
         return candidates, masks
     if masks.truth is None:
         raise SlicecacheError(
@@ -191,10 +156,10 @@ def _work(
     detect: DetectSpec,
     name: str,
     store: StoreReader,
-    members: tuple[Member, ...],
-    truth: Truth | None,
-    tasks: Sequence[Task],
-) -> tuple[Work, list[str]]:
+    members: tuple[StudyVolume, ...],
+    truth: LesionTruth | None,
+    tasks: Sequence[DetectorTask],
+) -> tuple[StoreWork, list[str]]:
     """Check one store's part."""
     fit = [member for member in members if member.part == "fit"]
     profile = profile_of([member.record for member in fit])
@@ -207,12 +172,14 @@ def _work(
         members = free_slices(members, truth, (rows, cols))
     elif truth is not None:
         warnings += lesions_among_normals(members, truth)
-    return Work(name, store, members, profile, truth, tuple(tasks)), warnings
+    return StoreWork(name, store, members, profile, truth, tuple(tasks)), warnings
 
 
-def _group_notes(detect: DetectSpec, members: Sequence[Member]) -> list[str]:
+def _group_notes(detect: DetectSpec, members: Sequence[StudyVolume]) -> list[str]:
     """Sentences on the reference group."""
-    people = {part: len({member.participant for member in members if member.part == part}) for part in PARTS}
+    people = {
+        part: len({member.participant for member in members if member.part == part}) for part in STUDY_PARTS
+    }
     told = f"{people['fit']} to fit, {people['calibration']} to set thresholds, {people['test']} held out"
     notes = [f"reference group: {reference_words(detect)}; participants: {told}"]
     if detect.reference.slices is None:

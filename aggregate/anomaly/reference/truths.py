@@ -2,38 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from aggregate.anomaly.maps.placement import placement
-from aggregate.anomaly.measure.truth import Truth, bids_truth, column_truth, lesion_slices
-from aggregate.anomaly.reference.candidates import Candidates
-from aggregate.anomaly.reference.group import Member
-from aggregate.anomaly.spec import DetectSpec
+from aggregate.anomaly.measure.truth import LesionTruth, bids_truth, column_truth, lesion_slices
+from aggregate.anomaly.reference.candidates import CandidateVolumes
+from aggregate.anomaly.reference.group import StudyVolume
+from aggregate.anomaly.request import DetectRequest
 from aggregate.common.table_values import listed
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.common.pipeline_file import Pipeline
 
 
 @dataclass(frozen=True, slots=True)
 class FoundTruth:
     """Masks, if there are any, and a sentence."""
 
-    truth: Truth | None
+    truth: LesionTruth | None
     sentence: str
 
 
-def bids_root(pipeline: Pipeline) -> Path | None:
-    """The input root of stage one, if the pipeline names one that is there."""
-    extract = pipeline.data.get("extract")
-    given = extract.get("input") if isinstance(extract, dict) else None
-    root = given.get("bids") if isinstance(given, dict) else None
-    if root is None:
-        return None
-    path = pipeline.path(root)
-    return path if path.is_dir() else None
-
-
-def find_truth(detect: DetectSpec, candidates: Candidates, pipeline: Pipeline) -> FoundTruth:
+def find_truth(request: DetectRequest, candidates: CandidateVolumes) -> FoundTruth:
     """Find the masks of one store's volumes.
 
     Members of a reference group that a column names are free of lesions, unless they have a mask.
@@ -41,7 +28,7 @@ def find_truth(detect: DetectSpec, candidates: Candidates, pipeline: Pipeline) -
     Raises:
         SlicecacheError: If masks are asked for and there are none, or one cannot be used.
     """
-    spec = detect.truth
+    spec = request.detect.truth
     if spec is not None and spec.off:
         return FoundTruth(None, "lesion masks were not looked for")
     healthy = [volume.key for volume in candidates.volumes if volume.normal]
@@ -51,8 +38,7 @@ def find_truth(detect: DetectSpec, candidates: Candidates, pipeline: Pipeline) -
         truth = column_truth(cells, candidates.folder, healthy)
         where = f"the column {spec.column!r}"
     else:
-        given = None if spec is None or spec.bids is None else pipeline.path(spec.bids)
-        root = given or bids_root(pipeline)
+        root = request.masks or request.images
         if root is None:
             if spec is not None:
                 raise SlicecacheError(
@@ -63,12 +49,14 @@ def find_truth(detect: DetectSpec, candidates: Candidates, pipeline: Pipeline) -
         where = "the BIDS dataset"
     if truth.masks:
         return FoundTruth(truth, f"{len(truth.masks)} lesion masks from {where}")
-    if spec is not None or detect.reference.slices is not None:
+    if spec is not None or request.detect.reference.slices is not None:
         raise SlicecacheError(f"no volume has a lesion mask in {where}, and masks were asked for")
     return FoundTruth(None, "no lesion masks were found")
 
 
-def free_slices(members: Sequence[Member], truth: Truth, grid: tuple[int, int]) -> tuple[Member, ...]:
+def free_slices(
+    members: Sequence[StudyVolume], truth: LesionTruth, grid: tuple[int, int]
+) -> tuple[StudyVolume, ...]:
     """Narrow fit and calibration volumes to their slices without a lesion."""
     return tuple(
         replace(member, slices=_free(member, truth, grid))
@@ -78,13 +66,13 @@ def free_slices(members: Sequence[Member], truth: Truth, grid: tuple[int, int]) 
     )
 
 
-def _free(member: Member, truth: Truth, grid: tuple[int, int]) -> tuple[int, ...]:
+def _free(member: StudyVolume, truth: LesionTruth, grid: tuple[int, int]) -> tuple[int, ...]:
     """Kept slices of one volume that show no lesion."""
     shown = lesion_slices(truth.read(member.record), placement(member.record, grid))
     return tuple(int(place) for place in (~shown).nonzero()[0])
 
 
-def lesions_among_normals(members: Sequence[Member], truth: Truth) -> list[str]:
+def lesions_among_normals(members: Sequence[StudyVolume], truth: LesionTruth) -> list[str]:
     """Warn of reference volumes whose own mask shows a lesion."""
     found = [
         str(member.key)

@@ -8,17 +8,16 @@ from pathlib import Path
 
 from aggregate.anomaly.detectors.base import Detector
 from aggregate.anomaly.fitting.checkpoint import checkpoint_path
-from aggregate.anomaly.fitting.fit import Progress, fit, identity_of
+from aggregate.anomaly.fitting.fit import fit, identity_of
 from aggregate.anomaly.fitting.stream import SliceStream, open_stream
-from aggregate.anomaly.reference.group import Member
-from aggregate.anomaly.reference.prepare import Task, Work
-from aggregate.anomaly.scoring.finished import Book
+from aggregate.anomaly.reference.group import StudyVolume
+from aggregate.anomaly.reference.prepare import DetectorTask, StoreWork
+from aggregate.anomaly.scoring.finished import ScoreBook
 from aggregate.anomaly.scoring.fitted import Fitted, Read, calibrated
 from aggregate.anomaly.scoring.volumes import Surroundings, VolumeScores, score_volumes, surroundings
 from aggregate.anomaly.spec import DetectSpec
-from aggregate.common.progress import bar
 from cache_schema.common.errors import StoreError
-from cache_schema.format.canonical import sha256_json
+from cache_schema.common.progress import Progress, bar
 from cache_schema.store.reader import VolumeEntry
 
 CHECKPOINTS = "checkpoints"
@@ -26,10 +25,10 @@ SCORES = "scores"
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class FinishedStore:
     """One store's detectors, fitted and calibrated, and the way to their scores."""
 
-    work: Work
+    work: StoreWork
     fitted: tuple[Fitted, ...]
     reads: Mapping[tuple[str, int], Read]
     """By name and seed: gives raw scores of volumes that were not fitted on."""
@@ -38,12 +37,12 @@ class Finished:
     n_scored: int
     """Volumes scored now, the others were found."""
 
-    def read(self, fitted: Fitted, member: Member) -> tuple[VolumeScores, Surroundings]:
+    def read(self, fitted: Fitted, member: StudyVolume) -> tuple[VolumeScores, Surroundings]:
         """A volume's raw scores."""
         return self.reads[fitted.name, fitted.seed](member)
 
 
-def finish(work: Work, detect: DetectSpec, folder: Path) -> Finished:
+def finish_store(work: StoreWork, detect: DetectSpec, folder: Path) -> FinishedStore:
     """Fit, score and calibrate all detectors of a store.
 
     Args:
@@ -74,11 +73,11 @@ def finish(work: Work, detect: DetectSpec, folder: Path) -> Finished:
             if progress is not None:
                 progress(len(fitted), len(made))
     by_name = {(one.name, one.seed): read for one, read in zip(fitted, reads, strict=True)}
-    return Finished(work, tuple(fitted), by_name, streams, n)
+    return FinishedStore(work, tuple(fitted), by_name, streams, n)
 
 
 def _calibrated(
-    task: Task, detector: Detector, normals: Sequence[Member], read: Read, detect: DetectSpec
+    task: DetectorTask, detector: Detector, normals: Sequence[StudyVolume], read: Read, detect: DetectSpec
 ) -> Fitted:
     # A baseline stays as it is: standardising `position` takes its height away, and would only make it easier
     # to beat.
@@ -86,25 +85,25 @@ def _calibrated(
     return calibrated(task.name, detector, task.baseline, normals, read, per_height)
 
 
-def reference_stream(work: Work, part: str, budget: int) -> SliceStream:
+def reference_stream(work: StoreWork, part: str, budget: int) -> SliceStream:
     """The slices of the reference group in one part."""
     members = work.part(part)
     slices = {member.key: member.slices for member in members if member.slices is not None}
     return open_stream(work.store, [member.entry for member in members], slices, budget=budget)
 
 
-def _book(detector: Detector, streams: tuple[SliceStream, SliceStream], folder: Path) -> Book:
+def _book(detector: Detector, streams: tuple[SliceStream, SliceStream], folder: Path) -> ScoreBook:
     """Where a fit's scores are kept."""
     identity = identity_of(detector, *streams)
     name = checkpoint_path(folder, identity).stem
-    return Book.open(folder / SCORES / name, sha256_json(identity.model_dump(mode="json")))
+    return ScoreBook.open(folder / SCORES / name, identity.digest)
 
 
 def score_missing(
-    work: Work,
+    work: StoreWork,
     entries: Sequence[VolumeEntry],
     detectors: Sequence[Detector],
-    books: Sequence[Book],
+    books: Sequence[ScoreBook],
     budget: int,
     progress: Progress | None,
 ) -> int:
@@ -127,11 +126,11 @@ def score_missing(
     return len(missing)
 
 
-def reader(work: Work, book: Book) -> Read:
+def reader(work: StoreWork, book: ScoreBook) -> Read:
     """The way to one fit's raw scores."""
     around = lru_cache(maxsize=256)(lambda entry: surroundings(work.store, entry))
 
-    def read(member: Member) -> tuple[VolumeScores, Surroundings]:
+    def read(member: StudyVolume) -> tuple[VolumeScores, Surroundings]:
         scores = book.read(member.entry)
         if scores is None:
             raise StoreError(

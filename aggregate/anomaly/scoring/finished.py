@@ -6,32 +6,32 @@ that does not belong to the volume as it is now, or is damaged, is not there.
 
 import json
 import logging
-import os
 import shutil
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from aggregate.anomaly.scoring.volumes import Floats, VolumeScores
+from aggregate.anomaly.scoring.volumes import VolumeScores
 from aggregate.common.artefacts import write_text
+from aggregate.common.checksum import checksum
+from cache_schema.files.whole import replacing
 from cache_schema.store.reader import VolumeEntry
 
 IDENTITY_FILE = "identity"
-METADATA = "slicecache"
+SCORES_METADATA = "slicecache"
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
+class ScoreBook:
     """The scores of one fit."""
 
     folder: Path
 
     @classmethod
-    def open(cls, folder: Path, identity: str) -> "Book":
+    def open(cls, folder: Path, identity: str) -> "ScoreBook":
         """Open a fit's folder, emptied if it is of another fit.
 
         Args:
@@ -54,15 +54,14 @@ class Book:
     def write(self, entry: VolumeEntry, scores: VolumeScores) -> None:
         """Keep a volume's scores, whole or not at all."""
         path = self._path(entry)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         card = {
             "volume": entry.digest,
             "seconds": scores.seconds,
-            "sha256": checksum(scores.tokens, scores.slices),
+            "sha256": checksum({"tokens": scores.tokens, "slices": scores.slices}),
         }
         arrays = {"tokens": np.ascontiguousarray(scores.tokens), "slices": scores.slices}
-        save_file(arrays, partial, metadata={METADATA: json.dumps(card)})
-        partial.replace(path)
+        with replacing(path) as beside:
+            save_file(arrays, beside, metadata={SCORES_METADATA: json.dumps(card)})
 
     def has(self, entry: VolumeEntry) -> bool:
         """Whether a volume is scored."""
@@ -75,9 +74,9 @@ class Book:
             return None
         try:
             with safe_open(path, framework="numpy") as file:
-                card = json.loads(file.metadata()[METADATA])
+                card = json.loads(file.metadata()[SCORES_METADATA])
                 tokens, slices = file.get_tensor("tokens"), file.get_tensor("slices")
-            if card["sha256"] != checksum(tokens, slices):
+            if card["sha256"] != checksum({"tokens": tokens, "slices": slices}):
                 raise ValueError("its checksum differs")
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             logging.getLogger("slicecache").warning(
@@ -87,11 +86,3 @@ class Book:
         if card["volume"] != entry.digest:
             return None
         return VolumeScores(tokens, slices, float(card["seconds"]))
-
-
-def checksum(*arrays: Floats) -> str:
-    """SHA-256 over arrays of scores."""
-    found = sha256()
-    for array in arrays:
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()

@@ -7,21 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from aggregate.anomaly.detectors.base import Detector
-from aggregate.anomaly.fitting.normalise import FALSE_POSITIVES, SLICES, Calibration, calibration_of
-from aggregate.anomaly.reference.group import Member
+from aggregate.anomaly.fitting.normalise import FALSE_POSITIVES, SLICES, ScoreCalibration, calibration_of
+from aggregate.anomaly.reference.group import StudyVolume
 from aggregate.anomaly.scoring.volumes import (
-    Floats,
+    ScoreArray,
     Surroundings,
     VolumeScores,
-    standardised,
+    standardise_scores,
     volume_score,
 )
 
 RATES = {"fpr10": FALSE_POSITIVES[0], "fpr05": FALSE_POSITIVES[1], "fpr01": FALSE_POSITIVES[2]}
 """Names of the false positive rates, as in `dice_fpr05`."""
-
-SMOOTH_PIXELS = {"memory_bank": 4.0}
-"""By kind: standard deviation of the smoothing of a map on the canvas, as published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,7 @@ class Fitted:
     name: str
     detector: Detector
     baseline: bool
-    calibration: Calibration
+    calibration: ScoreCalibration
     volume_limits: Mapping[str, float | None]
     """By rate: what a normal volume's score exceeds no more often; None where calibration normals are too
     few to say."""
@@ -44,7 +41,7 @@ class Fitted:
     @property
     def smooth_pixels(self) -> float:
         """Of its maps."""
-        return SMOOTH_PIXELS.get(self.detector.spec.kind, 0.0)
+        return self.detector.smooth_pixels
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -53,7 +50,7 @@ class Fitted:
 
     def scaled(self, scores: VolumeScores, around: Surroundings) -> VolumeScores:
         """A volume's scores as they are reported."""
-        return standardised(scores, self.calibration.scale, around.height_mm)
+        return standardise_scores(scores, self.calibration.scale, around.height_mm)
 
     def judge(self, scores: VolumeScores, around: Surroundings) -> "Judged":
         """One volume's row.
@@ -83,7 +80,7 @@ class Judged:
     """Whether its score exceeds what normals' do at each rate; None where too few normals can say."""
 
 
-Read = Callable[[Member], tuple[VolumeScores, Surroundings]]
+Read = Callable[[StudyVolume], tuple[VolumeScores, Surroundings]]
 """Gives a scored volume."""
 
 
@@ -91,7 +88,7 @@ def calibrated(
     name: str,
     detector: Detector,
     baseline: bool,
-    normals: Sequence[Member],
+    normals: Sequence[StudyVolume],
     read: Read,
     per_height: bool,
 ) -> Fitted:
@@ -105,7 +102,7 @@ def calibrated(
         read: Gives their raw scores.
         per_height: Standardise scores by height.
     """
-    found: list[tuple[float, Floats]] = []
+    found: list[tuple[float, ScoreArray]] = []
     chosen = drawn([_slices(member) for member in normals])
     for member, slices in zip(normals, chosen, strict=True):
         if len(slices):
@@ -124,7 +121,7 @@ def calibrated(
 
 def foreground_scores(
     scores: VolumeScores, around: Surroundings, slices: Sequence[int]
-) -> list[tuple[float, Floats]]:
+) -> list[tuple[float, ScoreArray]]:
     """Height and foreground token scores of some of a volume's slices."""
     return [
         (float(around.height_mm[place]), scores.tokens[place][around.foreground[place] > 0])
@@ -153,6 +150,6 @@ def volume_limit(scores: Sequence[float], rate: float) -> float | None:
     return None if rank > len(scores) else sorted(scores)[rank - 1]
 
 
-def _slices(member: Member) -> Sequence[int]:
+def _slices(member: StudyVolume) -> Sequence[int]:
     """A calibration volume's slices of the reference group."""
     return range(member.entry.n_slices) if member.slices is None else member.slices

@@ -18,12 +18,12 @@ from aggregate.anomaly.fitting.stream import SliceStream
 from cache_schema.format.header import FloatName
 from cache_schema.store.reader import StoreReader, VolumeEntry
 
-Floats = NDArray[np.float32]
+ScoreArray = NDArray[np.float32]
 
 BATCH = 32
 """Slices scored at once, always of one volume, so that a volume's scores do not depend on others."""
 
-TOP = 0.01
+TOP_SHARE = 0.01
 """A volume's score is the mean of this share of its foreground tokens, the highest ones."""
 
 
@@ -31,9 +31,9 @@ TOP = 0.01
 class VolumeScores:
     """One volume's raw scores by one detector."""
 
-    tokens: Floats
+    tokens: ScoreArray
     """`(slice, row, col)`."""
-    slices: Floats
+    slices: ScoreArray
     """`(slice,)`, by the detector's own rule."""
     seconds: float
     """That scoring took, without reading."""
@@ -43,9 +43,9 @@ class VolumeScores:
 class Surroundings:
     """What is needed of a volume beside its scores."""
 
-    foreground: Floats
+    foreground: ScoreArray
     """`(slice, row, col)`: share of the patch inside the foreground."""
-    height_mm: Floats
+    height_mm: ScoreArray
     """`(slice,)`."""
 
 
@@ -128,7 +128,9 @@ def _joined(parts: Sequence[VolumeScores]) -> VolumeScores:
     )
 
 
-def standardised(scores: VolumeScores, scale: HeightScale | None, height_mm: Floats) -> VolumeScores:
+def standardise_scores(
+    scores: VolumeScores, scale: HeightScale | None, height_mm: ScoreArray
+) -> VolumeScores:
     """Scores in standard deviations from normals of the same height, or as they are without a scale."""
     if scale is None:
         return scores
@@ -138,10 +140,10 @@ def standardised(scores: VolumeScores, scale: HeightScale | None, height_mm: Flo
     return VolumeScores(tokens.astype(np.float32), slices.astype(np.float32), scores.seconds)
 
 
-def volume_score(tokens: Floats, foreground: Floats) -> float:
+def volume_score(tokens: ScoreArray, foreground: ScoreArray) -> float:
     """The mean of the highest 1 % of foreground token scores (at least one); 0 without foreground."""
     inside = tokens[foreground > 0]
     if not len(inside):
         return 0.0
-    count = max(1, int(len(inside) * TOP))
+    count = max(1, int(len(inside) * TOP_SHARE))
     return float(np.partition(inside, len(inside) - count)[-count:].mean(dtype=np.float64))

@@ -4,29 +4,35 @@
 who was in it; `members.safetensors` holds `<member>/state/<tensor>` and `<member>/height/{mean,sd}`.
 """
 
-import os
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, PositiveInt, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from aggregate.anomaly.detectors.base import Reference
-from aggregate.anomaly.detectors.spec import DetectorSpec
-from aggregate.anomaly.fitting.normalise import Calibration, HeightScale
+from aggregate.anomaly.detectors.base import Detector, Reference
+from aggregate.anomaly.detectors.custom import CustomDetectorSpec
+from aggregate.anomaly.detectors.registry import DetectorSpec
+from aggregate.anomaly.fitting.normalise import HeightScale, ScoreCalibration
 from aggregate.anomaly.reference.group import Part
-from aggregate.anomaly.reference.likeness import Profile
+from aggregate.anomaly.reference.likeness import ReferenceProfile
 from aggregate.anomaly.scoring.fitted import RATES, Fitted
-from aggregate.predict.bundle import CARD_FILE, WEIGHTS_FILE
+from aggregate.predict.bundle_files import (
+    CARD_FILE,
+    WEIGHTS_FILE,
+    CardBase,
+    allow_parts,
+    read_card,
+    read_tensors,
+    tensors_below,
+    write_bundle_files,
+)
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.common.strict import Strict, refusal
-from cache_schema.format.header import Fingerprint, Numerics
+from cache_schema.common.strict import Strict, later
 
 
 class DetectorMember(Strict):
@@ -42,6 +48,8 @@ class DetectorMember(Strict):
     per_height: bool
     calibration_slices: int
     calibration_tokens: int
+    source: str | None = later(None)
+    """Digest of the code of a detector from outside."""
 
     @property
     def prefix(self) -> str:
@@ -49,13 +57,10 @@ class DetectorMember(Strict):
         return f"{self.name}-s{self.seed}"
 
 
-class DetectorCard(Strict):
+class DetectorCard(CardBase):
     """All that a bundle of detectors says in words and numbers."""
 
     format: Literal["slicecache-detectors"] = "slicecache-detectors"
-    version: Literal[1] = 1
-    fingerprint: Fingerprint
-    numerics: Numerics
     dim: PositiveInt
     grid: tuple[PositiveInt, PositiveInt]
     n_slices: PositiveInt
@@ -63,14 +68,10 @@ class DetectorCard(Strict):
     n_volumes: PositiveInt
     reference: str
     """Who the normals were, in words."""
-    profile: Profile
+    profile: ReferenceProfile
     participants: dict[Part, tuple[str, ...]]
     """Of the reference group, by part."""
     members: tuple[DetectorMember, ...] = Field(min_length=1)
-    training: dict[str, Any] = Field(default_factory=dict)
-    """Summary: the `detect` part, measured metrics and the like."""
-    weights_sha256: str = ""
-    """Of `members.safetensors`; filled in when the bundle is saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class DetectorBundle:
     fitted: tuple[Fitted, ...]
 
 
-def member_of(fitted: Fitted) -> DetectorMember:
+def detector_member(fitted: Fitted) -> DetectorMember:
     """Describe a fitted detector."""
     spec = fitted.detector.spec
     return DetectorMember(
@@ -94,6 +95,7 @@ def member_of(fitted: Fitted) -> DetectorMember:
         per_height=fitted.calibration.scale is not None,
         calibration_slices=fitted.calibration.n_slices,
         calibration_tokens=fitted.calibration.n_tokens,
+        source=fitted.detector.source,
     )
 
 
@@ -102,63 +104,42 @@ def save_detectors(folder: Path, card: DetectorCard, fitted: Sequence[Fitted]) -
     tensors: dict[str, Tensor] = {}
     for member, one in zip(card.members, fitted, strict=True):
         state = one.detector.state()
-        tensors |= {f"{member.prefix}/state/{name}": value.contiguous() for name, value in state.items()}
+        tensors |= {f"{member.prefix}/state/{name}": value for name, value in state.items()}
         if one.calibration.scale is not None:
             scale = one.calibration.scale
             tensors |= {f"{member.prefix}/height/mean": scale.mean, f"{member.prefix}/height/sd": scale.sd}
-    weights = save(tensors, metadata={"format": card.format})
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CARD_FILE).unlink(missing_ok=True)
-    signed = card.model_copy(update={"weights_sha256": sha256(weights).hexdigest()})
-    _replace(folder / WEIGHTS_FILE, weights)
-    _replace(folder / CARD_FILE, signed.model_dump_json(indent=1).encode())
+    write_bundle_files(folder, card, tensors)
 
 
-def load_detectors(folder: Path) -> DetectorBundle:
+def load_detectors(folder: Path, custom: Iterable[Any] = (), *, allow_custom: bool = False) -> DetectorBundle:
     """Read a bundle and check that it is whole.
+
+    Args:
+        folder: Of the bundle.
+        custom: Classes of detectors from outside; their code is not in the bundle.
+        allow_custom: Import what the bundle names instead; only for a bundle that you trust.
 
     Raises:
         SlicecacheError: If a file is missing, unreadable or not the one that the card was written for.
+        ConfigError: If a detector is from outside, and neither given nor allowed.
     """
-    card = _read_card(folder)
-    try:
-        weights = (folder / WEIGHTS_FILE).read_bytes()
-        if sha256(weights).hexdigest() != card.weights_sha256:
-            raise SlicecacheError(
-                f"{folder / WEIGHTS_FILE} is not the file that {CARD_FILE} was written for (its SHA-256 "
-                "differs); copy the bundle again"
-            )
-        tensors = load(weights)
-    except (OSError, SafetensorError) as error:
-        raise SlicecacheError(f"the weights of the bundle {folder} cannot be read: {error}") from error
+    card = read_card(folder, DetectorCard)
+    targets = (one.detector.target for one in card.members if isinstance(one.detector, CustomDetectorSpec))
+    allow_parts(targets, custom, allow_custom)
+    tensors = read_tensors(folder, card)
     return DetectorBundle(card, tuple(_fitted(card, member, tensors) for member in card.members))
-
-
-def _read_card(folder: Path) -> DetectorCard:
-    """Read and validate `bundle.json`."""
-    path = folder / CARD_FILE
-    try:
-        return DetectorCard.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise SlicecacheError(
-            f"{folder} is not a bundle: {CARD_FILE} cannot be read ({error.strerror})"
-        ) from error
-    except ValidationError as error:
-        raise SlicecacheError(f"{path} is not a bundle of this version: {refusal(error, 'it')}") from error
 
 
 def _fitted(card: DetectorCard, member: DetectorMember, tensors: Mapping[str, Tensor]) -> Fitted:
     """Build a detector and give it its state."""
     detector = member.detector.build(member.seed)
     detector.start(Reference(card.dim, card.grid, card.n_slices, card.n_volumes))
-    start = f"{member.prefix}/state/"
-    detector.load_state(
-        {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
-    )
+    detector.load_state(tensors_below(tensors, f"{member.prefix}/state"))
+    _warn_of_other_code(member, detector)
     scale = None
     if member.per_height:
         scale = HeightScale(*(_tensor(tensors, f"{member.prefix}/height/{name}") for name in ("mean", "sd")))
-    calibration = Calibration(
+    calibration = ScoreCalibration(
         {rate: member.thresholds[name] for name, rate in RATES.items()},
         scale,
         member.calibration_slices,
@@ -173,11 +154,14 @@ def _tensor(tensors: Mapping[str, Tensor], name: str) -> torch.Tensor:
     return tensors[name]
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file so that nobody sees half of it."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+def _warn_of_other_code(member: DetectorMember, detector: Detector) -> None:
+    """Say when a detector from outside was fitted by other code than what is here now."""
+    if member.source is not None and detector.source != member.source:
+        logging.getLogger("slicecache").warning(
+            "the code of the detector %s is not what it was fitted with (its SHA-256 differs); its scores "
+            "may be others",
+            member.name,
+        )
 
 
 def is_detector_bundle(folder: Path) -> bool:

@@ -5,10 +5,10 @@ from typing import Any
 
 from aggregate.anomaly.maps.maps import describe_maps, map_name, write_volume_map
 from aggregate.anomaly.maps.placement import Between
-from aggregate.anomaly.scoring.finished import checksum
 from aggregate.anomaly.scoring.fitted import Fitted
 from aggregate.anomaly.scoring.volumes import VolumeScores
 from aggregate.common.artefacts import write_text
+from aggregate.common.checksum import checksum
 from cache_schema.format.canonical import sha256_json
 from cache_schema.format.record import VolumeRecord
 
@@ -34,9 +34,8 @@ def write_map_once(
         root: Of the images, for their own headers.
         between: What native slices between kept ones get.
     """
-    made_of = sha256_json(
-        [checksum(scores.tokens), fitted.smooth_pixels, between, record.geometry.model_dump(mode="json")]
-    )
+    numbers = checksum({"tokens": scores.tokens})
+    made_of = sha256_json([numbers, fitted.smooth_pixels, between, record.geometry.model_dump(mode="json")])
     mark = folder / MARKS / (map_name(record, fitted.name).replace("/", "__") + ".txt")
     path = folder / map_name(record, fitted.name)
     if path.is_file() and mark.is_file() and mark.read_text(encoding="utf-8") == made_of:
@@ -56,7 +55,7 @@ def write_map_once(
     return path
 
 
-def describe(folder: Path, fitted: list[Fitted], fingerprint: str, between: Between) -> None:
+def describe_fits(folder: Path, fitted: list[Fitted], fingerprint: str, between: Between) -> None:
     """Write the dataset's description and one sidecar per detector."""
     describe_maps(folder, {one.name: sidecar(one, fingerprint, between) for one in fitted})
 

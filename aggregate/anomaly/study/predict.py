@@ -13,10 +13,10 @@ from aggregate.anomaly.reference.likeness import check_likeness
 from aggregate.anomaly.scoring.fitted import Fitted
 from aggregate.anomaly.scoring.volumes import score_volumes, surroundings
 from aggregate.anomaly.study.bundle import DetectorBundle, DetectorCard
-from aggregate.anomaly.study.map_files import describe, write_map_once
-from aggregate.common.progress import bar
+from aggregate.anomaly.study.map_files import describe_fits, write_map_once
 from aggregate.predict.predict import warn_of_numerics
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.progress import bar
 from cache_schema.format.header import require_equal
 from cache_schema.store.reader import StoreReader, VolumeEntry
 
@@ -92,7 +92,7 @@ def _scored(
     detectors: list[Detector] = [fitted.detector for fitted in bundle.fitted]
     drawn = first_seeds(bundle.fitted)
     if maps is not None:
-        describe(maps, drawn, bundle.card.fingerprint.digest, "zero")
+        describe_fits(maps, drawn, bundle.card.fingerprint.digest, "zero")
     rows = []
     with bar("scoring") as progress:
         storage = bundle.card.numerics.storage_dtype

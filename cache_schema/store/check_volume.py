@@ -8,16 +8,13 @@ from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.problem import EXTRACT_AGAIN, Problem
-from cache_schema.files.blocks import read_rows
-from cache_schema.files.chunks import DamageError, decode
-from cache_schema.files.objects import LocalObjects, Objects
-from cache_schema.files.read_shards import read_shard_volume
+from cache_schema.files.objects import Objects
+from cache_schema.files.read import read_whole
 from cache_schema.format.digest import volume_digest
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.layout import ArrayLayout
 from cache_schema.format.record import VolumeRecord
-from cache_schema.format.token_statistics import token_statistics
-from cache_schema.verify.contents import same_statistics
+from cache_schema.format.token_statistics import same_statistics, token_statistics
 
 
 def check_volume(
@@ -35,7 +32,7 @@ def check_volume(
         look: Given the kept slices of a volume that is intact, says what else is wrong with it.
 
     Returns:
-        The problems, and the bytes of embeddings read.
+        The problems, and the bytes of its kept slices.
     """
     problems: list[Problem] = []
     arrays: dict[str, NDArray[Any]] = {}
@@ -44,37 +41,17 @@ def check_volume(
     for name, layout in layouts.items():
         try:
             values = read_whole(objects, layout, record.row, n)
-        except (DamageError, StoreError) as error:
+        except StoreError as error:
             problems.append(Problem(str(record.key), name, str(error), EXTRACT_AGAIN))
             continue
-        size += values.nbytes
         arrays[name] = values[:n]
+        size += arrays[name].nbytes
         problems += [Problem(str(record.key), name, text, EXTRACT_AGAIN) for text in _array_faults(values, n)]
     if not problems and arrays.keys() == record.tokens.keys():
         problems += check_digest(record, {name: layouts[name].spec for name in arrays}, arrays)
         if look is not None and not problems:
             problems += look(arrays)
     return problems, size
-
-
-def read_whole(objects: Objects, layout: ArrayLayout, row: int, n: int) -> NDArray[Any]:
-    """Every slice that is stored of a volume, pads and chunks beyond its kept slices included.
-
-    Raises:
-        DamageError: If a chunk that holds kept slices is missing, or any chunk is damaged.
-    """
-    if layout.shard_volumes and isinstance(objects, LocalObjects):
-        return read_shard_volume(objects, layout, row, n)
-    if not layout.plain:
-        volume: NDArray[Any] = read_rows(objects, layout, [row], [n])[0]
-        return volume
-    parts = []
-    for block in range(max(layout.blocks(n), layout.blocks(layout.shape[1]))):
-        name = layout.chunk_name(row, block)
-        data = objects.get(name)
-        if data is not None or block < layout.blocks(n):
-            parts.append(decode(layout, data, name))
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _array_faults(values: NDArray[Any], n: int) -> list[str]:

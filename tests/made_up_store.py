@@ -1,6 +1,8 @@
-"""A made-up header, table and volumes: for tests, benchmarks and documentation, never for results."""
+"""A made-up header, table and volumes, for tests and benchmarks."""
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,15 @@ from cache_schema.format.canonical import sha256_json
 from cache_schema.format.header import BackboneIdentity, Fingerprint, FloatName, Header, Numerics
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import token_arrays
-from cache_schema.format.record import Draft, Entities, Foreground, Geometry, Slices, Source, TableRow
+from cache_schema.format.record import (
+    Entities,
+    Geometry,
+    Slices,
+    SourceFile,
+    TableRow,
+    UsedForeground,
+    VolumeDraft,
+)
 
 IDENTITY_3X4 = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0))
 IDENTITY_4X4 = (*IDENTITY_3X4, (0.0, 0.0, 0.0, 1.0))
@@ -65,9 +75,9 @@ def example_row(key: VolumeKey, max_slices: int) -> TableRow:
     )
 
 
-def example_draft(key: VolumeKey, n_slices: int, **changes: Any) -> Draft:
+def example_draft(key: VolumeKey, n_slices: int, **changes: Any) -> VolumeDraft:
     """A draft of a volume with slices 2 mm apart; `changes` replace whole fields."""
-    source = Source(
+    source = SourceFile(
         path=example_row(key, n_slices).path, bytes=1000, mtime_ns=1, sha256=sha256_json(key.as_list())
     )
     geometry = Geometry(
@@ -89,7 +99,7 @@ def example_draft(key: VolumeKey, n_slices: int, **changes: Any) -> Draft:
         n_volume=n_slices + 4,
         spacing_mm=2.0,
     )
-    draft = Draft(
+    draft = VolumeDraft(
         participant_id=key.participant_id,
         session_id=key.session_id,
         volume_id=key.volume_id,
@@ -97,7 +107,7 @@ def example_draft(key: VolumeKey, n_slices: int, **changes: Any) -> Draft:
         source=source,
         geometry=geometry,
         slices=slices,
-        foreground=Foreground(kind="head", millilitres=3100.5),
+        foreground=UsedForeground(kind="head", millilitres=3100.5),
         intensity_quantiles={"q0.5": 3.0, "q50": 220.0, "q99.5": 870.0},
         seconds={"read": 0.25},
     )
@@ -111,3 +121,9 @@ def example_arrays(header: Header, n_slices: int, seed: int = 0) -> dict[str, ND
         spec.name: generator.standard_normal((n_slices, *spec.item_shape), dtype=np.float32)
         for spec in header.arrays
     }
+
+
+def zipped(folder: str | Path) -> str:
+    """A zip beside a folder store, `s.zip` of `s.zarr`, as anybody's program would make it."""
+    made = Path(folder).with_suffix("")
+    return shutil.make_archive(str(made), "zip", folder)

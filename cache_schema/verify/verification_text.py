@@ -6,7 +6,7 @@ CHECKED = "header, table, records, array metadata, checksums, kept values finite
 CHECKED_FULL = "zero tokens, token norms, duplicated volumes, data without a record, stray objects"
 
 
-def in_words(verification: Verification) -> str:
+def verification_text(verification: Verification) -> str:
     """A verification for people: what is wrong as a table, then what to do about it."""
     v = verification
     head = f"{v.location}: {v.n_volumes} volumes, {v.bytes_read / 1e6:.1f} MB read in {v.seconds:.1f} s"

@@ -1,0 +1,85 @@
+"""`sc.predict`: a bundle of heads or detectors, from a folder or from a result, on a store."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aggregate.anomaly.study.bundle import DetectorBundle, is_detector_bundle, load_detectors
+from aggregate.anomaly.study.predict import predict_detectors
+from aggregate.api.results import DetectResult, TrainResult
+from aggregate.predict.bundle import Bundle, load_bundle
+from aggregate.predict.predict import predict as predict_heads
+from cache_schema.common.errors import ConfigError
+from cache_schema.store.reader import StoreReader, open_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from aggregate.api.store import Store
+
+Bundled = str | Path | Bundle | DetectorBundle | TrainResult | DetectResult
+"""A bundle: its folder, itself, or what holds one."""
+
+
+def predict(
+    bundle: Bundled,
+    store: "str | Path | Store | StoreReader",
+    *,
+    maps: str | Path | None = None,
+    allow_unlike_reference: bool = False,
+) -> "pd.DataFrame":
+    """Apply a trained bundle to every volume of a store.
+
+    A participant who was in training is scored only by members that did not see them.
+
+    Args:
+        bundle: Its folder, or what `sc.train` and `sc.detect` returned.
+        store: Of the same embeddings.
+        maps: Of detectors: folder for NIfTI anomaly maps; without it nothing is written.
+        allow_unlike_reference: Of detectors: score volumes of another contrast or kind of foreground, too.
+
+    Returns:
+        A row per volume (and detector): of heads `logit_*`, `p_*`, `threshold`, `predicted` and the members
+        that scored; of detectors the columns of `scores.csv`.
+
+    Raises:
+        StoreMismatch: If the store holds other embeddings than the bundle reads, naming the fields.
+        SlicecacheError: If bundle or store cannot be used.
+
+    Example:
+        >>> table = sc.predict("runs/demo/bundle", "new.zarr")
+        >>> table[["participant_id", "predicted"]]
+    """
+    loaded = _loaded(bundle)
+    reader = _reader(store)
+    if isinstance(loaded, Bundle):
+        if maps is not None:
+            raise ConfigError("maps are what detectors draw, and the bundle is of heads")
+        return predict_heads(loaded, reader)
+    table, warnings = predict_detectors(
+        loaded, reader, maps=None if maps is None else Path(maps), allow_unlike=allow_unlike_reference
+    )
+    for sentence in warnings:
+        logging.getLogger("slicecache").warning(sentence)
+    return table
+
+
+def _loaded(
+    bundle: Bundled,
+) -> "Bundle | DetectorBundle":
+    """A bundle in memory."""
+    if isinstance(bundle, TrainResult | DetectResult):
+        if bundle.bundle is None:
+            raise ConfigError("only baselines were fitted, and they are in no bundle; name a detector")
+        return bundle.bundle
+    if isinstance(bundle, Bundle | DetectorBundle):
+        return bundle
+    folder = Path(bundle)
+    return load_detectors(folder) if is_detector_bundle(folder) else load_bundle(folder)
+
+
+def _reader(store: "str | Path | Store | StoreReader") -> StoreReader:
+    """A store, opened."""
+    if isinstance(store, str | Path):
+        return open_store(store)
+    return store if isinstance(store, StoreReader) else store.reader

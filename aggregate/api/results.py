@@ -1,0 +1,132 @@
+"""What `sc.train`, `sc.ablate` and `sc.detect` return."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aggregate.api.kept_files import KeptFiles
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from aggregate.anomaly.study.bundle import DetectorBundle
+    from aggregate.predict.bundle import Bundle
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class StudyResult:
+    """What every study has."""
+
+    metrics: dict[str, Any]
+    """As in `metrics.json`."""
+    table: "pd.DataFrame"
+    """What is compared, one row each."""
+    predictions: "pd.DataFrame"
+    """One row per volume and whatever scored it."""
+    config: dict[str, Any]
+    """The pipeline with defaults filled in; it runs again as it is."""
+    notes: list[str]
+    """How it was done, in plain sentences."""
+    warnings: list[str]
+    """What makes the results doubtful."""
+    files: KeptFiles
+    """The files behind it."""
+
+    @property
+    def folder(self) -> Path | None:
+        """The run folder, or None if nothing was to be written."""
+        return None if self.files.temporary else self.files.folder
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the files that the command would have written to a new run folder.
+
+        Raises:
+            ConfigError: If something is there already.
+        """
+        place = Path(folder).expanduser().absolute()
+        self.files.copy_to(place)
+        return place
+
+    def __repr__(self) -> str:
+        told = [f"WARNING: {sentence}" for sentence in self.warnings]
+        return "\n".join([f"<{type(self).__name__}", *told, self.table.to_string(), ">"])
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        told = "".join(f"<p><b>{escape(sentence)}</b></p>" for sentence in self.warnings)
+        return f"{told}{self.table.to_html(float_format='{:.3f}'.format)}"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainResult(StudyResult):
+    """A trained head beside its baselines.
+
+    `table` has a row per configuration and baseline, a column per metric with its interval; `predictions`
+    are out-of-fold, as in `predictions.csv`.
+
+    Example:
+        >>> found = sc.train(store="cache.zarr", cohort="participants.tsv", target="diagnosis")
+        >>> found.metrics["metrics"]["auroc"]
+        >>> sc.predict(found.bundle, "another.zarr")
+        >>> found.save("runs/first")
+    """
+
+    bundle: "Bundle"
+    """Every fold's head; `sc.predict` applies it."""
+    left_out: "pd.DataFrame"
+    """Who of table and store took no part, with the reason."""
+    attention: "pd.DataFrame"
+    """Out-of-fold attention over height: height_mm, attention, label, participant_id."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AblateResult(StudyResult):
+    """Many configurations on the same folds, without a bundle.
+
+    `table` is `ablation.csv`: a row per configuration and baseline with its interval and its comparison.
+
+    Example:
+        >>> found = sc.ablate("pipeline.yaml")
+        >>> found.table.sort_values("auroc")
+    """
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DetectResult(StudyResult):
+    """Fitted detectors and the scores of everybody else.
+
+    `table` is `detectors.csv`, with the baselines position and intensity; `predictions` is `scores.csv`, a
+    row per volume and detector.
+
+    Example:
+        >>> found = sc.detect("lesions.yaml")
+        >>> found.predictions.sort_values("score", ascending=False).head()
+        >>> sc.predict(found.bundle, "new.zarr", maps="maps")
+    """
+
+    bundle: "DetectorBundle | None"
+    """The first store's fitted detectors; `sc.predict` applies it. None where only baselines were fitted."""
+    bundles: "dict[str, DetectorBundle]"
+    """By store, where there are several."""
+    slices: "pd.DataFrame | None"
+    """Scores of slices, where `slice_scores` asked for them."""
+    left_out: "pd.DataFrame"
+    """Who of table and store took no part, with the reason."""
+    verdict: list[str]
+    """What may be said of it."""
+
+
+def train_table(metrics: dict[str, Any]) -> "pd.DataFrame":
+    """`metrics.json` as a table: a row per configuration and baseline, three columns per metric."""
+    import pandas as pd
+
+    rows = {metrics["configuration"]: metrics["metrics"], **metrics["baselines"]}
+    ends = {"value": "", "ci_low": "_low", "ci_high": "_high"}
+    return pd.DataFrame.from_dict(
+        {
+            name: {f"{metric}{end}": found[key] for metric, found in row.items() for key, end in ends.items()}
+            for name, row in rows.items()
+        },
+        orient="index",
+    )

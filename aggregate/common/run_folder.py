@@ -1,0 +1,90 @@
+"""Whose folder is whose in a run folder: each verb has one of its own, `index.html` lies beside them.
+
+A run folder of before had the files of its only verb directly in it; it is still read.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cache_schema.common.custom import permit
+from cache_schema.common.errors import ConfigError
+
+VERBS = ("train", "ablate", "detect")
+"""That leave a folder in the run folder, in the order of a study."""
+BUNDLING = ("train", "detect")
+"""Of these, the ones that keep what they fitted; an ablation keeps no weights."""
+METRICS = "metrics.json"
+"""Written last: where it lies, the verb came to its end."""
+REPORT = "report.html"
+INDEX = "index.html"
+BUNDLE = "bundle"
+CARD = "bundle.json"
+
+
+def verb_folder(run_folder: Path, verb: str) -> Path:
+    """Where a verb leaves all it makes; no other verb writes there."""
+    return run_folder / verb
+
+
+def find_bundle(folder: Path) -> Path:
+    """The one bundle in a run folder, a verb's folder, or a bundle's own folder.
+
+    Raises:
+        ConfigError: If there is none, or more than one to choose from.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"there is no folder {str(folder)!r}; give a run folder, train/ or detect/ in it")
+    found = sorted(set(_bundles(folder)))
+    if not found:
+        raise ConfigError(
+            f"{str(folder)!r} holds no bundle: there is no {CARD} in it, in {BUNDLE}/, or in "
+            f"{' or '.join(f'{verb}/{BUNDLE}/' for verb in BUNDLING)}; give the run folder of a finished "
+            f"{' or '.join(BUNDLING)}"
+        )
+    if len(found) > 1:
+        raise ConfigError(
+            f"{str(folder)!r} holds {len(found)} bundles, {' and '.join(map(str, found))}: give one of these "
+            "in place of it"
+        )
+    return found[0]
+
+
+def _bundles(folder: Path) -> Iterator[Path]:
+    """Every folder with a card; a detection over several stores has one bundle for each."""
+    own = [folder / BUNDLE, *(verb_folder(folder, verb) / BUNDLE for verb in BUNDLING)]
+    places = [folder, *own]
+    for place in [folder, *own] if folder.name == BUNDLE else own:
+        places += sorted(card.parent for card in place.glob(f"*/{CARD}"))
+    yield from (place for place in places if (place / CARD).is_file())
+
+
+def permit_bundle(folder: Path) -> None:
+    """Let the custom parts that a bundle names be imported, also from the current folder.
+
+    The current folder comes last on the path, so that nothing in it stands in for an installed module.
+    """
+    try:
+        card = json.loads((folder / CARD).read_bytes())
+    except (OSError, ValueError):
+        return  # whoever loads the bundle says what is wrong with it
+    targets = set(_targets(card))
+    for target in targets:
+        permit(target)
+    if targets and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
+def _targets(value: Any) -> Iterator[str]:
+    """The targets of everything in a card that says that it is custom."""
+    if isinstance(value, dict):
+        if value.get("kind") == "custom" and isinstance(value.get("target"), str):
+            yield value["target"]
+        for inner in value.values():
+            yield from _targets(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _targets(inner)

@@ -1,0 +1,106 @@
+"""The two files of a bundle, of heads or of detectors: a card in JSON, and the tensors that it vouches for.
+
+`bundle.json` names the SHA-256 of `members.safetensors`. It is written last, so that a folder without one is
+no bundle; neither is ever a pickle, and no part from outside is imported because a card names it.
+"""
+
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from aggregate.common.artefacts import write_bytes
+from cache_schema.common.custom import give, permit
+from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.strict import Strict, refusal
+from cache_schema.format.header import Fingerprint, Numerics
+
+CARD_FILE = "bundle.json"
+WEIGHTS_FILE = "members.safetensors"
+
+
+class CardBase(Strict):
+    """What the card of every bundle says."""
+
+    format: str
+    version: Literal[1] = 1
+    fingerprint: Fingerprint
+    numerics: Numerics
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Summary of how it was made, and what it measured."""
+    weights_sha256: str = ""
+    """Of `members.safetensors`; filled in when the bundle is saved."""
+
+
+AnyCard = TypeVar("AnyCard", bound=CardBase)
+
+
+def write_bundle_files(folder: Path, card: CardBase, tensors: Mapping[str, Tensor]) -> None:
+    """Write both files, each whole or not at all, and the card last."""
+    whole = {name: value.contiguous() for name, value in tensors.items()}
+    weights = save(whole, metadata={"format": card.format})
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CARD_FILE).unlink(missing_ok=True)
+    signed = card.model_copy(update={"weights_sha256": sha256(weights).hexdigest()})
+    write_bytes(folder / WEIGHTS_FILE, weights)
+    write_bytes(folder / CARD_FILE, signed.model_dump_json(indent=1).encode())
+
+
+def read_card(folder: Path, model: type[AnyCard]) -> AnyCard:
+    """Read and validate `bundle.json`.
+
+    Raises:
+        SlicecacheError: If it is not there, or not one of this kind and version.
+    """
+    path = folder / CARD_FILE
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise SlicecacheError(
+            f"{folder} is not a bundle: {CARD_FILE} cannot be read ({error.strerror})"
+        ) from error
+    except ValidationError as error:
+        raise SlicecacheError(f"{path} is not a bundle of this version: {refusal(error, 'it')}") from error
+
+
+def read_tensors(folder: Path, card: CardBase) -> dict[str, Tensor]:
+    """Read the tensors that a card was written for.
+
+    Raises:
+        SlicecacheError: If they are not there, unreadable, or others.
+    """
+    try:
+        weights = (folder / WEIGHTS_FILE).read_bytes()
+        if sha256(weights).hexdigest() != card.weights_sha256:
+            raise SlicecacheError(
+                f"{folder / WEIGHTS_FILE} is not the file that {CARD_FILE} was written for (its SHA-256 "
+                "differs); copy the bundle again"
+            )
+        return dict(load(weights))
+    except (OSError, SafetensorError) as error:
+        raise SlicecacheError(f"the weights of the bundle {folder} cannot be read: {error}") from error
+
+
+def tensors_below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose name begins with `prefix/`, by the rest of their name."""
+    start = f"{prefix}/"
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
+def allow_parts(targets: Iterable[str], given: Iterable[Any], allow: bool) -> None:
+    """Let parts from outside be built: those that are handed over, or all that a card names.
+
+    Args:
+        targets: Of the card.
+        given: Classes that stand behind them.
+        allow: The caller trusts whatever code the targets name.
+    """
+    for part in given:
+        give(part)
+    for target in targets if allow else ():
+        permit(target)

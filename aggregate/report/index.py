@@ -1,0 +1,182 @@
+"""`index.html`: what a run folder holds, verb by verb. Importing it needs the `report` extra."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+
+from aggregate.common.artefacts import write_text
+from aggregate.common.run_folder import INDEX, METRICS, REPORT, VERBS, verb_folder
+from aggregate.report.words import LEVEL, interval, named, number, p_value, verdict
+
+DOES = {
+    "train": "Training: one head in cross-validation, beside its baselines",
+    "ablate": "Ablation: many configurations on the same folds",
+    "detect": "Detection: anomaly detectors, fitted on a reference group",
+}
+MEANS = {
+    "predictions.csv": "every out-of-fold prediction",
+    "ablation.csv": "a row per configuration",
+    "detectors.csv": "a row per detector and region",
+    "scores.csv": "a score per volume",
+    "bundle": "what predict applies to another store",
+    "maps": "anomaly maps as NIfTI",
+    "config.yaml": "the same run again",
+    "metrics.json": "every figure",
+    "ablation.md": "table and sentences, for a text",
+    "ablation.tex": "the table, for a paper",
+    "seconds.csv": "what each configuration cost",
+    "slices.csv": "a score per slice",
+    "journal": "finished runs, for going on",
+    "checkpoints": "fits, for going on",
+    "scores": "raw maps, for going on",
+    "failures.tsv": "volumes that could not be embedded, and why",
+    "log.txt": "what happened when",
+}
+"""Files and folders, in the order of their use; others follow by name."""
+MOST = 6
+"""Figures shown of one verb; the rest is in its report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one verb left."""
+
+    verb: str
+    title: str
+    when: str
+    """Empty while it has not come to its end."""
+    sentence: str
+    facts: tuple[tuple[str, str], ...]
+    report: str | None
+    """Relative address."""
+    files: tuple[tuple[str, str, str], ...]
+    """Name, relative address and meaning."""
+
+
+def write_index(run_folder: Path) -> Path:
+    """Write the index of a run folder as it is now; nobody ever sees half of it."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    beside = _files(run_folder, run_folder, ("failures.tsv",))
+    text = environment.get_template("index.html").render(
+        folder=run_folder.name, entries=entries(run_folder), beside=beside
+    )
+    write_text(run_folder / INDEX, text)
+    return run_folder / INDEX
+
+
+def entries(run_folder: Path) -> list[Entry]:
+    """What every verb left, and what lies in the run folder itself since before verbs had folders."""
+    places = [(verb, verb_folder(run_folder, verb)) for verb in VERBS]
+    found = [_entry(run_folder, verb, folder) for verb, folder in places if folder.is_dir()]
+    if (run_folder / METRICS).is_file():
+        kinds = {"detectors.csv": "detect", "ablation.csv": "ablate"}
+        own = next((verb for name, verb in kinds.items() if (run_folder / name).is_file()), "train")
+        found.append(_entry(run_folder, own, run_folder))
+    return found
+
+
+def _entry(run_folder: Path, verb: str, folder: Path) -> Entry:
+    """What one verb left in its folder."""
+    older = folder == run_folder
+    title = DOES[verb] + (", in the run folder itself as older versions left it" if older else "")
+    names = [path.name for path in folder.iterdir() if not (older and path.name in (*VERBS, INDEX))]
+    files = _files(run_folder, folder, [name for name in names if not name.endswith(".partial")])
+    report = _address(run_folder, folder / REPORT) if (folder / REPORT).is_file() else None
+    when, sentence = "", "Not finished: run the same command again."
+    facts: tuple[tuple[str, str], ...] = ()
+    if (folder / METRICS).is_file():
+        when = f"{datetime.fromtimestamp((folder / METRICS).stat().st_mtime):%Y-%m-%d %H:%M}"
+        sentence, facts = headline(verb, folder / METRICS)
+    return Entry(verb, title, when, sentence, facts, report, tuple(files))
+
+
+def _files(run_folder: Path, folder: Path, names: Any) -> list[tuple[str, str, str]]:
+    """Those of these files that are there, the known ones first."""
+    order = list(MEANS)
+    there = [name for name in names if (folder / name).exists() and name != REPORT]
+    there.sort(key=lambda name: (order.index(name) if name in order else len(order), name))
+    return [(name, _address(run_folder, folder / name), MEANS.get(name, "")) for name in there]
+
+
+def _address(run_folder: Path, path: Path) -> str:
+    """Relative, as an address in HTML."""
+    return quote(path.relative_to(run_folder).as_posix()) + ("/" if path.is_dir() else "")
+
+
+def headline(verb: str, path: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """A sentence and the first figures of a `metrics.json`, also of one that an older version wrote."""
+    try:
+        metrics = json.loads(path.read_bytes())
+        sentence, facts = {"train": _training, "ablate": _ablation, "detect": _detection}[verb](metrics)
+        return sentence, (("participants", str(metrics["n_participants"])), *facts)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return f"Its {METRICS} cannot be read.", ()
+
+
+Figures = tuple[str, list[tuple[str, str]]]
+
+
+def _training(metrics: Mapping[str, Any]) -> Figures:
+    return verdict(metrics), _aurocs(metrics)
+
+
+def _aurocs(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """AUROC of the configuration and of its baselines, with intervals."""
+    rows = {str(metrics["configuration"]): metrics["metrics"], **metrics["baselines"]}
+    return [
+        (f"AUROC, {named(name)}", _with_interval(row["auroc"]))
+        for name, row in rows.items()
+        if row.get("auroc", {}).get("value") is not None
+    ][:MOST]
+
+
+def _ablation(metrics: Mapping[str, Any]) -> Figures:
+    ablation = metrics["ablation"]
+    told = [_primary(found) for found in ablation["primary"]]
+    facts = [("configurations", str(ablation["n_configurations"])), ("runs", str(ablation["n_runs"]))]
+    return "; ".join(told) or "Nothing was named beforehand.", [*facts, *_aurocs(metrics)[:3]]
+
+
+def _primary(found: Mapping[str, Any]) -> str:
+    """One comparison that was named beforehand, judged by Holm's p as the report judges it."""
+    first, second = map(named, found["configurations"])
+    p = found.get("p_holm")
+    if p is None:
+        return f"{first} against {second}: cannot be said"
+    better = "better" if found["difference"] > 0 else "worse"
+    return (
+        f"{first} against {second}: {'not shown to differ' if p >= LEVEL else better} (AUROC "
+        f"{number(found['difference'], signed=True)}, {interval(found, signed=True)}, Holm {p_value(p)})"
+    )
+
+
+def _detection(metrics: Mapping[str, Any]) -> Figures:
+    verdicts = metrics["verdict"]
+    facts = []
+    for name, row in {**metrics["metrics"], **metrics["baselines"]}.items():
+        found = row.get("foreground", {}).get("pixel_auroc") or row["volume_auroc"]
+        if found["value"] is not None:
+            facts.append(
+                (
+                    f"{'pixel' if 'foreground' in row else 'volume'} AUROC, {named(name)}",
+                    _with_interval(found),
+                )
+            )
+    return verdicts if isinstance(verdicts, str) else " ".join(verdicts[:1]), facts[:MOST]
+
+
+def _with_interval(found: Mapping[str, Any]) -> str:
+    """`0.81 (0.70 to 0.92)`."""
+    return number(found["value"]) + (f" ({interval(found)})" if interval(found) else "")

@@ -1,0 +1,33 @@
+"""The objects at a location, whatever it is: a folder, a zip, an HDF5 file, a URL."""
+
+from pathlib import Path
+
+from cache_schema.common.errors import StoreError
+from cache_schema.files.exchange import interrupted
+from cache_schema.files.objects import LocalObjects, Objects
+from cache_schema.files.remote import ZarrObjects, url_store, zip_store
+
+
+def open_objects(location: str) -> Objects | None:
+    """The objects at a location: a folder, a `.zip`, an `.h5`, a URL; None when nothing is there.
+
+    Raises:
+        StoreError: If the location is of a kind that cannot be opened.
+    """
+    if "://" in location:
+        return ZarrObjects(url_store(location))
+    path = Path(location).expanduser()
+    if path.is_dir():
+        return LocalObjects(path)
+    if not path.exists():
+        old = interrupted(path.absolute())
+        if old is not None:
+            raise StoreError(f"replacing {location!r} was interrupted; rename {str(old)!r} back to it")
+        return None
+    if path.suffix in (".h5", ".hdf5"):
+        from cache_schema.files.h5 import H5Objects
+
+        return H5Objects(path)
+    if path.suffix == ".zip":
+        return ZarrObjects(zip_store(path))
+    raise StoreError(f"{location!r} is a file; a store is a folder, a .zip, an .h5 or a URL")
