@@ -22,18 +22,20 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from aggregate.bags.bags import Bags
-from aggregate.heads.spec import AttentionSpec, GatedAttentionSpec, HeadSpec, MstSpec
-from aggregate.losses.spec import LossSpec
+from aggregate.heads.attention import AttentionSpec
+from aggregate.heads.gated_attention import GatedAttentionSpec
+from aggregate.heads.mst import MstSpec
+from aggregate.heads.registry import HeadSpec
+from aggregate.losses.registry import LossSpec
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
 from aggregate.training.workers import single_threaded
 
 DINOATTEN3D = {"embedding": (256, 128), "centre": False}
-CASES: dict[str, tuple[HeadSpec, str, type[nn.Module]]] = {
-    "attention": (AttentionSpec(**DINOATTEN3D), "float32", Attention),
-    "attention_bf16": (AttentionSpec(**DINOATTEN3D), "bfloat16", Attention),
-    "gated_attention": (GatedAttentionSpec(**DINOATTEN3D), "float32", GatedAttention),
-    "mst": (MstSpec(), "float32", Mst),
+CASES: dict[str, tuple[HeadSpec, type[nn.Module]]] = {
+    "attention": (AttentionSpec(**DINOATTEN3D), Attention),
+    "gated_attention": (GatedAttentionSpec(**DINOATTEN3D), GatedAttention),
+    "mst": (MstSpec(), Mst),
 }
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Of SupCon, and a tenth of them of class variance: around the published 1 and 0.1, none of them 0, so
@@ -87,9 +89,9 @@ def n_steps(runs: list[RunSpec]) -> int:
 
 def compare(args: argparse.Namespace, bags: Bags, y: Tensor, name: str) -> dict[str, float]:
     """Interleaved medians of both ways for one head."""
-    head, projection, plain_head = CASES[name]
+    head, plain_head = CASES[name]
     weight = torch.ones(len(y))
-    train = TrainSpec(epochs=args.epochs, patience=None, class_balanced=False, projection=projection)
+    train = TrainSpec(epochs=args.epochs, patience=None, class_balanced=False)
     grid = make_grid(args.volumes, head, train)
     sample = make_grid(args.volumes, head, train.model_copy(update={"epochs": 1}))[:: 125 // args.sample]
     train_stacked(bags, y, weight, 2, sample)
@@ -107,9 +109,9 @@ def compare(args: argparse.Namespace, bags: Bags, y: Tensor, name: str) -> dict[
     }
 
 
-def whole_grid(args: argparse.Namespace, bags: Bags, y: Tensor, projection: str) -> tuple[float, float]:
+def whole_grid(args: argparse.Namespace, bags: Bags, y: Tensor) -> tuple[float, float]:
     """Seconds of all 125 runs with the default early stop, and the mean of their epochs."""
-    train = TrainSpec(projection=projection, class_balanced=False)
+    train = TrainSpec(class_balanced=False)
     runs = make_grid(args.volumes, CASES["attention"][0], train, validation=0.2)
     trained: list[Any] = []
     taken = seconds(lambda: trained.extend(train_stacked(bags, y, torch.ones(len(y)), 2, runs)))
@@ -169,7 +171,7 @@ def main() -> None:
         results[name] = r = compare(args, bags, y, name)
         spread = f"{r['ratio']:.1f} ({r['low']:.1f}-{r['high']:.1f})"
         print(f"| {name} | {r['ours_ms']:.2f} | {r['plain_ms']:.2f} | {spread} |", flush=True)
-    taken, epochs = whole_grid(args, bags, y, "float32")
+    taken, epochs = whole_grid(args, bags, y)
     print(f"\nthe whole grid with the default early stop: {taken:.1f} s ({epochs:.0f} epochs on average)\n")
     shares, machine = where_the_time_goes(args, bags, y), limit(bags)
     print("| where an epoch goes | share |\n|---|---|")

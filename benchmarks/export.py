@@ -96,8 +96,8 @@ def training(location: str, kind: str) -> None:
     import torch
 
     from aggregate.bags.bags import lazy_bags, read_bags
-    from aggregate.heads.spec import AttentionSpec
-    from aggregate.losses.spec import LossSpec
+    from aggregate.heads.attention import AttentionSpec
+    from aggregate.losses.registry import LossSpec
     from aggregate.training.spec import TrainSpec
     from aggregate.training.stacked import RunSpec, train_stacked
 

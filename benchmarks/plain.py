@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aggregate.bags.bags import Bags
-from aggregate.losses.spec import LossSpec
+from aggregate.losses.registry import LossSpec
 from aggregate.training.runs import RunSpec
 from aggregate.training.sampler import order_stream, plain_batches
 

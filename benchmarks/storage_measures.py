@@ -108,8 +108,8 @@ def attention_aurocs(
     from sklearn.metrics import roc_auc_score
 
     from aggregate.bags.bags import Bags
-    from aggregate.heads.spec import AttentionSpec
-    from aggregate.losses.spec import LossSpec
+    from aggregate.heads.attention import AttentionSpec
+    from aggregate.losses.registry import LossSpec
     from aggregate.training.runs import RunSpec
     from aggregate.training.spec import TrainSpec
     from aggregate.training.stacked import apply_head, train_stacked

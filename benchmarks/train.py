@@ -19,8 +19,8 @@ from plain import Attention, train_plain
 from torch import Tensor
 
 from aggregate.bags.bags import Bags
-from aggregate.heads.spec import AttentionSpec
-from aggregate.losses.spec import LossSpec
+from aggregate.heads.attention import AttentionSpec
+from aggregate.losses.registry import LossSpec
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
 

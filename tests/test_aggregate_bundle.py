@@ -7,8 +7,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from aggregate.heads.spec import AttentionSpec
-from aggregate.losses.spec import LossSpec
+from aggregate.heads.attention import AttentionSpec
+from aggregate.losses.registry import LossSpec
 from aggregate.predict.bundle import Bundle, BundleCard, Member, load_bundle, member_of, save_bundle
 from aggregate.training.runs import RunSpec, TrainedRun
 from aggregate.training.spec import TrainSpec

@@ -1,36 +1,26 @@
 """Laws that every head passes, and what specs refuse."""
 
-from typing import get_args
-
 import numpy as np
 import pytest
 import torch
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from aggregate.config.section import parse_section
+from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.base import Head, require_slices
 from aggregate.heads.centring import fit_centring
-from aggregate.heads.spec import AttentionSpec, HeadSpec, MeanSpec
-from aggregate.losses.spec import LossSpec, check_loss
+from aggregate.heads.mean import MeanSpec
+from aggregate.heads.registry import HEADS, HeadSpec
+from aggregate.losses.registry import LossSpec
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
 pytestmark = pytest.mark.numerics
 
 DIM, CLASSES, BAGS, SLICES, RUNS = 12, 3, 5, 7, 3
-KINDS: tuple[type[BaseModel], ...] = get_args(get_args(HeadSpec)[0])
 FITTED = {"input.mean", "input.scale"}
 FIXED = {"mean", "centre_gaussian", "random_attention"}
-VARIANTS = {
-    "query": [{"queries": 1}, {"queries": 2}],
-    "mst": [{"heads": 2, "positions": name} for name in ("none", "learned", "sinusoidal", "rotary")],
-}
-CENTRED = [kind for kind in KINDS if kind.model_fields["centre"].default is True]
-SPECS = [
-    kind(embedding=widths, centre=centre, **variant)
-    for kind in KINDS
-    for variant in VARIANTS.get(kind.model_fields["kind"].default, [{}])
-    for widths in ((6, 4), ())
-    for centre in ((True, False) if kind in CENTRED else (False,))
-]
+EXAMPLES = [spec for kind in HEADS for spec in kind.examples()]
+SPECS = EXAMPLES + [spec.model_copy(update={"centre": False}) for spec in EXAMPLES if spec.centre]
 
 
 def spec_id(spec: BaseModel) -> str:
@@ -66,17 +56,6 @@ def bags() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return x.masked_fill(~keep.unsqueeze(-1), 0), keep, height
 
 
-def test_padding_has_no_effect(head, parameters, bags):
-    x, keep, height = bags
-    longer = [torch.nn.functional.pad(t, pad) for t, pad in ((keep, (0, 4)), (height, (0, 4)))]
-    padded = torch.nn.functional.pad(x, (0, 0, 0, 4))
-    padded = torch.where(longer[0].unsqueeze(-1), padded, 1e30)
-    first, second = head(parameters, x, keep, height), head(parameters, padded, *longer)
-    torch.testing.assert_close(first.logits, second.logits, rtol=0, atol=1e-12)
-    torch.testing.assert_close(first.attention, second.attention[..., :SLICES], rtol=0, atol=1e-12)
-    assert not second.attention[..., SLICES:].any()
-
-
 def test_order_of_slices_has_the_declared_effect(head, parameters, bags):
     x, keep, height = bags
     order = torch.tensor([4, 0, 6, 2, 5, 1, 3])
@@ -88,25 +67,6 @@ def test_order_of_slices_has_the_declared_effect(head, parameters, bags):
         torch.testing.assert_close(first.attention[..., order], second.attention, rtol=0, atol=1e-12)
 
 
-def test_pads_have_no_effect_on_gradients(head, parameters, bags):
-    x, keep, height = bags
-    found = []
-    for fill in (0.0, 1e30):
-        leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
-        head(leaves, x.masked_fill(~keep.unsqueeze(-1), fill), keep, height).logits.square().sum().backward()
-        found.append({name: leaves[name].grad for name in head.trainable})
-    for name in head.trainable:
-        torch.testing.assert_close(found[0][name], found[1][name], rtol=0, atol=1e-12)
-
-
-def test_attention_is_a_distribution_over_kept_slices(head, parameters, bags):
-    attention = head(parameters, *bags).attention
-    assert attention.shape == (RUNS, BAGS, SLICES)
-    torch.testing.assert_close(attention.sum(-1), torch.ones(RUNS, BAGS, dtype=torch.float64))
-    assert not attention[:, ~bags[1]].any()
-    assert (attention[:, bags[1]] > 0).all()
-
-
 def test_equal_slices_get_equal_attention_unless_declared(head, parameters, bags):
     x, keep, height = bags
     same = x[:, :1].expand_as(x)
@@ -114,24 +74,6 @@ def test_equal_slices_get_equal_attention_unless_declared(head, parameters, bags
     uniform = keep.double() / keep.sum(-1, keepdim=True)
     equal = torch.allclose(attention, uniform.expand_as(attention), rtol=0, atol=1e-12)
     assert equal == head.attends_by_content
-
-
-def test_tokens_may_be_bfloat16(head, bags):
-    x, keep, height = bags
-    rounded, height = x.bfloat16(), height.float()
-    parameters = head.init(range(RUNS), torch.float32)
-    found = head(parameters, rounded, keep, height)
-    expected = head(parameters, rounded.float(), keep, height)
-    assert {found.logits.dtype, found.attention.dtype, found.embedding.dtype} == {torch.float32}
-    torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=0.05)
-    torch.testing.assert_close(found.attention, expected.attention, rtol=0, atol=0.02)
-
-
-def test_bag_of_one_slice(head, parameters, bags):
-    x, keep, height = (t[:, :1] for t in bags)
-    output = head(parameters, x, keep, height)
-    torch.testing.assert_close(output.attention, torch.ones(RUNS, BAGS, 1, dtype=torch.float64))
-    assert output.logits.isfinite().all()
 
 
 def test_bag_without_slices_is_refused(head, parameters, bags):
@@ -153,14 +95,6 @@ def test_gradient_reaches_every_trainable_parameter(head, parameters, bags):
         value = leaves[name]
         assert value.grad is not None, name
         assert (value.grad.flatten(1).abs().sum(1) > 0).all(), name
-
-
-def test_runs_do_not_touch_each_other(head, parameters, bags):
-    together = head(parameters, *bags).logits
-    for run in range(RUNS):
-        alone = {name: value[run : run + 1] for name, value in parameters.items()}
-        logits = head(alone, *bags).logits[0]
-        torch.testing.assert_close(together[run], logits, rtol=0, atol=1e-13)
 
 
 def test_init_is_linears_own_and_each_runs_own(head):
@@ -241,15 +175,19 @@ def test_no_embedding_has_three_spellings(none):
     assert TypeAdapter(HeadSpec).validate_python({"kind": "mean", "embedding": none}).embedding == ()
 
 
+def parse(head, loss):
+    return parse_section({"cohort": "c.tsv", "target": "y", "head": head, "loss": loss})
+
+
 def test_contrastive_loss_needs_something_to_train():
     for loss in (LossSpec(supcon=1.0), LossSpec(class_variance=0.1)):
         with pytest.raises(ConfigError, match="nothing trainable below"):
-            check_loss(MeanSpec(embedding="none"), loss)
-        check_loss(AttentionSpec(embedding="none"), loss)
-        check_loss(MeanSpec(embedding=(6,)), loss)
-    check_loss(MeanSpec(embedding="none"), LossSpec())
+            parse({"kind": "mean"}, loss)
+        parse({"kind": "attention"}, loss)
+        parse({"kind": "mean", "embedding": [6]}, loss)
+    parse({"kind": "mean"}, LossSpec())
     with pytest.raises(ConfigError, match="every weight is 0"):
-        check_loss(MeanSpec(), LossSpec(cross_entropy=0.0))
+        parse({"kind": "attention"}, LossSpec(cross_entropy=0.0))
 
 
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.centre and spec.embedding], ids=spec_id)

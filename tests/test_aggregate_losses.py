@@ -7,9 +7,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from aggregate.losses.base import Batch
 from aggregate.losses.class_variance import class_variance
 from aggregate.losses.cross_entropy import cross_entropy
-from aggregate.losses.spec import LossSpec
+from aggregate.losses.registry import LossSpec
 from aggregate.losses.supcon import supcon
 from aggregate.training.objective import Objective
 
@@ -176,7 +177,7 @@ def test_objective_is_each_runs_own_weighted_sum():
     stacked = torch.tensor([y] * 3)
     valid = torch.ones(3, 5, dtype=torch.bool)
     objective = Objective(specs)
-    total = objective(logits, g, stacked, valid, weight)
+    total = objective(Batch(logits, g, stacked, valid, weight))
     for run, spec in enumerate(specs):
         expected = (
             spec.cross_entropy.weight * slow_cross_entropy(logits[run], y, weight[run].tolist())
@@ -184,7 +185,8 @@ def test_objective_is_each_runs_own_weighted_sum():
             + spec.class_variance.weight * slow_class_variance(g[run], y, spec.class_variance.reduction)
         )
         torch.testing.assert_close(total[run], expected, rtol=0, atol=1e-10)
-    picked = objective.select(torch.tensor([2]))(logits[2:], g[2:], stacked[2:], valid[2:], weight[2:])
+    last = Batch(logits[2:], g[2:], stacked[2:], valid[2:], weight[2:])
+    picked = objective.select(torch.tensor([2]))(last)
     torch.testing.assert_close(picked, total[2:], rtol=0, atol=1e-12)
 
 

@@ -16,8 +16,9 @@ from made_up_store import example_arrays, example_draft, example_header, example
 from aggregate.bags import memory
 from aggregate.bags.bags import bags_bytes, lazy_bags, read_bags
 from aggregate.config.section import parse_section
-from aggregate.heads.spec import AttentionSpec, MeanSpec
-from aggregate.losses.spec import LossSpec
+from aggregate.heads.attention import AttentionSpec
+from aggregate.heads.mean import MeanSpec
+from aggregate.losses.registry import LossSpec
 from aggregate.train.train import train_pipeline
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
@@ -181,8 +182,9 @@ import resource, sys
 import numpy as np, torch
 from aggregate.bags.bags import lazy_bags, read_bags
 from aggregate.baselines.baselines import mean_pool
-from aggregate.heads.spec import AttentionSpec, MeanSpec
-from aggregate.losses.spec import LossSpec
+from aggregate.heads.attention import AttentionSpec
+from aggregate.heads.mean import MeanSpec
+from aggregate.losses.registry import LossSpec
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
 from cache_schema.store.reader import open_store

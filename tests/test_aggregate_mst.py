@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from aggregate.heads.mst import LEARNED_POSITIONS, MstHead
+from aggregate.heads.mst import LEARNED_POSITIONS, MstHead, MstSpec
 from aggregate.heads.positions import sinusoids, turned_back
-from aggregate.heads.spec import MstSpec
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
 pytestmark = pytest.mark.numerics

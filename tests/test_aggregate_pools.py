@@ -3,17 +3,13 @@
 import pytest
 import torch
 
-from aggregate.heads.attention import AttentionPool
-from aggregate.heads.gated_attention import GatedAttentionPool
+from aggregate.heads.attention import AttentionPool, AttentionSpec
+from aggregate.heads.centre_gaussian import CentreGaussianSpec
+from aggregate.heads.gated_attention import GatedAttentionPool, GatedAttentionSpec
+from aggregate.heads.linear_attention import LinearAttentionSpec
+from aggregate.heads.query import QuerySpec
+from aggregate.heads.random_attention import RandomAttentionSpec
 from aggregate.heads.score_pool import ScorePool
-from aggregate.heads.spec import (
-    AttentionSpec,
-    CentreGaussianSpec,
-    GatedAttentionSpec,
-    LinearAttentionSpec,
-    QuerySpec,
-    RandomAttentionSpec,
-)
 
 pytestmark = pytest.mark.numerics
 

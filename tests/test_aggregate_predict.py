@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -10,8 +9,10 @@ import pytest
 import torch
 
 from aggregate.bags.bags import read_bags
-from aggregate.heads.spec import AttentionSpec, HeadSpec, MstSpec
-from aggregate.losses.spec import LossSpec
+from aggregate.heads.attention import AttentionSpec
+from aggregate.heads.mst import MstSpec
+from aggregate.heads.registry import HEADS
+from aggregate.losses.registry import LossSpec
 from aggregate.predict.bundle import Bundle, BundleCard, load_bundle, member_of, save_bundle
 from aggregate.predict.predict import predict
 from aggregate.training.spec import TrainSpec
@@ -238,12 +239,12 @@ def test_missing_tokens_are_refused(trained):
         predict(changed(trained.bundle, tokens="patch_mean"), trained.store)
 
 
-EVERY_HEAD = [kind(embedding=(5,)) for kind in get_args(get_args(HeadSpec)[0]) if kind is not MstSpec]
+EVERY_HEAD = [spec for kind in HEADS if kind is not MstSpec for spec in kind.examples()]
 EVERY_HEAD += [MstSpec(heads=1, positions=name) for name in ("none", "learned", "sinusoidal")]
 # DIM is odd, and rotary positions need pairs, so that one is left to the tests of the head itself.
 
 
-@pytest.mark.parametrize("head", EVERY_HEAD, ids=lambda head: f"{head.kind}-{getattr(head, 'positions', '')}")
+@pytest.mark.parametrize("head", EVERY_HEAD, ids=lambda head: head.model_dump_json(exclude_defaults=True))
 def test_every_head_comes_back_and_predicts(trained, head, tmp_path):
     """Saved, loaded and applied to a store: the logits of the weights as they were."""
     built = head.build(DIM, 2)

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from aggregate.bags.bags import Bags
-from aggregate.heads.spec import AttentionSpec, MeanSpec
-from aggregate.losses.spec import LossSpec
-from aggregate.training import blocks, inputs, precision
+from aggregate.heads.attention import AttentionSpec
+from aggregate.heads.mean import MeanSpec
+from aggregate.losses.registry import LossSpec
+from aggregate.training import blocks
 from aggregate.training.blocks import bytes_of_run, groups
 from aggregate.training.sampler import init_seed, order_stream, plain_batches
 from aggregate.training.spec import TrainSpec
@@ -101,25 +102,6 @@ def test_blocks_change_nothing(cohort, monkeypatch):
     assert [len(block) for block in group.blocks(size, 4)] == [1, 1, 2, 1]
     for ours, theirs in zip(train_stacked(*cohort, 2, runs, torch.float64), whole, strict=True):
         assert_same(ours, theirs, 1e-10)
-
-
-@pytest.mark.parametrize("native", [False, True])
-def test_bfloat16_tokens_are_those_rounded(cohort, monkeypatch, native):
-    """Without hardware for it the numbers are those of rounded tokens; with it products are rounded too."""
-    bags, y, weight = cohort
-    monkeypatch.setattr(inputs, "widened", (lambda x, dtype: x) if native else precision.widened)
-    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: native)
-    train = TrainSpec(epochs=4, batch_size=8, patience=None)
-    narrow = train.model_copy(update={"projection": "bfloat16"})
-    raw = AttentionSpec(hidden=7, embedding=(11, 6), centre=False)
-    (ours,) = train_stacked(bags, y, weight, 2, [run(0, head=raw, train=narrow)])
-    rounded = replace(bags, x=bags.x.bfloat16().double())
-    (theirs,) = train_stacked(rounded, y, weight, 2, [run(0, head=raw, train=train)])
-    (exact,) = train_stacked(bags, y, weight, 2, [run(0, head=raw, train=train)])
-    head = raw.build(DIM, 2)
-    logits = apply_head(head, [ours.state, theirs.state, exact.state], bags).logits
-    torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=0.05 if native else 1e-6)
-    assert not torch.equal(logits[0], logits[2])
 
 
 def test_float32_logits_stay_close_over_200_steps(cohort):

@@ -83,6 +83,25 @@ def test_an_object_stands_for_itself(module):
     assert CustomSpec(target=Mine).target == spec.target == give(Mine)
 
 
+def test_options_are_what_yaml_can_say():
+    assert CustomSpec(target="a:b", options={"widths": [1, 2]}).options == {"widths": [1, 2]}
+    for value in (object(), float("nan")):
+        with pytest.raises(ValueError, match="numbers, text, lists and mappings"):
+            CustomSpec(target="a:b", options={"what": value})
+
+
+def test_an_object_is_not_its_class():
+    class Mine:
+        def __call__(self):
+            pass
+
+    first, second = Mine(), Mine()
+    assert resolve(give(Mine)) is Mine
+    assert len({give(Mine), give(first), give(second)}) == 3
+    assert give(first) == give(first)
+    assert resolve(give(second)) is second
+
+
 def test_specifications_pass_through():
     class Other(BaseModel):
         pass

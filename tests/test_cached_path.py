@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from aggregate.bags.bags import Bags, read_bags
-from aggregate.heads.spec import AttentionSpec
+from aggregate.heads.attention import AttentionSpec
 from aggregate.training.stacked import apply_head
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.store.reader import open_store

@@ -16,8 +16,9 @@ from aggregate.cohort.target import TargetSpec
 from aggregate.common.labels import Label, read_column, read_many
 from aggregate.config.ablate import AblateSpec
 from aggregate.config.recipes import with_recipe
-from aggregate.heads.spec import AttentionSpec, HeadSpec
-from aggregate.losses.spec import LossSpec, check_loss
+from aggregate.heads.attention import AttentionSpec
+from aggregate.heads.registry import HeadSpec
+from aggregate.losses.registry import LossSpec, require_trainable
 from aggregate.training.spec import TrainSpec
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline, validate
@@ -92,7 +93,7 @@ class AggregateKeys(Strict):
     @property
     def configuration(self) -> str:
         """The recipe's name, or the head's kind."""
-        return self.recipe or self.head.kind
+        return self.recipe or self.head.name
 
 
 class AggregateSection(AggregateKeys):
@@ -145,5 +146,6 @@ def parse_section(data: Any) -> AggregateSection:
     """
     filled = with_recipe(data) if isinstance(data, dict) else data
     section = validate(AggregateSection, filled, "aggregate")
-    check_loss(section.head, section.loss)
+    head = section.head
+    require_trainable(section.loss, head.name, bool(head.embedding) or head.learned_pool)
     return section

@@ -1,4 +1,4 @@
-"""Heads: pool the slices of a bag, embed the pooled vector, classify it. One file per head.
+"""Heads: pool the slices of a bag, embed the pooled vector, classify it.
 
-`spec.py` is the registry (a union on `kind`) and imports no torch; `build()` loads the head itself.
+One file per head, with its spec beside its class; `registry.py` is the union on `kind`.
 """

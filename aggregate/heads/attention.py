@@ -5,26 +5,38 @@ after Ilse et al. 2018). The backward is written out: tokens need no gradient, a
 twice the tensors for it.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
+from pydantic import PositiveInt
 from torch import Tensor
 
-from aggregate.heads.base import Head, Parameters
+from aggregate.heads.base import Head, HeadBase, Parameters
 from aggregate.heads.centring import scored
 from aggregate.heads.embedding import Shapes, linear_shapes
 from aggregate.heads.products import project, project_gradient, softmax_gradient, weigh, weigh_gradient
-from aggregate.heads.spec import AttentionSpec, RandomAttentionSpec
+
+
+class AttentionSpec(HeadBase):
+    """DinoAtten3D's head: a softmax over slices of `w . tanh(V h + b)`."""
+
+    kind: Literal["attention"] = "attention"
+    hidden: PositiveInt = 64
+    """Width of the tanh layer."""
+
+    def build(self, dim: int, n_classes: int) -> "AttentionHead":
+        """Make the head for tokens of this dimension."""
+        return AttentionHead(self, dim, n_classes, self.hidden)
 
 
 class AttentionHead(Head):
     """One tanh layer scores the slices; the softmax of the scores weighs them."""
 
-    def __init__(self, spec: AttentionSpec | RandomAttentionSpec, dim: int, n_classes: int) -> None:
+    def __init__(self, spec: HeadBase, dim: int, n_classes: int, hidden: int) -> None:
         """Fix the shapes."""
         super().__init__(spec, dim, n_classes)
-        self.hidden = spec.hidden
+        self.hidden = hidden
 
     @property
     def slice_width(self) -> int:

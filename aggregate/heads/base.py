@@ -8,18 +8,20 @@ tensors and a state is just their slice.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, PositiveInt, model_validator
 from torch import Tensor
 
 from aggregate.heads.centring import MEAN, SCALE, centred
 from aggregate.heads.embedding import ReadOut, Shapes, embedding_shapes, read_out
 from aggregate.heads.initial import initial
-from aggregate.heads.spec import HeadBase
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.strict import Strict
 
 Parameters = Mapping[str, Tensor]
 
@@ -31,7 +33,55 @@ class HeadOutput:
     logits: Float[Tensor, "run bag class"]
     embedding: Float[Tensor, "run bag feature"]
     attention: Float[Tensor, "run bag slice"]
-    """Sums to 1 over kept slices and is 0 elsewhere."""
+    """Sums to 1 over kept slices and is 0 elsewhere; NaN throughout if a custom head gives none."""
+
+
+Train = Literal["all", "embedding"]
+
+
+def _widths(value: Any) -> Any:
+    """Read `none` (and YAML's null) as no embedding layers."""
+    return () if value in ("none", None) else value
+
+
+Widths = Annotated[tuple[PositiveInt, ...], BeforeValidator(_widths)]
+
+
+class HeadBase(Strict):
+    """What every head has: an embedding of the pooled slices and the choice of what is trained."""
+
+    learned_pool: ClassVar[bool] = True
+    """Whether pooling has parameters of its own."""
+    kind: str = ""
+    """What a head calls itself in the registry."""
+    embedding: Widths = ()
+    """Widths of the linear layers, each followed by ReLU, before the classifier; `none` for no layer.
+    DinoAtten3D's recipes set `[256, 128]`."""
+    centre: bool = True
+    """Centre and scale tokens by the run's training slices (see `heads/centring.py`); the published
+    recipes do not."""
+    train: Train = "all"
+    """`embedding` trains those layers alone and leaves pooling and classifier as they were drawn."""
+
+    @model_validator(mode="after")
+    def _something_trains(self) -> Self:
+        if self.train == "embedding" and not self.embedding:
+            raise ValueError("train: embedding needs embedding layers, but embedding is none")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return self.kind
+
+    @classmethod
+    def examples(cls) -> tuple[Self, ...]:
+        """Small heads of this kind, for tokens of 12 numbers: the laws are tried on them."""
+        return (cls(embedding=(6, 4)), cls())
+
+    @abstractmethod
+    def build(self, dim: int, n_classes: int) -> "Head":
+        """Make the head for tokens of `dim` numbers and `n_classes` labels."""
 
 
 class Head(ABC):
@@ -90,8 +140,7 @@ class Head(ABC):
     ) -> tuple[Float[Tensor, "#run bag pooled"], Float[Tensor, "#run bag slice"]]:
         """Prepared bags -> (pooled vectors, attention); the run axis stays 1 if no run differs.
 
-        `x` may be in bfloat16; both results are in the parameters' dtype, and finite values at pads have
-        no effect on them.
+        Finite values at pads have no effect on them.
         """
 
     @property
@@ -112,16 +161,24 @@ class Head(ABC):
         """Whether training leaves the pooled vectors as they are."""
         return not self.trainable & self.pool_shapes().keys()
 
+    @property
+    def pool_differs(self) -> bool:
+        """Whether pooled vectors depend on the run."""
+        return bool(self.pool_shapes())
+
     def init(self, seeds: Sequence[int], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """Draw every run's parameters from its own seed, as `heads/initial.py` says.
 
         Each parameter has its own PCG64 stream, named by it, so that run r begins alike alone or in a
         stack, in any dtype, and whatever other parameters a head has. Centring starts as doing nothing.
         """
-        return {
-            name: torch.from_numpy(np.stack([self._draw(name, shape, seed) for seed in seeds])).to(dtype)
-            for name, shape in self.shapes.items()
-        }
+        return {name: self._stack(name, shape, seeds, dtype) for name, shape in self.shapes.items()}
+
+    def _stack(
+        self, name: str, shape: tuple[int, ...], seeds: Sequence[int], dtype: torch.dtype
+    ) -> Float[Tensor, "run ..."]:
+        """One parameter of all runs."""
+        return torch.from_numpy(np.stack([self._draw(name, shape, seed) for seed in seeds])).to(dtype)
 
     def _draw(self, name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float64]:
         """One parameter of one run."""
@@ -134,6 +191,12 @@ class Head(ABC):
         """Pooled vectors -> embedding and logits."""
         return read_out(parameters, centred(parameters, pooled), len(self.spec.embedding))
 
+    def pooled_gradient(
+        self, parameters: Parameters, gradient: Float[Tensor, "run bag pooled"]
+    ) -> Float[Tensor, "run bag pooled"]:
+        """The gradient of pooled vectors from that of what the layers behind them read."""
+        return gradient * parameters[SCALE].view(-1, 1, 1) if SCALE in parameters else gradient
+
     def __call__(
         self,
         parameters: Parameters,
@@ -141,12 +204,13 @@ class Head(ABC):
         keep: Bool[Tensor, "bag slice"],
         height_mm: Float[Tensor, "bag slice"],
     ) -> HeadOutput:
-        """Apply every run's weights.
+        """Apply every run's weights; whatever stands at pads has no effect.
 
         Raises:
             SlicecacheError: If a bag has no kept slice.
         """
         require_slices(keep)
+        x, height_mm = x.masked_fill(~keep.unsqueeze(-1), 0), height_mm.masked_fill(~keep, 0)
         pooled, attention = self.pool(parameters, self.prepare(x, keep, height_mm), keep, height_mm)
         found = self.read_out(parameters, pooled)
         return HeadOutput(found.logits, found.embedding, attention.expand(len(found.logits), -1, -1))

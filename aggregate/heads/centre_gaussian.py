@@ -4,14 +4,29 @@ A head whose attention finds no more than this one has not localised anything (a
 such a prior ahead of attention MIL at finding slices).
 """
 
+from typing import ClassVar, Literal
+
 import torch
 from jaxtyping import Bool, Float
+from pydantic import Field
 from torch import Tensor
 
-from aggregate.heads.base import Head, Parameters
+from aggregate.heads.base import Head, HeadBase, Parameters
 from aggregate.heads.embedding import Shapes
 from aggregate.heads.products import weigh
-from aggregate.heads.spec import CentreGaussianSpec
+
+
+class CentreGaussianSpec(HeadBase):
+    """Control: attention fixed around the middle of the slices, whatever they show."""
+
+    learned_pool: ClassVar[bool] = False
+    kind: Literal["centre_gaussian"] = "centre_gaussian"
+    sigma: float = Field(default=0.2, ge=0.05)
+    """Standard deviation as a share of the height between a bag's first and last slice."""
+
+    def build(self, dim: int, n_classes: int) -> "CentreGaussianHead":
+        """Make the head for tokens of this dimension."""
+        return CentreGaussianHead(self, dim, n_classes)
 
 
 class CentreGaussianHead(Head):

@@ -55,7 +55,7 @@ def scored(
         return weight, bias, x
     mean, scale = parameters[MEAN], parameters[SCALE]
     if bool((mean == mean[:1]).all()) and bool((scale == scale[:1]).all()):
-        return weight, bias, ((x - mean[0]) * scale[0]).to(x.dtype)
+        return weight, bias, (x - mean[0]) * scale[0]
     return *folded(parameters, weight, bias), x
 
 

@@ -50,8 +50,8 @@ def learned_row(
     """
     shape, dim = keys.shape[:2], keys.shape[2]
     own = positions - positions.mean(-1, keepdim=True)
-    across = torch.bmm(x.transpose(0, 1), own.permute(1, 2, 0).to(x.dtype)).to(keys.dtype).permute(2, 1, 0)
-    length = x.to(keys.dtype).square().sum(-1) + 2 * across + own.square().sum(-1).unsqueeze(1)
+    across = torch.bmm(x.transpose(0, 1), own.permute(1, 2, 0)).permute(2, 1, 0)
+    length = x.square().sum(-1) + 2 * across + own.square().sum(-1).unsqueeze(1)
     r = (length.clamp_min(0) / dim + EPSILON).rsqrt().unsqueeze(1)
     scores = project(keys, x).view(*shape, *keep.shape) + torch.bmm(keys, own.transpose(1, 2)).unsqueeze(2)
     attention, log_sum = _softmax(scores * r, keep)
@@ -68,8 +68,8 @@ def rotary_row(
     keep: Bool[Tensor, "bag slice"],
 ) -> ClsRow:
     """Standardised slices; u and its constant depend on a slice's index, but not on the bag."""
-    by_slice = keys.permute(2, 3, 0, 1).flatten(2).to(x.dtype)
-    products = torch.bmm(x.transpose(0, 1), by_slice).to(keys.dtype).permute(2, 1, 0)
+    by_slice = keys.permute(2, 3, 0, 1).flatten(2)
+    products = torch.bmm(x.transpose(0, 1), by_slice).permute(2, 1, 0)
     scores = products.unflatten(0, keys.shape[:2]) + constant.unsqueeze(2)
     attention, log_sum = _softmax(scores, keep)
     return ClsRow(weigh(attention.flatten(0, 1), x).unflatten(0, keys.shape[:2]), attention, log_sum)

@@ -4,17 +4,29 @@ Ilse et al. 2018 (arXiv 1802.04712), equation 9. V and U are one parameter, V ab
 product serves both. The backward is written out: tokens need no gradient.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
+from pydantic import PositiveInt
 from torch import Tensor
 
-from aggregate.heads.base import Head, Parameters
+from aggregate.heads.base import Head, HeadBase, Parameters
 from aggregate.heads.centring import scored
 from aggregate.heads.embedding import Shapes, linear_shapes
 from aggregate.heads.products import project, project_gradient, softmax_gradient, weigh, weigh_gradient
-from aggregate.heads.spec import GatedAttentionSpec
+
+
+class GatedAttentionSpec(HeadBase):
+    """A softmax over slices of `w . (tanh(V h + b) * sigmoid(U h + c))` (Ilse et al. 2018)."""
+
+    kind: Literal["gated_attention"] = "gated_attention"
+    hidden: PositiveInt = 64
+    """Width of the tanh layer and of its gate."""
+
+    def build(self, dim: int, n_classes: int) -> "GatedAttentionHead":
+        """Make the head for tokens of this dimension."""
+        return GatedAttentionHead(self, dim, n_classes)
 
 
 class GatedAttentionHead(Head):

@@ -3,13 +3,25 @@
 The published form adds a bias, which has no effect under a softmax and is left out.
 """
 
+from typing import Literal
+
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from aggregate.heads.base import Head, Parameters
+from aggregate.heads.base import Head, HeadBase, Parameters
 from aggregate.heads.centring import scaled
 from aggregate.heads.embedding import Shapes
 from aggregate.heads.score_pool import ScorePool
+
+
+class LinearAttentionSpec(HeadBase):
+    """A softmax over slices of `w . h`."""
+
+    kind: Literal["linear_attention"] = "linear_attention"
+
+    def build(self, dim: int, n_classes: int) -> "LinearAttentionHead":
+        """Make the head for tokens of this dimension."""
+        return LinearAttentionHead(self, dim, n_classes)
 
 
 class LinearAttentionHead(Head):

@@ -1,11 +1,24 @@
 """The mean over kept slices: the bar that every other head has to clear."""
 
+from typing import ClassVar, Literal
+
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from aggregate.heads.base import Head, Parameters
+from aggregate.heads.base import Head, HeadBase, Parameters
 from aggregate.heads.embedding import Shapes
 from aggregate.heads.products import weigh
+
+
+class MeanSpec(HeadBase):
+    """The mean over kept slices."""
+
+    learned_pool: ClassVar[bool] = False
+    kind: Literal["mean"] = "mean"
+
+    def build(self, dim: int, n_classes: int) -> "MeanHead":
+        """Make the head for tokens of this dimension."""
+        return MeanHead(self, dim, n_classes)
 
 
 class MeanHead(Head):

@@ -14,21 +14,49 @@ a standard deviation of 0.02.
 Only the CLS token's output is used, so no layer is ever applied to a slice: see `heads/cls_row.py`.
 """
 
+from typing import Literal, Self, get_args
+
 import torch
 from jaxtyping import Bool, Float
+from pydantic import PositiveInt
 from torch import Tensor
 
-from aggregate.heads.base import Head, Parameters
+from aggregate.heads.base import Head, HeadBase, Parameters
 from aggregate.heads.cls_row import ClsRow, learned_row, plain_row, rotary_row
 from aggregate.heads.embedding import Shapes, linear_shapes
 from aggregate.heads.norm import BagsAndCls, affine, layer_norm, norm_shapes, standardised
 from aggregate.heads.positions import sinusoids, turned_back
-from aggregate.heads.spec import MstSpec
 from aggregate.heads.stacked_linear import StackedLinear, stacked_linear
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
 LEARNED_POSITIONS = 256
 """Slices that learned positions know, as published."""
+
+
+Positions = Literal["none", "learned", "sinusoidal", "rotary"]
+
+
+class MstSpec(HeadBase):
+    """The Medical Slice Transformer's fusion: a CLS token and one transformer layer over the slices."""
+
+    kind: Literal["mst"] = "mst"
+    heads: PositiveInt = 12
+    """Attention heads; they must divide the numbers of a token."""
+    positions: Positions = "none"
+    """`none` as published, so that the order of slices has no effect; `learned` and `rotary` go by a
+    slice's index in its bag, `sinusoidal` by its height in mm."""
+    centre: Literal[False] = False
+    """Its LayerNorm does that work."""
+
+    @classmethod
+    def examples(cls) -> tuple[Self, ...]:
+        """One for each kind of positions."""
+        kinds: tuple[Positions, ...] = get_args(Positions)
+        return tuple(cls(heads=2, positions=kind, embedding=(6,)[: kind == "none"]) for kind in kinds)
+
+    def build(self, dim: int, n_classes: int) -> "MstHead":
+        """Make the head for tokens of this dimension."""
+        return MstHead(self, dim, n_classes)
 
 
 class MstHead(Head):
@@ -99,12 +127,12 @@ class MstHead(Head):
         Sinusoids are added first; learned positions belong to a run, so for them only the mean is
         taken out.
         """
-        work = x.masked_fill(~keep.unsqueeze(-1), 0).to(torch.promote_types(x.dtype, torch.float32))
+        work = x.masked_fill(~keep.unsqueeze(-1), 0)
         if self.positions == "learned":
-            return (work - work.mean(-1, keepdim=True)).to(x.dtype)
+            return work - work.mean(-1, keepdim=True)
         if self.positions == "sinusoidal":
             work = work + sinusoids(height_mm.to(work.dtype), self.dim)
-        return standardised(work).to(x.dtype)
+        return standardised(work)
 
     def pool(
         self,

@@ -4,14 +4,32 @@ As AnyMC3D pools slices. A query begins uniform within 1/sqrt(d) of 0, so that p
 the mean.
 """
 
+from typing import Literal, Self
+
 from jaxtyping import Bool, Float
+from pydantic import PositiveInt
 from torch import Tensor
 
-from aggregate.heads.base import Head, Parameters
+from aggregate.heads.base import Head, HeadBase, Parameters
 from aggregate.heads.centring import scaled
 from aggregate.heads.embedding import Shapes
 from aggregate.heads.score_pool import ScorePool
-from aggregate.heads.spec import QuerySpec
+
+
+class QuerySpec(HeadBase):
+    """A softmax over slices of `q . h / sqrt d` for one learned query, or several side by side."""
+
+    kind: Literal["query"] = "query"
+    queries: PositiveInt = 1
+
+    @classmethod
+    def examples(cls) -> tuple[Self, ...]:
+        """With one query and with two."""
+        return (*super().examples(), cls(queries=2, embedding=(6,)))
+
+    def build(self, dim: int, n_classes: int) -> "QueryHead":
+        """Make the head for tokens of this dimension."""
+        return QueryHead(self, dim, n_classes)
 
 
 class QueryHead(Head):

@@ -5,7 +5,25 @@ The released code gives its optimiser the embedding alone, so that its attention
 same seed it is the same attention as that of `kind: attention` before training.
 """
 
+from typing import ClassVar, Literal
+
+from pydantic import PositiveInt
+
 from aggregate.heads.attention import AttentionHead
+from aggregate.heads.base import HeadBase
+
+
+class RandomAttentionSpec(HeadBase):
+    """Control: the attention head with its attention left as it was drawn."""
+
+    learned_pool: ClassVar[bool] = False
+    kind: Literal["random_attention"] = "random_attention"
+    hidden: PositiveInt = 64
+    """Width of the tanh layer."""
+
+    def build(self, dim: int, n_classes: int) -> "RandomAttentionHead":
+        """Make the head for tokens of this dimension."""
+        return RandomAttentionHead(self, dim, n_classes, self.hidden)
 
 
 class RandomAttentionHead(AttentionHead):

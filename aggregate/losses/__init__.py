@@ -1,1 +1,4 @@
-"""Losses: one value per run, from logits or embeddings. One file per loss; `spec.py` weighs them."""
+"""Losses: one value per run, from logits or embeddings.
+
+One file per loss, with its spec beside its function; `registry.py` names and weighs them.
+"""

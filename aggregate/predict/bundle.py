@@ -1,19 +1,21 @@
 """A bundle: trained heads that can be applied elsewhere, as JSON and safetensors, never a pickle.
 
 `bundle.json` says what the members are, which tokens they read and who they saw in training;
-`members.safetensors` holds their weights as `<member>/<parameter>`. No Python name is stored.
+`members.safetensors` holds their weights as `<member>/<parameter>`. No Python name of ours is stored, and
+a custom head's target is text, which nothing imports unless the caller permits it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
 from aggregate.heads.base import Head
-from aggregate.heads.spec import HeadSpec
+from aggregate.heads.custom import CustomHeadSpec
+from aggregate.heads.registry import HeadSpec
 from aggregate.predict.bundle_files import (
     CardBase,
     read_card,
@@ -22,6 +24,7 @@ from aggregate.predict.bundle_files import (
     write_bundle_files,
 )
 from aggregate.training.runs import TrainedRun
+from cache_schema.common.custom import give, permit
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.strict import Strict
 
@@ -116,18 +119,36 @@ def save_bundle(folder: str | Path, bundle: Bundle) -> None:
     write_bundle_files(folder, bundle.card, tensors)
 
 
-def load_bundle(folder: str | Path) -> Bundle:
+def load_bundle(folder: str | Path, custom: Any = None, allow_custom: bool = False) -> Bundle:
     """Read a bundle and check that it is whole.
 
+    Args:
+        folder: Holds both files.
+        custom: The class (or function) of a custom head, which is then used for what the card names.
+        allow_custom: Import what the card names.
+
     Raises:
-        SlicecacheError: If a file is missing, unreadable or not the one that the card was written for.
+        SlicecacheError: If a file is missing, unreadable or not the one that the card was written for, or
+            if its head is custom and neither given nor allowed.
     """
     folder = Path(folder)
-    card = read_card(folder, BundleCard)
+    card = _with_custom(read_card(folder, BundleCard), custom, allow_custom)
     tensors = read_tensors(folder, card)
     bundle = Bundle(card, tuple(tensors_below(tensors, member.name) for member in card.members))
     _check_states(bundle, str(folder))
     return bundle
+
+
+def _with_custom(card: BundleCard, custom: Any, allow_custom: bool) -> BundleCard:
+    """The card with its custom head given or permitted, if it has one."""
+    if not isinstance(card.head, CustomHeadSpec):
+        return card
+    if custom is not None:
+        head = card.head.model_copy(update={"target": give(custom)})
+        return card.model_copy(update={"head": head})
+    if allow_custom:
+        permit(card.head.target)
+    return card
 
 
 def _check_states(bundle: Bundle, where: str) -> None:

@@ -89,7 +89,7 @@ def _scored(
     bundle: Bundle, store: StoreReader
 ) -> Iterator[tuple[Sequence[VolumeEntry], NDArray[np.float64]]]:
     """Volumes with the logits of all members (member, volume, class), some at a time."""
-    head, dtype = bundle.head(), next(iter(bundle.states[0].values())).dtype
+    head, dtype = bundle.head(), bundle.states[0]["classifier.weight"].dtype
     for start in range(0, len(store.entries), READ_BATCH):
         entries = store.entries[start : start + READ_BATCH]
         bags = _rounded(read_bags(store, entries, bundle.card.tokens, dtype=dtype), bundle.card, store.header)

@@ -1,5 +1,8 @@
 """A law that was found broken."""
 
+import torch
+from torch import Tensor
+
 
 class LawError(AssertionError):
     """A part does not keep a law that the engine relies on; `law` is its name."""
@@ -23,3 +26,12 @@ def hold(condition: bool, law: str, found: str) -> None:
     """
     if not condition:
         raise LawError(law, found)
+
+
+def hold_equal(law: str, found: Tensor, expected: Tensor, atol: float, what: str) -> None:
+    """Raise, with the largest difference, if two tensors differ by more than `atol`, relative or not."""
+    if found.shape != expected.shape:
+        raise LawError(law, f"{what}: shapes {tuple(found.shape)} and {tuple(expected.shape)}")
+    if not torch.allclose(found, expected, rtol=atol, atol=atol, equal_nan=True):
+        worst = float((found.double() - expected.double()).abs().nan_to_num(torch.inf).max())
+        raise LawError(law, f"{what}, by up to {worst:.3g}")

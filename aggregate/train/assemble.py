@@ -1,5 +1,6 @@
 """What the results of a training consist of, each put together from its parts."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -162,8 +163,15 @@ def make_bundle(
             "loss": setup.loss.model_dump(mode="json"),
             "train": setup.train.model_dump(mode="json"),
             "folds": spec.model_dump(mode="json"),
+            **_stacking(trained),
             "metrics": metrics["metrics"],
             "content_digest": metrics["content_digest"],
         },
     )
     return Bundle(card, tuple(run.state for run in trained.runs))
+
+
+def _stacking(trained: Trained) -> dict[str, Any]:
+    """How a custom head's runs were computed, by number of runs; nothing for the others."""
+    found = Counter(run.stacking for run in trained.runs if run.stacking is not None)
+    return {"stacking": dict(found)} if found else {}

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from aggregate.config.section import AggregateSection
-from aggregate.heads.spec import HeadSpec
-from aggregate.losses.spec import LossSpec
+from aggregate.heads.registry import HeadSpec
+from aggregate.losses.registry import LossSpec
 from aggregate.training.spec import TrainSpec
 
 

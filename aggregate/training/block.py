@@ -13,20 +13,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from aggregate.heads.base import Head
-from aggregate.heads.centring import SCALE
 from aggregate.heads.embedding import ReadOut, gradients
+from aggregate.losses.base import Batch
 from aggregate.losses.cross_entropy import cross_entropy
 from aggregate.training.adam import StackedAdam
 from aggregate.training.inputs import Inputs
 from aggregate.training.objective import Objective
+from aggregate.training.pooling import make_pooling
 from aggregate.training.runs import RunSpec, TrainedRun
+from aggregate.training.sampler import noise_seed
 from aggregate.training.stopping import Watch
 from aggregate.training.streams import Stream, streams_of
 from cache_schema.common.progress import Progress
 
 Finished = Callable[[TrainedRun], None]
-Pool = tuple[dict[str, Tensor], Tensor]
-"""A stream's trained pool weights and the pooled vectors that hang on them."""
 
 
 class Count:
@@ -73,7 +73,7 @@ class Block:
         self.watches = [Watch(run.train, len(run.validation_rows) > 0) for run in runs]
         self.live = list(range(len(runs)))
         self.streams = streams_of(self.runs)
-        self.pool_names = tuple(head.pool_shapes())
+        self.pooling = make_pooling(head, inputs)
         self.objective = Objective([run.loss for run in runs])
         self.gradients = {name: torch.empty_like(value) for name, value in self.trained_parameters.items()}
         self.adam = StackedAdam(
@@ -106,7 +106,9 @@ class Block:
     def result(self, index: int) -> TrainedRun:
         """What a run leaves."""
         watch = self.watches[index]
-        return TrainedRun(self.runs[index], watch.state, watch.best_epoch, watch.epochs, watch.history)
+        return TrainedRun(
+            self.runs[index], watch.state, watch.best_epoch, watch.epochs, watch.history, self.pooling.way
+        )
 
     def epoch(self, epoch: int) -> list[float]:
         """One pass over every live run's batches; returns each run's mean loss over its steps."""
@@ -127,31 +129,26 @@ class Block:
         n = streams[-1].runs.stop
         own = {name: value[:n] for name, value in self.parameters.items()}
         wanted = {name: value[:n] for name, value in self.gradients.items()}
-        pools = [self._pool(stream, part) for stream, part in zip(streams, rows, strict=True)]
+        pools = self.pooling(self.inputs, self.parameters, streams, rows, self._noise(n))
         with torch.no_grad():
-            vectors = [
-                pooled.expand(stream.runs.stop - stream.runs.start, -1, -1)
-                for stream, (_, pooled) in zip(streams, pools, strict=True)
-            ]
+            vectors = [pool.vectors.expand(pool.runs.stop - pool.runs.start, -1, -1) for pool in pools]
             found = self.head.read_out(own, vectors[0] if len(vectors) == 1 else torch.cat(vectors))
         losses, grad_logits, grad_embedding = self._losses(found, streams, rows)
         with torch.no_grad():
             gradient = gradients(own, found, grad_logits, grad_embedding, wanted)
-            if SCALE in own:
-                gradient = gradient * own[SCALE].view(-1, 1, 1)
-        for stream, (leaves, pooled) in zip(streams, pools, strict=True):
-            if leaves:
-                parts = torch.autograd.grad(pooled, list(leaves.values()), gradient[stream.runs])
-                for name, part in zip(leaves, parts, strict=True):
-                    self.gradients[name][stream.runs] = part
+            gradient = self.head.pooled_gradient(own, gradient)
+        for pool in pools:
+            for name, part in pool.gradients(gradient[pool.runs]).items():
+                self.gradients[name][pool.runs] = part
         self.adam.step(wanted)
         return losses
 
-    def _pool(self, stream: Stream, rows: Int[Tensor, " batch"]) -> Pool:
-        """A stream's batch pooled, with a graph of its own that reaches its weights and no other's."""
-        own = {name: value[stream.runs].detach() for name, value in self.parameters.items()}
-        leaves = {name: own[name].requires_grad_() for name in self.pool_names if name in self.gradients}
-        return leaves, self.inputs.pooled(self.head, own, stream.runs, rows.clamp_min(0))
+    def _noise(self, n: int) -> list[int]:
+        """A seed for the next step of each of the first n runs, if the head draws numbers."""
+        if not self.pooling.random:
+            return []
+        places = zip(self.live[:n], self.adam.steps[:n], strict=True)
+        return [noise_seed(*self.runs[index].stream, step) for index, step in places]
 
     def _losses(
         self, found: ReadOut, streams: Sequence[Stream], rows: Sequence[Int[Tensor, " batch"]]
@@ -161,13 +158,15 @@ class Block:
         """Losses (run,) and their gradients by logits and, where a term acts on them, by embeddings."""
         counts = torch.tensor([stream.runs.stop - stream.runs.start for stream in streams])
         order = torch.stack(list(rows)).repeat_interleave(counts, 0)
-        valid, order = order >= 0, order.clamp_min(0)
+        keep, order = order >= 0, order.clamp_min(0)
         logits, embedding = found.logits.requires_grad_(), found.embedding.detach()
         inputs = [logits]
-        if self.objective.contrastive:
+        if self.objective.reads_embedding:
             inputs.append(embedding.requires_grad_())
-        losses = self.objective(logits, embedding, self.y[order], valid, self.weight[order])
-        parts = torch.autograd.grad(losses.sum(), inputs)
+        losses = self.objective(Batch(logits, embedding, self.y[order], keep, self.weight[order]))
+        if not losses.requires_grad:  # a custom loss alone, with nothing to say of this batch
+            return losses, torch.zeros_like(logits), None
+        parts = torch.autograd.grad(losses.sum(), inputs, materialize_grads=True)
         return losses.detach(), parts[0], parts[1] if len(parts) > 1 else None
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Which runs train together: those of one head, one batch size and one precision, within a bound."""
+"""Which runs train together: those of one head and one batch size, within a bound."""
 
 import itertools
 from collections.abc import Sequence
@@ -38,9 +38,9 @@ class Group:
 
 def groups(runs: Sequence[RunSpec]) -> list[Group]:
     """Sort runs by what their tensors look like, then by their order of bags."""
-    found: dict[tuple[str, int, str], list[int]] = {}
+    found: dict[tuple[str, int], list[int]] = {}
     for index, run in enumerate(runs):
-        key = (run.head.model_dump_json(), run.train.batch_size, run.train.projection)
+        key = (run.head.model_dump_json(), run.train.batch_size)
         found.setdefault(key, []).append(index)
     for members in found.values():
         members.sort(key=lambda index: (-steps_of(runs[index]), order_of(runs[index])))

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from aggregate.bags.lazy import LazyTokens, Tokens
 from aggregate.heads.base import Head
-from aggregate.training.precision import widened
-from aggregate.training.spec import TrainSpec
 
 POOL_BATCH = 64
 """Bags pooled at once."""
@@ -46,28 +44,28 @@ class BagInputs:
         x: Tokens,
         keep: Bool[Tensor, "bag slice"],
         height_mm: Float[Tensor, "bag slice"],
-        narrow: bool = False,
     ) -> None:
         """Hold the bags of the cohort, their tokens as `prepare_tokens` gave them.
 
-        Tokens that stay in the store are prepared by batch, and rounded to bfloat16 if `narrow`.
+        Tokens that stay in the store are prepared by batch.
         """
         self.x, self.keep, self.height_mm = x.contiguous(), keep, height_mm
-        self.narrow = narrow
         self.lengths = keep.shape[1] - keep.flip(1).int().argmax(1)
 
     def pooled(
         self, head: Head, parameters: Mapping[str, Tensor], runs: Span, rows: Int[Tensor, " batch"]
     ) -> Float[Tensor, "#run batch pooled"]:
         """Gather and pool, as far as the longest bag of the batch reaches."""
+        return head.pool(parameters, *self.gathered(head, rows))[0]
+
+    def gathered(self, head: Head, rows: Int[Tensor, " batch"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Prepared tokens (batch, slice, dim), keep and heights of these bags."""
         length = int(self.lengths[rows].max())
         x = self.x.index_select(0, rows)[:, :length]
         keep, height_mm = self.keep[rows, :length], self.height_mm[rows, :length]
         if isinstance(self.x, LazyTokens):
             x = head.prepare(x, keep, height_mm)
-            x = x.to(torch.bfloat16) if self.narrow else x
-        x = widened(x, parameters["classifier.weight"].dtype)
-        return head.pool(parameters, x, keep, height_mm)[0]
+        return x, keep, height_mm
 
     def select(self, index: Int[Tensor, " run"]) -> Self:
         """All runs share the bags."""
@@ -98,18 +96,9 @@ def prepare_tokens(
     x: Tokens,
     keep: Bool[Tensor, "bag slice"],
     height_mm: Float[Tensor, "bag slice"],
-    train: TrainSpec,
 ) -> Tokens:
     """The tokens as the pool reads them, done once; tokens that stay in the store are prepared by batch."""
-    if isinstance(x, LazyTokens):
-        return x
-    prepared = head.prepare(x, keep, height_mm)
-    return prepared.to(torch.bfloat16) if is_narrow(head, train) else prepared
-
-
-def is_narrow(head: Head, train: TrainSpec) -> bool:
-    """Whether tokens are held in bfloat16; what is pooled once needs no cheaper form."""
-    return train.projection == "bfloat16" and not head.pool_is_fixed
+    return x if isinstance(x, LazyTokens) else head.prepare(x, keep, height_mm)
 
 
 @torch.no_grad()
@@ -119,7 +108,6 @@ def make_inputs(
     x: Tokens,
     keep: Bool[Tensor, "bag slice"],
     height_mm: Float[Tensor, "bag slice"],
-    narrow: bool = False,
 ) -> Inputs:
     """Pool now what training will not change.
 
@@ -129,11 +117,10 @@ def make_inputs(
         x: Tokens of the cohort, as `prepare_tokens` gave them.
         keep: True on real slices.
         height_mm: Of the slices.
-        narrow: Whether tokens that stay in the store are rounded to bfloat16 (`is_narrow`).
     """
     if not head.pool_is_fixed:
-        return BagInputs(x, keep, height_mm, narrow)
-    runs = len(next(iter(parameters.values()))) if head.pool_shapes() else 1
+        return BagInputs(x, keep, height_mm)
+    runs = len(next(iter(parameters.values()))) if head.pool_differs else 1
     vectors = torch.empty((runs, len(x), head.pooled_dim), dtype=parameters["classifier.weight"].dtype)
     # Filled in place: small results between large blocks would keep the allocator from giving those back.
     for part in (slice(start, start + POOL_BATCH) for start in range(0, len(x), POOL_BATCH)):

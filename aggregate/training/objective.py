@@ -1,62 +1,66 @@
-"""The weighted sum of losses of stacked runs, each with its own weights and temperature."""
+"""The weighted sum of losses of stacked runs, each with its own terms, weights and options."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from aggregate.losses.class_variance import class_variance
-from aggregate.losses.cross_entropy import cross_entropy
-from aggregate.losses.spec import LossSpec
-from aggregate.losses.supcon import supcon
+from aggregate.losses.base import Batch, StackedLoss, TermSpec, column
+from aggregate.losses.registry import LossSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One term of the runs that it weighs in."""
+
+    runs: Int[Tensor, " some"]
+    """Their places in the stack, ascending."""
+    weight: Float[Tensor, " some"]
+    loss: StackedLoss
+
+    def add(self, total: Float[Tensor, " run"], batch: Batch) -> Float[Tensor, " run"]:
+        """`total` with the weighted term of those of its runs that the batch has."""
+        n = int((self.runs < len(batch)).sum())
+        if not n:
+            return total
+        weight = self.weight[:n].to(total.dtype)
+        if n == len(batch):
+            return total + weight * self.loss(batch)
+        runs = self.runs[:n]
+        return total.index_add(0, runs, weight * self.loss(batch.take(runs)))
 
 
 class Objective:
-    """`sum_k weight_k loss_k` for each run; a term that no run weighs is not computed."""
+    """`sum_k weight_k loss_k` for each run; a term is computed for the runs that weigh it."""
 
     def __init__(self, losses: Sequence[LossSpec]) -> None:
-        """Stack the runs' weights."""
+        """Gather each term over the runs."""
         self.losses = list(losses)
-        self.cross_entropy = _column([loss.cross_entropy.weight for loss in losses])
-        self.supcon = _column([loss.supcon.weight for loss in losses])
-        self.temperature = _column([loss.supcon.temperature for loss in losses])
-        self.variance = _column([loss.class_variance.weight for loss in losses])
-        # The sum over dimensions is the mean times their number, so one pass serves both reductions.
-        self.summed = _column([float(loss.class_variance.reduction == "sum") for loss in losses])
-        self.uses_supcon = bool(self.supcon.any())
-        self.uses_variance = bool(self.variance.any())
+        found: dict[tuple[str, str], dict[int, TermSpec]] = {}
+        for run, loss in enumerate(losses):
+            for name, term in loss.terms.items():
+                found.setdefault((name, term.group), {})[run] = term
+        self.terms = [_term(by_run) for by_run in found.values()]
+        self.reads_embedding = any(
+            term.acts_on != "logits" for by_run in found.values() for term in by_run.values()
+        )
 
-    def __call__(
-        self,
-        logits: Float[Tensor, "run bag class"],
-        embedding: Float[Tensor, "run bag feature"],
-        y: Int[Tensor, "run bag"],
-        valid: Bool[Tensor, "run bag"],
-        weight: Float[Tensor, "run bag"],
-    ) -> Float[Tensor, " run"]:
-        """Losses of the first runs, as many as `logits` has."""
-        n, dtype = len(logits), logits.dtype
-        total = self.cross_entropy[:n].to(dtype) * cross_entropy(logits, y, valid, weight)
-        if self.uses_supcon:
-            temperature = self.temperature[:n].to(dtype)
-            total = total + self.supcon[:n].to(dtype) * supcon(embedding, y, valid, temperature)
-        if self.uses_variance:
-            by = torch.where(self.summed[:n] > 0, float(embedding.shape[-1]), 1.0)
-            term = class_variance(embedding, y, valid, "mean")
-            total = total + (self.variance[:n] * by).to(dtype) * term
+    def __call__(self, batch: Batch) -> Float[Tensor, " run"]:
+        """Losses of the first runs, as many as the batch has."""
+        total = batch.logits.new_zeros(len(batch))
+        for term in self.terms:
+            total = term.add(total, batch)
         return total
-
-    @property
-    def contrastive(self) -> bool:
-        """Whether a term acts on the embeddings."""
-        return self.uses_supcon or self.uses_variance
 
     def select(self, index: Int[Tensor, " run"]) -> "Objective":
         """Keep the runs at `index`."""
         return Objective([self.losses[place] for place in index.tolist()])
 
 
-def _column(values: Sequence[float]) -> Float[Tensor, " run"]:
-    """One number per run, in double precision until it is used."""
-    return torch.tensor(values, dtype=torch.float64)
+def _term(by_run: dict[int, TermSpec]) -> Term:
+    """One term, stacked over its runs."""
+    specs = list(by_run.values())
+    weight = column([spec.weight for spec in specs])
+    return Term(torch.tensor(list(by_run)), weight, type(specs[0]).stacked(specs))

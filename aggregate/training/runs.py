@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aggregate.heads.spec import HeadSpec
-from aggregate.losses.spec import LossSpec, check_loss
+from aggregate.heads.registry import HeadSpec
+from aggregate.losses.registry import LossSpec, require_trainable
 from aggregate.training.spec import TrainSpec
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
@@ -34,10 +34,15 @@ class RunSpec:
         return f"{self.configuration}, repeat {self.repeat}, fold {self.fold}, seed {self.seed}"
 
     @property
+    def stream(self) -> tuple[int, int, int]:
+        """What its random numbers depend on."""
+        return self.seed, self.repeat, self.fold
+
+    @property
     def class_balanced(self) -> bool:
         """Whether batches hold equal shares of the labels."""
         asked = self.train.class_balanced
-        return self.loss.supcon.weight > 0 if asked == "auto" else asked
+        return self.loss.balances if asked == "auto" else asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,8 @@ class TrainedRun:
     """Epochs trained."""
     history: dict[str, list[float]]
     """Per epoch: `train_loss`, and `validation_cross_entropy` where there are validation bags."""
+    stacking: str | None = None
+    """`vmap` or `loop`: how a custom head's runs were computed."""
 
 
 def check_run(run: RunSpec, y: NDArray[np.int64], n_classes: int) -> None:
@@ -62,7 +69,7 @@ def check_run(run: RunSpec, y: NDArray[np.int64], n_classes: int) -> None:
         ConfigError: If its loss cannot train its head, or its batches are too small to be balanced.
         SlicecacheError: If it has no training bag, or a bag without a label.
     """
-    check_loss(run.head, run.loss)
+    require_trainable(run.loss, run.head.name, bool(run.head.embedding) or run.head.learned_pool)
     if not len(run.train_rows):
         raise SlicecacheError(
             f"the run {run.name} has no bag to train on; use fewer folds or a larger cohort"

@@ -10,12 +10,18 @@ Rows = NDArray[np.int64]
 NO_ROW = -1
 """Fills batches that are not full."""
 
-_INIT, _ORDER = 0, 1
+_INIT, _ORDER, _NOISE = 0, 1, 2
 
 
 def init_seed(seed: int, repeat: int, fold: int) -> int:
     """The seed of a run's first weights."""
     sequence = np.random.SeedSequence([seed, repeat, fold, _INIT])
+    return int(sequence.generate_state(1, np.uint64)[0])
+
+
+def noise_seed(seed: int, repeat: int, fold: int, step: int) -> int:
+    """The seed of what a head draws in one step of a run (dropout)."""
+    sequence = np.random.SeedSequence([seed, repeat, fold, step, _NOISE])
     return int(sequence.generate_state(1, np.uint64)[0])
 
 

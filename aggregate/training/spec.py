@@ -20,9 +20,6 @@ class TrainSpec(Strict):
     patience: PositiveInt | None = 20
     """Stop after so many epochs without a lower validation cross-entropy, and keep the best weights;
     null trains all epochs and keeps the last weights."""
-    projection: Literal["float32", "bfloat16"] = "float32"
-    """What slices are held and multiplied in while the pool trains; `bfloat16` halves their memory, rounds
-    them to 8 bits, and is faster on processors with AMX."""
     optimiser: Literal["adam"] = "adam"
     class_balanced: bool | Literal["auto"] = "auto"
     """Equal shares of the classes in each batch; `auto`: when the loss has `supcon` above 0."""

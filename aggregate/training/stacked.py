@@ -17,9 +17,10 @@ from aggregate.bags.bags import Bags
 from aggregate.bags.lazy import Tokens
 from aggregate.heads.base import Head, HeadOutput, require_slices
 from aggregate.heads.centring import fit_centring
+from aggregate.losses.registry import require_trainable
 from aggregate.training.block import Block, Count, Finished
 from aggregate.training.blocks import Group, bytes_of_run, groups
-from aggregate.training.inputs import is_narrow, make_inputs, prepare_tokens
+from aggregate.training.inputs import make_inputs, prepare_tokens
 from aggregate.training.runs import RunSpec, TrainedRun, check_run
 from aggregate.training.sampler import init_seed
 from aggregate.training.workers import run_side_by_side
@@ -85,12 +86,14 @@ def train_group(
 ) -> dict[int, TrainedRun]:
     """Train runs of one head, by index; their blocks side by side on the cores."""
     head = group.first.head.build(cohort.x.shape[2], cohort.n_classes)
-    tokens = prepare_tokens(head, cohort.x, cohort.keep, cohort.height_mm, group.first.train)
+    for index in group.members:
+        below = bool(head.spec.embedding) or not head.pool_is_fixed
+        require_trainable(runs[index].loss, head.spec.name, below)
+    tokens = prepare_tokens(head, cohort.x, cohort.keep, cohort.height_mm)
     size = bytes_of_run(head, group.first.train.batch_size, cohort.x.shape[1], cohort.dtype.itemsize)
     blocks = group.blocks(size, torch.get_num_threads())
     jobs = [
-        partial(train_block, cohort, head, tokens, [runs[index] for index in members], report)
-        for members in blocks
+        partial(train_block, cohort, tokens, [runs[index] for index in members], report) for members in blocks
     ]
     found = run_side_by_side(jobs)
     return {
@@ -100,16 +103,14 @@ def train_group(
     }
 
 
-def train_block(
-    cohort: Cohort, head: Head, tokens: Tokens, runs: Sequence[RunSpec], report: Count
-) -> list[TrainedRun]:
-    """Draw the runs' first weights and train them together."""
-    parameters = head.init([init_seed(run.seed, run.repeat, run.fold) for run in runs], cohort.dtype)
+def train_block(cohort: Cohort, tokens: Tokens, runs: Sequence[RunSpec], report: Count) -> list[TrainedRun]:
+    """Draw the runs' first weights and train them together, with a head that no other thread uses."""
+    head = runs[0].head.build(cohort.x.shape[2], cohort.n_classes)
+    parameters = head.init([init_seed(*run.stream) for run in runs], cohort.dtype)
     if head.spec.centre:
         rows = [run.train_rows for run in runs]
         parameters |= fit_centring(cohort.x, cohort.keep, rows, cohort.dtype)
-    narrow = is_narrow(head, runs[0].train)
-    inputs = make_inputs(head, parameters, tokens, cohort.keep, cohort.height_mm, narrow)
+    inputs = make_inputs(head, parameters, tokens, cohort.keep, cohort.height_mm)
     return Block(head, parameters, inputs, cohort.y, cohort.weight, runs).train(report)
 
 
@@ -123,7 +124,7 @@ def apply_head(
         SlicecacheError: If a bag has no kept slice.
     """
     parameters = {name: torch.stack([state[name] for state in states]) for name in head.shapes}
-    dtype = next(iter(parameters.values())).dtype
+    dtype = parameters["classifier.weight"].dtype
     outputs = [
         head(
             parameters,

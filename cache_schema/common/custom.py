@@ -7,13 +7,15 @@ never permits its own targets.
 """
 
 import functools
+import hashlib
 import importlib
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.strict import Strict
@@ -34,12 +36,21 @@ def target_of(part: Any) -> str:
     named = part if hasattr(part, "__qualname__") else type(part)
     if isinstance(part, functools.partial):
         raise ConfigError(f"{part!r} has no name to store; give the class, and its arguments as `options`")
-    return f"{named.__module__}:{named.__qualname__}"
+    # An object's class is another part than the object: an import would find the class.
+    return f"{named.__module__}:{named.__qualname__}{'' if named is part else '.<object>'}"
 
 
 def give(part: Any) -> str:
-    """Hand an object over; returns the target that stands for it from now on in this process."""
-    target = target_of(part)
+    """Hand an object over; returns the target that stands for it from now on in this process.
+
+    A name that an import could find stands for the newest object. Two functions that one other function
+    made, or two lambdas, share a name that no import finds; the second is told apart by a number.
+    """
+    target = name = target_of(part)
+    number = 1
+    while "<" in name and target in _given and _given[target] is not part:
+        number += 1
+        target = f"{name}.<{number}>"
     _given[target] = part
     return target
 
@@ -55,21 +66,21 @@ def permit_targets(data: Any, folder: Path) -> None:
     The folder comes last on the path, so that nothing in it stands in for an installed module.
     Processes that are spawned from here inherit the path.
     """
-    found = sorted(set(_targets(data)))
+    found = sorted(set(targets_in(data)))
     for target in found:
         permit(target)
     if found and str(folder) not in sys.path:
         sys.path.append(str(folder))
 
 
-def _targets(data: Any, key: str = "") -> Iterator[str]:
+def targets_in(data: Any, key: str = "") -> Iterator[str]:
     """Every value of a key `target` (or a dotted path that ends in it) that could be one."""
     if isinstance(data, Mapping):
         for name, value in data.items():
-            yield from _targets(value, str(name))
+            yield from targets_in(value, str(name))
     elif isinstance(data, list | tuple):
         for value in data:
-            yield from _targets(value, key)
+            yield from targets_in(value, key)
     elif isinstance(data, str) and key.rpartition(".")[2] == "target" and ":" in data:
         yield data
 
@@ -131,6 +142,17 @@ def _file_of(module: str) -> str:
     return str(getattr(sys.modules[module], "__file__", None) or module)
 
 
+def code_digest(target: str) -> str:
+    """SHA-256 of the file that defines a part: what was computed with it hangs on that; empty without a file.
+
+    Raises:
+        ConfigError: As `resolve`.
+    """
+    resolve(target)
+    file = getattr(sys.modules.get(target.partition(":")[0]), "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and Path(file).is_file() else ""
+
+
 def read_target(value: Any) -> Any:
     """Read an object in place of its target."""
     return value if isinstance(value, str) else give(value)
@@ -146,7 +168,16 @@ class CustomSpec(Strict):
     target: Target
     """`package.module:Name` of a class or function; in Python also the object itself."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Passed to it by name."""
+    """Passed to it by name; what YAML can say, so that it can be stored."""
+
+    @field_validator("options")
+    @classmethod
+    def _plain(cls, options: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(options, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"options are numbers, text, lists and mappings ({error})") from error
+        return options
 
 
 def read_part(value: Any) -> Any:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from aggregate.config.recipes import RECIPES
-from aggregate.heads.spec import AttentionSpec
+from aggregate.heads.attention import AttentionSpec
+from cache_schema.common.custom import read_part
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import suggest
 
@@ -33,6 +34,7 @@ def overlay(section: Mapping[str, Any], changes: Mapping[str, Any], where: str) 
     for path in changes:
         check_path(path, where)
     _start_from_recipe(data, changes)
+    _spell_out(data)
     kind = changes.get("head.kind")
     if kind is not None and kind != _kind_of(data):
         data["head"] = {}
@@ -42,6 +44,14 @@ def overlay(section: Mapping[str, Any], changes: Mapping[str, Any], where: str) 
     if isinstance(data.get("head"), dict) and data.get("recipe") is None:
         data["head"] = {"kind": _kind_of(data), **data["head"]}
     return data
+
+
+def _spell_out(data: dict[str, Any]) -> None:
+    """Write a head or a loss that is an object of Python's as a mapping, so that paths reach into it."""
+    if "head" in data:
+        data["head"] = read_part(data["head"])
+    if isinstance(data.get("loss"), Mapping):
+        data["loss"] = {name: read_part(term) for name, term in data["loss"].items()}
 
 
 def check_path(path: str, where: str) -> None:

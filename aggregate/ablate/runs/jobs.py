@@ -60,8 +60,7 @@ def portions_of(jobs: Iterable[Job], keys: Keys) -> list[Portion]:
 
 def kind_of(job: Job) -> str:
     """Equal for runs that can train together, and cost the same per step."""
-    train = job.run.train
-    return f"{train.batch_size} {train.projection} {job.run.head.model_dump_json()}"
+    return f"{job.run.train.batch_size} {job.run.head.model_dump_json()}"
 
 
 def representatives(configurations: Sequence[Configuration]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Digests of what a run's numbers depend on: a changed file, label, store or library changes the key."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from aggregate.ablate.grid.sources import Source
 from aggregate.cohort.people import Fold
 from aggregate.training.stacked import RunSpec
+from cache_schema.common.custom import code_digest, targets_in
 from cache_schema.format.canonical import canonical_json, sha256_json
 
 ARITHMETIC = 1
@@ -39,6 +40,7 @@ class Keys:
             for *key, y, weight in zip(*columns, cohort.y, cohort.weight, strict=True)
         ]
         self._rows: dict[bytes, str] = {}
+        self._files: dict[str, str] = {}
 
     def rows(self, rows: NDArray[np.int64]) -> str:
         """Who is on a side of a fold, with labels and weights, in order."""
@@ -49,16 +51,25 @@ class Keys:
 
     def run(self, run: RunSpec, fold: Fold) -> str:
         """One training and its test part. The configuration's name has no part in it."""
+        parts = {"head": run.head.model_dump(mode="json"), "loss": run.loss.model_dump(mode="json")}
         return sha256_json(
             {
                 **self.common,
-                "head": run.head.model_dump(mode="json"),
-                "loss": run.loss.model_dump(mode="json"),
+                **parts,
+                **self._code(parts),
                 "train": run.train.model_dump(mode="json"),
                 "stream": [run.repeat, run.fold, run.seed],
                 "sides": [self.rows(run.train_rows), self.rows(run.validation_rows), self.rows(fold.test)],
             }
         )
+
+    def _code(self, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """Digests of the files that custom parts are defined in; nothing without such parts."""
+        for target in targets_in(parts):
+            if target not in self._files:
+                self._files[target] = code_digest(target)
+        found = {target: self._files[target] for target in targets_in(parts)}
+        return {"code": found} if found else {}
 
     def portion(self, runs: Sequence[str]) -> str:
         """Runs that train together, in order: in float32 who trains together changes the last digits."""

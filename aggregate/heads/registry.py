@@ -1,0 +1,39 @@
+"""The registry of heads: a union on `kind`.
+
+Grammar: `head: {kind: attention, hidden: 64, embedding: [256, 128], train: all}`. A new head is one new
+file, which holds its spec and its class, and its name here. Somebody else's is `kind: custom` with a
+`target` and `options`, or in Python the class itself.
+"""
+
+from typing import Annotated, get_args
+
+from pydantic import BeforeValidator, Field
+
+from aggregate.heads.attention import AttentionSpec
+from aggregate.heads.base import HeadBase
+from aggregate.heads.centre_gaussian import CentreGaussianSpec
+from aggregate.heads.custom import CustomHeadSpec
+from aggregate.heads.gated_attention import GatedAttentionSpec
+from aggregate.heads.linear_attention import LinearAttentionSpec
+from aggregate.heads.mean import MeanSpec
+from aggregate.heads.mst import MstSpec
+from aggregate.heads.query import QuerySpec
+from aggregate.heads.random_attention import RandomAttentionSpec
+from cache_schema.common.custom import read_part
+
+HeadSpec = Annotated[
+    MeanSpec
+    | AttentionSpec
+    | LinearAttentionSpec
+    | GatedAttentionSpec
+    | QuerySpec
+    | MstSpec
+    | CentreGaussianSpec
+    | RandomAttentionSpec
+    | CustomHeadSpec,
+    Field(discriminator="kind"),
+    BeforeValidator(read_part),
+]
+
+HEADS: tuple[type[HeadBase], ...] = get_args(get_args(HeadSpec)[0])
+"""The classes of the union, in its order."""

@@ -1,0 +1,95 @@
+"""The registry of losses: a weighted sum, each term by name.
+
+Grammar: `loss: {cross_entropy: 1.0, supcon: 1.0, class_variance: {weight: 0.1, reduction: mean}}`.
+A bare number is a term's weight. What is not named weighs 0, except cross entropy, which weighs 1:
+nothing else trains the classifier. A new loss is one new file, which holds its spec and its function, and
+its field here; somebody else's goes by any other name: `mine: {target: "package.module:f", weight: 0.5}`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+from aggregate.losses.base import TermSpec, bare_weight
+from aggregate.losses.class_variance import ClassVarianceSpec
+from aggregate.losses.cross_entropy import CrossEntropySpec
+from aggregate.losses.custom import CustomLossSpec
+from aggregate.losses.supcon import SupConSpec
+from cache_schema.common.custom import read_part
+from cache_schema.common.errors import ConfigError
+from cache_schema.common.strict import Strict
+
+
+def _custom(value: Any) -> Any:
+    """Read a term of another name: it has a target, or is a callable itself."""
+    value = read_part(value)
+    if isinstance(value, CustomLossSpec) or (isinstance(value, Mapping) and "target" in value):
+        return value
+    raise PydanticCustomError("extra_forbidden", "no loss of this name, and no target for one")
+
+
+Number = BeforeValidator(bare_weight)
+
+
+class LossSpec(Strict):
+    """The weighted sum that a run minimises; its fields are the registry."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[CustomLossSpec, BeforeValidator(_custom)]]
+    cross_entropy: Annotated[CrossEntropySpec, Number] = CrossEntropySpec()
+    supcon: Annotated[SupConSpec, Number] = SupConSpec()
+    class_variance: Annotated[ClassVarianceSpec, Number] = ClassVarianceSpec()
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        for name in self.__pydantic_extra__ or ():
+            if not re.fullmatch(r"[A-Za-z]\w*", name) or hasattr(type(self), name):
+                raise ValueError(f"{name!r} cannot be the name of a loss; take letters, digits and _")
+        return self
+
+    @property
+    def terms(self) -> dict[str, TermSpec]:
+        """Every term that weighs something, by name."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        found: dict[str, TermSpec] = {**fields, **(self.__pydantic_extra__ or {})}
+        return {name: term for name, term in found.items() if term.weight > 0}
+
+    @property
+    def contrastive(self) -> bool:
+        """Whether a term acts on the embeddings and not on the logits."""
+        return any(term.acts_on == "embedding" for term in self.terms.values())
+
+    @property
+    def balances(self) -> bool:
+        """Whether a term wants equal shares of the classes in each batch."""
+        return any(term.balances for term in self.terms.values())
+
+
+LOSSES: dict[str, type[TermSpec]] = {
+    name: type(field.default) for name, field in LossSpec.model_fields.items()
+}
+"""The classes of the built-in terms, by name."""
+
+
+def require_trainable(loss: LossSpec, head: str, below: bool) -> None:
+    """Refuse a loss that trains nothing.
+
+    Args:
+        loss: The weighted sum.
+        head: What messages call the head.
+        below: Whether anything trainable lies below the embedding: layers of it, or a pool that learns.
+
+    Raises:
+        ConfigError: If a contrastive loss has nothing to train, or if all weights are 0.
+    """
+    if loss.contrastive and not below:
+        names = " and ".join(name for name, term in loss.terms.items() if term.acts_on == "embedding")
+        raise ConfigError(
+            f"loss: {names} acts on the embedding, but head {head!r} with embedding: none has nothing "
+            "trainable below it; give it embedding: [256, 128] or set that weight to 0"
+        )
+    if not loss.terms:
+        raise ConfigError("loss: every weight is 0, so nothing would be trained; set cross_entropy: 1.0")

@@ -1,0 +1,179 @@
+"""The laws of a loss.
+
+    from aggregate.testing.losses import check_loss
+    check_loss(my_loss, options={"margin": 0.2})
+
+scalar · bag order · padding (bags that are not kept do not count) · few pairs (labels without a pair, one
+bag: finite, with a working backward) · dead embedding (likewise) · gradient (finite differences) · runs
+(stacked as alone) · precision.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aggregate.losses.base import Batch, StackedLoss, TermSpec
+from aggregate.losses.custom import CustomLossSpec
+from aggregate.testing.law import LawError, hold, hold_equal
+from cache_schema.common.custom import give
+from cache_schema.common.errors import ConfigError
+
+LABELS = (0, 1, 2, 0, 1, 0, 2, 1)
+CLASSES, FEATURES = 3, 5
+EXACT, STACKED, SINGLE = 1e-9, 1e-10, 2e-3
+"""Tolerances: of float64, of stacked runs, of float32."""
+FEW = {"one bag": (2,), "no two of one label": (0, 1, 2), "one label": (1, 1, 1)}
+
+
+def check_loss(loss: Any, options: Mapping[str, Any] | None = None) -> None:
+    """Hold a loss to the laws.
+
+    Args:
+        loss: A term's specification, a callable `(logits, embedding, y, keep)`, or the class of one.
+        options: Of the callable, or with which the class is made.
+
+    Raises:
+        LawError: At the first law that is not kept.
+        ConfigError: If it is no loss at all, e.g. has weights of its own.
+    """
+    spec = (
+        loss if isinstance(loss, TermSpec) else CustomLossSpec(target=give(loss), options=dict(options or {}))
+    )
+    for law in LOSS_LAWS:
+        law(lambda n: type(spec).stacked([spec] * n))
+
+
+MakeLoss = Callable[[int], StackedLoss]
+"""The term of so many runs."""
+
+
+def _batch(labels: tuple[int, ...] = LABELS, runs: int = 1) -> Batch:
+    """Bags of these labels, all kept."""
+    generator = torch.Generator().manual_seed(len(labels))
+    shape = (runs, len(labels))
+    logits = torch.randn(*shape, CLASSES, dtype=torch.float64, generator=generator)
+    embedding = torch.randn(*shape, FEATURES, dtype=torch.float64, generator=generator)
+    weight = 0.5 + torch.rand(shape, dtype=torch.float64, generator=generator)
+    return Batch(
+        logits, embedding, torch.tensor([labels] * runs), torch.ones(shape, dtype=torch.bool), weight
+    )
+
+
+def _value(make: MakeLoss, batch: Batch) -> Tensor:
+    """Of the only run."""
+    return make(1)(batch)[0]
+
+
+def _gradients(make: MakeLoss, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Value, and gradients by logits and embedding; 0 where the value depends on neither."""
+    logits, embedding = (part.clone().requires_grad_() for part in (batch.logits, batch.embedding))
+    value = _value(make, replace(batch, logits=logits, embedding=embedding))
+    if not value.requires_grad:
+        return value, torch.zeros_like(logits), torch.zeros_like(embedding)
+    by_logits, by_embedding = torch.autograd.grad(value, (logits, embedding), materialize_grads=True)
+    return value.detach(), by_logits, by_embedding
+
+
+def _scalar(make: MakeLoss) -> None:
+    loss = make(1)
+    try:
+        value = loss(_batch())[0]
+    except ConfigError as error:
+        raise LawError("scalar", str(error)) from error
+    hold(value.ndim == 0, "scalar", f"its value has shape {tuple(value.shape)}")
+    hold(bool(value.isfinite()), "scalar", f"its value is {float(value)}")
+    again = _value(make, _batch())
+    hold(torch.equal(value, again), "scalar", f"it gives {float(value)}, and then {float(again)}")
+
+
+def _bag_order(make: MakeLoss) -> None:
+    batch, order = _batch(), torch.tensor([3, 7, 0, 4, 6, 1, 2, 5])
+    parts = (batch.logits, batch.embedding, batch.y, batch.keep, batch.weight)
+    turned = Batch(*(part[:, order] for part in parts))
+    found, expected = _value(make, turned), _value(make, batch)
+    hold_equal("bag order", found, expected, EXACT, "another order of the bags changes it")
+
+
+def _padding(make: MakeLoss) -> None:
+    batch = _batch()
+    expected, *slopes = _gradients(make, batch)
+    other = _batch((1, 0))
+
+    def around(own: Tensor, pads: Tensor) -> Tensor:
+        return torch.cat([pads[:, :1], own, pads[:, 1:]], 1)
+
+    padded = Batch(
+        around(batch.logits, other.logits),
+        around(batch.embedding, other.embedding),
+        around(batch.y, other.y),
+        around(batch.keep, ~other.keep),
+        around(batch.weight, other.weight),
+    )
+    found, *gradients = _gradients(make, padded)
+    hold_equal("padding", found, expected, EXACT, "bags that are not kept change it")
+    for name, gradient, slope in zip(("logits", "embedding"), gradients, slopes, strict=True):
+        pads = float(gradient[:, [0, -1]].abs().max())
+        hold(pads == 0, "padding", f"bags that are not kept have a gradient by {name} of {pads:.3g}")
+        hold_equal(
+            "padding", gradient[:, 1:-1], slope, EXACT, f"bags that are not kept change that by {name}"
+        )
+
+
+def _few_pairs(make: MakeLoss) -> None:
+    for what, labels in FEW.items():
+        _finite("few pairs", make, _batch(labels), what)
+
+
+def _dead_embedding(make: MakeLoss) -> None:
+    batch = _batch()
+    _finite("dead embedding", make, replace(batch, embedding=torch.zeros_like(batch.embedding)), "all 0")
+
+
+def _finite(law: str, make: MakeLoss, batch: Batch, what: str) -> None:
+    """Value and gradients are numbers."""
+    value, *gradients = _gradients(make, batch)
+    hold(bool(value.isfinite()), law, f"with {what} it is {float(value)}")
+    for name, gradient in zip(("logits", "embedding"), gradients, strict=True):
+        hold(bool(gradient.isfinite().all()), law, f"with {what} its gradient by {name} is not finite")
+
+
+def _gradient(make: MakeLoss) -> None:
+    batch = _batch()
+
+    def value(logits: Tensor, embedding: Tensor) -> Tensor:
+        # The 0 lets a loss that reads neither, or one of them alone, be checked as well.
+        read = replace(batch, logits=logits, embedding=embedding)
+        return _value(make, read) + 0 * (logits.sum() + embedding.sum())
+
+    given = [part.clone().requires_grad_() for part in (batch.logits, batch.embedding)]
+    try:
+        torch.autograd.gradcheck(value, given, eps=1e-6, atol=1e-5, rtol=1e-4)
+    except RuntimeError as error:
+        finding = "it is not what finite differences give (is something detached, or a step?)"
+        raise LawError("gradient", finding) from error
+
+
+def _runs(make: MakeLoss) -> None:
+    batch = _batch(runs=3)
+    together = make(3)(batch)
+    hold(together.shape == (3,), "runs", f"three runs have values of shape {tuple(together.shape)}")
+    for run in range(3):
+        alone = make(1)(batch.take(torch.tensor([run])))
+        hold_equal("runs", together[run], alone[0], STACKED, "a run's value differs beside others")
+
+
+def _precision(make: MakeLoss) -> None:
+    batch = _batch()
+    single = replace(
+        batch, logits=batch.logits.float(), embedding=batch.embedding.float(), weight=batch.weight.float()
+    )
+    found, expected = _value(make, single), _value(make, batch)
+    hold_equal("precision", found.double(), expected, SINGLE, "float32 gives another value than float64")
+
+
+LOSS_LAWS: tuple[Callable[[MakeLoss], None], ...] = (
+    *(_scalar, _bag_order, _padding, _few_pairs, _dead_embedding, _gradient, _runs, _precision),
+)

@@ -1,0 +1,241 @@
+"""How the runs of a block pool their batches in one step, each pool with a graph of its own.
+
+Runs of one stream see one batch and pool it together. A custom head's runs go one by one, or all at once
+by `torch.func.vmap`, streams included: one timed step of both decides.
+"""
+
+import logging
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from aggregate.heads.base import Head
+from aggregate.heads.custom import CustomHead, Way
+from aggregate.heads.module import BagTensors, by_loop, by_vmap, unbound
+from aggregate.training.inputs import BagInputs, Inputs
+from aggregate.training.streams import Stream
+from cache_schema.common.errors import ConfigError
+
+logger = logging.getLogger("slicecache.training")
+
+_FILTERS = threading.Lock()
+WARM, TIMED = 1, 1
+"""Passes of the step that decides."""
+
+Drawn = Sequence[Int[Tensor, " batch"]]
+"""Each stream's batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """The pooled vectors of neighbouring runs, and the trained weights that they hang on."""
+
+    runs: slice
+    leaves: dict[str, Tensor]
+    vectors: Float[Tensor, "#run bag pooled"]
+
+    def gradients(self, gradient: Float[Tensor, "run bag pooled"]) -> dict[str, Tensor]:
+        """Of the leaves, from that of the vectors."""
+        if not self.leaves:
+            return {}
+        given = list(self.leaves.values())
+        parts = torch.autograd.grad(self.vectors, given, gradient, materialize_grads=True)
+        return dict(zip(self.leaves, parts, strict=True))
+
+
+class StreamPooling:
+    """A stream's batch is pooled by all its runs together, as the head has it."""
+
+    way: Way | None = None
+    random = False
+
+    def __init__(self, head: Head) -> None:
+        """Find out which of the pool's weights train."""
+        self.head = head
+        self.trained = [name for name in head.pool_shapes() if name in head.trainable]
+
+    def __call__(
+        self,
+        inputs: Inputs,
+        parameters: Mapping[str, Tensor],
+        streams: Sequence[Stream],
+        rows: Drawn,
+        noise: Sequence[int],
+    ) -> list[Pooled]:
+        """One step of these streams, each on its batch; a run's seed in `noise` is what it draws from."""
+        pools = []
+        for stream, part in zip(streams, rows, strict=True):
+            own, leaves = self.weights(parameters, stream.runs)
+            vectors = inputs.pooled(self.head, own, stream.runs, part.clamp_min(0))
+            pools.append(Pooled(stream.runs, leaves, vectors))
+        return pools
+
+    def weights(
+        self, parameters: Mapping[str, Tensor], runs: slice
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """These runs' parameters, and those of them that gradients are wanted of."""
+        own = {name: value[runs].detach() for name, value in parameters.items()}
+        return own, {name: own[name].requires_grad_() for name in self.trained}
+
+
+class ModulePooling(StreamPooling):
+    """A custom head's runs, one by one or all at once."""
+
+    head: CustomHead
+
+    def __init__(self, head: CustomHead) -> None:
+        """The first step decides, where there is something to decide."""
+        super().__init__(head)
+        self.random = head.facts.random
+        asked = head.spec.stacking
+        self.way = "loop" if self.random or not self.trained else None if asked == "auto" else asked
+
+    def __call__(
+        self,
+        inputs: Inputs,
+        parameters: Mapping[str, Tensor],
+        streams: Sequence[Stream],
+        rows: Drawn,
+        noise: Sequence[int],
+    ) -> list[Pooled]:
+        """As every pooling."""
+        if not isinstance(inputs, BagInputs):
+            raise TypeError("a custom head that trains reads bags")
+        with torch.no_grad():
+            batches = [
+                self._batch(inputs, parameters, stream, part)
+                for stream, part in zip(streams, rows, strict=True)
+            ]
+        if self.way is None:
+            self.way = self.head.way = self._chosen(parameters, streams, batches)
+        if self.way == "vmap":
+            return self._by_vmap(parameters, streams, batches)
+        return self._by_loop(parameters, streams, batches, noise)
+
+    def _batch(
+        self, inputs: BagInputs, parameters: Mapping[str, Tensor], stream: Stream, rows: Int[Tensor, " batch"]
+    ) -> BagTensors:
+        """What all runs of a stream read: they have one fold, and so one centring."""
+        x, keep, height_mm = inputs.gathered(self.head, rows.clamp_min(0))
+        return self.head.tokens(parameters, stream.runs.start, x, keep), keep, height_mm
+
+    def _by_loop(
+        self,
+        parameters: Mapping[str, Tensor],
+        streams: Sequence[Stream],
+        batches: Sequence[BagTensors],
+        noise: Sequence[int] = (),
+    ) -> list[Pooled]:
+        """Run by run; a graph for each stream."""
+        pools = []
+        for stream, batch in zip(streams, batches, strict=True):
+            own, leaves = self.weights(parameters, stream.runs)
+            runs = stream.runs.stop - stream.runs.start
+            states = unbound(self.head.state(own), runs)
+            vectors, _ = by_loop(self.head.trainer, states, [batch] * runs, noise[stream.runs])
+            pools.append(Pooled(stream.runs, leaves, vectors))
+        return pools
+
+    def _by_vmap(
+        self, parameters: Mapping[str, Tensor], streams: Sequence[Stream], batches: Sequence[BagTensors]
+    ) -> list[Pooled]:
+        """Neighbouring streams of equally many runs at once.
+
+        Raises:
+            ConfigError: If vmap refuses the module, whatever it raises then.
+        """
+        pools = []
+        together = zip(streams, batches, strict=True)
+        for _, neighbours in groupby(together, lambda pair: pair[0].runs.stop - pair[0].runs.start):
+            found = list(neighbours)
+            runs = slice(found[0][0].runs.start, found[-1][0].runs.stop)
+            own, leaves = self.weights(parameters, runs)
+            batch = side_by_side([batch for _, batch in found])
+            try:
+                vectors, _ = by_vmap(self.head.trainer, self.head.state(own), batch, len(found))
+            except Exception as error:
+                target = self.head.spec.target
+                raise ConfigError(
+                    f"vmap refuses the head {target!r}; set head.stacking: loop ({error})"
+                ) from error
+            pools.append(Pooled(runs, leaves, vectors))
+        return pools
+
+    def _chosen(
+        self, parameters: Mapping[str, Tensor], streams: Sequence[Stream], batches: Sequence[BagTensors]
+    ) -> Way:
+        """The faster of both, if vmap takes the module and gives what the loop gives."""
+        name, runs = self.head.spec.target, streams[-1].runs.stop
+        if runs == 1:
+            logger.info("head %s: 1 run", name)
+            return "loop"
+        loop, expected = timed(lambda: self._by_loop(parameters, streams, batches))
+        try:
+            with without_fallback_warnings():
+                vmap, found = timed(lambda: self._by_vmap(parameters, streams, batches))
+                self._evaluate_by_vmap(parameters, streams[0], batches[0])
+        except Exception as error:  # whatever is wrong with the module itself, the loop has raised
+            logger.info("head %s: runs one by one, since vmap refuses it (%s)", name, error)
+            return "loop"
+        same = torch.allclose(found, expected, rtol=1e-3, atol=1e-5)
+        way: Way = "vmap" if vmap < loop and same else "loop"
+        logger.info(
+            "head %s: %d runs by %s (a step by vmap takes %.2f ms, by loop %.2f ms)",
+            *(name, runs, way, 1e3 * vmap, 1e3 * loop),
+        )
+        return way
+
+    @torch.no_grad()
+    def _evaluate_by_vmap(self, parameters: Mapping[str, Tensor], stream: Stream, batch: BagTensors) -> None:
+        """Validation goes another way through some modules (a transformer's fast path)."""
+        self.head.way = "vmap"
+        self.head.pool(self.weights(parameters, stream.runs)[0], *batch)
+
+
+def make_pooling(head: Head, inputs: Inputs) -> StreamPooling:
+    """A head's way to pool in training."""
+    if isinstance(head, CustomHead) and isinstance(inputs, BagInputs):
+        return ModulePooling(head)
+    return StreamPooling(head)
+
+
+@contextmanager
+def without_fallback_warnings() -> Iterator[None]:
+    """Where vmap has no rule of its own for an operation it says so; here the clock tells what that costs."""
+    with _FILTERS, warnings.catch_warnings():  # the filters are one for all threads
+        warnings.filterwarnings("ignore", message="There is a performance drop", category=UserWarning)
+        yield
+
+
+def side_by_side(batches: Sequence[BagTensors]) -> BagTensors:
+    """Batches (stream, bag, slice, ...), padded as far as the longest reaches."""
+    longest = max(batch[1].shape[1] for batch in batches)
+    x, keep, height_mm = (
+        torch.stack([_padded(batch[part], longest) for batch in batches]) for part in range(3)
+    )
+    return x, keep, height_mm
+
+
+def _padded(values: Tensor, slices: int) -> Tensor:
+    """Bags with so many slices."""
+    short = slices - values.shape[1]
+    return torch.nn.functional.pad(values, (0, 0) * (values.ndim - 2) + (0, short)) if short else values
+
+
+def timed(step: Callable[[], list[Pooled]]) -> tuple[float, Tensor]:
+    """Seconds of this thread for one step with its gradients, and the pooled vectors."""
+    for _ in range(WARM + TIMED):
+        start = time.thread_time()
+        pools = step()
+        for pool in pools:
+            pool.gradients(torch.ones_like(pool.vectors))
+        seconds = time.thread_time() - start
+    return seconds, torch.cat([pool.vectors.detach() for pool in pools])
