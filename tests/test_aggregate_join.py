@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aggregate.cohort.join import JoinSpec, make_join, read_table
+from aggregate.cohort.table.join import JoinSpec, make_join, read_table
 from aggregate.common.table_values import natural, read_number, typed, value_name
 from aggregate.config.section import parse_section
 from cache_schema.common.errors import ConfigError, SlicecacheError

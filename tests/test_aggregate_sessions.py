@@ -2,8 +2,8 @@
 
 import pytest
 
-from aggregate.cohort.join import JoinSpec, read_table
-from aggregate.cohort.sessions import Visit, choose_sessions
+from aggregate.cohort.table.join import JoinSpec, read_table
+from aggregate.cohort.table.sessions import Visit, choose_sessions
 from cache_schema.common.errors import ConfigError
 
 VISITS = [Visit("1", "ses-10", 0), Visit("1", "ses-2", 1), Visit("1", "ses-3", 2), Visit("2", "ses-7", 3)]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from aggregate.cohort.join import read_table
-from aggregate.cohort.target import TargetSpec, read_target
+from aggregate.cohort.table.join import read_table
+from aggregate.cohort.table.target import TargetSpec, read_target
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregate.cohort.where import where
+from aggregate.cohort.table.where import where
 from cache_schema.common.errors import ConfigError
 
 FRAME = pd.DataFrame(

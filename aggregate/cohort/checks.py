@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregate.cohort.join import LeftOut
+from aggregate.cohort.table.join import LeftOut
 from aggregate.common.table_values import listed
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.record import VolumeRecord

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from aggregate.cohort.acquisition import acquisition_row
 from aggregate.cohort.checks import mixed_contrasts, mixed_foregrounds, refuse_empty_class, refuse_torn
-from aggregate.cohort.join import LeftOut, Table, make_join, read_table
 from aggregate.cohort.narrowing import Narrowing, apply_where, choose, match, rows_without_volume
 from aggregate.cohort.request import CohortRequest
-from aggregate.cohort.split import Side, read_split
-from aggregate.cohort.target import Target, read_target
+from aggregate.cohort.table.join import LeftOut, Table, make_join, read_table
+from aggregate.cohort.table.split import Side, read_split
+from aggregate.cohort.table.target import Target, read_target
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, VolumeEntry

@@ -6,11 +6,11 @@ Narrowing goes in the order `where`, join, what the caller asks, `select`, `sess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aggregate.cohort.join import Join, LeftOut, Pair, Table, refuse_no_match
 from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.select import choose_runs, make_bags, mismatch
-from aggregate.cohort.sessions import Visit, choose_sessions
-from aggregate.cohort.where import where
+from aggregate.cohort.table.join import Join, LeftOut, Pair, Table, refuse_no_match
+from aggregate.cohort.table.sessions import Visit, choose_sessions
+from aggregate.cohort.table.where import where
 from aggregate.common.table_values import natural
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.identity import VolumeKey

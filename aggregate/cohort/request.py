@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from aggregate.cohort.join import JoinSpec
 from aggregate.cohort.select import SelectSpec
-from aggregate.cohort.split import SplitSpec
-from aggregate.cohort.target import TargetSpec
+from aggregate.cohort.table.join import JoinSpec
+from aggregate.cohort.table.split import SplitSpec
+from aggregate.cohort.table.target import TargetSpec
 
 Combine = Literal["concat", "mean"]
 

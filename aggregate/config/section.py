@@ -7,19 +7,19 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from aggregate.anomaly.spec import DetectSpec
 from aggregate.baselines.names import BASELINES, BaselineName
-from aggregate.cohort.join import JoinSpec
 from aggregate.cohort.people import FoldSpec
 from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.select import SelectSpec
-from aggregate.cohort.split import SplitSpec
-from aggregate.cohort.target import TargetSpec
+from aggregate.cohort.table.join import JoinSpec
+from aggregate.cohort.table.split import SplitSpec
+from aggregate.cohort.table.target import TargetSpec
 from aggregate.common.labels import Label, read_column, read_many
 from aggregate.config.ablate import AblateSpec
 from aggregate.config.recipes import with_recipe
 from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.registry import HeadSpec
 from aggregate.losses.registry import LossSpec, require_trainable
-from aggregate.training.spec import TrainSpec
+from aggregate.training.runs import TrainSpec
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline, validate
 from cache_schema.common.strict import Strict

@@ -12,7 +12,7 @@ from aggregate.baselines.baselines import Baseline
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold, FoldSpec
 from aggregate.cohort.sides import fold_notes
-from aggregate.cohort.target import TargetSpec
+from aggregate.cohort.table.target import TargetSpec
 from aggregate.common.versions import versions
 from aggregate.predict.bundle import Bundle, BundleCard, member_of
 from aggregate.statistics.evaluate import (

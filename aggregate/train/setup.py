@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from aggregate.config.section import AggregateSection
 from aggregate.heads.registry import HeadSpec
 from aggregate.losses.registry import LossSpec
-from aggregate.training.spec import TrainSpec
+from aggregate.training.runs import TrainSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,35 @@
 """What goes into one training and what comes out of it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from aggregate.heads.registry import HeadSpec
 from aggregate.losses.registry import LossSpec, require_trainable
-from aggregate.training.spec import TrainSpec
 from cache_schema.common.errors import ConfigError, SlicecacheError
+from cache_schema.common.strict import Strict
+
+
+class TrainSpec(Strict):
+    """How one run is trained."""
+
+    epochs: PositiveInt = 100
+    """The most epochs; all of them when nothing stops the run early."""
+    batch_size: PositiveInt = 16
+    """Bags per step."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    """L2 term added to the gradient, as `torch.optim.Adam` has it."""
+    patience: PositiveInt | None = 20
+    """Stop after so many epochs without a lower validation cross-entropy, and keep the best weights;
+    null trains all epochs and keeps the last weights."""
+    optimiser: Literal["adam"] = "adam"
+    class_balanced: bool | Literal["auto"] = "auto"
+    """Equal shares of the classes in each batch; `auto`: when the loss has `supcon` above 0."""
 
 
 @dataclass(frozen=True, slots=True)

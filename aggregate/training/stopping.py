@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from aggregate.training.spec import TrainSpec
+from aggregate.training.runs import TrainSpec
 
 
 @dataclass(slots=True)

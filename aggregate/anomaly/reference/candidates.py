@@ -7,8 +7,8 @@ from pathlib import Path
 from aggregate.anomaly.measure.truth import LesionTruth
 from aggregate.anomaly.request import DetectRequest
 from aggregate.anomaly.spec import DetectSpec, ReferenceSpec
-from aggregate.cohort.join import LeftOut, Table, make_join, read_table
 from aggregate.cohort.narrowing import Narrowing, apply_where, match, narrow, rows_without_volume
+from aggregate.cohort.table.join import LeftOut, Table, make_join, read_table
 from aggregate.common.table_values import is_missing, listed, natural, value_name
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.format.identity import VolumeKey

@@ -16,7 +16,7 @@ from aggregate.anomaly.reference.likeness import OVERRIDE, ReferenceProfile, che
 from aggregate.anomaly.reference.truths import FoundTruth, find_truth, free_slices, lesions_among_normals
 from aggregate.anomaly.request import OWN_STORE, DetectRequest
 from aggregate.anomaly.spec import DetectSpec
-from aggregate.cohort.join import LeftOut
+from aggregate.cohort.table.join import LeftOut
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.store.reader import StoreReader, open_store
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from aggregate.cohort.join import JoinSpec, Table, bare
+from aggregate.cohort.table.join import JoinSpec, Table, bare
 from aggregate.common.table_values import natural, nearest, value_name
 from cache_schema.common.errors import ConfigError
 
