@@ -13,7 +13,7 @@ from cache_schema.common.command import guarded as guarded
 from cache_schema.common.command import lazy_group, leave
 from cache_schema.common.lazy_names import imported as imported
 from cache_schema.common.lazy_names import lazy_names
-from cache_schema.common.options import AsJson, Overrides, PipelineFile, ShuffleLabels
+from cache_schema.common.options import AsJson, PipelineFile, SetValues, ShuffleLabels
 
 if TYPE_CHECKING:
     from aggregate.api.bag_arrays import BagArrays as BagArrays
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from cache_schema.common.errors import SlicecacheError as SlicecacheError
     from cache_schema.common.errors import StoreError as StoreError
     from cache_schema.common.errors import StoreMismatch as StoreMismatch
-    from extract.api import extract as extract
     from extract.api import simulate as simulate
     from extract.embedding import Embedding as Embedding
     from extract.embedding import embed as embed
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
         check_detector = staticmethod(_check_detector)
 
 
-NAMES: dict[str, Any] = {
+PUBLIC_NAMES: dict[str, Any] = {
     "open": "aggregate.api.store:open",
     "verify": "aggregate.api.store:verify",
     "train": "aggregate.api.studies:train",
@@ -117,26 +116,26 @@ COMMANDS = {
 
 
 if not TYPE_CHECKING:  # or every misspelt name would pass the checkers
-    __getattr__, __dir__ = lazy_names(__name__, NAMES)
+    __getattr__, __dir__ = lazy_names(__name__, PUBLIC_NAMES)
 
 
 def run(
-    pipeline: PipelineFile, overrides: Overrides, shuffle_labels: ShuffleLabels = 0, as_json: AsJson = False
+    pipeline: PipelineFile, overrides: SetValues, shuffle_labels: ShuffleLabels = 0, as_json: AsJson = False
 ) -> int:
     """Extract, train and report as PIPELINE says; finished parts are not done again."""
     import json
 
     from aggregate.cli import describe_training, train_and_report
-    from aggregate.cli import read_section as read_aggregate
+    from aggregate.cli import read_training_section as read_aggregate
     from cache_schema.common.pipeline_file import load_pipeline
     from extract.cli import describe_extraction
-    from extract.cli import read_section as read_extract
-    from extract.extraction import extract
+    from extract.cli import read_extract_section as read_extract
+    from extract.extraction import run_extraction
 
     loaded = load_pipeline(pipeline, overrides)
     # Both sections are checked before the long part starts: a typo in stage two must not cost a night.
     first, second = read_extract(loaded), read_aggregate(loaded)
-    outcome = extract(loaded, first)
+    outcome = run_extraction(loaded, first)
     if not as_json:
         typer.echo(describe_extraction(outcome))
     results = train_and_report(loaded, second, shuffle_labels)

@@ -10,9 +10,9 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.options import (
     AllowCustom,
     AsJson,
-    Overrides,
     PipelineFile,
     PlanOnly,
+    SetValues,
     ShuffleLabels,
     StorePlace,
 )
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cache_schema.common.pipeline_file import Pipeline
 
 
-def read_section(pipeline: "Pipeline") -> "AggregateSection":
+def read_training_section(pipeline: "Pipeline") -> "AggregateSection":
     """Validate the `aggregate` section of a pipeline."""
     from aggregate.config.section import read_aggregate_section
 
@@ -33,13 +33,13 @@ def read_section(pipeline: "Pipeline") -> "AggregateSection":
 
 
 def train(
-    pipeline: PipelineFile, overrides: Overrides, shuffle_labels: ShuffleLabels = 0, as_json: AsJson = False
+    pipeline: PipelineFile, overrides: SetValues, shuffle_labels: ShuffleLabels = 0, as_json: AsJson = False
 ) -> int:
     """Train the head of PIPELINE in cross-validation on the store, compare it and write the report."""
     from cache_schema.common.pipeline_file import load_pipeline
 
     loaded = load_pipeline(pipeline, overrides)
-    results = train_and_report(loaded, read_section(loaded), shuffle_labels)
+    results = train_and_report(loaded, read_training_section(loaded), shuffle_labels)
     typer.echo(json.dumps(results.metrics) if as_json else describe_training(results, loaded.folder()))
     return 0
 
@@ -56,15 +56,15 @@ def train_and_report(pipeline: "Pipeline", section: "AggregateSection", shuffle_
 
 def describe_training(results: "Results", run_folder: Path) -> str:
     """The result as a person reads it on a terminal."""
-    from aggregate.present import closing
-    from aggregate.train.terminal import summary
+    from aggregate.present import last_lines
+    from aggregate.train.terminal import training_summary
 
-    return f"{summary(results)}\n{closing(run_folder, results.folder)}"
+    return f"{training_summary(results)}\n{last_lines(run_folder, results.folder)}"
 
 
 def ablate(
     pipeline: PipelineFile,
-    overrides: Overrides,
+    overrides: SetValues,
     shuffle_labels: ShuffleLabels = 0,
     plan_only: PlanOnly = False,
     as_json: AsJson = False,
@@ -75,8 +75,8 @@ def ablate(
     and the primary configurations are trained on permuted labels, too.
     """
     from aggregate.ablate.ablate import ablate_pipeline, plan_ablation
-    from aggregate.ablate.terminal import summary
-    from aggregate.present import closing, present_ablation
+    from aggregate.ablate.terminal import ablation_summary
+    from aggregate.present import last_lines, present_ablation
     from cache_schema.common.pipeline_file import load_pipeline
 
     loaded = load_pipeline(pipeline, overrides)
@@ -86,13 +86,13 @@ def ablate(
         return 0
     results = ablate_pipeline(loaded, shuffle_labels)
     present_ablation(results, loaded.folder())
-    told = f"{summary(results)}\n{closing(loaded.folder(), results.folder)}"
+    told = f"{ablation_summary(results)}\n{last_lines(loaded.folder(), results.folder)}"
     typer.echo(json.dumps(results.metrics) if as_json else told)
     return 0
 
 
 def detect(
-    pipeline: PipelineFile, overrides: Overrides, plan_only: PlanOnly = False, as_json: AsJson = False
+    pipeline: PipelineFile, overrides: SetValues, plan_only: PlanOnly = False, as_json: AsJson = False
 ) -> int:
     """Fit the detectors of PIPELINE on its reference group, map everybody else and write the report.
 
@@ -100,7 +100,7 @@ def detect(
     """
     from aggregate.anomaly.study.terminal import detection_summary
     from aggregate.detect import detect_pipeline, detect_plan
-    from aggregate.present import closing, present_index
+    from aggregate.present import last_lines, present_index
     from cache_schema.common.pipeline_file import load_pipeline
 
     loaded = load_pipeline(pipeline, overrides)
@@ -113,7 +113,7 @@ def detect(
         return 0
     results = detect_pipeline(loaded)
     present_index(loaded.folder())
-    shown = f"{detection_summary(results)}\n{closing(loaded.folder(), results.folder)}"
+    shown = f"{detection_summary(results)}\n{last_lines(loaded.folder(), results.folder)}"
     typer.echo(json.dumps(results.metrics) if as_json else shown)
     return 0
 
@@ -122,7 +122,7 @@ BundlePlace = Annotated[
     Path,
     typer.Argument(metavar="BUNDLE", help="A run folder, a verb's folder in it, or the bundle's own folder."),
 ]
-Table = Annotated[
+LabelTable = Annotated[
     Path | None, typer.Option("--out", metavar="CSV", help="Write a CSV here, not on standard output.")
 ]
 Maps = Annotated[
@@ -143,7 +143,7 @@ AllowUnlike = Annotated[
 def predict(
     bundle: BundlePlace,
     store: StorePlace,
-    out: Table = None,
+    out: LabelTable = None,
     maps: Maps = None,
     allow_unlike_reference: AllowUnlike = False,
     allow_custom: AllowCustom = False,
@@ -177,7 +177,7 @@ def predict(
 def _predict_heads(bundle: Path, store: str, maps: Path | None) -> "DataFrame":
     """A head's predictions."""
     from aggregate.predict.bundle import load_bundle
-    from aggregate.predict.predict import predict as apply_bundle
+    from aggregate.predict.predict import predict_store as apply_bundle
     from cache_schema.store.reader import open_store
 
     if maps is not None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aggregate.ablate.findings.results import AblationResults
     from aggregate.train.results import Results
 
-DRAWS = ("jinja2", "markupsafe", "matplotlib")
+DRAWN_BY = ("jinja2", "markupsafe", "matplotlib")
 """What the `report` extra brings."""
 
 
@@ -44,7 +44,7 @@ def present_index(run_folder: Path) -> None:
         write_index(run_folder)
 
 
-def closing(run_folder: Path, folder: Path) -> str:
+def last_lines(run_folder: Path, folder: Path) -> str:
     """The last lines on the terminal: where everything is.
 
     Args:
@@ -63,5 +63,5 @@ def _report_extra() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in DRAWS:
+        if (error.name or "").partition(".")[0] not in DRAWN_BY:
             raise

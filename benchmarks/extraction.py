@@ -74,7 +74,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
 
     from cache_schema.common.pipeline_file import Pipeline
     from extract.engines.device import this_machine
-    from extract.extraction import extract
+    from extract.extraction import run_extraction
     from extract.planning.config import ExtractSection
 
     rounds: list[dict[str, float]] = []
@@ -93,7 +93,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         for turn in range(options.rounds):
             data = {"run": {"folder": f"run{turn}"}, "cache": {"store": f"run{turn}/cache.zarr"}}
             used = cpu_seconds()
-            outcome = extract(Pipeline(data, base), section, progress=False)
+            outcome = run_extraction(Pipeline(data, base), section, progress=False)
             used = cpu_seconds() - used
             forward, forward_cpu = time_forward(section, outcome.slices)
             rounds.append(

@@ -90,7 +90,7 @@ def extract_into(base: Path, name: str) -> Outcome:
     import torch
 
     from cache_schema.common.pipeline_file import Pipeline
-    from extract.extraction import extract
+    from extract.extraction import run_extraction
     from extract.planning.config import ExtractSection
 
     torch.set_num_threads(1)
@@ -106,7 +106,7 @@ def extract_into(base: Path, name: str) -> Outcome:
         }
     )
     data = {"run": {"folder": name}, "cache": {"store": f"{name}/cache.zarr"}}
-    return extract(Pipeline(data, base), section, progress=False)
+    return run_extraction(Pipeline(data, base), section, progress=False)
 
 
 def compete(base: Path, name: str, go: Barrier) -> None:

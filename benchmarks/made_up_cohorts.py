@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregate.cohort.folds import deal
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from aggregate.common.arrays import Floats, Ints
 
 FOLDS, REPEATS, COLUMNS, SHARED, PENALTY = 5, 10, 8, 4, 1.0
 

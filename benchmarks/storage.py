@@ -32,7 +32,7 @@ ALLOWED = 0.002
 def make_store(bids: Path, folder: Path, size: str, step_mm: float) -> str:
     """Extract in float32 and store in float32."""
     from cache_schema.common.pipeline_file import Pipeline
-    from extract.extraction import extract
+    from extract.extraction import run_extraction
     from extract.planning.config import ExtractSection
 
     section = ExtractSection.model_validate(
@@ -46,7 +46,7 @@ def make_store(bids: Path, folder: Path, size: str, step_mm: float) -> str:
         }
     )
     data = {"run": {"folder": "run"}, "cache": {"store": "run/cache.zarr"}}
-    return extract(Pipeline(data, folder), section).store
+    return run_extraction(Pipeline(data, folder), section).store
 
 
 def read_labels(store: StoreReader, table: Path, column: str, positive: str) -> NDArray[np.int64]:

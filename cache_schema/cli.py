@@ -153,7 +153,7 @@ Kind = Annotated[
         "CLAM, TRIDENT and STAMP read them.",
     ),
 ]
-Tokens = Annotated[
+TokenNames = Annotated[
     str | None, typer.Option(metavar="ARRAY", help="What --format volumes writes; cls by default.")
 ]
 Pseudonymise = Annotated[bool, typer.Option("--pseudonymise", help="Replace participant and session ids.")]
@@ -173,7 +173,7 @@ def export(
     store: StorePlace,
     out: Annotated[str, typer.Argument(metavar="OUT", help="A file, or a folder for --format volumes.")],
     kind: Kind = "store",
-    tokens: Tokens = None,
+    tokens: TokenNames = None,
     pseudonymise: Pseudonymise = False,
     mapping: Mapping = None,
     previews: Previews = False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cache_schema.common.given_config import Config, given_pipeline
 from cache_schema.common.pipeline_file import Pipeline
 from extract.extraction import Outcome
-from extract.extraction import extract as extract_pipeline
+from extract.extraction import run_extraction as extract_pipeline
 from extract.planning.config import ExtractSection
 
 if TYPE_CHECKING:

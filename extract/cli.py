@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cache_schema.common.options import AsJson, Overrides, PipelineFile
+from cache_schema.common.options import AsJson, PipelineFile, SetValues
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ SHOWN_FAILURES = 20
 SHOWN_VOLUMES = 20
 
 
-def read_section(pipeline: Pipeline) -> ExtractSection:
+def read_extract_section(pipeline: Pipeline) -> ExtractSection:
     """The validated `extract` section.
 
     Raises:
@@ -32,7 +32,7 @@ def read_section(pipeline: Pipeline) -> ExtractSection:
     return pipeline.section("extract", ExtractSection)
 
 
-def plan(pipeline: PipelineFile, overrides: Overrides, as_json: AsJson = False) -> int:
+def plan(pipeline: PipelineFile, overrides: SetValues, as_json: AsJson = False) -> int:
     """Say what PIPELINE would embed, what it cannot and why, and how large the store gets.
 
     Reads file headers only.
@@ -43,7 +43,7 @@ def plan(pipeline: PipelineFile, overrides: Overrides, as_json: AsJson = False) 
     from extract.planning.plan import plan_extraction
 
     loaded = load_pipeline(pipeline, overrides)
-    section = read_section(loaded)
+    section = read_extract_section(loaded)
     made = plan_extraction(section.input, loaded.base, section.preprocessing)
     size = store_bytes(section, loaded.base, made)
     typer.echo(json.dumps(plan_json(made, size)) if as_json else describe_plan(made, size))
@@ -60,7 +60,7 @@ Replace = Annotated[
 
 
 def extract(
-    pipeline: PipelineFile, overrides: Overrides, replace: Replace = False, as_json: AsJson = False
+    pipeline: PipelineFile, overrides: SetValues, replace: Replace = False, as_json: AsJson = False
 ) -> int:
     """Read every volume of PIPELINE once and commit its embeddings to the store.
 
@@ -74,12 +74,12 @@ def extract(
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
     from cache_schema.common.pipeline_file import load_pipeline
-    from extract.extraction import extract as run_extract
+    from extract.extraction import run_extraction as run_extract
 
     if replace:
         overrides = [*overrides, "extract.replace=true"]
     loaded = load_pipeline(pipeline, overrides)
-    outcome = run_extract(loaded, read_section(loaded))
+    outcome = run_extract(loaded, read_extract_section(loaded))
     typer.echo(json.dumps(outcome.as_json()) if as_json else describe_extraction(outcome))
     return 1 if outcome.failed else 0
 

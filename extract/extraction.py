@@ -75,7 +75,7 @@ class Outcome:
         }
 
 
-def extract(pipeline: Pipeline, section: ExtractSection, progress: bool = True) -> Outcome:
+def run_extraction(pipeline: Pipeline, section: ExtractSection, progress: bool = True) -> Outcome:
     """Embed every volume of the input that the store does not hold yet.
 
     This is the door: the section is taken apart here, and no room behind it sees more than it needs.

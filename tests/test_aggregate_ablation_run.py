@@ -21,7 +21,7 @@ import slicecache as conductor
 from aggregate.ablate.ablate import ablate_pipeline
 from aggregate.ablate.findings.results import AblationResults
 from aggregate.ablate.runs import trainer
-from aggregate.ablate.runs.nested import choose, inner_folds
+from aggregate.ablate.runs.nested import choose_configurations, inner_folds
 from aggregate.ablate.runs.prepare import prepare
 from aggregate.ablate.runs.trainer import Ledger, train_jobs
 from aggregate.config.section import read_aggregate_section
@@ -252,7 +252,7 @@ def test_the_choice_never_sees_a_test_label(project: Path) -> None:
         ledger = Ledger(prepared.journal)
         outputs = train_jobs(jobs, replace(source, cohort=cohort), bags, ledger)
         names = list(dict.fromkeys(job.run.configuration for job in jobs))
-        chosen.append(choose(cohort, inner, names, outputs, select.seeds))
+        chosen.append(choose_configurations(cohort, inner, names, outputs, select.seeds))
         logits.append(np.concatenate([output.logits for output in outputs.values()]))
     assert chosen[0] == chosen[1]
     np.testing.assert_allclose(logits[0], logits[1], rtol=0, atol=1e-6)

@@ -26,7 +26,7 @@ from aggregate.losses.base import Batch
 from aggregate.losses.custom import Stack, losses_by_loop, losses_by_vmap
 from aggregate.losses.registry import LossSpec
 from aggregate.predict.bundle import load_bundle
-from aggregate.predict.predict import predict
+from aggregate.predict.predict import predict_store
 from aggregate.report.html import render_report
 from aggregate.train.train import train_pipeline
 from aggregate.training import blocks
@@ -124,7 +124,7 @@ def test_a_strangers_head_and_loss_from_yaml(project: Path, monkeypatch, capsys)
     own = results.predictions[results.predictions["configuration"] == "Pool"]
     expected = own.set_index("participant_id")["logit_patient"]
     for bundle in (allowed, given):
-        found = predict(bundle, store).set_index("participant_id")["logit_patient"]
+        found = predict_store(bundle, store).set_index("participant_id")["logit_patient"]
         np.testing.assert_allclose(found[expected.index], expected, atol=1e-5)
     with pytest.raises(Exception, match="does not fit its head"):
         load_bundle(folder / "bundle", custom=Other)

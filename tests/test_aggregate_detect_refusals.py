@@ -79,8 +79,8 @@ def test_too_few_normals_are_refused(study, tmp_path):
 
 def test_training_takes_no_notice_of_detect(study):
     with pytest.raises(ConfigError, match=r"aggregate\.target is missing"):
-        conductor.imported("aggregate.cli:read_section")(load_pipeline(study.file))
-    section = conductor.imported("aggregate.cli:read_section")(
+        conductor.imported("aggregate.cli:read_training_section")(load_pipeline(study.file))
+    section = conductor.imported("aggregate.cli:read_training_section")(
         load_pipeline(study.file, ["aggregate.target=diagnosis"])
     )
     assert section.detect is not None

@@ -6,10 +6,10 @@ import torch
 
 from aggregate.anomaly.detectors.base import Detector, DetectorBase
 from aggregate.anomaly.detectors.registry import DETECTORS
-from aggregate.testing.detectors import LAWS, check_detector
-from aggregate.testing.law import LawError
+from aggregate.testing.detectors import DETECTOR_LAWS, check_detector
 from aggregate.testing.slices import all_equal, fitted_to, normal_slices, reference_of, started
 from cache_schema.common.errors import ConfigError, SlicecacheError
+from cache_schema.common.law import LawError
 
 ALL = [example for kind in DETECTORS for example in kind.examples()]
 every_detector = pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_a_wrong_stranger_breaks_the_right_law(law, part):
 
 
 def test_every_law_is_broken_by_somebody():
-    assert set(WRONG) == set(LAWS)
+    assert set(WRONG) == set(DETECTOR_LAWS)
 
 
 class NoState:

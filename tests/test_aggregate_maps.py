@@ -13,7 +13,7 @@ from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Entities, VolumeRecord
 from extract.slices.prepare import prepare_volume
-from extract.slices.preprocessing import Overrides, preprocessing_of
+from extract.slices.preprocessing import StepOverrides, preprocessing_of
 from extract.sources.candidate import Candidate
 
 NAME = "sub-01/anat/sub-01_T1w.nii.gz"
@@ -41,7 +41,7 @@ def extracted(path: Path, root: Path, **more) -> VolumeRecord:
     source = path.relative_to(root).as_posix()
     key = VolumeKey("sub-01", "", "T1w")
     candidate = Candidate(key, path, source, Entities(contrast="T1w"), **more)
-    draft = prepare_volume(candidate, preprocessing_of("letterbox", Overrides(canvas=70))).draft
+    draft = prepare_volume(candidate, preprocessing_of("letterbox", StepOverrides(canvas=70))).draft
     return VolumeRecord(**draft.model_dump(), row=0, tokens={}, digest="0" * 64)
 
 

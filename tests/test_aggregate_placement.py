@@ -18,7 +18,7 @@ from extract.engines.on_device import canvas_images, pool
 from extract.slices.canvas import CropCanvas, FieldCanvas
 from extract.slices.intensity import Percentile
 from extract.slices.prepare import PreparedVolume, prepare_volume
-from extract.slices.preprocessing import Overrides, preprocessing_of
+from extract.slices.preprocessing import StepOverrides, preprocessing_of
 from extract.slices.rules import Every
 from extract.sources.candidate import Candidate
 
@@ -59,7 +59,7 @@ def save_head(path: Path, spacing, codes="RAS", turn=None, field=(190, 226, 168)
 
 
 def prepared_from(path: Path, canvas=None, **overrides) -> PreparedVolume:
-    steps = Overrides(canvas=canvas or FieldCanvas(), intensity=Percentile(low=0, high=100), **overrides)
+    steps = StepOverrides(canvas=canvas or FieldCanvas(), intensity=Percentile(low=0, high=100), **overrides)
     candidate = Candidate(VolumeKey("p", "", "T1w"), path, path.name, Entities(contrast="T1w"))
     return prepare_volume(candidate, preprocessing_of("letterbox", steps))
 

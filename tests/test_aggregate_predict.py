@@ -14,7 +14,7 @@ from aggregate.heads.mst import MstSpec
 from aggregate.heads.registry import HEADS
 from aggregate.losses.registry import LossSpec
 from aggregate.predict.bundle import Bundle, BundleCard, load_bundle, member_of, save_bundle
-from aggregate.predict.predict import predict
+from aggregate.predict.predict import predict_store
 from aggregate.training.runs import TrainSpec
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
 from cache_schema.common.errors import SlicecacheError, StoreMismatch
@@ -163,7 +163,7 @@ def changed(bundle: Bundle, **update) -> Bundle:
 
 
 def test_logits_are_those_that_training_gave(trained):
-    table = predict(trained.bundle, trained.store)
+    table = predict_store(trained.bundle, trained.store)
     own = table.iloc[:TRAINED]
     np.testing.assert_allclose(own[["logit_control", "logit_patient"]], trained.logits, rtol=0, atol=1e-6)
     assert list(own["members"]) == [f"r0-f{fold}-s0" for fold in trained.fold]
@@ -175,7 +175,7 @@ def test_logits_are_those_that_training_gave(trained):
 
 
 def test_strangers_get_the_mean_of_all_members(trained):
-    table = predict(trained.bundle, trained.store)
+    table = predict_store(trained.bundle, trained.store)
     strangers = table.iloc[TRAINED:]
     assert set(strangers["members"]) == {"r0-f0-s0 r0-f1-s0 r0-f2-s0"}
     assert list(strangers["session_id"]) == ["", "", "a", "b"]
@@ -187,23 +187,23 @@ def test_strangers_get_the_mean_of_all_members(trained):
 def test_columns(trained):
     logits = ["logit_control", "logit_patient", "p_control", "p_patient"]
     keys = ["participant_id", "session_id", "volume_id", "members"]
-    assert list(predict(trained.bundle, trained.store)) == [*keys, *logits, "threshold", "predicted"]
-    without = predict(changed(trained.bundle, positive=None), trained.store)
+    assert list(predict_store(trained.bundle, trained.store)) == [*keys, *logits, "threshold", "predicted"]
+    without = predict_store(changed(trained.bundle, positive=None), trained.store)
     assert list(without) == [*keys, *logits, "predicted"]
     assert ((without["p_patient"] > 0.5) == (without["predicted"] == "patient")).all()
 
 
 def test_batches_change_nothing(trained, monkeypatch):
-    whole = predict(trained.bundle, trained.store)
+    whole = predict_store(trained.bundle, trained.store)
     monkeypatch.setattr("aggregate.predict.predict.READ_BATCH", 3)
-    pd.testing.assert_frame_equal(predict(trained.bundle, trained.store), whole, rtol=0, atol=1e-6)
+    pd.testing.assert_frame_equal(predict_store(trained.bundle, trained.store), whole, rtol=0, atol=1e-6)
 
 
 def test_participant_whom_all_members_saw_gets_none(trained, caplog):
     members = trained.bundle.card.members[:1]
     one = Bundle(trained.bundle.card.model_copy(update={"members": members}), trained.bundle.states[:1])
     with caplog.at_level(logging.WARNING, "slicecache"):
-        table = predict(one, trained.store)
+        table = predict_store(one, trained.store)
     seen = table["participant_id"].isin(members[0].participants)
     assert table.loc[seen, ["logit_control", "p_patient", "threshold"]].isna().all().all()
     assert (table.loc[seen, "predicted"] == "").all()
@@ -214,29 +214,29 @@ def test_participant_whom_all_members_saw_gets_none(trained, caplog):
 def test_other_fingerprint_is_refused_by_name(trained, tmp_path):
     other = make_store(tmp_path / "other", make_header(field_mm=200))
     with pytest.raises(StoreMismatch, match=r"preprocessing\[field\]\.mm is 224 here and 200 there"):
-        predict(trained.bundle, other)
+        predict_store(trained.bundle, other)
 
 
 def test_other_numerics_warn(trained, tmp_path, caplog):
     other = make_store(tmp_path / "other", make_header(compute="bfloat16"))
     with caplog.at_level(logging.WARNING, "slicecache"):
-        predict(trained.bundle, other)
+        predict_store(trained.bundle, other)
     assert "compute_dtype is 'float32' here and 'bfloat16' there" in caplog.text
     caplog.clear()
-    predict(trained.bundle, trained.store)
+    predict_store(trained.bundle, trained.store)
     assert not caplog.records
 
 
 def test_finer_storage_is_rounded_first(trained, tmp_path):
     finer = make_store(tmp_path / "finer", make_header(storage="float32"))
     pd.testing.assert_frame_equal(
-        predict(trained.bundle, finer), predict(trained.bundle, trained.store), rtol=0, atol=1e-7
+        predict_store(trained.bundle, finer), predict_store(trained.bundle, trained.store), rtol=0, atol=1e-7
     )
 
 
 def test_missing_tokens_are_refused(trained):
     with pytest.raises(SlicecacheError, match=r"'patch_mean', but the store .* has cls"):
-        predict(changed(trained.bundle, tokens="patch_mean"), trained.store)
+        predict_store(changed(trained.bundle, tokens="patch_mean"), trained.store)
 
 
 EVERY_HEAD = [spec for kind in HEADS if kind is not MstSpec for spec in kind.examples()]
@@ -253,7 +253,7 @@ def test_every_head_comes_back_and_predicts(trained, head, tmp_path):
     save_bundle(tmp_path, Bundle(trained.bundle.card.model_copy(update={"head": head}), states))
     again = load_bundle(tmp_path)
     assert again.card.head == head
-    table = predict(again, trained.store).iloc[TRAINED:]
+    table = predict_store(again, trained.store).iloc[TRAINED:]
     bags = read_bags(trained.store, trained.store.entries[TRAINED:], "cls")
     mean = built(drawn, bags.x, bags.keep, bags.height_mm).logits.mean(0)
     np.testing.assert_allclose(table[["logit_control", "logit_patient"]], mean, rtol=0, atol=1e-5)

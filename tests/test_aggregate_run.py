@@ -16,7 +16,7 @@ import slicecache as conductor
 from aggregate.cli import train_and_report
 from aggregate.config.section import read_aggregate_section
 from aggregate.predict.bundle import load_bundle
-from aggregate.predict.predict import predict
+from aggregate.predict.predict import predict_store
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.store.reader import StoreReader
 
@@ -97,7 +97,7 @@ def test_the_bundle_gives_the_logits_that_training_gave(project: Path, make_stor
     results = train(project)
     from cache_schema.store.reader import open_store
 
-    table = predict(
+    table = predict_store(
         load_bundle(project.parent / "run" / "train" / "bundle"), open_store(project.parent / "cohort.zarr")
     )
     own = results.predictions[results.predictions["configuration"] == "attention"]

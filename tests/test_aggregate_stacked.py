@@ -12,7 +12,7 @@ from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.mean import MeanSpec
 from aggregate.losses.registry import LossSpec
 from aggregate.training import blocks
-from aggregate.training.blocks import bytes_of_run, groups
+from aggregate.training.blocks import bytes_of_run, group_runs
 from aggregate.training.runs import TrainSpec
 from aggregate.training.sampler import init_seed, order_stream, plain_batches
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
@@ -97,7 +97,7 @@ def test_blocks_change_nothing(cohort, monkeypatch):
     whole = train_stacked(*cohort, 2, runs, torch.float64)
     size = bytes_of_run(SMALL.build(DIM, 2), 8, SLICES, 8)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 2 * size + 1)
-    (group,) = groups(runs)
+    (group,) = group_runs(runs)
     assert [len(block) for block in group.blocks(size, 1)] == [2, 1, 2]
     assert [len(block) for block in group.blocks(size, 4)] == [1, 1, 2, 1]
     for ours, theirs in zip(train_stacked(*cohort, 2, runs, torch.float64), whole, strict=True):

@@ -9,10 +9,10 @@ from aggregate.heads.custom import CustomHeadSpec
 from aggregate.heads.registry import HEADS
 from aggregate.losses.registry import LOSSES
 from aggregate.testing.heads import check_head
-from aggregate.testing.law import LawError
 from aggregate.testing.losses import check_loss
 from cache_schema.common.custom import give
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.law import LawError
 
 pytestmark = pytest.mark.numerics
 

@@ -14,14 +14,14 @@ import pytest
 from aggregate.anomaly.study.bundle import load_detectors
 from aggregate.anomaly.study.predict import predict_detectors
 from aggregate.predict.bundle import load_bundle
-from aggregate.predict.predict import predict
+from aggregate.predict.predict import predict_store
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.format.identity import VolumeKey
 from cache_schema.store.reader import StoreReader, open_store
 from cache_schema.store.seal import seal
 from cache_schema.verify.verify import verify_store
-from extract.cli import read_section
-from extract.extraction import Outcome, extract
+from extract.cli import read_extract_section
+from extract.extraction import Outcome, run_extraction
 
 ARCHIVE = Path(__file__).parent / "data" / "v1"
 EXPECTED: dict[str, Any] = json.loads((ARCHIVE / "expected.json").read_text())
@@ -101,7 +101,7 @@ def resumed(folder: Path) -> tuple[Outcome, Path]:
         shutil.copytree(ARCHIVE / name, folder / name)
     shutil.copy(ARCHIVE / "pipeline.yaml", folder)
     pipeline = load_pipeline(folder / "pipeline.yaml")
-    return extract(pipeline, read_section(pipeline), progress=False), folder / "unsealed.zarr"
+    return run_extraction(pipeline, read_extract_section(pipeline), progress=False), folder / "unsealed.zarr"
 
 
 def test_the_unsealed_store_is_resumed(tmp_path):
@@ -128,7 +128,7 @@ def test_the_unsealed_store_is_resumed(tmp_path):
 
 @pytest.mark.parametrize("name", ["sealed.zarr", "store.h5"])
 def test_the_trained_bundle_predicts_what_it_predicted(name):
-    table = predict(load_bundle(ARCHIVE / "train" / "bundle"), open_store(ARCHIVE / name))
+    table = predict_store(load_bundle(ARCHIVE / "train" / "bundle"), open_store(ARCHIVE / name))
     expected = pd.DataFrame(EXPECTED["logits"])
     assert list(table) == list(expected)
     same = [*KEYS, "members", "predicted"]

@@ -20,7 +20,7 @@ from cache_schema.store.seal import seal
 from cache_schema.verify.verify import verify_store
 from extract.backbones import shape
 from extract.slices.intensity import Percentile
-from extract.slices.preprocessing import PRESETS, Overrides, preprocessing_of
+from extract.slices.preprocessing import PRESETS, StepOverrides, preprocessing_of
 from extract.slices.rules import Every
 
 ARCHIVE = Path(__file__).parent / "data" / "v1"
@@ -60,7 +60,7 @@ def test_later_parameters_of_steps_and_slice_rules_leave_old_fingerprints():
         offset_mm: float = later(0.0)
 
     def prepared(intensity: Percentile, slices: Every) -> Any:
-        made = preprocessing_of("letterbox", Overrides(intensity=intensity, slices=slices))
+        made = preprocessing_of("letterbox", StepOverrides(intensity=intensity, slices=slices))
         return made.fingerprint_steps(), made.fingerprint_slices()
 
     old = prepared(Percentile(), Every(step_mm=4))

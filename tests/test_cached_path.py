@@ -13,8 +13,8 @@ from aggregate.heads.attention import AttentionSpec
 from aggregate.training.stacked import apply_head
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.store.reader import open_store
-from extract.cli import read_section
-from extract.extraction import extract
+from extract.cli import read_extract_section
+from extract.extraction import run_extraction
 from extract.planning.plan import plan_extraction
 from extract.slices.prepare import prepare_volume
 
@@ -52,8 +52,8 @@ def written(folder: Path) -> Path:
 
 def test_the_cached_path_gives_the_logits_of_one_pass(tmp_path: Path) -> None:
     pipeline = load_pipeline(written(tmp_path))
-    section = read_section(pipeline)
-    extract(pipeline, section, progress=False)
+    section = read_extract_section(pipeline)
+    run_extraction(pipeline, section, progress=False)
     store = open_store(pipeline.store())
     bags = read_bags(store, store.entries, "cls")
     head = AttentionSpec(hidden=7, embedding=(5,), centre=False).build(bags.x.shape[2], 3)

@@ -8,7 +8,7 @@ import yaml
 
 import slicecache as sc
 from cache_schema.common.pipeline_file import load_pipeline
-from extract.extraction import extract
+from extract.extraction import run_extraction
 from extract.planning.config import ExtractSection
 
 SECTION = {
@@ -54,7 +54,7 @@ def test_a_file_gives_what_the_command_gives(bids: Path, tmp_path: Path) -> None
     data = {"run": {"folder": "run"}, "cache": {"store": "cache.zarr"}, "extract": section}
     (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump(data))
     pipeline = load_pipeline(tmp_path / "pipeline.yaml")
-    command = extract(pipeline, pipeline.section("extract", ExtractSection), progress=False)
+    command = run_extraction(pipeline, pipeline.section("extract", ExtractSection), progress=False)
     own = sc.extract(tmp_path / "pipeline.yaml", store=tmp_path / "other.zarr", folder=tmp_path / "own")
     assert own.content_digest == command.content_digest
     assert Path(own.failures_table) == tmp_path / "own" / "failures.tsv"

@@ -19,9 +19,9 @@ from cache_schema.store.reader import open_store
 from extract.backbones.backbone import Tokens, require_normalised
 from extract.backbones.custom import CustomBackboneSpec
 from extract.backbones.registry import KINDS
-from extract.cli import describe_plan, read_section, store_bytes
+from extract.cli import describe_plan, read_extract_section, store_bytes
 from extract.embedding import embed
-from extract.extraction import extract
+from extract.extraction import run_extraction
 from extract.planning.config import ExtractSection
 from extract.planning.plan import plan_extraction
 from extract.recompute.recompute import recompute
@@ -333,7 +333,7 @@ def cohort(tmp_path, monkeypatch) -> Path:
 
 def run(cohort: Path, *overrides: str):
     pipeline = load_pipeline(cohort / "p.yaml", overrides)
-    return extract(pipeline, read_section(pipeline), progress=False)
+    return run_extraction(pipeline, read_extract_section(pipeline), progress=False)
 
 
 def test_a_pipeline_file_embeds_with_a_strangers_backbone(cohort):
@@ -350,7 +350,7 @@ def test_a_pipeline_file_embeds_with_a_strangers_backbone(cohort):
 def test_an_object_in_the_section_embeds_too(cohort):
     raw = yaml.safe_load((cohort / "p.yaml").read_text())
     section = ExtractSection.model_validate({**raw["extract"], "backbone": Tiles(seed=2)})
-    outcome = extract(Pipeline(raw, cohort), section, progress=False)
+    outcome = run_extraction(Pipeline(raw, cohort), section, progress=False)
     header = open_store(outcome.store).header
     assert header.created["configuration"]["backbone"] == {
         "kind": "custom",
@@ -365,7 +365,7 @@ def test_an_object_in_the_section_embeds_too(cohort):
 
 def test_planning_imports_nothing_of_a_strangers(cohort):
     pipeline = load_pipeline(cohort / "p.yaml")
-    section = read_section(pipeline)
+    section = read_extract_section(pipeline)
     plan = plan_extraction(section.input, pipeline.base, section.preprocessing)
     assert "an unknown size" in describe_plan(plan, store_bytes(section, pipeline.base, plan))
     assert "strange_backbone" not in sys.modules

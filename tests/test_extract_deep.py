@@ -15,8 +15,8 @@ from cache_schema.common.errors import ConfigError, StoreMismatch
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.store.reader import open_store
 from extract.backbones import transformer
-from extract.cli import read_section
-from extract.extraction import extract
+from extract.cli import read_extract_section
+from extract.extraction import run_extraction
 from extract.recompute import compare as deep_compare
 from extract.recompute.compare import compare_tokens
 from extract.recompute.recompute import recompute
@@ -59,7 +59,7 @@ def cohort(tmp_path: Path) -> Path:
 
 def made(cohort: Path, *overrides: str) -> str:
     loaded = load_pipeline(cohort / "pipeline.yaml", overrides)
-    return extract(loaded, read_section(loaded), progress=False).store
+    return run_extraction(loaded, read_extract_section(loaded), progress=False).store
 
 
 def command(*arguments: str) -> int:

@@ -10,7 +10,7 @@ from cache_schema.common.errors import ConfigError, VolumeError
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.store.reader import open_store
 from extract.embedding import embed
-from extract.extraction import extract
+from extract.extraction import run_extraction
 from extract.planning.config import ExtractSection
 
 AFFINE = np.array([[0.0, 0, 5, -60], [-5, 0, 0, 80], [0, 5, 0, -40], [0, 0, 0, 1]])
@@ -42,7 +42,7 @@ def stored(files: Path, table: str, **options):
         {"input": {"manifest": "v.csv"}, "workers": 0, "tokens": TOKENS, **HOW, **options}
     )
     data = {"run": {"folder": "run"}, "cache": {"store": "run/c.zarr"}}
-    return open_store(extract(Pipeline(data, files), section, progress=False).store)
+    return open_store(run_extraction(Pipeline(data, files), section, progress=False).store)
 
 
 def same_but_for_rounding(found, store) -> None:

@@ -14,10 +14,10 @@ from extract.engines import decode as decoding
 from extract.engines.decode import DIED, attempt, decode_ahead
 from extract.planning.plan import PlannedVolume
 from extract.slices.prepare import PreparedVolume
-from extract.slices.preprocessing import Overrides, preprocessing_of
+from extract.slices.preprocessing import StepOverrides, preprocessing_of
 from extract.sources.candidate import Candidate
 
-LETTERBOX = preprocessing_of("letterbox", Overrides(canvas=56))
+LETTERBOX = preprocessing_of("letterbox", StepOverrides(canvas=56))
 
 
 def write_volume(path: Path, seed: int, shape=(31, 37, 23)) -> None:

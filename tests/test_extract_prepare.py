@@ -18,7 +18,7 @@ from extract.planning.plan import plan_extraction
 from extract.slices.canvas import CropCanvas, FieldCanvas
 from extract.slices.intensity import Percentile, quantiles
 from extract.slices.prepare import PreparedVolume, prepare_volume
-from extract.slices.preprocessing import PRESETS, Overrides, preprocessing_of
+from extract.slices.preprocessing import PRESETS, StepOverrides, preprocessing_of
 from extract.sources.candidate import Candidate
 
 LETTERBOX = PRESETS["letterbox"]
@@ -69,7 +69,7 @@ def landmark_of(images: np.ndarray) -> np.ndarray:
 def test_a_landmark_on_the_canvas_is_found_again_in_native_voxels(tmp_path, codes, canvas):
     data, affine = phantom((2.0, 1.5, 2.5), (200, 230, 160), (7, -4, 11))
     path = store_as(tmp_path / "x.nii.gz", data, affine, codes)
-    overrides = Overrides(canvas=canvas, intensity=Percentile(high=100))
+    overrides = StepOverrides(canvas=canvas, intensity=Percentile(high=100))
     prepared = prepare_volume(candidate(path), preprocessing_of("letterbox", overrides))
     row, column, position = landmark_of(on_canvas(prepared))
     index = np.interp(position, np.arange(len(prepared.draft.slices.index)), prepared.draft.slices.index)
@@ -217,7 +217,7 @@ def test_what_the_field_cuts_off_is_counted_and_said(tmp_path):
     data, affine = phantom((2.0, 2.0, 5.0), (200, 230, 160))
     path = store_as(tmp_path / "x.nii", data, affine)
     assert prepare_volume(candidate(path), LETTERBOX).draft.geometry.outside_field == 0
-    small = prepare_volume(candidate(path), preprocessing_of("letterbox", Overrides(field_mm=100)))
+    small = prepare_volume(candidate(path), preprocessing_of("letterbox", StepOverrides(field_mm=100)))
     assert 0.2 < small.draft.geometry.outside_field < 0.8
     assert "outside the field" in small.draft.warnings[0]
     assert small.draft.geometry.pixel_mm == pytest.approx((100 / 224, 100 / 224))

@@ -16,9 +16,9 @@ from cache_schema.format.layout import record_name
 from cache_schema.store.reader import open_store
 from cache_schema.verify.verify import verify_store
 from extract import extraction as run_module
-from extract.cli import read_section
+from extract.cli import read_extract_section
 from extract.engines import decode
-from extract.extraction import Outcome, extract
+from extract.extraction import Outcome, run_extraction
 
 
 def write_volume(path: Path, seed: int, slices: int = 17) -> None:
@@ -52,7 +52,7 @@ def cohort(tmp_path: Path) -> Path:
 
 def run(cohort: Path, *overrides: str) -> Outcome:
     loaded = load_pipeline(cohort / "pipeline.yaml", overrides)
-    return extract(loaded, read_section(loaded), progress=False)
+    return run_extraction(loaded, read_extract_section(loaded), progress=False)
 
 
 def counts(outcome: Outcome) -> tuple[int, int, int]:

@@ -18,8 +18,8 @@ from cache_schema.common.errors import ConfigError, StoreMismatch
 from cache_schema.common.pipeline_file import Pipeline, load_pipeline
 from cache_schema.store.reader import open_store
 from extract.backbones.transformer import Transformer
-from extract.cli import describe_extraction, read_section
-from extract.extraction import extract
+from extract.cli import describe_extraction, read_extract_section
+from extract.extraction import run_extraction
 
 SLICES = 23
 
@@ -53,7 +53,7 @@ def cohort(tmp_path) -> Path:
 
 def run(cohort: Path, *overrides: str, progress: bool = False):
     pipeline: Pipeline = load_pipeline(cohort / "pipeline.yaml", overrides)
-    return extract(pipeline, read_section(pipeline), progress=progress)
+    return run_extraction(pipeline, read_extract_section(pipeline), progress=progress)
 
 
 def first_volume(cohort: Path) -> Path:

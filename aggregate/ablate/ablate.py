@@ -19,7 +19,7 @@ from aggregate.ablate.grid.sources import location, place_of
 from aggregate.ablate.output import write_all
 from aggregate.ablate.runs.execute import Gathered, execute, outputs_of_baselines
 from aggregate.ablate.runs.plan import Plan
-from aggregate.ablate.runs.prepare import Prepared, make_plan, prepare
+from aggregate.ablate.runs.prepare import PreparedStudy, make_plan, prepare
 from aggregate.ablate.runs.shuffled import null_json
 from aggregate.ablate.runs.trainer import Ledger
 from aggregate.baselines.confounds import site_by_label, site_warnings
@@ -77,7 +77,7 @@ def ablate_pipeline(pipeline: Pipeline, shuffle_labels: int = 0) -> AblationResu
     return results
 
 
-def assemble(prepared: Prepared, gathered: Gathered, ledger: Ledger, seconds: float) -> AblationResults:
+def assemble(prepared: PreparedStudy, gathered: Gathered, ledger: Ledger, seconds: float) -> AblationResults:
     """Measure, compare and put everything together."""
     study, first = prepared.study, prepared.first
     cohort, section = first.cohort, study[study.reference].section
@@ -120,7 +120,7 @@ def assemble(prepared: Prepared, gathered: Gathered, ledger: Ledger, seconds: fl
 
 
 def _row(
-    prepared: Prepared,
+    prepared: PreparedStudy,
     gathered: Gathered,
     name: str,
     outputs: Outputs,
@@ -138,7 +138,7 @@ def _row(
 
 
 def ablation_json(
-    prepared: Prepared,
+    prepared: PreparedStudy,
     rows: Sequence[Row],
     primary: Sequence[Any],
     chosen: Mapping[str, int],
@@ -168,7 +168,7 @@ def ablation_json(
     return found
 
 
-def resolved_ablation(prepared: Prepared) -> dict[str, Any]:
+def resolved_ablation(prepared: PreparedStudy) -> dict[str, Any]:
     """The pipeline with defaults filled in and paths made absolute: it runs again as it is."""
     data = resolved(prepared.pipeline, prepared.study.section)
     ablate = dict(data["aggregate"]["ablate"])
@@ -191,7 +191,7 @@ def resolved_ablation(prepared: Prepared) -> dict[str, Any]:
     return {**data, "aggregate": {**data["aggregate"], "ablate": ablate}}
 
 
-def _notes(prepared: Prepared) -> list[str]:
+def _notes(prepared: PreparedStudy) -> list[str]:
     """Sentences on what is special to an ablation."""
     notes = []
     same = [f"{name} trains the same as {first}" for name, first in prepared.same.items() if name != first]

@@ -7,9 +7,9 @@ import pandas as pd
 
 from aggregate.ablate.findings.results import AblationResults
 from aggregate.ablate.findings.tables import csv_frame, latex, markdown
-from aggregate.ablate.runs.prepare import Prepared
+from aggregate.ablate.runs.prepare import PreparedStudy
 from aggregate.common.artefacts import write_json, write_text, write_yaml
-from aggregate.common.run_folder import METRICS, REPORT
+from aggregate.common.run_folder import METRICS_FILE, REPORT
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.predictions import predictions
 from cache_schema.files.whole import replacing
@@ -17,10 +17,10 @@ from cache_schema.files.whole import replacing
 Outputs = Mapping[str, tuple[OutOfFold, ...]]
 
 
-def write_all(results: AblationResults, prepared: Prepared, outputs: Outputs) -> None:
+def write_all(results: AblationResults, prepared: PreparedStudy, outputs: Outputs) -> None:
     """Write everything; an earlier run's results go first, so that they cannot pass for this one's."""
     folder = results.folder
-    for name in (METRICS, REPORT):
+    for name in (METRICS_FILE, REPORT):
         (folder / name).unlink(missing_ok=True)
     write_yaml(folder / "config.yaml", results.config)
     write_predictions(prepared, outputs, folder / "predictions.csv")
@@ -29,10 +29,10 @@ def write_all(results: AblationResults, prepared: Prepared, outputs: Outputs) ->
     write_text(folder / "ablation.tex", latex(results))
     # Apart from the results, which are the same bytes whenever the same study runs.
     write_text(folder / "seconds.csv", seconds(results).to_csv(index=False))
-    write_json(folder / METRICS, results.metrics)
+    write_json(folder / METRICS_FILE, results.metrics)
 
 
-def write_predictions(prepared: Prepared, outputs: Outputs, path: Path) -> None:
+def write_predictions(prepared: PreparedStudy, outputs: Outputs, path: Path) -> None:
     """One configuration after another, since a grid's predictions together are large."""
     cohort = prepared.first.cohort
     with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:

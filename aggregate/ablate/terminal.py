@@ -1,15 +1,15 @@
 """The result of an ablation as a person reads it on a terminal."""
 
-from aggregate.ablate.findings.claims import named, verdicts
+from aggregate.ablate.findings.claims import row_name, verdicts
 from aggregate.ablate.findings.results import AblationResults
 from aggregate.ablate.findings.tables import cells
 from aggregate.ablate.runs.plan import duration
 
-MOST = 60
+MOST_ROWS = 60
 """Rows shown; the rest is in the files."""
 
 
-def summary(results: AblationResults) -> str:
+def ablation_summary(results: AblationResults) -> str:
     """Warnings, the table, and the sentences."""
     metrics = results.metrics
     classes = ", ".join(f"{name} {n}" for name, n in metrics["n_per_class"].items())
@@ -19,12 +19,12 @@ def summary(results: AblationResults) -> str:
         "",
         "AUROC",
         "95 %",
-        f"against {named(results.study.reference)}",
+        f"against {row_name(results.study.reference)}",
         "95 %",
         "p",
         "beats mean pooling",
     ]
-    rows = results.first_rows(MOST)
+    rows = results.first_rows(MOST_ROWS)
     body = [_shown(cells(row)) for row in (*rows, *results.baselines)]
     for row, found in zip((*rows, *results.baselines), body, strict=True):
         found[5] += " primary" if row.kind == "primary" else ""

@@ -14,6 +14,7 @@ from aggregate.api.given_bags import InputError, bags_of, is_bags, one_slice_eac
 from aggregate.bags.bags import Bags
 from aggregate.cohort.folds import validation_part
 from aggregate.cohort.people import Fold, FoldSpec, People, people_of
+from aggregate.common.arrays import Floats
 from aggregate.common.softmax import softmax
 from aggregate.config.section import parse_section
 from aggregate.statistics.calibration import Calibration, calibrate
@@ -21,7 +22,6 @@ from aggregate.statistics.metrics import by_participant
 from aggregate.train.setup import TrainingSetup, setup_of
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
 
-Floats = NDArray[np.float64]
 FLOATS = [np.float64, np.float32]
 """What 2-D input may stay in until it becomes float32."""
 

@@ -9,7 +9,7 @@ from aggregate.anomaly.study.predict import predict_detectors
 from aggregate.api.results import DetectResult, TrainResult
 from aggregate.common.run_folder import find_bundle, permit_bundle
 from aggregate.predict.bundle import Bundle, load_bundle
-from aggregate.predict.predict import predict as predict_heads
+from aggregate.predict.predict import predict_store as predict_heads
 from cache_schema.common.errors import ConfigError
 from cache_schema.store.reader import StoreReader, open_store
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aggregate.api.dataset import BagDataset
 
-Rows = Sequence[int] | Sequence[bool] | NDArray[Any] | slice | None
+RowRange = Sequence[int] | Sequence[bool] | NDArray[Any] | slice | None
 """Which volumes: places in `volumes`, a mask over them, or all (None)."""
 
 
@@ -129,7 +129,7 @@ class Store:
         rows = [failure.model_dump(include=set(columns)) for failure in self.reader.failures()]
         return pd.DataFrame(rows, columns=columns)
 
-    def tokens(self, name: str = "cls", volumes: Rows = None) -> BagArrays:
+    def tokens(self, name: str = "cls", volumes: RowRange = None) -> BagArrays:
         """Volumes of one array in memory, a bag each.
 
         Args:
@@ -152,7 +152,7 @@ class Store:
         people = np.array([entry.key.participant_id for entry in entries], dtype=np.str_)
         return BagArrays(x, keep, height, people)
 
-    def to_torch(self, name: str = "cls", volumes: Rows = None) -> "BagDataset":
+    def to_torch(self, name: str = "cls", volumes: RowRange = None) -> "BagDataset":
         """A torch Dataset with a bag per volume, read when it is asked for.
 
         Args:
@@ -191,7 +191,7 @@ class Store:
 
         return xarray_dataset(self.reader, volumes_per_block)
 
-    def chosen(self, volumes: Rows) -> list[VolumeEntry]:
+    def chosen(self, volumes: RowRange) -> list[VolumeEntry]:
         """The entries at some places.
 
         Raises:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aggregate.bags.lazy import LazyTokens, Shelf, Tokens
+from aggregate.bags.lazy import LazyTokens, Shelf, TokenArray
 from aggregate.bags.places import Places
 from aggregate.common.table_values import nearest
 from cache_schema.common.errors import ConfigError
@@ -20,9 +20,9 @@ from cache_schema.store.reader import StoreReader, VolumeEntry
 
 @dataclass(frozen=True, slots=True)
 class Bags:
-    """Tokens of all bags; padded slices are 0, `keep` False, height 0."""
+    """TokenArray of all bags; padded slices are 0, `keep` False, height 0."""
 
-    x: Tokens
+    x: TokenArray
     """(bag, slice, dim); in memory, or in the store when they are too many."""
     keep: Bool[Tensor, "bag slice"]
     """True = real slice."""

@@ -1,4 +1,4 @@
-"""Tokens that stay in the store: what training needs of a tensor, gathered bag by bag.
+"""TokenArray that stay in the store: what training needs of a tensor, gathered bag by bag.
 
 For cohorts that do not fit the memory. As many volumes as a budget allows stay in memory in their
 storage dtype once they were read; the others are read again each time. The numbers, their padding and
@@ -112,5 +112,5 @@ class LazyTokens:
         return self
 
 
-Tokens = Tensor | LazyTokens
-"""Tokens of bags, (bag, slice, dim), in memory or in the store."""
+TokenArray = Tensor | LazyTokens
+"""TokenArray of bags, (bag, slice, dim), in memory or in the store."""

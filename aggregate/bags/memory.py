@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from aggregate.bags.bags import Bags, bags_bytes, lazy_bags, read_bags
 from cache_schema.store.reader import StoreReader, VolumeEntry
 
-SHARE = 0.5
+MEMORY_SHARE = 0.5
 """Of the machine's memory; the other half is for training itself and for everybody else."""
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 """The limit of a container or a job, which is often far below the machine's memory."""
@@ -54,7 +54,7 @@ def open_bags(
 
 def memory_budget(gib: float | None) -> int:
     """Bytes that tokens may take: as told, or a share of the machine's (or the container's) memory."""
-    return int(SHARE * machine_memory()) if gib is None else int(gib * 2**30)
+    return int(MEMORY_SHARE * machine_memory()) if gib is None else int(gib * 2**30)
 
 
 def machine_memory() -> int:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from aggregate.bags.bags import Bags
 from aggregate.bags.lazy import BLOCK
@@ -23,14 +22,12 @@ from aggregate.cohort.acquisition import VOLUME
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.folds import deal
 from aggregate.cohort.people import Fold, people_of
+from aggregate.common.arrays import Floats, Ints
 from aggregate.common.table_values import listed
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Inverse penalties (scikit-learn's C) that inner folds choose from."""
-INNER = 3
+INNER_FOLDS = 3
 FEW = 1e-2
 """The inverse penalty where a class has fewer participants than inner folds."""
 
@@ -159,11 +156,11 @@ def choose_strength(x: Floats, y: Ints, weight: Floats, group: Ints, labels: Int
         labels: Class index of every participant (participant,).
         n_classes: Number of classes.
     """
-    if np.bincount(labels, minlength=n_classes).min() < INNER:
+    if np.bincount(labels, minlength=n_classes).min() < INNER_FOLDS:
         return FEW
-    hand = deal(labels, INNER, np.random.default_rng(0))[group]
+    hand = deal(labels, INNER_FOLDS, np.random.default_rng(0))[group]
     losses = np.zeros(len(STRENGTHS))
-    for inner in range(INNER):
+    for inner in range(INNER_FOLDS):
         inside, out = hand != inner, hand == inner
         scale = fit_scaling(x[inside])
         a, b = scale(x[inside]), scale(x[out])

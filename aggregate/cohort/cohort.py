@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from aggregate.cohort.acquisition import acquisition_row
 from aggregate.cohort.checks import mixed_contrasts, mixed_foregrounds, refuse_empty_class, refuse_torn
-from aggregate.cohort.narrowing import Narrowing, apply_where, choose, match, rows_without_volume
+from aggregate.cohort.narrowing import Narrowing, apply_where, choose_bags, match, rows_without_volume
 from aggregate.cohort.request import CohortRequest
-from aggregate.cohort.table.join import LeftOut, Table, make_join, read_table
+from aggregate.cohort.table.join import CohortTable, LeftOut, make_join, read_table
 from aggregate.cohort.table.split import Side, read_split
 from aggregate.cohort.table.target import Target, read_target
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, VolumeEntry
 
-RESERVED = ("participant_id", "session_id", "volume_id", "y", "weight")
+RESERVED_COLUMNS = ("participant_id", "session_id", "volume_id", "y", "weight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +109,14 @@ def load_cohort(request: CohortRequest, store: StoreReader) -> Cohort:
         left = volumes.alive()
         unsaid = [sides[volumes.rows[index]] is None for index in left]
         volumes.leave_out(left, ["split missing" * gone for gone in unsaid])
-    bags = choose(request, table, join, volumes)
+    bags = choose_bags(request, table, join, volumes)
     left_out = volumes.left_out() + rows_without_volume(store, join, table, pairs)
     return _assemble(request, table, target, sides, volumes, bags, tuple(left_out))
 
 
 def _assemble(
     request: CohortRequest,
-    table: Table,
+    table: CohortTable,
     target: Target,
     sides: Sequence[Side | None] | None,
     volumes: Narrowing,
@@ -145,7 +145,7 @@ def _assemble(
             "weight": [1 / count[participant] for participant in participants],
         }
     )
-    taken = {*RESERVED, *acquisition.columns}
+    taken = {*RESERVED_COLUMNS, *acquisition.columns}
     renamed = columns.rename(columns={name: f"{name} (table)" for name in columns.columns if name in taken})
     chosen = [index for bag in bags for index in bag]
     records = tuple(volumes.records[index] for index in chosen)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregate.cohort.cohort import Cohort
-from aggregate.cohort.people import Fold, FoldSpec, Ints, People, people_of
+from aggregate.cohort.people import Fold, FoldSpec, People, people_of
 from aggregate.cohort.sides import check_sides
+from aggregate.common.arrays import Ints
 from aggregate.common.table_values import listed, natural, nearest, value_name
 from cache_schema.common.errors import ConfigError, SlicecacheError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.select import choose_runs, make_bags, mismatch
-from aggregate.cohort.table.join import Join, LeftOut, Pair, Table, refuse_no_match
+from aggregate.cohort.table.join import CohortTable, Join, LeftOut, Pair, refuse_no_match
 from aggregate.cohort.table.sessions import Visit, choose_sessions
 from aggregate.cohort.table.where import where
 from aggregate.common.table_values import natural
@@ -50,7 +50,9 @@ class Narrowing:
         ]
 
 
-def apply_where(request: CohortRequest, table: Table, join: Join) -> tuple[Table, dict[Pair, str]]:
+def apply_where(
+    request: CohortRequest, table: CohortTable, join: Join
+) -> tuple[CohortTable, dict[Pair, str]]:
     """Rows that satisfy `where`, and the pairs of those that do not, with the reason."""
     if request.where is None:
         return table, {}
@@ -67,7 +69,7 @@ def apply_where(request: CohortRequest, table: Table, join: Join) -> tuple[Table
 
 
 def match(
-    store: StoreReader, join: Join, pairs: Sequence[Pair], dropped: dict[Pair, str], table: Table
+    store: StoreReader, join: Join, pairs: Sequence[Pair], dropped: dict[Pair, str], table: CohortTable
 ) -> Narrowing:
     """Every committed volume with its row of the table."""
     row_of = {pair: row for row, pair in enumerate(pairs)}
@@ -80,7 +82,7 @@ def match(
     return Narrowing(store.entries, store.records(), rows, reasons)
 
 
-def narrow(request: CohortRequest, table: Table, join: Join, volumes: Narrowing) -> list[int]:
+def narrow(request: CohortRequest, table: CohortTable, join: Join, volumes: Narrowing) -> list[int]:
     """Select volumes, then sessions, then runs; what falls out gets its reason."""
     left = volumes.alive()
     volumes.leave_out(left, [mismatch(request.select, volumes.records[index]) for index in left])
@@ -97,7 +99,9 @@ def narrow(request: CohortRequest, table: Table, join: Join, volumes: Narrowing)
     return volumes.alive()
 
 
-def choose(request: CohortRequest, table: Table, join: Join, volumes: Narrowing) -> list[tuple[int, ...]]:
+def choose_bags(
+    request: CohortRequest, table: CohortTable, join: Join, volumes: Narrowing
+) -> list[tuple[int, ...]]:
     """Narrow volumes and group what is left into bags."""
     left = narrow(request, table, join, volumes)
     grouped = make_bags([volumes.records[index] for index in left], request.combine)
@@ -109,7 +113,9 @@ def _order(key: VolumeKey) -> tuple[object, ...]:
     return natural(key.participant_id), natural(key.session_id), natural(key.volume_id)
 
 
-def rows_without_volume(store: StoreReader, join: Join, table: Table, pairs: Sequence[Pair]) -> list[LeftOut]:
+def rows_without_volume(
+    store: StoreReader, join: Join, table: CohortTable, pairs: Sequence[Pair]
+) -> list[LeftOut]:
     """Rows that no committed volume belongs to; a failed extraction is said to be one."""
     present = {join.of_key(entry.key) for entry in store.entries}
     failed = {join.of_key(failure.key): failure.reason for failure in store.failures()}

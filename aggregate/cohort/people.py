@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from aggregate.common.arrays import Ints
 from aggregate.common.table_values import natural
 from cache_schema.common.strict import Strict
-
-Ints = NDArray[np.int64]
 
 
 class FoldSpec(Strict):

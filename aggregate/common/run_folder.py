@@ -17,7 +17,7 @@ VERBS = ("train", "ablate", "detect")
 """That leave a folder in the run folder, in the order of a study."""
 BUNDLING = ("train", "detect")
 """Of these, the ones that keep what they fitted; an ablation keeps no weights."""
-METRICS = "metrics.json"
+METRICS_FILE = "metrics.json"
 """Written last: where it lies, the verb came to its end."""
 REPORT = "report.html"
 INDEX = "index.html"

@@ -12,7 +12,7 @@ FROM = "from"
 NESTED = "nested_selection"
 """What the configuration that inner folds choose is called in every table."""
 
-RESERVED = ("mean_pool_logistic", "confounds_only", "acquisition_only", NESTED)
+RESERVED_NAMES = ("mean_pool_logistic", "confounds_only", "acquisition_only", NESTED)
 """Names that no configuration may have: rows of the same tables."""
 
 Scalar = str | int | float | bool | None
@@ -78,7 +78,7 @@ class AblateSpec(Strict):
     @field_validator("configurations")
     @classmethod
     def _free_names(cls, value: dict[str, Assignment]) -> dict[str, Assignment]:
-        taken = [name for name in value if name in RESERVED]
+        taken = [name for name in value if name in RESERVED_NAMES]
         if taken:
             raise ValueError(f"{taken[0]!r} is the name of another row of the table; choose another name")
         return value

@@ -1,4 +1,4 @@
-"""Tokens are centred on the training slices before a head sees them, without touching a stored token.
+"""TokenArray are centred on the training slices before a head sees them, without touching a stored token.
 
 The tokens of one backbone share most of their direction: what tells brains apart is small beside what
 they have in common, and a head that trains on raw tokens spends its steps on the common part. Each run
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aggregate.bags.lazy import Tokens
+from aggregate.bags.lazy import TokenArray
 
 MEAN, SCALE = "input.mean", "input.scale"
 """Parameter names; they are fitted once, never trained."""
@@ -71,7 +71,7 @@ def scaled(parameters: Mapping[str, Tensor], weight: Float[Tensor, "run ..."]) -
 
 @torch.no_grad()
 def fit_centring(
-    x: Tokens,
+    x: TokenArray,
     keep: Bool[Tensor, "bag slice"],
     rows: Sequence[NDArray[np.int64]],
     dtype: torch.dtype,
@@ -79,7 +79,7 @@ def fit_centring(
     """Mean and scale of each run's training slices, in float64.
 
     Args:
-        x: Tokens of the cohort, 0 at pads.
+        x: TokenArray of the cohort, 0 at pads.
         keep: True on real slices.
         rows: Training bags of each run.
         dtype: Of the result.

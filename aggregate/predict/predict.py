@@ -27,7 +27,7 @@ READ_BATCH = 256
 """Volumes read from the store at once."""
 
 
-def predict(bundle: Bundle, store: StoreReader) -> pd.DataFrame:
+def predict_store(bundle: Bundle, store: StoreReader) -> pd.DataFrame:
     """Score every committed volume of a store.
 
     Returns:

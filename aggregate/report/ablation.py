@@ -6,14 +6,14 @@ from typing import Any
 import jinja2
 import yaml
 
-from aggregate.ablate.findings.claims import named, verdicts
+from aggregate.ablate.findings.claims import row_name, verdicts
 from aggregate.ablate.findings.heat import Heat, heat_of
 from aggregate.ablate.findings.results import AblationResults
-from aggregate.ablate.findings.tables import HEAD, LAST, PRIMARY_HEAD, cells, primary_cells
+from aggregate.ablate.findings.tables import LAST, PRIMARY_HEAD, TABLE_HEAD, cells, primary_cells
 from aggregate.common.artefacts import write_text
 from aggregate.report import ablation_figures, words
 
-MOST = 40
+MOST_BARS = 40
 """Rows that the forest plot shows; a larger grid is read from the heat map and the table."""
 
 
@@ -36,13 +36,13 @@ def ablation_page(results: AblationResults) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("ablation.html").render(**content(results))
+    return environment.get_template("ablation.html").render(**ablation_content(results))
 
 
-def content(results: AblationResults) -> dict[str, Any]:
+def ablation_content(results: AblationResults) -> dict[str, Any]:
     """Everything that the template shows."""
-    metrics, reference = results.metrics, named(results.study.reference)
-    head = [*HEAD, *LAST]
+    metrics, reference = results.metrics, row_name(results.study.reference)
+    head = [*TABLE_HEAD, *LAST]
     head[4] = f"difference to {reference}"
     sentences = verdicts(results)
     n_primary = max(1, len(results.primary))
@@ -55,10 +55,10 @@ def content(results: AblationResults) -> dict[str, Any]:
         "has_primary": bool(results.primary),
         "untrained": results.header.fingerprint.backbone.architecture.get("kind") == "untrained",
         "warnings": results.warnings,
-        "facts": facts(results),
+        "facts": ablation_facts(results),
         "reference": reference,
-        "forest": forest(results),
-        "n_hidden": len(results.rows) - len(results.first_rows(MOST)),
+        "forest": comparison_forest(results),
+        "n_hidden": len(results.rows) - len(results.first_rows(MOST_BARS)),
         "heat": None if heat is None else ablation_figures.heat_map(heat),
         "heat_words": "" if heat is None else heat_words(heat),
         "primary_head": PRIMARY_HEAD,
@@ -77,7 +77,7 @@ def content(results: AblationResults) -> dict[str, Any]:
     }
 
 
-def facts(results: AblationResults) -> list[tuple[str, str]]:
+def ablation_facts(results: AblationResults) -> list[tuple[str, str]]:
     """Key figures under the title."""
     metrics = results.metrics
     return [
@@ -97,21 +97,21 @@ def table_row(results: AblationResults, index: int) -> tuple[list[str], str]:
     return cells(row), "main" if row.kind == "reference" else ""
 
 
-def forest(results: AblationResults) -> str | None:
+def comparison_forest(results: AblationResults) -> str | None:
     """Differences to the reference, as far as they are defined."""
     marks = [
         ablation_figures.Mark(
-            name=named(row.name),
+            name=row_name(row.name),
             value=row.difference["difference"],
             low=row.difference["ci_low"],
             high=row.difference["ci_high"],
             primary=row.kind == "primary",
             beats=row.beats_mean_pool or row.versus_mean_pool is None,
         )
-        for row in (*results.first_rows(MOST), *results.baselines)
+        for row in (*results.first_rows(MOST_BARS), *results.baselines)
         if row.difference is not None and row.difference["difference"] is not None
     ]
-    return ablation_figures.differences(marks, named(results.study.reference)) if marks else None
+    return ablation_figures.differences(marks, row_name(results.study.reference)) if marks else None
 
 
 def heat_words(heat: Heat) -> str:

@@ -15,7 +15,7 @@ from aggregate.anomaly.findings.results import ShownVolume
 from aggregate.anomaly.maps.placement import axis_weights
 
 TILES, COLUMNS, TILE = 12, 6, 112
-COLOURS = "inferno"
+TILE_COLOURS = "inferno"
 OPAQUE = 0.85
 Picture = NDArray[np.float64]
 
@@ -57,7 +57,7 @@ def _tile(finding: ShownVolume, place: int, top: float) -> tuple[Picture, Pictur
     sides = [axis_weights(1.0, 0.0, TILE, TILE, patches) for patches in inside.shape]
     values = sides[0] @ inside @ sides[1].T
     share = np.clip((values - finding.threshold) / max(top - finding.threshold, 1e-12), 0, 1)
-    colours = np.asarray(matplotlib.colormaps[COLOURS](0.25 + 0.75 * share))[..., :3]
+    colours = np.asarray(matplotlib.colormaps[TILE_COLOURS](0.25 + 0.75 * share))[..., :3]
     return colours, (OPAQUE * np.clip(4 * share, 0, 1))[..., None]
 
 

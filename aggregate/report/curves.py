@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-Floats = NDArray[np.float64]
+from aggregate.common.arrays import Floats
 
 GRID: Floats = np.linspace(0, 1, 201)
 """False positive rates at which curves are averaged."""

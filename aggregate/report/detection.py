@@ -12,9 +12,9 @@ from aggregate.anomaly.findings.results import DetectionResults, ShownVolume
 from aggregate.anomaly.findings.verdicts import METRIC_WORDS, between, signed
 from aggregate.common.artefacts import write_text
 from aggregate.report.anomaly_tiles import highest, tile_sheet
-from aggregate.report.tables import Table, reasons
+from aggregate.report.tables import TextTable, reasons
 
-HEAD = {
+DETECTOR_HEAD = {
     "prevalence": "prevalence",
     "pixel_auroc": "pixel AUROC",
     "pixel_ap": "average precision",
@@ -48,10 +48,10 @@ def detection_page(results: DetectionResults) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("detection.html").render(**content(results))
+    return environment.get_template("detection.html").render(**detection_content(results))
 
 
-def content(results: DetectionResults) -> dict[str, Any]:
+def detection_content(results: DetectionResults) -> dict[str, Any]:
     """Everything that the template shows."""
     metrics = results.metrics
     backbones = [header.fingerprint.backbone.architecture for header in results.headers.values()]
@@ -59,27 +59,27 @@ def content(results: DetectionResults) -> dict[str, Any]:
         "verdict": results.verdict,
         "untrained": any(backbone.get("kind") == "untrained" for backbone in backbones),
         "warnings": results.warnings,
-        "facts": facts(results),
+        "facts": detection_facts(results),
         "has_truth": any("foreground" in one for one in metrics["metrics"].values()),
-        "head": ["detector", "seed", *HEAD.values()],
+        "head": ["detector", "seed", *DETECTOR_HEAD.values()],
         "foreground": table_rows(results, "foreground"),
         "everywhere": table_rows(results, "all"),
         "comparison": comparison(metrics),
         "detector": results.detector,
         "findings": [finding(one, results) for one in results.shown],
-        "groups": groups(results),
+        "groups": group_rows(results),
         "left_out": reasons(results.left_out),
         "notes": results.notes,
         "ci_method": metrics["ci_method"],
         "thresholds": threshold_table(metrics),
         "command": results.command,
-        "hashes": hashes(results),
+        "hashes": detection_hashes(results),
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(metrics["versions"].items())),
         "config": yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
     }
 
 
-def facts(results: DetectionResults) -> list[tuple[str, str]]:
+def detection_facts(results: DetectionResults) -> list[tuple[str, str]]:
     """Key figures under the title."""
     counts = results.metrics["reference"]["volumes"]
     backbone = next(iter(results.headers.values())).fingerprint.backbone.architecture
@@ -100,19 +100,19 @@ def table_rows(results: DetectionResults, region: str) -> list[tuple[list[str], 
     found = []
     for row in rows.to_dict("records"):
         cells = [str(row["detector"]), str(row["seed"])]
-        cells += [cell(column, row[column]) for column in HEAD]
+        cells += [score_cell(column, row[column]) for column in DETECTOR_HEAD]
         found.append((cells, "baseline" if row["detector"] in baselines else ""))
     return found
 
 
-def cell(column: str, value: Any) -> str:
+def score_cell(column: str, value: Any) -> str:
     """A number as its column wants it."""
     if pd.isna(value):
         return "–"
     return {"prevalence": f"{value:.2%}", "ms_per_slice": f"{value:.2f}"}.get(column, f"{value:.3f}")
 
 
-def comparison(metrics: dict[str, Any]) -> Table | None:
+def comparison(metrics: dict[str, Any]) -> TextTable | None:
     """Every detector against every baseline."""
     rows = tuple(
         (f"{name} against {base}", METRIC_WORDS[metric], signed(found["difference"]),
@@ -121,20 +121,20 @@ def comparison(metrics: dict[str, Any]) -> Table | None:
         for base, compared in bases.items()
         for metric, found in compared.items()
     )  # fmt: skip
-    return Table(("", "metric", "difference", "95 % interval"), rows) if rows else None
+    return TextTable(("", "metric", "difference", "95 % interval"), rows) if rows else None
 
 
-def threshold_table(metrics: dict[str, Any]) -> Table:
+def threshold_table(metrics: dict[str, Any]) -> TextTable:
     """Thresholds of every detector and seed."""
     rows = tuple(
         (name, seed, *(f"{value:.4g}" for value in found["tokens"].values()), str(found["n_slices"]))
         for name, seeds in metrics["thresholds"].items()
         for seed, found in seeds.items()
     )
-    return Table(("detector", "seed", "10 %", "5 %", "1 %", "calibration slices"), rows)
+    return TextTable(("detector", "seed", "10 %", "5 %", "1 %", "calibration slices"), rows)
 
 
-def groups(results: DetectionResults) -> Table:
+def group_rows(results: DetectionResults) -> TextTable:
     """Parts of the cohort."""
     words = {
         "fit": "reference group: fitted on",
@@ -147,7 +147,7 @@ def groups(results: DetectionResults) -> Table:
         (f"{store}: {words[part]}" if several else words[part], str(people), str(volumes))
         for store, part, people, volumes in results.groups
     )
-    return Table(("part", "participants", "volumes"), rows)
+    return TextTable(("part", "participants", "volumes"), rows)
 
 
 def finding(one: ShownVolume, results: DetectionResults) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def finding(one: ShownVolume, results: DetectionResults) -> dict[str, Any]:
     }
 
 
-def hashes(results: DetectionResults) -> list[tuple[str, str]]:
+def detection_hashes(results: DetectionResults) -> list[tuple[str, str]]:
     """What identifies the embeddings."""
     found = []
     for name, header in results.headers.items():

@@ -36,17 +36,17 @@ def page(results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("template.html").render(**content(results))
+    return environment.get_template("template.html").render(**training_content(results))
 
 
-def content(results: Results) -> dict[str, Any]:
+def training_content(results: Results) -> dict[str, Any]:
     """Everything that the template shows."""
     metrics = results.metrics
     names, rows = tables.metric_table(metrics)
     return {
         "target": metrics.get("target", ""),
         "classes": results.classes,
-        "facts": facts(results),
+        "facts": training_facts(results),
         "verdict": words.verdict(metrics),
         "untrained": architecture(results).get("kind") == "untrained",
         "warnings": results.warnings,
@@ -67,13 +67,13 @@ def content(results: Results) -> dict[str, Any]:
         "ci_method": metrics.get("ci_method", ""),
         "config": yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
         "steps": steps(results),
-        "hashes": hashes(results),
+        "hashes": training_hashes(results),
         "command": results.command,
-        "versions": versions(results),
+        "versions": versions_line(results),
     }
 
 
-def facts(results: Results) -> list[tuple[str, str]]:
+def training_facts(results: Results) -> list[tuple[str, str]]:
     """Key figures under the title: what, and how much."""
     metrics = results.metrics
     head = metrics["metrics"].get("auroc") or {}
@@ -102,7 +102,7 @@ def steps(results: Results) -> list[tuple[str, str]]:
     ]
 
 
-def hashes(results: Results) -> list[tuple[str, str, str]]:
+def training_hashes(results: Results) -> list[tuple[str, str, str]]:
     """Name, hash, and what it stands for."""
     header = results.header
     return [
@@ -117,7 +117,7 @@ def hashes(results: Results) -> list[tuple[str, str, str]]:
     ]
 
 
-def versions(results: Results) -> list[tuple[str, str]]:
+def versions_line(results: Results) -> list[tuple[str, str]]:
     """Library versions of the training and of the extraction, by name."""
     extraction = results.header.created.get("libraries")
     found: dict[str, dict[str, str]] = {

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import jinja2
 
 from aggregate.common.artefacts import write_text
-from aggregate.common.run_folder import INDEX, METRICS, REPORT, VERBS, verb_folder
+from aggregate.common.run_folder import INDEX, METRICS_FILE, REPORT, VERBS, verb_folder
 from aggregate.report.words import LEVEL, interval, named, number, p_value, verdict
 
 DOES = {
@@ -39,7 +39,7 @@ MEANS = {
     "log.txt": "what happened when",
 }
 """Files and folders, in the order of their use; others follow by name."""
-MOST = 6
+MOST_FIGURES = 6
 """Figures shown of one verb; the rest is in its report."""
 
 
@@ -80,7 +80,7 @@ def entries(run_folder: Path) -> list[Entry]:
     """What every verb left, and what lies in the run folder itself since before verbs had folders."""
     places = [(verb, verb_folder(run_folder, verb)) for verb in VERBS]
     found = [_entry(run_folder, verb, folder) for verb, folder in places if folder.is_dir()]
-    if (run_folder / METRICS).is_file():
+    if (run_folder / METRICS_FILE).is_file():
         kinds = {"detectors.csv": "detect", "ablation.csv": "ablate"}
         own = next((verb for name, verb in kinds.items() if (run_folder / name).is_file()), "train")
         found.append(_entry(run_folder, own, run_folder))
@@ -96,9 +96,9 @@ def _entry(run_folder: Path, verb: str, folder: Path) -> Entry:
     report = _address(run_folder, folder / REPORT) if (folder / REPORT).is_file() else None
     when, sentence = "", "Not finished: run the same command again."
     facts: tuple[tuple[str, str], ...] = ()
-    if (folder / METRICS).is_file():
-        when = f"{datetime.fromtimestamp((folder / METRICS).stat().st_mtime):%Y-%m-%d %H:%M}"
-        sentence, facts = headline(verb, folder / METRICS)
+    if (folder / METRICS_FILE).is_file():
+        when = f"{datetime.fromtimestamp((folder / METRICS_FILE).stat().st_mtime):%Y-%m-%d %H:%M}"
+        sentence, facts = index_headline(verb, folder / METRICS_FILE)
     return Entry(verb, title, when, sentence, facts, report, tuple(files))
 
 
@@ -115,14 +115,14 @@ def _address(run_folder: Path, path: Path) -> str:
     return quote(path.relative_to(run_folder).as_posix()) + ("/" if path.is_dir() else "")
 
 
-def headline(verb: str, path: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
+def index_headline(verb: str, path: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
     """A sentence and the first figures of a `metrics.json`, also of one that an older version wrote."""
     try:
         metrics = json.loads(path.read_bytes())
         sentence, facts = {"train": _training, "ablate": _ablation, "detect": _detection}[verb](metrics)
         return sentence, (("participants", str(metrics["n_participants"])), *facts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return f"Its {METRICS} cannot be read.", ()
+        return f"Its {METRICS_FILE} cannot be read.", ()
 
 
 Figures = tuple[str, list[tuple[str, str]]]
@@ -139,7 +139,7 @@ def _aurocs(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         (f"AUROC, {named(name)}", _with_interval(row["auroc"]))
         for name, row in rows.items()
         if row.get("auroc", {}).get("value") is not None
-    ][:MOST]
+    ][:MOST_FIGURES]
 
 
 def _ablation(metrics: Mapping[str, Any]) -> Figures:
@@ -174,7 +174,7 @@ def _detection(metrics: Mapping[str, Any]) -> Figures:
                     _with_interval(found),
                 )
             )
-    return verdicts if isinstance(verdicts, str) else " ".join(verdicts[:1]), facts[:MOST]
+    return verdicts if isinstance(verdicts, str) else " ".join(verdicts[:1]), facts[:MOST_FIGURES]
 
 
 def _with_interval(found: Mapping[str, Any]) -> str:

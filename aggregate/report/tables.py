@@ -12,7 +12,7 @@ from aggregate.train.results import Results
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TextTable:
     """A header and rows; the first column names the row."""
 
     head: tuple[str, ...]
@@ -39,7 +39,7 @@ def metric_table(metrics: Mapping[str, Any]) -> tuple[list[str], list[tuple[str,
     return [METRICS.get(name, name) for name in order], body
 
 
-def comparison_table(metrics: Mapping[str, Any]) -> Table | None:
+def comparison_table(metrics: Mapping[str, Any]) -> TextTable | None:
     """The head against every baseline, by AUROC."""
     rows = tuple(
         (
@@ -52,10 +52,10 @@ def comparison_table(metrics: Mapping[str, Any]) -> Table | None:
         for name, found in (metrics.get("comparison") or {}).items()
     )
     head = (f"{named(head_of(metrics))} against", "difference of AUROC", "95 % interval", "p", "in words")
-    return Table(head, rows) if rows else None
+    return TextTable(head, rows) if rows else None
 
 
-def cohort_table(results: Results) -> Table:
+def cohort_table(results: Results) -> TextTable:
     """Participants, bags, age and sex by label."""
     frame = results.cohort
     first = frame.drop_duplicates("participant_id")
@@ -72,7 +72,7 @@ def cohort_table(results: Results) -> Table:
             counts = people[sex].dropna().astype(str).value_counts().sort_index()
             row.append(", ".join(f"{value} {n}" for value, n in counts.items()) or "–")
         rows.append(tuple(row))
-    return Table(tuple(head), tuple(rows))
+    return TextTable(tuple(head), tuple(rows))
 
 
 def column_like(frame: pd.DataFrame, names: Sequence[str]) -> str | None:
@@ -81,7 +81,7 @@ def column_like(frame: pd.DataFrame, names: Sequence[str]) -> str | None:
     return next((found[name] for name in names if name in found), None)
 
 
-def slices_table(results: Results) -> Table | None:
+def slices_table(results: Results) -> TextTable | None:
     """Kept slices, coverage and slice distance by label: protocol confounds, if the labels differ in them."""
     columns = {
         "slices": "slices per bag",
@@ -92,13 +92,13 @@ def slices_table(results: Results) -> Table | None:
     if not shown:
         return None
     rows = tuple(
-        (label, *(spread(results.cohort.loc[results.cohort["y"] == index, name]) for name in shown))
+        (label, *(spread_words(results.cohort.loc[results.cohort["y"] == index, name]) for name in shown))
         for index, label in enumerate(results.classes)
     )
-    return Table(("label", *(columns[name] for name in shown)), rows)
+    return TextTable(("label", *(columns[name] for name in shown)), rows)
 
 
-def spread(values: "pd.Series[Any]") -> str:
+def spread_words(values: "pd.Series[Any]") -> str:
     """Median and range."""
     numbers = pd.to_numeric(values, errors="coerce").dropna()
     if numbers.empty:
@@ -107,7 +107,7 @@ def spread(values: "pd.Series[Any]") -> str:
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
-def site_table(frame: pd.DataFrame | None) -> Table | None:
+def site_table(frame: pd.DataFrame | None) -> TextTable | None:
     """Participants by site and label."""
     if frame is None or frame.empty:
         return None
@@ -115,7 +115,7 @@ def site_table(frame: pd.DataFrame | None) -> Table | None:
         (str(site), *(str(int(count)) for count in counts))
         for site, counts in zip(frame.index, frame.to_numpy(), strict=True)
     )
-    return Table(("site", *(str(column) for column in frame.columns)), rows)
+    return TextTable(("site", *(str(column) for column in frame.columns)), rows)
 
 
 def reasons(left_out: Sequence[Mapping[str, str]]) -> list[Reason]:

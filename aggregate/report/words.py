@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-NAMES = {
+CONFIGURATION_NAMES = {
     "mean_pool_logistic": "mean pooling + logistic regression",
     "confounds_only": "confounds only",
     "acquisition_only": "acquisition only",
@@ -42,7 +42,7 @@ REFERENCE = "mean_pool_logistic"
 
 def named(configuration: str) -> str:
     """A configuration or baseline as people call it."""
-    return NAMES.get(configuration, configuration.replace("_", " "))
+    return CONFIGURATION_NAMES.get(configuration, configuration.replace("_", " "))
 
 
 def number(value: Any, signed: bool = False) -> str:

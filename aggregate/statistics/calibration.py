@@ -3,14 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from aggregate.common.arrays import Floats, Ints
 from aggregate.common.softmax import softmax
 from aggregate.statistics.metrics import Scores
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 COLDEST, HOTTEST = 0.05, 20.0
 

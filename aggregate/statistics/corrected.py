@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from aggregate.common.arrays import Floats
 from cache_schema.common.errors import SlicecacheError
 
-Floats = NDArray[np.float64]
 Overlap = Literal["test_share", "shared_pairs"]
 """What correlation of folds is assumed: Nadeau and Bengio's, or that of folds that share pairs."""
 

@@ -11,14 +11,11 @@ those (`docs/statistics.md` has the false positives).
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from aggregate.common.arrays import Floats, Ints
 from aggregate.statistics.corrected import Interval
 from cache_schema.common.errors import SlicecacheError
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 DELONG = "DeLong interval over the test participants of a fixed model, level 0.95"
 """`ci_method` where a model is fixed and its test participants are outside it."""
@@ -98,7 +95,7 @@ def delong_test(y: Ints, ours: Floats, other: Floats, level: float = 0.95) -> De
     """
     auroc, covariance = delong_covariance(y, np.stack([ours, other]))
     difference = float(auroc[0] - auroc[1])
-    error = spread(covariance)
+    error = delong_spread(covariance)
     if error == 0:
         same = difference == 0
         return DeLong(difference, difference, difference, 0.0 if same else np.nan, 1.0 if same else np.nan)
@@ -106,7 +103,7 @@ def delong_test(y: Ints, ours: Floats, other: Floats, level: float = 0.95) -> De
     return DeLong(difference, difference - half, difference + half, z, float(2 * stats.norm.sf(abs(z))))
 
 
-def spread(covariance: Floats) -> float:
+def delong_spread(covariance: Floats) -> float:
     """Standard error of the difference of two AUROC, 0 where rounding is all that is left."""
     variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     scale = covariance[0, 0] + covariance[1, 1]

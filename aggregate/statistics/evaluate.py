@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold
+from aggregate.common.arrays import Floats
 from aggregate.statistics.bootstrap import BOOTSTRAP, bootstrap_intervals
 from aggregate.statistics.calibration import Calibration
 from aggregate.statistics.corrected import (
@@ -21,8 +22,6 @@ from aggregate.statistics.corrected import (
 )
 from aggregate.statistics.metrics import BOUNDS, Scores, by_participant, measure
 from cache_schema.common.errors import SlicecacheError
-
-Floats = NDArray[np.float64]
 
 UNCALIBRATED = Calibration()
 

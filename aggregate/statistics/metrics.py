@@ -10,11 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregate.common.arrays import Floats, Ints
 from aggregate.common.softmax import softmax
 from cache_schema.common.errors import SlicecacheError
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 BINARY = (
     "auroc",

@@ -1,7 +1,7 @@
 """What must hold of every detector, ours or anybody's: `check_detector(part)`.
 
-The laws run in the order of `LAWS`; the first one that is broken is raised with its name. Each is what the
-engine, a bundle or a report takes for granted.
+The laws run in the order of `DETECTOR_LAWS`; the first one that is broken is raised with its name. Each is
+what the engine, a bundle or a report takes for granted.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from aggregate.anomaly.detectors.base import Detector, DetectorBase
 from aggregate.anomaly.detectors.registry import DetectorSpec
-from aggregate.testing.law import LawError, hold
 from aggregate.testing.slices import (
     COLS,
     ROWS,
@@ -27,6 +26,7 @@ from aggregate.testing.slices import (
 )
 from aggregate.testing.trial import Trial
 from cache_schema.common.errors import ConfigError, SlicecacheError
+from cache_schema.common.law import LawError, hold
 
 NEAR = 1e-4
 """Scores that should be equal may differ by so much of the largest one: sums run in another order."""
@@ -56,7 +56,7 @@ def check_detector(part: Any, *, seed: int = 0, **options: Any) -> None:
     """
     trial = Trial(_spec_of(part, options), seed)
     started(trial.spec, seed, trial.reference)
-    for name, law in LAWS.items():
+    for name, law in DETECTOR_LAWS.items():
         try:
             law(trial, name)
         except ConfigError:
@@ -218,7 +218,7 @@ def _one_slice(trial: Trial, law: str) -> None:
     hold(bool(finite), law, "fitted to one slice, a score is not finite; refuse it by a SlicecacheError")
 
 
-LAWS: Mapping[str, Callable[[Trial, str], None]] = {
+DETECTOR_LAWS: Mapping[str, Callable[[Trial, str], None]] = {
     "scores have the grid's shape and are finite": _shape,
     "higher is more anomalous": _planted,
     "the order of slices does not matter": _order_of_slices,

@@ -21,9 +21,10 @@ from aggregate.heads.base import Head, HeadBase, HeadOutput
 from aggregate.heads.centring import MEAN, SCALE
 from aggregate.heads.custom import CustomHead, CustomHeadSpec
 from aggregate.heads.registry import HeadSpec
-from aggregate.testing.law import hold, hold_equal
+from aggregate.testing.law import hold_equal
 from aggregate.testing.runs import hold_runs
 from cache_schema.common.custom import give
+from cache_schema.common.law import hold
 
 CLASSES, RUNS = 3, 3
 LENGTHS = (7, 1, 3, 5, 2)

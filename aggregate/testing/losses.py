@@ -17,9 +17,10 @@ from torch import Tensor
 
 from aggregate.losses.base import Batch, StackedLoss, TermSpec
 from aggregate.losses.custom import CustomLossSpec
-from aggregate.testing.law import LawError, hold, hold_equal
+from aggregate.testing.law import hold_equal
 from cache_schema.common.custom import give
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.law import LawError, hold
 
 LABELS = (0, 1, 2, 0, 1, 0, 2, 1)
 CLASSES, FEATURES = 3, 5

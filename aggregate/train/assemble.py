@@ -28,7 +28,7 @@ from aggregate.train.crossval import Trained
 from aggregate.train.setup import TrainingSetup
 from cache_schema.store.reader import StoreReader
 
-PREVIEWS = 6
+SHOWN_PREVIEWS = 6
 """Volumes whose slices the report shows."""
 
 
@@ -103,7 +103,7 @@ def run_notes(
 
 def previews(store: StoreReader, cohort: Cohort) -> list[tuple[str, bytes]]:
     """Mosaics of volumes spread evenly over the cohort, captioned with key and label."""
-    chosen = np.unique(np.linspace(0, len(cohort.entries) - 1, PREVIEWS).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(cohort.entries) - 1, SHOWN_PREVIEWS).round().astype(int))
     found = []
     for index in chosen:
         key = cohort.entries[index].key

@@ -7,7 +7,7 @@ from aggregate.train.results import Results
 SHOWN = ("auroc", "auprc", "balanced_accuracy", "brier")
 
 
-def summary(results: Results) -> str:
+def training_summary(results: Results) -> str:
     """Warnings, a table of the head beside its baselines, and the verdict."""
     metrics = results.metrics
     classes = ", ".join(f"{name} {n}" for name, n in metrics["n_per_class"].items())
@@ -18,11 +18,14 @@ def summary(results: Results) -> str:
     lines.append(f"{'':{width}}  " + "  ".join(f"{name:^20}" for name in SHOWN))
     rows = {metrics["configuration"]: metrics["metrics"], **metrics["baselines"]}
     lines += [
-        f"{name:{width}}  " + "  ".join(f"{cell(row[metric]):^20}" for metric in SHOWN)
+        f"{name:{width}}  " + "  ".join(f"{interval_cell(row[metric]):^20}" for metric in SHOWN)
         for name, row in rows.items()
     ]
     lines.append("")
-    lines += [verdict(metrics["configuration"], name, found) for name, found in metrics["comparison"].items()]
+    lines += [
+        comparison_sentence(metrics["configuration"], name, found)
+        for name, found in metrics["comparison"].items()
+    ]
     if "null" in metrics:
         null = metrics["null"]["auroc"]
         spread = f"AUROC {null['mean']:.3f} (sd {null['sd']:.3f}), p = {null['p']:.3f}"
@@ -30,7 +33,7 @@ def summary(results: Results) -> str:
     return "\n".join(lines)
 
 
-def cell(interval: dict[str, Any]) -> str:
+def interval_cell(interval: dict[str, Any]) -> str:
     """`0.812 [0.701, 0.923]`, or a dash where not defined."""
     if interval["value"] is None:
         return "-"
@@ -39,7 +42,7 @@ def cell(interval: dict[str, Any]) -> str:
     return f"{interval['value']:.3f} [{interval['ci_low']:.3f}, {interval['ci_high']:.3f}]"
 
 
-def verdict(head: str, baseline: str, found: dict[str, Any]) -> str:
+def comparison_sentence(head: str, baseline: str, found: dict[str, Any]) -> str:
     """One sentence on a comparison that cannot be misread."""
     if found["p"] is None:
         return f"{head} and {baseline}: the difference has no spread over folds, so nothing can be said"

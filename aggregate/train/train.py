@@ -10,7 +10,7 @@ from aggregate.baselines.confounds import site_by_label, site_warnings
 from aggregate.cohort.cohort import load_cohort
 from aggregate.cohort.folds import make_folds
 from aggregate.common.artefacts import log_to, write_json, write_text, write_yaml
-from aggregate.common.run_folder import BUNDLE, METRICS, REPORT, verb_folder
+from aggregate.common.run_folder import BUNDLE, METRICS_FILE, REPORT, verb_folder
 from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
 from aggregate.predict.bundle import save_bundle
@@ -107,8 +107,8 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
 def write_results(results: Results) -> None:
     """Write the verb's files; `metrics.json` is last, so that its presence means all is there."""
     folder = results.folder
-    for name in (METRICS, REPORT):  # an earlier run's must not pass for this one's
+    for name in (METRICS_FILE, REPORT):  # an earlier run's must not pass for this one's
         (folder / name).unlink(missing_ok=True)
     write_yaml(folder / "config.yaml", results.config)
     write_text(folder / "predictions.csv", results.predictions.to_csv(index=False))
-    write_json(folder / METRICS, results.metrics)
+    write_json(folder / METRICS_FILE, results.metrics)

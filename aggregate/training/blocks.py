@@ -36,7 +36,7 @@ class Group:
         return [self.members[start:end] for start, end in itertools.pairwise(cuts)]
 
 
-def groups(runs: Sequence[RunSpec]) -> list[Group]:
+def group_runs(runs: Sequence[RunSpec]) -> list[Group]:
     """Sort runs by what their tensors look like, then by their order of bags."""
     found: dict[tuple[str, int], list[int]] = {}
     for index, run in enumerate(runs):

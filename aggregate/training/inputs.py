@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from aggregate.bags.lazy import LazyTokens, Tokens
+from aggregate.bags.lazy import LazyTokens, TokenArray
 from aggregate.heads.base import Head
 
 POOL_BATCH = 64
@@ -41,13 +41,13 @@ class BagInputs:
 
     def __init__(
         self,
-        x: Tokens,
+        x: TokenArray,
         keep: Bool[Tensor, "bag slice"],
         height_mm: Float[Tensor, "bag slice"],
     ) -> None:
         """Hold the bags of the cohort, their tokens as `prepare_tokens` gave them.
 
-        Tokens that stay in the store are prepared by batch.
+        TokenArray that stay in the store are prepared by batch.
         """
         self.x, self.keep, self.height_mm = x.contiguous(), keep, height_mm
         self.lengths = keep.shape[1] - keep.flip(1).int().argmax(1)
@@ -93,10 +93,10 @@ class PooledInputs:
 @torch.no_grad()
 def prepare_tokens(
     head: Head,
-    x: Tokens,
+    x: TokenArray,
     keep: Bool[Tensor, "bag slice"],
     height_mm: Float[Tensor, "bag slice"],
-) -> Tokens:
+) -> TokenArray:
     """The tokens as the pool reads them, done once; tokens that stay in the store are prepared by batch."""
     return x if isinstance(x, LazyTokens) else head.prepare(x, keep, height_mm)
 
@@ -105,7 +105,7 @@ def prepare_tokens(
 def make_inputs(
     head: Head,
     parameters: Mapping[str, Tensor],
-    x: Tokens,
+    x: TokenArray,
     keep: Bool[Tensor, "bag slice"],
     height_mm: Float[Tensor, "bag slice"],
 ) -> Inputs:
@@ -114,7 +114,7 @@ def make_inputs(
     Args:
         head: The head of all runs.
         parameters: Of all runs, as they start.
-        x: Tokens of the cohort, as `prepare_tokens` gave them.
+        x: TokenArray of the cohort, as `prepare_tokens` gave them.
         keep: True on real slices.
         height_mm: Of the slices.
     """

@@ -6,7 +6,7 @@ The configuration has no part in it: runs that differ in head or loss alone see 
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.int64]
+BagRows = NDArray[np.int64]
 NO_ROW = -1
 """Fills batches that are not full."""
 
@@ -35,7 +35,7 @@ def n_steps(n_rows: int, batch_size: int) -> int:
     return -(-n_rows // batch_size)
 
 
-def plain_batches(rows: Rows, batch_size: int, stream: np.random.Generator) -> Rows:
+def plain_batches(rows: BagRows, batch_size: int, stream: np.random.Generator) -> BagRows:
     """Every row once in random order, (step, batch_size), the last batch filled with `NO_ROW`."""
     batches = np.full(n_steps(len(rows), batch_size) * batch_size, NO_ROW, dtype=np.int64)
     batches[: len(rows)] = stream.permutation(rows)
@@ -43,8 +43,8 @@ def plain_batches(rows: Rows, batch_size: int, stream: np.random.Generator) -> R
 
 
 def balanced_batches(
-    rows: Rows, labels: NDArray[np.int64], batch_size: int, stream: np.random.Generator
-) -> Rows:
+    rows: BagRows, labels: NDArray[np.int64], batch_size: int, stream: np.random.Generator
+) -> BagRows:
     """As many steps as `plain_batches`, each with equal shares of the labels and no row twice.
 
     A label's rows come in random order and over again when used up, so a rare label is seen more often.
@@ -67,19 +67,19 @@ def balanced_batches(
 
 
 class _Cycle:
-    """Rows in random order, again and again, never twice in one take."""
+    """BagRows in random order, again and again, never twice in one take."""
 
-    def __init__(self, rows: Rows, stream: np.random.Generator) -> None:
+    def __init__(self, rows: BagRows, stream: np.random.Generator) -> None:
         self.rows = rows
         self.stream = stream
         self.waiting = rows[:0]
 
-    def take(self, n: int) -> Rows:
+    def take(self, n: int) -> BagRows:
         """The next n rows, or all of them if there are fewer."""
         n = min(n, len(self.rows))
         if len(self.waiting) < n:
             again = self.stream.permutation(self.rows)
-            # Rows still waiting go first and are moved to the end of the next round.
+            # BagRows still waiting go first and are moved to the end of the next round.
             repeated = np.isin(again, self.waiting)
             self.waiting = np.concatenate([self.waiting, again[~repeated], again[repeated]])
         taken, self.waiting = self.waiting[:n], self.waiting[n:]

@@ -14,12 +14,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aggregate.bags.bags import Bags
-from aggregate.bags.lazy import Tokens
+from aggregate.bags.lazy import TokenArray
 from aggregate.heads.base import Head, HeadOutput, require_slices
 from aggregate.heads.centring import fit_centring
 from aggregate.losses.registry import require_trainable
 from aggregate.training.block import Block, Count, Finished
-from aggregate.training.blocks import Group, bytes_of_run, groups
+from aggregate.training.blocks import Group, bytes_of_run, group_runs
 from aggregate.training.inputs import make_inputs, prepare_tokens
 from aggregate.training.runs import RunSpec, TrainedRun, check_run
 from aggregate.training.sampler import init_seed
@@ -59,20 +59,20 @@ def train_stacked(
     for run in runs:
         check_run(run, y.numpy(), n_classes)
     report = Count(progress, sum(run.train.epochs for run in runs), finished)
-    cohort = Cohort(
+    cohort = TrainingBags(
         bags.x.to(dtype), bags.keep, bags.height_mm.to(dtype), y, weight.to(dtype), n_classes, dtype
     )
     trained: dict[int, TrainedRun] = {}
-    for group in groups(runs):
+    for group in group_runs(runs):
         trained |= train_group(cohort, group, runs, report)
     return [trained[index] for index in range(len(runs))]
 
 
 @dataclass(frozen=True, slots=True)
-class Cohort:
+class TrainingBags:
     """What all runs train on, in the dtype of the arithmetic."""
 
-    x: Tokens
+    x: TokenArray
     keep: Bool[Tensor, "bag slice"]
     height_mm: Float[Tensor, "bag slice"]
     y: Int[Tensor, " bag"]
@@ -82,7 +82,7 @@ class Cohort:
 
 
 def train_group(
-    cohort: Cohort, group: Group, runs: Sequence[RunSpec], report: Count
+    cohort: TrainingBags, group: Group, runs: Sequence[RunSpec], report: Count
 ) -> dict[int, TrainedRun]:
     """Train runs of one head, by index; their blocks side by side on the cores."""
     head = group.first.head.build(cohort.x.shape[2], cohort.n_classes)
@@ -103,7 +103,9 @@ def train_group(
     }
 
 
-def train_block(cohort: Cohort, tokens: Tokens, runs: Sequence[RunSpec], report: Count) -> list[TrainedRun]:
+def train_block(
+    cohort: TrainingBags, tokens: TokenArray, runs: Sequence[RunSpec], report: Count
+) -> list[TrainedRun]:
     """Draw the runs' first weights and train them together, with a head that no other thread uses."""
     head = runs[0].head.build(cohort.x.shape[2], cohort.n_classes)
     parameters = head.init([init_seed(*run.stream) for run in runs], cohort.dtype)

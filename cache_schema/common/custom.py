@@ -153,19 +153,19 @@ def code_digest(target: str) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and Path(file).is_file() else ""
 
 
-def read_target(value: Any) -> Any:
+def read_part_target(value: Any) -> Any:
     """Read an object in place of its target."""
     return value if isinstance(value, str) else give(value)
 
 
-Target = Annotated[str, BeforeValidator(read_target), Field(pattern=PATTERN)]
+PartTarget = Annotated[str, BeforeValidator(read_part_target), Field(pattern=PATTERN)]
 
 
 class CustomSpec(Strict):
     """A part of somebody else's; each registry derives its own from this."""
 
     kind: Literal["custom"] = "custom"
-    target: Target
+    target: PartTarget
     """`package.module:Name` of a class or function; in Python also the object itself."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Passed to it by name; what YAML can say, so that it can be stored."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-Places = Mapping[str, "str | Places"]
+NamePlaces = Mapping[str, "str | NamePlaces"]
 """Name -> `module:attribute`, or the table of a namespace below it."""
 
 
@@ -15,7 +15,7 @@ def imported(place: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def lazy_names(module: str, places: Places) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def lazy_names(module: str, places: NamePlaces) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """A module's `__getattr__` and `__dir__`.
 
     Args:
@@ -37,7 +37,7 @@ def lazy_names(module: str, places: Places) -> tuple[Callable[[str], Any], Calla
     return get, lambda: sorted(places)
 
 
-def _namespace(name: str, places: Places) -> ModuleType:
+def _namespace(name: str, places: NamePlaces) -> ModuleType:
     """A module that holds lazy names and nothing else, such as `sc.testing`."""
     made = ModuleType(name, f"Offers {', '.join(sorted(places))}.")
     get, listed = lazy_names(name, places)

@@ -7,7 +7,7 @@ import typer
 
 PipelineFile = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline file (YAML).")]
 StorePlace = Annotated[str, typer.Argument(metavar="STORE", help="A folder, a zip, an .h5 or a URL.")]
-Overrides = Annotated[
+SetValues = Annotated[
     list[str],
     typer.Option(
         "--set",

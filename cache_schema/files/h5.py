@@ -23,7 +23,7 @@ CHECKSUMS = "checksums"
 """Group with an int64 dataset per array, (volume, chunk): the crc32c, or -1 where there is no chunk."""
 OBJECTS = "objects"
 """Group with one uint8 dataset per folder of objects, and `index`: name -> [dataset, start, length]."""
-INDEX = "index"
+H5_INDEX = "index"
 ROOT = "root"
 """The dataset of objects that lie in no folder."""
 ASIDE = 4 * 1024 * 1024
@@ -48,7 +48,7 @@ class H5Objects:
         except OSError as error:
             raise StoreError(f"{str(path)!r} is no HDF5 file, or a truncated one") from error
         try:
-            index = json.loads(self._file[f"{OBJECTS}/{INDEX}"][:].tobytes())
+            index = json.loads(self._file[f"{OBJECTS}/{H5_INDEX}"][:].tobytes())
             self._index = {name: (str(part), int(start), int(n)) for name, (part, start, n) in index.items()}
             self._checksums = {name: crc[:] for name, crc in self._file[CHECKSUMS].items()}
             # Looking a dataset up by its name takes a third of the time of reading a chunk.
@@ -185,5 +185,5 @@ class H5Sink:
         for part, body in self._parts.items():
             if body:
                 self._append(part)
-        self._file[f"{OBJECTS}/{INDEX}"] = np.frombuffer(canonical_json(self._index), dtype=np.uint8)
+        self._file[f"{OBJECTS}/{H5_INDEX}"] = np.frombuffer(canonical_json(self._index), dtype=np.uint8)
         self._file.close()

@@ -126,7 +126,7 @@ def copy_store(
             sink.put(preview_name(key), preview)
         if progress is not None:
             progress(row + 1, len(planned))
-    for name, data in closing(header, records).items():
+    for name, data in closing_objects(header, records).items():
         sink.put(name, data)
     sink.close()
     return content_digest((record.key, record.digest) for record in records)
@@ -163,7 +163,7 @@ def _put_volume(sink: Sink, layout: ArrayLayout, row: int, values: NDArray[Any])
         sink.put(layout.chunk_name(row, block), encode(layout, values[block * step : (block + 1) * step]))
 
 
-def closing(header: Header, records: list[VolumeRecord]) -> dict[str, bytes]:
+def closing_objects(header: Header, records: list[VolumeRecord]) -> dict[str, bytes]:
     """The objects that are known once all volumes are: table, records, and the seal."""
     rows = [
         TableRow(

@@ -10,7 +10,7 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline, validate
 from cache_schema.format.header import Header
 from extract.backbones.registry import BackboneSpec
-from extract.slices.preprocessing import Overrides, Preprocessing, PresetName, preprocessing_of
+from extract.slices.preprocessing import Preprocessing, PresetName, StepOverrides, preprocessing_of
 from extract.sources.bids import BidsInput
 from extract.sources.manifest import ManifestInput
 
@@ -34,11 +34,11 @@ InputSpec = Annotated[
 ]
 
 
-class EmbeddingOptions(Overrides):
+class EmbeddingOptions(StepOverrides):
     """How a volume becomes slices, which backbone embeds them, and which of its tokens are kept."""
 
     preset: PresetName = "letterbox"
-    """Named preprocessing; the keys of `Overrides` replace single steps."""
+    """Named preprocessing; the keys of `StepOverrides` replace single steps."""
     backbone: BackboneSpec = Field(default={"kind": "dinov2", "size": "small"}, validate_default=True)
     tokens: tuple[Token, ...] = ("patch_mean",)
     """Arrays of the store; `cls` is always there where the backbone has it."""

@@ -10,7 +10,7 @@ import typer
 
 from cache_schema.common.options import AsJson, StorePlace
 
-Slices = Annotated[
+SliceCount = Annotated[
     int,
     typer.Option("--slices", min=1, metavar="K", help="How many, drawn evenly over all slices of the store."),
 ]
@@ -31,18 +31,18 @@ Root = Annotated[
         help="Where the images are now: the BIDS folder, the manifest, or the folder that holds it.",
     ),
 ]
-Checkpoint = Annotated[
+CheckpointFolder = Annotated[
     Path | None, typer.Option("--backbone", metavar="FOLDER", help="The checkpoint to use.")
 ]
 
 
 def recompute(
     store: StorePlace,
-    slices: Slices,
+    slices: SliceCount,
     seed: Seed = 0,
     pipeline: PipelinePlace = None,
     root: Root = None,
-    backbone: Checkpoint = None,
+    backbone: CheckpointFolder = None,
     as_json: AsJson = False,
 ) -> int:
     """Make K random slices of STORE again from their images, with the backbone that its header names.

@@ -14,7 +14,7 @@ from extract.backbones.backbone import Backbone
 from extract.backbones.registry import BackboneSpec
 from extract.engines.device import DTYPES
 from extract.planning.plan import find_volumes
-from extract.slices.preprocessing import Overrides, Preprocessing
+from extract.slices.preprocessing import Preprocessing, StepOverrides
 from extract.sources.bids import BidsInput
 from extract.sources.candidate import Candidate
 from extract.sources.manifest import ManifestInput
@@ -29,7 +29,7 @@ def preprocessing_of_header(header: Header, allow_unknown_orientation: bool) -> 
         ConfigError: If this version knows no such steps.
     """
     named = {step["step"]: {k: v for k, v in step.items() if k != "step"} for step in _steps(header)}
-    given = validate(Overrides, {**named, "slices": header.fingerprint.slices}, "header.preprocessing")
+    given = validate(StepOverrides, {**named, "slices": header.fingerprint.slices}, "header.preprocessing")
     parts = (given.orient, given.foreground, given.intensity, given.canvas, given.normalise, given.slices)
     orient, foreground, intensity, canvas, normalise, slices = parts
     if (

@@ -37,7 +37,7 @@ def list_masks(place: Path) -> tuple[Path, ...]:
             f"{str(place)!r} holds no lesion mask: a folder of .nii or .nii.gz, or a pattern, is expected"
         )
     for path in found:
-        read_lesion_mask(str(path))
+        read_shape_mask(str(path))
     return tuple(found)
 
 
@@ -54,7 +54,7 @@ def draw_mask(masks: tuple[Path, ...], seed: tuple[int, ...], darkening: float) 
 
 
 @lru_cache(maxsize=2)
-def read_lesion_mask(path: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def read_shape_mask(path: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """A mask `(x, y, z)` as 0 and 1, and its voxel-to-world affine (4, 4).
 
     Raises:
@@ -83,7 +83,7 @@ def mask_share(
         coordinates: `(3, x, y, z)`, template voxels of the points.
         template: Gives the way to the world.
     """
-    values, affine = read_lesion_mask(lesion.path)
+    values, affine = read_shape_mask(lesion.path)
     mirror = np.diag([-1.0, 1.0, 1.0, 1.0]) if lesion.mirrored else np.eye(4)
     to_mask = (np.linalg.inv(affine) @ mirror @ template.affine).astype(np.float32)
     places = np.tensordot(to_mask[:3, :3], coordinates, axes=1) + to_mask[:3, 3, None, None, None]

@@ -23,7 +23,7 @@ class NormaliseSpec(Strict):
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
 
 
-class Overrides(Strict):
+class StepOverrides(Strict):
     """Single steps that replace a preset's; None leaves the preset's own."""
 
     slices: SliceRule | None = None
@@ -128,7 +128,7 @@ PRESETS: dict[PresetName, Preprocessing] = {
 
 
 def preprocessing_of(
-    preset: PresetName, overrides: Overrides, allow_unknown_orientation: bool = False
+    preset: PresetName, overrides: StepOverrides, allow_unknown_orientation: bool = False
 ) -> Preprocessing:
     """A preset with single steps replaced."""
     base = PRESETS[preset]
@@ -143,7 +143,7 @@ def preprocessing_of(
     )
 
 
-def _canvas(base: FieldCanvas | CropCanvas, overrides: Overrides) -> FieldCanvas | CropCanvas:
+def _canvas(base: FieldCanvas | CropCanvas, overrides: StepOverrides) -> FieldCanvas | CropCanvas:
     """The preset's canvas, or the given one, or the preset's with other pixels or another field."""
     canvas = base
     if isinstance(overrides.canvas, int):

@@ -46,7 +46,7 @@ def check_backbone(backbone: Any, *, canvas: int | None = None) -> None:
     placed = (
         network.place(side, CPU, torch.float32, attention=True) if "cls_attention" in plain.offers else plain
     )
-    for law in LAWS:
+    for law in BACKBONE_LAWS:
         law(placed, side)
     keeps_its_identity(spec, network, side)
 
@@ -149,7 +149,7 @@ def attends_in_shares(backbone: Backbone, canvas: int) -> None:
         hold(most <= 1 + 1e-3, "attention", f"a head's patches sum to {most:.4g}, more than 1")
 
 
-LAWS: tuple[Callable[[Backbone, int], None], ...] = (
+BACKBONE_LAWS: tuple[Callable[[Backbone, int], None], ...] = (
     gives_the_declared_sizes,
     leaves_its_pixels,
     repeats_itself,

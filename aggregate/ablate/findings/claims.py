@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aggregate.ablate.findings.compare import LEVEL, MEAN_POOL, Comparison, Found, Row, better
+from aggregate.ablate.findings.compare import MEAN_POOL, SIGNIFICANCE, Comparison, Found, Row, better
 from aggregate.ablate.findings.results import AblationResults
 from aggregate.config.ablate import NESTED
 
-NAMES = {
+ROW_NAMES = {
     MEAN_POOL: "mean pooling + logistic regression",
     "confounds_only": "confounds only",
     "acquisition_only": "acquisition only",
@@ -15,13 +15,13 @@ NAMES = {
 }
 
 
-def named(name: str) -> str:
+def row_name(name: str) -> str:
     """A row as people call it."""
     first, _, rest = name.partition(" ")
-    return f"{NAMES[first]} {rest}".strip() if first in NAMES else name
+    return f"{ROW_NAMES[first]} {rest}".strip() if first in ROW_NAMES else name
 
 
-def number(value: float | None, signed: bool = False) -> str:
+def three_digits(value: float | None, signed: bool = False) -> str:
     """Three digits, or a dash for what is not defined."""
     if value is None or value != value:
         return "–"
@@ -32,10 +32,10 @@ def span(low: float | None, high: float | None, signed: bool = False) -> str:
     """`0.701 to 0.923`, or nothing."""
     if low is None or high is None or low != low or high != high:
         return ""
-    return f"{number(low, signed)} to {number(high, signed)}"
+    return f"{three_digits(low, signed)} to {three_digits(high, signed)}"
 
 
-def p_value(p: float | None) -> str:
+def bare_p(p: float | None) -> str:
     """`0.031`, `< 0.001`, or a dash."""
     if p is None:
         return "–"
@@ -44,7 +44,7 @@ def p_value(p: float | None) -> str:
 
 def p_words(p: float | None) -> str:
     """`p = 0.031` or `p < 0.001`."""
-    text = p_value(p)
+    text = bare_p(p)
     return "p not defined" if p is None else f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
@@ -53,16 +53,16 @@ def difference_words(found: Found | None) -> str:
     if found is None or found["difference"] is None:
         return "the difference is not defined"
     interval = span(found["ci_low"], found["ci_high"], signed=True)
-    return f"AUROC {number(found['difference'], signed=True)}" + (f" ({interval})" if interval else "")
+    return f"AUROC {three_digits(found['difference'], signed=True)}" + (f" ({interval})" if interval else "")
 
 
 def primary_sentence(comparison: Comparison) -> str:
     """One comparison that was named before, judged by Holm's p."""
-    a, b, found = named(comparison.a), named(comparison.b), comparison.found
+    a, b, found = row_name(comparison.a), row_name(comparison.b), comparison.found
     if found is None or comparison.p_holm is None:
         return f"{a} and {b} cannot be compared: too few folds, or a difference without spread."
     size = f"{difference_words(found)}, {p_words(found['p'])}, Holm {p_words(comparison.p_holm)}"
-    if comparison.p_holm >= LEVEL:
+    if comparison.p_holm >= SIGNIFICANCE:
         return f"{a} is not shown to differ from {b} ({size}); that does not prove them equal."
     word = "better" if (found["difference"] or 0) > 0 else "worse"
     return f"{a} is {word} than {b} ({size})."
@@ -84,14 +84,14 @@ def exploratory_sentence(rows: Sequence[Row], reference: str) -> str:
     if not others:
         return ""
     low = sum(
-        row.difference is not None and row.difference["p"] is not None and row.difference["p"] < LEVEL
+        row.difference is not None and row.difference["p"] is not None and row.difference["p"] < SIGNIFICANCE
         for row in others
     )
     return (
-        f"Exploratory: {counted(len(others), 'comparison')} with {named(reference)} "
+        f"Exploratory: {counted(len(others), 'comparison')} with {row_name(reference)} "
         f"{'was' if len(others) == 1 else 'were'} not named beforehand; their p is not adjusted. {low} "
-        f"{'is' if low == 1 else 'are'} below {LEVEL}, where about {LEVEL * len(others):.1f} would be if no "
-        "configuration differed from it."
+        f"{'is' if low == 1 else 'are'} below {SIGNIFICANCE}, where about {SIGNIFICANCE * len(others):.1f} "
+        "would be if no configuration differed from it."
     )
 
 
@@ -101,8 +101,8 @@ def mean_pool_sentences(rows: Sequence[Row], baselines: Sequence[Row]) -> list[s
     bar = next((row for row in baselines if row.name == MEAN_POOL), None)
     if not judged or bar is None:
         return []
-    value = number(bar.intervals["auroc"].value)
-    against = f"{NAMES[MEAN_POOL]} (AUROC {value})"
+    value = three_digits(bar.intervals["auroc"].value)
+    against = f"{ROW_NAMES[MEAN_POOL]} (AUROC {value})"
     losers = [row for row in judged if not row.beats_mean_pool]
     winners = [row for row in judged if row.beats_mean_pool]
     if not losers:
@@ -129,18 +129,19 @@ def selection_sentence(results: AblationResults) -> str:
         found = by_name[NESTED].intervals["auroc"]
         most = max(results.chosen, key=lambda name: results.chosen[name])
         return (
-            f"Choosing a configuration by inner folds reaches AUROC {number(found.value)} "
+            f"Choosing a configuration by inner folds reaches AUROC {three_digits(found.value)} "
             f"({span(found.low, found.high)}), choice included; {len(results.chosen)} different ones were "
             f"taken, most often {most} ({results.chosen[most]} of {sum(results.chosen.values())}). It is "
-            f"{'' if by_name[NESTED].beats_mean_pool else 'not '}shown to beat {NAMES[MEAN_POOL]}."
+            f"{'' if by_name[NESTED].beats_mean_pool else 'not '}shown to beat {ROW_NAMES[MEAN_POOL]}."
         )
     rows = [row for row in results.rows if row.intervals["auroc"].value == row.intervals["auroc"].value]
     if len(rows) < 3:
         return ""
     best = max(rows, key=lambda row: row.intervals["auroc"].value)
     return (
-        f"The highest AUROC in the table ({named(best.name)}, {number(best.intervals['auroc'].value)}) was "
-        f"picked from {len(rows)} after the fact and is too high for that: quote it only with select: nested."
+        f"The highest AUROC in the table ({row_name(best.name)}, "
+        f"{three_digits(best.intervals['auroc'].value)}) was picked from {len(rows)} after the fact and is "
+        "too high for that: quote it only with select: nested."
     )
 
 
@@ -148,15 +149,15 @@ def null_sentences(nulls: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What the same trainings reach on shuffled labels."""
     found = []
     for name, null in nulls.items():
-        spread = f"AUROC {number(null['mean'])} ± {number(null['sd'])} over {null['n']} shuffles"
-        few = 1 / (1 + null["n"]) >= LEVEL
+        spread = f"AUROC {three_digits(null['mean'])} ± {three_digits(null['sd'])} over {null['n']} shuffles"
+        few = 1 / (1 + null["n"]) >= SIGNIFICANCE
         verdict = (
-            f"so few shuffles cannot give a p below {LEVEL}"
+            f"so few shuffles cannot give a p below {SIGNIFICANCE}"
             if few
-            else f"{'better than' if null['p'] < LEVEL else 'not shown to be better than'} chance, "
+            else f"{'better than' if null['p'] < SIGNIFICANCE else 'not shown to be better than'} chance, "
             f"{p_words(null['p'])}"
         )
-        found.append(f"With labels shuffled, {named(name)} reaches {spread}: {verdict}.")
+        found.append(f"With labels shuffled, {row_name(name)} reaches {spread}: {verdict}.")
     return found
 
 

@@ -11,7 +11,7 @@ from aggregate.statistics.corrected import Interval
 from aggregate.statistics.evaluate import Measured, compare
 from aggregate.statistics.holm import holm
 
-LEVEL = 0.05
+SIGNIFICANCE = 0.05
 MEAN_POOL = "mean_pool_logistic"
 
 Found = dict[str, float | None]
@@ -58,7 +58,7 @@ class Row:
 def better(found: Mapping[str, float | None]) -> bool:
     """Whether a difference is above 0 with p below the level."""
     difference, p = found["difference"], found["p"]
-    return difference is not None and p is not None and difference > 0 and p < LEVEL
+    return difference is not None and p is not None and difference > 0 and p < SIGNIFICANCE
 
 
 def primary_comparisons(study: Study, measured: Mapping[str, Measured]) -> list[Comparison]:

@@ -5,11 +5,20 @@ from typing import Any
 
 import pandas as pd
 
-from aggregate.ablate.findings.claims import named, number, p_value, span, verdicts
+from aggregate.ablate.findings.claims import bare_p, row_name, span, three_digits, verdicts
 from aggregate.ablate.findings.compare import Comparison, Found, Row
 from aggregate.ablate.findings.results import AblationResults
 
-HEAD = ("configuration", "runs", "AUROC", "95 % interval", "difference", "95 % interval", "p", "p (Holm)")
+TABLE_HEAD = (
+    "configuration",
+    "runs",
+    "AUROC",
+    "95 % interval",
+    "difference",
+    "95 % interval",
+    "p",
+    "p (Holm)",
+)
 LAST = ("comparison", "beats mean pooling + logistic regression")
 
 SPECIAL = {
@@ -63,18 +72,18 @@ def _csv_difference(found: Found | None, ending: str) -> dict[str, float | None]
 
 
 def cells(row: Row) -> list[str]:
-    """One row as text, in the order of `HEAD` and `LAST`."""
+    """One row as text, in the order of `TABLE_HEAD` and `LAST`."""
     auroc, found = row.intervals["auroc"], row.difference
     values = found or {}
     return [
-        named(row.name),
+        row_name(row.name),
         str(row.n_runs) if row.n_runs else "–",
-        number(auroc.value),
+        three_digits(auroc.value),
         span(auroc.low, auroc.high),
-        number(values.get("difference"), signed=True),
+        three_digits(values.get("difference"), signed=True),
         span(values.get("ci_low"), values.get("ci_high"), signed=True),
-        p_value(values.get("p")),
-        p_value(row.p_holm),
+        bare_p(values.get("p")),
+        bare_p(row.p_holm),
         row.kind,
         ("yes" if row.beats_mean_pool else "NO") if row.versus_mean_pool is not None else "–",
     ]
@@ -84,11 +93,11 @@ def primary_cells(comparison: Comparison) -> list[str]:
     """A primary comparison as text."""
     found = comparison.found or {}
     return [
-        f"{named(comparison.a)} against {named(comparison.b)}",
-        number(found.get("difference"), signed=True),
+        f"{row_name(comparison.a)} against {row_name(comparison.b)}",
+        three_digits(found.get("difference"), signed=True),
         span(found.get("ci_low"), found.get("ci_high"), signed=True),
-        p_value(found.get("p")),
-        p_value(comparison.p_holm),
+        bare_p(found.get("p")),
+        bare_p(comparison.p_holm),
     ]
 
 
@@ -101,8 +110,8 @@ def markdown(results: AblationResults) -> str:
     lines += [*(f"- {sentence}" for sentence in verdicts(results)), ""]
     if results.primary:
         lines += [*_markdown_table(PRIMARY_HEAD, [primary_cells(c) for c in results.primary]), ""]
-    head = [*HEAD, *LAST]
-    head[4] = f"difference to {named(results.study.reference)}"
+    head = [*TABLE_HEAD, *LAST]
+    head[4] = f"difference to {row_name(results.study.reference)}"
     lines += _markdown_table(head, [cells(row) for row in (*results.rows, *results.baselines)])
     return "\n".join([*lines, "", f"Intervals: {results.metrics['ci_method']}.", ""])
 
@@ -157,8 +166,8 @@ def caption(results: AblationResults) -> str:
     return (
         f"{metrics['target']}, {metrics['n_participants']} participants, {metrics['n_folds']} folds x "
         f"{metrics['n_repeats']} repeats, {metrics['n_seeds']} seed(s). Difference: to "
-        f"{named(results.study.reference)}. Intervals and p: corrected resampled t (after Nadeau and Bengio "
-        "2003, with the correlation of folds that share pairs); "
+        f"{row_name(results.study.reference)}. Intervals and p: corrected resampled t (after Nadeau and "
+        "Bengio 2003, with the correlation of folds that share pairs); "
         "only comparisons with p (Holm) were named beforehand, the others are exploratory. A dagger marks "
         "what is not shown to beat mean pooling + logistic regression."
     )

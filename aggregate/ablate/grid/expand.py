@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aggregate.ablate.grid.overrides import check_path, overlay
-from aggregate.config.ablate import FROM, RESERVED, AblateSpec, Assignment
+from aggregate.config.ablate import FROM, RESERVED_NAMES, AblateSpec, Assignment
 from aggregate.config.section import AggregateSection, parse_section
 from aggregate.train.setup import TrainingSetup, setup_of
 from cache_schema.common.errors import ConfigError
@@ -187,7 +187,7 @@ def _check_rule(rule: Mapping[str, Any], points: Sequence[Assignment], where: st
 def _call(name: str, values: Mapping[str, Any], among: Sequence[str]) -> str:
     """`dinoatten3d supcon=0.5 class_variance=0.1`; short paths where they stay distinct."""
     found = " ".join([name, *(f"{short(path, among)}={value}" for path, value in values.items())])
-    if found in RESERVED:
+    if found in RESERVED_NAMES:
         raise ConfigError(f"aggregate.ablate: {found!r} is the name of another row of the table")
     return found
 

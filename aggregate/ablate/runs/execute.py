@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from aggregate.ablate.findings.compare import MEAN_POOL
 from aggregate.ablate.grid.sources import Place, Source
 from aggregate.ablate.runs.keys import Keys
-from aggregate.ablate.runs.nested import OuterKey, choose, nested_outputs
-from aggregate.ablate.runs.prepare import Prepared
+from aggregate.ablate.runs.nested import OuterKey, choose_configurations, nested_outputs
+from aggregate.ablate.runs.prepare import PreparedStudy
 from aggregate.ablate.runs.shuffled import mean_auroc, permuted_jobs, tested_by_chance
 from aggregate.ablate.runs.trainer import Ledger, RunKey, renamed, train_jobs
 from aggregate.bags.bags import Bags
@@ -32,7 +32,9 @@ class Gathered:
     """By configuration, the mean AUROC of every permutation."""
 
 
-def execute(prepared: Prepared, first: Bags, ledger: Ledger, progress: Progress | None = None) -> Gathered:
+def execute(
+    prepared: PreparedStudy, first: Bags, ledger: Ledger, progress: Progress | None = None
+) -> Gathered:
     """Train what is missing and gather all outputs.
 
     Args:
@@ -56,7 +58,7 @@ def execute(prepared: Prepared, first: Bags, ledger: Ledger, progress: Progress 
 class _Count:
     """Runs done over all calls."""
 
-    def __init__(self, prepared: Prepared, progress: Progress | None) -> None:
+    def __init__(self, prepared: PreparedStudy, progress: Progress | None) -> None:
         self.progress, self.before = progress, 0
         jobs = [len(prepared.outer_jobs(p)) + len(prepared.inner_jobs(p)) for p in prepared.sources]
         self.total = sum(jobs) + prepared.n_shuffled()
@@ -71,7 +73,7 @@ class _Count:
         return lambda done, total: told(start + done, self.total)
 
 
-def _gather(prepared: Prepared, found: dict[RunKey, OutOfFold], gathered: Gathered) -> None:
+def _gather(prepared: PreparedStudy, found: dict[RunKey, OutOfFold], gathered: Gathered) -> None:
     """Put outputs in order, let equal configurations share them, and choose."""
     study, seeds = prepared.study, range(prepared.study.section.seeds)
     for name, trained in prepared.same.items():
@@ -84,12 +86,14 @@ def _gather(prepared: Prepared, found: dict[RunKey, OutOfFold], gathered: Gather
         return
     candidates = list(dict.fromkeys(prepared.same[name] for name in study.candidates))
     cohort = prepared.first.cohort
-    gathered.chosen = choose(cohort, prepared.inner, candidates, found, study.spec.select.seeds)
+    gathered.chosen = choose_configurations(
+        cohort, prepared.inner, candidates, found, study.spec.select.seeds
+    )
     gathered.outputs[NESTED] = nested_outputs(gathered.chosen, prepared.folds, found, len(seeds))
 
 
 def _chance(
-    prepared: Prepared, place: Place, bags: Bags, ledger: Ledger, gathered: Gathered, count: _Count
+    prepared: PreparedStudy, place: Place, bags: Bags, ledger: Ledger, gathered: Gathered, count: _Count
 ) -> None:
     """Train the configurations of one source on permuted labels."""
     configurations = prepared.chance(place)
@@ -111,7 +115,7 @@ def _chance(
 
 
 def _baselines(
-    prepared: Prepared, place: Place, bags: Bags, ledger: Ledger, gathered: Gathered
+    prepared: PreparedStudy, place: Place, bags: Bags, ledger: Ledger, gathered: Gathered
 ) -> list[Baseline]:
     """All baselines for the reference's source, mean pooling alone for the others."""
     source = prepared.sources[place]
@@ -129,7 +133,7 @@ def _baselines(
     return [found[name] for name in wanted if name in found]
 
 
-def _mean_pool(source: Source, bags: Bags, prepared: Prepared, ledger: Ledger) -> Baseline:
+def _mean_pool(source: Source, bags: Bags, prepared: PreparedStudy, ledger: Ledger) -> Baseline:
     """Mean pooling + logistic regression, from the journal if it is there."""
     key = Keys(source).baseline(MEAN_POOL, prepared.folds)
     kept = ledger.journal.read(key)
@@ -149,7 +153,7 @@ def _beside(first: Place, place: Place) -> str:
 
 
 def outputs_of_baselines(
-    prepared: Prepared, baselines: Sequence[Baseline]
+    prepared: PreparedStudy, baselines: Sequence[Baseline]
 ) -> dict[str, tuple[OutOfFold, ...]]:
     """Baselines that could be made, in the form of configurations."""
     return {b.name: baseline_outputs(b, prepared.folds) for b in baselines if b.logits}

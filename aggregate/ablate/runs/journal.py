@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from aggregate.common.arrays import Floats
 from aggregate.common.checksum import checksum
 from cache_schema.files.whole import write_whole
 from cache_schema.format.canonical import canonical_json
 
-Floats = NDArray[np.float64]
 Arrays = Mapping[str, Floats]
 
 META = "meta"

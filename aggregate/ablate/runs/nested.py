@@ -18,7 +18,7 @@ from aggregate.statistics.evaluate import OutOfFold
 from aggregate.statistics.metrics import measure
 from cache_schema.common.errors import SlicecacheError
 
-INNER = 2
+INNER_STREAM = 2
 """Sets the streams of inner folds apart from those of outer ones."""
 
 OuterKey = tuple[int, int]
@@ -49,7 +49,7 @@ def _inside(cohort: Cohort, outer: Fold, spec: NestedSpec, folds: FoldSpec, numb
             f"select: nested needs {spec.folds} participants of each class in every training part, found "
             f"{fewest} in fold {outer.fold}; set select.folds lower or leave select out"
         )
-    seed = [folds.seed, outer.repeat, outer.fold, INNER]
+    seed = [folds.seed, outer.repeat, outer.fold, INNER_STREAM]
     hands = deal(people.y, spec.folds, np.random.default_rng(seed))
     found = []
     for inner in range(spec.folds):
@@ -61,7 +61,7 @@ def _inside(cohort: Cohort, outer: Fold, spec: NestedSpec, folds: FoldSpec, numb
     return found
 
 
-def choose(
+def choose_configurations(
     cohort: Cohort,
     inner: Mapping[OuterKey, Sequence[Fold]],
     candidates: Sequence[str],

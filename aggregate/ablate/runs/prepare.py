@@ -25,7 +25,7 @@ JOURNAL = "journal"
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedStudy:
     """An ablation that was checked as a whole and has not begun."""
 
     pipeline: Pipeline
@@ -93,7 +93,7 @@ class Prepared:
         return [c for c in self.distinct if c.name in names and place_of(c) == place]
 
 
-def prepare(pipeline: Pipeline, shuffle_labels: int = 0) -> Prepared:
+def prepare(pipeline: Pipeline, shuffle_labels: int = 0) -> PreparedStudy:
     """Check everything that can be wrong before anything is trained.
 
     Args:
@@ -115,7 +115,7 @@ def prepare(pipeline: Pipeline, shuffle_labels: int = 0) -> Prepared:
     inner = {} if select is None else inner_folds(cohort, folds, select, spec)
     same = representatives(study.configurations)
     shuffles = max(shuffle_labels, section.shuffle_labels)
-    return Prepared(pipeline, study, sources, spec, folds, inner, same, shuffles)
+    return PreparedStudy(pipeline, study, sources, spec, folds, inner, same, shuffles)
 
 
 def _repeats(study: Study) -> int:
@@ -125,7 +125,7 @@ def _repeats(study: Study) -> int:
     return study.spec.repeats or (section.folds.repeats if given else REPEATS)
 
 
-def make_plan(prepared: Prepared, bags: Bags) -> Plan:
+def make_plan(prepared: PreparedStudy, bags: Bags) -> Plan:
     """Count the runs, look up the finished ones, time an epoch of each head.
 
     Args:
@@ -161,7 +161,7 @@ def make_plan(prepared: Prepared, bags: Bags) -> Plan:
     )
 
 
-def _missing(prepared: Prepared, place: Place) -> list[Portion]:
+def _missing(prepared: PreparedStudy, place: Place) -> list[Portion]:
     """Portions of one source that the journal does not hold, those on permuted labels last."""
     source, journal = prepared.sources[place], prepared.journal
     found = missing_portions(prepared.outer_jobs(place), source, journal)

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregate.anomaly.measure.histogram import Bins, VoxelTally
+from aggregate.common.arrays import Floats
 
 Counts = NDArray[np.float64] | NDArray[np.int64]
-Floats = NDArray[np.float64]
-
 FPR_LIMIT = 0.3
 """AUPRO ends at this false positive rate."""
 

@@ -8,7 +8,7 @@ from aggregate.anomaly.measure.truth import LesionTruth
 from aggregate.anomaly.request import DetectRequest
 from aggregate.anomaly.spec import DetectSpec, ReferenceSpec
 from aggregate.cohort.narrowing import Narrowing, apply_where, match, narrow, rows_without_volume
-from aggregate.cohort.table.join import LeftOut, Table, make_join, read_table
+from aggregate.cohort.table.join import CohortTable, LeftOut, make_join, read_table
 from aggregate.common.table_values import is_missing, listed, natural, value_name
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.format.identity import VolumeKey
@@ -80,7 +80,7 @@ def _candidate(
     return CandidateVolume(joined.entries[index], joined.records[index], normal[row], masks[row])
 
 
-def _normal(reference: ReferenceSpec, table: Table, missing: Sequence[str]) -> list[bool | None]:
+def _normal(reference: ReferenceSpec, table: CohortTable, missing: Sequence[str]) -> list[bool | None]:
     """Of every row: whether it is in the reference group, None where the cell is missing.
 
     Raises:
@@ -100,7 +100,7 @@ def _normal(reference: ReferenceSpec, table: Table, missing: Sequence[str]) -> l
     return [None if is_missing(cell, missing) else value_name(cell) in reference.wanted for cell in cells]
 
 
-def _masks(detect: DetectSpec, table: Table) -> list[str]:
+def _masks(detect: DetectSpec, table: CohortTable) -> list[str]:
     """The truth column's cells, empty where missing."""
     if detect.truth is None or detect.truth.column is None:
         return [""] * len(table.text)

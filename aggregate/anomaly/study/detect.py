@@ -23,11 +23,11 @@ from aggregate.anomaly.study.bundle import DetectorCard, detector_member, save_d
 from aggregate.anomaly.study.map_files import describe_fits, write_map_once
 from aggregate.anomaly.study.predict import first_seeds
 from aggregate.common.artefacts import write_text, write_yaml
+from aggregate.common.run_folder import BUNDLE
 
 logger = logging.getLogger("slicecache")
 
 MAPS = "maps"
-BUNDLE = "bundle"
 
 
 def run_detection(plan: DetectionPlan) -> DetectionResults:

@@ -54,7 +54,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CohortTable:
     """The cohort file: the same rows as text and with typed columns."""
 
     path: Path
@@ -74,14 +74,14 @@ class Table:
         near = nearest(column, list(self.text.columns))
         raise ConfigError(f"{what}: {self.path.name} has no column {column!r}{near}")
 
-    def rows(self, keep: NDArray[np.bool_]) -> "Table":
+    def rows(self, keep: NDArray[np.bool_]) -> "CohortTable":
         """The table with some of its rows, renumbered from 0."""
-        return Table(
+        return CohortTable(
             self.path, self.text[keep].reset_index(drop=True), self.typed[keep].reset_index(drop=True)
         )
 
 
-def read_table(path: Path, missing: Sequence[str] = ()) -> Table:
+def read_table(path: Path, missing: Sequence[str] = ()) -> CohortTable:
     """Read a CSV or TSV; the separator is the one that the header line has most of.
 
     Args:
@@ -113,7 +113,7 @@ def read_table(path: Path, missing: Sequence[str] = ()) -> Table:
     columns = {name: [line[i] for _, line in lines[1:]] for i, name in enumerate(names)}
     text = pd.DataFrame({name: pd.Series(cells, dtype="object") for name, cells in columns.items()})
     numbers = pd.DataFrame({name: typed(cells, missing) for name, cells in columns.items()})
-    return Table(path, text, numbers)
+    return CohortTable(path, text, numbers)
 
 
 def _header(names: list[str], path: Path) -> list[str]:
@@ -154,7 +154,7 @@ class Join:
             return self.participant(participant), ""
         return self.participant(participant), bare(self.spec.visits.get(session, session), ["ses-"])
 
-    def of_table(self, table: Table) -> list[Pair]:
+    def of_table(self, table: CohortTable) -> list[Pair]:
         """Every row's pair.
 
         Raises:
@@ -171,7 +171,7 @@ class Join:
         return pairs
 
 
-def make_join(spec: JoinSpec, table: Table, keys: Sequence[VolumeKey]) -> Join:
+def make_join(spec: JoinSpec, table: CohortTable, keys: Sequence[VolumeKey]) -> Join:
     """Decide the columns of the join.
 
     A store whose volumes have no sessions is joined on the participant, whatever the table has.
@@ -199,7 +199,7 @@ def make_join(spec: JoinSpec, table: Table, keys: Sequence[VolumeKey]) -> Join:
 
 
 def _refuse_duplicates(
-    pairs: Sequence[Pair], people: Sequence[str], visits: Sequence[str], join: Join, table: Table
+    pairs: Sequence[Pair], people: Sequence[str], visits: Sequence[str], join: Join, table: CohortTable
 ) -> None:
     first: dict[Pair, int] = {}
     twice: dict[str, None] = {}
@@ -219,7 +219,7 @@ def _refuse_duplicates(
     )
 
 
-def refuse_no_match(pairs: Sequence[Pair], volumes: Sequence[Pair], table: Table, join: Join) -> None:
+def refuse_no_match(pairs: Sequence[Pair], volumes: Sequence[Pair], table: CohortTable, join: Join) -> None:
     """Say how both sides look when nothing matched.
 
     Raises:

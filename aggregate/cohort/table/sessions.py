@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from aggregate.cohort.table.join import JoinSpec, Table, bare
+from aggregate.cohort.table.join import CohortTable, JoinSpec, bare
 from aggregate.common.table_values import natural, nearest, value_name
 from cache_schema.common.errors import ConfigError
 
@@ -23,7 +23,7 @@ class Visit:
 
 
 def choose_sessions(
-    rule: str, visits: Sequence[Visit], table: Table, join: JoinSpec, by_session: bool
+    rule: str, visits: Sequence[Visit], table: CohortTable, join: JoinSpec, by_session: bool
 ) -> list[str]:
     """Say for every visit why it is left out; an empty text where it is used.
 
@@ -56,7 +56,7 @@ def choose_sessions(
     ]
 
 
-def _extreme(rule: str, visits: Sequence[Visit], table: Table, join: JoinSpec) -> dict[str, str]:
+def _extreme(rule: str, visits: Sequence[Visit], table: CohortTable, join: JoinSpec) -> dict[str, str]:
     """Each participant's first or last session."""
     column = None if join.order is None else table.typed[table.require(join.order, "join.order")]
     best: dict[str, tuple[Any, str]] = {}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from aggregate.cohort.table.join import Table
+from aggregate.cohort.table.join import CohortTable
 from aggregate.common.table_values import listed
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.strict import Strict
@@ -30,7 +30,7 @@ SIDES: dict[str, Side] = {
 }
 
 
-def read_split(spec: SplitSpec, table: Table, participants: Sequence[str]) -> list[Side | None]:
+def read_split(spec: SplitSpec, table: CohortTable, participants: Sequence[str]) -> list[Side | None]:
     """The side of every row, None where the cell is missing.
 
     Every row of the table is looked at, those without a volume too: a table that puts somebody on two

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from aggregate.cohort.table.join import Table
+from aggregate.cohort.table.join import CohortTable
 from aggregate.common.labels import Label, Labels, read_text_keys
 from aggregate.common.table_values import is_missing, listed, natural, nearest, read_number, value_name
 from cache_schema.common.errors import ConfigError, SlicecacheError
@@ -62,7 +62,7 @@ class Target:
     notes: tuple[str, ...] = ()
 
 
-def read_target(spec: TargetSpec, table: Table, missing: Sequence[str] = ()) -> Target:
+def read_target(spec: TargetSpec, table: CohortTable, missing: Sequence[str] = ()) -> Target:
     """Give every row its class.
 
     Classes that are not written out are the values that occur in the table, in natural order.
@@ -95,7 +95,7 @@ def _reason(cell: str, value: str, gone: bool) -> str:
     return f"target missing ({cell})" if cell else "target missing"
 
 
-def _classes(spec: TargetSpec, present: Sequence[str], table: Table) -> dict[str, str]:
+def _classes(spec: TargetSpec, present: Sequence[str], table: CohortTable) -> dict[str, str]:
     """Value -> class name, in class order."""
     if not present:
         raise SlicecacheError(f"target: column {spec.column!r} of {table.path.name} holds no value at all")
@@ -116,7 +116,7 @@ def _classes(spec: TargetSpec, present: Sequence[str], table: Table) -> dict[str
     return {value: value for value in present}
 
 
-def _refuse_empty_classes(spec: TargetSpec, present: Sequence[str], table: Table) -> None:
+def _refuse_empty_classes(spec: TargetSpec, present: Sequence[str], table: CohortTable) -> None:
     classes = spec.classes or {}
     if len(classes) < 2:
         raise ConfigError(

@@ -30,7 +30,7 @@ COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
-ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -198,10 +198,10 @@ class Evaluator:
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 inner = self.number(operand)
                 return Value(-inner.data, inner.missing, ast.unparse(node))
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
                 a, b = self.number(left), self.number(right)
                 with np.errstate(all="ignore"):
-                    result = np.asarray(ARITHMETIC[type(op)](a.data, b.data), dtype=np.float64)
+                    result = np.asarray(OPERATORS[type(op)](a.data, b.data), dtype=np.float64)
                 return Value(result, ~np.isfinite(result), ast.unparse(node))
         raise self.error(f"holds {ast.unparse(node)!r}, which is not allowed here")
 
