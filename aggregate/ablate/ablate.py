@@ -16,7 +16,7 @@ from aggregate.ablate.findings.compare import Row, make_row, primary_comparisons
 from aggregate.ablate.findings.results import AblationResults
 from aggregate.ablate.grid.expand import MAIN
 from aggregate.ablate.grid.sources import location, place_of
-from aggregate.ablate.output import write_all
+from aggregate.ablate.output import Outputs, write_all
 from aggregate.ablate.runs.execute import Gathered, execute, outputs_of_baselines
 from aggregate.ablate.runs.plan import Plan
 from aggregate.ablate.runs.prepare import PreparedStudy, make_plan, prepare
@@ -26,12 +26,10 @@ from aggregate.baselines.confounds import site_by_label, site_warnings
 from aggregate.common.artefacts import log_to
 from aggregate.config.ablate import NESTED
 from aggregate.config.resolved import resolved
-from aggregate.statistics.evaluate import Measured, OutOfFold, intervals, measure_folds
+from aggregate.statistics.evaluate import Measured, intervals, measure_folds
 from aggregate.train.assemble import metrics_json, run_notes
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.progress import bar
-
-Outputs = Mapping[str, tuple[OutOfFold, ...]]
 
 
 def plan_ablation(pipeline: Pipeline, shuffle_labels: int = 0) -> Plan:

@@ -17,9 +17,9 @@ from aggregate.cohort.people import Fold, FoldSpec, People, people_of
 from aggregate.common.arrays import Floats
 from aggregate.common.softmax import softmax
 from aggregate.config.section import parse_section
+from aggregate.config.setup import TrainingSetup
 from aggregate.statistics.calibration import Calibration, calibrate
 from aggregate.statistics.metrics import by_participant
-from aggregate.train.setup import TrainingSetup, setup_of
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
 
 FLOATS = [np.float64, np.float32]
@@ -160,7 +160,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
             "minimum_per_class": self.minimum_per_class,
         }
         section = parse_section({**given, "folds": inner, "cohort": "given", "target": "given"})
-        return setup_of(section), section.folds
+        return section.setup(), section.folds
 
     def _people(self, X: Any, labels: NDArray[np.int64], groups: Any) -> People:
         """Participants of the bags."""

@@ -16,6 +16,7 @@ from aggregate.cohort.table.target import TargetSpec
 from aggregate.common.labels import Label, read_column, read_many
 from aggregate.config.ablate import AblateSpec
 from aggregate.config.recipes import with_recipe
+from aggregate.config.setup import TrainingSetup
 from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.registry import HeadSpec
 from aggregate.losses.registry import LossSpec, require_trainable
@@ -94,6 +95,12 @@ class AggregateKeys(Strict):
     def configuration(self) -> str:
         """The recipe's name, or the head's kind."""
         return self.recipe or self.head.name
+
+    def setup(self, name: str | None = None) -> TrainingSetup:
+        """One configuration's training, under its own name or another."""
+        return TrainingSetup(
+            name or self.configuration, self.tokens, self.head, self.loss, self.train, self.seeds
+        )
 
 
 class AggregateSection(AggregateKeys):

@@ -27,7 +27,7 @@ from cache_schema.common.custom import give
 from cache_schema.common.law import hold
 
 CLASSES, RUNS = 3, 3
-LENGTHS = (7, 1, 3, 5, 2)
+TRIAL_LENGTHS = (7, 1, 3, 5, 2)
 """Kept slices of the bags."""
 EXACT, SINGLE = 1e-9, 2e-3
 """Tolerances of float64 and of float32."""
@@ -112,10 +112,10 @@ class Tried:
 
 
 def _bags(dim: int) -> Given:
-    """Bags of `LENGTHS` slices."""
+    """Bags of `TRIAL_LENGTHS` slices."""
     generator = torch.Generator().manual_seed(3)
-    shape = (len(LENGTHS), max(LENGTHS))
-    keep = torch.arange(shape[1]) < torch.tensor(LENGTHS).unsqueeze(1)
+    shape = (len(TRIAL_LENGTHS), max(TRIAL_LENGTHS))
+    keep = torch.arange(shape[1]) < torch.tensor(TRIAL_LENGTHS).unsqueeze(1)
     x = torch.randn(*shape, dim, dtype=torch.float64, generator=generator)
     height_mm = 150 * torch.rand(shape, dtype=torch.float64, generator=generator)
     return Given(x.masked_fill(~keep.unsqueeze(-1), 0), keep, height_mm.masked_fill(~keep, 0))
@@ -135,11 +135,11 @@ def _parameters(head: Head) -> dict[str, Tensor]:
 
 
 def _shapes(tried: Tried) -> None:
-    found, bags = tried.output(tried.bags), len(LENGTHS)
+    found, bags = tried.output(tried.bags), len(TRIAL_LENGTHS)
     for name, shape in (
         ("logits", (RUNS, bags, CLASSES)),
         ("embedding", (RUNS, bags, found.embedding.shape[-1])),
-        ("attention", (RUNS, bags, max(LENGTHS))),
+        ("attention", (RUNS, bags, max(TRIAL_LENGTHS))),
     ):
         own = tuple(getattr(found, name).shape)
         hold(own == shape, "shapes", f"{name} has shape {own} and not {shape}")
@@ -158,7 +158,7 @@ def _attention(tried: Tried) -> None:
 
 
 def _padding(tried: Tried) -> None:
-    bags, slices = tried.bags, max(LENGTHS)
+    bags, slices = tried.bags, max(TRIAL_LENGTHS)
     expected = tried.output(bags)
     generator = torch.Generator().manual_seed(7)
     more = [torch.nn.functional.pad(part, (0, 4)) for part in (bags.keep, bags.height_mm)]
@@ -190,7 +190,7 @@ def _bag_order(tried: Tried) -> None:
 def _alone(tried: Tried) -> None:
     bags = tried.bags
     expected, vectors = tried.output(bags), tried.pooled(bags)
-    for bag, length in enumerate(LENGTHS):
+    for bag, length in enumerate(TRIAL_LENGTHS):
         one = slice(bag, bag + 1)
         alone = bags.of(one, slice(length))
         found = tried.output(alone)

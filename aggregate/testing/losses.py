@@ -22,11 +22,11 @@ from cache_schema.common.custom import give
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.law import LawError, hold
 
-LABELS = (0, 1, 2, 0, 1, 0, 2, 1)
+TRIAL_LABELS = (0, 1, 2, 0, 1, 0, 2, 1)
 CLASSES, FEATURES = 3, 5
 EXACT, STACKED, SINGLE = 1e-9, 1e-10, 2e-3
 """Tolerances: of float64, of stacked runs, of float32."""
-FEW = {"one bag": (2,), "no two of one label": (0, 1, 2), "one label": (1, 1, 1)}
+FEWEST_BAGS = {"one bag": (2,), "no two of one label": (0, 1, 2), "one label": (1, 1, 1)}
 
 
 def check_loss(loss: Any, options: Mapping[str, Any] | None = None) -> None:
@@ -51,7 +51,7 @@ MakeLoss = Callable[[int], StackedLoss]
 """The term of so many runs."""
 
 
-def _batch(labels: tuple[int, ...] = LABELS, runs: int = 1) -> Batch:
+def _batch(labels: tuple[int, ...] = TRIAL_LABELS, runs: int = 1) -> Batch:
     """Bags of these labels, all kept."""
     generator = torch.Generator().manual_seed(len(labels))
     shape = (runs, len(labels))
@@ -124,7 +124,7 @@ def _padding(make: MakeLoss) -> None:
 
 
 def _few_pairs(make: MakeLoss) -> None:
-    for what, labels in FEW.items():
+    for what, labels in FEWEST_BAGS.items():
         _finite("few pairs", make, _batch(labels), what)
 
 

@@ -14,6 +14,7 @@ from aggregate.cohort.people import Fold, FoldSpec
 from aggregate.cohort.sides import fold_notes
 from aggregate.cohort.table.target import TargetSpec
 from aggregate.common.versions import versions
+from aggregate.config.setup import TrainingSetup
 from aggregate.predict.bundle import Bundle, BundleCard, member_of
 from aggregate.statistics.evaluate import (
     Measured,
@@ -25,7 +26,6 @@ from aggregate.statistics.evaluate import (
     pooled_auroc,
 )
 from aggregate.train.crossval import Trained
-from aggregate.train.setup import TrainingSetup
 from cache_schema.store.reader import StoreReader
 
 SHOWN_PREVIEWS = 6

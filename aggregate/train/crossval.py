@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from aggregate.bags.bags import Bags
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold
+from aggregate.config.setup import TrainingSetup
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.scoring import score_run
-from aggregate.train.setup import TrainingSetup
 from aggregate.training.stacked import RunSpec, TrainedRun, train_stacked
 from cache_schema.common.progress import Progress
 

@@ -8,10 +8,10 @@ from aggregate.bags.bags import Bags
 from aggregate.cohort.cohort import Cohort, permute_labels
 from aggregate.cohort.folds import make_folds
 from aggregate.cohort.people import FoldSpec
+from aggregate.config.setup import TrainingSetup
 from aggregate.statistics.evaluate import measure_folds
 from aggregate.statistics.permutation import permutation_p
 from aggregate.train.crossval import cross_validate
-from aggregate.train.setup import TrainingSetup
 from cache_schema.common.progress import Progress
 
 

@@ -27,7 +27,6 @@ from aggregate.train.crossval import cross_validate
 from aggregate.train.null import shuffled_null
 from aggregate.train.predictions import predictions
 from aggregate.train.results import Results
-from aggregate.train.setup import setup_of
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.progress import bar
 from cache_schema.store.reader import open_store
@@ -46,7 +45,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
     """
     folder = verb_folder(pipeline.folder(), "train")
     store = open_store(pipeline.store())
-    setup = setup_of(section)
+    setup = section.setup()
     cohort = load_cohort(section.cohort_request(pipeline), store)
     folds = make_folds(cohort, section.folds, section.leave_group_out)
     with log_to(folder) as logger:

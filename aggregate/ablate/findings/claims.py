@@ -21,7 +21,7 @@ def row_name(name: str) -> str:
     return f"{ROW_NAMES[first]} {rest}".strip() if first in ROW_NAMES else name
 
 
-def three_digits(value: float | None, signed: bool = False) -> str:
+def digits(value: float | None, signed: bool = False) -> str:
     """Three digits, or a dash for what is not defined."""
     if value is None or value != value:
         return "–"
@@ -32,7 +32,7 @@ def span(low: float | None, high: float | None, signed: bool = False) -> str:
     """`0.701 to 0.923`, or nothing."""
     if low is None or high is None or low != low or high != high:
         return ""
-    return f"{three_digits(low, signed)} to {three_digits(high, signed)}"
+    return f"{digits(low, signed)} to {digits(high, signed)}"
 
 
 def bare_p(p: float | None) -> str:
@@ -53,7 +53,7 @@ def difference_words(found: Found | None) -> str:
     if found is None or found["difference"] is None:
         return "the difference is not defined"
     interval = span(found["ci_low"], found["ci_high"], signed=True)
-    return f"AUROC {three_digits(found['difference'], signed=True)}" + (f" ({interval})" if interval else "")
+    return f"AUROC {digits(found['difference'], signed=True)}" + (f" ({interval})" if interval else "")
 
 
 def primary_sentence(comparison: Comparison) -> str:
@@ -101,7 +101,7 @@ def mean_pool_sentences(rows: Sequence[Row], baselines: Sequence[Row]) -> list[s
     bar = next((row for row in baselines if row.name == MEAN_POOL), None)
     if not judged or bar is None:
         return []
-    value = three_digits(bar.intervals["auroc"].value)
+    value = digits(bar.intervals["auroc"].value)
     against = f"{ROW_NAMES[MEAN_POOL]} (AUROC {value})"
     losers = [row for row in judged if not row.beats_mean_pool]
     winners = [row for row in judged if row.beats_mean_pool]
@@ -129,7 +129,7 @@ def selection_sentence(results: AblationResults) -> str:
         found = by_name[NESTED].intervals["auroc"]
         most = max(results.chosen, key=lambda name: results.chosen[name])
         return (
-            f"Choosing a configuration by inner folds reaches AUROC {three_digits(found.value)} "
+            f"Choosing a configuration by inner folds reaches AUROC {digits(found.value)} "
             f"({span(found.low, found.high)}), choice included; {len(results.chosen)} different ones were "
             f"taken, most often {most} ({results.chosen[most]} of {sum(results.chosen.values())}). It is "
             f"{'' if by_name[NESTED].beats_mean_pool else 'not '}shown to beat {ROW_NAMES[MEAN_POOL]}."
@@ -140,7 +140,7 @@ def selection_sentence(results: AblationResults) -> str:
     best = max(rows, key=lambda row: row.intervals["auroc"].value)
     return (
         f"The highest AUROC in the table ({row_name(best.name)}, "
-        f"{three_digits(best.intervals['auroc'].value)}) was picked from {len(rows)} after the fact and is "
+        f"{digits(best.intervals['auroc'].value)}) was picked from {len(rows)} after the fact and is "
         "too high for that: quote it only with select: nested."
     )
 
@@ -149,7 +149,7 @@ def null_sentences(nulls: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What the same trainings reach on shuffled labels."""
     found = []
     for name, null in nulls.items():
-        spread = f"AUROC {three_digits(null['mean'])} ± {three_digits(null['sd'])} over {null['n']} shuffles"
+        spread = f"AUROC {digits(null['mean'])} ± {digits(null['sd'])} over {null['n']} shuffles"
         few = 1 / (1 + null["n"]) >= SIGNIFICANCE
         verdict = (
             f"so few shuffles cannot give a p below {SIGNIFICANCE}"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from aggregate.ablate.findings.claims import bare_p, row_name, span, three_digits, verdicts
+from aggregate.ablate.findings.claims import bare_p, digits, row_name, span, verdicts
 from aggregate.ablate.findings.compare import Comparison, Found, Row
 from aggregate.ablate.findings.results import AblationResults
 
@@ -78,9 +78,9 @@ def cells(row: Row) -> list[str]:
     return [
         row_name(row.name),
         str(row.n_runs) if row.n_runs else "–",
-        three_digits(auroc.value),
+        digits(auroc.value),
         span(auroc.low, auroc.high),
-        three_digits(values.get("difference"), signed=True),
+        digits(values.get("difference"), signed=True),
         span(values.get("ci_low"), values.get("ci_high"), signed=True),
         bare_p(values.get("p")),
         bare_p(row.p_holm),
@@ -94,7 +94,7 @@ def primary_cells(comparison: Comparison) -> list[str]:
     found = comparison.found or {}
     return [
         f"{row_name(comparison.a)} against {row_name(comparison.b)}",
-        three_digits(found.get("difference"), signed=True),
+        digits(found.get("difference"), signed=True),
         span(found.get("ci_low"), found.get("ci_high"), signed=True),
         bare_p(found.get("p")),
         bare_p(comparison.p_holm),

@@ -2,13 +2,13 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from aggregate.ablate.grid.overrides import check_path, overlay
 from aggregate.config.ablate import FROM, RESERVED_NAMES, AblateSpec, Assignment
 from aggregate.config.section import AggregateSection, parse_section
-from aggregate.train.setup import TrainingSetup, setup_of
+from aggregate.config.setup import TrainingSetup
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import suggest
 
@@ -107,7 +107,7 @@ def _configuration(
         section = parse_section(data)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    setup = replace(setup_of(section), name=name)
+    setup = section.setup(name)
     return Configuration(name, section, setup, str(varied.get("store", MAIN)), varied, point)
 
 

@@ -75,7 +75,7 @@ def thresholds(finished: Sequence[FinishedStore]) -> dict[str, Any]:
     return found
 
 
-def group_rows(plan: DetectionPlan) -> list[tuple[str, str, int, int]]:
+def reference_rows(plan: DetectionPlan) -> list[tuple[str, str, int, int]]:
     """Participants and volumes of every part of every store."""
     rows: list[tuple[str, str, int, int]] = []
     for work in plan.works:

@@ -7,7 +7,7 @@ from typing import Any
 
 from aggregate.anomaly.findings.assemble import (
     detection_metrics,
-    group_rows,
+    reference_rows,
     shown_detector,
     shown_volumes,
 )
@@ -140,7 +140,7 @@ def detection_results(
         content_digests={work.name: work.store.content_digest() for work in plan.works},
         shown=shown_volumes(finished[0], scores),
         detector=shown_detector(finished[0]),
-        groups=group_rows(plan),
+        groups=reference_rows(plan),
         n_scored=sum(one.n_scored for one in finished),
         notes=[*plan.notes, *few_normals(finished), *seed_notes(plan)],
         warnings=list(plan.warnings),

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from aggregate.config.section import AggregateSection
 from aggregate.heads.registry import HeadSpec
 from aggregate.losses.registry import LossSpec
 from aggregate.training.runs import TrainSpec
@@ -20,10 +19,3 @@ class TrainingSetup:
     train: TrainSpec
     seeds: int = 1
     """Trainings per fold."""
-
-
-def setup_of(section: AggregateSection) -> TrainingSetup:
-    """What a section says of one configuration's training."""
-    return TrainingSetup(
-        section.configuration, section.tokens, section.head, section.loss, section.train, section.seeds
-    )
