@@ -33,10 +33,13 @@ if TYPE_CHECKING:
     from aggregate.api.studies import detect as detect
     from aggregate.api.studies import train as train
     from aggregate.testing.detectors import check_detector as _check_detector
+    from aggregate.testing.heads import check_head as _check_head
+    from aggregate.testing.losses import check_loss as _check_loss
     from cache_schema.common.errors import ConfigError as ConfigError
     from cache_schema.common.errors import SlicecacheError as SlicecacheError
     from cache_schema.common.errors import StoreError as StoreError
     from cache_schema.common.errors import StoreMismatch as StoreMismatch
+    from extract.api import extract as extract
     from extract.api import simulate as simulate
     from extract.embedding import Embedding as Embedding
     from extract.embedding import embed as embed
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
 
         check_backbone = staticmethod(_check_backbone)
         check_detector = staticmethod(_check_detector)
+        check_head = staticmethod(_check_head)
+        check_loss = staticmethod(_check_loss)
 
 
 PUBLIC_NAMES: dict[str, Any] = {
@@ -77,6 +82,8 @@ PUBLIC_NAMES: dict[str, Any] = {
     "testing": {
         "check_backbone": "extract.testing.backbones:check_backbone",
         "check_detector": "aggregate.testing.detectors:check_detector",
+        "check_head": "aggregate.testing.heads:check_head",
+        "check_loss": "aggregate.testing.losses:check_loss",
     },
 }
 """What `import slicecache as sc` offers: name -> where it lives; imported when it is used (PEP 562). The

@@ -24,14 +24,14 @@ def test_the_import_brings_nothing_heavy() -> None:
 
 
 def test_dir_lists_the_names() -> None:
-    assert dir(sc) == sorted(sc.NAMES)
+    assert dir(sc) == sorted(sc.PUBLIC_NAMES)
     assert {"open", "train", "ablate", "detect", "predict", "HeadClassifier"} <= set(dir(sc))
 
 
 def every_name() -> dict[str, str]:
     """Dotted name -> place, those of namespaces too."""
     found: dict[str, str] = {}
-    for name, place in sc.NAMES.items():
+    for name, place in sc.PUBLIC_NAMES.items():
         below = {f"{name}.{inner}": at for inner, at in place.items()} if isinstance(place, dict) else {}
         found |= below or {name: place}
     return found

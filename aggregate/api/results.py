@@ -1,6 +1,6 @@
 """What `sc.train`, `sc.ablate` and `sc.detect` return."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from aggregate.anomaly.study.bundle import DetectorBundle
     from aggregate.predict.bundle import Bundle
+
+SHOWN_COLUMNS = 6
+"""Of a table that is printed; `table` has all."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -53,13 +56,13 @@ class StudyResult:
 
     def __repr__(self) -> str:
         told = [f"WARNING: {sentence}" for sentence in self.warnings]
-        return "\n".join([f"<{type(self).__name__}", *told, self.table.to_string(), ">"])
+        return "\n".join([f"<{type(self).__name__}", *told, folded(self.table).to_string(), ">"])
 
     def _repr_html_(self) -> str:
         from html import escape
 
         told = "".join(f"<p><b>{escape(sentence)}</b></p>" for sentence in self.warnings)
-        return f"{told}{self.table.to_html(float_format='{:.3f}'.format)}"
+        return f"{told}{folded(self.table).to_html()}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -119,6 +122,28 @@ class DetectResult(StudyResult):
     """Who of table and store took no part, with the reason."""
     verdict: list[str]
     """What may be said of it."""
+
+
+def folded(table: "pd.DataFrame") -> "pd.DataFrame":
+    """A table as it is shown: the first columns, each with its interval in one cell."""
+    import pandas as pd
+
+    names = [name for name in table.columns if not name.endswith(("_low", "_high"))][:SHOWN_COLUMNS]
+    return pd.DataFrame({name: _cells(table, name) for name in names}, index=table.index)
+
+
+def _cells(table: "pd.DataFrame", name: str) -> list[str]:
+    """One column as text: `0.812 [0.701, 0.923]`, a dash for what is not defined."""
+    ends = [f"{name}_low", f"{name}_high"]
+    spans = table[ends].to_numpy() if set(ends) <= set(table.columns) else [()] * len(table)
+    return [_cell(value, span) for value, span in zip(table[name], spans, strict=True)]
+
+
+def _cell(value: Any, span: Sequence[float]) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    told = " ".join(f"[{low:.3f}, {high:.3f}]" for low, high in [span] if low == low) if len(span) else ""
+    return "-" if value != value else f"{value:.3f} {told}".strip()
 
 
 def train_table(metrics: dict[str, Any]) -> "pd.DataFrame":

@@ -45,6 +45,9 @@ def check_head(head: Any, dim: int = 12, options: Mapping[str, Any] | None = Non
     Raises:
         LawError: At the first law that is not kept.
         ConfigError: If it is no head at all: other results than pooled vectors and attention.
+
+    Example:
+        >>> sc.testing.check_head(MyHead, options={"hidden": 16})
     """
     spec = spec_of(head, options or {})
     built = spec.build(dim, CLASSES)

@@ -39,6 +39,9 @@ def check_loss(loss: Any, options: Mapping[str, Any] | None = None) -> None:
     Raises:
         LawError: At the first law that is not kept.
         ConfigError: If it is no loss at all, e.g. has weights of its own.
+
+    Example:
+        >>> sc.testing.check_loss(my_loss, options={"margin": 0.2})
     """
     spec = (
         loss if isinstance(loss, TermSpec) else CustomLossSpec(target=give(loss), options=dict(options or {}))
