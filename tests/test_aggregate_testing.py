@@ -273,7 +273,7 @@ class Centre(nn.Module):
         return (kept - kept.mean(0)).abs().pow(self.power).mean()
 
 
-@pytest.mark.parametrize("loss", [margin, Centre, Centre(4.0)], ids=repr)
+@pytest.mark.parametrize("loss", [margin, Centre, Centre(4.0)], ids=["function", "class", "object"])
 def test_decent_strange_losses_keep_the_laws(loss):
     check_loss(loss)
 

@@ -136,7 +136,7 @@ def _cells(table: "pd.DataFrame", name: str) -> list[str]:
     """One column as text: `0.812 [0.701, 0.923]`, a dash for what is not defined."""
     ends = [f"{name}_low", f"{name}_high"]
     there = set(ends) <= set(table.columns)
-    spans: list[Sequence[float]] = table[ends].to_numpy().tolist() if there else [()] * len(table)
+    spans: Sequence[Sequence[float]] = table[ends].to_numpy().tolist() if there else [()] * len(table)
     return [_cell(value, span) for value, span in zip(table[name], spans, strict=True)]
 
 
