@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: setup demo test test-slow test-numerics lint bench clean
+.PHONY: setup demo test test-slow test-numerics test-oldest lint bench clean
 
 setup: .venv/.dev
 
@@ -32,20 +32,33 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
-	$(BIN)/python -m pytest
+# A process per core, each with single-threaded arithmetic.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
+test: lint
+	$(PYTEST)
+
+# One at a time: they race, and kill by the clock.
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow
+
+# The oldest versions that pyproject.toml allows of everything but torch, in an environment of their own.
+.venv-oldest/.done: pyproject.toml constraints-oldest.txt
+	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	PIP_CONSTRAINT= .venv-oldest/bin/python -m pip --disable-pip-version-check -q install -c constraints-oldest.txt \
+		-e '.[extract,aggregate,report,simulate]' hypothesis pytest pytest-xdist beartype transformers
+	touch $@
+
+test-oldest: .venv-oldest/.done
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n auto -W ignore::DeprecationWarning -m "not slow and not long"
 
 # A second instruction set: AVX2 on a processor with AVX-512, else torch's plain kernels.
 test-numerics: export ATEN_CPU_CAPABILITY := $(shell grep -qsw avx512f /proc/cpuinfo && echo avx2 || echo default)
 test-numerics: export ONEDNN_MAX_CPU_ISA := AVX2
 test-numerics: export MKL_ENABLE_INSTRUCTIONS := AVX2
 test-numerics: export OPENBLAS_CORETYPE := Haswell
-test-numerics: export OMP_NUM_THREADS := 1
 test-numerics: .venv/.dev
-	$(BIN)/python -m pytest -m "numerics and not slow"
+	$(PYTEST) -m "numerics and not slow"
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/extraction.py
@@ -56,6 +69,8 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/detect.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/export.py
+	$(BIN)/python benchmarks/custom_head.py
+	$(BIN)/python benchmarks/house.py --depth
 
 clean:
-	rm -rf .venv runs build dist
+	rm -rf .venv .venv-oldest runs build dist
