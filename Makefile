@@ -50,7 +50,7 @@ test-slow: .venv/.dev
 	touch $@
 
 test-oldest: .venv-oldest/.done
-	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n auto -W ignore::DeprecationWarning -m "not slow and not long"
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n auto -W ignore::DeprecationWarning
 
 # A second instruction set: AVX2 on a processor with AVX-512, else torch's plain kernels.
 test-numerics: export ATEN_CPU_CAPABILITY := $(shell grep -qsw avx512f /proc/cpuinfo && echo avx2 || echo default)
