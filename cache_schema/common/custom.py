@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,9 @@ from cache_schema.common.strict import Strict
 
 PATTERN = r"^[A-Za-z_]\w*(\.\w+)*:[A-Za-z_<][\w.<>]*$"
 """`package.module:Name`; `<locals>` stands in the name of what a function defined."""
+
+OBJECT = ".<object>"
+"""Ends the target of an object, so that it does not stand for its class."""
 
 _given: dict[str, Any] = {}
 _permitted: set[str] = set()
@@ -37,7 +41,12 @@ def target_of(part: Any) -> str:
     if isinstance(part, functools.partial):
         raise ConfigError(f"{part!r} has no name to store; give the class, and its arguments as `options`")
     # An object's class is another part than the object: an import would find the class.
-    return f"{named.__module__}:{named.__qualname__}{'' if named is part else '.<object>'}"
+    return f"{named.__module__}:{named.__qualname__}{'' if named is part else OBJECT}"
+
+
+def code_target(target: str) -> str:
+    """The target of the class or function behind a target, whichever of its objects that stands for."""
+    return re.sub(r"(\.<object>)?(\.<\d+>)?$", "", target)
 
 
 def give(part: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cache_schema.common.custom import code_target
 from cache_schema.common.errors import ConfigError
 from cache_schema.format.header import BackboneIdentity
 from extract.backbones.backbone import MeanAndStd, Tokens, layer_name
@@ -84,7 +85,8 @@ class CustomNetwork:
         return BackboneIdentity(
             architecture={
                 "kind": "custom",
-                "target": self.target,
+                # An object and its class give one network: its weights tell what the options made of it.
+                "target": code_target(self.target),
                 "options": dict(self.options),
                 "dim": self.dim,
                 "patch_size": self.patch_size,

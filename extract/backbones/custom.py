@@ -15,8 +15,7 @@ digest of its `state_dict`; what has no weights is named by `identity` and refus
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cache_schema.common.custom import CustomSpec, resolve
 from cache_schema.common.errors import ConfigError
@@ -37,19 +36,8 @@ class CustomBackboneSpec(NamedBackbone, CustomSpec):
         """
         from extract.backbones.adapter import CustomNetwork
 
-        part, options = resolve(self.target, "backbone"), self._json_options()
+        part, options = resolve(self.target, "backbone"), dict(self.options)
         whole = not isinstance(part, type) and hasattr(part, "dim")
         if whole and options:
             raise ConfigError(f"the backbone {self.target!r} is given whole, so it takes no options")
         return CustomNetwork(part if whole else part(**options), self.target, options)
-
-    def _json_options(self) -> dict[str, Any]:
-        """The options as JSON gives them back: they stand in the fingerprint."""
-        try:
-            found: dict[str, Any] = json.loads(json.dumps(self.options, allow_nan=False))
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"the options of the backbone {self.target!r} stand in the store's fingerprint and must be "
-                f"text, numbers, lists and mappings ({error})"
-            ) from error
-        return found
