@@ -10,7 +10,7 @@ import pytest
 
 from cache_schema.store.reader import StoreReader
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 N = 24
 
 

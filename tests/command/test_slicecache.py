@@ -14,7 +14,7 @@ from cache_schema.common.command import as_command
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.lazy_names import imported
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HELPED = [[name] for name in slicecache.COMMANDS] + [
     ["cache", name] for name in ("inspect", "verify", "seal", "pack", "unpack", "remove", "export", "import")
 ]

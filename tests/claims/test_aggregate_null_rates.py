@@ -17,7 +17,7 @@ from aggregate.statistics.corrected import (
 )
 from aggregate.statistics.metrics import auroc
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 try:
     import null_tests

@@ -217,7 +217,7 @@ def test_a_killed_export_leaves_nothing_or_the_whole(tmp_path, name):
         process = subprocess.Popen(
             [sys.executable, "-c", KILLED, str(tmp_path / "s"), str(out)],
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         )
         process.stdout.readline()
         time.sleep(0.02 + 0.06 * attempt)

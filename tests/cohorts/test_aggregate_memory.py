@@ -221,7 +221,7 @@ def test_a_cohort_beyond_the_memory_trains_where_reading_it_whole_dies(tmp_path)
             [sys.executable, "-c", LIMITED, str(tmp_path / "s"), kind],
             capture_output=True,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         )
 
     assert "trained" in train_limited("lazy").stdout

@@ -10,7 +10,7 @@ import yaml
 
 from cache_schema.store.reader import open_store
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 BAD = {
     "complex.nii.gz": "complex voxels",

@@ -13,7 +13,7 @@ from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
 from cache_schema.common.errors import SlicecacheError
 from extract.backbones.untrained import UntrainedSpec
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from cache_schema.verify.verify import verify_store
 from extract.cli import read_extract_section
 from extract.extraction import Outcome, run_extraction
 
-ARCHIVE = Path(__file__).parent / "data" / "v1"
+ARCHIVE = Path(__file__).parents[1] / "data" / "v1"
 EXPECTED: dict[str, Any] = json.loads((ARCHIVE / "expected.json").read_text())
 STORES: dict[str, dict[str, Any]] = EXPECTED["stores"]
 KEYS = ["participant_id", "session_id", "volume_id"]
@@ -223,7 +223,7 @@ STORED = [
 
 def test_an_invented_field_in_every_model_changes_nothing():
     """All of the above once more, in a process of its own: digests literally the same."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     command = [sys.executable, "-c", GROWN, str(Path(__file__))]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

@@ -11,7 +11,7 @@ from aggregate.ablate.runs.jobs import representatives
 from aggregate.config.section import parse_section
 from cache_schema.common.errors import ConfigError
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 NAMED = {
     "mean_pool": {"head.kind": "mean"},
     "abmil": {"head.kind": "attention"},

@@ -23,7 +23,7 @@ from extract.slices.intensity import Percentile
 from extract.slices.preprocessing import PRESETS, StepOverrides, preprocessing_of
 from extract.slices.rules import Every
 
-ARCHIVE = Path(__file__).parent / "data" / "v1"
+ARCHIVE = Path(__file__).parents[1] / "data" / "v1"
 
 
 class EngineNumerics(Numerics):

@@ -13,7 +13,7 @@ import pytest
 import slicecache as sc
 from cache_schema.common.lazy_names import lazy_names
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_import_brings_nothing_heavy() -> None:
