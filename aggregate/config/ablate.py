@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt, field_validator, model_validator
 
+from cache_schema.common.custom import as_text
 from cache_schema.common.strict import Strict
 
 FROM = "from"
@@ -15,9 +16,8 @@ NESTED = "nested_selection"
 RESERVED_NAMES = ("mean_pool_logistic", "confounds_only", "acquisition_only", NESTED)
 """Names that no configuration may have: rows of the same tables."""
 
-Scalar = str | int | float | bool | None
-Assignment = dict[str, Any]
-"""Dotted path below `aggregate` -> value."""
+Assignment = Annotated[dict[str, Any], BeforeValidator(as_text)]
+"""Dotted path below `aggregate` -> value; in Python also a part itself."""
 
 
 def _many(value: Any) -> Any:
@@ -54,7 +54,7 @@ class AblateSpec(Strict):
 
     configurations: dict[str, Assignment] = Field(min_length=1)
     """Name -> what differs from the section: `{dinoatten3d: {recipe: dinoatten3d, train.epochs: 50}}`."""
-    grid: dict[str, Any] | None = None
+    grid: Assignment | None = None
     """`{from: NAME, loss.supcon: [0, 0.5, 1], ...}`: every combination, laid over that configuration
     (over the section itself without `from`)."""
     include: tuple[Assignment, ...] = ()

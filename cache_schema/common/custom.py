@@ -131,7 +131,7 @@ def _imported(module: str, target: str) -> Any:
             raise
         raise ConfigError(
             f"there is no module {error.name!r} for target {target!r}; it is looked for among installed "
-            "packages and in the folder of the pipeline file"
+            "packages and in the folder of the pipeline file (with --allow-custom in the current folder)"
         ) from error
 
 
@@ -187,6 +187,22 @@ class CustomSpec(Strict):
         except (TypeError, ValueError) as error:
             raise ValueError(f"options are numbers, text, lists and mappings ({error})") from error
         return options
+
+
+def as_text(value: Any, key: str = "") -> Any:
+    """Raw settings with every object in them handed over, and as YAML would name it.
+
+    Args:
+        value: Mappings, lists and plain values, and objects among them.
+        key: What it stands under; below `target` an object is its target, elsewhere a whole specification.
+    """
+    if isinstance(value, Mapping):
+        return {name: as_text(inner, str(name)) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_text(inner, key) for inner in value]
+    if key.rpartition(".")[2] == "target" and value is not None:
+        return read_part_target(value)
+    return read_part(value)
 
 
 def read_part(value: Any) -> Any:

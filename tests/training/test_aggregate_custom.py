@@ -221,6 +221,21 @@ def test_paths_reach_into_objects_too(as_object: bool) -> None:
     assert study["b"].section.loss.terms["mine"].weight == 1
 
 
+def test_configurations_take_parts_themselves() -> None:
+    term = {"target": nothing, "weight": 0.5}
+    parts = {"head": [Other, {"kind": "custom", "target": Drops}], "loss.mine": [nothing, term]}
+    raw = {
+        "cohort": "c.tsv",
+        "target": "y",
+        "ablate": {"configurations": {"a": {"head": Still}}, "grid": {"from": "a", **parts}},
+    }
+    study = expand(raw)
+    assert {c.section.head.target for c in study.configurations} == {give(p) for p in (Still, Other, Drops)}
+    weights = [c.section.loss.terms["mine"].weight for c in study.configurations if c.point is not None]
+    assert weights == [1, 0.5, 1, 0.5]
+    assert json.loads(study.section.model_dump_json())["ablate"]["configurations"]["a"]["head"]["target"]
+
+
 def test_what_is_no_loss_is_named() -> None:
     def section(loss: Any) -> Any:
         return parse_section({"cohort": "c.tsv", "target": "y", "loss": loss})
