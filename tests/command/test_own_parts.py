@@ -17,7 +17,7 @@ import slicecache as sc
 from cache_schema.common import custom
 from cache_schema.store.reader import open_store
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "own-parts.md").read_text()
 FILES: dict[str, str] = dict(re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", PAGE, re.DOTALL))
 PARTS = [name for name in FILES if name.startswith("my_")]
