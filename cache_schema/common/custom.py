@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -53,6 +54,11 @@ def give(part: Any) -> str:
         target = f"{name}.<{number}>"
     _given[target] = part
     return target
+
+
+def stored_name(target: str) -> str:
+    """A target without what tells objects of one name apart in this process: equal in every process."""
+    return re.sub(r"(\.<object>)?(\.<\d+>)?$", "", target)
 
 
 def permit(target: str) -> None:
