@@ -52,6 +52,8 @@ class HeadBase(Strict):
 
     learned_pool: ClassVar[bool] = True
     """Whether pooling has parameters of its own."""
+    words: ClassVar[str] = ""
+    """What a report calls it, where its kind does not say it."""
     kind: str = ""
     """What a head calls itself in the registry."""
     embedding: Widths = ()

@@ -20,6 +20,7 @@ class CentreGaussianSpec(HeadBase):
     """Control: attention fixed around the middle of the slices, whatever they show."""
 
     learned_pool: ClassVar[bool] = False
+    words: ClassVar[str] = "centre Gaussian (control)"
     kind: Literal["centre_gaussian"] = "centre_gaussian"
     sigma: float = Field(default=0.2, ge=0.05)
     """Standard deviation as a share of the height between a bag's first and last slice."""

@@ -14,6 +14,7 @@ class MeanSpec(HeadBase):
     """The mean over kept slices."""
 
     learned_pool: ClassVar[bool] = False
+    words: ClassVar[str] = "mean pooling"
     kind: Literal["mean"] = "mean"
 
     def build(self, dim: int, n_classes: int) -> "MeanHead":

@@ -14,7 +14,7 @@ a standard deviation of 0.02.
 Only the CLS token's output is used, so no layer is ever applied to a slice: see `heads/cls_row.py`.
 """
 
-from typing import Literal, Self, get_args
+from typing import ClassVar, Literal, Self, get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -39,6 +39,7 @@ Positions = Literal["none", "learned", "sinusoidal", "rotary"]
 class MstSpec(HeadBase):
     """The Medical Slice Transformer's fusion: a CLS token and one transformer layer over the slices."""
 
+    words: ClassVar[str] = "MST fusion"
     kind: Literal["mst"] = "mst"
     heads: PositiveInt = 12
     """Attention heads; they must divide the numbers of a token."""

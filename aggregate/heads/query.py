@@ -4,7 +4,7 @@ As AnyMC3D pools slices. A query begins uniform within 1/sqrt(d) of 0, so that p
 the mean.
 """
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from jaxtyping import Bool, Float
 from pydantic import PositiveInt
@@ -19,6 +19,7 @@ from aggregate.heads.score_pool import ScorePool
 class QuerySpec(HeadBase):
     """A softmax over slices of `q . h / sqrt d` for one learned query, or several side by side."""
 
+    words: ClassVar[str] = "query attention"
     kind: Literal["query"] = "query"
     queries: PositiveInt = 1
 

@@ -17,6 +17,7 @@ class RandomAttentionSpec(HeadBase):
     """Control: the attention head with its attention left as it was drawn."""
 
     learned_pool: ClassVar[bool] = False
+    words: ClassVar[str] = "random attention (control)"
     kind: Literal["random_attention"] = "random_attention"
     hidden: PositiveInt = 64
     """Width of the tanh layer."""

@@ -3,17 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from aggregate.heads.registry import HEADS
+
 CONFIGURATION_NAMES = {
     "mean_pool_logistic": "mean pooling + logistic regression",
     "confounds_only": "confounds only",
     "acquisition_only": "acquisition only",
-    "mean": "mean pooling",
-    "linear_attention": "linear attention",
-    "gated_attention": "gated attention",
-    "query": "query attention",
-    "mst": "MST fusion",
-    "centre_gaussian": "centre Gaussian (control)",
-    "random_attention": "random attention (control)",
+    **{head.model_fields["kind"].default: head.words for head in HEADS if head.words},
     "dinoatten3d": "DinoAtten3D",
     "dinoatten3d_sum": "DinoAtten3D, variance summed",
     "dinoatten3d_released": "DinoAtten3D as released",

@@ -29,7 +29,7 @@ class TrainSpec(Strict):
     null trains all epochs and keeps the last weights."""
     optimiser: Literal["adam"] = "adam"
     class_balanced: bool | Literal["auto"] = "auto"
-    """Equal shares of the classes in each batch; `auto`: when the loss has `supcon` above 0."""
+    """Equal shares of the classes in each batch; `auto`: when a term of the loss wants that, as `supcon`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,11 +44,6 @@ def target_of(part: Any) -> str:
     return f"{named.__module__}:{named.__qualname__}{'' if named is part else OBJECT}"
 
 
-def code_target(target: str) -> str:
-    """The target of the class or function behind a target, whichever of its objects that stands for."""
-    return re.sub(r"(\.<object>)?(\.<\d+>)?$", "", target)
-
-
 def give(part: Any) -> str:
     """Hand an object over; returns the target that stands for it from now on in this process.
 
@@ -62,6 +57,11 @@ def give(part: Any) -> str:
         target = f"{name}.<{number}>"
     _given[target] = part
     return target
+
+
+def stored_name(target: str) -> str:
+    """A target without what tells objects of one name apart in this process: equal in every process."""
+    return re.sub(r"(\.<object>)?(\.<\d+>)?$", "", target)
 
 
 def permit(target: str) -> None:

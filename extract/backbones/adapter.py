@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cache_schema.common.custom import code_target
+from cache_schema.common.custom import stored_name
 from cache_schema.common.errors import ConfigError
 from cache_schema.format.header import BackboneIdentity
 from extract.backbones.backbone import MeanAndStd, Tokens, layer_name
@@ -85,8 +85,7 @@ class CustomNetwork:
         return BackboneIdentity(
             architecture={
                 "kind": "custom",
-                # An object and its class give one network: its weights tell what the options made of it.
-                "target": code_target(self.target),
+                "target": stored_name(self.target),
                 "options": dict(self.options),
                 "dim": self.dim,
                 "patch_size": self.patch_size,

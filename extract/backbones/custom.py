@@ -15,7 +15,8 @@ digest of its `state_dict`; what has no weights is named by `identity` and refus
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from cache_schema.common.custom import CustomSpec, resolve
 from cache_schema.common.errors import ConfigError
@@ -36,8 +37,13 @@ class CustomBackboneSpec(NamedBackbone, CustomSpec):
         """
         from extract.backbones.adapter import CustomNetwork
 
-        part, options = resolve(self.target, "backbone"), dict(self.options)
+        part, options = resolve(self.target, "backbone"), self._json_options()
         whole = not isinstance(part, type) and hasattr(part, "dim")
         if whole and options:
             raise ConfigError(f"the backbone {self.target!r} is given whole, so it takes no options")
         return CustomNetwork(part if whole else part(**options), self.target, options)
+
+    def _json_options(self) -> dict[str, Any]:
+        """The options as JSON gives them back: they stand in the fingerprint."""
+        found: dict[str, Any] = json.loads(json.dumps(self.options))
+        return found

@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,7 +16,7 @@ from extract.backbones.backbone import Backbone
 from extract.backbones.registry import BackboneSpec
 from extract.engines.device import DTYPES
 from extract.planning.plan import find_volumes
-from extract.slices.preprocessing import Preprocessing, StepOverrides
+from extract.slices.preprocessing import STEPS, Preprocessing, StepOverrides
 from extract.sources.bids import BidsInput
 from extract.sources.candidate import Candidate
 from extract.sources.manifest import ManifestInput
@@ -30,19 +32,15 @@ def preprocessing_of_header(header: Header, allow_unknown_orientation: bool) -> 
     """
     named = {step["step"]: {k: v for k, v in step.items() if k != "step"} for step in _steps(header)}
     given = validate(StepOverrides, {**named, "slices": header.fingerprint.slices}, "header.preprocessing")
-    parts = (given.orient, given.foreground, given.intensity, given.canvas, given.normalise, given.slices)
-    orient, foreground, intensity, canvas, normalise, slices = parts
-    if (
-        orient is None
-        or foreground is None
-        or intensity is None
-        or canvas is None
-        or isinstance(canvas, int)
-        or normalise is None
-        or slices is None
-    ):
+    parts: dict[str, Any] = {
+        step: part
+        for step in (*STEPS, "slices")
+        if (part := getattr(given, step)) is not None and not isinstance(part, int)
+    }
+    required = {step.name for step in fields(Preprocessing) if step.default is MISSING}
+    if not required <= parts.keys():
         raise ConfigError("the store's header lacks a preprocessing step that this version needs")
-    made = Preprocessing(orient, foreground, intensity, canvas, normalise, slices, allow_unknown_orientation)
+    made = Preprocessing(**parts, allow_unknown_orientation=allow_unknown_orientation)
     if made.fingerprint_steps() != _steps(header):
         raise ConfigError(
             "the store's header names preprocessing steps that this version does not know; "

@@ -16,6 +16,10 @@ from extract.volume.orient import OrientSpec
 PresetName = Literal["letterbox", "dinoatten3d", "dinoatten3d_released"]
 
 
+STEPS = ("orient", "foreground", "intensity", "canvas", "normalise")
+"""In order, as the fingerprint has them; a field each of `StepOverrides` and of `Preprocessing`."""
+
+
 class NormaliseSpec(Strict):
     """Mean and standard deviation of the three channels that the backbone was trained with (ImageNet's)."""
 
@@ -79,17 +83,11 @@ class Preprocessing:
     def fingerprint_steps(self) -> tuple[dict[str, Any], ...]:
         """The steps in order, each with all its parameters, as JSON.
 
-        A parameter that comes later is a field declared with `models.later`, and a step that comes later
-        is left out where it is not done: what was there before keeps its fingerprint.
+        A parameter that comes later is a field declared with `strict.later`, and a step that comes later
+        has the default None and is left out where it is None: what was there before keeps its fingerprint.
         """
-        steps: dict[str, Strict] = {
-            "orient": self.orient,
-            "foreground": self.foreground,
-            "intensity": self.intensity,
-            "canvas": self.canvas,
-            "normalise": self.normalise,
-        }
-        return tuple({"step": name, **spec.model_dump(mode="json")} for name, spec in steps.items())
+        steps: dict[str, Strict | None] = {name: getattr(self, name) for name in STEPS}
+        return tuple({"step": name, **spec.model_dump(mode="json")} for name, spec in steps.items() if spec)
 
     def fingerprint_slices(self) -> dict[str, Any]:
         """The slice rule as JSON."""
