@@ -56,13 +56,13 @@ class StudyResult:
 
     def __repr__(self) -> str:
         told = [f"WARNING: {sentence}" for sentence in self.warnings]
-        return "\n".join([f"<{type(self).__name__}", *told, folded(self.table).to_string(), ">"])
+        return "\n".join([f"<{type(self).__name__}", *told, shown_table(self.table).to_string(), ">"])
 
     def _repr_html_(self) -> str:
         from html import escape
 
         told = "".join(f"<p><b>{escape(sentence)}</b></p>" for sentence in self.warnings)
-        return f"{told}{folded(self.table).to_html()}"
+        return f"{told}{shown_table(self.table).to_html()}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -124,7 +124,7 @@ class DetectResult(StudyResult):
     """What may be said of it."""
 
 
-def folded(table: "pd.DataFrame") -> "pd.DataFrame":
+def shown_table(table: "pd.DataFrame") -> "pd.DataFrame":
     """A table as it is shown: the first columns, each with its interval in one cell."""
     import pandas as pd
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt, field_validator, model_validator
 
-from cache_schema.common.custom import as_text
+from cache_schema.common.custom import with_targets
 from cache_schema.common.strict import Strict
 
 FROM = "from"
@@ -16,7 +16,7 @@ NESTED = "nested_selection"
 RESERVED_NAMES = ("mean_pool_logistic", "confounds_only", "acquisition_only", NESTED)
 """Names that no configuration may have: rows of the same tables."""
 
-Assignment = Annotated[dict[str, Any], BeforeValidator(as_text)]
+Assignment = Annotated[dict[str, Any], BeforeValidator(with_targets)]
 """Dotted path below `aggregate` -> value; in Python also a part itself."""
 
 

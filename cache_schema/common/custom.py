@@ -189,7 +189,7 @@ class CustomSpec(Strict):
         return options
 
 
-def as_text(value: Any, key: str = "") -> Any:
+def with_targets(value: Any, key: str = "") -> Any:
     """Raw settings with every object in them handed over, and as YAML would name it.
 
     Args:
@@ -197,9 +197,9 @@ def as_text(value: Any, key: str = "") -> Any:
         key: What it stands under; below `target` an object is its target, elsewhere a whole specification.
     """
     if isinstance(value, Mapping):
-        return {name: as_text(inner, str(name)) for name, inner in value.items()}
+        return {name: with_targets(inner, str(name)) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [as_text(inner, key) for inner in value]
+        return [with_targets(inner, key) for inner in value]
     if key.rpartition(".")[2] == "target" and value is not None:
         return read_part_target(value)
     return read_part(value)
