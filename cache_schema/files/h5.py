@@ -7,6 +7,7 @@ the same named objects as in a folder.
 
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,10 @@ ROOT = "root"
 ASIDE = 4 * 1024 * 1024
 """Bytes of small objects that are kept in memory before they are written."""
 CHUNK = re.compile(r"(?P<array>[^/]+)/c\.(?P<row>\d+)\.(?P<block>\d+)(\.0)*")
+
+ONE_AT_A_TIME = threading.Lock()
+"""HDF5 is one for the process and takes one thread; h5py up to 3.12 does not hold its own lock while it
+reads a chunk directly, and fails now and then where several threads read."""
 
 
 class H5Objects:
@@ -63,15 +68,20 @@ class H5Objects:
     def get(self, name: str) -> bytes | None:
         """Read an object, or a chunk with its checksum."""
         try:
-            if name in self._index:
-                part, start, n = self._index[name]
-                return bytes(self._file[f"{OBJECTS}/{part}"][start : start + n].tobytes())
-            chunk = CHUNK.fullmatch(name)
-            if chunk is None or chunk["array"] not in self._checksums:
-                return None
-            return self._chunk(chunk["array"], int(chunk["row"]), int(chunk["block"]))
+            with ONE_AT_A_TIME:
+                return self._read(name)
         except (OSError, KeyError, RuntimeError) as error:
             raise StoreError(f"{name} in {str(self.path)!r} cannot be read: {error}") from error
+
+    def _read(self, name: str) -> bytes | None:
+        """Read an object, or a chunk with its checksum, while nobody else is inside HDF5."""
+        if name in self._index:
+            part, start, n = self._index[name]
+            return bytes(self._file[f"{OBJECTS}/{part}"][start : start + n].tobytes())
+        chunk = CHUNK.fullmatch(name)
+        if chunk is None or chunk["array"] not in self._checksums:
+            return None
+        return self._chunk(chunk["array"], int(chunk["row"]), int(chunk["block"]))
 
     def opened(self, name: str, *, parts: bool) -> Opened | None:
         """Read an object whole, or None."""
