@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from made_up_store import example_arrays, example_draft, example_header, example_key, example_row, zipped
 
 from cache_schema.common.errors import StoreError
+from cache_schema.files.locate import open_objects
 from cache_schema.format import layout
 from cache_schema.move.export import export_store, import_store
 from cache_schema.move.pack import pack
@@ -269,3 +271,14 @@ def test_a_packed_store_is_exported_and_an_export_stands_the_full_check(tmp_path
         assert other.preview(example_key(2)) == b"png 2"
         same_numbers(original, other)
         assert [p.problem for p in verify_store(str(tmp_path / name), full=True).problems] == []
+
+
+def test_many_threads_read_one_file(tmp_path, store):
+    path = str(tmp_path / "x.h5")
+    export_store(store, path)
+    objects = open_objects(path)
+    names = objects.list("cls")
+    alone = [objects.get(name) for name in names]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(objects.get, names * 20))
+    assert found == alone * 20
