@@ -275,7 +275,7 @@ def test_a_packed_store_is_exported_and_an_export_stands_the_full_check(tmp_path
 
 def test_many_threads_read_one_file(tmp_path, store):
     path = str(tmp_path / "x.h5")
-    export_store(store, path)
+    export_store(store.location, path)
     objects = open_objects(path)
     names = objects.list("cls")
     alone = [objects.get(name) for name in names]
