@@ -118,14 +118,7 @@ def _embedded(prepared: PreparedVolume, asked: EmbeddingOptions) -> Embedding:
     preprocessing, machine = asked.preprocessing, this_machine()
     device = choose_device(asked.device, machine)
     compute = choose_dtype(asked.dtype, device, machine, None)
-    backbone = asked.backbone.located(Path.cwd()).build(
-        preprocessing.pixels,
-        device,
-        DTYPES[compute],
-        layers=asked.layers,
-        attention="cls_attention" in asked.tokens,
-        offline=asked.offline,
-    )
+    backbone = asked.build_backbone(Path.cwd(), device, DTYPES[compute])
     header = make_header(
         backbone,
         preprocessing,

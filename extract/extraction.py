@@ -139,14 +139,7 @@ def _backbone_and_header(
         section.dtype, device, machine, existing.numerics.compute_dtype if existing else None
     )
     preprocessing = section.preprocessing
-    backbone = section.backbone.located(base).build(
-        preprocessing.pixels,
-        device,
-        DTYPES[compute],
-        layers=section.layers,
-        attention="cls_attention" in section.tokens,
-        offline=section.offline,
-    )
+    backbone = section.build_backbone(base, device, DTYPES[compute])
     header = make_header(
         backbone,
         preprocessing,

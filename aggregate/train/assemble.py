@@ -128,16 +128,14 @@ def attention_frame(cohort: Cohort, bags: Bags, trained: Trained) -> pd.DataFram
 
 def make_bundle(
     setup: TrainingSetup,
-    target: TargetSpec,
-    spec: FoldSpec,
     cohort: Cohort,
     store: StoreReader,
     folds: Sequence[Fold],
     trained: Trained,
-    metrics: dict[str, Any],
-    bags: Bags,
+    dim: int,
+    training: dict[str, Any],
 ) -> Bundle:
-    """Every fold's member with the participants that had a part in it."""
+    """Every fold's member with the participants that had a part in it; `training` is the card's summary."""
     by_fold = [fold for fold in folds for _ in range(setup.seeds)]
     members = [
         member_of(
@@ -152,23 +150,30 @@ def make_bundle(
         fingerprint=store.header.fingerprint,
         numerics=store.header.numerics,
         tokens=setup.tokens,
-        dim=bags.x.shape[2],
+        dim=dim,
         classes=cohort.classes,
         positive=cohort.classes[-1] if cohort.task == "binary" else None,
         head=setup.head,
         members=tuple(members),
-        training={
-            "configuration": setup.name,
-            "target": target.model_dump(mode="json"),
-            "loss": setup.loss.model_dump(mode="json"),
-            "train": setup.train.model_dump(mode="json"),
-            "folds": spec.model_dump(mode="json"),
-            **_stacking(trained),
-            "metrics": metrics["metrics"],
-            "content_digest": metrics["content_digest"],
-        },
+        training=training,
     )
     return Bundle(card, tuple(run.state for run in trained.runs))
+
+
+def training_summary_of(
+    setup: TrainingSetup, target: TargetSpec, spec: FoldSpec, trained: Trained, metrics: dict[str, Any]
+) -> dict[str, Any]:
+    """What a bundle's card says of its training."""
+    return {
+        "configuration": setup.name,
+        "target": target.model_dump(mode="json"),
+        "loss": setup.loss.model_dump(mode="json"),
+        "train": setup.train.model_dump(mode="json"),
+        "folds": spec.model_dump(mode="json"),
+        **_stacking(trained),
+        "metrics": metrics["metrics"],
+        "content_digest": metrics["content_digest"],
+    }
 
 
 def _stacking(trained: Trained) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 import shlex
 import sys
 from dataclasses import asdict
+from typing import Any
 
+from aggregate.bags.bags import Bags
 from aggregate.bags.memory import open_bags
 from aggregate.baselines.baselines import make_baselines
 from aggregate.baselines.confounds import site_by_label, site_warnings
-from aggregate.cohort.cohort import load_cohort
+from aggregate.cohort.cohort import Cohort, load_cohort
 from aggregate.cohort.folds import make_folds
 from aggregate.common.artefacts import log_to, write_json, write_text, write_yaml
 from aggregate.common.run_folder import BUNDLE, METRICS_FILE, REPORT, verb_folder
@@ -22,6 +24,7 @@ from aggregate.train.assemble import (
     metrics_json,
     previews,
     run_notes,
+    training_summary_of,
 )
 from aggregate.train.crossval import cross_validate
 from aggregate.train.null import shuffled_null
@@ -63,17 +66,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         n_shuffles = max(shuffle_labels, section.shuffle_labels)
         if n_shuffles:
             observed = metrics["metrics"]["auroc"]["value"]
-            with bar("shuffled labels") as progress:
-                metrics["null"] = shuffled_null(
-                    setup,
-                    section.folds,
-                    section.leave_group_out,
-                    cohort,
-                    bags,
-                    observed,
-                    n_shuffles,
-                    progress,
-                )
+            metrics["null"] = _null(section, cohort, bags, observed, n_shuffles)
         notes = run_notes(section.folds, cohort, folds, baselines)
         site = site_by_label(cohort, section.site)
         results = Results(
@@ -95,12 +88,26 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         )
         for sentence in [*results.warnings, *results.notes]:
             logger.info(sentence)
-        save_bundle(
-            folder / BUNDLE,
-            make_bundle(setup, section.target, section.folds, cohort, store, folds, trained, metrics, bags),
-        )
+        summary = training_summary_of(setup, section.target, section.folds, trained, metrics)
+        bundle = make_bundle(setup, cohort, store, folds, trained, bags.x.shape[2], summary)
+        save_bundle(folder / BUNDLE, bundle)
         write_results(results)
     return results
+
+
+def _null(section: AggregateSection, cohort: Cohort, bags: Bags, observed: float, n: int) -> dict[str, Any]:
+    """What chance gives, with a bar."""
+    with bar("shuffled labels") as progress:
+        return shuffled_null(
+            section.setup(),
+            section.folds,
+            section.leave_group_out,
+            cohort,
+            bags,
+            observed,
+            n,
+            progress,
+        )
 
 
 def write_results(results: Results) -> None:

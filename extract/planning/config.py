@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
@@ -13,6 +13,11 @@ from extract.backbones.registry import BackboneSpec
 from extract.slices.preprocessing import Preprocessing, PresetName, StepOverrides, preprocessing_of
 from extract.sources.bids import BidsInput
 from extract.sources.manifest import ManifestInput
+
+if TYPE_CHECKING:
+    import torch
+
+    from extract.backbones.backbone import Backbone
 
 Token = Literal["cls", "patch_mean", "patches", "cls_attention"]
 
@@ -53,6 +58,17 @@ class EmbeddingOptions(StepOverrides):
     """Never look for weights on the network."""
     allow_unknown_orientation: bool = False
     """Take volumes that do not say where left and top are as their format stores them by default."""
+
+    def build_backbone(self, base: Path, device: "torch.device", dtype: "torch.dtype") -> "Backbone":
+        """The network that embeds, placed; relative paths of a checkpoint start from `base`."""
+        return self.backbone.located(base).build(
+            self.preprocessing.pixels,
+            device,
+            dtype,
+            layers=self.layers,
+            attention="cls_attention" in self.tokens,
+            offline=self.offline,
+        )
 
     @field_validator("tokens")
     @classmethod
