@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from aggregate.testing.heads import check_head as _check_head
     from aggregate.testing.losses import check_loss as _check_loss
     from cache_schema.common.errors import ConfigError as ConfigError
+    from cache_schema.common.errors import MachineError as MachineError
     from cache_schema.common.errors import SlicecacheError as SlicecacheError
     from cache_schema.common.errors import StoreError as StoreError
     from cache_schema.common.errors import StoreMismatch as StoreMismatch
@@ -78,6 +79,7 @@ PUBLIC_NAMES: dict[str, Any] = {
     "ConfigError": "cache_schema.common.errors:ConfigError",
     "StoreError": "cache_schema.common.errors:StoreError",
     "StoreMismatch": "cache_schema.common.errors:StoreMismatch",
+    "MachineError": "cache_schema.common.errors:MachineError",
     "SlicecacheError": "cache_schema.common.errors:SlicecacheError",
     "testing": {
         "check_backbone": "extract.testing.backbones:check_backbone",

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.errors import MachineError, SlicecacheError
 from cache_schema.common.lazy_names import imported
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -139,8 +139,8 @@ def guarded(command: Callable[..., Any], arguments: Sequence[str] | None = None)
     """Run a command and turn every expected ending into an exit code; `--debug` shows where it came from.
 
     Returns:
-        0 when all was done, 1 when some volumes failed, 2 for a mistake in what was asked or given, 130
-        when it was stopped, 141 when nobody read what it wrote.
+        0 when all was done, 1 when some volumes failed, 2 for a mistake in what was asked or given, 3 when
+        the machine failed, 130 when it was stopped, 141 when nobody read what it wrote.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -153,7 +153,7 @@ def guarded(command: Callable[..., Any], arguments: Sequence[str] | None = None)
         if DEBUG in given:
             traceback.print_exc()
         typer.echo(f"slicecache: {told}", err=True)
-        return 2
+        return 3 if isinstance(error, MachineError) else 2
     except KeyboardInterrupt:
         typer.echo(STOPPED, err=True)
         return 130

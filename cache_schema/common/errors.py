@@ -41,3 +41,14 @@ class StoreMismatch(StoreError):
 
 class VolumeError(Exception):
     """One volume cannot be used; the sentence becomes its row in `failures.tsv`, the others go on."""
+
+
+class MachineError(SlicecacheError):
+    """The machine failed and not who asked: disk full, read-only, no permission, a server gone; exit code 3.
+
+    It is no `StoreError`: who cannot be read is not thereby damaged.
+
+    Example:
+        >>> sc.open("s3://bucket/cache.zarr")
+        MachineError: ...
+    """
