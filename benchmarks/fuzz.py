@@ -19,10 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.pop(0)  # this folder, where `fuzz` is this file
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from fuzz.run import LIMIT_S, Lines, make_case, seeds_of, try_case, write_case
 from fuzz.target import Target, all_targets
 
