@@ -5,7 +5,7 @@ from pathlib import Path
 from cache_schema.common.errors import StoreError
 from cache_schema.files.exchange import interrupted
 from cache_schema.files.objects import LocalObjects, Objects
-from cache_schema.files.remote import ZarrObjects, url_store, zip_store
+from cache_schema.files.zipped import ZarrObjects, url_store, zip_store
 
 
 def open_objects(location: str) -> Objects | None:
