@@ -53,9 +53,6 @@ def _record_faults(
         yield f"row {record.row} is also that of {rows[record.row]}"
     if table is not None and table.index.get(record.key) != record.row:
         yield f"the record says row {record.row}, the table {table.index.get(record.key)}"
-    lengths = {len(record.slices.index), len(record.slices.height_mm), len(record.slices.world_z_mm)}
-    if len(lengths) > 1:
-        yield f"slice indices, heights and world z have different lengths {sorted(lengths)}"
     names = {spec.name for spec in header.arrays}
     if record.tokens.keys() != names:
         yield f"it describes the arrays {sorted(record.tokens)}, not {sorted(names)}"

@@ -4,7 +4,6 @@ One function per check; none stops at the first problem. Only a header that cann
 check, because nothing else means anything without it.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.problem import RESTORE, WRITE_AGAIN, Problem
+from cache_schema.common.stored_json import read_object
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import Objects
 from cache_schema.format.canonical import is_canonical
@@ -132,7 +132,7 @@ def check_group(objects: Objects) -> Iterator[Problem]:
     """The group metadata must be Zarr version 3 and carry the marker."""
     data = objects.get("zarr.json")
     try:
-        meta = json.loads(data or b"")
+        meta = read_object(data or b"")
         right = meta["zarr_format"] == 3 and meta["attributes"][MARKER]["header"] == HEADER
     except (ValueError, KeyError, TypeError):
         right = False
