@@ -54,13 +54,26 @@ Replace = Annotated[
     bool,
     typer.Option(
         "--replace",
-        help="Embed volumes again whose file has changed, or whose embeddings are damaged in the store.",
+        help="Embed volumes again whose file, mask, header, orientation or spacing has changed, or whose "
+        "embeddings are damaged in the store.",
+    ),
+]
+CheckHashes = Annotated[
+    bool,
+    typer.Option(
+        "--check-hashes",
+        help="Read all bytes of what committed volumes were made from; without it only those of files "
+        "whose size, times or inode are not what they were.",
     ),
 ]
 
 
 def extract(
-    pipeline: PipelineFile, overrides: SetValues, replace: Replace = False, as_json: AsJson = False
+    pipeline: PipelineFile,
+    overrides: SetValues,
+    replace: Replace = False,
+    check_hashes: CheckHashes = False,
+    as_json: AsJson = False,
 ) -> int:
     """Read every volume of PIPELINE once and commit its embeddings to the store.
 
@@ -78,6 +91,8 @@ def extract(
 
     if replace:
         overrides = [*overrides, "extract.replace=true"]
+    if check_hashes:
+        overrides = [*overrides, "extract.check_hashes=true"]
     loaded = load_pipeline(pipeline, overrides)
     outcome = run_extract(loaded, read_extract_section(loaded))
     typer.echo(json.dumps(outcome.as_json()) if as_json else describe_extraction(outcome))

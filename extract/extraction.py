@@ -20,6 +20,7 @@ from cache_schema.store.create import read_header
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter
 from extract.backbones.backbone import Backbone
+from extract.engines.changes import SEEN, Changes
 from extract.engines.device import (
     DTYPES,
     Machine,
@@ -97,7 +98,9 @@ def run_extraction(pipeline: Pipeline, section: ExtractSection, progress: bool =
     names = frozenset(spec.name for spec in writer.header.arrays)
     mean, std = preprocessing.mean, preprocessing.std
     embedder = Embedder(backbone, device, names, section.batch_size, mean, std)
-    pending = sort_out(plan.embeddable, writer, section.replace)
+    changes = Changes.against(pipeline.folder() / "extract" / SEEN, section.check_hashes)
+    pending = sort_out(plan.embeddable, writer, changes, section.replace)
+    changes.remember()
     start = time.perf_counter()
     refused = record_refusals(plan.refused, writer)
     tally = EngineTally()

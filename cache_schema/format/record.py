@@ -4,10 +4,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from cache_schema.common.strict import Strict
+from cache_schema.common.strict import Strict, later
 from cache_schema.format.canonical import sha256_json
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.limits import MAX_EXTENT, Row, SliceCount, Whole
+from cache_schema.format.inputs import Inputs
 
 ForegroundKind = Literal["mask", "stripped", "head"]
 Matrix3x4 = Annotated[tuple[tuple[float, float, float, float], ...], Field(min_length=3, max_length=3)]
@@ -101,6 +102,8 @@ class VolumeDraft(Strict):
     """Kept slices without a foreground patch, whose `patch_mean` is over all patches."""
     seconds: dict[str, float] = Field(default_factory=dict)
     """Time per stage: read, prepare, embed, write."""
+    inputs: Inputs | None = later(None)
+    """Everything that shaped the numbers; none in records from before it was kept, or without files."""
 
     @property
     def key(self) -> VolumeKey:

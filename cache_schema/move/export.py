@@ -150,8 +150,10 @@ def without_place(header: Header) -> Header:
 
 
 def without_path(record: VolumeRecord) -> VolumeRecord:
-    """A record without the path of its source; the source's digest stays."""
-    return record.model_copy(update={"source": record.source.model_copy(update={"path": ""})})
+    """A record without the path of its source, nor the dataset's inside; the digests stay."""
+    source = record.source.model_copy(update={"path": ""})
+    inputs = record.inputs and record.inputs.model_copy(update={"dataset": None})
+    return record.model_copy(update={"source": source, "inputs": inputs})
 
 
 _TRACELESS = Changes(header=without_place, record=without_path)

@@ -68,14 +68,14 @@ class Pseudonyms:
         return self._keys[old]
 
     def record(self, record: VolumeRecord) -> VolumeRecord:
-        """A record whose source cannot be told any more.
+        """A record whose source cannot be told any more; inputs, being digests of files, are left out.
 
         Volumes of one source file still share its digest, which folds look at, but the digest itself is
         salted: it is not that of the file.
         """
         salted = hashlib.sha256(self._salt + record.source.sha256.encode()).hexdigest()
         source = record.source.model_copy(update={"path": "", "bytes": 0, "mtime_ns": 0, "sha256": salted})
-        return record.model_copy(update={"source": source})
+        return record.model_copy(update={"source": source, "inputs": None})
 
     def save(self, path: str | Path) -> None:
         """Write the table, readable by its owner only, whole or not at all."""

@@ -1,18 +1,16 @@
 """What is left to do: the store is asked which volumes it has, and whether they are what they were."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from cache_schema.common.errors import StoreError
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.record import Failure, SourceFile
+from cache_schema.format.record import Failure
 from cache_schema.store.writer import StoreWriter
+from extract.engines.changes import Changes
 from extract.engines.local import failure_of
 from extract.planning.plan import PlannedVolume
 
-CHANGED = "its file has changed since it was embedded; extract with --replace to embed it again"
 GONE = "its file vanished after it was planned"
 
 
@@ -24,7 +22,7 @@ class Pending:
     skipped: int
     replacing: frozenset[VolumeKey]
     unusable: tuple[Failure, ...]
-    """Committed volumes whose source is another now, which stay as they are, and sources that vanished."""
+    """Committed volumes that were made from something else, which stay as they are, and what vanished."""
     notes: tuple[str, ...]
 
 
@@ -42,12 +40,15 @@ class _Sorted:
         self.replacing.add(planned.candidate.key)
 
 
-def sort_out(volumes: Iterable[PlannedVolume], writer: StoreWriter, replace: bool) -> Pending:
-    """Ask the store which volumes are left, and whether the source of a committed one has changed.
+def sort_out(
+    volumes: Iterable[PlannedVolume], writer: StoreWriter, changes: Changes, replace: bool
+) -> Pending:
+    """Ask the store which volumes are left, and whether what a committed one was made from has changed.
 
     Args:
         volumes: What the input has.
         writer: The open store.
+        changes: Tells what has changed.
         replace: Embed again what has changed, and what is damaged in the store; the latter reads it whole.
 
     Raises:
@@ -65,23 +66,40 @@ def sort_out(volumes: Iterable[PlannedVolume], writer: StoreWriter, replace: boo
             found.volumes.append(planned)
             continue
         try:
-            same = unchanged(candidate.path, record.source)
+            changed = changes.of(candidate, record)
         except FileNotFoundError:
             found.unusable.append(failure_of(candidate, GONE))
             continue
-        if same:
+        except OSError as error:
+            found.unusable.append(failure_of(candidate, f"its file cannot be read: {error.strerror}"))
+            continue
+        if not changed:
             found.skipped += 1
         elif replace:
             found.replace(planned)
+            found.notes.append(f"{candidate.key}: its {listed(changed)} changed; it is embedded again")
         else:
-            found.unusable.append(failure_of(candidate, CHANGED))
+            found.unusable.append(failure_of(candidate, changed_sentence(changed)))
     return Pending(
         tuple(found.volumes),
         found.skipped,
         frozenset(found.replacing),
         tuple(found.unusable),
-        tuple(found.notes),
+        (*found.notes, *changes.notes()),
     )
+
+
+def changed_sentence(changed: list[str]) -> str:
+    """The reason of a failure."""
+    have = "has" if len(changed) == 1 else "have"
+    advice = "extract with --replace to embed it again"
+    return f"its {listed(changed)} {have} changed since it was embedded; {advice}"
+
+
+def listed(words: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def record_refusals(refused: Iterable[PlannedVolume], writer: StoreWriter) -> list[Failure]:
@@ -102,17 +120,3 @@ def is_committed(writer: StoreWriter, key: VolumeKey) -> bool:
         return writer.record(key) is not None
     except StoreError:
         return True
-
-
-def unchanged(path: Path, source: SourceFile) -> bool:
-    """Whether a file is what was embedded: bytes and mtime, and on doubt (touched, copied) its hash."""
-    found = path.stat()
-    if found.st_size != source.bytes:
-        return False
-    return found.st_mtime_ns == source.mtime_ns or file_digest(path) == source.sha256
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

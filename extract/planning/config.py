@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, Tag, field_validator
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline, validate
+from cache_schema.common.strict import later
 from cache_schema.format.header import Header
 from extract.backbones.registry import BackboneSpec
 from extract.slices.preprocessing import Preprocessing, PresetName, StepOverrides, preprocessing_of
@@ -99,7 +100,9 @@ class ExtractSection(EmbeddingOptions):
     workers: int | None = Field(default=None, ge=0)
     """Processes that decode volumes; 0 decodes in the main one, None chooses by the machine."""
     replace: bool = False
-    """Embed volumes again whose source has changed (a failure otherwise) or that the store holds damaged."""
+    """Embed volumes again whose inputs have changed (a failure otherwise) or that the store holds damaged."""
+    check_hashes: bool = later(False)
+    """Read all bytes of what committed volumes were made from, whatever sizes and times say."""
 
 
 @dataclass(frozen=True, slots=True)

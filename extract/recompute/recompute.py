@@ -16,6 +16,7 @@ from cache_schema.common.errors import StoreError, VolumeError
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.problem import EXTRACT_AGAIN, Problem
 from cache_schema.format.identity import VolumeKey
+from cache_schema.format.inputs import differing_inputs
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, open_store
 from extract.backbones.dinov2 import Dinov2Spec
@@ -173,12 +174,15 @@ def _prepared(
 def source_change(record: VolumeRecord, prepared: PreparedVolume) -> str | None:
     """How a file differs from the one that was embedded; a new time alone is no change."""
     before, now = record.source, prepared.draft.source
-    if before.sha256 == now.sha256:
+    if before.sha256 != now.sha256:
+        return (
+            f"its file {now.path!r} has changed since it was embedded: {before.bytes} bytes then and "
+            f"{now.bytes} now, sha256 {before.sha256[:12]} then and {now.sha256[:12]} now"
+        )
+    if record.inputs is None or prepared.draft.inputs is None:
         return None
-    return (
-        f"its file {now.path!r} has changed since it was embedded: {before.bytes} bytes then and {now.bytes} "
-        f"now, sha256 {before.sha256[:12]} then and {now.sha256[:12]} now"
-    )
+    changed = differing_inputs(record.inputs, prepared.draft.inputs)
+    return f"not as it was when it was embedded: its {', its '.join(changed)}" if changed else None
 
 
 def _same_place(record: VolumeRecord, prepared: PreparedVolume) -> bool:

@@ -28,7 +28,7 @@ from extract.slices.preprocessing import Preprocessing
 from extract.slices.rules import Extent, find_extent
 from extract.sources.candidate import Candidate
 from extract.volume.orient import as_stack, stack_spacing, stack_to_native
-from extract.volume.read import Voxels, read_foreground_mask, read_volume
+from extract.volume.read import Voxels, read_volume
 
 OUTSIDE_WARNING = 0.02
 """Share of the foreground outside the field that is worth a warning."""
@@ -74,10 +74,7 @@ def prepare_volume(candidate: Candidate, preprocessing: Preprocessing) -> Prepar
         dtype=preprocessing.read_dtype,
     )
     seconds = perf_counter() - start
-    mask = None
-    if candidate.foreground_path is not None:
-        mask = read_foreground_mask(candidate.foreground_path, candidate, volume.facts)
-    return prepare_voxels(candidate, volume, mask, preprocessing, seconds)
+    return prepare_voxels(candidate, volume, volume.mask, preprocessing, seconds)
 
 
 def prepare_voxels(
@@ -131,6 +128,7 @@ def prepare_voxels(
         intensity_quantiles=quantile_names(QUANTILES, levels),
         warnings=_warnings(volume, stack, outside),
         seconds={"read": read_seconds, "prepare": perf_counter() - start},
+        inputs=volume.inputs,
     )
     return PreparedVolume(draft, *prepared)
 

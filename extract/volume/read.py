@@ -11,10 +11,12 @@ from nibabel.arrayproxy import ArrayProxy
 from numpy.typing import DTypeLike, NDArray
 
 from cache_schema.common.errors import VolumeError
+from cache_schema.format.inputs import Inputs
 from cache_schema.format.record import SourceFile
 from extract.sources.candidate import Candidate
 from extract.volume.hdf5 import open_volume
 from extract.volume.headers import BROKEN, Facts, one_line, open_image, quiet, read_facts
+from extract.volume.inputs import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +29,16 @@ class Voxels:
     source: SourceFile
     nan_voxels: int
     """Non-finite voxels that were set to background."""
+    mask: NDArray[np.floating] | None = None
+    """The foreground mask that the candidate names, on the same grid."""
+    inputs: Inputs | None = None
+    """All that was read; None for what is in memory."""
 
 
 def read_volume(
     candidate: Candidate, *, allow_unknown_orientation: bool = False, dtype: DTypeLike = np.float32
 ) -> Voxels:
-    """Read a candidate's voxels.
+    """Read a candidate's voxels, its foreground mask if it names one, and digest what was read.
 
     Args:
         candidate: What to read.
@@ -42,19 +48,22 @@ def read_volume(
     Raises:
         VolumeError: If it cannot be used, with one sentence that says why.
     """
+    try:
+        watch = Watch.over(candidate)
+    except OSError as error:
+        raise VolumeError(f"cannot be read: {error.strerror}") from error
     with quiet():
-        before = _stamp(candidate.path)
         image = open_volume(candidate)
         facts = read_facts(image, candidate, allow_unknown_orientation)
         data = _data_of(image, facts, dtype)
-        try:
-            source = describe_source(candidate)
-        except OSError as error:
-            raise VolumeError(f"the file went away while it was read: {one_line(error)}") from error
-        if _stamp(candidate.path) != before:
-            raise VolumeError("the file changed while it was read: extract again when it is complete")
+    mask = None
+    if candidate.foreground_path is not None:
+        mask = read_foreground_mask(candidate.foreground_path, candidate, facts)
+    inputs = watch.inputs()
+    file = inputs.files["image"]
+    source = SourceFile(path=candidate.source, bytes=file.bytes, mtime_ns=file.mtime_ns, sha256=file.sha256)
     data, nan_voxels = without_nan(data)
-    return Voxels(data, facts, source, nan_voxels)
+    return Voxels(data, facts, source, nan_voxels, mask, inputs)
 
 
 def voxels_of_image(
@@ -93,15 +102,6 @@ def _data_of(image: Any, facts: Facts, dtype: DTypeLike) -> NDArray[np.floating]
         raise VolumeError(f"the file is cut short or damaged ({one_line(error)}): copy it again") from error
     except BROKEN as error:
         raise VolumeError(f"the voxels cannot be read: {one_line(error)}") from error
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Size and time of a file; None when it is gone."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_size, stat.st_mtime_ns
 
 
 def read_foreground_mask(path: Path, candidate: Candidate, facts: Facts) -> NDArray[np.floating]:
@@ -173,11 +173,3 @@ def without_nan(data: NDArray[np.floating]) -> tuple[NDArray[np.floating], int]:
     if count == data.size:
         raise VolumeError("no voxel is finite")
     return np.where(finite, data, min(data.min(where=finite, initial=0.0), 0.0)), count
-
-
-def describe_source(candidate: Candidate) -> SourceFile:
-    """Size, time and SHA-256 of a candidate's file."""
-    stat = candidate.path.stat()
-    with candidate.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return SourceFile(path=candidate.source, bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=digest)
