@@ -6,12 +6,14 @@ True. Nothing here locks.
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Self, runtime_checkable
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.machine import refuse_machine
 from cache_schema.files.unfinished import is_leftover, owner_token
 from cache_schema.files.whole import replacing
 
@@ -93,6 +95,7 @@ class OpenedFile:
 
     def __init__(self, path: str) -> None:
         """Open it."""
+        self._path = path
         self._file = os.open(path, os.O_RDONLY)
         self.size = os.fstat(self._file).st_size
 
@@ -104,7 +107,11 @@ class OpenedFile:
 
     def read_into(self, offset: int, buffers: Sequence[Any]) -> int:
         """Read without a copy, in one call."""
-        return os.preadv(self._file, buffers, offset)
+        try:
+            return os.preadv(self._file, buffers, offset)
+        except OSError as error:
+            refuse_machine(error, "read", self._path)
+            raise
 
 
 class LocalObjects:
@@ -126,6 +133,7 @@ class LocalObjects:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
+            refuse_machine(error, "read", self.path(name))
             raise StoreError(f"cannot read {self.path(name)!r}: {error.strerror}") from error
 
     def opened(self, name: str, *, parts: bool) -> OpenedFile | None:
@@ -135,6 +143,7 @@ class LocalObjects:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
+            refuse_machine(error, "read", self.path(name))
             raise StoreError(f"cannot read {self.path(name)!r}: {error.strerror}") from error
 
     def put(self, name: str, data: bytes) -> None:
@@ -156,25 +165,32 @@ class LocalObjects:
         """
         folder, _, base = name.rpartition("/")
         temporary = self.path(f"{folder}/.{base}{owner_token()}")
-        with _create(temporary) as file:
-            file.write(data)
         try:
+            with _create(temporary) as file:
+                file.write(data)
             os.link(temporary, self.path(name))
         except FileExistsError:
             return False
         except OSError as error:
+            if error.errno != errno.EPERM:  # which file systems without hard links say
+                refuse_machine(error, "write", self.path(name))
             raise StoreError(
                 f"the file system of {str(self.root)!r} has no hard links ({error.strerror}), which several "
                 "writers need; write the store elsewhere and copy it"
             ) from error
         finally:
-            os.unlink(temporary)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
         return True
 
     def list(self, prefix: str) -> list[str]:
-        """Walk a folder; hidden (unfinished) files are left out."""
+        """Walk a folder; hidden (unfinished) files are left out.
+
+        Raises:
+            MachineError: If a folder cannot be looked into: its objects must not pass for absent.
+        """
         found = []
-        for folder, _, files in os.walk(self.path(prefix)):
+        for folder, _, files in os.walk(self.path(prefix), onerror=_unlisted):
             relative = os.path.relpath(folder, self.root).replace(os.sep, "/")
             found += [f"{relative}/{name}" for name in files if not name.startswith(".")]
         return sorted(found)
@@ -212,6 +228,11 @@ class LocalObjects:
                             os.unlink(entry.path)
                             swept += 1
         return swept
+
+
+def _unlisted(error: OSError) -> None:
+    """A folder that is not there has nothing in it; one that cannot be read is not known to."""
+    refuse_machine(error, "list", error.filename)
 
 
 def _create(path: str) -> BinaryIO:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.common.machine import refuse_machine
 from cache_schema.files.chunks import CHECKSUM, DamageError, is_whole
 from cache_schema.files.objects import Objects, Opened
 from cache_schema.files.shards import NO_CHUNK, read_index
@@ -185,6 +186,7 @@ def _read_through_zarr(objects: Objects, layout: ArrayLayout, pieces: Iterable[P
         try:
             values = np.asarray(array[piece.row, start : start + len(piece.part)])
         except (ValueError, OSError, RuntimeError) as error:
+            refuse_machine(error, "read the array", layout.spec.name)
             raise RowDamageError(piece.position, f"the chunk cannot be read ({error})") from error
         piece.part[: len(values)] = values
         piece.part[len(values) :] = np.nan

@@ -100,6 +100,8 @@ class ExtractSection(EmbeddingOptions):
     """Processes that decode volumes; 0 decodes in the main one, None chooses by the machine."""
     replace: bool = False
     """Embed volumes again whose source has changed (a failure otherwise) or that the store holds damaged."""
+    check_space: bool = True
+    """Refuse to begin where the disk has less room than the volumes may take at most."""
 
 
 @dataclass(frozen=True, slots=True)
