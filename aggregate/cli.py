@@ -154,8 +154,14 @@ def predict(
     A participant who was in training is scored only by members that did not see them.
     """
     from aggregate.anomaly.study.bundle import is_detector_bundle
+    from aggregate.common.artefacts import write_text
     from aggregate.common.run_folder import find_bundle, permit_bundle
+    from cache_schema.files.room import require_target, require_writable
 
+    if out is not None:
+        require_target(out, "--out")
+    if maps is not None:
+        require_writable(maps, "the folder of --maps")
     folder = find_bundle(bundle)
     if allow_custom:
         permit_bundle(folder)
@@ -164,7 +170,7 @@ def predict(
     else:
         table = _predict_heads(folder, store, maps)
     if out is not None:
-        table.to_csv(out, index=False)
+        write_text(out, table.to_csv(index=False))
     if as_json:
         typer.echo(json.dumps({"predictions": json.loads(table.to_json(orient="records"))}))
     elif out is None:

@@ -21,6 +21,7 @@ from aggregate.common.run_folder import verb_folder
 from aggregate.config.section import DetectSection, read_detect_section
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.files.room import require_writable
 
 
 def detect_pipeline(pipeline: Pipeline) -> DetectionResults:
@@ -35,6 +36,7 @@ def detect_pipeline(pipeline: Pipeline) -> DetectionResults:
     Raises:
         SlicecacheError: If the file, a store, the table or the masks cannot be used as asked.
     """
+    require_writable(verb_folder(pipeline.folder(), "detect"), "the run folder")
     plan = detect_plan(pipeline)
     with log_to(plan.request.folder):
         results = run_detection(plan)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cache_schema.common.options import AsJson, PipelineFile, SetValues
+from cache_schema.files.room import in_units
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,7 +163,7 @@ def describe_plan(made: ExtractionPlan, size: int | None) -> str:
         lines += ["", "cannot be embedded"]
         lines += [f"  {volume.candidate.key}: {volume.refusal}" for volume in made.refused]
     lines += ["", *made.notes]
-    bound = "an unknown size" if size is None else f"at most {human_bytes(size)}"
+    bound = "an unknown size" if size is None else f"at most {in_units(size)}"
     lines.append(
         f"{len(made.embeddable)} volumes to embed, {len(made.refused)} cannot be; "
         f"at most {made.slices} slices, a store of {bound}"
@@ -201,12 +202,3 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-
-
-def human_bytes(count: float) -> str:
-    """`12.3 MB`, in powers of 1000."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"

@@ -5,15 +5,19 @@
 
 import csv
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from cache_schema.common.errors import MachineError
+from cache_schema.common.machine import is_machine, machine_words
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.progress import progress_for
+from cache_schema.files.whole import replacing
 from cache_schema.format.header import Header
 from cache_schema.format.record import Failure
 from cache_schema.store.create import read_header
@@ -35,6 +39,7 @@ from extract.engines.local import EngineTally, run_local
 from extract.engines.pending import record_refusals, sort_out
 from extract.planning.config import ExtractSection
 from extract.planning.plan import ExtractionPlan, plan_extraction
+from extract.planning.room import require_places, require_store_room
 
 FAILURE_COLUMNS = ("participant_id", "session_id", "volume_id", "path", "reason")
 
@@ -89,8 +94,11 @@ def run_extraction(pipeline: Pipeline, section: ExtractSection, progress: bool =
     Raises:
         ConfigError: For a mistake in what was asked.
         StoreMismatch: If the store was made otherwise.
+        MachineError: If run folder or store cannot be written to, or the disk is full; what was committed
+            stays.
     """
     location, preprocessing, machine = pipeline.store(), section.preprocessing, this_machine()
+    require_places(pipeline.folder(), location)
     plan = plan_extraction(section.input, pipeline.base, preprocessing)
     device = choose_device(section.device, machine)
     backbone, header = _backbone_and_header(section, pipeline.base, plan, device, machine, location)
@@ -106,9 +114,10 @@ def run_extraction(pipeline: Pipeline, section: ExtractSection, progress: bool =
     tally = EngineTally()
     if pending.volumes:
         workers = choose_workers(section.workers, device, machine, len(pending.volumes))
-        with progress_for(len(pending.volumes), progress) as shown:
-            tally = run_local(
-                pending.volumes, preprocessing, embedder, writer, workers, shown, pending.replacing
+        require_store_room(location, writer.header, pending.volumes, section.check_space)
+        with progress_for(len(pending.volumes), progress) as shown, _saying_what_stays(tally):
+            run_local(
+                pending.volumes, preprocessing, embedder, writer, workers, shown, tally, pending.replacing
             )
     seconds = time.perf_counter() - start
     failures = sorted((*refused, *pending.unusable, *tally.failures), key=lambda failure: failure.key)
@@ -126,6 +135,21 @@ def run_extraction(pipeline: Pipeline, section: ExtractSection, progress: bool =
         notes=(*pending.notes, *embedder.notes),
         failures_table=str(table),
     )
+
+
+@contextmanager
+def _saying_what_stays(tally: EngineTally) -> Iterator[None]:
+    """A machine that fails in the middle takes nothing back; say so, beside what happened."""
+    try:
+        yield
+    except (MachineError, OSError) as error:
+        if not isinstance(error, MachineError) and not is_machine(error):
+            raise
+        what = error if isinstance(error, MachineError) else f"cannot go on: {machine_words(error)}"
+        raise MachineError(
+            f"{what}; {tally.embedded} volumes were committed before that and stay, and the same command "
+            "goes on from there"
+        ) from error
 
 
 def _backbone_and_header(
@@ -157,8 +181,7 @@ def _backbone_and_header(
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:
     """One row per volume that could not be used, with the reason; only the header when there is none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as stream:
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, delimiter="\t", lineterminator="\n")
         table.writerow(FAILURE_COLUMNS)
         for failure in failures:

@@ -24,12 +24,14 @@ from aggregate.ablate.runs.shuffled import null_json
 from aggregate.ablate.runs.trainer import Ledger
 from aggregate.baselines.confounds import site_by_label, site_warnings
 from aggregate.common.artefacts import log_to
+from aggregate.common.run_folder import verb_folder
 from aggregate.config.ablate import NESTED
 from aggregate.config.resolved import resolved
 from aggregate.statistics.evaluate import Measured, intervals, measure_folds
 from aggregate.train.assemble import metrics_json, run_notes
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.progress import bar
+from cache_schema.files.room import require_writable
 
 
 def plan_ablation(pipeline: Pipeline, shuffle_labels: int = 0) -> Plan:
@@ -56,6 +58,7 @@ def ablate_pipeline(pipeline: Pipeline, shuffle_labels: int = 0) -> AblationResu
     Raises:
         SlicecacheError: If the file, a store or the table cannot be used as asked.
     """
+    require_writable(verb_folder(pipeline.folder(), "ablate"), "the run folder")
     prepared = prepare(pipeline, shuffle_labels)
     with log_to(prepared.folder) as logger:
         bags = prepared.first.bags()

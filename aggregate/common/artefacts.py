@@ -2,13 +2,15 @@
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cache_schema.common.machine import refuse_machine
 from cache_schema.files.whole import write_whole
 
 
@@ -32,12 +34,27 @@ def write_yaml(path: Path, value: Any) -> None:
     write_text(path, yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
 
 
+class _Log(logging.FileHandler):
+    """A log whose disk may be full: that ends the run as any other full disk does, with one line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Raise what was caught."""
+        error = sys.exc_info()[1]
+        if error is not None:
+            refuse_machine(error, "write", self.baseFilename)
+            raise error
+
+
 @contextmanager
 def log_to(folder: Path) -> Iterator[logging.Logger]:
     """Let the `slicecache` logger write to `log.txt` in a run folder, and notice warnings."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handler = _Log(folder / "log.txt", encoding="utf-8")
+    except OSError as error:
+        refuse_machine(error, "write", folder / "log.txt")
+        raise
     logger = logging.getLogger("slicecache")
-    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = logger.level
     logger.addHandler(handler)
@@ -47,4 +64,5 @@ def log_to(folder: Path) -> Iterator[logging.Logger]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-        handler.close()
+        with suppress(OSError):  # what could not be written was said when it was logged
+            handler.close()

@@ -32,6 +32,7 @@ from aggregate.train.predictions import predictions
 from aggregate.train.results import Results
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.progress import bar
+from cache_schema.files.room import require_writable
 from cache_schema.store.reader import open_store
 
 
@@ -47,6 +48,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         SlicecacheError: If the store, the table or the section cannot be used as asked.
     """
     folder = verb_folder(pipeline.folder(), "train")
+    require_writable(folder, "the run folder")
     store = open_store(pipeline.store())
     setup = section.setup()
     cohort = load_cohort(section.cohort_request(pipeline), store)

@@ -18,11 +18,13 @@ from typer.main import get_command
 
 from cache_schema.common.errors import MachineError, SlicecacheError
 from cache_schema.common.lazy_names import imported
+from cache_schema.common.machine import causes, is_machine, machine_words, out_of_memory
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 STOPPED = "stopped; what was committed stays, and the same command goes on from there"
 DEBUG = "--debug"
 NAME = "slicecache"
+OURS = "a mistake in slicecache, or in a part from outside, and not in what was asked"
 
 EXTRAS = {
     "nibabel": "extract",
@@ -136,11 +138,11 @@ def lazy_group(verbs: Mapping[str, tuple[str, str]], root: Callable[..., None]) 
 
 
 def guarded(command: Callable[..., Any], arguments: Sequence[str] | None = None) -> int:
-    """Run a command and turn every expected ending into an exit code; `--debug` shows where it came from.
+    """Run a command and turn every ending into an exit code; `--debug` shows where it came from.
 
     Returns:
         0 when all was done, 1 when some volumes failed, 2 for a mistake in what was asked or given, 3 when
-        the machine failed, 130 when it was stopped, 141 when nobody read what it wrote.
+        the machine failed or slicecache itself, 130 when it was stopped, 141 when nobody read what it wrote.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -148,35 +150,70 @@ def guarded(command: Callable[..., Any], arguments: Sequence[str] | None = None)
     except SystemExit as ending:  # of --install-completion
         return ending.code if isinstance(ending.code, int) else 2
     except Exception as error:
-        if (told := in_words(error)) is None:
-            raise
         if DEBUG in given:
             traceback.print_exc()
+        told, code = in_words(error)
         typer.echo(f"slicecache: {told}", err=True)
-        return 3 if isinstance(error, MachineError) else 2
+        return code
     except KeyboardInterrupt:
         typer.echo(STOPPED, err=True)
         return 130
     return result if isinstance(result, int) else 0
 
 
-def in_words(error: Exception) -> str | None:
-    """An expected mistake in one sentence, with a hint below it; None for what nobody expected."""
+def in_words(error: Exception) -> tuple[str, int]:
+    """Any error in one sentence, a hint below it where there is one, and its exit code."""
     if isinstance(error, SlicecacheError):
-        return str(error)
+        blame = isinstance(error, MachineError) or any(map(is_machine, causes(error)))
+        return str(error), 3 if blame else 2
     if isinstance(error, ClickError):
         context: Any = getattr(error, "ctx", None)
         hint = f"\ntry: {context.command_path} --help" if context is not None else ""
-        return " ".join(error.format_message().replace("Value error, ", "").split()) + hint
+        return " ".join(error.format_message().replace("Value error, ", "").split()) + hint, 2
     if isinstance(error, ModuleNotFoundError):
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is not None:
-            return f"this command needs {error.name}: pip install 'slicecache[{extra}]'"
+            return f"this command needs {error.name}: pip install 'slicecache[{extra}]'", 2
+    return _of_the_system(error) or (_our_mistake(error), 3)
+
+
+def _of_the_system(error: Exception) -> tuple[str, int] | None:
+    """What nobody put into words where it happened, but the system did."""
+    name = getattr(error, "filename", None)
+    if is_machine(error):
+        if out_of_memory(error):
+            return f"{machine_words(error)}: {_first_line(error)}", 3
+        where = repr(os.fsdecode(name)) if name else "a file or standard output"
+        return f"cannot use {where}: {machine_words(error)}", 3
+    if isinstance(error, OSError) and name:
+        return f"cannot use {os.fsdecode(name)!r}: {error.strerror}", 2
     return None
 
 
+def _our_mistake(error: Exception) -> str:
+    """What should not have happened: where, so that it can be reported without a traceback."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = "".join(f" in {os.path.basename(frame.filename)}, line {frame.lineno}" for frame in last)
+    return (
+        f"{OURS} ({type(error).__name__}{where}: {_first_line(error)}): the same command with {DEBUG} shows "
+        "the whole; please report it"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    """An error's text, fit for one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 def leave(code: int) -> None:
-    """End the process; a reader that has gone must not be written to once more on the way out."""
-    if code == 141:
+    """End the process; what cannot be written on the way out is said, or nobody is there to be told."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = 141
+    except OSError as error:
+        typer.echo(f"slicecache: cannot write standard output: {error.strerror}", err=True)
+        code = 3
+    if code in (141, 3):  # a stream that has failed must not be written to once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.machine import refuse_machine
 from cache_schema.common.stored_json import read_object
 from cache_schema.files.chunks import CHECKSUM
 from cache_schema.files.h5_caps import UnusualHdf5, chunked, numbers_of
@@ -55,6 +56,7 @@ class H5Objects:
         try:
             self._file = h5py.File(path, "r")
         except OSError as error:
+            refuse_machine(error, "read", path)
             raise StoreError(f"{str(path)!r} is no HDF5 file, or a truncated one") from error
         try:
             self._parts = {
@@ -82,6 +84,7 @@ class H5Objects:
             with ONE_AT_A_TIME:
                 return self._read(name)
         except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+            refuse_machine(error, "read", self.path)
             raise StoreError(f"{name} in {str(self.path)!r} cannot be read: {error}") from error
 
     def _read(self, name: str) -> bytes | None:

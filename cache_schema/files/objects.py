@@ -6,6 +6,7 @@ True. Nothing here locks.
 """
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.machine import refuse_machine
 from cache_schema.files.opened import Opened as Opened
 from cache_schema.files.opened import OpenedBytes as OpenedBytes
 from cache_schema.files.opened import OpenedFile, followed, require_size
@@ -87,6 +89,7 @@ class LocalObjects:
             except (FileNotFoundError, NotADirectoryError):
                 return
             except OSError as error:
+                refuse_machine(error, "read", path)
                 raise StoreError(f"cannot read {path!r}: {error.strerror}") from error
             if stat.S_ISLNK(mode):
                 raise followed(path)
@@ -102,6 +105,7 @@ class LocalObjects:
             try:
                 return opened.read()
             except OSError as error:
+                refuse_machine(error, "read", self.path(name))
                 raise StoreError(f"cannot read {self.path(name)!r}: {error.strerror}") from error
 
     def opened(self, name: str, *, parts: bool) -> OpenedFile | None:
@@ -111,6 +115,7 @@ class LocalObjects:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
+            refuse_machine(error, "read", self.path(name))
             raise StoreError(f"cannot read {self.path(name)!r}: {error.strerror}") from error
 
     def put(self, name: str, data: bytes) -> None:
@@ -132,19 +137,22 @@ class LocalObjects:
         """
         folder, _, base = name.rpartition("/")
         temporary = self.path(f"{folder}/.{base}{owner_token()}")
-        with _create(temporary) as file:
-            file.write(data)
         try:
+            with _create(temporary) as file:
+                file.write(data)
             os.link(temporary, self.path(name))
         except FileExistsError:
             return False
         except OSError as error:
+            if error.errno != errno.EPERM:  # which file systems without hard links say
+                refuse_machine(error, "write", self.path(name))
             raise StoreError(
                 f"the file system of {str(self.root)!r} has no hard links ({error.strerror}), which several "
                 "writers need; write the store elsewhere and copy it"
             ) from error
         finally:
-            os.unlink(temporary)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
         return True
 
     def list(self, prefix: str) -> list[str]:
@@ -152,6 +160,7 @@ class LocalObjects:
 
         Raises:
             StoreError: At a symbolic link, or a name that is no text.
+            MachineError: If a folder cannot be looked into: its objects must not pass for absent.
         """
         found: list[str] = []
         folders = [prefix]
@@ -169,6 +178,7 @@ class LocalObjects:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
+                refuse_machine(error, "list", self.root / folder)
                 raise StoreError(f"cannot list {str(self.root / folder)!r}: {error.strerror}") from error
         return sorted(found)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.machine import refuse_machine
 from cache_schema.format.limits import object_limit
 
 
@@ -74,6 +75,7 @@ class OpenedFile:
         Raises:
             StoreError: If it is no file: a symbolic link, a folder, a pipe (which is not waited for).
         """
+        self._path = path
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError as error:
@@ -94,7 +96,11 @@ class OpenedFile:
 
     def read_into(self, offset: int, buffers: Sequence[Any]) -> int:
         """Read without a copy, in one call."""
-        return os.preadv(self._file, buffers, offset)
+        try:
+            return os.preadv(self._file, buffers, offset)
+        except OSError as error:
+            refuse_machine(error, "read", self._path)
+            raise
 
     def read(self) -> bytes:
         """All of it."""

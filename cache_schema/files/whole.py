@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.machine import refuse_machine
 from cache_schema.files.unfinished import is_leftover, owner_token
 
 
@@ -19,6 +20,7 @@ def appears_whole(location: str | Path) -> Iterator[Path]:
 
     Raises:
         StoreError: If something is at the location already, or the place cannot be written.
+        MachineError: If the machine cannot: disk full, no permission.
     """
     target = Path(location).expanduser().absolute()
     prefix = f".{target.name}.writing"
@@ -34,8 +36,11 @@ def appears_whole(location: str | Path) -> Iterator[Path]:
             _flush(temporary)
         require_free(target)
         os.rename(temporary, target)
-    except OSError as error:
-        raise StoreError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
+    except Exception as error:
+        refuse_machine(error, "write", target)
+        if isinstance(error, OSError):
+            raise StoreError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
+        raise
     finally:
         _remove(temporary)
 
@@ -48,20 +53,27 @@ def replacing(path: str | Path, temporary: str | Path | None = None, ending: str
         path: The file, which may be there; its folder is made when it is missing.
         temporary: Where to write, on the same file system; by default a hidden name beside it.
         ending: Of the hidden name, for writers that go by it (`.nii.gz`).
+
+    Raises:
+        MachineError: If the machine cannot: disk full, no permission.
     """
     target = Path(path)
     beside = Path(temporary or target.parent / f".{target.name}.writing{owner_token()}{ending}")
-    if temporary is None:
-        target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        if temporary is None:
+            target.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         try:
             os.replace(beside, target)
         except FileNotFoundError:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(beside, target)
+    except Exception as error:
+        refuse_machine(error, "write", target)
+        raise
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # read-only since: nothing can be tidied, and why is said above
+            beside.unlink()
 
 
 def write_whole(path: str | Path, data: bytes) -> None:

@@ -7,8 +7,8 @@ from pydantic import Field
 from cache_schema.common.strict import Strict, later
 from cache_schema.format.canonical import sha256_json
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.limits import MAX_EXTENT, Row, SliceCount, Whole
 from cache_schema.format.inputs import Inputs
+from cache_schema.format.limits import MAX_EXTENT, Row, SliceCount, Whole
 
 ForegroundKind = Literal["mask", "stripped", "head"]
 Matrix3x4 = Annotated[tuple[tuple[float, float, float, float], ...], Field(min_length=3, max_length=3)]

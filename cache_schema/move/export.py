@@ -7,6 +7,7 @@ from typing import Any
 from cache_schema.common.errors import StoreError
 from cache_schema.common.progress import Progress
 from cache_schema.files.h5 import H5Sink
+from cache_schema.files.room import require_fit
 from cache_schema.files.whole import appears_whole, require_free
 from cache_schema.format.header import Header
 from cache_schema.format.layout import ArrayLayout
@@ -104,6 +105,7 @@ def export_volumes(
         StoreError: If the folder is there already, the array is none of tokens, or the store is damaged.
     """
     store = open_store(location)
+    require_fit(location, out, "the export")
     with appears_whole(out) as folder:
         write_volumes(store, folder, tokens, pseudonyms, progress)
     left_behind = len(store.table()) - len(store.entries)
@@ -132,6 +134,7 @@ def _write(
     progress: Progress | None,
 ) -> Exported:
     """Copy a store to a new name, at which it appears whole."""
+    require_fit(store.location, out, "the copy")
     with appears_whole(out) as path:
 
         def make_sink(layouts: dict[str, ArrayLayout]) -> Sink:

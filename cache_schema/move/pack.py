@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.machine import refuse_machine
 from cache_schema.common.stored_json import read_object
 from cache_schema.files.chunks import encode, write_volume
 from cache_schema.files.exchange import exchange, flush, recover, replace_folder, sibling
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
+from cache_schema.files.room import require_fit
 from cache_schema.files.shards import write_shard
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.header import ArraySpec
@@ -90,6 +92,7 @@ def _rebuild(
         raise StoreError(f"{out!r} exists; say another place for --out, or delete it first")
     if is_packed(source) == packed:
         raise StoreError(f"{location!r} is {'packed already' if packed else 'not packed'}")
+    require_fit(location, place, "the packed store" if packed else "the unpacked store")
     folder = sibling(place, "rebuilding")
     try:
         before = dict(stored_records(source))
@@ -98,6 +101,9 @@ def _rebuild(
         flush(folder)
         place.parent.mkdir(parents=True, exist_ok=True)
         _put_in_place(folder, place, before)
+    except Exception as error:
+        refuse_machine(error, "write", place)
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return open_store(place)

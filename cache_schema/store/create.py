@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.machine import refuse_machine
 from cache_schema.common.stored_json import StoredJsonError, read_object
 from cache_schema.common.strict import refusal
 from cache_schema.files.locate import open_objects
@@ -103,6 +104,7 @@ def create_store(location: str, header: Header, rows: Sequence[TableRow]) -> Non
         with contextlib.suppress(FileExistsError):
             _rename_new(temporary, target)
     except OSError as error:
+        refuse_machine(error, "create", location)
         raise StoreError(f"cannot create the store {location!r}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from cache_schema.common.errors import VolumeError
+from cache_schema.common.machine import refuse_everywhere
 from extract.planning.plan import PlannedVolume
 from extract.slices.prepare import PreparedVolume, prepare_volume
 from extract.slices.preprocessing import Preprocessing
@@ -42,16 +43,22 @@ def decode_ahead(
 
 
 def attempt(candidate: Candidate, preprocessing: Preprocessing) -> PreparedVolume | str:
-    """Prepare one volume; what is wrong with it comes back as a sentence."""
+    """Prepare one volume; what is wrong with it comes back as a sentence.
+
+    Raises:
+        MachineError: If what is wrong is not wrong with this volume alone: too many open files.
+    """
     try:
         return prepare_volume(candidate, preprocessing)
     except VolumeError as error:
+        refuse_everywhere(error, candidate.path)
         return str(error)
     except MemoryError:
         return "it does not fit in memory"
     # One file that no reader expected must not end a night's run. It is not swallowed: it becomes a row of
     # failures.tsv and the command ends with 1.
     except Exception as error:
+        refuse_everywhere(error, candidate.path)
         return f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 

@@ -43,8 +43,9 @@ def run_local(
     writer: StoreWriter,
     workers: int,
     progress: VolumeCounter,
+    tally: EngineTally,
     replacing: frozenset[VolumeKey] = frozenset(),
-) -> EngineTally:
+) -> None:
     """Embed the volumes and commit them.
 
     Args:
@@ -54,9 +55,9 @@ def run_local(
         writer: The open store.
         workers: Decoding processes; 0 decodes in this one.
         progress: Is told of every volume.
+        tally: Counts them, also when the machine fails on the way.
         replacing: Volumes whose record goes before their new data is written.
     """
-    tally = EngineTally()
     names = {planned.candidate.key: planned.candidate for planned in volumes}
     with Committer(writer, tally, names, progress, replacing) as committer:
         for planned, prepared in decode_ahead(volumes, preprocessing, workers):
@@ -71,7 +72,6 @@ def run_local(
                 committer.fail(failure_of(candidate, str(error)))
         for finished in embedder.flush():
             committer.commit(finished)
-    return tally
 
 
 def failure_of(candidate: Candidate, reason: str) -> Failure:

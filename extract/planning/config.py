@@ -103,6 +103,8 @@ class ExtractSection(EmbeddingOptions):
     """Embed volumes again whose inputs have changed (a failure otherwise) or that the store holds damaged."""
     check_hashes: bool = later(False)
     """Read all bytes of what committed volumes were made from, whatever sizes and times say."""
+    check_space: bool = True
+    """Refuse to begin where the disk has less room than the volumes may take at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cache_schema.common.errors import ConfigError, VolumeError
+from cache_schema.common.machine import refuse_everywhere
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.record import TableRow
 from extract.slices.preprocessing import Preprocessing
@@ -131,6 +132,7 @@ def plan_volume(candidate: Candidate, preprocessing: Preprocessing) -> PlannedVo
             raise VolumeError(f"there is no foreground mask {str(candidate.foreground_path)!r}")
         facts = read_facts(open_volume(candidate), candidate, preprocessing.allow_unknown_orientation)
     except VolumeError as error:
+        refuse_everywhere(error, candidate.path)
         return PlannedVolume(candidate, None, None, 0, str(error))
     to_native = stack_to_native(facts.affine, facts.shape, preprocessing.orient)
     count = int(np.abs(to_native[:3, 2]) @ np.asarray(facts.shape))

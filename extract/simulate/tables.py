@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from cache_schema.files.whole import write_whole
 from extract.simulate.cohort import Effect, Participant
 
 LESIONS = "derivatives/lesions"
@@ -106,7 +107,5 @@ def as_text(value: dict[str, Any]) -> str:
 def write_listed(folder: Path, name: str, text: str) -> tuple[str, dict[str, Any]]:
     """Write one file; its name with size and digest."""
     data = text.encode()
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    write_whole(folder / name, data)
     return name, {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

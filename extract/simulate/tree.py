@@ -20,6 +20,8 @@ from typing import Any
 import nibabel
 
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.files.room import require_writable
+from cache_schema.files.whole import write_whole
 from extract.simulate.acquire import acquire
 from extract.simulate.cohort import Effect, Participant, SimulatedVisit, plan_cohort
 from extract.simulate.lesion import Change
@@ -100,7 +102,7 @@ def simulate_tree(
     files = finished_files(folder, parameters)
     if files is not None:
         return summarise_tree(folder, participants, files, time.perf_counter() - started, found=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    require_writable(folder, "the cohort's folder")
     write_note(folder, parameters, None)
     cohort = plan_cohort(participants, effect, seed, coarseness)
     written: dict[str, dict[str, Any]] = {}
@@ -163,7 +165,7 @@ def summarise_tree(
 def write_note(folder: Path, parameters: dict[str, Any], files: dict[str, Any] | None) -> None:
     """Write the parameters, and what was written once that is all."""
     note = {"parameters": parameters, "files": None if files is None else dict(sorted(files.items()))}
-    (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+    write_whole(folder / NOTE, (json.dumps(note, indent=1) + "\n").encode())
 
 
 VisitJob = tuple[str, Participant, SimulatedVisit, Look]
@@ -206,9 +208,7 @@ def write_visit(job: VisitJob) -> dict[str, dict[str, Any]]:
 def write_image(root: Path, name: str, image: nibabel.Nifti1Image) -> dict[str, dict[str, Any]]:
     """Write a compressed NIfTI without a time in it; gives its size and digest by name."""
     data = gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    write_whole(root / name, data)
     return {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 import slicecache
+from cache_schema.common.command import OURS
 
 ROOT = Path(__file__).parents[2]
 ARCHIVE = ROOT / "tests" / "data" / "v1"
@@ -164,6 +165,8 @@ def faults_of(attack: Attack, scene: Scene) -> list[str]:
     found = []
     if "Traceback (most recent call last)" in answer.text:
         found.append("a traceback")
+    if OURS in answer.text:
+        found.append("a mistake of ours behind a polite line")
     if answer.code != attack.code:
         found.append(f"exit {answer.code}, not {attack.code}")
     if not re.search(attack.says, answer.text, re.DOTALL):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import slicecache
-from cache_schema.common.command import as_command
-from cache_schema.common.errors import ConfigError
+from cache_schema.common.command import OURS, as_command
+from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.common.lazy_names import imported
 
 ROOT = Path(__file__).parents[2]
@@ -136,8 +136,22 @@ def test_expected_endings_become_exit_codes(capsys: pytest.CaptureFixture[str]) 
     assert fails(ModuleNotFoundError("No module named 'nilearn'", name="nilearn.datasets")) == 2
     assert "slicecache[simulate]" in capsys.readouterr().err
     assert fails(KeyboardInterrupt()) == 130
-    with pytest.raises(ModuleNotFoundError):
-        fails(ModuleNotFoundError("No module named 'own'", name="own"))
+    assert fails(MachineError("cannot write 'x': the disk is full")) == 3
+
+
+def test_what_nobody_expected_is_one_line_too_and_debug_shows_the_whole(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def command(args: object, standalone_mode: bool) -> None:
+        raise ModuleNotFoundError("No module named 'own'", name="own")
+
+    assert slicecache.guarded(command, ["train"]) == 3
+    (said,) = capsys.readouterr().err.splitlines()
+    assert OURS in said
+    assert "test_slicecache.py, line" in said
+    assert "No module named 'own'" in said
+    assert slicecache.guarded(command, ["train", "--debug"]) == 3
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
 def test_a_mistake_in_use_is_one_line_and_a_hint(capsys: pytest.CaptureFixture[str]) -> None:

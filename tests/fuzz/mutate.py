@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 import yaml
+
 from fuzz.target import Files
 from fuzz.values import NUMBERS, WORDS, expanded, odd_value
 

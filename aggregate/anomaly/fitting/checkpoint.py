@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cache_schema.common.machine import refuse_machine
 from cache_schema.common.strict import Strict, later
 from cache_schema.files.whole import replacing
 from cache_schema.format.canonical import sha256_json
@@ -93,6 +94,7 @@ def read_checkpoint(folder: Path, identity: Identity) -> Checkpoint | None:
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 return Checkpoint(identity, card.epoch, card.complete, state)
     except (OSError, SafetensorError, ValidationError, KeyError, TypeError, ValueError) as error:
+        refuse_machine(error, "read", path)
         reason = f"cannot be read ({' '.join(str(error).split())})"
     else:
         ours, theirs = identity.model_dump(mode="json"), card.identity.model_dump(mode="json")

@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 from aggregate.anomaly.scoring.volumes import VolumeScores
 from aggregate.common.artefacts import write_text
 from aggregate.common.checksum import checksum
+from cache_schema.common.machine import refuse_machine
 from cache_schema.files.whole import replacing
 from cache_schema.store.reader import VolumeEntry
 
@@ -79,6 +80,7 @@ class ScoreBook:
             if card["sha256"] != checksum({"tokens": tokens, "slices": slices}):
                 raise ValueError("its checksum differs")
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            refuse_machine(error, "read", path)
             logging.getLogger("slicecache").warning(
                 "%s cannot be read (%s): that volume is scored again", path.name, error
             )

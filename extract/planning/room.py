@@ -1,0 +1,60 @@
+"""Whether an extraction has where to write: asked before the first volume is read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cache_schema.files.objects import TEMPORARY
+from cache_schema.files.room import existing, require_room, require_writable
+from cache_schema.format.header import Header
+from cache_schema.format.layout import chunk_slices, item_bytes
+from extract.planning.plan import PlannedVolume
+
+BESIDE_BYTES = 64_000
+"""A volume's record and preview; generously, and little beside its tokens."""
+BESIDE_FILES = 2
+FOLDERS = 2 * 256
+"""Of records and previews, by the first two digits of a key's hash."""
+ADVICE = ", or `--set extract.check_space=false` to begin all the same: what is committed stays"
+
+
+def require_places(run_folder: Path, location: str) -> None:
+    """Before anything is planned or loaded: run folder and store can be written to.
+
+    Raises:
+        MachineError: Naming the one that cannot.
+    """
+    require_writable(run_folder, "the run folder")
+    store = Path(location).expanduser().absolute()
+    if "://" not in location and existing(store) != store:
+        require_writable(store.parent, "the folder of the store")
+
+
+def require_store_room(
+    location: str, header: Header, volumes: Sequence[PlannedVolume], check_space: bool
+) -> None:
+    """Before the first volume: the store takes files, and what is to be embedded fits.
+
+    Args:
+        location: An open store.
+        header: Its own.
+        volumes: What is to be embedded, each with its upper bound of slices.
+        check_space: Whether to hold the bound against the free space.
+
+    Raises:
+        MachineError: Saying what is needed and what is there.
+    """
+    require_writable(f"{location}/{TEMPORARY}", "the store")
+    if check_space:
+        require_room(location, "the store", *needed(header, volumes), advice=ADVICE)
+
+
+def needed(header: Header, volumes: Sequence[PlannedVolume]) -> tuple[int, int]:
+    """Bytes and files that volumes take at most: whole chunks, since a chunk is padded to its full length."""
+    n_bytes = n_files = 0
+    for spec in header.arrays:
+        step = chunk_slices(header, spec)
+        blocks = sum(-(-volume.max_slices // step) for volume in volumes)
+        n_bytes += blocks * step * item_bytes(spec)
+        n_files += blocks
+    beside = len(volumes) * BESIDE_FILES + min(FOLDERS, 2 * len(volumes))
+    return n_bytes + len(volumes) * BESIDE_BYTES, n_files + beside
