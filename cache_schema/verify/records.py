@@ -57,6 +57,8 @@ def _record_faults(
     if len(lengths) > 1:
         yield f"slice indices, heights and world z have different lengths {sorted(lengths)}"
     names = {spec.name for spec in header.arrays}
+    if record.arrays and record.arrays.keys() != names:
+        yield f"it proves the arrays {sorted(record.arrays)}, not {sorted(names)}"
     if record.tokens.keys() != names:
         yield f"it describes the arrays {sorted(record.tokens)}, not {sorted(names)}"
 
