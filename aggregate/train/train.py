@@ -47,7 +47,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         SlicecacheError: If the store, the table or the section cannot be used as asked.
     """
     folder = verb_folder(pipeline.folder(), "train")
-    store = open_store(pipeline.store())
+    store = open_store(pipeline.store(), pipeline.prove())
     setup = section.setup()
     cohort = load_cohort(section.cohort_request(pipeline), store)
     folds = make_folds(cohort, section.folds, section.leave_group_out)

@@ -9,12 +9,13 @@ checksum needs gives both; the SHA-256 is taken once per volume and array of an 
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.common.prove import Prove
 from cache_schema.files.chunks import DamageError
 from cache_schema.files.read_pieces import RowDamageError
 from cache_schema.format.crc import crc32c, shifted
@@ -27,8 +28,6 @@ from cache_schema.format.record import VolumeRecord
 from cache_schema.store.entries import VolumeEntry
 from cache_schema.store.listing import NONE, Listing
 
-Prove = Literal["crc32c", "sha256"]
-"""What the first read of a volume's array is held to."""
 UNPROVEN = -2
 """In a column of checksums: nothing is there to hold the numbers to."""
 FOREIGN = (

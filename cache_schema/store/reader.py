@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.prove import Prove
 from cache_schema.files.chunks import DamageError
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import Objects
@@ -26,7 +27,7 @@ from cache_schema.store.create import load_header, read_header
 from cache_schema.store.entries import VolumeEntry
 from cache_schema.store.listing import Listing, list_committed
 from cache_schema.store.previews import stored_preview
-from cache_schema.store.proofs import Proofs, Prove
+from cache_schema.store.proofs import Proofs
 from cache_schema.store.seal import read_sealed_records
 from cache_schema.store.table import read_volume_table
 
@@ -69,6 +70,7 @@ class StoreReader:
         self.entries = listing.entries
         """Committed volumes, sorted by key."""
         self.sealed = listing.sealed
+        self.prove: Prove = prove
         self._objects = objects
         self._layouts: dict[str, ArrayLayout] = {}
         self._proofs = Proofs(location, header.arrays, listing, prove, self.record, self._read_whole)
