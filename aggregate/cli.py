@@ -12,9 +12,11 @@ from cache_schema.common.options import (
     AsJson,
     PipelineFile,
     PlanOnly,
+    ProveWith,
     SetValues,
     ShuffleLabels,
     StorePlace,
+    with_proof,
 )
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from aggregate.config.section import AggregateSection
     from aggregate.train.results import Results
     from cache_schema.common.pipeline_file import Pipeline
+    from cache_schema.store.reader import StoreReader
 
 
 def read_training_section(pipeline: "Pipeline") -> "AggregateSection":
@@ -33,12 +36,16 @@ def read_training_section(pipeline: "Pipeline") -> "AggregateSection":
 
 
 def train(
-    pipeline: PipelineFile, overrides: SetValues, shuffle_labels: ShuffleLabels = 0, as_json: AsJson = False
+    pipeline: PipelineFile,
+    overrides: SetValues,
+    shuffle_labels: ShuffleLabels = 0,
+    prove: ProveWith = None,
+    as_json: AsJson = False,
 ) -> int:
     """Train the head of PIPELINE in cross-validation on the store, compare it and write the report."""
     from cache_schema.common.pipeline_file import load_pipeline
 
-    loaded = load_pipeline(pipeline, overrides)
+    loaded = load_pipeline(pipeline, with_proof(overrides, prove))
     results = train_and_report(loaded, read_training_section(loaded), shuffle_labels)
     typer.echo(json.dumps(results.metrics) if as_json else describe_training(results, loaded.folder()))
     return 0
@@ -67,6 +74,7 @@ def ablate(
     overrides: SetValues,
     shuffle_labels: ShuffleLabels = 0,
     plan_only: PlanOnly = False,
+    prove: ProveWith = None,
     as_json: AsJson = False,
 ) -> int:
     """Train all configurations of PIPELINE on the same folds, compare them and write the report.
@@ -79,7 +87,7 @@ def ablate(
     from aggregate.present import last_lines, present_ablation
     from cache_schema.common.pipeline_file import load_pipeline
 
-    loaded = load_pipeline(pipeline, overrides)
+    loaded = load_pipeline(pipeline, with_proof(overrides, prove))
     if plan_only:
         plan = plan_ablation(loaded, shuffle_labels)
         typer.echo(json.dumps(plan.as_json()) if as_json else plan.sentence())
@@ -92,7 +100,11 @@ def ablate(
 
 
 def detect(
-    pipeline: PipelineFile, overrides: SetValues, plan_only: PlanOnly = False, as_json: AsJson = False
+    pipeline: PipelineFile,
+    overrides: SetValues,
+    plan_only: PlanOnly = False,
+    prove: ProveWith = None,
+    as_json: AsJson = False,
 ) -> int:
     """Fit the detectors of PIPELINE on its reference group, map everybody else and write the report.
 
@@ -103,7 +115,7 @@ def detect(
     from aggregate.present import last_lines, present_index
     from cache_schema.common.pipeline_file import load_pipeline
 
-    loaded = load_pipeline(pipeline, overrides)
+    loaded = load_pipeline(pipeline, with_proof(overrides, prove))
     if plan_only:
         plan = detect_plan(loaded)
         told = [*plan.sentences(), *plan.notes]
@@ -147,6 +159,7 @@ def predict(
     maps: Maps = None,
     allow_unlike_reference: AllowUnlike = False,
     allow_custom: AllowCustom = False,
+    prove: ProveWith = None,
     as_json: AsJson = False,
 ) -> int:
     """Apply the trained BUNDLE, of heads or of detectors, to every volume of STORE.
@@ -157,6 +170,7 @@ def predict(
     from aggregate.common.artefacts import write_text
     from aggregate.common.run_folder import find_bundle, permit_bundle
     from cache_schema.files.room import require_target, require_writable
+    from cache_schema.store.reader import open_store
 
     if out is not None:
         require_target(out, "--out")
@@ -165,10 +179,11 @@ def predict(
     folder = find_bundle(bundle)
     if allow_custom:
         permit_bundle(folder)
+    reader = open_store(store, prove or "crc32c")
     if is_detector_bundle(folder):
-        table = _predict_detectors(folder, store, maps, allow_unlike_reference)
+        table = _predict_detectors(folder, reader, maps, allow_unlike_reference)
     else:
-        table = _predict_heads(folder, store, maps)
+        table = _predict_heads(folder, reader, maps)
     if out is not None:
         write_text(out, table.to_csv(index=False))
     if as_json:
@@ -180,26 +195,24 @@ def predict(
     return 0
 
 
-def _predict_heads(bundle: Path, store: str, maps: Path | None) -> "DataFrame":
+def _predict_heads(bundle: Path, store: "StoreReader", maps: Path | None) -> "DataFrame":
     """A head's predictions."""
     from aggregate.predict.bundle import load_bundle
     from aggregate.predict.predict import predict_store as apply_bundle
-    from cache_schema.store.reader import open_store
 
     if maps is not None:
         raise ConfigError(f"--maps is for a bundle of detectors, and {str(bundle)!r} is none")
-    return apply_bundle(load_bundle(bundle), open_store(store))
+    return apply_bundle(load_bundle(bundle), store)
 
 
-def _predict_detectors(bundle: Path, store: str, maps: Path | None, allow_unlike: bool) -> "DataFrame":
+def _predict_detectors(
+    bundle: Path, store: "StoreReader", maps: Path | None, allow_unlike: bool
+) -> "DataFrame":
     """Detectors' scores; warnings go to standard error."""
     from aggregate.anomaly.study.bundle import load_detectors
     from aggregate.anomaly.study.predict import predict_detectors
-    from cache_schema.store.reader import open_store
 
-    table, warnings = predict_detectors(
-        load_detectors(bundle), open_store(store), maps=maps, allow_unlike=allow_unlike
-    )
+    table, warnings = predict_detectors(load_detectors(bundle), store, maps=maps, allow_unlike=allow_unlike)
     for sentence in warnings:
         typer.echo(f"WARNING: {sentence}", err=True)
     return table

@@ -74,6 +74,7 @@ def detect_request(pipeline: Pipeline) -> DetectRequest:
         masks=None if bids is None else pipeline.path(bids),
         config=resolved_detection(pipeline, section, detect, stores),
         command=shlex.join(["slicecache", *sys.argv[1:]]),
+        prove=pipeline.prove(),
     )
 
 

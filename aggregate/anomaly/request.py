@@ -7,6 +7,7 @@ from typing import Any
 
 from aggregate.anomaly.spec import DetectSpec
 from aggregate.cohort.request import CohortRequest
+from cache_schema.common.prove import Prove
 
 OWN_STORE = "main"
 """What the store of detectors that name none is called."""
@@ -32,3 +33,5 @@ class DetectRequest:
     """The resolved pipeline, for `config.yaml`; it runs again as it is."""
     command: str = ""
     """What was typed, for the report."""
+    prove: Prove = "crc32c"
+    """What the stores' numbers are held to when they are read."""

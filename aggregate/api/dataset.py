@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cache_schema.common.prove import Prove
 from cache_schema.format.identity import VolumeKey
 from cache_schema.store.reader import StoreReader, VolumeEntry, open_store
 
@@ -38,9 +39,11 @@ class BagDataset(Dataset[Bag]):
         >>> loader = DataLoader(data, batch_size=16, shuffle=True, collate_fn=sc.collate_bags)
     """
 
-    def __init__(self, location: str, name: str, entries: tuple[VolumeEntry, ...]) -> None:
+    def __init__(
+        self, location: str, name: str, entries: tuple[VolumeEntry, ...], prove: Prove = "crc32c"
+    ) -> None:
         """Stand for some volumes of one array."""
-        self.location, self.name, self.entries = location, name, entries
+        self.location, self.name, self.entries, self.prove = location, name, entries, prove
         self._opened: tuple[int, StoreReader] | None = None
 
     def __len__(self) -> int:
@@ -56,7 +59,7 @@ class BagDataset(Dataset[Bag]):
     def _reader(self) -> StoreReader:
         """The store, opened once per process: an open one is neither pickled nor used behind a fork."""
         if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = os.getpid(), open_store(self.location)
+            self._opened = os.getpid(), open_store(self.location, self.prove)
         return self._opened[1]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import ConfigError, StoreError
+from cache_schema.common.prove import Prove
 from cache_schema.store.reader import StoreReader, open_store
 
 if TYPE_CHECKING:
@@ -48,19 +49,22 @@ def dask_array(reader: StoreReader, name: str, volumes_per_block: int) -> "DaskA
     blocks = tuple(b - a for a, b in pairwise(edges)) or (0,)
     rest = tuple(spec.item_shape)
     return array.map_blocks(
-        partial(read_block, reader.location, reader.content_digest(), name, longest),
+        partial(read_block, reader.location, reader.content_digest(), reader.prove, name, longest),
         dtype=np.dtype(spec.dtype),
         chunks=(blocks, (longest,), *((n,) for n in rest)),
         meta=np.empty((0,) * (2 + len(rest)), dtype=spec.dtype),
     )
 
 
-def read_block(location: str, digest: str, name: str, longest: int, block_info: Any = None) -> NDArray[Any]:
+def read_block(
+    location: str, digest: str, prove: Prove, name: str, longest: int, block_info: Any = None
+) -> NDArray[Any]:
     """Some volumes of a store, (volume, slice, ...), NaN up to the store's longest volume.
 
     Args:
         location: Of the store.
         digest: Content digest that the store had when the array was made.
+        prove: What the numbers are held to.
         name: The array.
         longest: Slices of the whole array.
         block_info: As `dask.array.map_blocks` gives it; says which volumes.
@@ -69,7 +73,7 @@ def read_block(location: str, digest: str, name: str, longest: int, block_info: 
         StoreError: If the store changed since, or a volume is damaged.
     """
     first, last = block_info[None]["array-location"][0]
-    reader = _opened(location, digest)
+    reader = _opened(location, digest, prove)
     values = reader.read(name, reader.entries[first:last])
     behind = [(0, 0), (0, longest - values.shape[1]), *[(0, 0)] * (values.ndim - 2)]
     padded: NDArray[Any] = np.pad(values, behind, constant_values=np.nan)
@@ -77,9 +81,9 @@ def read_block(location: str, digest: str, name: str, longest: int, block_info: 
 
 
 @lru_cache(maxsize=8)
-def _opened(location: str, digest: str) -> StoreReader:
+def _opened(location: str, digest: str, prove: Prove) -> StoreReader:
     """A store, opened once per process and state."""
-    reader = open_store(location)
+    reader = open_store(location, prove)
     if reader.content_digest() != digest:
         raise StoreError(f"{location!r} has other volumes than when the array was made of it; open it again")
     return reader

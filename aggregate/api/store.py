@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from aggregate.api.bag_arrays import BagArrays
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.prove import Prove
 from cache_schema.store.reader import StoreReader, VolumeEntry, open_store
 from cache_schema.verify.verify import Verification, verify_store
 
@@ -24,10 +25,14 @@ RowRange = Sequence[int] | Sequence[bool] | NDArray[Any] | slice | None
 """Which volumes: places in `volumes`, a mask over them, or all (None)."""
 
 
-def open(location: "str | Path | Store") -> "Store":
+def open(location: "str | Path | Store", prove: Prove = "crc32c") -> "Store":
     """Open a store for reading: a `.zarr` folder, a zip, an `.h5` or a URL.
 
     Only the header and the list of volumes are read now.
+
+    Args:
+        location: Where it lies; an open store is returned as it is.
+        prove: What the first read of a volume's array is held to: the crc32c in its record, or `sha256`.
 
     Raises:
         StoreError: If nothing is there, or it is no readable store.
@@ -37,7 +42,7 @@ def open(location: "str | Path | Store") -> "Store":
         >>> store.volumes.head()
         >>> store.tokens("cls").x.shape
     """
-    return location if isinstance(location, Store) else Store(open_store(location))
+    return location if isinstance(location, Store) else Store(open_store(location, prove))
 
 
 def verify(store: "str | Path | Store", *, full: bool = False) -> Verification:
@@ -90,6 +95,11 @@ class Store:
     def fingerprint(self) -> str:
         """Equal for stores whose embeddings may be compared."""
         return self.reader.header.fingerprint.digest
+
+    @property
+    def prove(self) -> Prove:
+        """What its numbers are held to when they are read."""
+        return self.reader.prove
 
     @property
     def sealed(self) -> bool:
@@ -168,7 +178,7 @@ class Store:
         from aggregate.api.dataset import BagDataset
 
         self.reader.layout(name)
-        return BagDataset(self.location, name, tuple(self.chosen(volumes)))
+        return BagDataset(self.location, name, tuple(self.chosen(volumes)), self.prove)
 
     def to_dask(self, name: str = "cls", volumes_per_block: int = 64) -> "DaskArray":
         """One array (volume, slice, ...) whose blocks of volumes are read when they are computed.

@@ -49,7 +49,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
     """
     folder = verb_folder(pipeline.folder(), "train")
     require_writable(folder, "the run folder")
-    store = open_store(pipeline.store())
+    store = open_store(pipeline.store(), pipeline.prove())
     setup = section.setup()
     cohort = load_cohort(section.cohort_request(pipeline), store)
     folds = make_folds(cohort, section.folds, section.leave_group_out)

@@ -37,7 +37,9 @@ def given_pipeline(
     data = {name: _copied(part) for name, part in pipeline.data.items()}
     data["run"] = {"folder": str(folder)}
     if store is not None:
-        data["cache"] = {"store": location_of(store)}
+        data["cache"] = {**(data.get("cache") or {}), "store": location_of(store)}
+        if hasattr(store, "prove"):
+            data["cache"]["prove"] = store.prove
     if keys:
         data[section] = {**(data.get(section) or {}), **keys}
     permit_targets(data, pipeline.base)

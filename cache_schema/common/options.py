@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cache_schema.common.prove import Prove
+
 PipelineFile = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline file (YAML).")]
 StorePlace = Annotated[str, typer.Argument(metavar="STORE", help="A folder, a zip, an .h5 or a URL.")]
 SetValues = Annotated[
@@ -15,6 +17,14 @@ SetValues = Annotated[
         default_factory=list,
         show_default=False,
         help="Override a value of the pipeline, e.g. aggregate.loss.supcon=0.5; may be said again.",
+    ),
+]
+ProveWith = Annotated[
+    Prove | None,
+    typer.Option(
+        "--prove",
+        help="Hold numbers to the crc32c in their records as they are read (the default, nearly free), or to "
+        "the SHA-256.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else.")]
@@ -37,3 +47,8 @@ AllowCustom = Annotated[
         "are looked for among installed packages and in the current folder.",
     ),
 ]
+
+
+def with_proof(overrides: list[str], prove: Prove | None) -> list[str]:
+    """Overrides of a pipeline with what `--prove` says."""
+    return overrides if prove is None else [*overrides, f"cache.prove={prove}"]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from cache_schema.common.custom import permit_targets
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.prove import Prove
 from cache_schema.common.strict import Strict
 
 SECTIONS = ("run", "cache", "extract", "aggregate")
@@ -29,6 +30,8 @@ class CacheSection(Strict):
 
     store: str
     """A folder, a zip, an `.h5` or a URL."""
+    prove: Prove = "crc32c"
+    """What its numbers are held to when they are read."""
 
 
 class Pipeline:
@@ -58,6 +61,10 @@ class Pipeline:
         """The store's location, with local paths made relative to the file's folder."""
         value = self.section("cache", CacheSection).store
         return value if "://" in value else str(self.path(value))
+
+    def prove(self) -> Prove:
+        """What numbers of stores are held to when they are read."""
+        return self.section("cache", CacheSection).prove if "cache" in self.data else "crc32c"
 
     def folder(self) -> Path:
         """The run folder."""

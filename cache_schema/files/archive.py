@@ -16,7 +16,8 @@ from typing import Any, NoReturn, Self
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.stored_json import MEBIBYTE
-from cache_schema.files.objects import Opened, OpenedBytes, require_size
+from cache_schema.files.objects import Opened, OpenedBytes
+from cache_schema.files.opened import require_size
 from cache_schema.format.limits import unsafe_name
 
 MAX_GROWTH = 100
@@ -161,7 +162,7 @@ def faults(members: Sequence[zipfile.ZipInfo], size: int) -> Iterable[str]:
         elif stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             yield f"has a member {shown!r} that is a link or device"
         elif member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            yield f"has a member {shown!r} packed by method {member.compress_type}, neither stored nor deflated"
+            yield f"has a member {shown!r} packed by method {member.compress_type}"
         elif not _sizes_agree(member, size):
             yield f"says of {shown!r} that {member.compress_size} bytes are {member.file_size} unpacked"
         names.add(name)

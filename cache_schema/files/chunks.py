@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError, VolumeError
 from cache_schema.files.objects import Objects
+from cache_schema.format.crc import crc32c, extended
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.layout import ArrayLayout
 
@@ -59,12 +60,20 @@ def encode(layout: ArrayLayout, values: NDArray[Any]) -> bytes:
     return block.tobytes() + CHECKSUM.pack(google_crc32c.value(block.reshape(-1).view(np.uint8)))
 
 
-def is_whole(part: NDArray[Any], tail: bytes | bytearray) -> bool:
-    """Whether a chunk's first slices and what follows them (pads, checksum) match that checksum."""
-    checksum = google_crc32c.value(part.reshape(-1).view(np.uint8))
+def kept_checksum(part: NDArray[Any], kept: int, tail: bytes | bytearray) -> int | None:
+    """The crc32c of a chunk's kept bytes, or None if the whole chunk does not match its own.
+
+    Args:
+        part: The chunk's first slices.
+        kept: How many of them are kept ones.
+        tail: What follows: pads and the checksum.
+    """
+    found = whole = crc32c(part[:kept])
+    if kept < len(part):
+        whole = extended(whole, part[kept:])
     if len(tail) > CHECKSUM.size:
-        checksum = google_crc32c.extend(checksum, bytes(tail[: -CHECKSUM.size]))
-    return CHECKSUM.pack(checksum) == tail[-CHECKSUM.size :]
+        whole = int(google_crc32c.extend(whole, bytes(tail[: -CHECKSUM.size])))
+    return found if CHECKSUM.pack(whole) == tail[-CHECKSUM.size :] else None
 
 
 def write_volume(

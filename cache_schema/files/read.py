@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from cache_schema.common.errors import StoreError
 from cache_schema.files.objects import Objects
 from cache_schema.files.read_pieces import Piece, read_pieces
-from cache_schema.format.layout import ArrayLayout
+from cache_schema.format.crc import joined
+from cache_schema.format.layout import ArrayLayout, item_bytes
 
 
 def read_volumes(
     objects: Objects, layout: ArrayLayout, rows: Sequence[int], n_slices: Sequence[int]
-) -> NDArray[Any]:
-    """Kept slices of several volumes, `(volume, slice, *rest)`, NaN beyond each volume's own.
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Kept slices of several volumes, and what the bytes of each come to.
 
     Args:
         objects: The store.
@@ -23,29 +24,40 @@ def read_volumes(
         rows: Rows in the order wanted.
         n_slices: Kept slices of each; the longest sets the slice axis.
 
+    Returns:
+        `(volume, slice, *rest)`, NaN beyond each volume's own slices, and the crc32c of each volume's kept
+        bytes, `(volume)`.
+
     Raises:
         RowDamageError: If a volume's chunk is missing, cut, or does not match its checksum.
     """
     longest, step = max(n_slices, default=0), layout.chunk_slices
     out = np.empty((len(rows), longest, *layout.spec.item_shape), dtype=layout.dtype)
-    read_pieces(
-        objects,
-        layout,
-        (
-            Piece(position, row, start // step, out[position, start : start + step], min(n - start, step))
-            for position, (row, n) in enumerate(zip(rows, n_slices, strict=True))
-            for start in range(0, n, step)
-        ),
-    )
+    pieces = [
+        Piece(position, row, start // step, out[position, start : start + step], min(n - start, step))
+        for position, (row, n) in enumerate(zip(rows, n_slices, strict=True))
+        for start in range(0, n, step)
+    ]
+    read_pieces(objects, layout, pieces)
     for position, n in enumerate(n_slices):
         out[position, n:] = np.nan
-    return out
+    return out, _by_volume(pieces, len(rows), item_bytes(layout.spec))
+
+
+def _by_volume(pieces: Sequence[Piece], n_volumes: int, item: int) -> NDArray[np.int64]:
+    """The crc32c of each volume's kept bytes, from those of its pieces."""
+    found = [0] * n_volumes
+    for piece in pieces:
+        found[piece.position] = (
+            joined(found[piece.position], piece.crc, piece.kept * item) if piece.block else piece.crc
+        )
+    return np.array(found, dtype=np.int64)
 
 
 def read_some(
     objects: Objects, layout: ArrayLayout, row: int, n_slices: int, slices: Sequence[int] | NDArray[Any]
-) -> NDArray[Any]:
-    """Some kept slices of one volume, `(slice, *rest)`, in the order asked for.
+) -> tuple[NDArray[Any], dict[int, int]]:
+    """Some kept slices of one volume, and what the blocks that hold them come to.
 
     Each chunk that holds one of them is read once, and no other.
 
@@ -55,6 +67,9 @@ def read_some(
         row: Of the volume.
         n_slices: Kept slices that it has.
         slices: Positions among the kept slices; one may be asked for twice.
+
+    Returns:
+        `(slice, *rest)` in the order asked for, and by block the crc32c of all its kept bytes.
 
     Raises:
         DamageError: If a chunk is missing, cut, or does not match its checksum.
@@ -69,16 +84,12 @@ def read_some(
     step = layout.chunk_slices
     blocks, which = np.unique(wanted // step, return_inverse=True)
     chunks = np.empty((len(blocks), *layout.chunk_shape), dtype=layout.dtype)
-    read_pieces(
-        objects,
-        layout,
-        (
-            Piece(0, row, block, chunk, min(n_slices - block * step, step))
-            for block, chunk in zip(blocks.tolist(), chunks, strict=True)
-        ),
-    )
-    some: NDArray[Any] = chunks[which, wanted % step]
-    return some
+    pieces = [
+        Piece(0, row, block, chunk, min(n_slices - block * step, step))
+        for block, chunk in zip(blocks.tolist(), chunks, strict=True)
+    ]
+    read_pieces(objects, layout, pieces)
+    return chunks[which, wanted % step], {piece.block: piece.crc for piece in pieces}
 
 
 def read_whole(objects: Objects, layout: ArrayLayout, row: int, n_slices: int) -> NDArray[Any]:
@@ -96,9 +107,9 @@ def read_whole(objects: Objects, layout: ArrayLayout, row: int, n_slices: int) -
     read_pieces(
         objects,
         layout,
-        (
+        [
             Piece(0, row, block, chunk, max(0, min(n_slices - block * step, step)))
             for block, chunk in enumerate(chunks)
-        ),
+        ],
     )
     return chunks.reshape(-1, *layout.spec.item_shape)

@@ -13,7 +13,7 @@ processor's time of this module for a cohort of 1,000 volumes, 5 times for 300 o
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema.files.chunks import CHECKSUM, DamageError, is_whole
+from cache_schema.files.chunks import CHECKSUM, DamageError, kept_checksum
 from cache_schema.files.objects import Objects, Opened
 from cache_schema.files.shards import NO_CHUNK, read_index
 from cache_schema.format.layout import ArrayLayout
@@ -50,7 +50,7 @@ class RowDamageError(DamageError):
         self.position = position
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Piece:
     """A chunk that is wanted, and where its first slices go."""
 
@@ -62,10 +62,14 @@ class Piece:
     """`(slice, *rest)`, contiguous, at most a chunk."""
     kept: int
     """How many of the first slices are kept ones; 0: the chunk may be absent, and the part stays."""
+    crc: int = 0
+    """crc32c of the kept slices' bytes, once they are there."""
 
 
-def read_pieces(objects: Objects, layout: ArrayLayout, pieces: Iterable[Piece]) -> None:
+def read_pieces(objects: Objects, layout: ArrayLayout, pieces: Sequence[Piece]) -> None:
     """Fill the parts of all pieces, object by object, by threads where that is faster.
+
+    Each gets the crc32c of its kept bytes, from the one pass that holds the chunk to its own checksum.
 
     Raises:
         RowDamageError: If a chunk is missing, cut, or does not match its checksum.
@@ -156,9 +160,11 @@ def _read_run(opened: Opened, layout: ArrayLayout, name: str, offset: int, run: 
         buffers += [piece.part.reshape(-1).view(np.uint8).data, tail]
     got = opened.read_into(offset, buffers)
     for number, (piece, tail) in enumerate(zip(run, tails, strict=True), start=1):
-        if got < number * length or not is_whole(piece.part, tail):
+        crc = kept_checksum(piece.part, piece.kept, tail) if got >= number * length else None
+        if crc is None:
             text = f"chunk {_label(layout, name, piece)} does not match its checksum"
             raise RowDamageError(piece.position, text)
+        piece.crc = crc
 
 
 def _label(layout: ArrayLayout, name: str, piece: Piece) -> str:

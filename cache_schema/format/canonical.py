@@ -6,6 +6,9 @@ from typing import Any
 
 from cache_schema.common.stored_json import read_json
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+"""Kept, because `json.dumps` makes a new one for every value, which takes half of the time of a key."""
+
 
 def canonical_json(value: Any) -> bytes:
     """Encode JSON data as UTF-8 with sorted keys, no spaces and no NaN.
@@ -15,9 +18,7 @@ def canonical_json(value: Any) -> bytes:
     Raises:
         ValueError: If a float is NaN or infinite.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def sha256_json(value: Any) -> str:

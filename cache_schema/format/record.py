@@ -111,12 +111,28 @@ class VolumeDraft(Strict):
         return VolumeKey(self.participant_id, self.session_id, self.volume_id)
 
 
+Crc32c = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class ArrayProof(Strict):
+    """What one array's kept bytes come to, each value seeded with who they belong to (see SPEC.md)."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    crc32c: Crc32c
+    block_slices: int = later(0, ge=0)
+    """Slices in a block; 0 where the whole volume is one."""
+    blocks: tuple[Crc32c, ...] = later(())
+    """crc32c of each block, where there are several: some slices are proven without reading the others."""
+
+
 class VolumeRecord(VolumeDraft):
     """A draft, the row, the digest of the written numbers, and a hash over all of it."""
 
     row: Row
     tokens: dict[str, dict[str, float]]
     """By array: mean, standard deviation, smallest and largest token norm."""
+    arrays: dict[str, ArrayProof] = later({})
+    """By array: what its kept bytes come to; none in records of before."""
     digest: str
     """Volume digest: over the key and every array's kept numbers (see SPEC.md)."""
     sha256: str = ""

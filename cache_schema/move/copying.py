@@ -25,10 +25,12 @@ from cache_schema.format.layout import (
     SEALED_INDEX,
     SEALED_RECORDS,
     ArrayLayout,
+    chunk_slices,
     preview_name,
     record_name,
 )
 from cache_schema.format.metadata import metadata_objects, plain_layouts
+from cache_schema.format.proof import prove_array
 from cache_schema.format.record import TableRow, VolumeRecord
 from cache_schema.store.create import encode_header
 from cache_schema.store.reader import StoreReader, VolumeEntry
@@ -117,7 +119,7 @@ def copy_store(
     records = []
     for row, (key, entry) in enumerate(planned):
         arrays = whole_volume(store, entry)
-        record = _rewritten(changes.record(store.record(entry.key)), entry, key, row, arrays)
+        record = _rewritten(changes.record(store.record(entry.key)), header, entry, key, row, arrays)
         records.append(record)
         for name, values in arrays.items():
             _put_volume(sink, layouts[name], row, values)
@@ -148,12 +150,23 @@ def whole_volume(store: StoreReader, entry: VolumeEntry) -> dict[str, NDArray[An
 
 
 def _rewritten(
-    record: VolumeRecord, entry: VolumeEntry, key: VolumeKey, row: int, arrays: dict[str, NDArray[Any]]
+    record: VolumeRecord,
+    header: Header,
+    entry: VolumeEntry,
+    key: VolumeKey,
+    row: int,
+    arrays: dict[str, NDArray[Any]],
 ) -> VolumeRecord:
-    """A record under its new key and row, with its hash renewed."""
+    """A record under its new key and row, with its hash renewed, and what a key is part of."""
+    if key == entry.key:
+        return record.model_copy(update={"row": row}).signed()
     names = {"participant_id": key.participant_id, "session_id": key.session_id, "volume_id": key.volume_id}
-    digest = entry.digest if key == entry.key else volume_digest(key, arrays)
-    return record.model_copy(update={**names, "row": row, "digest": digest}).signed()
+    proofs = {
+        spec.name: prove_array(key, spec, arrays[spec.name], chunk_slices(header, spec))
+        for spec in header.arrays
+    }
+    made = {**names, "row": row, "arrays": proofs, "digest": volume_digest(key, arrays)}
+    return record.model_copy(update=made).signed()
 
 
 def _put_volume(sink: Sink, layout: ArrayLayout, row: int, values: NDArray[Any]) -> None:

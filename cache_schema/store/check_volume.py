@@ -13,7 +13,8 @@ from cache_schema.files.read import read_whole
 from cache_schema.format.digest import volume_digest
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.layout import ArrayLayout
-from cache_schema.format.record import VolumeRecord
+from cache_schema.format.proof import prove_array
+from cache_schema.format.record import ArrayProof, VolumeRecord
 from cache_schema.format.token_statistics import same_statistics, token_statistics
 
 
@@ -72,8 +73,17 @@ def check_digest(
 ) -> list[Problem]:
     """The numbers must be those that the writer had, down to the last bit.
 
-    The digest covers all arrays at once; the statistics in the record tell which one is not its own.
+    Each array is held to its own SHA-256. The volume digest covers all arrays at once; in records that
+    have nothing else, the token statistics tell which one is not its own.
     """
+    text = "the numbers are not those that were written: the SHA-256 differs from the record's"
+    wrong = [
+        name
+        for name, proof in record.arrays.items()
+        if name in arrays and _proof_differs(record, specs[name], arrays[name], proof)
+    ]
+    if wrong:
+        return [Problem(str(record.key), name, text, EXTRACT_AGAIN) for name in wrong]
     if volume_digest(record.key, arrays) == record.digest:
         return []
     text = "the numbers are not those that were written: the volume digest differs from the record's"
@@ -83,3 +93,9 @@ def check_digest(
         if not same_statistics(token_statistics(spec, arrays[name]), record.tokens[name])
     ]
     return [Problem(str(record.key), name, text, EXTRACT_AGAIN) for name in wrong or ["(any)"]]
+
+
+def _proof_differs(record: VolumeRecord, spec: ArraySpec, values: NDArray[Any], proof: ArrayProof) -> bool:
+    """Whether an array comes to something else than its record says, block by block where it says so."""
+    step = proof.block_slices or max(1, len(values))
+    return prove_array(record.key, spec, values, step) != proof

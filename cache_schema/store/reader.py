@@ -1,17 +1,17 @@
-"""Reading a store: committed volumes only, a whole cohort as one contiguous array.
+"""Reading a store: committed volumes only, a whole cohort as one contiguous array, proven as it is read.
 
-The same reader opens a folder, a zip and a URL.
+The same reader opens a folder, a zip, an `.h5` and a URL.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.prove import Prove
 from cache_schema.files.chunks import DamageError
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import Objects
@@ -22,30 +22,25 @@ from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import ArrayLayout, metadata_name, parse_layout
 from cache_schema.format.record import Failure, TableRow, VolumeRecord
-from cache_schema.store.commit import parse_raw, parse_record, read_failures, read_record
+from cache_schema.store.commit import parse_record, read_failures, read_record
 from cache_schema.store.create import load_header, read_header
-from cache_schema.store.packed import stored_records
+from cache_schema.store.entries import VolumeEntry
+from cache_schema.store.listing import Listing, list_committed
 from cache_schema.store.previews import stored_preview
-from cache_schema.store.seal import read_sealed_index, read_sealed_records
+from cache_schema.store.proofs import Proofs
+from cache_schema.store.seal import read_sealed_records
 from cache_schema.store.table import read_volume_table
 
 __all__ = ["StoreReader", "VolumeEntry", "open_store", "read_header"]
 
 
-@dataclass(frozen=True, slots=True)
-class VolumeEntry:
-    """A committed volume: where it lies and how long it is."""
-
-    key: VolumeKey
-    row: int
-    n_slices: int
-    """Kept slices."""
-    digest: str
-    """Volume digest."""
-
-
-def open_store(location: str | Path) -> "StoreReader":
+def open_store(location: str | Path, prove: Prove = "crc32c") -> "StoreReader":
     """Open a store for reading.
+
+    Args:
+        location: A folder, a zip, an `.h5` or a URL.
+        prove: What the first read of a volume's array is held to, besides the checksums of its chunks: the
+            crc32c in its record, which is nearly free, or the SHA-256.
 
     Raises:
         StoreError: If nothing is there, it is no store, or its header or a record is damaged.
@@ -55,48 +50,7 @@ def open_store(location: str | Path) -> "StoreReader":
     if objects is None:
         raise StoreError(f"there is no store at {text!r}; `slicecache extract` makes one")
     header = load_header(objects, text)
-    index = read_sealed_index(objects)
-    if index is None:
-        entries = read_entries(objects)
-    else:
-        entries = [
-            VolumeEntry(VolumeKey(*key), row, n, digest)
-            for *key, row, n, digest in zip(
-                index.participant_id,
-                index.session_id,
-                index.volume_id,
-                index.row,
-                index.n_slices,
-                index.digest,
-                strict=True,
-            )
-        ]
-    return StoreReader(text, objects, header, tuple(entries), sealed=index is not None)
-
-
-def read_entries(objects: Objects) -> list[VolumeEntry]:
-    """One entry per commit record, sorted by key.
-
-    Raises:
-        StoreError: If a record is damaged.
-    """
-    entries = []
-    for name, data in stored_records(objects):
-        entries.append(entry_of(parse_raw(data, name), name))
-    return sorted(entries, key=lambda entry: entry.key)
-
-
-def entry_of(raw: Mapping[str, Any], name: str) -> VolumeEntry:
-    """The entry of a record's JSON data.
-
-    Raises:
-        StoreError: If it lacks a field.
-    """
-    try:
-        key = VolumeKey(raw["participant_id"], raw["session_id"], raw["volume_id"])
-        return VolumeEntry(key, int(raw["row"]), len(raw["slices"]["index"]), str(raw["digest"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"record {name} lacks a field ({error!r})") from error
+    return StoreReader(text, objects, header, list_committed(objects, header), prove)
 
 
 class StoreReader:
@@ -107,19 +61,19 @@ class StoreReader:
         location: str,
         objects: Objects,
         header: Header,
-        entries: tuple[VolumeEntry, ...],
-        *,
-        sealed: bool,
+        listing: Listing,
+        prove: Prove = "crc32c",
     ) -> None:
         """Hold an opened store."""
         self.location = location
         self.header = header
-        self.entries = entries
+        self.entries = listing.entries
         """Committed volumes, sorted by key."""
-        self.sealed = sealed
+        self.sealed = listing.sealed
+        self.prove: Prove = prove
         self._objects = objects
-        self._by_key = MappingProxyType({entry.key: entry for entry in entries})
         self._layouts: dict[str, ArrayLayout] = {}
+        self._proofs = Proofs(location, header.arrays, listing, prove, self.record, self._read_whole)
 
     def entry(self, key: VolumeKey) -> VolumeEntry:
         """The entry of a committed volume.
@@ -127,9 +81,10 @@ class StoreReader:
         Raises:
             StoreError: If it is not committed.
         """
-        if key not in self._by_key:
+        place = self.entries.find(key)
+        if place is None:
             raise StoreError(f"volume {key} is not committed in {self.location!r}")
-        return self._by_key[key]
+        return self.entries[place]
 
     def record(self, key: VolumeKey) -> VolumeRecord:
         """The commit record of a volume.
@@ -187,13 +142,20 @@ class StoreReader:
         Raises:
             StoreError: If a chunk is missing or damaged, naming the volume and the array.
         """
-        chosen = self.entries if entries is None else entries
+        places = np.arange(len(self.entries)) if entries is None else self.entries.places(entries)
+        rows, counts = self.entries.row[places], self.entries.n_slices[places]
         try:
-            return read_volumes(
-                self._objects, self.layout(name), [e.row for e in chosen], [e.n_slices for e in chosen]
-            )
+            values, found = read_volumes(self._objects, self.layout(name), rows.tolist(), counts.tolist())
+            self._proofs.hold_volumes(name, places, values, found)
         except RowDamageError as damage:
-            raise _damaged(chosen[damage.position].key, name, damage) from damage
+            raise _damaged(self.entries[places[damage.position]].key, name, damage) from damage
+        return values
+
+    def _read_whole(self, name: str, entry: VolumeEntry) -> NDArray[Any]:
+        """Kept slices of one volume, held to the checksums of its chunks alone."""
+        values, _ = read_volumes(self._objects, self.layout(name), [entry.row], [entry.n_slices])
+        whole: NDArray[Any] = values[0]
+        return whole
 
     def read_volume(self, name: str, key: VolumeKey) -> NDArray[Any]:
         """Kept slices of one volume, `(slice, *rest)`.
@@ -217,10 +179,13 @@ class StoreReader:
         Raises:
             StoreError: If a position is beyond the kept slices, or a chunk is missing or damaged.
         """
+        layout, place = self.layout(name), int(self.entries.places([entry])[0])
         try:
-            return read_some(self._objects, self.layout(name), entry.row, entry.n_slices, slices)
+            values, found = read_some(self._objects, layout, entry.row, entry.n_slices, slices)
+            self._proofs.hold_blocks(layout, place, found)
         except DamageError as damage:
             raise _damaged(entry.key, name, damage) from damage
+        return values
 
     def preview(self, key: VolumeKey) -> bytes | None:
         """The PNG mosaic of a volume, or None when there is none."""

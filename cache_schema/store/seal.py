@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.stored_json import read_object
-from cache_schema.common.strict import Strict, refusal
+from cache_schema.common.strict import Strict, later, refusal
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.format.canonical import canonical_json, sha256_json
@@ -19,6 +19,7 @@ from cache_schema.format.digest import content_digest
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import RECORDS, SEALED_INDEX, SEALED_RECORDS, failure_name
 from cache_schema.format.limits import MAX_EXTENT, Digest, Row, object_limit
+from cache_schema.format.record import Crc32c
 from cache_schema.store.commit import parse_raw, unseal
 from cache_schema.store.create import load_header, stored_header_hash
 from cache_schema.store.packed import is_packed, stored_records
@@ -37,6 +38,8 @@ class SealedIndex(Strict):
     content_digest: Digest
     header_sha256: Digest
     records_sha256: Digest
+    crc32c: dict[str, tuple[Crc32c | None, ...]] = later({})
+    """By array, what the record states; None where it states nothing."""
     sha256: Digest = ""
 
     @model_validator(mode="after")
@@ -120,7 +123,7 @@ def seal(location: str) -> None:
 
 def sealed_index(raws: list[dict[str, Any]], header_sha256: str, records_sha256: str) -> dict[str, Any]:
     """The columns of all records, sorted by key, with the hash over them."""
-    index = {
+    index: dict[str, Any] = {
         "participant_id": [raw["participant_id"] for raw in raws],
         "session_id": [raw["session_id"] for raw in raws],
         "volume_id": [raw["volume_id"] for raw in raws],
@@ -131,6 +134,10 @@ def sealed_index(raws: list[dict[str, Any]], header_sha256: str, records_sha256:
         "header_sha256": header_sha256,
         "records_sha256": records_sha256,
     }
+    if names := sorted({name for raw in raws for name in raw.get("arrays", {})}):
+        index["crc32c"] = {
+            name: [raw.get("arrays", {}).get(name, {}).get("crc32c") for raw in raws] for name in names
+        }
     return index | {"sha256": sha256_json(index)}
 
 

@@ -19,7 +19,15 @@ from cache_schema.format.canonical import canonical_json
 from cache_schema.format.digest import volume_digest
 from cache_schema.format.header import Header, differing_fields
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.layout import failure_name, metadata_name, parse_layout, preview_name, record_name
+from cache_schema.format.layout import (
+    chunk_slices,
+    failure_name,
+    metadata_name,
+    parse_layout,
+    preview_name,
+    record_name,
+)
+from cache_schema.format.proof import prove_array
 from cache_schema.format.record import Failure, TableRow, VolumeDraft, VolumeRecord
 from cache_schema.format.token_statistics import token_statistics
 from cache_schema.store.check_volume import check_volume
@@ -183,6 +191,10 @@ class StoreWriter:
             **draft.model_dump(),
             row=self.rows[draft.key],
             tokens={spec.name: token_statistics(spec, stored[spec.name]) for spec in self.header.arrays},
+            arrays={
+                spec.name: prove_array(draft.key, spec, stored[spec.name], chunk_slices(self.header, spec))
+                for spec in self.header.arrays
+            },
             digest=volume_digest(draft.key, stored),
         )
 

@@ -54,6 +54,8 @@ def _record_faults(
     if table is not None and table.index.get(record.key) != record.row:
         yield f"the record says row {record.row}, the table {table.index.get(record.key)}"
     names = {spec.name for spec in header.arrays}
+    if record.arrays and record.arrays.keys() != names:
+        yield f"it proves the arrays {sorted(record.arrays)}, not {sorted(names)}"
     if record.tokens.keys() != names:
         yield f"it describes the arrays {sorted(record.tokens)}, not {sorted(names)}"
 

@@ -107,7 +107,7 @@ def recompute(
         ConfigError: If images or backbone cannot be found.
     """
     start = time.perf_counter()
-    store = open_store(location)
+    store = open_store(location, prove="sha256")
     origin = origin_of(store.header, pipeline)
     spec = origin.backbone if backbone_folder is None else Dinov2Spec(path=backbone_folder)
     preprocessing = preprocessing_of_header(store.header, origin.allow_unknown_orientation)

@@ -65,7 +65,7 @@ def open_sources(study: Study, pipeline: Pipeline) -> dict[Place, Source]:
             continue
         section = configuration.section
         if configuration.store not in stores:
-            store = open_store(location(study, pipeline, configuration.store))
+            store = open_store(location(study, pipeline, configuration.store), pipeline.prove())
             stores[configuration.store] = store, load_cohort(section.cohort_request(pipeline), store)
         store, cohort = stores[configuration.store]
         source = Source(place, store, cohort, section.memory_gib)

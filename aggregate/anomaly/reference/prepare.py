@@ -77,7 +77,7 @@ def plan_detection(request: DetectRequest) -> DetectionPlan:
     """
     detect = request.detect
     tasks = tasks_by_store(detect)
-    stores = {name: open_store(request.stores[name]) for name in tasks}
+    stores = {name: open_store(request.stores[name], request.prove) for name in tasks}
     found = {name: _with_truth(request, store) for name, store in stores.items()}
     volumes = [volume for candidates, _ in found.values() for volume in candidates.volumes]
     parts = assign_parts(

@@ -1,0 +1,82 @@
+"""What is committed in a store, told by its sealed index or by the records themselves."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.common.errors import StoreError
+from cache_schema.files.objects import Objects
+from cache_schema.format.header import Header
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.layout import record_name
+from cache_schema.store.commit import parse_raw
+from cache_schema.store.entries import Entries
+from cache_schema.store.packed import stored_records
+from cache_schema.store.seal import read_sealed_index
+
+NONE = -1
+"""In a column of checksums: the record has none, it is one of before they were kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The committed volumes of a store."""
+
+    entries: Entries
+    crc32c: Mapping[str, NDArray[np.int64]]
+    """By array, in the order of the entries: the checksum that the record states, or `NONE`."""
+    sealed: bool
+
+
+def list_committed(objects: Objects, header: Header) -> Listing:
+    """List a store's volumes.
+
+    Raises:
+        StoreError: If the sealed index or a record is damaged, or they contradict themselves.
+    """
+    index = read_sealed_index(objects)
+    names = [spec.name for spec in header.arrays]
+    if index is None:
+        return _list_records(objects, names)
+    columns = (index.participant_id, index.session_id, index.volume_id, index.row, index.n_slices)
+    entries = Entries(*columns, index.digest)
+    crcs = {name: _column(index.crc32c.get(name, [None] * len(entries))) for name in names}
+    if any(len(column) != len(entries) for column in crcs.values()):
+        raise StoreError("the columns of the sealed index have different lengths; seal the store again")
+    return Listing(entries, crcs, sealed=True)
+
+
+def _list_records(objects: Objects, names: Sequence[str]) -> Listing:
+    """List volumes by reading every record."""
+    rows = sorted(_row_of(parse_raw(data, name), name, names) for name, data in stored_records(objects))
+    keys, rest = [row[0] for row in rows], [row[1:4] for row in rows]
+    crcs = {name: _column(row[4][place] for row in rows) for place, name in enumerate(names)}
+    columns = list(zip(*keys, strict=True)) or [(), (), ()]
+    numbers = list(zip(*rest, strict=True)) or [(), (), ()]
+    return Listing(Entries(*columns, *numbers), crcs, sealed=False)
+
+
+def _row_of(raw: Mapping[str, Any], name: str, arrays: Sequence[str]) -> tuple[Any, ...]:
+    """Key, row, kept slices, digest and checksums of a record's JSON data.
+
+    Raises:
+        StoreError: If it lacks a field, or is the record of another volume than its name says.
+    """
+    try:
+        key = (str(raw["participant_id"]), str(raw["session_id"]), str(raw["volume_id"]))
+        stated = raw.get("arrays", {})
+        crcs = [int(stated[array]["crc32c"]) if array in stated else None for array in arrays]
+        found = key, int(raw["row"]), len(raw["slices"]["index"]), str(raw["digest"]), crcs
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"record {name} lacks a field ({error!r})") from error
+    if record_name(VolumeKey(*key)) != name:
+        raise StoreError(f"record {name} is that of volume {VolumeKey(*key)}: it was copied or renamed")
+    return found
+
+
+def _column(crcs: Iterable[int | None]) -> NDArray[np.int64]:
+    """Checksums as a column."""
+    return np.array([NONE if crc is None else crc for crc in crcs], dtype=np.int64)
