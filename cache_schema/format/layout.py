@@ -186,7 +186,7 @@ def parse_layout(spec: ArraySpec, metadata: bytes | None) -> ArrayLayout:
         )
     if layout.chunk_bytes > MAX_STORED_CHUNK:
         raise StoreError(
-            f"array {spec.name!r}: a chunk has {layout.chunk_bytes} bytes, at most {MAX_STORED_CHUNK} are read"
+            f"{spec.name!r}: a chunk has {layout.chunk_bytes} bytes, at most {MAX_STORED_CHUNK} are read"
         )
     return layout
 
