@@ -5,7 +5,7 @@
 
 import csv
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class Outcome:
     """From the open store to the last commit; planning and loading the backbone are not in it."""
     content_digest: str
     failures: tuple[Failure, ...]
+    """With paths as the user gave them."""
     notes: tuple[str, ...] = ()
     """What was changed on the way, e.g. a halved batch."""
     failures_table: str = ""
@@ -111,7 +112,7 @@ def run_extraction(pipeline: Pipeline, section: ExtractSection, progress: bool =
                 pending.volumes, preprocessing, embedder, writer, workers, shown, pending.replacing
             )
     seconds = time.perf_counter() - start
-    failures = sorted((*refused, *pending.unusable, *tally.failures), key=lambda failure: failure.key)
+    failures = as_given((*refused, *pending.unusable, *tally.failures), plan)
     table = pipeline.folder() / "failures.tsv"
     write_failures(table, failures)
     return Outcome(
@@ -153,6 +154,15 @@ def _backbone_and_header(
         created=provenance(device, base, section.batch_size, section.model_dump(mode="json")),
     )
     return backbone, header
+
+
+def as_given(failures: Iterable[Failure], plan: ExtractionPlan) -> list[Failure]:
+    """Failures sorted by key, with the paths that the user gave; the store has their private form."""
+    shown = {volume.candidate.key: volume.candidate.shown for volume in plan.volumes}
+    return [
+        failure.model_copy(update={"path": shown[failure.key]})
+        for failure in sorted(failures, key=lambda failure: failure.key)
+    ]
 
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:
