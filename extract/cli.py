@@ -179,7 +179,7 @@ def plan_json(made: ExtractionPlan, size: int | None) -> dict[str, Any]:
                 "participant_id": volume.candidate.key.participant_id,
                 "session_id": volume.candidate.key.session_id,
                 "volume_id": volume.candidate.key.volume_id,
-                "path": volume.candidate.source,
+                "path": volume.candidate.shown,
                 "shape": volume.shape,
                 "spacing_mm": volume.spacing_mm,
                 "max_slices": volume.max_slices,

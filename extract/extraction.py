@@ -5,7 +5,7 @@
 
 import csv
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,7 @@ class Outcome:
     """From the open store to the last commit; planning and loading the backbone are not in it."""
     content_digest: str
     failures: tuple[Failure, ...]
+    """With paths as the user gave them."""
     notes: tuple[str, ...] = ()
     """What was changed on the way, e.g. a halved batch."""
     failures_table: str = ""
@@ -120,7 +121,7 @@ def run_extraction(pipeline: Pipeline, section: ExtractSection, progress: bool =
                 pending.volumes, preprocessing, embedder, writer, workers, shown, tally, pending.replacing
             )
     seconds = time.perf_counter() - start
-    failures = sorted((*refused, *pending.unusable, *tally.failures), key=lambda failure: failure.key)
+    failures = as_given((*refused, *pending.unusable, *tally.failures), plan)
     table = pipeline.folder() / "failures.tsv"
     write_failures(table, failures)
     return Outcome(
@@ -177,6 +178,15 @@ def _backbone_and_header(
         created=provenance(device, base, section.batch_size, section.model_dump(mode="json")),
     )
     return backbone, header
+
+
+def as_given(failures: Iterable[Failure], plan: ExtractionPlan) -> list[Failure]:
+    """Failures sorted by key, with the paths that the user gave; the store has their private form."""
+    shown = {volume.candidate.key: volume.candidate.shown for volume in plan.volumes}
+    return [
+        failure.model_copy(update={"path": shown[failure.key]})
+        for failure in sorted(failures, key=lambda failure: failure.key)
+    ]
 
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:

@@ -25,7 +25,7 @@ from cache_schema.format.layout import (
     preview_name,
     record_name,
 )
-from cache_schema.store.commit import parse_raw, unseal
+from cache_schema.store.commit import parse_raw, read_failures, unseal
 from cache_schema.store.create import load_header
 from cache_schema.store.packed import (
     is_packed,
@@ -94,8 +94,9 @@ def remove_participant(location: str, participant: str) -> Removal:
 
 
 def _volumes_of(objects: LocalObjects, table: VolumeTable, participant: str) -> set[VolumeKey]:
-    """All volumes of a participant that the table or a record knows."""
+    """All volumes of a participant that the table, a failure or a record knows."""
     keys = {key for key in table.index if key.participant_id == participant}
+    keys |= {failure.key for failure in read_failures(objects) if failure.participant_id == participant}
     for name, data in stored_records(objects):
         raw = parse_raw(data, name)
         if raw.get("participant_id") == participant:

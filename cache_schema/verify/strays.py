@@ -62,13 +62,15 @@ def volume_of_row(row: int, table: VolumeTable | None) -> str:
 def check_side_objects(
     objects: Objects, table: VolumeTable, records: Sequence[VolumeRecord]
 ) -> Iterator[Problem]:
-    """Previews and failures of volumes that the table does not have, and failures of committed ones."""
+    """Previews of volumes that the table does not have, and failures of committed ones.
+
+    A failure needs no row: a volume that planning refuses never gets one.
+    """
     known = {key.digest for key in table.index}
-    for folder, what in ((PREVIEWS, "preview"), (FAILURES, "failure")):
-        for stored in objects.list(folder):
-            if stored.rpartition("/")[2].partition(".")[0] not in known:
-                text = f"{stored} is a {what} of a volume that the table does not have"
-                yield Problem("", f"{folder}", text, DELETE_IT)
+    for stored in objects.list(PREVIEWS):
+        if stored.rpartition("/")[2].partition(".")[0] not in known:
+            text = f"{stored} is a preview of a volume that the table does not have"
+            yield Problem("", PREVIEWS, text, DELETE_IT)
     failures = set(objects.list(FAILURES))
     for record in records:
         if failure_name(record.key) in failures:

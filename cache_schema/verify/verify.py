@@ -11,22 +11,24 @@ from functools import partial
 from typing import Any
 
 from cache_schema.common.errors import StoreError
-from cache_schema.common.problem import RESTORE, WRITE_AGAIN, Problem
+from cache_schema.common.problem import DELETE_IT, RESTORE, WRITE_AGAIN, Problem
 from cache_schema.common.stored_json import read_object
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import Objects
 from cache_schema.format.canonical import is_canonical
 from cache_schema.format.header import Header
 from cache_schema.format.layout import (
+    FAILURES,
     HEADER,
     MARKER,
     ArrayLayout,
+    failure_name,
     metadata_name,
     parse_layout,
 )
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.check_volume import check_volume
-from cache_schema.store.commit import read_failures
+from cache_schema.store.commit import parse_failure
 from cache_schema.store.create import load_header
 from cache_schema.store.extents import wanted_extents
 from cache_schema.store.table import VolumeTable, read_volume_table
@@ -188,13 +190,17 @@ def extent_notes(
     )
 
 
-def check_failures(objects: Objects) -> list[Problem]:
-    """Failures must be readable."""
-    try:
-        read_failures(objects)
-    except StoreError as error:
-        return [Problem("", "failures", str(error), "delete that file and run the extraction again")]
-    return []
+def check_failures(objects: Objects) -> Iterator[Problem]:
+    """Failures must be readable, and stand under the name of the volume that they speak of."""
+    for name in objects.list(FAILURES):
+        try:
+            failure = parse_failure(objects.get(name) or b"", name)
+        except StoreError as error:
+            yield Problem("", FAILURES, str(error), "delete that file and run the extraction again")
+            continue
+        if name != failure_name(failure.key):
+            text = f"{name} speaks of {failure.key}, whose failure has another name"
+            yield Problem("", FAILURES, text, DELETE_IT)
 
 
 def pending_notes(table: VolumeTable | None, records: Sequence[VolumeRecord]) -> tuple[str, ...]:

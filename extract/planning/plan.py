@@ -11,6 +11,7 @@ import numpy as np
 from cache_schema.common.errors import ConfigError, VolumeError
 from cache_schema.common.machine import refuse_everywhere
 from cache_schema.format.header import ArraySpec
+from cache_schema.format.identity import VolumeKey, twins
 from cache_schema.format.record import TableRow
 from extract.slices.preprocessing import Preprocessing
 from extract.sources.bids import BidsInput, find_bids
@@ -18,10 +19,13 @@ from extract.sources.candidate import Candidate
 from extract.sources.manifest import ManifestInput, find_manifest
 from extract.volume.hdf5 import open_volume
 from extract.volume.headers import quiet, read_facts
+from extract.volume.inputs import refuse_odd_file
 from extract.volume.orient import stack_spacing, stack_to_native
 
 HEADER_THREADS = 8
 """Headers are read in parallel because network file systems answer late, not because it is work."""
+
+SHARED_SHOWN = 5
 
 BYTES = {"float16": 2, "float32": 4}
 
@@ -39,6 +43,8 @@ class PlannedVolume:
     refusal: str | None
     """Why it cannot be embedded, in one sentence."""
     warnings: tuple[str, ...] = ()
+    file: tuple[int, int] | None = None
+    """Device and inode, by which two names of one file are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +103,16 @@ def plan_extraction(
     """
     candidates, notes = find_volumes(spec, base)
     refuse_same_keys(candidates)
+    refuse_twins(candidates)
     with quiet(), ThreadPoolExecutor(HEADER_THREADS) as pool:
         volumes = list(pool.map(lambda candidate: plan_volume(candidate, preprocessing), candidates))
-    return ExtractionPlan(tuple(volumes), tuple(notes))
+    return ExtractionPlan(tuple(volumes), (*notes, *shared_files(volumes)))
 
 
 def find_volumes(spec: BidsInput | ManifestInput, base: Path) -> tuple[list[Candidate], list[str]]:
     """Candidates of an input, and notes on what it holds beside them."""
     if isinstance(spec, BidsInput):
-        return find_bids(spec, base), []
+        return find_bids(spec, base)
     return find_manifest(spec, base)
 
 
@@ -125,11 +132,60 @@ def refuse_same_keys(candidates: Sequence[Candidate]) -> None:
             )
 
 
+def refuse_twins(candidates: Sequence[Candidate]) -> None:
+    """Ids that a person reads as one would be two participants, or one participant's two sessions.
+
+    Raises:
+        ConfigError: Naming the ids as they are written.
+    """
+    sessions: dict[str, set[str]] = {}
+    volumes: dict[tuple[str, str], set[str]] = {}
+    for key in (candidate.key for candidate in candidates):
+        sessions.setdefault(key.participant_id, set()).add(key.session_id)
+        volumes.setdefault((key.participant_id, key.session_id), set()).add(key.volume_id)
+    levels = [("participants", "", twins(sessions))]
+    levels += [("sessions", f" of {who}", twins(ids)) for who, ids in sessions.items() if len(ids) > 1]
+    levels += [
+        ("volumes", f" of {VolumeKey(*who, '')}", twins(ids)) for who, ids in volumes.items() if len(ids) > 1
+    ]
+    for what, whose, found in levels:
+        if found:
+            named = " and ".join(ascii(name) for name in found[0])
+            more = f" ({len(found)} such groups)" if len(found) > 1 else ""
+            raise ConfigError(
+                f"the {what} {named}{whose} differ only in case, width or invisible characters{more}: "
+                "write each id in one way"
+            )
+
+
+def shared_files(volumes: Sequence[PlannedVolume]) -> list[str]:
+    """Participants that have one file, be it by a link."""
+    first: dict[tuple[int, int, str], PlannedVolume] = {}
+    others: dict[tuple[int, int, str], dict[str, PlannedVolume]] = {}
+    for volume in volumes:
+        if volume.file is not None:
+            place = (*volume.file, volume.candidate.dataset)
+            owner = first.setdefault(place, volume)
+            if owner.candidate.key.participant_id != volume.candidate.key.participant_id:
+                others.setdefault(place, {}).setdefault(volume.candidate.key.participant_id, volume)
+    shared = [[first[place], *each.values()] for place, each in others.items()]
+    notes = [
+        f"one file under {len(each)} participants, {each[0].candidate.key} and {each[1].candidate.key}: "
+        f"{each[0].candidate.shown!r}"
+        for each in shared[:SHARED_SHOWN]
+    ]
+    if len(shared) > SHARED_SHOWN:
+        notes.append(f"and {len(shared) - SHARED_SHOWN} more files under several participants")
+    return notes
+
+
 def plan_volume(candidate: Candidate, preprocessing: Preprocessing) -> PlannedVolume:
     """Look at one header; a volume that cannot be used is an answer, not an error."""
     try:
-        if candidate.foreground_path is not None and not candidate.foreground_path.exists():
-            raise VolumeError(f"there is no foreground mask {str(candidate.foreground_path)!r}")
+        if candidate.foreground_path is not None:
+            if not candidate.foreground_path.exists():
+                raise VolumeError(f"there is no foreground mask {str(candidate.foreground_path)!r}")
+            refuse_odd_file(candidate.foreground_path)
         facts = read_facts(open_volume(candidate), candidate, preprocessing.allow_unknown_orientation)
     except VolumeError as error:
         refuse_everywhere(error, candidate.path)
@@ -137,4 +193,14 @@ def plan_volume(candidate: Candidate, preprocessing: Preprocessing) -> PlannedVo
     to_native = stack_to_native(facts.affine, facts.shape, preprocessing.orient)
     count = int(np.abs(to_native[:3, 2]) @ np.asarray(facts.shape))
     bound = preprocessing.slices.bound(count, stack_spacing(to_native, facts.spacing_mm)[0])
-    return PlannedVolume(candidate, facts.shape, facts.spacing_mm, bound, None, facts.warnings)
+    file = file_id(candidate.path)
+    return PlannedVolume(candidate, facts.shape, facts.spacing_mm, bound, None, facts.warnings, file)
+
+
+def file_id(path: Path) -> tuple[int, int] | None:
+    """Device and inode; None when the file is gone by now."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -5,9 +5,8 @@ segmentations and anything with a `label-` entity are labels and never volumes.
 """
 
 import json
-import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,8 +16,8 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.strict import Strict
 from cache_schema.format.identity import VolumeKey
 from extract.sources.candidate import Candidate, bids_parts, entities_of, source_name, stem
+from extract.sources.walk import Walk
 
-IMAGES = (".nii.gz", ".nii", ".mgz", ".mgh", ".img")
 LABELS = ("mask", "dseg", "probseg", "roi")
 ANY = "*"
 
@@ -62,20 +61,31 @@ class BidsInput(Strict):
         }  # fmt: skip
 
 
-def find_bids(spec: BidsInput, base: Path) -> list[Candidate]:
-    """Every volume of the tree that passes the filters, sorted by key.
+Named = tuple[Path, dict[str, str], str]
+"""A file with the entities and the suffix that its name says."""
+
+
+def find_bids(spec: BidsInput, base: Path) -> tuple[list[Candidate], list[str]]:
+    """Every volume of the tree that passes the filters, sorted by key, and notes on what lies beside them.
 
     Args:
         spec: The root and the filters.
         base: Folder that a relative root starts from.
 
     Raises:
-        ConfigError: If the root is no BIDS tree, nothing matches, or a choice between several `desc` or
-            `space` versions of the volumes is left open.
+        ConfigError: If the root is no BIDS tree, nothing matches, a file lies in somebody else's folder, or
+            a choice between several `desc` or `space` versions of the volumes is left open.
     """
     root = base / spec.bids.expanduser()
-    names = [(path, *bids_parts(stem(path))) for path in _images(root)]
-    wanted = [row for row in names if _matches(row[2], spec.suffix) and "label" not in row[1]]
+    names, notes = _named_images(root)
+    suffixed = [row for row in names if _matches(row[2], spec.suffix) and "label" not in row[1]]
+    wanted = [row for row in suffixed if row[1].get("sub")]
+    if nameless := [path for path, parts, _ in suffixed if not parts.get("sub")]:
+        first = source_name(nameless[0], root)
+        notes.append(
+            f"images left out, because their names begin with no sub-: {len(nameless)}, as {first!r}"
+        )
+    _refuse_strangers(wanted, root)
     kept = [
         row
         for row in wanted
@@ -86,11 +96,24 @@ def find_bids(spec: BidsInput, base: Path) -> list[Candidate]:
     for name in ("space", "desc"):
         _require_choice(name, spec, [parts.get(name, "") for _, parts, _ in kept], root)
     found = [_candidate(path, parts, suffix, root) for path, parts, suffix in kept]
-    return sorted(found, key=lambda candidate: (candidate.key, candidate.source))
+    return sorted(found, key=lambda candidate: (candidate.key, candidate.source)), notes
 
 
-def _images(root: Path) -> Iterator[Path]:
-    """Image files below the `sub-*` folders, dangling git-annex links included."""
+def _named_images(root: Path) -> tuple[list[Named], list[str]]:
+    """Every image below the `sub-*` folders, and what is to be said of links that were not followed."""
+    walk = Walk(root)
+    images = (path for participant in _participants(root) for path in walk.images(participant))
+    names = [(path, *bids_parts(stem(path))) for path in images]
+    if not walk.loops:
+        return names, []
+    count, first = len(walk.loops), source_name(walk.loops[0], root)
+    return names, [
+        f"links not followed, because they lead to a folder that holds them: {count}, as {first!r}"
+    ]
+
+
+def _participants(root: Path) -> list[Path]:
+    """The `sub-*` folders."""
     if not root.is_dir():
         raise ConfigError(f"the BIDS root {str(root)!r} is not a folder")
     participants = sorted(
@@ -100,11 +123,34 @@ def _images(root: Path) -> Iterator[Path]:
         inside = root / "derivatives"
         hint = f"; datasets inside {str(inside)!r} are roots of their own" if inside.is_dir() else ""
         raise ConfigError(f"the BIDS root {str(root)!r} has no sub-* folder{hint}")
-    for participant in participants:
-        for folder, _, files in os.walk(participant, followlinks=True):
-            for name in sorted(files):
-                if name.startswith(f"{participant.name}_") and name.lower().endswith(IMAGES):
-                    yield Path(folder) / name
+    return [root / entry.name for entry in participants]
+
+
+def _refuse_strangers(rows: Sequence[Named], root: Path) -> None:
+    """A file that lies in the folder of another participant or session: one of the two is wrong.
+
+    Raises:
+        ConfigError: Naming the first, and how many there are.
+    """
+    strange = [(path, *found) for path, parts, _ in rows if (found := _contradiction(path, parts, root))]
+    if not strange:
+        return
+    path, folder, name = strange[0]
+    more = f" ({len(strange)} such files)" if len(strange) > 1 else ""
+    raise ConfigError(
+        f"{source_name(path, root)!r} lies in the folder of {folder!r}, and its name says {name!r}{more}: "
+        "find out whose it is, then move or rename it"
+    )
+
+
+def _contradiction(path: Path, parts: dict[str, str], root: Path) -> tuple[str, str] | None:
+    """The folder's and the name's entity where they differ."""
+    for folder in path.relative_to(root).parts[:-1]:
+        said, _ = bids_parts(folder)
+        for label in ("sub", "ses"):
+            if said.get(label) and parts.get(label, said[label]) != said[label]:
+                return folder, f"{label}-{parts[label]}"
+    return None
 
 
 def _matches(value: str, choice: tuple[str | int, ...] | None) -> bool:
@@ -158,7 +204,8 @@ def _nothing(root: Path, spec: BidsInput, suffixes: list[str], with_suffix: int)
 def _dataset_type(root: Path) -> str:
     """`raw` or `derivative`, from `dataset_description.json`; raw when that is silent."""
     try:
-        text = (root / "dataset_description.json").read_text(encoding="utf-8")
+        file = root / "dataset_description.json"
+        text = file.read_text(encoding="utf-8") if file.is_file() else "{}"
         return str(json.loads(text).get("DatasetType", "raw"))
     except (OSError, ValueError, AttributeError):
         return "raw"

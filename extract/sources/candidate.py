@@ -34,6 +34,13 @@ class Candidate:
     """Name inside an HDF5 file; empty for an image file."""
     spacing_mm: tuple[float, float, float] | None = None
     """Voxel sizes along the stored axes when the manifest states them; only for HDF5, images have theirs."""
+    given: str = ""
+    """The path as the user gave it, where that is not `source`; for their eyes, never stored."""
+
+    @property
+    def shown(self) -> str:
+        """What the user calls the file."""
+        return self.given or self.source
 
 
 def source_name(path: Path, root: Path) -> str:

@@ -6,6 +6,7 @@ cohort's table may be the manifest.
 """
 
 import difflib
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -210,6 +211,7 @@ def candidate_of_row(
     rest = [f"{label}-{text}" for label, text in parts.items() if label not in ("sub", "ses")]
     derived = "_".join([*rest, suffix]).strip("_") if suffix else name
     foreground = value("foreground")
+    refuse_control_characters(row, columns, number, table)
     return Candidate(
         key=VolumeKey(participant, value("session"), value("volume") or value("contrast") or derived),
         path=path,
@@ -219,4 +221,20 @@ def candidate_of_row(
         orientation=axis_codes(value("orientation"), number, table),
         dataset=dataset,
         spacing_mm=voxel_sizes(value("spacing"), number, table),
+        given=row[columns["path"]],
     )
+
+
+def refuse_control_characters(row: TextRow, columns: dict[str, str], number: int, table: Path) -> None:
+    """Ids and paths are one line of letters; a NUL or a line break in one is a broken table.
+
+    Raises:
+        ConfigError: Naming the cell.
+    """
+    for column in columns.values():
+        for letter in row[column]:
+            if unicodedata.category(letter) == "Cc":
+                raise ConfigError(
+                    f"row {number} of {str(table)!r} holds a control character, {letter!r}, in {column}: "
+                    f"{row[column]!r}"
+                )

@@ -22,6 +22,8 @@ def read_text_table(path: Path) -> tuple[list[str], list[TextRow]]:
     Raises:
         ConfigError: If the file cannot be read, has no rows, a doubled column, or a row of another length.
     """
+    if path.exists() and not path.is_file():  # who opens a fifo waits for ever
+        raise ConfigError(f"cannot read the table {str(path)!r}: it is no ordinary file")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:

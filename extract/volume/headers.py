@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from cache_schema.common.errors import VolumeError
 from extract.sources.candidate import Candidate
+from extract.volume.inputs import companions, refuse_odd_file
 
 BROKEN = (
     OSError, EOFError, ValueError, KeyError, TypeError, OverflowError, zlib.error, struct_error,
@@ -94,6 +95,8 @@ def refuse_by_content(path: Path, hdf5: bool = False) -> None:
         raise VolumeError(f"there is no file {str(path)!r}")
     if path.is_dir():
         raise VolumeError("a folder, not an image; convert DICOM series with dcm2niix")
+    for part in companions(path).values():
+        refuse_odd_file(part)
     try:
         with path.open("rb") as file:
             start = file.read(132)

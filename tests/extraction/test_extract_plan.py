@@ -1,5 +1,6 @@
 """Planning: what will be embedded, what not and why, from headers alone."""
 
+import os
 from pathlib import Path
 
 import nibabel
@@ -104,6 +105,69 @@ def test_a_missing_mask_is_known_at_planning(tmp_path):
     (tmp_path / "v.csv").write_text("participant_id,path,foreground_path\n1,a.nii,mask.nii\n")
     plan = planned(section(input={"manifest": "v.csv"}), tmp_path)
     assert "there is no foreground mask" in plan.refused[0].refusal
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("sub-01,a.nii\nSUB-01,b.nii", r"the participants 'SUB-01' and 'sub-01' differ only in case"),
+        ("sub-01,a.nii\nsub\u200b-01,b.nii", r"the participants 'sub-01' and 'sub\\u200b-01' differ only"),
+        ("01,a.nii\n\uff10\uff11,b.nii", r"the participants '01' and '\\uff10\\uff11' differ only"),
+        (
+            "a,a.nii\nA,b.nii\nc,a.nii\nC,b.nii",
+            r"the participants 'A' and 'a' differ .* \(2 such groups\): write each id",
+        ),
+    ],
+)
+def test_participants_that_look_like_one_are_refused(tmp_path, rows, says):
+    for name in ("a.nii", "b.nii"):
+        save(tmp_path / name)
+    (tmp_path / "v.csv").write_text(f"participant_id,path\n{rows}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=says):
+        planned(section(input={"manifest": "v.csv"}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "what"),
+    [("session_id", "the sessions 'M12' and 'm12' of p "), ("volume_id", "the volumes 'M12'")],
+)
+def test_sessions_and_volumes_that_look_like_one_are_refused(tmp_path, column, what):
+    (tmp_path / "v.csv").write_text(f"participant_id,path,{column}\np,a.nii,m12\np,b.nii,M12\nq,a.nii,M12\n")
+    with pytest.raises(ConfigError, match=what):
+        planned(section(input={"manifest": "v.csv"}), tmp_path)
+
+
+def test_one_file_under_two_participants_is_a_note(tmp_path):
+    save(tmp_path / "a.nii")
+    save(tmp_path / "c.nii")
+    (tmp_path / "b.nii").symlink_to("a.nii")
+    (tmp_path / "v.csv").write_text("participant_id,path\n1,a.nii\n2,b.nii\n3,c.nii\n4,a.nii\n")
+    plan = planned(section(input={"manifest": "v.csv"}), tmp_path)
+    assert len(plan.embeddable) == 4
+    assert plan.notes == ("one file under 3 participants, 1/a and 2/b: 'a.nii'",)
+
+
+@pytest.mark.parametrize("column", ["path", "foreground_path"])
+def test_what_is_no_ordinary_file_is_not_opened(tmp_path, column):
+    save(tmp_path / "a.nii")
+    os.mkfifo(tmp_path / "fifo.nii")
+    other = "a.nii," if column == "foreground_path" else ""
+    (tmp_path / "v.csv").write_text(
+        f"participant_id,{'path,' if other else ''}{column}\n1,{other}fifo.nii\n2,{other}/dev/zero\n"
+    )
+    plan = planned(section(input={"manifest": "v.csv"}), tmp_path)
+    assert [each.refusal for each in plan.refused] == [
+        "'fifo.nii' is a fifo, not a file",
+        "'zero' is a device, not a file",
+    ]
+
+
+def test_the_header_of_a_pair_is_not_opened_either(tmp_path):
+    (tmp_path / "a.img").write_bytes(b"x" * 1000)
+    os.mkfifo(tmp_path / "a.hdr")
+    (tmp_path / "v.csv").write_text("participant_id,path\n1,a.img\n")
+    plan = planned(section(input={"manifest": "v.csv"}), tmp_path)
+    assert [each.refusal for each in plan.refused] == ["'a.hdr' is a fifo, not a file"]
 
 
 def test_real_trees_plan_whole(shared_data):

@@ -1,11 +1,12 @@
 """Finding volumes: BIDS trees as they are, and tables as people have them."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from cache_schema.common.errors import ConfigError
+from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.common.pipeline_file import validate
 from cache_schema.format.identity import VolumeKey
 from extract.sources.bids import BidsInput, find_bids
@@ -26,7 +27,7 @@ def tree(root: Path, *names: str) -> Path:
 
 def keys(root: Path, **filters) -> list[str]:
     spec = validate(BidsInput, {"bids": str(root), **filters}, "extract.input")
-    return [str(found.key) for found in find_bids(spec, Path("/"))]
+    return [str(found.key) for found in find_bids(spec, Path("/"))[0]]
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_keys_are_prefixed_ids_and_the_remaining_entities(raw):
 
 
 def test_entities_and_source(raw):
-    found = find_bids(BidsInput(bids=raw, run=(1,)), Path("/"))[0]
+    found = find_bids(BidsInput(bids=raw, run=(1,)), Path("/"))[0][0]
     assert found.key == VolumeKey("sub-01", "ses-02", "acq-mprage_run-1_T1w")
     assert found.source == "sub-01/ses-02/anat/sub-01_ses-02_acq-mprage_run-1_T1w.nii.gz"
     assert (found.entities.contrast, found.entities.run, found.entities.acquisition) == ("T1w", "1", "mprage")
@@ -107,6 +108,98 @@ def test_a_dangling_annex_link_is_still_a_candidate(tmp_path):
     root = tree(tmp_path, "sub-01_T1w.nii.gz")
     os.symlink(root / "gone", root / "sub-01" / "anat" / "sub-01_run-2_T1w.nii.gz")
     assert len(keys(root)) == 2
+
+
+def notes(root: Path) -> list[str]:
+    return find_bids(BidsInput(bids=root), Path("/"))[1]
+
+
+@pytest.mark.parametrize(
+    ("place", "folder", "name"),
+    [
+        ("sub-01/anat/sub-02_T1w.nii.gz", "sub-01", "sub-02"),
+        ("sub-01/anat/sub-01b_T1w.nii.gz", "sub-01", "sub-01b"),
+        ("sub-01/ses-01/anat/sub-01_ses-02_T1w.nii.gz", "ses-01", "ses-02"),
+        ("sub-01/ses-01/anat/sub-02_ses-01_T1w.nii.gz", "sub-01", "sub-02"),
+        ("sub-01_ses-01/anat/sub-01_ses-02_T1w.nii.gz", "sub-01_ses-01", "ses-02"),
+    ],
+)
+def test_a_file_in_somebody_elses_folder_is_refused_by_name(raw, place, folder, name):
+    (raw / place).parent.mkdir(parents=True, exist_ok=True)
+    (raw / place).touch()
+    with pytest.raises(
+        ConfigError, match=f"'{place}' lies in the folder of '{folder}', and its name says '{name}': find out"
+    ):
+        keys(raw)
+    assert len(keys(raw, suffix="T2w")) == 1  # not asked for
+
+
+def test_folders_may_say_less_or_all_at_once(tmp_path):
+    for place in ("sub-01_ses-02/anat/sub-01_ses-02_T1w.nii", "sub-03/sub-03_ses-01_T1w.nii"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).touch()
+    assert keys(tmp_path) == ["sub-01/ses-02/T1w", "sub-03/ses-01/T1w"]
+    assert notes(tmp_path) == []
+
+
+def test_images_without_an_id_are_noted(raw):
+    (raw / "sub-02" / "anat" / "T1w.nii.gz").touch()
+    assert len(keys(raw)) == 4
+    assert notes(raw) == [
+        "images left out, because their names begin with no sub-: 1, as 'sub-02/anat/T1w.nii.gz'"
+    ]
+
+
+@pytest.mark.parametrize("target", [".", "..", "../..", "/"])
+def test_links_that_lead_back_are_not_followed_and_named(raw, target):
+    for participant in ("sub-01", "sub-02"):
+        (raw / participant / "anat").mkdir(exist_ok=True)
+        for number in range(7):
+            os.symlink(target, raw / participant / "anat" / f"back{number}")
+    before = time.perf_counter()
+    assert len(keys(raw)) == 4
+    assert time.perf_counter() - before < 5
+    assert notes(raw) == [
+        "links not followed, because they lead to a folder that holds them: 14, as 'sub-01/anat/back0'"
+    ]
+
+
+def test_a_net_of_links_is_walked_once(raw):
+    """Two links per floor: 2 ** 30 ways to the top of it."""
+    floor = raw / "sub-02" / "anat"
+    for number in range(30):
+        above = raw / "pool" / str(number)
+        above.mkdir(parents=True)
+        for side in "ab":
+            os.symlink(above, floor / side)
+        floor = above
+    (floor / "sub-02_run-9_T1w.nii").touch()
+    assert len(keys(raw)) == 5
+
+
+def test_links_to_folders_are_followed_and_links_to_themselves_are_rows(raw, tmp_path_factory):
+    pool = tmp_path_factory.mktemp("pool")
+    (pool / "sub-07" / "anat").mkdir(parents=True)
+    (pool / "sub-07" / "anat" / "sub-07_T1w.nii").touch()
+    os.symlink(pool / "sub-07", raw / "sub-07")
+    os.symlink("sub-02_run-9_T1w.nii", raw / "sub-02" / "anat" / "sub-02_run-9_T1w.nii")
+    assert keys(raw)[3:] == ["sub-02/T1w", "sub-02/run-9_T1w", "sub-07/T1w"]
+    os.symlink(pool / "sub-07", raw / "sub-08")
+    with pytest.raises(ConfigError, match=r"'sub-08/anat/sub-07_T1w\.nii' lies in the folder of 'sub-08'"):
+        keys(raw)
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_one(raw, monkeypatch):
+    original = os.scandir
+
+    def refusing(folder):
+        if Path(folder).name == "ses-02":
+            raise PermissionError(13, "Permission denied")
+        return original(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(MachineError, match=r"cannot read the folder '.*/sub-01/ses-02': Permission denied"):
+        keys(raw)
 
 
 def test_masks_are_no_volumes(raw):
@@ -219,6 +312,8 @@ def test_a_row_may_be_a_participant_when_said(tmp_path):
         ("participant_id,path\n1,a.nii,7\n", {}, "row 2 of .* has 3 cells, the header 2"),
         ("participant_id,path,path\n1,a.nii,7\n", {}, "'path' twice"),
         ("participant_id,path\n", {}, "at least one row"),
+        ("participant_id,path\n1,a\0.nii\n", {}, r"row 2 of .* control character, '\\x00', in path: 'a"),
+        ("participant_id,path\n1\t7,a.nii\n", {}, r"row 2 of .* control character, '\\t', in participant_id"),
         ("participant_id,path\n1,\n", {}, "no row of .* has a path"),
         ("participant_id,path,orientation\n1,a.nii,RAR\n", {}, "three axis codes such as RAS, not 'RAR'"),
     ],
@@ -226,6 +321,13 @@ def test_a_row_may_be_a_participant_when_said(tmp_path):
 def test_mistakes_in_a_table_are_named(tmp_path, text, options, words):
     with pytest.raises(ConfigError, match=words):
         table(tmp_path, text, **options)
+
+
+def test_a_table_that_is_no_ordinary_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "fifo.tsv")
+    for place in (tmp_path / "fifo.tsv", Path("/dev/zero"), tmp_path):
+        with pytest.raises(ConfigError, match=f"cannot read the table '{place}': it is no ordinary file"):
+            read_text_table(place)
 
 
 def test_an_unreadable_table_is_a_sentence(tmp_path):
