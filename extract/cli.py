@@ -58,9 +58,21 @@ Replace = Annotated[
     ),
 ]
 
+NoFsync = Annotated[
+    bool,
+    typer.Option(
+        "--no-fsync",
+        help="Do not wait for the disk: for scratch disks, whose content nobody needs after a power failure.",
+    ),
+]
+
 
 def extract(
-    pipeline: PipelineFile, overrides: SetValues, replace: Replace = False, as_json: AsJson = False
+    pipeline: PipelineFile,
+    overrides: SetValues,
+    replace: Replace = False,
+    no_fsync: NoFsync = False,
+    as_json: AsJson = False,
 ) -> int:
     """Read every volume of PIPELINE once and commit its embeddings to the store.
 
@@ -78,6 +90,8 @@ def extract(
 
     if replace:
         overrides = [*overrides, "extract.replace=true"]
+    if no_fsync:
+        overrides = [*overrides, "extract.fsync=false"]
     loaded = load_pipeline(pipeline, overrides)
     outcome = run_extract(loaded, read_extract_section(loaded))
     typer.echo(json.dumps(outcome.as_json()) if as_json else describe_extraction(outcome))

@@ -100,6 +100,8 @@ class ExtractSection(EmbeddingOptions):
     """Processes that decode volumes; 0 decodes in the main one, None chooses by the machine."""
     replace: bool = False
     """Embed volumes again whose source has changed (a failure otherwise) or that the store holds damaged."""
+    fsync: bool = True
+    """Wait for the disk after every volume, so that no power failure takes back what was committed."""
 
 
 @dataclass(frozen=True, slots=True)
