@@ -68,12 +68,21 @@ CheckHashes = Annotated[
     ),
 ]
 
+NoFsync = Annotated[
+    bool,
+    typer.Option(
+        "--no-fsync",
+        help="Do not wait for the disk: for scratch disks, whose content nobody needs after a power failure.",
+    ),
+]
+
 
 def extract(
     pipeline: PipelineFile,
     overrides: SetValues,
     replace: Replace = False,
     check_hashes: CheckHashes = False,
+    no_fsync: NoFsync = False,
     as_json: AsJson = False,
 ) -> int:
     """Read every volume of PIPELINE once and commit its embeddings to the store.
@@ -94,6 +103,8 @@ def extract(
         overrides = [*overrides, "extract.replace=true"]
     if check_hashes:
         overrides = [*overrides, "extract.check_hashes=true"]
+    if no_fsync:
+        overrides = [*overrides, "extract.fsync=false"]
     loaded = load_pipeline(pipeline, overrides)
     outcome = run_extract(loaded, read_extract_section(loaded))
     typer.echo(json.dumps(outcome.as_json()) if as_json else describe_extraction(outcome))

@@ -103,7 +103,7 @@ def run_extraction(pipeline: Pipeline, section: ExtractSection, progress: bool =
     plan = plan_extraction(section.input, pipeline.base, preprocessing)
     device = choose_device(section.device, machine)
     backbone, header = _backbone_and_header(section, pipeline.base, plan, device, machine, location)
-    writer = StoreWriter.open(location, header, plan.rows())
+    writer = StoreWriter.open(location, header, plan.rows(), durable=section.fsync)
     names = frozenset(spec.name for spec in writer.header.arrays)
     mean, std = preprocessing.mean, preprocessing.std
     embedder = Embedder(backbone, device, names, section.batch_size, mean, std)

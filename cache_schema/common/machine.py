@@ -8,6 +8,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cache_schema.common.errors import MachineError
@@ -103,3 +104,17 @@ def refuse_machine(error: BaseException, doing: str, path: str | Path) -> None:
     """
     if is_machine(error):
         raise MachineError(f"cannot {doing} {str(path)!r}: {machine_words(error)}") from error
+
+
+@contextmanager
+def machine_said(doing: str, path: str | Path) -> Iterator[None]:
+    """Say what a block could not do with a path where the machine is to blame.
+
+    Raises:
+        MachineError: As `refuse_machine` does; every other error passes.
+    """
+    try:
+        yield
+    except Exception as error:
+        refuse_machine(error, doing, path)
+        raise

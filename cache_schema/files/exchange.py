@@ -3,12 +3,11 @@
 import ctypes
 import errno
 import os
-import shutil
 import sys
 from pathlib import Path
 
 from cache_schema.common.errors import StoreError
-from cache_schema.files.unfinished import is_leftover, owner_token
+from cache_schema.files.unfinished import is_held, owner_token, sweep
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
@@ -58,20 +57,8 @@ def interrupted(target: Path) -> Path | None:
 def recover(target: Path) -> None:
     """Put back what an interrupted replacement left, and delete rebuilt stores of processes that are gone."""
     old = interrupted(target)
-    if old is not None:
+    if old is not None and not is_held(old):
         os.rename(old, target)
     for what in ("rebuilding", "replaced"):
         for entry in list(target.parent.glob(f".{target.name}.{what}~*")):
-            if is_leftover(str(entry)):
-                shutil.rmtree(entry, ignore_errors=True)
-
-
-def flush(folder: Path) -> None:
-    """Make a folder's files and names survive a power failure, as far as the disk keeps its promises."""
-    for parent, _, names in os.walk(folder):
-        for path in (*(os.path.join(parent, name) for name in names), parent):
-            file = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(file)
-            finally:
-                os.close(file)
+            sweep(entry)

@@ -2,7 +2,7 @@
 
 A name is a relative path with forward slashes. `put` is atomic: a reader finds the old bytes or the
 new ones and never a part. `create` is atomic and exclusive: of several processes exactly one gets
-True. Nothing here locks.
+True. What has returned survives a power failure. Nobody waits for a lock here.
 """
 
 import contextlib
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from cache_schema.common.errors import StoreError
-from cache_schema.common.machine import refuse_machine
+from cache_schema.common.machine import machine_said, refuse_machine
+from cache_schema.files.durable import sync, sync_above, sync_folder
 from cache_schema.files.opened import Opened as Opened
 from cache_schema.files.opened import OpenedBytes as OpenedBytes
 from cache_schema.files.opened import OpenedFile, followed, require_size
-from cache_schema.files.unfinished import is_leftover, owner_token
-from cache_schema.files.whole import replacing
+from cache_schema.files.unfinished import new_file, sweep
 from cache_schema.format.limits import unsafe_name
 
 TEMPORARY = "tmp"
@@ -60,11 +60,20 @@ class LocalObjects:
     The folder itself may be behind a symbolic link, since its user named it; inside it none is followed.
     """
 
-    def __init__(self, root: Path) -> None:
-        """Hold the folder; nothing is touched."""
+    def __init__(self, root: Path, *, durable: bool = True) -> None:
+        """Hold the folder; nothing is touched.
+
+        Args:
+            root: The folder.
+            durable: Whether what is written and deleted waits for the disk, so that a power failure
+                after it changes nothing.
+        """
         self.root = root
+        self.durable = durable
         self._real: set[str] = {""}
         """Folders that were looked at: they are no links."""
+        self._safe: set[str] = set()
+        self._waiting: set[str] | None = None
 
     def path(self, name: str) -> str:
         """File of an object (`cls/` stands for the folder); whatever is touched here is named by this.
@@ -126,9 +135,17 @@ class LocalObjects:
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
         """Write an object piece by piece; it takes its name when the block ends well."""
-        temporary = self.path(f"{TEMPORARY}/write{owner_token()}")
-        with replacing(self.path(name), temporary), _create(temporary) as file:
-            yield file
+        path = self.path(name)
+        with machine_said("write", path), new_file(self.path(f"{TEMPORARY}/write")) as file:
+            try:
+                yield file
+                self._flush(file)
+                self._rename(file.name, path)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(file.name)
+                raise
+        self.keep(os.path.dirname(name))
 
     def create(self, name: str, data: bytes) -> bool:
         """Write beside and hard-link, which fails when the name exists.
@@ -136,23 +153,30 @@ class LocalObjects:
         The temporary file lies in the same folder, since some shared file systems link only there.
         """
         folder, _, base = name.rpartition("/")
-        temporary = self.path(f"{folder}/.{base}{owner_token()}")
-        try:
-            with _create(temporary) as file:
+        path = self.path(name)
+        with machine_said("write", path), new_file(self.path(f"{folder}/.{base}")) as file:
+            try:
                 file.write(data)
-            os.link(temporary, self.path(name))
+                self._flush(file)
+                made = self._link(file.name, path)
+            finally:
+                os.unlink(file.name)
+        self.keep(folder)  # the winner's name, too: what comes next may rest on it
+        return made
+
+    def _link(self, old: str, new: str) -> bool:
+        """Give a file a second name, if that is free."""
+        try:
+            os.link(old, new)
         except FileExistsError:
             return False
         except OSError as error:
             if error.errno != errno.EPERM:  # which file systems without hard links say
-                refuse_machine(error, "write", self.path(name))
+                refuse_machine(error, "write", new)
             raise StoreError(
                 f"the file system of {str(self.root)!r} has no hard links ({error.strerror}), which several "
                 "writers need; write the store elsewhere and copy it"
             ) from error
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
         return True
 
     def list(self, prefix: str) -> list[str]:
@@ -190,9 +214,46 @@ class LocalObjects:
             raise StoreError(f"{entry.path!a} is no name in this format, whose names are ASCII")
 
     def delete(self, name: str) -> None:
-        """Unlink a file."""
+        """Unlink a file; it stays deleted, whoever did it first."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(self.path(name))
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            self.keep(os.path.dirname(name))
+
+    def keep(self, folder: str) -> None:
+        """Wait until the names in a folder are on the disk, and its own."""
+        if self._waiting is not None:
+            self._waiting.add(folder)
+        elif self.durable:
+            path = os.path.abspath(self.path(folder))
+            sync_folder(path)
+            sync_above(path, self._safe)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Wait for the names of what is written and deleted in a block at its end, once per folder."""
+        self._waiting = set()
+        try:
+            yield
+        finally:
+            folders, self._waiting = self._waiting, None
+        for folder in sorted(folders):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                self.keep(folder)
+
+    def _flush(self, file: BinaryIO) -> None:
+        """Wait until an opened file's bytes are on the disk."""
+        file.flush()
+        if self.durable:
+            sync(file.fileno())
+
+    def _rename(self, old: str, new: str) -> None:
+        """Give a file its name, in a folder that is made when it is missing."""
+        try:
+            os.replace(old, new)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(new), exist_ok=True)
+            os.replace(old, new)
 
     def stamp(self, name: str) -> tuple[int, int] | None:
         """Inode and time of a file, which differ after every put; None when it is gone."""
@@ -205,23 +266,12 @@ class LocalObjects:
     def sweep(self) -> int:
         """Delete unfinished writes of processes that are gone; the number deleted.
 
-        Never touches a write of a live process: see `is_leftover`.
+        Never touches a write of a live process: see `unfinished`.
         """
         swept = 0
         for folder in (TEMPORARY, "table"):
             with contextlib.suppress(FileNotFoundError), os.scandir(self.path(f"{folder}/")) as entries:
                 for entry in entries:
-                    if (folder == TEMPORARY or entry.name.startswith(".")) and is_leftover(entry.path):
-                        with contextlib.suppress(OSError):  # gone, or a folder, which no write of ours is
-                            os.unlink(entry.path)
-                            swept += 1
+                    if folder == TEMPORARY or entry.name.startswith("."):
+                        swept += sweep(entry.path)
         return swept
-
-
-def _create(path: str) -> BinaryIO:
-    """Open a new file for writing, making its folder when it is missing."""
-    try:
-        return open(path, "xb")
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        return open(path, "xb")

@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cache_schema.common.errors import StoreError
-from cache_schema.common.machine import refuse_machine
+from cache_schema.common.machine import machine_said
 from cache_schema.common.stored_json import read_object
 from cache_schema.files.chunks import encode, write_volume
-from cache_schema.files.exchange import exchange, flush, recover, replace_folder, sibling
+from cache_schema.files.durable import sync_above, sync_tree
+from cache_schema.files.exchange import exchange, recover, replace_folder
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.files.room import require_fit
 from cache_schema.files.shards import write_shard
+from cache_schema.files.unfinished import held, new_folder
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.layout import (
@@ -93,19 +95,15 @@ def _rebuild(
     if is_packed(source) == packed:
         raise StoreError(f"{location!r} is {'packed already' if packed else 'not packed'}")
     require_fit(location, place, "the packed store" if packed else "the unpacked store")
-    folder = sibling(place, "rebuilding")
-    try:
+    rebuilding = str(place.parent / f".{place.name}.rebuilding")
+    with machine_said("write", place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+    with machine_said("write", place), new_folder(rebuilding) as folder:
         before = dict(stored_records(source))
         _build(source, location, folder, packed=packed, shard_volumes=shard_volumes)
         _require_equal(location, str(folder), before)
-        flush(folder)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        sync_tree(folder)
         _put_in_place(folder, place, before)
-    except Exception as error:
-        refuse_machine(error, "write", place)
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return open_store(place)
 
 
@@ -117,14 +115,17 @@ def _put_in_place(folder: Path, place: Path, before: dict[str, bytes]) -> None:
     """
     if not place.exists():
         os.rename(folder, place)
+        sync_above(place)
         return
-    old = replace_folder(folder, place)
-    if dict(stored_records(LocalObjects(old))) != before:
-        if not exchange(old, place):
-            os.rename(place, folder)
-            os.rename(old, place)
-        raise StoreError(f"{str(place)!r} is being written to; pack it when that is done")
-    shutil.rmtree(old, ignore_errors=True)
+    with held(place):
+        old = replace_folder(folder, place)
+        if dict(stored_records(LocalObjects(old))) != before:
+            if not exchange(old, place):
+                os.rename(place, folder)
+                os.rename(old, place)
+            raise StoreError(f"{str(place)!r} is being written to; pack it when that is done")
+        sync_above(place)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _require_equal(location: str, rebuilt: str, before: dict[str, bytes]) -> None:
@@ -150,7 +151,7 @@ def _build(source: Objects, location: str, folder: Path, *, packed: bool, shard_
     reader = open_store(location)
     header, table = reader.header, read_volume_table(source)
     require_complete(source, location, {entry.key for entry in reader.entries})
-    target = LocalObjects(folder)
+    target = LocalObjects(folder, durable=False)
     for name in ("zarr.json", HEADER, *source.list(FAILURES)):
         target.put(name, source.get(name) or b"")
     target.put(segment_name(0), encode_segment(0, table.slices, table.rows))

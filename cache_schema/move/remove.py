@@ -4,17 +4,13 @@ Records go first, so that no reader finds the volumes any more, and the table's 
 removal that was killed can be run again and still knows what to take out. Row numbers stay taken.
 """
 
-import os
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from cache_schema.common.errors import StoreError
 from cache_schema.files.locate import open_objects
-from cache_schema.files.objects import TEMPORARY, LocalObjects
+from cache_schema.files.objects import LocalObjects
 from cache_schema.files.shards import remove_from_shard, shard_names, shard_rows
-from cache_schema.files.unfinished import is_orphan
+from cache_schema.files.unfinished import sweep, unfinished_in
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
     SEALED_INDEX,
@@ -108,28 +104,14 @@ def clear_unfinished(objects: LocalObjects) -> None:
     """Delete what killed processes of this host left unfinished, in the store and beside it.
 
     Raises:
-        StoreError: If something unfinished belongs to a process that lives, or to another host.
+        StoreError: If something unfinished belongs to a process that lives, or may live elsewhere.
     """
-    for path in _unfinished(objects.root):
-        if not is_orphan(str(path)):
+    for path in unfinished_in(objects.root):
+        if not sweep(path):
             raise StoreError(
                 f"{str(path)!r} is an unfinished write: stop what writes to the store, or delete that "
                 "by hand if nothing does, and run this again"
             )
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _unfinished(root: Path) -> Iterator[Path]:
-    """Unfinished files and folders, of whomever."""
-    for folder, _, names in os.walk(root):
-        for name in names:
-            if name.startswith(".") or Path(folder) == root / TEMPORARY:
-                yield Path(folder) / name
-    whole = root.absolute()
-    yield from sorted(whole.parent.glob(f".{whole.name}.*~*~*~*"))
 
 
 def _remove_gathered(objects: LocalObjects, keys: set[VolumeKey]) -> None:

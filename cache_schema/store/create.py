@@ -6,7 +6,6 @@ not at all; who loses the race throws its own away and opens the winner's.
 
 import contextlib
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from cache_schema.common.errors import StoreError
 from cache_schema.common.machine import refuse_machine
 from cache_schema.common.stored_json import StoredJsonError, read_object
 from cache_schema.common.strict import refusal
+from cache_schema.files.durable import sync_above, sync_tree
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
-from cache_schema.files.unfinished import is_leftover, owner_token
+from cache_schema.files.unfinished import new_folder, sweep
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.header import FORMAT, VERSION, Header
 from cache_schema.format.layout import HEADER
@@ -88,26 +88,34 @@ def encode_header(header: Header) -> bytes:
     return canonical_json({"header": header.model_dump(mode="json"), "sha256": header.digest})
 
 
-def create_store(location: str, header: Header, rows: Sequence[TableRow]) -> None:
+def create_store(location: str, header: Header, rows: Sequence[TableRow], *, durable: bool = True) -> None:
     """Make a store with its arrays, header and table, or leave the one that somebody else just made.
+
+    Args:
+        location: A folder that is not there, or empty.
+        header: Of the store.
+        rows: The first of its table.
+        durable: Whether the store waits for the disk before it takes its name.
 
     Raises:
         StoreError: If `rows` holds a volume twice, or the place cannot be written.
     """
     refuse_double_rows(rows)
     target = Path(location).expanduser().absolute()
-    temporary = target.parent / f"{_unfinished(target)}{owner_token()}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep_siblings(location)
-        _build(temporary, header, rows)
-        with contextlib.suppress(FileExistsError):
-            _rename_new(temporary, target)
+        with new_folder(str(target.parent / _unfinished(target))) as temporary:
+            _build(temporary, header, rows)
+            if durable:
+                sync_tree(temporary)
+            with contextlib.suppress(FileExistsError):
+                _rename_new(temporary, target)
+        if durable:
+            sync_above(target)
     except OSError as error:
         refuse_machine(error, "create", location)
         raise StoreError(f"cannot create the store {location!r}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _rename_new(source: Path, target: Path) -> None:
@@ -127,8 +135,7 @@ def _rename_new(source: Path, target: Path) -> None:
 def _build(folder: Path, header: Header, rows: Sequence[TableRow]) -> None:
     """Write everything that a store without volumes has."""
     slices = max([row.max_slices for row in rows], default=0)
-    folder.mkdir()
-    objects = LocalObjects(folder)
+    objects = LocalObjects(folder, durable=False)
     for name, data in metadata_objects(plain_layouts(header, len(rows), slices)).items():
         objects.put(name, data)
     objects.create(segment_name(0), encode_segment(0, slices, rows))
@@ -144,8 +151,7 @@ def sweep_siblings(location: str) -> None:
     """Delete half-built stores of processes that are gone: killed, or killed after losing the race."""
     target = Path(location).expanduser().absolute()
     for entry in list(target.parent.glob(f"{_unfinished(target)}*")):
-        if is_leftover(str(entry)):
-            shutil.rmtree(entry, ignore_errors=True)
+        sweep(entry)
 
 
 def load_header(objects: Objects, location: str) -> Header:

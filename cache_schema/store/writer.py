@@ -1,7 +1,8 @@
 """Writing a store: any number of processes at once, each volume by one of them, killed at will.
 
-A volume is committed in one order only: its data, then its record in one atomic put. What was written
-without a record is not there for any reader, and is written again.
+A volume is committed in one order only: its data, then its record in one atomic put, each when what
+came before it is on the disk. What was written without a record is not there for any reader, and is written
+again.
 """
 
 import json
@@ -20,6 +21,7 @@ from cache_schema.format.digest import volume_digest
 from cache_schema.format.header import Header, differing_fields
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
+    TABLE,
     chunk_slices,
     failure_name,
     metadata_name,
@@ -49,7 +51,9 @@ class StoreWriter:
         self._table = table
 
     @classmethod
-    def open(cls, location: str, header: Header, rows: Sequence[TableRow]) -> "StoreWriter":
+    def open(
+        cls, location: str, header: Header, rows: Sequence[TableRow], *, durable: bool = True
+    ) -> "StoreWriter":
         """Create a store or open the one that is there, and give every new volume a row.
 
         The store's own header is obeyed afterwards (`created` and `slice_chunk` may differ from what
@@ -60,6 +64,7 @@ class StoreWriter:
             location: A folder; it is created when absent.
             header: What is asked for: fingerprint, numerics and arrays must equal the store's.
             rows: Volumes that will be written; those that have a row keep it.
+            durable: Whether a commit waits for the disk, so that no power failure takes it back.
 
         Raises:
             StoreMismatch: If the store was made otherwise, naming each field with both values.
@@ -69,11 +74,12 @@ class StoreWriter:
             raise StoreError(f"{location!r}: stores are written to a folder, and copied or exported from it")
         found = read_header(location)
         if found is None:
-            create_store(location, header, rows)
+            create_store(location, header, rows, durable=durable)
             found = read_header(location)
         objects = open_objects(location)
         if found is None or not isinstance(objects, LocalObjects):
             raise StoreError(f"the store {location!r} was deleted while it was opened")
+        objects.durable = durable
         require_same(location, header, found)
         known = read_volume_table(objects)
         if any(row.key not in known.index for row in rows):
@@ -81,6 +87,7 @@ class StoreWriter:
         objects.sweep()
         sweep_siblings(location)
         table = append_rows(objects, rows, known=known)
+        objects.keep(TABLE)  # rows that somebody else has just given rest on a name, too
         if table.segments > known.segments:
             unseal(objects)
         return cls(location, objects, found, ensure_extents(objects, found, table))
@@ -209,11 +216,12 @@ class StoreWriter:
             spec.name: parse_layout(spec, self._objects.get(metadata_name(spec.name)))
             for spec in self.header.arrays
         }
-        write_volume(self._objects, layouts, record.row, stored)
-        if preview is None:
-            self._objects.delete(preview_name(record.key))
-        else:
-            self._objects.put(preview_name(record.key), preview)
+        with self._objects.together():
+            write_volume(self._objects, layouts, record.row, stored)
+            if preview is None:
+                self._objects.delete(preview_name(record.key))
+            else:
+                self._objects.put(preview_name(record.key), preview)
         # Once more: a process that was slower may have put older extents back meanwhile.
         self._table = ensure_extents(self._objects, self.header, self._table)
 

@@ -14,7 +14,8 @@ from cache_schema.common.errors import StoreError
 from cache_schema.common.problem import DELETE_IT, RESTORE, WRITE_AGAIN, Problem
 from cache_schema.common.stored_json import read_object
 from cache_schema.files.locate import open_objects
-from cache_schema.files.objects import Objects
+from cache_schema.files.objects import LocalObjects, Objects
+from cache_schema.files.unfinished import is_held, unfinished_in
 from cache_schema.format.canonical import is_canonical
 from cache_schema.format.header import Header
 from cache_schema.format.layout import (
@@ -100,7 +101,11 @@ def verify_store(
         problems += check_strays(objects, layouts, table, records)
     problems += check_seal(objects, records)
     problems += check_failures(objects)
-    notes = (*pending_notes(table, records), *extent_notes(header, layouts, table))
+    notes = (
+        *pending_notes(table, records),
+        *extent_notes(header, layouts, table),
+        *unfinished_notes(objects),
+    )
     return Verification(
         location, len(records), bytes_read, time.perf_counter() - started, tuple(problems), notes, full
     )
@@ -187,6 +192,19 @@ def extent_notes(
         f"array {name!r} does not cover the table yet: {WRITE_AGAIN}"
         for name, layout in layouts.items()
         if layout.shape[0] < wanted[0] or layout.shape[1] < wanted[1]
+    )
+
+
+def unfinished_notes(objects: Objects) -> tuple[str, ...]:
+    """What writers left unfinished that are gone, or run where nobody here can ask."""
+    if not isinstance(objects, LocalObjects):
+        return ()
+    left = [str(path) for path in unfinished_in(objects.root) if not is_held(path)]
+    if not left:
+        return ()
+    return (
+        f"{len(left)} unfinished files that nobody on this machine works on, the first {left[0]!r}: the next "
+        "extraction sweeps those of this machine's dead processes; when none runs anywhere, delete the rest",
     )
 
 

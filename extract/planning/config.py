@@ -105,6 +105,8 @@ class ExtractSection(EmbeddingOptions):
     """Read all bytes of what committed volumes were made from, whatever sizes and times say."""
     check_space: bool = True
     """Refuse to begin where the disk has less room than the volumes may take at most."""
+    fsync: bool = True
+    """Wait for the disk after every volume, so that no power failure takes back what was committed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import yaml
+from leftovers import dead_token, held_by_another
 
 import slicecache
 from cache_schema.common.pipeline_file import load_pipeline
@@ -157,20 +158,17 @@ def test_a_file_that_changes_while_it_is_read_is_a_failure(cohort, monkeypatch):
 
 
 def test_left_over_partial_files_are_swept(cohort):
-    """Of a process that is gone, once old enough; never of a live one."""
+    """Of a process that is gone; never of a live one."""
     before = run(cohort)
     store = Path(before.store)
-    dead = f"~{os.uname().nodename}~999999999~ab"
-    live = f"~{os.uname().nodename}~{os.getpid()}~ab"
+    dead = dead_token()
     old = [store / "tmp" / f"write{dead}", store / "table" / f".000001.json{dead}"]
-    kept = [store / "tmp" / f"write{live}", store / "tmp" / f"write{dead}x"]
     half = store.parent / f".{store.name}.creating{dead}"
     (store / "tmp").mkdir(exist_ok=True)
     half.mkdir()
-    for path in (*old, *kept):
+    for path in old:
         path.write_bytes(b"part")
-    for path in (*old, half, kept[0]):
-        os.utime(path, (time.time() - 600,) * 2)
-    assert counts(run(cohort)) == (0, 3, 0)
-    assert [path.exists() for path in (*old, half)] == [False] * 3
-    assert [path.exists() for path in kept] == [True] * 2
+    with held_by_another("file", str(store / "tmp" / "write")) as (live, _):
+        assert counts(run(cohort)) == (0, 3, 0)
+        assert [path.exists() for path in (*old, half)] == [False] * 3
+        assert Path(live).exists()

@@ -18,6 +18,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from leftovers import dead_token
 from made_up_store import example_arrays, example_draft, example_header, example_key, example_row, zipped
 
 from cache_schema.common.errors import StoreError
@@ -234,12 +235,13 @@ def test_a_killed_export_leaves_nothing_or_the_whole(tmp_path, name):
     export_store(str(tmp_path / "s"), str(tmp_path / "last.h5"))
 
 
-def test_leftovers_of_a_killed_export_are_swept(tmp_path, store, monkeypatch):
-    monkeypatch.setattr("cache_schema.files.whole.is_leftover", lambda path: True)
-    stray = tmp_path / ".x.h5.writing~host~1~abc"
-    stray.write_bytes(b"half")
+def test_leftovers_of_a_killed_export_are_swept(tmp_path, store):
+    stray = tmp_path / f".x.h5.writing{dead_token()}"
+    stray.mkdir()
+    (stray / "x.h5").write_bytes(b"half")
     export_store(store.location, str(tmp_path / "x.h5"))
     assert not stray.exists()
+    assert not list(tmp_path.glob(".x.h5*"))
 
 
 def test_exports_of_equal_stores_are_equal_in_words(tmp_path, store):

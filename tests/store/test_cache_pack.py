@@ -265,14 +265,14 @@ def test_large_volumes_go_to_smaller_shards(location, monkeypatch):
 
 
 def test_a_volume_committed_while_packing_is_not_lost(location, monkeypatch):
-    key, flush = example_key(2), pack_module.flush
+    key, flush = example_key(2), pack_module.sync_tree
 
     def commit_late(folder):
         flush(folder)
         header = example_header(ALL, slice_chunk=5)
         StoreWriter.open(location, header, []).commit(example_draft(key, 3), example_arrays(header, 3))
 
-    monkeypatch.setattr(pack_module, "flush", commit_late)
+    monkeypatch.setattr(pack_module, "sync_tree", commit_late)
     with pytest.raises(StoreError, match="being written to"):
         pack(location)
     assert key in [entry.key for entry in open_store(location).entries]

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from leftovers import dead_token, held_by_another
 from made_up_store import example_arrays, example_draft, example_header, example_row
 
 from cache_schema.common.errors import StoreError
@@ -127,24 +128,18 @@ def test_verify_tells_what_an_incomplete_removal_left(tmp_path):
 
 
 def test_leftovers_of_killed_writers_go_too_and_live_ones_stop_it(tmp_path):
-    import socket
-
     location = str(tmp_path / "store.zarr")
     fill(location)
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    dead = f"~{socket.gethostname()}~{gone.pid}~a"
+    dead = dead_token()
     half = tmp_path / f".store.zarr.rebuilding{dead}"
     half.mkdir()
     for path in (f"{location}/tmp/write{dead}", f"{location}/table/.000002.json{dead}", half / "x"):
         with open(path, "wb") as file:
             file.write(b'"withdrawn"')
-    live = f"{location}/tmp/write~{socket.gethostname()}~{os.getpid()}~b"
-    with open(live, "wb"):
-        pass
-    with pytest.raises(StoreError, match="is an unfinished write"):
-        remove_participant(location, GONE)
-    os.unlink(live)
+    with held_by_another("file", f"{location}/tmp/write") as (live, _):
+        with pytest.raises(StoreError, match="is an unfinished write"):
+            remove_participant(location, GONE)
+        assert os.path.exists(live)
     remove_participant(location, GONE)
     assert traces(location) == set()
     assert os.listdir(tmp_path) == ["store.zarr"]

@@ -273,36 +273,6 @@ def test_object_names_tell_nothing_of_the_key(location, writer):
     assert not [n for n in names if "p000" in n]
 
 
-def test_leftovers_of_dead_processes_are_swept_and_of_live_ones_not(location, writer, header, tmp_path):
-    import socket
-    import subprocess
-    import sys
-
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    host = socket.gethostname()
-    names = {
-        f"tmp/write~{host}~{gone.pid}~a": (3600, False),
-        f"tmp/write~{host}~{gone.pid}~b": (5, True),  # may live in a sibling container
-        f"tmp/write~{host}~{os.getpid()}~c": (3600, True),
-        "tmp/write~elsewhere~1~d": (3600, True),
-        "tmp/write~elsewhere~1~e": (90_000, False),
-        f"table/.000001.json~{host}~{gone.pid}~f": (3600, False),
-    }
-    half = f"{os.path.dirname(location)}/.store2.zarr.creating~{host}~{gone.pid}~g"
-    os.makedirs(f"{half}/cls")
-    for name in names:
-        with open(f"{location}/{name}", "wb") as file:
-            file.write(b"part")
-    for path, age in [(f"{location}/{n}", a) for n, (a, _) in names.items()] + [(half, 3600)]:
-        os.utime(path, (os.stat(path).st_atime - age,) * 2)
-    StoreWriter.open(location, header, [example_row(example_key(4), 5)])
-    assert {n: os.path.exists(f"{location}/{n}") for n in names} == {n: s for n, (_, s) in names.items()}
-    StoreWriter.open(f"{os.path.dirname(location)}/store2.zarr", header, [])
-    assert not os.path.exists(half)
-    assert verify_store(location).ok
-
-
 def test_group_and_header_are_plain_json(location, writer):
     with open(f"{location}/header.json", "rb") as file:
         stored = json.load(file)
