@@ -1,11 +1,13 @@
 """The commands of stage two. Nothing heavy is imported until one of them runs."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cache_schema.common.command import WARNING, say
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.options import (
     AllowCustom,
@@ -16,6 +18,7 @@ from cache_schema.common.options import (
     ShuffleLabels,
     StorePlace,
 )
+from cache_schema.common.visible import visible
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from aggregate.config.section import AggregateSection
     from aggregate.train.results import Results
     from cache_schema.common.pipeline_file import Pipeline
+    from cache_schema.store.reader import StoreReader
 
 
 def read_training_section(pipeline: "Pipeline") -> "AggregateSection":
@@ -40,7 +44,10 @@ def train(
 
     loaded = load_pipeline(pipeline, overrides)
     results = train_and_report(loaded, read_training_section(loaded), shuffle_labels)
-    typer.echo(json.dumps(results.metrics) if as_json else describe_training(results, loaded.folder()))
+    if as_json:
+        typer.echo(json.dumps(results.metrics))
+    else:
+        say(describe_training(results, loaded.folder()))
     return 0
 
 
@@ -86,8 +93,10 @@ def ablate(
         return 0
     results = ablate_pipeline(loaded, shuffle_labels)
     present_ablation(results, loaded.folder())
-    told = f"{ablation_summary(results)}\n{last_lines(loaded.folder(), results.folder)}"
-    typer.echo(json.dumps(results.metrics) if as_json else told)
+    if as_json:
+        typer.echo(json.dumps(results.metrics))
+    else:
+        say(f"{ablation_summary(results)}\n{last_lines(loaded.folder(), results.folder)}")
     return 0
 
 
@@ -106,15 +115,19 @@ def detect(
     loaded = load_pipeline(pipeline, overrides)
     if plan_only:
         plan = detect_plan(loaded)
-        told = [*plan.sentences(), *plan.notes]
+        told = [*plan.sentences(), *filter(None, [plan.turnout.line()]), *plan.notes]
         as_object = {"plan": told, "warnings": list(plan.warnings)}
-        warnings = [f"WARNING: {sentence}" for sentence in plan.warnings]
-        typer.echo(json.dumps(as_object) if as_json else "\n".join([*warnings, *told]))
+        if as_json:
+            typer.echo(json.dumps(as_object))
+        else:
+            say("\n".join([*(f"{WARNING}{sentence}" for sentence in plan.warnings), *told]))
         return 0
     results = detect_pipeline(loaded)
     present_index(loaded.folder())
-    shown = f"{detection_summary(results)}\n{last_lines(loaded.folder(), results.folder)}"
-    typer.echo(json.dumps(results.metrics) if as_json else shown)
+    if as_json:
+        typer.echo(json.dumps(results.metrics))
+    else:
+        say(f"{detection_summary(results)}\n{last_lines(loaded.folder(), results.folder)}")
     return 0
 
 
@@ -154,9 +167,11 @@ def predict(
     A participant who was in training is scored only by members that did not see them.
     """
     from aggregate.anomaly.study.bundle import is_detector_bundle
+    from aggregate.cohort.turnout import shortfall_of
     from aggregate.common.artefacts import write_text
     from aggregate.common.run_folder import find_bundle, permit_bundle
     from cache_schema.files.room import require_target, require_writable
+    from cache_schema.store.reader import open_store
 
     if out is not None:
         require_target(out, "--out")
@@ -165,14 +180,20 @@ def predict(
     folder = find_bundle(bundle)
     if allow_custom:
         permit_bundle(folder)
+    reader = open_store(store)
     if is_detector_bundle(folder):
-        table = _predict_detectors(folder, store, maps, allow_unlike_reference)
+        table = _predict_detectors(folder, reader, maps, allow_unlike_reference)
     else:
-        table = _predict_heads(folder, store, maps)
+        table = _predict_heads(folder, reader, maps)
     if out is not None:
         write_text(out, table.to_csv(index=False))
+    shortfall = shortfall_of(reader)
+    if shortfall.missing:
+        typer.echo(visible(shortfall.of_predictions()), err=True)
     if as_json:
-        typer.echo(json.dumps({"predictions": json.loads(table.to_json(orient="records"))}))
+        rows = json.loads(table.to_json(orient="records"))
+        left_out = [asdict(item) for item in shortfall.missing]
+        typer.echo(json.dumps({"predictions": rows, "left_out": left_out}))
     elif out is None:
         typer.echo(table.to_csv(index=False), nl=False)
     else:
@@ -180,26 +201,24 @@ def predict(
     return 0
 
 
-def _predict_heads(bundle: Path, store: str, maps: Path | None) -> "DataFrame":
+def _predict_heads(bundle: Path, store: "StoreReader", maps: Path | None) -> "DataFrame":
     """A head's predictions."""
     from aggregate.predict.bundle import load_bundle
     from aggregate.predict.predict import predict_store as apply_bundle
-    from cache_schema.store.reader import open_store
 
     if maps is not None:
         raise ConfigError(f"--maps is for a bundle of detectors, and {str(bundle)!r} is none")
-    return apply_bundle(load_bundle(bundle), open_store(store))
+    return apply_bundle(load_bundle(bundle), store)
 
 
-def _predict_detectors(bundle: Path, store: str, maps: Path | None, allow_unlike: bool) -> "DataFrame":
+def _predict_detectors(
+    bundle: Path, store: "StoreReader", maps: Path | None, allow_unlike: bool
+) -> "DataFrame":
     """Detectors' scores; warnings go to standard error."""
     from aggregate.anomaly.study.bundle import load_detectors
     from aggregate.anomaly.study.predict import predict_detectors
-    from cache_schema.store.reader import open_store
 
-    table, warnings = predict_detectors(
-        load_detectors(bundle), open_store(store), maps=maps, allow_unlike=allow_unlike
-    )
+    table, warnings = predict_detectors(load_detectors(bundle), store, maps=maps, allow_unlike=allow_unlike)
     for sentence in warnings:
-        typer.echo(f"WARNING: {sentence}", err=True)
+        typer.echo(f"{WARNING}{sentence}", err=True)
     return table
