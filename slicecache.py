@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cache_schema.common.command import guarded as guarded
-from cache_schema.common.command import lazy_group, leave
+from cache_schema.common.command import lazy_group, leave, say
 from cache_schema.common.lazy_names import imported as imported
 from cache_schema.common.lazy_names import lazy_names
 from cache_schema.common.options import AsJson, PipelineFile, SetValues, ShuffleLabels
@@ -151,7 +151,7 @@ def run(
     if as_json:
         typer.echo(json.dumps({"extract": outcome.as_json(), "train": results.metrics}))
     else:
-        typer.echo(describe_training(results, loaded.folder()))
+        say(describe_training(results, loaded.folder()))
     return 1 if outcome.failed else 0
 
 

@@ -1,11 +1,13 @@
 """The commands of stage two. Nothing heavy is imported until one of them runs."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cache_schema.common.command import WARNING, say
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.options import (
     AllowCustom,
@@ -18,6 +20,7 @@ from cache_schema.common.options import (
     StorePlace,
     with_proof,
 )
+from cache_schema.common.visible import visible
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -47,7 +50,10 @@ def train(
 
     loaded = load_pipeline(pipeline, with_proof(overrides, prove))
     results = train_and_report(loaded, read_training_section(loaded), shuffle_labels)
-    typer.echo(json.dumps(results.metrics) if as_json else describe_training(results, loaded.folder()))
+    if as_json:
+        typer.echo(json.dumps(results.metrics))
+    else:
+        say(describe_training(results, loaded.folder()))
     return 0
 
 
@@ -94,8 +100,10 @@ def ablate(
         return 0
     results = ablate_pipeline(loaded, shuffle_labels)
     present_ablation(results, loaded.folder())
-    told = f"{ablation_summary(results)}\n{last_lines(loaded.folder(), results.folder)}"
-    typer.echo(json.dumps(results.metrics) if as_json else told)
+    if as_json:
+        typer.echo(json.dumps(results.metrics))
+    else:
+        say(f"{ablation_summary(results)}\n{last_lines(loaded.folder(), results.folder)}")
     return 0
 
 
@@ -118,15 +126,19 @@ def detect(
     loaded = load_pipeline(pipeline, with_proof(overrides, prove))
     if plan_only:
         plan = detect_plan(loaded)
-        told = [*plan.sentences(), *plan.notes]
+        told = [*plan.sentences(), *filter(None, [plan.turnout.line()]), *plan.notes]
         as_object = {"plan": told, "warnings": list(plan.warnings)}
-        warnings = [f"WARNING: {sentence}" for sentence in plan.warnings]
-        typer.echo(json.dumps(as_object) if as_json else "\n".join([*warnings, *told]))
+        if as_json:
+            typer.echo(json.dumps(as_object))
+        else:
+            say("\n".join([*(f"{WARNING}{sentence}" for sentence in plan.warnings), *told]))
         return 0
     results = detect_pipeline(loaded)
     present_index(loaded.folder())
-    shown = f"{detection_summary(results)}\n{last_lines(loaded.folder(), results.folder)}"
-    typer.echo(json.dumps(results.metrics) if as_json else shown)
+    if as_json:
+        typer.echo(json.dumps(results.metrics))
+    else:
+        say(f"{detection_summary(results)}\n{last_lines(loaded.folder(), results.folder)}")
     return 0
 
 
@@ -167,6 +179,7 @@ def predict(
     A participant who was in training is scored only by members that did not see them.
     """
     from aggregate.anomaly.study.bundle import is_detector_bundle
+    from aggregate.cohort.turnout import shortfall_of
     from aggregate.common.artefacts import write_text
     from aggregate.common.run_folder import find_bundle, permit_bundle
     from cache_schema.files.room import require_target, require_writable
@@ -186,8 +199,13 @@ def predict(
         table = _predict_heads(folder, reader, maps)
     if out is not None:
         write_text(out, table.to_csv(index=False))
+    shortfall = shortfall_of(reader)
+    if shortfall.missing:
+        typer.echo(visible(shortfall.of_predictions()), err=True)
     if as_json:
-        typer.echo(json.dumps({"predictions": json.loads(table.to_json(orient="records"))}))
+        rows = json.loads(table.to_json(orient="records"))
+        left_out = [asdict(item) for item in shortfall.missing]
+        typer.echo(json.dumps({"predictions": rows, "left_out": left_out}))
     elif out is None:
         typer.echo(table.to_csv(index=False), nl=False)
     else:
@@ -214,5 +232,5 @@ def _predict_detectors(
 
     table, warnings = predict_detectors(load_detectors(bundle), store, maps=maps, allow_unlike=allow_unlike)
     for sentence in warnings:
-        typer.echo(f"WARNING: {sentence}", err=True)
+        typer.echo(f"{WARNING}{sentence}", err=True)
     return table

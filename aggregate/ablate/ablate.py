@@ -69,7 +69,7 @@ def ablate_pipeline(pipeline: Pipeline, shuffle_labels: int = 0) -> AblationResu
         with bar("runs") as progress:
             gathered = execute(prepared, bags, ledger, progress)
         results = assemble(prepared, gathered, ledger, time.perf_counter() - start)
-        for sentence in [*results.warnings, *results.notes]:
+        for sentence in [*results.warnings, results.turnout.line(), *results.notes]:
             logger.info(sentence)
         logging.getLogger("slicecache").info("%d runs trained, %d found", ledger.trained, ledger.found)
         write_all(
@@ -115,6 +115,7 @@ def assemble(prepared: PreparedStudy, gathered: Gathered, ledger: Ledger, second
         n_found=ledger.found,
         n_trained=ledger.trained,
         wall_seconds=seconds,
+        turnout=cohort.turnout,
         notes=run_notes(section.folds, cohort, prepared.folds, gathered.baselines) + _notes(prepared),
         warnings=[*cohort.warnings, *site_warnings(site)],
     )

@@ -4,6 +4,7 @@ from aggregate.ablate.findings.claims import row_name, verdicts
 from aggregate.ablate.findings.results import AblationResults
 from aggregate.ablate.findings.tables import cells
 from aggregate.ablate.runs.plan import duration
+from cache_schema.common.visible import label
 
 MOST_ROWS = 60
 """Rows shown; the rest is in the files."""
@@ -12,9 +13,10 @@ MOST_ROWS = 60
 def ablation_summary(results: AblationResults) -> str:
     """Warnings, the table, and the sentences."""
     metrics = results.metrics
-    classes = ", ".join(f"{name} {n}" for name, n in metrics["n_per_class"].items())
+    classes = ", ".join(f"{label(name)} {n}" for name, n in metrics["n_per_class"].items())
     lines = [f"WARNING: {sentence}" for sentence in results.warnings]
-    lines += [f"{metrics['target']}: {metrics['n_participants']} participants ({classes})", ""]
+    lines += filter(None, [results.turnout.line()])
+    lines += [f"{label(metrics['target'])}: {metrics['n_participants']} participants ({classes})", ""]
     head = [
         "",
         "AUROC",

@@ -98,6 +98,9 @@ class AblateResult(StudyResult):
         >>> found.table.sort_values("auroc")
     """
 
+    left_out: "pd.DataFrame"
+    """Who of table and store took no part, with the reason."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DetectResult(StudyResult):

@@ -18,6 +18,7 @@ from aggregate.anomaly.study.bundle import DetectorBundle, load_detectors
 from aggregate.anomaly.study.detect import run_detection
 from aggregate.api.kept_files import KeptFiles, keeping, moved
 from aggregate.api.results import AblateResult, DetectResult, TrainResult, train_table
+from aggregate.cohort.turnout import Turnout
 from aggregate.common.artefacts import write_json
 from aggregate.config.section import read_aggregate_section
 from aggregate.detect import detect_pipeline, detect_plan, write_detection_report
@@ -72,7 +73,7 @@ def train(
             metrics=results.metrics,
             table=train_table(results.metrics),
             predictions=results.predictions,
-            left_out=_left_out(results.left_out),
+            left_out=_left_out(results.turnout),
             config=results.config,
             notes=results.notes,
             warnings=results.warnings,
@@ -119,6 +120,7 @@ def ablate(
             metrics=results.metrics,
             table=pd.read_csv(results.folder / "ablation.csv"),
             predictions=_read_predictions(results.folder / "predictions.csv"),
+            left_out=_left_out(results.turnout),
             config=results.config,
             notes=results.notes,
             warnings=results.warnings,
@@ -164,7 +166,7 @@ def detect(
             metrics=results.metrics,
             table=results.detectors,
             predictions=results.scores,
-            left_out=_left_out(results.left_out),
+            left_out=_left_out(results.turnout),
             config=results.config,
             notes=results.notes,
             warnings=results.warnings,
@@ -205,8 +207,8 @@ def _pipeline(config: Config, store: Any, cohort: Any, files: KeptFiles, keys: d
     return given_pipeline(config, "aggregate", folder=files.folder, store=store, keys=keys)
 
 
-def _left_out(rows: list[dict[str, str]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=[*KEYS, "reason"])
+def _left_out(turnout: Turnout) -> pd.DataFrame:
+    return pd.DataFrame(turnout.rows(), columns=[*KEYS, "reason"])
 
 
 def _read_predictions(path: Path) -> pd.DataFrame:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from aggregate.cohort.acquisition import acquisition_row
 from aggregate.cohort.checks import mixed_contrasts, mixed_foregrounds, refuse_empty_class, refuse_torn
-from aggregate.cohort.narrowing import Narrowing, apply_where, choose_bags, match, rows_without_volume
+from aggregate.cohort.narrowing import Narrowing, apply_where, choose_bags, match, take_turnout
 from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.table.join import CohortTable, LeftOut, make_join, read_table
 from aggregate.cohort.table.split import Side, read_split
 from aggregate.cohort.table.target import Target, read_target
+from aggregate.cohort.turnout import Turnout
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, VolumeEntry
@@ -37,7 +38,8 @@ class Cohort:
     """Volumes in the order of the bags; as many as bags unless volumes were concatenated."""
     classes: tuple[str, ...]
     """Label names; of two the positive one is last."""
-    left_out: tuple[LeftOut, ...]
+    turnout: Turnout
+    """Who is used of whom store and table know, and why the others are not."""
     bag: NDArray[np.int64]
     """The bag of every entry (entry,)."""
     records: tuple[VolumeRecord, ...]
@@ -53,7 +55,12 @@ class Cohort:
     notes: tuple[str, ...] = ()
     """What a reader of the results should know: the positive class, mixed contrasts."""
     warnings: tuple[str, ...] = ()
-    """What makes the results doubtful: mixed foreground kinds."""
+    """What makes the results doubtful: mixed foreground kinds, a part of a store, ids that look alike."""
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Volumes and rows that take no part."""
+        return self.turnout.left_out
 
     @property
     def y(self) -> NDArray[np.int64]:
@@ -110,8 +117,9 @@ def load_cohort(request: CohortRequest, store: StoreReader) -> Cohort:
         unsaid = [sides[volumes.rows[index]] is None for index in left]
         volumes.leave_out(left, ["split missing" * gone for gone in unsaid])
     bags = choose_bags(request, table, join, volumes)
-    left_out = volumes.left_out() + rows_without_volume(store, join, table, pairs)
-    return _assemble(request, table, target, sides, volumes, bags, tuple(left_out))
+    used = [volumes.entries[index].key.participant_id for bag in bags for index in bag]
+    turnout = take_turnout(store, join, table, pairs, volumes, used)
+    return _assemble(request, table, target, sides, volumes, bags, turnout)
 
 
 def _assemble(
@@ -121,13 +129,13 @@ def _assemble(
     sides: Sequence[Side | None] | None,
     volumes: Narrowing,
     bags: Sequence[tuple[int, ...]],
-    left_out: tuple[LeftOut, ...],
+    turnout: Turnout,
 ) -> Cohort:
     """Build the frame and check what is left."""
     rows = np.array([volumes.rows[bag[0]] for bag in bags], dtype=np.int64)
     labels = [target.labels[row] for row in rows]
     y = np.array([-1 if label is None else label for label in labels], dtype=np.int64)
-    refuse_empty_class(y, target.classes, target.column, left_out)
+    refuse_empty_class(y, target.classes, target.column, turnout.left_out)
     keys = [[volumes.entries[index].key for index in bag] for bag in bags]
     participants = [own[0].participant_id for own in keys]
     refuse_torn(participants, y)
@@ -154,7 +162,7 @@ def _assemble(
         frame=pd.concat([fixed, renamed, acquisition], axis=1),
         entries=tuple(volumes.entries[index] for index in chosen),
         classes=target.classes,
-        left_out=left_out,
+        turnout=turnout,
         bag=np.repeat(np.arange(len(bags), dtype=np.int64), [len(bag) for bag in bags]),
         records=records,
         table=columns,
@@ -162,7 +170,7 @@ def _assemble(
         target=target.column,
         sides=split,
         notes=target.notes + mixed_contrasts(records, request.combine is not None),
-        warnings=mixed_foregrounds(records),
+        warnings=turnout.warnings() + mixed_foregrounds(records),
     )
 
 

@@ -3,19 +3,24 @@
 Narrowing goes in the order `where`, join, what the caller asks, `select`, `sessions`, `run`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from aggregate.cohort.lookalikes import lookalikes_of
 from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.select import choose_runs, make_bags, mismatch
 from aggregate.cohort.table.join import CohortTable, Join, LeftOut, Pair, refuse_no_match
 from aggregate.cohort.table.sessions import Visit, choose_sessions
 from aggregate.cohort.table.where import where
+from aggregate.cohort.turnout import Turnout, shortfall_of, turnout_of
 from aggregate.common.table_values import natural
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, VolumeEntry
+
+ALONE = "in the store, not in the table"
+ROW_ALONE = "in the table, not in the store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ def match(
     row_of = {pair: row for row, pair in enumerate(pairs)}
     found = [join.of_key(entry.key) for entry in store.entries]
     rows = [row_of.get(pair, -1) for pair in found]
-    absent = [dropped.get(pair, "in the store, not in the table") for pair in found]
+    absent = [dropped.get(pair, ALONE) for pair in found]
     reasons = ["" if row >= 0 else reason for row, reason in zip(rows, absent, strict=True)]
     if all(reasons) and not any(pair in dropped for pair in found):
         refuse_no_match(pairs, found, table, join)
@@ -113,19 +118,35 @@ def _order(key: VolumeKey) -> tuple[object, ...]:
     return natural(key.participant_id), natural(key.session_id), natural(key.volume_id)
 
 
-def rows_without_volume(
-    store: StoreReader, join: Join, table: CohortTable, pairs: Sequence[Pair]
-) -> list[LeftOut]:
-    """Rows that no committed volume belongs to; a failed extraction is said to be one."""
-    present = {join.of_key(entry.key) for entry in store.entries}
-    failed = {join.of_key(failure.key): failure.reason for failure in store.failures()}
-    out = []
-    for row, pair in enumerate(pairs):
-        if pair in present:
-            continue
-        visit = table.text[join.session].iloc[row] if join.session else ""
-        reason = "in the table, not in the store"
-        if pair in failed:
-            reason += f" (extraction failed: {failed[pair]})"
-        out.append(LeftOut(str(table.text[join.spec.participant].iloc[row]), str(visit), "", reason))
-    return out
+def take_turnout(
+    store: StoreReader,
+    join: Join,
+    table: CohortTable,
+    pairs: Sequence[Pair],
+    volumes: Narrowing,
+    used: Iterable[str],
+) -> Turnout:
+    """Everybody who is left out on the way, and what store and table have that the other has not.
+
+    Args:
+        store: Open.
+        join: Of the table's rows with the store's volumes.
+        table: As narrowed by `where`.
+        pairs: Of its rows.
+        volumes: Narrowed.
+        used: Participants of what is left.
+    """
+    shortfall = shortfall_of(store)
+    here = {join.of_key(entry.key) for entry in store.entries}
+    missing = shortfall.missing
+    here |= {join.of_key(VolumeKey(item.participant_id, item.session_id, "")) for item in missing}
+    alone = [row for row, pair in enumerate(pairs) if pair not in here]
+    visits = table.text[join.session] if join.session else None
+    people = table.text[join.spec.participant]
+    rows = [
+        LeftOut(str(people.iloc[row]), "" if visits is None else str(visits.iloc[row]), "", ROW_ALONE)
+        for row in alone
+    ]
+    lost = [join.of_key(volumes.entries[i].key) for i, why in enumerate(volumes.reasons) if why == ALONE]
+    alike = lookalikes_of(lost, [pairs[row] for row in alone], table.path.name)
+    return turnout_of(store, join, used, [*volumes.left_out(), *rows], shortfall, alike)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 
 from aggregate.ablate.findings.claims import row_name, verdicts
@@ -12,6 +11,8 @@ from aggregate.ablate.findings.results import AblationResults
 from aggregate.ablate.findings.tables import LAST, PRIMARY_HEAD, TABLE_HEAD, cells, primary_cells
 from aggregate.common.artefacts import write_text
 from aggregate.report import ablation_figures, words
+from aggregate.report.pages import rendered, whole
+from aggregate.report.tables import reasons
 
 MOST_BARS = 40
 """Rows that the forest plot shows; a larger grid is read from the heat map and the table."""
@@ -29,14 +30,7 @@ def render_ablation(results: AblationResults, path: Path) -> None:
 
 def ablation_page(results: AblationResults) -> str:
     """The whole HTML file as text; the same results give the same text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("ablation.html").render(**ablation_content(results))
+    return rendered("ablation.html", ablation_content(results))
 
 
 def ablation_content(results: AblationResults) -> dict[str, Any]:
@@ -67,13 +61,15 @@ def ablation_content(results: AblationResults) -> dict[str, Any]:
         "rows": [table_row(results, index) for index in range(len(results.rows))],
         "baselines": [cells(row) for row in results.baselines],
         "chosen": sorted(results.chosen.items(), key=lambda item: -item[1]),
+        "left_out": reasons(results.turnout.rows()),
+        "turnout": results.turnout.line(),
         "notes": results.notes,
         "ci_words": words.ci_words(str(metrics["ci_method"])),
         "ci_method": metrics["ci_method"],
-        "command": results.command,
+        "command": whole(results.command),
         "hashes": [(name, metrics[name.replace(" ", "_")]) for name in ("fingerprint", "content digest")],
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(metrics["versions"].items())),
-        "config": yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
+        "config": whole(yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True)),
     }
 
 

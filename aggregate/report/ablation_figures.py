@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from aggregate.ablate.findings.heat import Heat
 from aggregate.report.figures import COLOURS, STYLE, axes, svg
+from cache_schema.common.visible import label
 
 ROW = 0.3
 """Inches of a row of the forest plot."""
@@ -42,9 +43,9 @@ def differences(marks: Sequence[Mark], reference: str) -> str:
             face = colour if mark.beats else "white"
             shape = "D" if mark.primary else "o"
             ax.plot(mark.value, row, shape, color=colour, mfc=face, ms=8 if mark.primary else 6)
-        ax.set_yticks(range(len(marks)), [mark.name for mark in marks])
+        ax.set_yticks(range(len(marks)), [label(mark.name) for mark in marks])
         ax.set_ylim(len(marks) - 0.4, -0.6)
-        ax.set_xlabel(f"difference of AUROC to {reference} (right: better)", loc="right")
+        ax.set_xlabel(f"difference of AUROC to {label(reference)} (right: better)", loc="right")
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
     told = "; ".join(f"{mark.name} {mark.value:+.3f}" for mark in marks)
@@ -71,7 +72,7 @@ def heat_map(heat: Heat) -> str:
                 ax.text(column, row, text, ha="center", va="center", color="white" if light else "black")
             ax.set_xticks(range(len(heat.x_values)), [f"{value:g}" for value in heat.x_values])
             ax.set_yticks(range(len(heat.y_values)), [f"{value:g}" for value in heat.y_values])
-            ax.set(xlabel=heat.x, ylabel=heat.y, title=panel.title)
+            ax.set(xlabel=label(heat.x), ylabel=label(heat.y), title=label(panel.title))
             ax.tick_params(length=0)
             for spine in ax.spines.values():
                 spine.set_visible(False)

@@ -1,10 +1,8 @@
 """The report of a detection: one self-contained HTML file. Importing it needs the `report` extra."""
 
-import base64
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 import yaml
 
@@ -12,6 +10,7 @@ from aggregate.anomaly.findings.results import DetectionResults, ShownVolume
 from aggregate.anomaly.findings.verdicts import METRIC_WORDS, between, signed
 from aggregate.common.artefacts import write_text
 from aggregate.report.anomaly_tiles import highest, tile_sheet
+from aggregate.report.pages import encoded, rendered, whole
 from aggregate.report.tables import TextTable, reasons
 
 DETECTOR_HEAD = {
@@ -41,14 +40,7 @@ def render_detection(results: DetectionResults, path: Path) -> None:
 
 def detection_page(results: DetectionResults) -> str:
     """The whole HTML file as text; the same results give the same text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("detection.html").render(**detection_content(results))
+    return rendered("detection.html", detection_content(results))
 
 
 def detection_content(results: DetectionResults) -> dict[str, Any]:
@@ -68,14 +60,15 @@ def detection_content(results: DetectionResults) -> dict[str, Any]:
         "detector": results.detector,
         "findings": [finding(one, results) for one in results.shown],
         "groups": group_rows(results),
-        "left_out": reasons(results.left_out),
+        "left_out": reasons(results.turnout.rows()),
+        "turnout": results.turnout.line(),
         "notes": results.notes,
         "ci_method": metrics["ci_method"],
         "thresholds": threshold_table(metrics),
-        "command": results.command,
+        "command": whole(results.command),
         "hashes": detection_hashes(results),
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(metrics["versions"].items())),
-        "config": yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
+        "config": whole(yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True)),
     }
 
 
@@ -159,8 +152,8 @@ def finding(one: ShownVolume, results: DetectionResults) -> dict[str, Any]:
     return {
         "caption": one.caption,
         "slices": "highest slices: " + ", ".join(f"{height:.0f} mm" for height in highest(one)),
-        "preview": None if preview is None else base64.b64encode(preview).decode("ascii"),
-        "overlay": base64.b64encode(overlay).decode("ascii"),
+        "preview": None if preview is None else encoded(preview),
+        "overlay": encoded(overlay),
     }
 
 

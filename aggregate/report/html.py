@@ -1,16 +1,15 @@
 """Put the report together: numbers to sentences, tables and figures, and those into the template."""
 
-import base64
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import yaml
 
 from aggregate.common.artefacts import write_text
 from aggregate.report import figures, tables, words
 from aggregate.report.curves import Roc, profiles, roc_of
+from aggregate.report.pages import encoded, rendered, whole
 from aggregate.train.results import Results
 
 FLAT = 0.02
@@ -29,14 +28,7 @@ def render_report(results: Results, path: Path) -> None:
 
 def page(results: Results) -> str:
     """The whole HTML file as text; the same results give the same text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("template.html").render(**training_content(results))
+    return rendered("template.html", training_content(results))
 
 
 def training_content(results: Results) -> dict[str, Any]:
@@ -57,18 +49,19 @@ def training_content(results: Results) -> dict[str, Any]:
         "null": (metrics.get("null") or {}).get("auroc"),
         "roc": roc_figure(results),
         "attention": attention_figure(results),
-        "previews": [(caption, base64.b64encode(png).decode("ascii")) for caption, png in results.previews],
+        "previews": [(caption, encoded(png)) for caption, png in results.previews],
         "cohort": tables.cohort_table(results),
         "sites": tables.site_table(results.site_by_label),
         "slices": tables.slices_table(results),
-        "left_out": tables.reasons(results.left_out),
+        "left_out": tables.reasons(results.turnout.rows()),
+        "turnout": results.turnout.line(),
         "notes": results.notes,
         "ci_words": words.ci_words(str(metrics.get("ci_method", ""))),
         "ci_method": metrics.get("ci_method", ""),
-        "config": yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
+        "config": whole(yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True)),
         "steps": steps(results),
         "hashes": training_hashes(results),
-        "command": results.command,
+        "command": whole(results.command),
         "versions": versions_line(results),
     }
 

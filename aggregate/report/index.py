@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
-
 from aggregate.common.artefacts import write_text
 from aggregate.common.run_folder import INDEX, METRICS_FILE, REPORT, VERBS, verb_folder
+from aggregate.report.pages import rendered
 from aggregate.report.words import LEVEL, interval, named, number, p_value, verdict
 
 DOES = {
@@ -61,17 +60,9 @@ class Entry:
 
 def write_index(run_folder: Path) -> Path:
     """Write the index of a run folder as it is now; nobody ever sees half of it."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     beside = _files(run_folder, run_folder, ("failures.tsv",))
-    text = environment.get_template("index.html").render(
-        folder=run_folder.name, entries=entries(run_folder), beside=beside
-    )
+    content = {"folder": run_folder.name, "entries": entries(run_folder), "beside": beside}
+    text = rendered("index.html", content)
     write_text(run_folder / INDEX, text)
     return run_folder / INDEX
 

@@ -10,6 +10,9 @@ import pandas as pd
 from aggregate.report.words import METRICS, comparison_words, head_of, interval, named, number, p_value
 from aggregate.train.results import Results
 
+MOST_NAMES = 1000
+"""Names behind one reason; `metrics.json` has all."""
+
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
@@ -25,6 +28,13 @@ class Reason:
 
     reason: str
     who: tuple[str, ...]
+    """At most `MOST_NAMES`."""
+    count: int
+
+    @property
+    def more(self) -> int:
+        """How many are not named."""
+        return self.count - len(self.who)
 
 
 def metric_table(metrics: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[tuple[str, str]]]]]:
@@ -125,4 +135,4 @@ def reasons(left_out: Sequence[Mapping[str, str]]) -> list[Reason]:
         parts = (row.get(name) or "" for name in ("participant_id", "session_id", "volume_id"))
         groups[row.get("reason") or "no reason given"].append(" / ".join(part for part in parts if part))
     ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    return [Reason(reason, tuple(sorted(who))) for reason, who in ordered]
+    return [Reason(reason, tuple(sorted(who)[:MOST_NAMES]), len(who)) for reason, who in ordered]

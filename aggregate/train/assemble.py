@@ -75,6 +75,7 @@ def metrics_json(
         "comparison": {
             name: found for name in others if (found := compare(measured[head], measured[name])) is not None
         },
+        **cohort.turnout.as_json(),
         "versions": versions(),
     }
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aggregate.cohort.turnout import Turnout
 from cache_schema.format.header import Header
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ class Results:
     """One row per bag, as in `Cohort.frame`."""
     classes: tuple[str, ...]
     """Label names; the positive one last when there are two."""
-    left_out: list[dict[str, str]]
-    """Rows with participant_id, session_id, volume_id and reason."""
+    turnout: Turnout
+    """Who is used, who is not and why."""
     header: Header
     """Of the store that the embeddings came from."""
     content_digest: str
@@ -45,3 +46,8 @@ class Results:
     """Plain sentences on how it was done."""
     warnings: list[str] = field(default_factory=list)
     """Sentences that stand in red above the results."""
+
+    @property
+    def left_out(self) -> list[dict[str, str]]:
+        """Rows with participant_id, session_id, volume_id and reason."""
+        return self.turnout.rows()

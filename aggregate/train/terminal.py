@@ -3,6 +3,7 @@
 from typing import Any
 
 from aggregate.train.results import Results
+from cache_schema.common.visible import label
 
 SHOWN = ("auroc", "auprc", "balanced_accuracy", "brier")
 
@@ -10,9 +11,10 @@ SHOWN = ("auroc", "auprc", "balanced_accuracy", "brier")
 def training_summary(results: Results) -> str:
     """Warnings, a table of the head beside its baselines, and the verdict."""
     metrics = results.metrics
-    classes = ", ".join(f"{name} {n}" for name, n in metrics["n_per_class"].items())
+    classes = ", ".join(f"{label(name)} {n}" for name, n in metrics["n_per_class"].items())
     lines = [f"WARNING: {sentence}" for sentence in results.warnings]
-    lines.append(f"{metrics['target']}: {metrics['n_participants']} participants ({classes})")
+    lines += filter(None, [results.turnout.line()])
+    lines.append(f"{label(metrics['target'])}: {metrics['n_participants']} participants ({classes})")
     lines.append("")
     width = max(len(name) for name in [metrics["configuration"], *metrics["baselines"]])
     lines.append(f"{'':{width}}  " + "  ".join(f"{name:^20}" for name in SHOWN))

@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from dataclasses import asdict
 from typing import Any
 
 from aggregate.bags.bags import Bags
@@ -79,7 +78,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
             predictions=predictions(cohort, [out for _, out in outputs]),
             cohort=cohort.frame,
             classes=cohort.classes,
-            left_out=[asdict(item) for item in cohort.left_out],
+            turnout=cohort.turnout,
             header=store.header,
             content_digest=store.content_digest(),
             previews=previews(store, cohort),
@@ -88,7 +87,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
             notes=notes,
             warnings=[*cohort.warnings, *site_warnings(site)],
         )
-        for sentence in [*results.warnings, *results.notes]:
+        for sentence in [*results.warnings, cohort.turnout.line(), *results.notes]:
             logger.info(sentence)
         summary = training_summary_of(setup, section.target, section.folds, trained, metrics)
         bundle = make_bundle(setup, cohort, store, folds, trained, bags.x.shape[2], summary)

@@ -19,10 +19,12 @@ from typer.main import get_command
 from cache_schema.common.errors import MachineError, SlicecacheError
 from cache_schema.common.lazy_names import imported
 from cache_schema.common.machine import causes, is_machine, machine_words, out_of_memory
+from cache_schema.common.visible import visible
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 STOPPED = "stopped; what was committed stays, and the same command goes on from there"
 DEBUG = "--debug"
+WARNING = "WARNING: "
 NAME = "slicecache"
 OURS = "a mistake in slicecache, or in a part from outside, and not in what was asked"
 
@@ -203,6 +205,16 @@ def _our_mistake(error: Exception) -> str:
 def _first_line(error: Exception) -> str:
     """An error's text, fit for one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def say(text: str) -> None:
+    """Print a result for people: warnings in red on a terminal, nothing in it that acts on one."""
+    red = os.environ.get("NO_COLOR") is None
+    lines = [
+        typer.style(line, fg=typer.colors.RED) if red and line.startswith(WARNING) else line
+        for line in visible(text).split("\n")
+    ]
+    typer.echo("\n".join(lines))  # which takes colours out where nobody sees them
 
 
 def leave(code: int) -> None:

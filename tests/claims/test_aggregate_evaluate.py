@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold
+from aggregate.cohort.turnout import Turnout
 from aggregate.statistics.bootstrap import BOOTSTRAP
 from aggregate.statistics.calibration import Calibration
 from aggregate.statistics.corrected import CORRECTED
@@ -38,7 +39,7 @@ def cohort() -> Cohort:
         frame=frame,
         entries=(),
         classes=("no", "yes"),
-        left_out=(),
+        turnout=Turnout(),
         bag=np.arange(len(people)),
         records=(),
         table=frame,

@@ -13,6 +13,7 @@ from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.folds import deal, make_folds
 from aggregate.cohort.people import Fold, FoldSpec
 from aggregate.cohort.sides import check_sides, find_twins, fold_notes
+from aggregate.cohort.turnout import Turnout
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.format.canonical import sha256_json
 from cache_schema.format.identity import VolumeKey
@@ -36,7 +37,7 @@ def cohort(labels, sessions=(), classes=("control", "patient"), **columns):
         frame=frame,
         entries=tuple(VolumeEntry(key, row, 3, "") for row, key in enumerate(keys)),
         classes=classes,
-        left_out=(),
+        turnout=Turnout(),
         bag=np.arange(len(people)),
         records=records,
         table=pd.DataFrame({name: [values[i] for i, _ in people] for name, values in columns.items()}),

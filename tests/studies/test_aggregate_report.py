@@ -13,6 +13,8 @@ import pytest
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
+from aggregate.cohort.table.join import LeftOut
+from aggregate.cohort.turnout import Turnout
 from aggregate.report import render_report
 from aggregate.report.html import page
 from aggregate.report.words import named, verdict
@@ -131,11 +133,15 @@ def results(classes: tuple[str, ...] = ("control", "patient"), kind: str = "untr
         predictions=pd.DataFrame(rows),
         cohort=people,
         classes=classes,
-        left_out=[
-            {"participant_id": "sub-90", "session_id": "", "volume_id": "T1w", "reason": "not in the table"},
-            {"participant_id": "sub-91", "session_id": "", "volume_id": "T1w", "reason": "not in the table"},
-            {"participant_id": "sub-92", "session_id": "ses-1", "volume_id": "", "reason": "no volume"},
-        ],
+        turnout=Turnout(
+            used=len(people),
+            known=len(people) + 3,
+            left_out=(
+                LeftOut("sub-90", "", "T1w", "not in the table"),
+                LeftOut("sub-91", "", "T1w", "not in the table"),
+                LeftOut("sub-92", "ses-1", "", "no volume"),
+            ),
+        ),
         header=header(kind),
         content_digest="c" * 64,
         previews=[("sub-00/T1w (control)", PNG)],
@@ -201,10 +207,9 @@ def test_warnings_stand_above_the_results() -> None:
 
 def test_odd_names_are_escaped_everywhere() -> None:
     made = results((f"a{ODD}", f"b{ODD}"))
-    made.left_out[0]["participant_id"] = ODD
-    made.left_out[1]["reason"] = ODD
     odd = replace(
         made,
+        turnout=Turnout(1, 3, (LeftOut(ODD, "", "T1w", "no row"), LeftOut("a", "", "T1w", ODD))),
         previews=[(ODD, PNG)],
         notes=[ODD],
         warnings=[ODD],
@@ -239,7 +244,7 @@ def test_the_least_that_may_be_there_is_enough() -> None:
         cohort=made.cohort[["participant_id", "y"]],
         attention=made.attention.iloc[:0],
         previews=[],
-        left_out=[],
+        turnout=Turnout(),
         site_by_label=None,
         notes=[],
         warnings=[],

@@ -7,6 +7,7 @@ from typing import Any
 
 from aggregate.ablate.findings.compare import Comparison, Row
 from aggregate.ablate.grid.expand import Study
+from aggregate.cohort.turnout import Turnout
 from cache_schema.format.header import Header
 
 
@@ -39,6 +40,8 @@ class AblationResults:
     n_trained: int
     """Runs of this process."""
     wall_seconds: float
+    turnout: Turnout
+    """Of the reference's store: who is used, who is not and why."""
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 

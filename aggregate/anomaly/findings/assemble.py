@@ -55,6 +55,7 @@ def detection_metrics(
         "comparison": comparison,
         "ci_method": METHOD,
         "thresholds": thresholds(finished),
+        **plan.turnout.as_json(),
         "versions": versions(),
     }
     out["verdict"] = detection_verdicts(out)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aggregate.anomaly.scoring.volumes import ScoreArray
+from aggregate.cohort.turnout import Turnout
 from cache_schema.format.header import Header
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class DetectionResults:
     slices: "pandas.DataFrame | None"
     """As in `slices.csv`, where asked for."""
     verdict: list[str]
-    left_out: list[dict[str, str]]
+    turnout: Turnout
+    """Who is used, who is not and why."""
     headers: dict[str, Header]
     """By store name."""
     content_digests: dict[str, str]
@@ -60,3 +62,8 @@ class DetectionResults:
     """Volumes scored in this process; the others were found."""
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def left_out(self) -> list[dict[str, str]]:
+        """Rows with participant_id, session_id, volume_id and reason."""
+        return self.turnout.rows()

@@ -7,8 +7,9 @@ from pathlib import Path
 from aggregate.anomaly.measure.truth import LesionTruth
 from aggregate.anomaly.request import DetectRequest
 from aggregate.anomaly.spec import DetectSpec, ReferenceSpec
-from aggregate.cohort.narrowing import Narrowing, apply_where, match, narrow, rows_without_volume
-from aggregate.cohort.table.join import CohortTable, LeftOut, make_join, read_table
+from aggregate.cohort.narrowing import Narrowing, apply_where, match, narrow, take_turnout
+from aggregate.cohort.table.join import CohortTable, make_join, read_table
+from aggregate.cohort.turnout import Turnout
 from aggregate.common.table_values import is_missing, listed, natural, value_name
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.format.identity import VolumeKey
@@ -39,7 +40,8 @@ class CandidateVolumes:
 
     volumes: tuple[CandidateVolume, ...]
     """By key."""
-    left_out: tuple[LeftOut, ...]
+    turnout: Turnout
+    """Who is used of whom store and table know."""
     folder: Path
     """The cohort table's."""
 
@@ -67,10 +69,8 @@ def read_candidates(request: DetectRequest, store: StoreReader) -> CandidateVolu
     normal = _normal(request.detect.reference, table, asked.missing)
     masks = _masks(request.detect, table)
     volumes = [_candidate(joined, index, normal, masks) for index in left]
-    left_out = joined.left_out() + rows_without_volume(store, join, table, pairs)
-    return CandidateVolumes(
-        tuple(sorted(volumes, key=lambda volume: volume.key)), tuple(left_out), whole.path.parent
-    )
+    turnout = take_turnout(store, join, table, pairs, joined, [v.key.participant_id for v in volumes])
+    return CandidateVolumes(tuple(sorted(volumes, key=lambda volume: volume.key)), turnout, whole.path.parent)
 
 
 def _candidate(

@@ -16,7 +16,7 @@ from aggregate.anomaly.reference.likeness import OVERRIDE, ReferenceProfile, che
 from aggregate.anomaly.reference.truths import FoundTruth, find_truth, free_slices, lesions_among_normals
 from aggregate.anomaly.request import OWN_STORE, DetectRequest
 from aggregate.anomaly.spec import DetectSpec
-from aggregate.cohort.table.join import LeftOut
+from aggregate.cohort.turnout import Turnout
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.store.reader import StoreReader, open_store
 
@@ -54,7 +54,8 @@ class DetectionPlan:
 
     request: DetectRequest
     works: tuple[StoreWork, ...]
-    left_out: tuple[LeftOut, ...]
+    turnout: Turnout
+    """Of the first store."""
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -86,15 +87,17 @@ def plan_detection(request: DetectRequest) -> DetectionPlan:
         detect.split,
     )
     labels = store_labels(list(tasks))
-    works, warnings = [], []
+    works: list[StoreWork] = []
+    warnings: list[str] = []
     for name, (candidates, masks) in found.items():
+        warnings += candidates.turnout.warnings()
         members = members_of(candidates.volumes, parts)
         work, told = _work(detect, labels[name], stores[name], members, masks.truth, tasks[name])
         works.append(work)
         warnings += told
     first, masks = next(iter(found.values()))
     notes = [masks.sentence, *_group_notes(detect, works[0].members)]
-    return DetectionPlan(request, tuple(works), first.left_out, tuple(notes), tuple(dict.fromkeys(warnings)))
+    return DetectionPlan(request, tuple(works), first.turnout, tuple(notes), tuple(dict.fromkeys(warnings)))
 
 
 def tasks_by_store(detect: DetectSpec) -> dict[str, tuple[DetectorTask, ...]]:

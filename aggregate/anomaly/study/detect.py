@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from aggregate.anomaly.findings.assemble import (
@@ -40,7 +39,7 @@ def run_detection(plan: DetectionPlan) -> DetectionResults:
         StoreError: If a store is damaged.
     """
     request = plan.request
-    for sentence in plan.sentences():
+    for sentence in (*plan.sentences(), plan.turnout.line()):
         logger.info("%s", sentence)
     finished = [finish_store(work, request.detect, request.folder) for work in plan.works]
     rows, slices = volume_rows(plan, finished)
@@ -135,7 +134,7 @@ def detection_results(
         scores=scores,
         slices=slice_frame(slices) if plan.request.detect.slice_scores else None,
         verdict=metrics["verdict"],
-        left_out=[asdict(item) for item in plan.left_out],
+        turnout=plan.turnout,
         headers={work.name: work.store.header for work in plan.works},
         content_digests={work.name: work.store.content_digest() for work in plan.works},
         shown=shown_volumes(finished[0], scores),

@@ -13,6 +13,7 @@ WHOLE = ("slice_auroc", "volume_auroc")
 def detection_summary(results: DetectionResults) -> str:
     """Warnings, the table with its baselines, and the verdict."""
     lines = [f"WARNING: {sentence}" for sentence in results.warnings]
+    lines += filter(None, [results.turnout.line()])
     lines += results.notes[:2]
     lines.append("")
     lines += table(results.detectors)

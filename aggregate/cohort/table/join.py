@@ -21,7 +21,7 @@ from aggregate.common.labels import Label, read_many, read_text_keys
 from aggregate.common.table_values import listed, nearest, typed
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.common.strict import Strict
-from cache_schema.format.identity import VolumeKey
+from cache_schema.format.identity import VolumeKey, twins
 
 
 class JoinSpec(Strict):
@@ -158,7 +158,8 @@ class Join:
         """Every row's pair.
 
         Raises:
-            SlicecacheError: If two rows have the same one, or a row has no participant.
+            SlicecacheError: If two rows have the same one, two ids are one to the eye, or a row has no
+                participant.
         """
         people = list(table.text[self.spec.participant])
         visits = list(table.text[self.session]) if self.session else [""] * len(people)
@@ -166,6 +167,7 @@ class Join:
             raise SlicecacheError(
                 f"{table.path.name}: {people.count('')} rows have no {self.spec.participant!r}"
             )
+        _refuse_twins(people, table)
         pairs = [self.of_row(person, visit) for person, visit in zip(people, visits, strict=True)]
         _refuse_duplicates(pairs, people, visits, self, table)
         return pairs
@@ -217,6 +219,16 @@ def _refuse_duplicates(
         f"{table.path.name} has more than one row for {listed(list(twice))}; which one holds is not clear: "
         f"{advice}"
     )
+
+
+def _refuse_twins(people: Sequence[str], table: CohortTable) -> None:
+    found = twins(people)
+    if found:
+        groups = listed([" and ".join(map(repr, group)) for group in found], 3)
+        raise SlicecacheError(
+            f"{table.path.name} has ids that differ only in case or in characters that cannot be seen: "
+            f"{groups}; write each participant one way"
+        )
 
 
 def refuse_no_match(pairs: Sequence[Pair], volumes: Sequence[Pair], table: CohortTable, join: Join) -> None:
