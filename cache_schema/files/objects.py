@@ -204,7 +204,7 @@ class LocalObjects:
         Never touches a write of a live process: see `is_leftover`.
         """
         swept = 0
-        for folder in (TEMPORARY, "table"):
+        for folder in (TEMPORARY, "table", "withdrawn"):
             with contextlib.suppress(FileNotFoundError), os.scandir(self.path(folder)) as entries:
                 for entry in entries:
                     if (folder == TEMPORARY or entry.name.startswith(".")) and is_leftover(entry.path):

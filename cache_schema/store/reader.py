@@ -17,6 +17,7 @@ from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import Objects
 from cache_schema.files.read import read_some, read_volumes
 from cache_schema.files.read_pieces import RowDamageError
+from cache_schema.files.remote import ZarrObjects
 from cache_schema.format.digest import content_digest
 from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey
@@ -24,10 +25,12 @@ from cache_schema.format.layout import ArrayLayout, metadata_name, parse_layout
 from cache_schema.format.record import Failure, TableRow, VolumeRecord
 from cache_schema.store.commit import parse_raw, parse_record, read_failures, read_record
 from cache_schema.store.create import load_header, read_header
+from cache_schema.store.exchanged import Stamp, stamp_of, steady
 from cache_schema.store.packed import stored_records
 from cache_schema.store.previews import stored_preview
 from cache_schema.store.seal import read_sealed_index, read_sealed_records
 from cache_schema.store.table import read_volume_table
+from cache_schema.store.withdrawn import Tombstones, read_tombstones
 
 __all__ = ["StoreReader", "VolumeEntry", "open_store", "read_header"]
 
@@ -50,10 +53,18 @@ def open_store(location: str | Path) -> "StoreReader":
     Raises:
         StoreError: If nothing is there, it is no store, or its header or a record is damaged.
     """
-    text = str(location)
+    while True:
+        reader = _open(str(location))
+        if reader.is_current():  # else it was packed or unpacked while it was being opened
+            return reader
+
+
+def _open(text: str) -> "StoreReader":
+    """Open a store as it lies there."""
     objects = open_objects(text)
     if objects is None:
         raise StoreError(f"there is no store at {text!r}; `slicecache extract` makes one")
+    stamp = stamp_of(objects)
     header = load_header(objects, text)
     index = read_sealed_index(objects)
     if index is None:
@@ -71,7 +82,20 @@ def open_store(location: str | Path) -> "StoreReader":
                 strict=True,
             )
         ]
-    return StoreReader(text, objects, header, tuple(entries), sealed=index is not None)
+    tombstones = seen_tombstones(objects, sealed=index is not None)
+    kept = tuple(entry for entry in entries if not tombstones.hold(entry.key.participant_id))
+    # A seal that knows somebody who was withdrawn is not right, and its records are not read.
+    sealed = index is not None and len(kept) == len(entries)
+    return StoreReader(text, objects, header, kept, sealed=sealed, stamp=stamp)
+
+
+def seen_tombstones(objects: Objects, *, sealed: bool) -> Tombstones:
+    """Who is left out by a reader: a removal that was killed holds from its first step on.
+
+    A sealed store in a zip or behind a URL, which may not list, is what it was when it was sealed: without
+    those who had been withdrawn.
+    """
+    return Tombstones() if sealed and isinstance(objects, ZarrObjects) else read_tombstones(objects)
 
 
 def read_entries(objects: Objects) -> list[VolumeEntry]:
@@ -110,6 +134,7 @@ class StoreReader:
         entries: tuple[VolumeEntry, ...],
         *,
         sealed: bool,
+        stamp: Stamp,
     ) -> None:
         """Hold an opened store."""
         self.location = location
@@ -117,9 +142,28 @@ class StoreReader:
         self.entries = entries
         """Committed volumes, sorted by key."""
         self.sealed = sealed
-        self._objects = objects
+        self._objects, self._stamp = objects, stamp
         self._by_key = MappingProxyType({entry.key: entry for entry in entries})
         self._layouts: dict[str, ArrayLayout] = {}
+
+    def is_current(self) -> bool:
+        """Whether the folder that was opened still lies at the location."""
+        return self._stamp == stamp_of(self._objects)
+
+    def _reopen(self) -> None:
+        """Go on with the other form of the same content that lies at the location now.
+
+        Raises:
+            StoreError: If it is other content.
+        """
+        now = open_store(self.location)
+        if now.entries != self.entries or now.header != self.header:
+            raise StoreError(
+                f"{self.location!r} was replaced while it was read, by a store of other content: its content "
+                f"digest is {now.content_digest()} and was {self.content_digest()}; open it again"
+            )
+        self._objects, self.sealed, self._layouts = now._objects, now.sealed, now._layouts
+        self._stamp = now._stamp
 
     def entry(self, key: VolumeKey) -> VolumeEntry:
         """The entry of a committed volume.
@@ -131,6 +175,7 @@ class StoreReader:
             raise StoreError(f"volume {key} is not committed in {self.location!r}")
         return self._by_key[key]
 
+    @steady
     def record(self, key: VolumeKey) -> VolumeRecord:
         """The commit record of a volume.
 
@@ -143,6 +188,7 @@ class StoreReader:
             raise StoreError(f"the record of {key} changed since {self.location!r} was opened; open it again")
         return record
 
+    @steady
     def records(self) -> tuple[VolumeRecord, ...]:
         """All commit records, in the order of `entries`."""
         if self.sealed:
@@ -152,13 +198,23 @@ class StoreReader:
             )
         return tuple(self.record(entry.key) for entry in self.entries)
 
+    @steady
     def failures(self) -> tuple[Failure, ...]:
         """Volumes that could not be embedded, sorted by key."""
-        return read_failures(self._objects)
+        tombstones = self.tombstones()
+        return tuple(f for f in read_failures(self._objects) if not tombstones.hold(f.participant_id))
 
+    @steady
     def table(self) -> tuple[TableRow, ...]:
-        """Every volume that has a row, committed or not, in row order."""
-        return read_volume_table(self._objects).volumes()
+        """Every volume that has a row and was not withdrawn, committed or not, in row order."""
+        tombstones = self.tombstones()
+        rows = read_volume_table(self._objects).volumes()
+        return tuple(row for row in rows if not tombstones.hold(row.participant_id))
+
+    @steady
+    def tombstones(self) -> Tombstones:
+        """Who was withdrawn, by salted hash."""
+        return read_tombstones(self._objects)
 
     def layout(self, name: str) -> ArrayLayout:
         """How an array is stored.
@@ -176,6 +232,7 @@ class StoreReader:
             self._layouts[name] = parse_layout(specs[name], self._objects.get(metadata_name(name)))
         return self._layouts[name]
 
+    @steady
     def read(self, name: str, entries: Sequence[VolumeEntry] | None = None) -> NDArray[Any]:
         """Volumes of one array as one contiguous `(volume, slice, *rest)`, in the order given.
 
@@ -204,6 +261,7 @@ class StoreReader:
         volume: NDArray[Any] = self.read(name, [self.entry(key)])[0]
         return volume
 
+    @steady
     def read_slices(
         self, name: str, entry: VolumeEntry, slices: Sequence[int] | NDArray[Any]
     ) -> NDArray[Any]:
@@ -222,6 +280,7 @@ class StoreReader:
         except DamageError as damage:
             raise _damaged(entry.key, name, damage) from damage
 
+    @steady
     def preview(self, key: VolumeKey) -> bytes | None:
         """The PNG mosaic of a volume, or None when there is none."""
         return stored_preview(self._objects, key)

@@ -2,6 +2,9 @@
 
 A volume is committed in one order only: its data, then its record in one atomic put. What was written
 without a record is not there for any reader, and is written again.
+
+Nothing of a participant who was withdrawn is written: tombstones are asked for before a write and after it.
+A removal puts its tombstone before it deletes, so that one of the two always sees the other.
 """
 
 import json
@@ -11,7 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cache_schema.common.errors import StoreError, StoreMismatch
+from cache_schema.common.errors import ParticipantWithdrawn, StoreError, StoreMismatch
 from cache_schema.files.chunks import to_storage, write_volume
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects
@@ -19,7 +22,14 @@ from cache_schema.format.canonical import canonical_json
 from cache_schema.format.digest import volume_digest
 from cache_schema.format.header import Header, differing_fields
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.layout import failure_name, metadata_name, parse_layout, preview_name, record_name
+from cache_schema.format.layout import (
+    ArrayLayout,
+    failure_name,
+    metadata_name,
+    parse_layout,
+    preview_name,
+    record_name,
+)
 from cache_schema.format.record import Failure, TableRow, VolumeDraft, VolumeRecord
 from cache_schema.format.token_statistics import token_statistics
 from cache_schema.store.check_volume import check_volume
@@ -28,6 +38,7 @@ from cache_schema.store.create import create_store, read_header, sweep_siblings
 from cache_schema.store.extents import ensure_extents
 from cache_schema.store.packed import is_packed, require_unpacked
 from cache_schema.store.table import VolumeTable, append_rows, read_volume_table
+from cache_schema.store.withdrawn import Tombstones, read_tombstones, withdraw_rows
 
 
 class StoreWriter:
@@ -39,6 +50,7 @@ class StoreWriter:
         self.header = header
         self._objects = objects
         self._table = table
+        self._tombstones = Tombstones()
 
     @classmethod
     def open(cls, location: str, header: Header, rows: Sequence[TableRow]) -> "StoreWriter":
@@ -51,7 +63,8 @@ class StoreWriter:
         Args:
             location: A folder; it is created when absent.
             header: What is asked for: fingerprint, numerics and arrays must equal the store's.
-            rows: Volumes that will be written; those that have a row keep it.
+            rows: Volumes that will be written; those that have a row keep it. Whoever was withdrawn gets
+                none.
 
         Raises:
             StoreMismatch: If the store was made otherwise, naming each field with both values.
@@ -67,12 +80,16 @@ class StoreWriter:
         if found is None or not isinstance(objects, LocalObjects):
             raise StoreError(f"the store {location!r} was deleted while it was opened")
         require_same(location, header, found)
-        known = read_volume_table(objects)
+        tombstones, known = read_tombstones(objects), read_volume_table(objects)
+        rows = [row for row in rows if not tombstones.hold(row.participant_id)]
         if any(row.key not in known.index for row in rows):
             require_unpacked(objects, location)
         objects.sweep()
         sweep_siblings(location)
         table = append_rows(objects, rows, known=known)
+        tombstones = read_tombstones(objects, tombstones)
+        if any(tombstones.hold(row.participant_id) for row in rows):
+            withdraw_rows(objects)
         if table.segments > known.segments:
             unseal(objects)
         return cls(location, objects, found, ensure_extents(objects, found, table))
@@ -96,10 +113,7 @@ class StoreWriter:
             record = self.record(key)
             if record is None:
                 return True
-            layouts = {
-                spec.name: parse_layout(spec, self._objects.get(metadata_name(spec.name)))
-                for spec in self.header.arrays
-            }
+            layouts = self._layouts()
         except StoreError:
             return False
         return not check_volume(self._objects, layouts, record)[0]
@@ -128,9 +142,11 @@ class StoreWriter:
 
         Raises:
             VolumeError: If a value is not finite or overflows the storage dtype.
+            ParticipantWithdrawn: If the participant was withdrawn, be it only meanwhile; nothing is left.
             StoreError: If the volume has no row, or the arrays are not those of the header.
         """
         started = time.perf_counter()
+        self._refuse_withdrawn(draft.key)
         stored = self._to_storage(draft, arrays)
         record = self._describe(draft, stored)
         for attempt in range(3):
@@ -146,6 +162,7 @@ class StoreWriter:
         seconds = draft.seconds | {"write": time.perf_counter() - started}
         signed = record.model_copy(update={"seconds": seconds}).signed()
         self._objects.put(record_name(draft.key), encode_record(signed))
+        self._look_again(signed)
         return self._settle(signed)
 
     def remove_record(self, key: VolumeKey) -> None:
@@ -155,10 +172,69 @@ class StoreWriter:
         unseal(self._objects)
 
     def fail(self, failure: Failure) -> None:
-        """Note that a volume could not be embedded, and why."""
+        """Note that a volume could not be embedded, and why.
+
+        Raises:
+            ParticipantWithdrawn: If the participant was withdrawn; nothing is noted.
+        """
+        self._refuse_withdrawn(failure.key)
         self._change()
         self._objects.put(failure_name(failure.key), canonical_json(failure.model_dump(mode="json")))
+        if self._is_withdrawn(failure.key):
+            self._objects.delete(failure_name(failure.key))
         unseal(self._objects)
+        self._refuse_withdrawn(failure.key)
+
+    def _is_withdrawn(self, key: VolumeKey) -> bool:
+        """Whether a volume's participant was withdrawn, as the store says now."""
+        self._tombstones = read_tombstones(self._objects, self._tombstones)
+        return self._tombstones.hold(key.participant_id)
+
+    def _refuse_withdrawn(self, key: VolumeKey) -> None:
+        """Before a write: nothing is written of a participant who was withdrawn."""
+        if self._is_withdrawn(key):
+            raise ParticipantWithdrawn(
+                f"{key.participant_id!r} was withdrawn from {self.location!r}, so {key} is not written; "
+                "`slicecache extract --readmit` takes a participant back"
+            )
+
+    def _look_again(self, record: VolumeRecord) -> None:
+        """After the record was put: take everything back if the participant was withdrawn meanwhile.
+
+        The tombstones are read before the table: whoever was withdrawn and taken back in between has none
+        any more, but the row is gone.
+
+        Raises:
+            ParticipantWithdrawn: If so.
+        """
+        key = record.key
+        withdrawn = self._is_withdrawn(key)
+        self._table = read_volume_table(self._objects, self._table)
+        if not withdrawn and self.rows.get(key) == record.row:
+            return
+        if withdrawn or self._objects.get(record_name(key)) == encode_record(record):
+            self._objects.delete(record_name(key))
+        unseal(self._objects)
+        self._delete_data(record.row)
+        for name in (preview_name(key), failure_name(key)) if withdrawn else ():
+            self._objects.delete(name)
+        self._refuse_withdrawn(key)
+        raise ParticipantWithdrawn(
+            f"the row of {key} in {self.location!r} was withdrawn while it was written; extract it again"
+        )
+
+    def _delete_data(self, row: int) -> None:
+        """Delete all chunks of a row."""
+        for layout in self._layouts().values():
+            for block in range(layout.blocks(layout.shape[1])):
+                self._objects.delete(layout.chunk_name(row, block))
+
+    def _layouts(self) -> dict[str, ArrayLayout]:
+        """How the arrays are stored now."""
+        return {
+            spec.name: parse_layout(spec, self._objects.get(metadata_name(spec.name)))
+            for spec in self.header.arrays
+        }
 
     def _change(self) -> None:
         """Before any change: the store must not be packed, and its seal is taken off."""
@@ -193,11 +269,7 @@ class StoreWriter:
         if n > self._table.slices:
             append_rows(self._objects, (), slices=n, known=self._table)
         self._table = ensure_extents(self._objects, self.header, self._table)
-        layouts = {
-            spec.name: parse_layout(spec, self._objects.get(metadata_name(spec.name)))
-            for spec in self.header.arrays
-        }
-        write_volume(self._objects, layouts, record.row, stored)
+        write_volume(self._objects, self._layouts(), record.row, stored)
         if preview is None:
             self._objects.delete(preview_name(record.key))
         else:

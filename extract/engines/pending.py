@@ -2,10 +2,11 @@
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cache_schema.common.errors import StoreError
+from cache_schema.common.errors import ParticipantWithdrawn, StoreError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure, SourceFile
 from cache_schema.store.writer import StoreWriter
@@ -92,7 +93,8 @@ def record_refusals(refused: Iterable[PlannedVolume], writer: StoreWriter) -> li
     failures = [failure_of(planned.candidate, str(planned.refusal)) for planned in refused]
     for failure in failures:
         if not is_committed(writer, failure.key):
-            writer.fail(failure)
+            with suppress(ParticipantWithdrawn):  # since it was planned
+                writer.fail(failure)
     return failures
 
 
