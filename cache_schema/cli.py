@@ -112,9 +112,10 @@ def remove(
     participant: Annotated[str, typer.Argument(metavar="PARTICIPANT", help="As the store names them.")],
     as_json: AsJson = False,
 ) -> int:
-    """Delete everything that STORE holds of PARTICIPANT, whose consent was withdrawn.
+    """Delete everything that STORE holds of PARTICIPANT, whose consent was withdrawn, and keep them out.
 
-    Nobody may write to STORE meanwhile. Copies, exports, trained heads and the images are not touched.
+    Later extractions leave them out; `extract --readmit` undoes it. Copies, exports, trained heads and the
+    images are not touched.
     """
     from cache_schema.move.remove import remove_participant
 
@@ -123,11 +124,10 @@ def remove(
     if as_json:
         typer.echo(json.dumps({"removed": keys, "sealed": removal.sealed}))
         return 0
-    typer.echo(f"removed from {store}: {', '.join(keys)}")
-    typer.echo(f"`slicecache cache verify --full {store}` proves it")
+    typer.echo(f"removed from {store}: {', '.join(keys) or 'nothing, it was withdrawn before'}")
+    typer.echo(f"`slicecache cache verify --full {store}` proves it; extractions leave {participant} out now")
     typer.echo(
-        "not touched: the images (an extraction would embed them again), copies, exports, run folders and "
-        "heads trained with this participant"
+        "not touched: the images, copies, exports, run folders and heads trained with this participant"
     )
     return 0
 

@@ -1,6 +1,7 @@
 """What `import slicecache as sc` offers of stage one."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ def extract(
     store: str | Path | None = None,
     folder: str | Path | None = None,
     progress: bool = False,
+    readmit: Sequence[str] = (),
     **keys: Any,
 ) -> Outcome:
     """Embed every volume of the input that the store does not hold yet.
@@ -35,6 +37,7 @@ def extract(
         store: Where the store is or will be, instead of the config's.
         folder: A run folder for `failures.tsv`; without it failures are in the result alone.
         progress: Whether to report on standard error.
+        readmit: Participants who were withdrawn from the store by `cache remove`, and are taken back.
         keys: Keys of the `extract` section, instead of the config's.
 
     Returns:
@@ -50,14 +53,15 @@ def extract(
     """
     if folder is not None:
         own = Path(folder).expanduser().absolute()
-        return _extract(given_pipeline(config, "extract", folder=own, store=store, keys=keys), progress)
+        pipeline = given_pipeline(config, "extract", folder=own, store=store, keys=keys)
+        return _extract(pipeline, progress, readmit)
     with tempfile.TemporaryDirectory(prefix="slicecache-") as place:
         pipeline = given_pipeline(config, "extract", folder=Path(place), store=store, keys=keys)
-        return replace(_extract(pipeline, progress), failures_table="")
+        return replace(_extract(pipeline, progress, readmit), failures_table="")
 
 
-def _extract(pipeline: Pipeline, progress: bool) -> Outcome:
-    return extract_pipeline(pipeline, pipeline.section("extract", ExtractSection), progress)
+def _extract(pipeline: Pipeline, progress: bool, readmit: Sequence[str]) -> Outcome:
+    return extract_pipeline(pipeline, pipeline.section("extract", ExtractSection), progress, readmit)
 
 
 def simulate(

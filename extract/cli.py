@@ -41,11 +41,11 @@ def plan(pipeline: PipelineFile, overrides: SetValues, as_json: AsJson = False) 
     import json
 
     from cache_schema.common.pipeline_file import load_pipeline
-    from extract.planning.plan import plan_extraction
+    from extract.extraction import plan_for_store
 
     loaded = load_pipeline(pipeline, overrides)
     section = read_extract_section(loaded)
-    made = plan_extraction(section.input, loaded.base, section.preprocessing)
+    made = plan_for_store(loaded.store(), section, loaded.base)
     size = store_bytes(section, loaded.base, made)
     typer.echo(json.dumps(plan_json(made, size)) if as_json else describe_plan(made, size))
     return 1 if made.refused else 0
@@ -77,9 +77,22 @@ NoFsync = Annotated[
 ]
 
 
+Readmit = Annotated[
+    list[str],
+    typer.Option(
+        "--readmit",
+        metavar="PARTICIPANT",
+        default_factory=list,
+        show_default=False,
+        help="Take back who was withdrawn by `cache remove`, and embed them again; may be said again.",
+    ),
+]
+
+
 def extract(
     pipeline: PipelineFile,
     overrides: SetValues,
+    readmit: Readmit,
     replace: Replace = False,
     check_hashes: CheckHashes = False,
     no_fsync: NoFsync = False,
@@ -87,7 +100,8 @@ def extract(
 ) -> int:
     """Read every volume of PIPELINE once and commit its embeddings to the store.
 
-    Run it again after any interruption: it goes on from what is committed.
+    Run it again after any interruption: it goes on from what is committed. Participants who were withdrawn
+    from the store are left out.
     """
     import json
     import os
@@ -106,13 +120,15 @@ def extract(
     if no_fsync:
         overrides = [*overrides, "extract.fsync=false"]
     loaded = load_pipeline(pipeline, overrides)
-    outcome = run_extract(loaded, read_extract_section(loaded))
+    outcome = run_extract(loaded, read_extract_section(loaded), readmit=readmit)
     typer.echo(json.dumps(outcome.as_json()) if as_json else describe_extraction(outcome))
     return 1 if outcome.failed else 0
 
 
 def describe_extraction(outcome: Outcome) -> str:
     """What was done, in a few lines."""
+    from extract.planning.plan import said_of_withdrawn
+
     speed = outcome.slices / max(outcome.seconds, 1e-9)
     lines = [
         f"store {outcome.store}",
@@ -122,6 +138,8 @@ def describe_extraction(outcome: Outcome) -> str:
         lines.append(f"  {outcome.slices} slices in {outcome.seconds:.1f} s ({speed:.1f} slices/s)")
     lines.append(f"  content digest {outcome.content_digest}")
     lines += [f"  note: {note}" for note in outcome.notes]
+    if outcome.withdrawn:
+        lines.append(f"  {said_of_withdrawn(outcome.withdrawn)}")
     if outcome.failures:
         lines.append(f"failed, as listed in {outcome.failures_table}")
         shown = outcome.failures[:SHOWN_FAILURES]
@@ -152,6 +170,8 @@ def store_bytes(section: ExtractSection, base: Path, made: ExtractionPlan) -> in
 
 def describe_plan(made: ExtractionPlan, size: int | None) -> str:
     """A table of the first volumes, everything that cannot be embedded, and the sums."""
+    from extract.planning.plan import said_of_withdrawn
+
     shown = made.embeddable[:SHOWN_VOLUMES]
     lines = columns(
         [("volume", "shape", "spacing mm", "slices")]
@@ -174,6 +194,8 @@ def describe_plan(made: ExtractionPlan, size: int | None) -> str:
         lines += ["", "cannot be embedded"]
         lines += [f"  {volume.candidate.key}: {volume.refusal}" for volume in made.refused]
     lines += ["", *made.notes]
+    if made.withdrawn:
+        lines.append(said_of_withdrawn(made.withdrawn))
     bound = "an unknown size" if size is None else f"at most {in_units(size)}"
     lines.append(
         f"{len(made.embeddable)} volumes to embed, {len(made.refused)} cannot be; "
@@ -184,6 +206,8 @@ def describe_plan(made: ExtractionPlan, size: int | None) -> str:
 
 def plan_json(made: ExtractionPlan, size: int | None) -> dict[str, Any]:
     """The plan as one JSON object."""
+    from extract.planning.plan import withdrawn_json
+
     return {
         "volumes": [
             {
@@ -201,6 +225,7 @@ def plan_json(made: ExtractionPlan, size: int | None) -> dict[str, Any]:
         ],
         "embeddable": len(made.embeddable),
         "refused": len(made.refused),
+        "withdrawn": withdrawn_json(made.withdrawn),
         "max_slices": made.slices,
         "max_bytes": size,
         "notes": made.notes,

@@ -13,15 +13,18 @@ from typing import Any
 
 import torch
 
-from cache_schema.common.errors import MachineError
+from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.common.machine import is_machine, machine_words
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.progress import progress_for
 from cache_schema.files.whole import replacing
 from cache_schema.format.header import Header
+from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
+from cache_schema.move.remove import readmit as readmit_to
 from cache_schema.store.create import read_header
 from cache_schema.store.reader import open_store
+from cache_schema.store.withdrawn import tombstones_at
 from cache_schema.store.writer import StoreWriter
 from extract.backbones.backbone import Backbone
 from extract.engines.changes import SEEN, Changes
@@ -38,7 +41,7 @@ from extract.engines.header import make_header, provenance
 from extract.engines.local import EngineTally, run_local
 from extract.engines.pending import record_refusals, sort_out
 from extract.planning.config import ExtractSection
-from extract.planning.plan import ExtractionPlan, plan_extraction
+from extract.planning.plan import ExtractionPlan, plan_extraction, withdrawn_json
 from extract.planning.room import require_places, require_store_room
 
 FAILURE_COLUMNS = ("participant_id", "session_id", "volume_id", "path", "reason")
@@ -65,6 +68,8 @@ class Outcome:
     """What was changed on the way, e.g. a halved batch."""
     failures_table: str = ""
     """Path of `failures.tsv`."""
+    withdrawn: tuple[VolumeKey, ...] = ()
+    """Volumes of the input whose participant was withdrawn from the store: left out, and no failure."""
 
     def as_json(self) -> dict[str, Any]:
         """The outcome as one JSON object."""
@@ -73,6 +78,7 @@ class Outcome:
             "embedded": self.embedded,
             "skipped": self.skipped,
             "failed": self.failed,
+            "withdrawn": withdrawn_json(self.withdrawn),
             "slices": self.slices,
             "seconds": round(self.seconds, 3),
             "content_digest": self.content_digest,
@@ -82,7 +88,9 @@ class Outcome:
         }
 
 
-def run_extraction(pipeline: Pipeline, section: ExtractSection, progress: bool = True) -> Outcome:
+def run_extraction(
+    pipeline: Pipeline, section: ExtractSection, progress: bool = True, readmit: Sequence[str] = ()
+) -> Outcome:
     """Embed every volume of the input that the store does not hold yet.
 
     This is the door: the section is taken apart here, and no room behind it sees more than it needs.
@@ -91,6 +99,7 @@ def run_extraction(pipeline: Pipeline, section: ExtractSection, progress: bool =
         pipeline: Says where store and run folder are.
         section: Its validated `extract` section.
         progress: Whether to report on standard error.
+        readmit: Participants who were withdrawn from the store, and are taken back.
 
     Raises:
         ConfigError: For a mistake in what was asked.
@@ -100,9 +109,11 @@ def run_extraction(pipeline: Pipeline, section: ExtractSection, progress: bool =
     """
     location, preprocessing, machine = pipeline.store(), section.preprocessing, this_machine()
     require_places(pipeline.folder(), location)
-    plan = plan_extraction(section.input, pipeline.base, preprocessing)
+    plan = plan_for_store(location, section, pipeline.base, readmit)
     device = choose_device(section.device, machine)
     backbone, header = _backbone_and_header(section, pipeline.base, plan, device, machine, location)
+    if readmit:
+        readmit_to(location, readmit)
     writer = StoreWriter.open(location, header, plan.rows(), durable=section.fsync)
     names = frozenset(spec.name for spec in writer.header.arrays)
     mean, std = preprocessing.mean, preprocessing.std
@@ -135,6 +146,7 @@ def run_extraction(pipeline: Pipeline, section: ExtractSection, progress: bool =
         failures=tuple(failures),
         notes=(*pending.notes, *embedder.notes),
         failures_table=str(table),
+        withdrawn=tuple(sorted((*plan.withdrawn, *tally.withdrawn))),
     )
 
 
@@ -151,6 +163,28 @@ def _saying_what_stays(tally: EngineTally) -> Iterator[None]:
             f"{what}; {tally.embedded} volumes were committed before that and stay, and the same command "
             "goes on from there"
         ) from error
+
+
+def plan_for_store(
+    location: str, section: ExtractSection, base: Path, readmit: Sequence[str] = ()
+) -> ExtractionPlan:
+    """The plan of a section, without those who were withdrawn from the store, but for the readmitted.
+
+    Raises:
+        ConfigError: If the input has no volume of somebody who is to be readmitted.
+        StoreError: If there is something else where the store is wanted, or a tombstone is damaged.
+    """
+    tombstones = tombstones_at(location)
+    plan = plan_extraction(
+        section.input,
+        base,
+        section.preprocessing,
+        lambda participant: participant not in readmit and tombstones.hold(participant),
+    )
+    absent = sorted(set(readmit) - {volume.candidate.key.participant_id for volume in plan.volumes})
+    if absent:
+        raise ConfigError(f"--readmit {absent[0]}: the input has no volume of participant {absent[0]!r}")
+    return plan
 
 
 def _backbone_and_header(

@@ -39,6 +39,15 @@ class StoreMismatch(StoreError):
     """
 
 
+class ParticipantWithdrawn(StoreError):
+    """Somebody was withdrawn from the store: nothing of theirs is written, and that is no failure.
+
+    Example:
+        >>> writer.commit(draft, arrays)
+        ParticipantWithdrawn: ...
+    """
+
+
 class VolumeError(Exception):
     """One volume cannot be used; the sentence becomes its row in `failures.tsv`, the others go on."""
 

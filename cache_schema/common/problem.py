@@ -14,6 +14,10 @@ REMOVE_ONE = (
     "find out which of them is right; take the other out with `slicecache cache remove`, or correct the "
     "input and extract it again with --replace"
 )
+REMOVE_AGAIN = (
+    "finish the removal with `slicecache cache remove STORE PARTICIPANT`, as often as you like, or "
+    "take them back with `slicecache extract --readmit`"
+)
 DELETE_IT = "delete it: nothing reads it"
 UNPACK = "run `slicecache cache unpack` first and `slicecache cache pack` afterwards"
 SEAL_AGAIN = "run `slicecache cache seal` again once the records are right"

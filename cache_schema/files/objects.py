@@ -269,7 +269,7 @@ class LocalObjects:
         Never touches a write of a live process: see `unfinished`.
         """
         swept = 0
-        for folder in (TEMPORARY, "table"):
+        for folder in (TEMPORARY, "table", "withdrawn"):
             with contextlib.suppress(FileNotFoundError), os.scandir(self.path(f"{folder}/")) as entries:
                 for entry in entries:
                     if folder == TEMPORARY or entry.name.startswith("."):

@@ -7,6 +7,7 @@
 - `table/000000.json`: segments of the volume table
 - `records/ab/<key>.json`: commit records; `failures/<key>.json`: volumes that failed
 - `previews/ab/<key>.png`: what the backbone saw
+- `withdrawn/<salted hash>.json`: tombstones of participants who were withdrawn
 - `sealed/`: the index of a complete store
 - `tmp/`: writes that are not finished; never read
 """
@@ -30,6 +31,7 @@ TABLE = "table"
 RECORDS = "records"
 FAILURES = "failures"
 PREVIEWS = "previews"
+WITHDRAWN = "withdrawn"
 SEALED_INDEX = "sealed/index.json"
 SEALED_RECORDS = "sealed/records.jsonl"
 
@@ -108,6 +110,11 @@ def failure_name(key: VolumeKey) -> str:
 def preview_name(key: VolumeKey) -> str:
     """Object name of a preview."""
     return f"{PREVIEWS}/{key.digest[:2]}/{key.digest}.png"
+
+
+def tombstone_name(salted_hash: str) -> str:
+    """Object name of a tombstone."""
+    return f"{WITHDRAWN}/{salted_hash}.json"
 
 
 def metadata_name(array: str) -> str:

@@ -36,6 +36,7 @@ from cache_schema.store.create import encode_header
 from cache_schema.store.reader import StoreReader, VolumeEntry
 from cache_schema.store.seal import sealed_index
 from cache_schema.store.table import encode_segment, segment_name
+from cache_schema.store.withdrawn import encode_tombstone
 
 
 class Sink(Protocol):
@@ -81,6 +82,8 @@ class Changes:
     key: Callable[[VolumeKey], VolumeKey] = lambda key: key
     record: Callable[[VolumeRecord], VolumeRecord] = lambda record: record
     """Everything of a record but its key, row and digest, which follow by themselves."""
+    tombstones: bool = True
+    """Whether those who were withdrawn stay so in the copy; under pseudonyms they would tell who it was."""
 
 
 def copy_store(
@@ -116,6 +119,8 @@ def copy_store(
     for name, data in metadata_objects(layouts).items():
         sink.put(name, data)
     sink.put(HEADER, encode_header(header))
+    for name, tombstone in store.tombstones().by_name.items() if changes.tombstones else ():
+        sink.put(name, encode_tombstone(tombstone))
     records = []
     for row, (key, entry) in enumerate(planned):
         arrays = whole_volume(store, entry)

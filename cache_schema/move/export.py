@@ -69,7 +69,9 @@ def export_store(
     if suffix not in SINKS:
         raise StoreError(f"{out!r}: an export is one file that ends in .h5")
     store = open_store(location)
-    changes = Changes(without_place, pseudonyms.key, pseudonyms.record) if pseudonyms else _TRACELESS
+    # A tombstone is of an id: whoever guesses one could ask whether it was in the study.
+    renamed = pseudonyms and Changes(without_place, pseudonyms.key, pseudonyms.record, tombstones=False)
+    changes = renamed or _TRACELESS
     return _write(store, out, SINKS[suffix], changes, previews, progress)
 
 

@@ -27,6 +27,7 @@ from cache_schema.format.layout import (
     HEADER,
     PLAIN_CODECS,
     PREVIEWS,
+    WITHDRAWN,
     ArrayLayout,
     chunk_slices,
     item_bytes,
@@ -99,7 +100,7 @@ def _rebuild(
     with machine_said("write", place):
         place.parent.mkdir(parents=True, exist_ok=True)
     with machine_said("write", place), new_folder(rebuilding) as folder:
-        before = dict(stored_records(source))
+        before = _said(source)
         _build(source, location, folder, packed=packed, shard_volumes=shard_volumes)
         _require_equal(location, str(folder), before)
         sync_tree(folder)
@@ -119,13 +120,20 @@ def _put_in_place(folder: Path, place: Path, before: dict[str, bytes]) -> None:
         return
     with held(place):
         old = replace_folder(folder, place)
-        if dict(stored_records(LocalObjects(old))) != before:
+        if _said(LocalObjects(old)) != before:
             if not exchange(old, place):
                 os.rename(place, folder)
                 os.rename(old, place)
             raise StoreError(f"{str(place)!r} is being written to; pack it when that is done")
         sync_above(place)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _said(objects: Objects) -> dict[str, bytes]:
+    """What the two forms must say alike: all records, and who was withdrawn."""
+    return dict(stored_records(objects)) | {
+        name: objects.get(name) or b"" for name in objects.list(WITHDRAWN)
+    }
 
 
 def _require_equal(location: str, rebuilt: str, before: dict[str, bytes]) -> None:
@@ -142,7 +150,7 @@ def _require_equal(location: str, rebuilt: str, before: dict[str, bytes]) -> Non
             "nothing was changed"
         )
     new = open_objects(rebuilt)
-    if new is None or dict(stored_records(new)) != before:
+    if new is None or _said(new) != before:
         raise StoreError(f"{location!r} is being written to, or its records were lost; nothing was changed")
 
 
@@ -152,7 +160,7 @@ def _build(source: Objects, location: str, folder: Path, *, packed: bool, shard_
     header, table = reader.header, read_volume_table(source)
     require_complete(source, location, {entry.key for entry in reader.entries})
     target = LocalObjects(folder, durable=False)
-    for name in ("zarr.json", HEADER, *source.list(FAILURES)):
+    for name in ("zarr.json", HEADER, *source.list(FAILURES), *source.list(WITHDRAWN)):
         target.put(name, source.get(name) or b"")
     target.put(segment_name(0), encode_segment(0, table.slices, table.rows))
     wanted = [shard_volumes or _shard_volumes(reader, spec) for spec in header.arrays]

@@ -1,10 +1,13 @@
 """Taking a participant out of a store for good, as a withdrawn consent asks.
 
-Records go first, so that no reader finds the volumes any more, and the table's rows last, so that a
-removal that was killed can be run again and still knows what to take out. Row numbers stay taken.
+The tombstone goes first: from then on no reader sees the participant and no writer takes them. Then go the
+records, and the table's rows last, so that a removal that was killed can be run again and still knows what
+to take out. Row numbers stay taken.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cache_schema.common.errors import StoreError
 from cache_schema.files.locate import open_objects
@@ -13,6 +16,7 @@ from cache_schema.files.shards import remove_from_shard, shard_names, shard_rows
 from cache_schema.files.unfinished import sweep, unfinished_in
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
+    PREVIEWS,
     SEALED_INDEX,
     ArrayLayout,
     failure_name,
@@ -27,17 +31,13 @@ from cache_schema.store.packed import (
     is_packed,
     packed_lines,
     put_lines,
+    require_unpacked,
     stored_records,
 )
 from cache_schema.store.previews import gathered_previews, put_gathered_previews
 from cache_schema.store.seal import seal
-from cache_schema.store.table import (
-    VolumeTable,
-    encode_segment,
-    parse_segment,
-    read_volume_table,
-    segment_name,
-)
+from cache_schema.store.table import VolumeTable, read_volume_table
+from cache_schema.store.withdrawn import bury, read_tombstones, withdraw_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +45,17 @@ class Removal:
     """What was taken out."""
 
     volumes: tuple[VolumeKey, ...]
-    """All volumes of the participant, committed or not."""
+    """All volumes of the participant, committed or not; none when they were withdrawn before."""
     sealed: bool
     """Whether the store is sealed again."""
 
 
 def remove_participant(location: str, participant: str) -> Removal:
-    """Delete everything that a store holds of a participant, and withdraw its rows.
+    """Delete everything that a store holds of a participant, and leave a tombstone that keeps them out.
 
     Gone afterwards: chunks, records, previews, failures, sealed copies, the table's rows, and what
-    killed processes left unfinished. Nobody may write to the store meanwhile. A removal that was killed
-    is finished by running it again.
+    killed processes left unfinished. A removal that was killed is finished by running it again, and its
+    tombstone holds meanwhile.
 
     Raises:
         StoreError: If the store is no folder, has no such participant, or is being written to.
@@ -66,12 +66,16 @@ def remove_participant(location: str, participant: str) -> Removal:
     if not isinstance(objects, LocalObjects):
         raise StoreError(f"{location!r} is no folder; remove from the store it was made from, and copy again")
     header = load_header(objects, location)
-    clear_unfinished(objects)
+    known = read_tombstones(objects).hold(participant)
+    if not known and not _volumes_of(objects, read_volume_table(objects), participant):
+        raise StoreError(f"{location!r} has no volume of participant {participant!r}")
+    bury(objects, participant)
+    clear_unfinished(objects, participant)
+    # Listed after the tombstone: who was faster than it is in the list, who was slower sees it.
     table = read_volume_table(objects)
     keys = _volumes_of(objects, table, participant)
-    if not keys:
-        raise StoreError(f"{location!r} has no volume of participant {participant!r}")
-    rows = {table.index[key] for key in keys if key in table.index}
+    # Rows that were withdrawn before, too: a writer that was killed may have left data in them.
+    rows = {row for row, owner in enumerate(table.rows) if owner is None or owner.key in keys}
     layouts = [parse_layout(spec, objects.get(metadata_name(spec.name))) for spec in header.arrays]
     packed = is_packed(objects)
     sealed = packed or objects.get(SEALED_INDEX) is not None
@@ -83,7 +87,9 @@ def remove_participant(location: str, participant: str) -> Removal:
             objects.delete(name)
     for layout in layouts:
         _remove_data(objects, layout, rows)
-    withdraw(objects, set(keys))
+    withdraw_rows(objects)
+    _remove_stray_previews(objects)
+    unseal(objects)  # once more, for a seal that was made of what was there meanwhile
     if sealed:
         seal(location)
     return Removal(tuple(sorted(keys)), sealed)
@@ -100,7 +106,7 @@ def _volumes_of(objects: LocalObjects, table: VolumeTable, participant: str) -> 
     return keys
 
 
-def clear_unfinished(objects: LocalObjects) -> None:
+def clear_unfinished(objects: LocalObjects, participant: str) -> None:
     """Delete what killed processes of this host left unfinished, in the store and beside it.
 
     Raises:
@@ -110,7 +116,8 @@ def clear_unfinished(objects: LocalObjects) -> None:
         if not sweep(path):
             raise StoreError(
                 f"{str(path)!r} is an unfinished write: stop what writes to the store, or delete that "
-                "by hand if nothing does, and run this again"
+                f"by hand if nothing does, and run this again; {participant!r} is withdrawn already and is "
+                "not embedded any more"
             )
 
 
@@ -120,6 +127,14 @@ def _remove_gathered(objects: LocalObjects, keys: set[VolumeKey]) -> None:
     put_lines(objects, {d: line for d, line in packed_lines(objects).items() if d not in digests})
     kept = ((digest, png) for digest, png in gathered_previews(objects) if digest not in digests)
     put_gathered_previews(objects, kept)
+
+
+def _remove_stray_previews(objects: LocalObjects) -> None:
+    """Delete previews that belong to no row: a writer that was killed may have left one."""
+    known = {key.digest for key in read_volume_table(objects).index}
+    for name in objects.list(PREVIEWS):
+        if Path(name).stem not in known:
+            objects.delete(name)
 
 
 def _remove_data(objects: LocalObjects, layout: ArrayLayout, rows: set[int]) -> None:
@@ -143,11 +158,21 @@ def _remove_data(objects: LocalObjects, layout: ArrayLayout, rows: set[int]) -> 
             objects.delete(stored)
 
 
-def withdraw(objects: LocalObjects, keys: set[VolumeKey]) -> None:
-    """Turn the table's rows of volumes into null; the rows' numbers are never given again."""
-    for number in range(read_volume_table(objects).segments):
-        name = segment_name(number)
-        segment = parse_segment(objects.get(name) or b"", name)
-        rows = [None if row is not None and row.key in keys else row for row in segment.rows]
-        if tuple(rows) != segment.rows:
-            objects.put(name, encode_segment(segment.first_row, segment.slices, rows))
+def readmit(location: str, participants: Sequence[str]) -> None:
+    """Take participants back who were withdrawn: their tombstones go, and extractions embed them again.
+
+    Raises:
+        StoreError: If one was not withdrawn, or the store is packed or no folder; nothing is changed then.
+    """
+    objects = open_objects(location)
+    if not isinstance(objects, LocalObjects):
+        raise StoreError(f"{location!r} is no folder store, so nobody can be readmitted to it")
+    require_unpacked(objects, location)
+    tombstones = read_tombstones(objects)
+    named = {participant: tombstones.names_of(participant) for participant in participants}
+    for participant, names in named.items():
+        if not names:
+            raise StoreError(f"{participant!r} was not withdrawn from {location!r}; nothing is readmitted")
+    for names in named.values():
+        for name in names:
+            objects.delete(name)

@@ -39,6 +39,7 @@ def describe_store(location: str) -> dict[str, Any]:
         "n_failed": len(failures),
         "n_planned": len(table),
         "n_pending": sum(row.key not in done for row in table),
+        "n_withdrawn": len(store.tombstones()),
         "n_participants": len({key.participant_id for key in keys}),
         "n_sessions": len({(key.participant_id, key.session_id) for key in keys}),
         "n_slices": sum(entry.n_slices for entry in store.entries),
@@ -104,6 +105,7 @@ def description_text(description: dict[str, Any]) -> str:
         f"volumes      {d['n_volumes']} of {d['n_planned']} planned are committed; {d['n_failed']} failed, "
         f"{d['n_pending']} not done yet",
         f"who          {d['n_participants']} participants, {d['n_sessions']} sessions",
+        *_withdrawn_line(d["n_withdrawn"]),
         f"slices       {d['n_slices']}{_per_volume(d['slices_per_volume'])}",
         *[_array_line(array) for array in d["arrays"]],
         *_size_lines(d["size"], d["packed"]),
@@ -126,6 +128,12 @@ def description_text(description: dict[str, Any]) -> str:
         *[f"failed: {f['path']}: {f['reason']}" for f in d["failures"][:20]],
     ]
     return "\n".join(lines)
+
+
+def _withdrawn_line(n: int) -> list[str]:
+    """How many participants were withdrawn."""
+    some = "1 participant was" if n == 1 else f"{n} participants were"
+    return [f"withdrawn    {some} taken out of the store, and no extraction embeds them again"] if n else []
 
 
 def _per_volume(span: list[int] | None) -> str:

@@ -1,6 +1,6 @@
 """What is committed in a store, told by its sealed index or by the records themselves."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,30 @@ def list_committed(objects: Objects, header: Header) -> Listing:
     if any(len(column) != len(entries) for column in crcs.values()):
         raise StoreError("the columns of the sealed index have different lengths; seal the store again")
     return Listing(entries, crcs, sealed=True)
+
+
+def leave_out(listing: Listing, is_withdrawn: Callable[[str], bool]) -> Listing:
+    """A listing without the volumes of withdrawn participants.
+
+    A seal that knows somebody who was withdrawn is not right, and its records are not read.
+    """
+    entries = listing.entries
+    kept = [place for place, name in enumerate(entries.participant_id) if not is_withdrawn(name)]
+    if len(kept) == len(entries):
+        return listing
+
+    def only(column: Sequence[str]) -> list[str]:
+        return [column[place] for place in kept]
+
+    left = Entries(
+        only(entries.participant_id),
+        only(entries.session_id),
+        only(entries.volume_id),
+        entries.row[kept].tolist(),
+        entries.n_slices[kept].tolist(),
+        only(entries.digest),
+    )
+    return Listing(left, {name: column[kept] for name, column in listing.crc32c.items()}, sealed=False)
 
 
 def _list_records(objects: Objects, names: Sequence[str]) -> Listing:

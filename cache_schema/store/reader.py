@@ -17,6 +17,7 @@ from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import Objects
 from cache_schema.files.read import read_some, read_volumes
 from cache_schema.files.read_pieces import RowDamageError
+from cache_schema.files.zipped import ZarrObjects
 from cache_schema.format.digest import content_digest
 from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey
@@ -25,11 +26,13 @@ from cache_schema.format.record import Failure, TableRow, VolumeRecord
 from cache_schema.store.commit import parse_record, read_failures, read_record
 from cache_schema.store.create import load_header, read_header
 from cache_schema.store.entries import VolumeEntry
-from cache_schema.store.listing import Listing, list_committed
+from cache_schema.store.exchanged import Stamp, stamp_of, steady
+from cache_schema.store.listing import Listing, leave_out, list_committed
 from cache_schema.store.previews import stored_preview
 from cache_schema.store.proofs import Proofs
 from cache_schema.store.seal import read_sealed_records
 from cache_schema.store.table import read_volume_table
+from cache_schema.store.withdrawn import Tombstones, read_tombstones
 
 __all__ = ["StoreReader", "VolumeEntry", "open_store", "read_header"]
 
@@ -45,12 +48,31 @@ def open_store(location: str | Path, prove: Prove = "crc32c") -> "StoreReader":
     Raises:
         StoreError: If nothing is there, it is no store, or its header or a record is damaged.
     """
-    text = str(location)
+    while True:
+        reader = _open(str(location), prove)
+        if reader.is_current():  # else it was packed or unpacked while it was being opened
+            return reader
+
+
+def _open(text: str, prove: Prove) -> "StoreReader":
+    """Open a store as it lies there."""
     objects = open_objects(text)
     if objects is None:
         raise StoreError(f"there is no store at {text!r}; `slicecache extract` makes one")
+    stamp = stamp_of(objects)
     header = load_header(objects, text)
-    return StoreReader(text, objects, header, list_committed(objects, header), prove)
+    listing = list_committed(objects, header)
+    tombstones = seen_tombstones(objects, sealed=listing.sealed)
+    return StoreReader(text, objects, header, leave_out(listing, tombstones.hold), stamp, prove)
+
+
+def seen_tombstones(objects: Objects, *, sealed: bool) -> Tombstones:
+    """Who is left out by a reader: a removal that was killed holds from its first step on.
+
+    A sealed store behind a URL, which may not list, is what it was when it was sealed: without those who
+    had been withdrawn.
+    """
+    return Tombstones() if sealed and isinstance(objects, ZarrObjects) else read_tombstones(objects)
 
 
 class StoreReader:
@@ -62,6 +84,7 @@ class StoreReader:
         objects: Objects,
         header: Header,
         listing: Listing,
+        stamp: Stamp,
         prove: Prove = "crc32c",
     ) -> None:
         """Hold an opened store."""
@@ -71,9 +94,28 @@ class StoreReader:
         """Committed volumes, sorted by key."""
         self.sealed = listing.sealed
         self.prove: Prove = prove
-        self._objects = objects
+        self._objects, self._stamp = objects, stamp
         self._layouts: dict[str, ArrayLayout] = {}
         self._proofs = Proofs(location, header.arrays, listing, prove, self.record, self._read_whole)
+
+    def is_current(self) -> bool:
+        """Whether the folder that was opened still lies at the location."""
+        return self._stamp == stamp_of(self._objects)
+
+    def _reopen(self) -> None:
+        """Go on with the other form of the same content that lies at the location now.
+
+        Raises:
+            StoreError: If it is other content.
+        """
+        now = open_store(self.location)
+        if now.entries != self.entries or now.header != self.header:
+            raise StoreError(
+                f"{self.location!r} was replaced while it was read, by a store of other content: its content "
+                f"digest is {now.content_digest()} and was {self.content_digest()}; open it again"
+            )
+        self._objects, self.sealed, self._layouts = now._objects, now.sealed, now._layouts
+        self._stamp = now._stamp
 
     def entry(self, key: VolumeKey) -> VolumeEntry:
         """The entry of a committed volume.
@@ -86,6 +128,7 @@ class StoreReader:
             raise StoreError(f"volume {key} is not committed in {self.location!r}")
         return self.entries[place]
 
+    @steady
     def record(self, key: VolumeKey) -> VolumeRecord:
         """The commit record of a volume.
 
@@ -98,6 +141,7 @@ class StoreReader:
             raise StoreError(f"the record of {key} changed since {self.location!r} was opened; open it again")
         return record
 
+    @steady
     def records(self) -> tuple[VolumeRecord, ...]:
         """All commit records, in the order of `entries`."""
         if self.sealed:
@@ -107,13 +151,23 @@ class StoreReader:
             )
         return tuple(self.record(entry.key) for entry in self.entries)
 
+    @steady
     def failures(self) -> tuple[Failure, ...]:
         """Volumes that could not be embedded, sorted by key."""
-        return read_failures(self._objects)
+        tombstones = self.tombstones()
+        return tuple(f for f in read_failures(self._objects) if not tombstones.hold(f.participant_id))
 
+    @steady
     def table(self) -> tuple[TableRow, ...]:
-        """Every volume that has a row, committed or not, in row order."""
-        return read_volume_table(self._objects).volumes()
+        """Every volume that has a row and was not withdrawn, committed or not, in row order."""
+        tombstones = self.tombstones()
+        rows = read_volume_table(self._objects).volumes()
+        return tuple(row for row in rows if not tombstones.hold(row.participant_id))
+
+    @steady
+    def tombstones(self) -> Tombstones:
+        """Who was withdrawn, by salted hash."""
+        return read_tombstones(self._objects)
 
     def layout(self, name: str) -> ArrayLayout:
         """How an array is stored.
@@ -131,6 +185,7 @@ class StoreReader:
             self._layouts[name] = parse_layout(specs[name], self._objects.get(metadata_name(name)))
         return self._layouts[name]
 
+    @steady
     def read(self, name: str, entries: Sequence[VolumeEntry] | None = None) -> NDArray[Any]:
         """Volumes of one array as one contiguous `(volume, slice, *rest)`, in the order given.
 
@@ -166,6 +221,7 @@ class StoreReader:
         volume: NDArray[Any] = self.read(name, [self.entry(key)])[0]
         return volume
 
+    @steady
     def read_slices(
         self, name: str, entry: VolumeEntry, slices: Sequence[int] | NDArray[Any]
     ) -> NDArray[Any]:
@@ -187,6 +243,7 @@ class StoreReader:
             raise _damaged(entry.key, name, damage) from damage
         return values
 
+    @steady
     def preview(self, key: VolumeKey) -> bytes | None:
         """The PNG mosaic of a volume, or None when there is none."""
         return stored_preview(self._objects, key)

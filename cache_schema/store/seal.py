@@ -24,6 +24,7 @@ from cache_schema.store.commit import parse_raw, unseal
 from cache_schema.store.create import load_header, stored_header_hash
 from cache_schema.store.packed import is_packed, stored_records
 from cache_schema.store.table import read_volume_table
+from cache_schema.store.withdrawn import read_tombstones, refuse_unfinished
 
 
 class SealedIndex(Strict):
@@ -97,7 +98,7 @@ def seal(location: str) -> None:
 
     Raises:
         StoreError: If it is no folder store, a record is damaged, a volume of the table is neither
-            committed nor failed, or somebody writes meanwhile.
+            committed nor failed, it still holds somebody who was withdrawn, or somebody writes meanwhile.
     """
     objects = open_objects(location)
     if objects is None:
@@ -111,6 +112,7 @@ def seal(location: str) -> None:
     raws = [parse_raw(data, name) for name, data in stored_records(objects)]
     raws.sort(key=_key)
     require_complete(objects, location, {_key(raw) for raw in raws})
+    refuse_unfinished(read_tombstones(objects), location, (raw["participant_id"] for raw in raws))
     body = b"\n".join(canonical_json(raw) for raw in raws)
     objects.put(SEALED_RECORDS, body)
     index = sealed_index(raws, stored_header_hash(objects), hashlib.sha256(body).hexdigest())
@@ -142,11 +144,11 @@ def sealed_index(raws: list[dict[str, Any]], header_sha256: str, records_sha256:
 
 
 def require_complete(objects: Objects, location: str, committed: set[VolumeKey]) -> None:
-    """Refuse to call a store complete while volumes of its table are open."""
+    """Refuse to call a store complete while volumes of its table are open, or a removal is unfinished."""
+    rows = read_volume_table(objects).volumes()
+    refuse_unfinished(read_tombstones(objects), location, (row.participant_id for row in rows))
     pending = [
-        row.key
-        for row in read_volume_table(objects).volumes()
-        if row.key not in committed and objects.get(failure_name(row.key)) is None
+        row.key for row in rows if row.key not in committed and objects.get(failure_name(row.key)) is None
     ]
     if pending:
         raise StoreError(

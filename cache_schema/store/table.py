@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from cache_schema.common.errors import StoreError
 from cache_schema.common.stored_json import read_object
 from cache_schema.common.strict import Strict, refusal
-from cache_schema.files.objects import Objects
+from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import TABLE
@@ -43,6 +43,8 @@ class VolumeTable:
     slices: int = 0
     """Slices that the arrays must cover."""
     segments: int = 0
+    stamps: tuple[tuple[int, int] | None, ...] = ()
+    """Which file each segment was: one that withdrew a volume meanwhile is another."""
     index: dict[VolumeKey, int] = field(default_factory=dict)
     """Key to row."""
 
@@ -84,11 +86,15 @@ def parse_segment(data: bytes, name: str) -> Segment:
 def read_volume_table(objects: Objects, known: VolumeTable | None = None) -> VolumeTable:
     """Read and join all segments; with a `known` table, only those that came after it.
 
+    A `known` table of which a row was withdrawn meanwhile is read again.
+
     Raises:
         StoreError: If a segment is missing, damaged, out of place, or a volume has two rows.
     """
-    known = known or VolumeTable()
     names = objects.list(TABLE)
+    stamps = tuple(objects.stamp(name) if isinstance(objects, LocalObjects) else None for name in names)
+    if known is None or known.stamps != stamps[: known.segments]:
+        known = VolumeTable()
     if len(names) == known.segments:
         return known
     rows, slices, index = list(known.rows), known.slices, dict(known.index)
@@ -105,7 +111,7 @@ def read_volume_table(objects: Objects, known: VolumeTable | None = None) -> Vol
             if row is not None and index.setdefault(row.key, place) != place:
                 raise StoreError(f"the volume table has {row.key} in rows {index[row.key]} and {place}")
         rows += segment.rows
-    return VolumeTable(tuple(rows), slices, len(names), index)
+    return VolumeTable(tuple(rows), slices, len(names), stamps, index)
 
 
 def append_rows(

@@ -3,6 +3,9 @@
 A volume is committed in one order only: its data, then its record in one atomic put, each when what
 came before it is on the disk. What was written without a record is not there for any reader, and is written
 again.
+
+Nothing of a participant who was withdrawn is written: tombstones are asked for before a write and after it.
+A removal puts its tombstone before it deletes, so that one of the two always sees the other.
 """
 
 import json
@@ -12,7 +15,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cache_schema.common.errors import StoreError, StoreMismatch
+from cache_schema.common.errors import ParticipantWithdrawn, StoreError, StoreMismatch
 from cache_schema.files.chunks import to_storage, write_volume
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects
@@ -22,6 +25,7 @@ from cache_schema.format.header import Header, differing_fields
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
     TABLE,
+    ArrayLayout,
     chunk_slices,
     failure_name,
     metadata_name,
@@ -38,6 +42,7 @@ from cache_schema.store.create import create_store, read_header, sweep_siblings
 from cache_schema.store.extents import ensure_extents
 from cache_schema.store.packed import is_packed, require_unpacked
 from cache_schema.store.table import VolumeTable, append_rows, read_volume_table
+from cache_schema.store.withdrawn import Tombstones, read_tombstones, withdraw_rows
 
 
 class StoreWriter:
@@ -49,6 +54,7 @@ class StoreWriter:
         self.header = header
         self._objects = objects
         self._table = table
+        self._tombstones = Tombstones()
 
     @classmethod
     def open(
@@ -63,7 +69,8 @@ class StoreWriter:
         Args:
             location: A folder; it is created when absent.
             header: What is asked for: fingerprint, numerics and arrays must equal the store's.
-            rows: Volumes that will be written; those that have a row keep it.
+            rows: Volumes that will be written; those that have a row keep it. Whoever was withdrawn gets
+                none.
             durable: Whether a commit waits for the disk, so that no power failure takes it back.
 
         Raises:
@@ -81,13 +88,17 @@ class StoreWriter:
             raise StoreError(f"the store {location!r} was deleted while it was opened")
         objects.durable = durable
         require_same(location, header, found)
-        known = read_volume_table(objects)
+        tombstones, known = read_tombstones(objects), read_volume_table(objects)
+        rows = [row for row in rows if not tombstones.hold(row.participant_id)]
         if any(row.key not in known.index for row in rows):
             require_unpacked(objects, location)
         objects.sweep()
         sweep_siblings(location)
         table = append_rows(objects, rows, known=known)
         objects.keep(TABLE)  # rows that somebody else has just given rest on a name, too
+        tombstones = read_tombstones(objects, tombstones)
+        if any(tombstones.hold(row.participant_id) for row in rows):
+            withdraw_rows(objects)
         if table.segments > known.segments:
             unseal(objects)
         return cls(location, objects, found, ensure_extents(objects, found, table))
@@ -111,10 +122,7 @@ class StoreWriter:
             record = self.record(key)
             if record is None:
                 return True
-            layouts = {
-                spec.name: parse_layout(spec, self._objects.get(metadata_name(spec.name)))
-                for spec in self.header.arrays
-            }
+            layouts = self._layouts()
         except StoreError:
             return False
         return not check_volume(self._objects, layouts, record)[0]
@@ -143,9 +151,11 @@ class StoreWriter:
 
         Raises:
             VolumeError: If a value is not finite or overflows the storage dtype.
+            ParticipantWithdrawn: If the participant was withdrawn, be it only meanwhile; nothing is left.
             StoreError: If the volume has no row, or the arrays are not those of the header.
         """
         started = time.perf_counter()
+        self._refuse_withdrawn(draft.key)
         stored = self._to_storage(draft, arrays)
         record = self._describe(draft, stored)
         for attempt in range(3):
@@ -161,6 +171,7 @@ class StoreWriter:
         seconds = draft.seconds | {"write": time.perf_counter() - started}
         signed = record.model_copy(update={"seconds": seconds}).signed()
         self._objects.put(record_name(draft.key), encode_record(signed))
+        self._look_again(signed)
         return self._settle(signed)
 
     def remove_record(self, key: VolumeKey) -> None:
@@ -170,10 +181,69 @@ class StoreWriter:
         unseal(self._objects)
 
     def fail(self, failure: Failure) -> None:
-        """Note that a volume could not be embedded, and why."""
+        """Note that a volume could not be embedded, and why.
+
+        Raises:
+            ParticipantWithdrawn: If the participant was withdrawn; nothing is noted.
+        """
+        self._refuse_withdrawn(failure.key)
         self._change()
         self._objects.put(failure_name(failure.key), canonical_json(failure.model_dump(mode="json")))
+        if self._is_withdrawn(failure.key):
+            self._objects.delete(failure_name(failure.key))
         unseal(self._objects)
+        self._refuse_withdrawn(failure.key)
+
+    def _is_withdrawn(self, key: VolumeKey) -> bool:
+        """Whether a volume's participant was withdrawn, as the store says now."""
+        self._tombstones = read_tombstones(self._objects, self._tombstones)
+        return self._tombstones.hold(key.participant_id)
+
+    def _refuse_withdrawn(self, key: VolumeKey) -> None:
+        """Before a write: nothing is written of a participant who was withdrawn."""
+        if self._is_withdrawn(key):
+            raise ParticipantWithdrawn(
+                f"{key.participant_id!r} was withdrawn from {self.location!r}, so {key} is not written; "
+                "`slicecache extract --readmit` takes a participant back"
+            )
+
+    def _look_again(self, record: VolumeRecord) -> None:
+        """After the record was put: take everything back if the participant was withdrawn meanwhile.
+
+        The tombstones are read before the table: whoever was withdrawn and taken back in between has none
+        any more, but the row is gone.
+
+        Raises:
+            ParticipantWithdrawn: If so.
+        """
+        key = record.key
+        withdrawn = self._is_withdrawn(key)
+        self._table = read_volume_table(self._objects, self._table)
+        if not withdrawn and self.rows.get(key) == record.row:
+            return
+        if withdrawn or self._objects.get(record_name(key)) == encode_record(record):
+            self._objects.delete(record_name(key))
+        unseal(self._objects)
+        self._delete_data(record.row)
+        for name in (preview_name(key), failure_name(key)) if withdrawn else ():
+            self._objects.delete(name)
+        self._refuse_withdrawn(key)
+        raise ParticipantWithdrawn(
+            f"the row of {key} in {self.location!r} was withdrawn while it was written; extract it again"
+        )
+
+    def _delete_data(self, row: int) -> None:
+        """Delete all chunks of a row."""
+        for layout in self._layouts().values():
+            for block in range(layout.blocks(layout.shape[1])):
+                self._objects.delete(layout.chunk_name(row, block))
+
+    def _layouts(self) -> dict[str, ArrayLayout]:
+        """How the arrays are stored now."""
+        return {
+            spec.name: parse_layout(spec, self._objects.get(metadata_name(spec.name)))
+            for spec in self.header.arrays
+        }
 
     def _change(self) -> None:
         """Before any change: the store must not be packed, and its seal is taken off."""
@@ -212,12 +282,8 @@ class StoreWriter:
         if n > self._table.slices:
             append_rows(self._objects, (), slices=n, known=self._table)
         self._table = ensure_extents(self._objects, self.header, self._table)
-        layouts = {
-            spec.name: parse_layout(spec, self._objects.get(metadata_name(spec.name)))
-            for spec in self.header.arrays
-        }
         with self._objects.together():
-            write_volume(self._objects, layouts, record.row, stored)
+            write_volume(self._objects, self._layouts(), record.row, stored)
             if preview is None:
                 self._objects.delete(preview_name(record.key))
             else:

@@ -36,6 +36,7 @@ from cache_schema.store.table import VolumeTable, read_volume_table
 from cache_schema.verify.contents import Contents
 from cache_schema.verify.records import check_records, check_seal
 from cache_schema.verify.strays import check_strays
+from cache_schema.verify.withdrawn import check_withdrawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ def verify_store(
     layouts, layout_problems = check_arrays(objects, header)
     records, record_problems = check_records(objects, header, table)
     problems += table_problems + layout_problems + record_problems
+    problems += check_withdrawn(objects, table, records)
     problems += check_extents(layouts, records)
     found, bytes_read = check_volumes(objects, header, layouts, records, progress, full=full)
     problems += found

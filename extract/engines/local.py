@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from cache_schema.common.errors import VolumeError
+from cache_schema.common.errors import ParticipantWithdrawn, VolumeError
 from cache_schema.common.progress import VolumeCounter
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
@@ -34,6 +34,8 @@ class EngineTally:
     embedded: int = 0
     slices: int = 0
     failures: list[Failure] = field(default_factory=list)
+    withdrawn: list[VolumeKey] = field(default_factory=list)
+    """Volumes of participants who were withdrawn from the store since it was planned."""
 
 
 def run_local(
@@ -157,11 +159,18 @@ class Committer:
         except VolumeError as error:
             self._failed(failure_of(self._candidates[key], str(error)))
             return
+        except ParticipantWithdrawn:
+            self._tally.withdrawn.append(key)
+            return
         self._tally.embedded += 1
         self._tally.slices += len(draft.slices.index)
         self._progress.done(len(draft.slices.index))
 
     def _failed(self, failure: Failure) -> None:
-        self._writer.fail(failure)
+        try:
+            self._writer.fail(failure)
+        except ParticipantWithdrawn:
+            self._tally.withdrawn.append(failure.key)
+            return
         self._tally.failures.append(failure)
         self._progress.failed()

@@ -1,9 +1,10 @@
 """What is left to do: the store is asked which volumes it has, and whether they are what they were."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from cache_schema.common.errors import StoreError
+from cache_schema.common.errors import ParticipantWithdrawn, StoreError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.store.writer import StoreWriter
@@ -110,7 +111,8 @@ def record_refusals(refused: Iterable[PlannedVolume], writer: StoreWriter) -> li
     failures = [failure_of(planned.candidate, str(planned.refusal)) for planned in refused]
     for failure in failures:
         if not is_committed(writer, failure.key):
-            writer.fail(failure)
+            with suppress(ParticipantWithdrawn):  # since it was planned
+                writer.fail(failure)
     return failures
 
 

@@ -1,10 +1,11 @@
 """What an extraction would do, from file headers alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,8 @@ HEADER_THREADS = 8
 """Headers are read in parallel because network file systems answer late, not because it is work."""
 
 SHARED_SHOWN = 5
+SHOWN_WITHDRAWN = 5
+"""Names in a sentence; `--json` has all."""
 
 BYTES = {"float16": 2, "float32": 4}
 
@@ -54,6 +57,8 @@ class ExtractionPlan:
     volumes: tuple[PlannedVolume, ...]
     notes: tuple[str, ...] = ()
     """What the input says beside its volumes, e.g. rows without a file."""
+    withdrawn: tuple[VolumeKey, ...] = ()
+    """Volumes of participants who were withdrawn from the store, which are not even looked at."""
 
     @property
     def embeddable(self) -> tuple[PlannedVolume, ...]:
@@ -89,7 +94,10 @@ class ExtractionPlan:
 
 
 def plan_extraction(
-    spec: BidsInput | ManifestInput, base: Path, preprocessing: Preprocessing
+    spec: BidsInput | ManifestInput,
+    base: Path,
+    preprocessing: Preprocessing,
+    is_withdrawn: Callable[[str], bool] = lambda participant: False,
 ) -> ExtractionPlan:
     """Find every volume and look at its header.
 
@@ -97,6 +105,7 @@ def plan_extraction(
         spec: The input.
         base: Folder that relative paths start from.
         preprocessing: Says who is let in, and how many slices are kept at most.
+        is_withdrawn: Whether a participant was withdrawn from the store.
 
     Raises:
         ConfigError: If the input cannot be understood, or two volumes have one key.
@@ -104,9 +113,29 @@ def plan_extraction(
     candidates, notes = find_volumes(spec, base)
     refuse_same_keys(candidates)
     refuse_twins(candidates)
+    keys = [candidate.key for candidate in candidates]
+    withdrawn = tuple(key for key in keys if is_withdrawn(key.participant_id))
+    candidates = [candidate for candidate in candidates if not is_withdrawn(candidate.key.participant_id)]
     with quiet(), ThreadPoolExecutor(HEADER_THREADS) as pool:
         volumes = list(pool.map(lambda candidate: plan_volume(candidate, preprocessing), candidates))
-    return ExtractionPlan(tuple(volumes), (*notes, *shared_files(volumes)))
+    return ExtractionPlan(tuple(volumes), (*notes, *shared_files(volumes)), withdrawn)
+
+
+def said_of_withdrawn(keys: Sequence[VolumeKey]) -> str:
+    """Who is left out, in one sentence."""
+    people = sorted({key.participant_id for key in keys})
+    shown = ", ".join(people[:SHOWN_WITHDRAWN]) + ", ..." * (len(people) > SHOWN_WITHDRAWN)
+    volumes = "1 volume" if len(keys) == 1 else f"{len(keys)} volumes"
+    participants = "1 withdrawn participant" if len(people) == 1 else f"{len(people)} withdrawn participants"
+    return (
+        f"{volumes} of {participants} ({shown}) {'is' if len(keys) == 1 else 'are'} left out; "
+        "`slicecache extract --readmit NAME` takes them back"
+    )
+
+
+def withdrawn_json(keys: Sequence[VolumeKey]) -> dict[str, Any]:
+    """Who is left out, as JSON data."""
+    return {"volumes": len(keys), "participants": sorted({key.participant_id for key in keys})}
 
 
 def find_volumes(spec: BidsInput | ManifestInput, base: Path) -> tuple[list[Candidate], list[str]]:

@@ -16,7 +16,7 @@ from cache_schema.common.errors import StoreError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.move.pack import pack, unpack
-from cache_schema.move.remove import remove_participant
+from cache_schema.move.remove import Removal, readmit, remove_participant
 from cache_schema.store.reader import open_store
 from cache_schema.store.seal import seal
 from cache_schema.store.writer import StoreWriter
@@ -101,14 +101,19 @@ def test_nothing_is_left_and_the_others_are_as_before(location):
     assert after.failures() == ()
     verification = verify_store(location, full=True)
     assert (verification.problems, verification.notes) == ((), ())
-    with pytest.raises(StoreError, match="no volume of participant 'withdrawn'"):
-        remove_participant(location, GONE)
+    assert len(after.tombstones()) == 1
+    again = remove_participant(location, GONE)  # may be run any number of times
+    assert again == Removal((), before.sealed)
+    assert list(open_store(location).entries) == kept
+    with pytest.raises(StoreError, match="no volume of participant 'nobody'"):
+        remove_participant(location, "nobody")
 
 
 def test_a_row_is_never_given_again(location):
     remove_participant(location, GONE)
     if os.path.exists(f"{location}/packed.json"):
         unpack(location)
+    readmit(location, [GONE])
     fill(location, [*KEYS[:1], VolumeKey("new", "", "T1w"), KEYS[1]], failed=None, seed=50)
     assert [open_store(location).entry(VolumeKey("new", "", "T1w")).row] == [7]
     assert open_store(location).entry(KEYS[1]).row == 8
