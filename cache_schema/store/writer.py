@@ -225,8 +225,9 @@ class StoreWriter:
             self._objects.delete(record_name(key))
         unseal(self._objects)
         self._delete_data(record.row)
-        for name in (preview_name(key), failure_name(key)) if withdrawn else ():
-            self._objects.delete(name)
+        if withdrawn or key not in self.rows:
+            self._objects.delete(preview_name(key))
+            self._objects.delete(failure_name(key))
         self._refuse_withdrawn(key)
         raise ParticipantWithdrawn(
             f"the row of {key} in {self.location!r} was withdrawn while it was written; extract it again"
