@@ -14,6 +14,7 @@ import torch
 
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.progress import progress_for
+from cache_schema.files.urls import require_folder_place
 from cache_schema.format.header import Header
 from cache_schema.format.record import Failure
 from cache_schema.store.create import read_header
@@ -90,6 +91,7 @@ def run_extraction(pipeline: Pipeline, section: ExtractSection, progress: bool =
         StoreMismatch: If the store was made otherwise.
     """
     location, preprocessing, machine = pipeline.store(), section.preprocessing, this_machine()
+    require_folder_place(location, "extract")
     plan = plan_extraction(section.input, pipeline.base, preprocessing)
     device = choose_device(section.device, machine)
     backbone, header = _backbone_and_header(section, pipeline.base, plan, device, machine, location)

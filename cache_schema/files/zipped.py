@@ -1,4 +1,4 @@
-"""Byte objects in any Zarr store: a zip, an object store behind a URL, memory."""
+"""Byte objects in any Zarr store: a zip, memory."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from cache_schema.files.objects import Opened, OpenedBytes
 
 
 class ZarrObjects:
-    """Objects in any Zarr store: a zip, an object store behind a URL, memory."""
+    """Objects in any Zarr store: a zip, memory."""
 
     def __init__(self, store: Any) -> None:
         """Hold an opened Zarr store."""
@@ -110,13 +110,3 @@ def zip_store(path: Path) -> Any:
     if not zipfile.is_zipfile(path):
         raise StoreError(f"{str(path)!r} is no zip archive, or a truncated one")
     return sync(ZipStore.open(path=path, mode="r", read_only=True))
-
-
-def url_store(url: str) -> Any:
-    """Zarr's store over fsspec, for reading."""
-    from zarr.storage import FsspecStore
-
-    try:
-        return FsspecStore.from_url(url, read_only=True)
-    except (ImportError, ValueError) as error:
-        raise StoreError(f"cannot open {url!r}: {error}") from error

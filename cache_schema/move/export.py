@@ -7,6 +7,7 @@ from typing import Any
 from cache_schema.common.errors import StoreError
 from cache_schema.common.progress import Progress
 from cache_schema.files.h5 import H5Sink
+from cache_schema.files.urls import is_url, require_folder_place
 from cache_schema.files.whole import appears_whole, require_free
 from cache_schema.format.header import Header
 from cache_schema.format.layout import ArrayLayout
@@ -64,6 +65,7 @@ def export_store(
     Raises:
         StoreError: If the file is there already, or the store is damaged or empty.
     """
+    require_folder_place(out, "export")
     suffix = Path(out).suffix
     if suffix not in SINKS:
         raise StoreError(f"{out!r}: an export is one file that ends in .h5")
@@ -78,7 +80,7 @@ def import_store(location: str, out: str, progress: Progress | None = None) -> E
     Raises:
         StoreError: If something is at `out` already, or the export is damaged.
     """
-    if Path(out).suffix in (*SINKS, ".zip") or "://" in out:
+    if Path(out).suffix in (*SINKS, ".zip") or is_url(out):
         raise StoreError(f"{out!r}: an import makes a folder; give it a name such as cache.zarr")
     return _write(open_store(location), out, FolderSink, Changes(), True, progress)
 
@@ -103,6 +105,7 @@ def export_volumes(
     Raises:
         StoreError: If the folder is there already, the array is none of tokens, or the store is damaged.
     """
+    require_folder_place(out, "export")
     store = open_store(location)
     with appears_whole(out) as folder:
         write_volumes(store, folder, tokens, pseudonyms, progress)

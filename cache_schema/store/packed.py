@@ -4,6 +4,7 @@
 line with their number and hash, then one line per committed volume, `<key hash> <record>`, sorted.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -12,9 +13,10 @@ from weakref import WeakKeyDictionary
 
 from cache_schema.common.errors import StoreError
 from cache_schema.files.objects import Objects
+from cache_schema.files.remote_objects import RemoteObjects, get_all
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.layout import RECORDS, record_name
+from cache_schema.format.layout import RECORDS, SEALED_RECORDS, record_name
 
 MARK = "packed.json"
 PACK_FORMAT = "slicecache-pack"
@@ -22,6 +24,9 @@ PACKED_RECORDS = "packed/records.jsonl"
 
 _LINES: "WeakKeyDictionary[Any, dict[str, bytes]]" = WeakKeyDictionary()
 """Records by key hash of packed stores that are open: gathered once, since thousands are asked for."""
+
+_SEALED: "WeakKeyDictionary[Any, dict[str, bytes]]" = WeakKeyDictionary()
+KEY_FIELDS = ("participant_id", "session_id", "volume_id")
 
 
 def is_packed(objects: Objects) -> bool:
@@ -83,16 +88,32 @@ def packed_lines(objects: Objects) -> dict[str, bytes]:
     return _LINES[objects]
 
 
+def sealed_lines(objects: Objects) -> dict[str, bytes]:
+    """Records of a sealed store by key hash; empty in a store that is not sealed."""
+    if objects not in _SEALED:
+        found = {}
+        for line in (objects.get(SEALED_RECORDS) or b"").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # else it is looked for by its name
+                raw = json.loads(line)
+                found[VolumeKey(*(raw[part] for part in KEY_FIELDS)).digest] = line
+        _SEALED[objects] = found
+    return _SEALED[objects]
+
+
 def stored_record(objects: Objects, key: VolumeKey) -> bytes | None:
-    """A record as it is stored, or None."""
+    """A record as it is stored, or None.
+
+    Behind a URL a sealed store's records are read at once from their copies in the seal.
+    """
+    if isinstance(objects, RemoteObjects) and key.digest in (sealed := sealed_lines(objects)):
+        return sealed[key.digest]
     data = objects.get(record_name(key))
     return packed_lines(objects).get(key.digest) if data is None else data
 
 
 def stored_records(objects: Objects) -> Iterator[tuple[str, bytes]]:
     """Every record with its object name (in a packed store, the name it would have)."""
-    for name in objects.list(RECORDS):
-        data = objects.get(name)
+    for name, data in get_all(objects, objects.list(RECORDS)):
         if data is not None:
             yield name, data
     for digest, body in packed_lines(objects).items():

@@ -28,6 +28,7 @@ from cache_schema.store.packed import stored_records
 from cache_schema.store.previews import stored_preview
 from cache_schema.store.seal import read_sealed_index, read_sealed_records
 from cache_schema.store.table import read_volume_table
+from cache_schema.store.unlisted import with_names
 
 __all__ = ["StoreReader", "VolumeEntry", "open_store", "read_header"]
 
@@ -55,6 +56,7 @@ def open_store(location: str | Path) -> "StoreReader":
     if objects is None:
         raise StoreError(f"there is no store at {text!r}; `slicecache extract` makes one")
     header = load_header(objects, text)
+    objects = with_names(objects)
     index = read_sealed_index(objects)
     if index is None:
         entries = read_entries(objects)
