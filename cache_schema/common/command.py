@@ -42,6 +42,7 @@ EXTRAS = {
     "jinja2": "report",
     "matplotlib": "report",
     "nilearn": "simulate",
+    "obstore": "remote",
 }
 """Import name -> the extra that brings it."""
 

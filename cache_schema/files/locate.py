@@ -6,7 +6,9 @@ from cache_schema.common.errors import StoreError
 from cache_schema.files.archive import ZipObjects
 from cache_schema.files.exchange import interrupted
 from cache_schema.files.objects import LocalObjects, Objects
-from cache_schema.files.zipped import ZarrObjects, url_store
+from cache_schema.files.remote_objects import RemoteObjects
+from cache_schema.files.urls import FILE, file_path, is_url
+from cache_schema.format.layout import HEADER
 
 
 def open_objects(location: str) -> Objects | None:
@@ -14,10 +16,12 @@ def open_objects(location: str) -> Objects | None:
 
     Raises:
         StoreError: If the location is of a kind that cannot be opened.
+        MachineError: If a server cannot be reached or fails.
     """
-    if "://" in location:
-        return ZarrObjects(url_store(location))
-    path = Path(location).expanduser()
+    if is_url(location) and not location.startswith(FILE):
+        remote = RemoteObjects(location)
+        return None if remote.get(HEADER) is None else remote
+    path = Path(file_path(location) if is_url(location) else location).expanduser()
     if path.is_dir():
         return LocalObjects(path)
     if not path.exists():

@@ -24,10 +24,16 @@ from numpy.typing import NDArray
 
 from cache_schema.files.chunks import CHECKSUM, DamageError, kept_checksum
 from cache_schema.files.objects import Objects, Opened
+from cache_schema.files.remote_objects import OpenedRemote, RemoteObjects
 from cache_schema.files.shards import NO_CHUNK, read_index
 from cache_schema.format.layout import ArrayLayout
 
-FAR_THREADS = 8
+FAR_THREADS = 16
+"""Objects read at once where each waits for a network or a slow disk."""
+FAR_RUN_BYTES = 8 * 1024 * 1024
+FAR_GAP_BYTES = 512 * 1024
+"""Behind a URL a request takes as long as a megabyte: so much of a shard is asked for at once, and so much
+that nobody wants is read along."""
 SLOW_BYTES_PER_SECOND = 500e6
 PROBE = 8
 """Slower than this after so many objects, the storage is far away and threads wait for it together.
@@ -79,6 +85,8 @@ def read_pieces(objects: Objects, layout: ArrayLayout, pieces: Sequence[Piece]) 
         by_object.setdefault(layout.object_name(piece.row, piece.block), []).append(piece)
     names, fill = list(by_object), partial(_fill, objects, layout, by_object)
     workers = min(SHARD_THREADS, len(names), os.cpu_count() or 1) if layout.shard_volumes else 1
+    if isinstance(objects, RemoteObjects):
+        workers = FAR_THREADS
     filled = bytes_read = 0
     started = time.perf_counter()
     while filled < len(names) and workers < 2:
@@ -108,14 +116,16 @@ def _fill(objects: Objects, layout: ArrayLayout, by_object: Mapping[str, list[Pi
                 raise RowDamageError(piece.position, f"{what} {name} is missing")
         return
     with opened:
-        for offset, run in _shard_runs(opened, layout, name, pieces) if sharded else [(0, pieces)]:
+        for offset, run in (
+            _shard_runs(opened, layout, name, pieces) if sharded else [(0, [(0, p) for p in pieces])]
+        ):
             _read_run(opened, layout, name, offset, run)
 
 
 def _shard_runs(
     opened: Opened, layout: ArrayLayout, name: str, pieces: Sequence[Piece]
-) -> Iterator[tuple[int, list[Piece]]]:
-    """Pieces that lie behind one another in a shard, a few at a time, and where the first begins.
+) -> Iterator[tuple[int, list[tuple[int, Piece]]]]:
+    """Pieces that lie behind one another in a shard, a few at a time: where the first begins, and each.
 
     Raises:
         RowDamageError: If the index is damaged, or has no chunk where there are kept slices.
@@ -125,42 +135,47 @@ def _shard_runs(
     except DamageError as damage:
         raise RowDamageError(pieces[0].position, str(damage)) from damage
     length = layout.chunk_bytes + CHECKSUM.size
-    at_once = max(1, RUN_BYTES // length)
-    run: list[Piece] = []
-    first = behind = 0
+    far = isinstance(opened, OpenedRemote)
+    longest, gap = (FAR_RUN_BYTES, FAR_GAP_BYTES) if far else (RUN_BYTES, 0)
+    run: list[tuple[int, Piece]] = []
+    behind = 0
     for piece in sorted(pieces, key=lambda piece: (piece.row, piece.block)):
         start = int(index[piece.row % layout.shard_volumes, piece.block, 0])
         if start == NO_CHUNK:
             if piece.kept:
                 raise RowDamageError(piece.position, f"chunk {_label(layout, name, piece)} is missing")
             continue
-        if run and (start != behind or len(run) == at_once):
-            yield first, run
+        if run and not (behind <= start <= behind + gap and start + length - run[0][0] <= longest):
+            yield run[0][0], run
             run = []
-        if not run:
-            first = start
-        run.append(piece)
+        run.append((start, piece))
         behind = start + length
     if run:
-        yield first, run
+        yield run[0][0], run
 
 
-def _read_run(opened: Opened, layout: ArrayLayout, name: str, offset: int, run: Sequence[Piece]) -> None:
-    """Read chunks that lie behind one another into their places, in one call, and check them.
+def _read_run(
+    opened: Opened, layout: ArrayLayout, name: str, offset: int, run: Sequence[tuple[int, Piece]]
+) -> None:
+    """Read chunks that lie behind one another, each with its start, into their places, and check them.
 
     Raises:
         RowDamageError: If one is cut or does not match its checksum.
     """
     length = layout.chunk_bytes + CHECKSUM.size
     if not layout.shard_volumes and opened.size != length:
-        raise RowDamageError(run[0].position, f"chunk {name} has {opened.size} bytes, not {length}")
-    tails = [bytearray(length - piece.part.nbytes) for piece in run]  # pads and checksum
+        raise RowDamageError(run[0][1].position, f"chunk {name} has {opened.size} bytes, not {length}")
+    tails = [bytearray(length - piece.part.nbytes) for _, piece in run]  # pads and checksum
     buffers: list[Any] = []
-    for piece, tail in zip(run, tails, strict=True):
+    behind = offset
+    for (start, piece), tail in zip(run, tails, strict=True):
+        if start > behind:
+            buffers.append(bytearray(start - behind))  # of volumes that nobody asked for
+        behind = start + length
         buffers += [piece.part.reshape(-1).view(np.uint8).data, tail]
     got = opened.read_into(offset, buffers)
-    for number, (piece, tail) in enumerate(zip(run, tails, strict=True), start=1):
-        crc = kept_checksum(piece.part, piece.kept, tail) if got >= number * length else None
+    for (start, piece), tail in zip(run, tails, strict=True):
+        crc = kept_checksum(piece.part, piece.kept, tail) if got >= start + length - offset else None
         if crc is None:
             text = f"chunk {_label(layout, name, piece)} does not match its checksum"
             raise RowDamageError(piece.position, text)

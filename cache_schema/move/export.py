@@ -8,6 +8,7 @@ from cache_schema.common.errors import StoreError
 from cache_schema.common.progress import Progress
 from cache_schema.files.h5 import H5Sink
 from cache_schema.files.room import require_fit
+from cache_schema.files.urls import is_url, require_folder_place
 from cache_schema.files.whole import appears_whole, require_free
 from cache_schema.format.header import Header
 from cache_schema.format.layout import ArrayLayout
@@ -65,6 +66,7 @@ def export_store(
     Raises:
         StoreError: If the file is there already, or the store is damaged or empty.
     """
+    require_folder_place(out, "export")
     suffix = Path(out).suffix
     if suffix not in SINKS:
         raise StoreError(f"{out!r}: an export is one file that ends in .h5")
@@ -81,7 +83,7 @@ def import_store(location: str, out: str, progress: Progress | None = None) -> E
     Raises:
         StoreError: If something is at `out` already, or the export is damaged.
     """
-    if Path(out).suffix in (*SINKS, ".zip") or "://" in out:
+    if Path(out).suffix in (*SINKS, ".zip") or is_url(out):
         raise StoreError(f"{out!r}: an import makes a folder; give it a name such as cache.zarr")
     return _write(open_store(location), out, FolderSink, Changes(), True, progress)
 
@@ -106,6 +108,7 @@ def export_volumes(
     Raises:
         StoreError: If the folder is there already, the array is none of tokens, or the store is damaged.
     """
+    require_folder_place(out, "export")
     store = open_store(location)
     require_fit(location, out, "the export")
     with appears_whole(out) as folder:

@@ -20,6 +20,7 @@ from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.files.room import require_fit
 from cache_schema.files.shards import write_shard
 from cache_schema.files.unfinished import held, new_folder
+from cache_schema.files.urls import require_folder_place
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.layout import (
@@ -84,6 +85,8 @@ def _rebuild(
     location: str, out: str | None, *, packed: bool, shard_volumes: int | None = None
 ) -> StoreReader:
     """Build the other form beside, hold it against the old one, and put it in place."""
+    for given in (location, out or location):
+        require_folder_place(given, "pack" if packed else "unpack")
     place = Path(location if out is None else out).expanduser().absolute()
     recover(place)
     source = open_objects(location)

@@ -14,6 +14,7 @@ from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects
 from cache_schema.files.shards import remove_from_shard, shard_names, shard_rows
 from cache_schema.files.unfinished import sweep, unfinished_in
+from cache_schema.files.urls import require_folder_place
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
     PREVIEWS,
@@ -60,6 +61,7 @@ def remove_participant(location: str, participant: str) -> Removal:
     Raises:
         StoreError: If the store is no folder, has no such participant, or is being written to.
     """
+    require_folder_place(location, "remove")
     objects = open_objects(location)
     if objects is None:
         raise StoreError(f"there is no store at {location!r}")

@@ -9,6 +9,7 @@ from cache_schema.common.errors import StoreError
 from cache_schema.common.stored_json import StoredJsonError, read_object
 from cache_schema.common.strict import refusal
 from cache_schema.files.objects import Objects
+from cache_schema.files.remote_objects import get_all
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
@@ -115,7 +116,7 @@ def parse_failure(data: bytes, name: str) -> Failure:
 
 def read_failures(objects: Objects) -> tuple[Failure, ...]:
     """All failures, sorted by key."""
-    found = [(name, objects.get(name)) for name in objects.list(FAILURES)]
+    found = list(get_all(objects, objects.list(FAILURES)))
     return tuple(
         sorted((parse_failure(data, name) for name, data in found if data is not None), key=lambda f: f.key)
     )

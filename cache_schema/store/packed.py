@@ -4,6 +4,7 @@
 line with their number and hash, then one line per committed volume, `<key hash> <record>`, sorted.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,9 +14,10 @@ from cache_schema.common.errors import StoreError
 from cache_schema.common.problem import RESTORE
 from cache_schema.common.stored_json import read_json
 from cache_schema.files.objects import Objects
+from cache_schema.files.remote_objects import RemoteObjects, get_all
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.layout import RECORDS, record_name
+from cache_schema.format.layout import RECORDS, SEALED_RECORDS, record_name
 from cache_schema.format.limits import HEX_DIGEST
 
 MARK = "packed.json"
@@ -24,6 +26,9 @@ PACKED_RECORDS = "packed/records.jsonl"
 
 _LINES: "WeakKeyDictionary[Any, dict[str, bytes]]" = WeakKeyDictionary()
 """Records by key hash of packed stores that are open: gathered once, since thousands are asked for."""
+
+_SEALED: "WeakKeyDictionary[Any, dict[str, bytes]]" = WeakKeyDictionary()
+KEY_FIELDS = ("participant_id", "session_id", "volume_id")
 
 
 def is_packed(objects: Objects) -> bool:
@@ -97,16 +102,32 @@ def packed_lines(objects: Objects) -> dict[str, bytes]:
     return _LINES[objects]
 
 
+def sealed_lines(objects: Objects) -> dict[str, bytes]:
+    """Records of a sealed store by key hash; empty in a store that is not sealed."""
+    if objects not in _SEALED:
+        found = {}
+        for line in (objects.get(SEALED_RECORDS) or b"").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # else it is looked for by its name
+                raw = read_json(line, len(line))
+                found[VolumeKey(*(raw[part] for part in KEY_FIELDS)).digest] = line
+        _SEALED[objects] = found
+    return _SEALED[objects]
+
+
 def stored_record(objects: Objects, key: VolumeKey) -> bytes | None:
-    """A record as it is stored, or None."""
+    """A record as it is stored, or None.
+
+    Behind a URL a sealed store's records are read at once from their copies in the seal.
+    """
+    if isinstance(objects, RemoteObjects) and key.digest in (sealed := sealed_lines(objects)):
+        return sealed[key.digest]
     data = objects.get(record_name(key))
     return packed_lines(objects).get(key.digest) if data is None else data
 
 
 def stored_records(objects: Objects) -> Iterator[tuple[str, bytes]]:
     """Every record with its object name (in a packed store, the name it would have)."""
-    for name in objects.list(RECORDS):
-        data = objects.get(name)
+    for name, data in get_all(objects, objects.list(RECORDS)):
         if data is not None:
             yield name, data
     for digest, body in packed_lines(objects).items():

@@ -17,7 +17,6 @@ from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import Objects
 from cache_schema.files.read import read_some, read_volumes
 from cache_schema.files.read_pieces import RowDamageError
-from cache_schema.files.zipped import ZarrObjects
 from cache_schema.format.digest import content_digest
 from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey
@@ -32,6 +31,7 @@ from cache_schema.store.previews import stored_preview
 from cache_schema.store.proofs import Proofs
 from cache_schema.store.seal import read_sealed_records
 from cache_schema.store.table import read_volume_table
+from cache_schema.store.unlisted import with_names
 from cache_schema.store.withdrawn import Tombstones, read_tombstones
 
 __all__ = ["StoreReader", "VolumeEntry", "open_store", "read_header"]
@@ -61,18 +61,11 @@ def _open(text: str, prove: Prove) -> "StoreReader":
         raise StoreError(f"there is no store at {text!r}; `slicecache extract` makes one")
     stamp = stamp_of(objects)
     header = load_header(objects, text)
+    objects = with_names(objects)
     listing = list_committed(objects, header)
-    tombstones = seen_tombstones(objects, sealed=listing.sealed)
+    # A removal that was killed holds from its first step on.
+    tombstones = read_tombstones(objects)
     return StoreReader(text, objects, header, leave_out(listing, tombstones.hold), stamp, prove)
-
-
-def seen_tombstones(objects: Objects, *, sealed: bool) -> Tombstones:
-    """Who is left out by a reader: a removal that was killed holds from its first step on.
-
-    A sealed store behind a URL, which may not list, is what it was when it was sealed: without those who
-    had been withdrawn.
-    """
-    return Tombstones() if sealed and isinstance(objects, ZarrObjects) else read_tombstones(objects)
 
 
 class StoreReader:

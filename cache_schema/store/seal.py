@@ -14,6 +14,7 @@ from cache_schema.common.stored_json import read_object
 from cache_schema.common.strict import Strict, later, refusal
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
+from cache_schema.files.urls import require_folder_place
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.digest import content_digest
 from cache_schema.format.identity import VolumeKey
@@ -100,6 +101,7 @@ def seal(location: str) -> None:
         StoreError: If it is no folder store, a record is damaged, a volume of the table is neither
             committed nor failed, it still holds somebody who was withdrawn, or somebody writes meanwhile.
     """
+    require_folder_place(location, "seal")
     objects = open_objects(location)
     if objects is None:
         raise StoreError(f"there is no store at {location!r}")

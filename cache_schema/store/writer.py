@@ -19,6 +19,7 @@ from cache_schema.common.errors import ParticipantWithdrawn, StoreError, StoreMi
 from cache_schema.files.chunks import to_storage, write_volume
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects
+from cache_schema.files.urls import require_folder_place
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.digest import volume_digest
 from cache_schema.format.header import Header, differing_fields
@@ -77,7 +78,8 @@ class StoreWriter:
             StoreMismatch: If the store was made otherwise, naming each field with both values.
             StoreError: If the place cannot be written or holds something else.
         """
-        if "://" in location or location.endswith((".zip", ".h5", ".hdf5")):
+        require_folder_place(location, "extract")
+        if location.endswith((".zip", ".h5", ".hdf5")):
             raise StoreError(f"{location!r}: stores are written to a folder, and copied or exported from it")
         found = read_header(location)
         if found is None:

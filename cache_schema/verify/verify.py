@@ -33,6 +33,7 @@ from cache_schema.store.commit import parse_failure
 from cache_schema.store.create import load_header
 from cache_schema.store.extents import wanted_extents
 from cache_schema.store.table import VolumeTable, read_volume_table
+from cache_schema.store.unlisted import NOTE, UnlistedObjects, with_names
 from cache_schema.verify.contents import Contents
 from cache_schema.verify.records import check_records, check_seal
 from cache_schema.verify.strays import check_strays
@@ -88,6 +89,7 @@ def verify_store(
     except StoreError as error:
         problem = Problem("", HEADER, str(error), RESTORE)
         return Verification(location, 0, 0, time.perf_counter() - started, (problem,), (), full)
+    objects = with_names(objects)
     problems = list(check_group(objects))
     if not is_canonical(objects.get(HEADER) or b""):
         problems.append(Problem("", HEADER, "not as it was written: edited", RESTORE))
@@ -99,7 +101,8 @@ def verify_store(
     problems += check_extents(layouts, records)
     found, bytes_read = check_volumes(objects, header, layouts, records, progress, full=full)
     problems += found
-    if full:
+    unlisted = isinstance(objects, UnlistedObjects)
+    if full and not unlisted:
         problems += check_strays(objects, layouts, table, records)
     problems += check_seal(objects, records)
     problems += check_failures(objects)
@@ -107,6 +110,7 @@ def verify_store(
         *pending_notes(table, records),
         *extent_notes(header, layouts, table),
         *unfinished_notes(objects),
+        *((NOTE,) if unlisted else ()),
     )
     return Verification(
         location, len(records), bytes_read, time.perf_counter() - started, tuple(problems), notes, full
