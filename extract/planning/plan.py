@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from extract.volume.orient import stack_spacing, stack_to_native
 HEADER_THREADS = 8
 """Headers are read in parallel because network file systems answer late, not because it is work."""
 
+AT_ONCE = 1000
 SHARED_SHOWN = 5
 
 BYTES = {"float16": 2, "float32": 4}
@@ -104,7 +106,14 @@ def plan_extraction(
     refuse_same_keys(candidates)
     refuse_twins(candidates)
     with quiet(), ThreadPoolExecutor(HEADER_THREADS) as pool:
-        volumes = list(pool.map(lambda candidate: plan_volume(candidate, preprocessing), candidates))
+        volumes = [
+            planned
+            # In parts, or every waiting volume would hold a future of its own.
+            for start in range(0, len(candidates), AT_ONCE)
+            for planned in pool.map(
+                partial(plan_volume, preprocessing=preprocessing), candidates[start : start + AT_ONCE]
+            )
+        ]
     return ExtractionPlan(tuple(volumes), (*notes, *shared_files(volumes)))
 
 
