@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SHOWN_FAILURES = 20
 SHOWN_VOLUMES = 20
+SHOWN_REFUSED = 100
 
 
 def read_extract_section(pipeline: Pipeline) -> ExtractSection:
@@ -192,7 +193,9 @@ def describe_plan(made: ExtractionPlan, size: int | None) -> str:
         lines += ["", "warnings", *columns(warned[:SHOWN_VOLUMES])]
     if made.refused:
         lines += ["", "cannot be embedded"]
-        lines += [f"  {volume.candidate.key}: {volume.refusal}" for volume in made.refused]
+        lines += [f"  {volume.candidate.key}: {volume.refusal}" for volume in made.refused[:SHOWN_REFUSED]]
+        if len(made.refused) > SHOWN_REFUSED:
+            lines.append(f"  and {len(made.refused) - SHOWN_REFUSED} more, which --json lists")
     lines += ["", *made.notes]
     if made.withdrawn:
         lines.append(said_of_withdrawn(made.withdrawn))

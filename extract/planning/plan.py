@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from extract.volume.orient import stack_spacing, stack_to_native
 HEADER_THREADS = 8
 """Headers are read in parallel because network file systems answer late, not because it is work."""
 
+AT_ONCE = 1000
 SHARED_SHOWN = 5
 SHOWN_WITHDRAWN = 5
 """Names in a sentence; `--json` has all."""
@@ -117,7 +119,14 @@ def plan_extraction(
     withdrawn = tuple(key for key in keys if is_withdrawn(key.participant_id))
     candidates = [candidate for candidate in candidates if not is_withdrawn(candidate.key.participant_id)]
     with quiet(), ThreadPoolExecutor(HEADER_THREADS) as pool:
-        volumes = list(pool.map(lambda candidate: plan_volume(candidate, preprocessing), candidates))
+        volumes = [
+            planned
+            # In parts, or every waiting volume would hold a future of its own.
+            for start in range(0, len(candidates), AT_ONCE)
+            for planned in pool.map(
+                partial(plan_volume, preprocessing=preprocessing), candidates[start : start + AT_ONCE]
+            )
+        ]
     return ExtractionPlan(tuple(volumes), (*notes, *shared_files(volumes)), withdrawn)
 
 

@@ -14,13 +14,14 @@ import nibabel
 import numpy as np
 from nibabel.affines import obliquity, voxel_sizes
 from nibabel.filebasedimages import ImageFileError
-from nibabel.orientations import aff2axcodes, axcodes2ornt
+from nibabel.orientations import axcodes2ornt, ornt2axcodes
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import VolumeError
 from extract.sources.candidate import Candidate
 from extract.volume.inputs import companions, refuse_odd_file
+from extract.volume.orient import world_axes
 
 BROKEN = (
     OSError, EOFError, ValueError, KeyError, TypeError, OverflowError, zlib.error, struct_error,
@@ -132,7 +133,7 @@ def read_facts(image: Any, candidate: Candidate, allow_unknown_orientation: bool
     spacing = voxel_sizes(affine)
     notes: list[str] = []
     known = orientation_known(image)
-    orientation = "".join(aff2axcodes(affine)) if known else "unknown"
+    orientation = "".join(ornt2axcodes(world_axes(affine.tobytes()))) if known else "unknown"
     if candidate.orientation:
         stated = candidate.orientation.upper()
         if stated != orientation:
@@ -147,7 +148,7 @@ def read_facts(image: Any, candidate: Candidate, allow_unknown_orientation: bool
                 "neither qform nor sform gives the orientation: state it in the manifest's "
                 "orientation column, e.g. RAS, or set allow_unknown_orientation"
             )
-        notes.append(f"unknown orientation taken as {''.join(aff2axcodes(affine))}")
+        notes.append(f"unknown orientation taken as {''.join(ornt2axcodes(world_axes(affine.tobytes())))}")
     else:
         notes += form_warnings(image)
     oblique = float(np.degrees(obliquity(affine)).max())

@@ -5,6 +5,7 @@ axis, row 0 is anterior and column 0 is the participant's left. All of it is a s
 native axes, so the stack is a view and the way back is one exact 4x4 matrix.
 """
 
+from functools import lru_cache
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -29,7 +30,7 @@ def stack_to_native(
     """4x4 matrix from `(row, column, slice, 1)` of the stack to native voxel indices `(i, j, k, 1)`."""
     if spec.to == "stored":
         return np.eye(4)
-    world = io_orientation(affine)  # one row per native axis: world axis, direction
+    world = world_axes(affine.tobytes())
     # Columns follow x upwards from the left, rows follow y downwards from the front, slices follow z upwards.
     columns = {0: (1, 1.0), 1: (0, -1.0), 2: (2, 1.0)}
     matrix = np.eye(4)
@@ -40,6 +41,17 @@ def stack_to_native(
         matrix[native, column] = sign
         matrix[native, 3] = 0.0 if sign > 0 else shape[native] - 1
     return matrix
+
+
+@lru_cache(maxsize=4096)
+def world_axes(affine: bytes) -> tuple[tuple[float, float], ...]:
+    """World axis and direction of every native axis; a cohort has few affines, and each takes an SVD.
+
+    Args:
+        affine: 4x4, float64, as bytes.
+    """
+    found = io_orientation(np.frombuffer(affine).reshape(4, 4))
+    return tuple((float(axis), float(direction)) for axis, direction in found)
 
 
 def as_stack(data: NDArray[_T], matrix: NDArray[np.float64]) -> NDArray[_T]:
