@@ -36,7 +36,8 @@ def read_json(data: bytes, limit: int = MAX_BYTES) -> Any:
     if len(data) > limit:
         raise StoredJsonError(f"it has {len(data)} bytes, {limit} at most are read")
     try:
-        value = json.loads(data, object_pairs_hook=_without_doubles, parse_constant=_refuse_constant)
+        # Python would take UTF-16 and halves of surrogate pairs from bytes.
+        value = json.loads(data.decode(), object_pairs_hook=_without_doubles, parse_constant=_refuse_constant)
     except RecursionError:
         raise StoredJsonError(f"it is nested more than {MAX_DEPTH} deep") from None
     except StoredJsonError:

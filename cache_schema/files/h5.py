@@ -19,8 +19,7 @@ from cache_schema.common.machine import refuse_machine
 from cache_schema.common.stored_json import read_object
 from cache_schema.files.chunks import CHECKSUM
 from cache_schema.files.h5_caps import UnusualHdf5, chunked, numbers_of
-from cache_schema.files.objects import Opened, OpenedBytes
-from cache_schema.files.opened import require_size
+from cache_schema.files.opened import Opened, OpenedBytes, require_size
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.header import FORMAT, VERSION
 from cache_schema.format.layout import HEADER, MARKER, ArrayLayout

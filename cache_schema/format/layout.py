@@ -193,7 +193,7 @@ def parse_layout(spec: ArraySpec, metadata: bytes | None) -> ArrayLayout:
         )
     if layout.chunk_bytes > MAX_STORED_CHUNK:
         raise StoreError(
-            f"{spec.name!r}: a chunk has {layout.chunk_bytes} bytes, at most {MAX_STORED_CHUNK} are read"
+            f"array {spec.name!r}: a chunk of {layout.chunk_bytes} bytes, {MAX_STORED_CHUNK} at most are read"
         )
     return layout
 

@@ -238,7 +238,11 @@ class StoreReader:
 
     @steady
     def preview(self, key: VolumeKey) -> bytes | None:
-        """The PNG mosaic of a volume, or None when there is none."""
+        """The PNG mosaic of a volume, or None when there is none.
+
+        Raises:
+            StoreError: If it is no PNG.
+        """
         return stored_preview(self._objects, key)
 
     def content_digest(self) -> str:

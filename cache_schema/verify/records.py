@@ -23,9 +23,9 @@ def check_records(
 ) -> tuple[list[VolumeRecord], list[Problem]]:
     """Records must match their hashes, their names, and the table's rows; rows belong to one volume."""
     records: list[VolumeRecord] = []
-    problems = [Problem("", "record", text, RESTORE) for text in check_lines(objects)]
+    problems: list[Problem] = []
     rows: dict[int, VolumeKey] = {}
-    for name, data in stored_records(objects):
+    for name, data in _as_far_as_readable(objects, problems):
         try:
             record = parse_record(data, name)
         except StoreError as error:
@@ -41,6 +41,15 @@ def check_records(
             for text in _record_faults(record, name, header, table, rows)
         ]
     return sorted(records, key=lambda record: record.key), problems
+
+
+def _as_far_as_readable(objects: Objects, problems: list[Problem]) -> Iterator[tuple[str, bytes]]:
+    """Every record with its name, until one cannot be read at all (a link, a line without a hash)."""
+    try:
+        problems += [Problem("", "record", text, RESTORE) for text in check_lines(objects)]
+        yield from stored_records(objects)
+    except StoreError as error:
+        problems.append(Problem("", "record", str(error), RESTORE))
 
 
 def _record_faults(

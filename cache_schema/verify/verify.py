@@ -5,7 +5,7 @@ check, because nothing else means anything without it.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from cache_schema.format.layout import (
     FAILURES,
     HEADER,
     MARKER,
+    PREVIEWS,
     ArrayLayout,
     failure_name,
     metadata_name,
@@ -32,6 +33,7 @@ from cache_schema.store.check_volume import check_volume
 from cache_schema.store.commit import parse_failure
 from cache_schema.store.create import load_header
 from cache_schema.store.extents import wanted_extents
+from cache_schema.store.previews import check_previews
 from cache_schema.store.table import VolumeTable, read_volume_table
 from cache_schema.store.unlisted import NOTE, UnlistedObjects, with_names
 from cache_schema.verify.contents import Contents
@@ -90,7 +92,7 @@ def verify_store(
         problem = Problem("", HEADER, str(error), RESTORE)
         return Verification(location, 0, 0, time.perf_counter() - started, (problem,), (), full)
     objects = with_names(objects)
-    problems = list(check_group(objects))
+    problems = named("zarr.json", lambda: check_group(objects))
     if not is_canonical(objects.get(HEADER) or b""):
         problems.append(Problem("", HEADER, "not as it was written: edited", RESTORE))
     table, table_problems = check_table(objects)
@@ -103,9 +105,10 @@ def verify_store(
     problems += found
     unlisted = isinstance(objects, UnlistedObjects)
     if full and not unlisted:
-        problems += check_strays(objects, layouts, table, records)
-    problems += check_seal(objects, records)
-    problems += check_failures(objects)
+        problems += named("(objects)", lambda: check_strays(objects, layouts, table, records))
+    problems += named("sealed", lambda: check_seal(objects, records))
+    problems += named(FAILURES, lambda: check_failures(objects))
+    problems += named(PREVIEWS, lambda: check_pictures(objects))
     notes = (
         *pending_notes(table, records),
         *extent_notes(header, layouts, table),
@@ -115,6 +118,20 @@ def verify_store(
     return Verification(
         location, len(records), bytes_read, time.perf_counter() - started, tuple(problems), notes, full
     )
+
+
+def named(part: str, check: Callable[[], Iterable[Problem]]) -> list[Problem]:
+    """The problems that a check finds; what it cannot read at all (a link, a name that leads out) is one."""
+    try:
+        return list(check())
+    except StoreError as error:
+        return [Problem("", part, str(error), RESTORE)]
+
+
+def check_pictures(objects: Objects) -> Iterator[Problem]:
+    """Previews must be pictures, since reports show them."""
+    for where, text in check_previews(objects):
+        yield Problem("", PREVIEWS, text, f"delete {where}")
 
 
 def check_volumes(

@@ -11,7 +11,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row, tiny_png
 
 from cache_schema.common.errors import StoreError
 from cache_schema.format import layout
@@ -27,7 +27,7 @@ def fill(location, header, lengths, seed=0):
     written = {}
     for number, (key, n) in enumerate(zip(keys, lengths, strict=True)):
         written[key] = example_arrays(header, n, seed + number)
-        writer.commit(example_draft(key, n), written[key], b"png %d" % number)
+        writer.commit(example_draft(key, n), written[key], tiny_png(number))
     return writer, written
 
 
@@ -174,7 +174,7 @@ def test_unknown_array_and_uncommitted_volume(tmp_path):
 def test_previews_and_records_come_back(tmp_path):
     fill(tmp_path / "s", example_header(), [3, 5])
     store = open_store(Path(tmp_path / "s"))
-    assert store.preview(example_key(1)) == b"png 1"
+    assert store.preview(example_key(1)) == tiny_png(1)
     assert store.preview(example_key(7)) is None
     records = store.records()
     assert [record.key for record in records] == [entry.key for entry in store.entries]
