@@ -16,6 +16,7 @@ from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, VolumeEntry
+from cache_schema.store.records import Picked
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def narrow(request: CohortRequest, table: CohortTable, join: Join, volumes: Narr
     reasons = choose_sessions(request.sessions, visits, table, request.join, join.session is not None)
     volumes.leave_out(left, reasons)
     left = volumes.alive()
-    volumes.leave_out(left, choose_runs(request.select, [volumes.records[index] for index in left]))
+    volumes.leave_out(left, choose_runs(request.select, Picked(volumes.records, left)))
     return volumes.alive()
 
 
@@ -104,7 +105,7 @@ def choose_bags(
 ) -> list[tuple[int, ...]]:
     """Narrow volumes and group what is left into bags."""
     left = narrow(request, table, join, volumes)
-    grouped = make_bags([volumes.records[index] for index in left], request.combine)
+    grouped = make_bags(Picked(volumes.records, left), request.combine)
     bags = [tuple(left[place] for place in bag) for bag in grouped]
     return sorted(bags, key=lambda bag: _order(volumes.entries[bag[0]].key))
 

@@ -28,6 +28,7 @@ from cache_schema.store.entries import VolumeEntry
 from cache_schema.store.listing import Listing, list_committed
 from cache_schema.store.previews import stored_preview
 from cache_schema.store.proofs import Proofs
+from cache_schema.store.records import Records
 from cache_schema.store.seal import read_sealed_records
 from cache_schema.store.table import read_volume_table
 
@@ -98,14 +99,22 @@ class StoreReader:
             raise StoreError(f"the record of {key} changed since {self.location!r} was opened; open it again")
         return record
 
-    def records(self) -> tuple[VolumeRecord, ...]:
-        """All commit records, in the order of `entries`."""
-        if self.sealed:
-            lines = read_sealed_records(self._objects, len(self.entries))
-            return tuple(
-                parse_record(line, f"of {entry.key}") for entry, line in zip(self.entries, lines, strict=True)
-            )
-        return tuple(self.record(entry.key) for entry in self.entries)
+    def records(self) -> Sequence[VolumeRecord]:
+        """All commit records, in the order of `entries`, each read when it is asked for.
+
+        Raises:
+            StoreError: Then, if it is damaged or changed since the store was opened.
+        """
+        if not self.sealed:
+            return Records(len(self.entries), lambda place, _: self.record(self.entries[place].key))
+        lines = read_sealed_records(self._objects, len(self.entries))
+
+        def parsed(place: int, known: bool) -> VolumeRecord:
+            if known:
+                return VolumeRecord.model_validate_json(lines[place])
+            return parse_record(lines[place], f"of {self.entries[place].key}")
+
+        return Records(len(lines), parsed)
 
     def failures(self) -> tuple[Failure, ...]:
         """Volumes that could not be embedded, sorted by key."""
