@@ -22,6 +22,7 @@ from aggregate.cohort.turnout import Turnout
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, VolumeEntry
+from cache_schema.store.records import Picked
 
 RESERVED_COLUMNS = ("participant_id", "session_id", "volume_id", "y", "weight")
 
@@ -42,7 +43,7 @@ class Cohort:
     """Who is used of whom store and table know, and why the others are not."""
     bag: NDArray[np.int64]
     """The bag of every entry (entry,)."""
-    records: tuple[VolumeRecord, ...]
+    records: Sequence[VolumeRecord]
     """Of the entries, in their order."""
     table: pd.DataFrame
     """The table's columns alone, typed, one row per bag."""
@@ -156,7 +157,7 @@ def _assemble(
     taken = {*RESERVED_COLUMNS, *acquisition.columns}
     renamed = columns.rename(columns={name: f"{name} (table)" for name in columns.columns if name in taken})
     chosen = [index for bag in bags for index in bag]
-    records = tuple(volumes.records[index] for index in chosen)
+    records = Picked(volumes.records, chosen)
     split = None if sides is None else tuple(side for r in rows if (side := sides[r]) is not None)
     return Cohort(
         frame=pd.concat([fixed, renamed, acquisition], axis=1),

@@ -18,6 +18,7 @@ from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, VolumeEntry
+from cache_schema.store.records import Picked
 
 ALONE = "in the store, not in the table"
 ROW_ALONE = "in the table, not in the store"
@@ -100,7 +101,7 @@ def narrow(request: CohortRequest, table: CohortTable, join: Join, volumes: Narr
     reasons = choose_sessions(request.sessions, visits, table, request.join, join.session is not None)
     volumes.leave_out(left, reasons)
     left = volumes.alive()
-    volumes.leave_out(left, choose_runs(request.select, [volumes.records[index] for index in left]))
+    volumes.leave_out(left, choose_runs(request.select, Picked(volumes.records, left)))
     return volumes.alive()
 
 
@@ -109,7 +110,7 @@ def choose_bags(
 ) -> list[tuple[int, ...]]:
     """Narrow volumes and group what is left into bags."""
     left = narrow(request, table, join, volumes)
-    grouped = make_bags([volumes.records[index] for index in left], request.combine)
+    grouped = make_bags(Picked(volumes.records, left), request.combine)
     bags = [tuple(left[place] for place in bag) for bag in grouped]
     return sorted(bags, key=lambda bag: _order(volumes.entries[bag[0]].key))
 

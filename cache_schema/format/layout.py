@@ -63,27 +63,23 @@ def token_arrays(
     """
     if not tokens or len(set(tokens)) < len(tokens) or not set(tokens) <= set(TOKENS):
         raise ConfigError(f"tokens must name each of {', '.join(TOKENS)} at most once, not {list(tokens)!r}")
-    row_col = ("volume", "slice", "row", "col")
-    known = {
-        "cls": ArraySpec(name="cls", dims=("volume", "slice", "dim"), item_shape=(dim,), dtype=dtype),
-        "patch_mean": ArraySpec(
-            name="patch_mean", dims=("volume", "slice", "dim"), item_shape=(dim,), dtype=dtype
-        ),
-        "patches": ArraySpec(name="patches", dims=(*row_col, "dim"), item_shape=(*grid, dim), dtype=dtype),
-        "cls_attention": ArraySpec(
-            name="cls_attention",
-            dims=("volume", "slice", "head", "row", "col"),
-            item_shape=(heads, *grid),
-            dtype="float16",
-        ),
+    by_slice, row_col = ("volume", "slice"), ("volume", "slice", "row", "col")
+    known: dict[str, tuple[tuple[str, ...], tuple[int, ...], FloatName]] = {
+        "cls": ((*by_slice, "dim"), (dim,), dtype),
+        "patch_mean": ((*by_slice, "dim"), (dim,), dtype),
+        "patches": ((*row_col, "dim"), (*grid, dim), dtype),
+        "cls_attention": ((*by_slice, "head", "row", "col"), (heads, *grid), "float16"),
+        "foreground": (row_col, grid, "float16"),
+        "patch_intensity": (row_col, grid, "float16"),
     }
-    specs = [known[token] for token in TOKENS if token in tokens]
-    specs += [known["cls"].model_copy(update={"name": f"cls_l{layer:02d}"}) for layer in sorted(set(layers))]
+    names = {token: token for token in TOKENS if token in tokens}
+    names |= {f"cls_l{layer:02d}": "cls" for layer in sorted(set(layers))}
     if {"patches", "cls_attention"} & set(tokens):
-        specs += [
-            ArraySpec(name=name, dims=row_col, item_shape=grid, dtype="float16")
-            for name in ("foreground", "patch_intensity")
-        ]
+        names |= {name: name for name in ("foreground", "patch_intensity")}
+    specs = []
+    for name, like in names.items():
+        dims, item_shape, kind = known[like]
+        specs.append(ArraySpec(name=name, dims=dims, item_shape=item_shape, dtype=kind))
     return tuple(specs)
 
 

@@ -34,7 +34,7 @@ from cache_schema.format.proof import prove_array
 from cache_schema.format.record import TableRow, VolumeRecord
 from cache_schema.store.create import encode_header
 from cache_schema.store.reader import StoreReader, VolumeEntry
-from cache_schema.store.seal import sealed_index
+from cache_schema.store.seal import index_row, sealed_index
 from cache_schema.store.table import encode_segment, segment_name
 from cache_schema.store.withdrawn import encode_tombstone
 
@@ -196,7 +196,7 @@ def closing_objects(header: Header, records: list[VolumeRecord]) -> dict[str, by
     raws = [record.model_dump(mode="json") for record in records]
     lines = [canonical_json(raw) for raw in raws]
     body = b"\n".join(lines)
-    index = sealed_index(raws, header.digest, hashlib.sha256(body).hexdigest())
+    index = sealed_index([index_row(raw) for raw in raws], header.digest, hashlib.sha256(body).hexdigest())
     longest = max(row.max_slices for row in rows)
     return {
         segment_name(0): encode_segment(0, longest, rows),

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from cache_schema.common.errors import StoreError
 from cache_schema.files.objects import Objects
 from cache_schema.format.header import Header
-from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import record_name
 from cache_schema.store.commit import parse_raw
 from cache_schema.store.entries import Entries
 from cache_schema.store.packed import stored_records
-from cache_schema.store.seal import read_sealed_index
+from cache_schema.store.seal import IndexRow, index_row, read_sealed_index
 
 NONE = -1
 """In a column of checksums: the record has none, it is one of before they were kept."""
@@ -75,30 +74,33 @@ def leave_out(listing: Listing, is_withdrawn: Callable[[str], bool]) -> Listing:
 
 def _list_records(objects: Objects, names: Sequence[str]) -> Listing:
     """List volumes by reading every record."""
-    rows = sorted(_row_of(parse_raw(data, name), name, names) for name, data in stored_records(objects))
-    keys, rest = [row[0] for row in rows], [row[1:4] for row in rows]
-    crcs = {name: _column(row[4][place] for row in rows) for place, name in enumerate(names)}
-    columns = list(zip(*keys, strict=True)) or [(), (), ()]
-    numbers = list(zip(*rest, strict=True)) or [(), (), ()]
-    return Listing(Entries(*columns, *numbers), crcs, sealed=False)
+    rows = [_row_of(parse_raw(data, name), name) for name, data in stored_records(objects)]
+    rows.sort(key=lambda row: row.key)
+    entries = Entries(
+        (row.key.participant_id for row in rows),
+        (row.key.session_id for row in rows),
+        (row.key.volume_id for row in rows),
+        [row.row for row in rows],
+        [row.n_slices for row in rows],
+        (row.digest for row in rows),
+    )
+    crcs = {name: _column(row.crc32c.get(name) for row in rows) for name in names}
+    return Listing(entries, crcs, sealed=False)
 
 
-def _row_of(raw: Mapping[str, Any], name: str, arrays: Sequence[str]) -> tuple[Any, ...]:
-    """Key, row, kept slices, digest and checksums of a record's JSON data.
+def _row_of(raw: Mapping[str, Any], name: str) -> IndexRow:
+    """What an index would say of a record.
 
     Raises:
         StoreError: If it lacks a field, or is the record of another volume than its name says.
     """
     try:
-        key = (str(raw["participant_id"]), str(raw["session_id"]), str(raw["volume_id"]))
-        stated = raw.get("arrays", {})
-        crcs = [int(stated[array]["crc32c"]) if array in stated else None for array in arrays]
-        found = key, int(raw["row"]), len(raw["slices"]["index"]), str(raw["digest"]), crcs
-    except (KeyError, TypeError, ValueError) as error:
+        row = index_row(raw)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"record {name} lacks a field ({error!r})") from error
-    if record_name(VolumeKey(*key)) != name:
-        raise StoreError(f"record {name} is that of volume {VolumeKey(*key)}: it was copied or renamed")
-    return found
+    if record_name(row.key) != name:
+        raise StoreError(f"record {name} is that of volume {row.key}: it was copied or renamed")
+    return row
 
 
 def _column(crcs: Iterable[int | None]) -> NDArray[np.int64]:

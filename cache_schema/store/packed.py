@@ -125,6 +125,12 @@ def stored_record(objects: Objects, key: VolumeKey) -> bytes | None:
     return packed_lines(objects).get(key.digest) if data is None else data
 
 
+def stored_object(objects: Objects, name: str) -> bytes | None:
+    """A record by its object name (in a packed store, the name it would have), or None."""
+    data = objects.get(name)
+    return packed_lines(objects).get(name.rpartition("/")[2].removesuffix(".json")) if data is None else data
+
+
 def stored_records(objects: Objects) -> Iterator[tuple[str, bytes]]:
     """Every record with its object name (in a packed store, the name it would have)."""
     for name, data in get_all(objects, objects.list(RECORDS)):

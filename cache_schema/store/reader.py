@@ -29,6 +29,7 @@ from cache_schema.store.exchanged import Stamp, stamp_of, steady
 from cache_schema.store.listing import Listing, leave_out, list_committed
 from cache_schema.store.previews import stored_preview
 from cache_schema.store.proofs import Proofs
+from cache_schema.store.records import Records
 from cache_schema.store.seal import read_sealed_records
 from cache_schema.store.table import read_volume_table
 from cache_schema.store.unlisted import with_names
@@ -135,14 +136,22 @@ class StoreReader:
         return record
 
     @steady
-    def records(self) -> tuple[VolumeRecord, ...]:
-        """All commit records, in the order of `entries`."""
-        if self.sealed:
-            lines = read_sealed_records(self._objects, len(self.entries))
-            return tuple(
-                parse_record(line, f"of {entry.key}") for entry, line in zip(self.entries, lines, strict=True)
-            )
-        return tuple(self.record(entry.key) for entry in self.entries)
+    def records(self) -> Sequence[VolumeRecord]:
+        """All commit records, in the order of `entries`, each read when it is asked for.
+
+        Raises:
+            StoreError: Then, if it is damaged or changed since the store was opened.
+        """
+        if not self.sealed:
+            return Records(len(self.entries), lambda place, _: self.record(self.entries[place].key))
+        lines = read_sealed_records(self._objects, len(self.entries))
+
+        def parsed(place: int, known: bool) -> VolumeRecord:
+            if known:
+                return VolumeRecord.model_validate_json(lines[place])
+            return parse_record(lines[place], f"of {self.entries[place].key}")
+
+        return Records(len(lines), parsed)
 
     @steady
     def failures(self) -> tuple[Failure, ...]:

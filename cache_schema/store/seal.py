@@ -5,6 +5,9 @@ records, one per line in the order of the index. Both carry hashes. Any write ta
 """
 
 import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -12,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from cache_schema.common.errors import StoreError
 from cache_schema.common.stored_json import read_object
 from cache_schema.common.strict import Strict, later, refusal
+from cache_schema.files.lines import Lines
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.files.urls import require_folder_place
@@ -26,6 +30,29 @@ from cache_schema.store.create import load_header, stored_header_hash
 from cache_schema.store.packed import is_packed, stored_records
 from cache_schema.store.table import read_volume_table
 from cache_schema.store.withdrawn import read_tombstones, refuse_unfinished
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """What the index says of one volume."""
+
+    key: VolumeKey
+    row: int
+    n_slices: int
+    digest: str
+    crc32c: Mapping[str, int]
+    """By array; empty where the record is one of before it stated any."""
+
+
+def index_row(raw: Mapping[str, Any]) -> IndexRow:
+    """What the index says of the volume of a record, given as JSON data.
+
+    Raises:
+        KeyError, TypeError, ValueError: If it lacks a field.
+    """
+    key = VolumeKey(*(str(raw[name]) for name in ("participant_id", "session_id", "volume_id")))
+    crcs = {sys.intern(name): int(proof["crc32c"]) for name, proof in raw.get("arrays", {}).items()}
+    return IndexRow(key, int(raw["row"]), len(raw["slices"]["index"]), str(raw["digest"]), crcs)
 
 
 class SealedIndex(Strict):
@@ -80,13 +107,13 @@ def read_sealed_index(objects: Objects) -> SealedIndex | None:
     return index
 
 
-def read_sealed_records(objects: Objects, n: int) -> list[bytes]:
+def read_sealed_records(objects: Objects, n: int) -> Lines:
     """The records of a sealed store as JSON lines, in the order of the index.
 
     Raises:
         StoreError: If they are missing or not as many as the index has.
     """
-    lines = (objects.get(SEALED_RECORDS) or b"").splitlines()
+    lines = Lines(objects, SEALED_RECORDS)
     if len(lines) != n:
         raise StoreError(
             f"{SEALED_RECORDS} has {len(lines)} records, not {n}; delete the folder `sealed` and seal again"
@@ -111,13 +138,11 @@ def seal(location: str) -> None:
     if not is_packed(objects):
         unseal(objects)
     before = _snapshot(objects)
-    raws = [parse_raw(data, name) for name, data in stored_records(objects)]
-    raws.sort(key=_key)
-    require_complete(objects, location, {_key(raw) for raw in raws})
-    refuse_unfinished(read_tombstones(objects), location, (raw["participant_id"] for raw in raws))
-    body = b"\n".join(canonical_json(raw) for raw in raws)
+    rows, body = _gathered(objects)
+    require_complete(objects, location, {row.key for row in rows})
+    refuse_unfinished(read_tombstones(objects), location, (row.key.participant_id for row in rows))
     objects.put(SEALED_RECORDS, body)
-    index = sealed_index(raws, stored_header_hash(objects), hashlib.sha256(body).hexdigest())
+    index = sealed_index(rows, stored_header_hash(objects), hashlib.sha256(body).hexdigest())
     objects.put(SEALED_INDEX, canonical_json(index))
     # A writer unseals before and after each record; this look covers one that did so before the put.
     if _snapshot(objects) != before:
@@ -125,23 +150,35 @@ def seal(location: str) -> None:
         raise StoreError(f"{location!r} is being written to; seal it when that is done")
 
 
-def sealed_index(raws: list[dict[str, Any]], header_sha256: str, records_sha256: str) -> dict[str, Any]:
+def _gathered(objects: Objects) -> tuple[list[IndexRow], bytes]:
+    """The rows of the index and the records' lines, both sorted by key, with one record in memory at a time.
+
+    Raises:
+        StoreError: If a record is damaged.
+    """
+    found = []
+    for name, data in stored_records(objects):
+        raw = parse_raw(data, name)
+        found.append((index_row(raw), canonical_json(raw)))
+    found.sort(key=lambda pair: pair[0].key)
+    return [row for row, _ in found], b"\n".join(line for _, line in found)
+
+
+def sealed_index(rows: Sequence[IndexRow], header_sha256: str, records_sha256: str) -> dict[str, Any]:
     """The columns of all records, sorted by key, with the hash over them."""
     index: dict[str, Any] = {
-        "participant_id": [raw["participant_id"] for raw in raws],
-        "session_id": [raw["session_id"] for raw in raws],
-        "volume_id": [raw["volume_id"] for raw in raws],
-        "row": [raw["row"] for raw in raws],
-        "n_slices": [len(raw["slices"]["index"]) for raw in raws],
-        "digest": [raw["digest"] for raw in raws],
-        "content_digest": content_digest((_key(raw), raw["digest"]) for raw in raws),
+        "participant_id": [row.key.participant_id for row in rows],
+        "session_id": [row.key.session_id for row in rows],
+        "volume_id": [row.key.volume_id for row in rows],
+        "row": [row.row for row in rows],
+        "n_slices": [row.n_slices for row in rows],
+        "digest": [row.digest for row in rows],
+        "content_digest": content_digest((row.key, row.digest) for row in rows),
         "header_sha256": header_sha256,
         "records_sha256": records_sha256,
     }
-    if names := sorted({name for raw in raws for name in raw.get("arrays", {})}):
-        index["crc32c"] = {
-            name: [raw.get("arrays", {}).get(name, {}).get("crc32c") for raw in raws] for name in names
-        }
+    if names := sorted({name for row in rows for name in row.crc32c}):
+        index["crc32c"] = {name: [row.crc32c.get(name) for row in rows] for name in names}
     return index | {"sha256": sha256_json(index)}
 
 
@@ -162,11 +199,6 @@ def require_complete(objects: Objects, location: str, committed: set[VolumeKey])
 def _snapshot(objects: LocalObjects) -> dict[str, tuple[int, int] | None]:
     """Which records there are, and which file each is: a replaced record is another file."""
     return {name: objects.stamp(name) for name in objects.list(RECORDS)}
-
-
-def _key(raw: dict[str, Any]) -> VolumeKey:
-    """The key of a record's JSON data."""
-    return VolumeKey(raw["participant_id"], raw["session_id"], raw["volume_id"])
 
 
 def _hash(raw: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """Checking commit records: against their hashes, their names, the table, and what a seal says of them."""
 
-import hashlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cache_schema.common.errors import StoreError
@@ -18,11 +19,24 @@ from cache_schema.store.seal import read_sealed_index, read_sealed_records
 from cache_schema.store.table import VolumeTable
 
 
+@dataclass(frozen=True, slots=True)
+class SoundRecord:
+    """What the checks need of a record that matches its hash: the record itself would be 10 kB."""
+
+    key: VolumeKey
+    row: int
+    n_slices: int
+    digest: str
+    crc32c: Mapping[str, int]
+    name: str
+    """Of the object that holds it."""
+
+
 def check_records(
     objects: Objects, header: Header, table: VolumeTable | None
-) -> tuple[list[VolumeRecord], list[Problem]]:
+) -> tuple[list[SoundRecord], list[Problem]]:
     """Records must match their hashes, their names, and the table's rows; rows belong to one volume."""
-    records: list[VolumeRecord] = []
+    records: list[SoundRecord] = []
     problems: list[Problem] = []
     rows: dict[int, VolumeKey] = {}
     for name, data in _as_far_as_readable(objects, problems):
@@ -31,7 +45,9 @@ def check_records(
         except StoreError as error:
             problems.append(Problem(_volume_of(name, table), "record", str(error), EXTRACT_AGAIN))
             continue
-        records.append(record)
+        crcs = {sys.intern(array): proof.crc32c for array, proof in record.arrays.items()}
+        n = len(record.slices.index)
+        records.append(SoundRecord(record.key, record.row, n, record.digest, crcs, name))
         if not is_canonical(data):
             problems.append(
                 Problem(str(record.key), "record", "not as it was written: edited", EXTRACT_AGAIN)
@@ -75,23 +91,31 @@ def _volume_of(name: str, table: VolumeTable | None) -> str:
     return next((str(key) for key in keys if record_name(key) == name), name)
 
 
-def check_seal(objects: Objects, records: Sequence[VolumeRecord]) -> list[Problem]:
+def check_seal(objects: Objects, records: Sequence[SoundRecord]) -> list[Problem]:
     """A sealed index must match its hash and say of every record what the record says."""
     try:
         index = read_sealed_index(objects)
         if index is None:
             return []
-        body = objects.get(SEALED_RECORDS) or b""
-        read_sealed_records(objects, len(index.row))
+        lines = read_sealed_records(objects, len(index.row))
     except StoreError as error:
         return [Problem("", "sealed", str(error), SEAL_AGAIN)]
     problems = []
-    if hashlib.sha256(body).hexdigest() != index.records_sha256:
+    if lines.sha256 != index.records_sha256:
         text = f"{SEALED_RECORDS} does not match the hash in {SEALED_INDEX}"
         problems.append(Problem("", "sealed", text, SEAL_AGAIN))
     keys = map(VolumeKey, index.participant_id, index.session_id, index.volume_id)
-    sealed = dict(zip(keys, zip(index.row, index.n_slices, index.digest, strict=True), strict=True))
-    found = {r.key: (r.row, len(r.slices.index), r.digest) for r in records}
+    # Empty where no record states anything, as `index_row` has it.
+    crcs = (
+        [{} for _ in index.row]
+        if not index.crc32c
+        else [
+            {name: crc for name, crc in zip(index.crc32c, column, strict=True) if crc is not None}
+            for column in zip(*index.crc32c.values(), strict=True)
+        ]
+    )
+    sealed = dict(zip(keys, zip(index.row, index.n_slices, index.digest, crcs, strict=True), strict=True))
+    found = {r.key: (r.row, r.n_slices, r.digest, r.crc32c) for r in records}
     for key in sorted(sealed.keys() | found.keys()):
         if sealed.get(key) != found.get(key):
             problems.append(Problem(str(key), "sealed", _seal_fault(key, sealed, found), SEAL_AGAIN))
@@ -104,4 +128,4 @@ def _seal_fault(key: VolumeKey, sealed: Mapping[VolumeKey, Any], found: Mapping[
         return "the sealed index has it, but its record is missing or damaged"
     if key not in sealed:
         return "it has a record, but the sealed index does not know it"
-    return f"the sealed index says {sealed[key]}, the record {found[key]} (row, slices, digest)"
+    return f"the sealed index says {sealed[key]}, the record {found[key]} (row, slices, digest, crc32c)"

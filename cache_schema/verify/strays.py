@@ -8,15 +8,15 @@ from cache_schema.common.problem import DELETE_IT, EXTRACT_OR_REMOVE, Problem
 from cache_schema.files.objects import Objects
 from cache_schema.files.shards import sharded_rows
 from cache_schema.format.layout import FAILURES, PREVIEWS, ArrayLayout, failure_name, metadata_name
-from cache_schema.format.record import VolumeRecord
 from cache_schema.store.table import VolumeTable
+from cache_schema.verify.records import SoundRecord
 
 
 def check_strays(
     objects: Objects,
     layouts: Mapping[str, ArrayLayout],
     table: VolumeTable | None,
-    records: Sequence[VolumeRecord],
+    records: Sequence[SoundRecord],
 ) -> list[Problem]:
     """Name data without a record, and whatever else belongs to nobody.
 
@@ -60,7 +60,7 @@ def volume_of_row(row: int, table: VolumeTable | None) -> str:
 
 
 def check_side_objects(
-    objects: Objects, table: VolumeTable, records: Sequence[VolumeRecord]
+    objects: Objects, table: VolumeTable, records: Sequence[SoundRecord]
 ) -> Iterator[Problem]:
     """Previews of volumes that the table does not have, and failures of committed ones.
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from cache_schema.common.errors import StoreError
-from cache_schema.common.problem import DELETE_IT, RESTORE, WRITE_AGAIN, Problem
+from cache_schema.common.problem import EXTRACT_AGAIN, RESTORE, WRITE_AGAIN, Problem
 from cache_schema.common.stored_json import read_object
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
@@ -24,20 +24,19 @@ from cache_schema.format.layout import (
     MARKER,
     PREVIEWS,
     ArrayLayout,
-    failure_name,
     metadata_name,
     parse_layout,
 )
-from cache_schema.format.record import VolumeRecord
 from cache_schema.store.check_volume import check_volume
-from cache_schema.store.commit import parse_failure
+from cache_schema.store.commit import parse_failure, parse_record
 from cache_schema.store.create import load_header
 from cache_schema.store.extents import wanted_extents
+from cache_schema.store.packed import stored_object
 from cache_schema.store.previews import check_previews
 from cache_schema.store.table import VolumeTable, read_volume_table
 from cache_schema.store.unlisted import NOTE, UnlistedObjects, with_names
 from cache_schema.verify.contents import Contents
-from cache_schema.verify.records import check_records, check_seal
+from cache_schema.verify.records import SoundRecord, check_records, check_seal
 from cache_schema.verify.strays import check_strays
 from cache_schema.verify.withdrawn import check_withdrawn
 
@@ -138,7 +137,7 @@ def check_volumes(
     objects: Objects,
     header: Header,
     layouts: Mapping[str, ArrayLayout],
-    records: Sequence[VolumeRecord],
+    records: Sequence[SoundRecord],
     progress: Callable[[int, int], None] | None,
     *,
     full: bool,
@@ -148,7 +147,14 @@ def check_volumes(
     size = 0
     contents = Contents()
     specs = {spec.name: spec for spec in header.arrays}
-    for done, record in enumerate(records, start=1):
+    for done, sound in enumerate(records, start=1):
+        data = stored_object(objects, sound.name)
+        if data is None:
+            problems.append(
+                Problem(str(sound.key), "record", "it is gone: somebody writes here", EXTRACT_AGAIN)
+            )
+            continue
+        record = parse_record(data, sound.name)
         look = partial(contents.add, record, specs) if full else None
         found, read = check_volume(objects, layouts, record, look)
         problems += found
@@ -190,10 +196,10 @@ def check_arrays(objects: Objects, header: Header) -> tuple[dict[str, ArrayLayou
     return layouts, problems
 
 
-def check_extents(layouts: Mapping[str, ArrayLayout], records: Sequence[VolumeRecord]) -> list[Problem]:
+def check_extents(layouts: Mapping[str, ArrayLayout], records: Sequence[SoundRecord]) -> list[Problem]:
     """Extents must cover every committed volume, or Zarr's own readers would not see it."""
     volumes = max((record.row + 1 for record in records), default=0)
-    slices = max((len(record.slices.index) for record in records), default=0)
+    slices = max((record.n_slices for record in records), default=0)
     return [
         Problem(
             "",
@@ -235,16 +241,12 @@ def check_failures(objects: Objects) -> Iterator[Problem]:
     """Failures must be readable, and stand under the name of the volume that they speak of."""
     for name in objects.list(FAILURES):
         try:
-            failure = parse_failure(objects.get(name) or b"", name)
+            parse_failure(objects.get(name) or b"", name)
         except StoreError as error:
             yield Problem("", FAILURES, str(error), "delete that file and run the extraction again")
-            continue
-        if name != failure_name(failure.key):
-            text = f"{name} speaks of {failure.key}, whose failure has another name"
-            yield Problem("", FAILURES, text, DELETE_IT)
 
 
-def pending_notes(table: VolumeTable | None, records: Sequence[VolumeRecord]) -> tuple[str, ...]:
+def pending_notes(table: VolumeTable | None, records: Sequence[SoundRecord]) -> tuple[str, ...]:
     """How many volumes of the table are not committed."""
     if table is None:
         return ()

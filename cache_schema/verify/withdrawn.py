@@ -6,14 +6,14 @@ from cache_schema.common.errors import StoreError
 from cache_schema.common.problem import REMOVE_AGAIN, Problem
 from cache_schema.files.objects import Objects
 from cache_schema.format.layout import WITHDRAWN
-from cache_schema.format.record import VolumeRecord
 from cache_schema.store.commit import read_failures
 from cache_schema.store.table import VolumeTable
 from cache_schema.store.withdrawn import DAMAGED, read_tombstones
+from cache_schema.verify.records import SoundRecord
 
 
 def check_withdrawn(
-    objects: Objects, table: VolumeTable | None, records: Sequence[VolumeRecord]
+    objects: Objects, table: VolumeTable | None, records: Sequence[SoundRecord]
 ) -> list[Problem]:
     """Tombstones must be readable, and nobody who has one may be anywhere else."""
     try:

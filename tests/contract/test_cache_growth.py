@@ -155,7 +155,7 @@ def test_an_unknown_field_of_a_record_is_refused_by_name(copy):
     change(path, lambda raw: resign(raw | {"engine": "x"}))
     store = open_store(copy)
     with pytest.raises(StoreError, match=f"{path.name} .* has the field 'engine', which this version"):
-        store.records()
+        list(store.records())
 
 
 def test_an_unknown_field_of_a_failure_is_refused_by_name(copy):

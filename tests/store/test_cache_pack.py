@@ -63,7 +63,15 @@ def says(location):
     store = open_store(location)
     arrays = {spec.name: store.read(spec.name).tobytes() for spec in store.header.arrays}
     previews = [store.preview(entry.key) for entry in store.entries]
-    return store.entries, store.records(), store.failures(), store.table(), arrays, previews, store.header
+    return (
+        store.entries,
+        list(store.records()),
+        store.failures(),
+        store.table(),
+        arrays,
+        previews,
+        store.header,
+    )
 
 
 def test_packed_says_the_same_in_fewer_files_and_back(location):

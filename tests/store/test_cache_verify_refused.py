@@ -66,10 +66,10 @@ def put(location: str, name: str, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "says"),
     [
-        (failure_name(example_key(9)), canonical_json(failure(7).model_dump(mode="json")), "another name"),
-        ("failures/notes.txt", b"x", "damaged"),
-        (failure_name(example_key(9)), b"{", "damaged"),
-        (failure_name(example_key(9)), b"", "damaged"),
+        (failure_name(example_key(9)), canonical_json(failure(7).model_dump(mode="json")), "another volume"),
+        ("failures/notes.txt", b"x", "cannot be read"),
+        (failure_name(example_key(9)), b"{", "cannot be read"),
+        (failure_name(example_key(9)), b"", "cannot be read"),
         (
             failure_name(example_key(0)),
             canonical_json(failure(0).model_dump(mode="json")),
