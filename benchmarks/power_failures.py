@@ -1,11 +1,12 @@
-"""Power failures at any place of recorded commands: what is lost, torn, not repaired; and which sync prevents it.
+"""Power failures at any place of recorded commands: what is lost or not repaired; which sync prevents it.
 
-    python benchmarks/power_loss.py --failures 200
+    python benchmarks/power_failures.py --failures 200
 
-Real commands (extract, seal, extract more, seal, pack, unpack, extract --replace) run once under strace, which
-records every system call below Python and Rust that changes a file, with its bytes. Then the disk is rebuilt as
-it may be after a failure at a random call, with what was not synced lost, cut, zeroed or reordered. What a
-command had promised by then is read back whole and verified, and the extraction is run again.
+Real commands (extract, seal, extract more, seal, pack, unpack, extract --replace) run once under strace,
+which records every system call below Python and Rust that changes a file, with its bytes. Then the disk is
+rebuilt as it may be after a failure at a random call, with what was not synced lost, cut, zeroed or
+reordered. What a command had promised by then is read back whole and verified, and the extraction is run
+again.
 """
 
 import argparse
@@ -40,9 +41,9 @@ def main() -> int:
             for fault in faults:
                 print(f"failure {number}: {fault}", file=sys.stderr)
         print(
-            f"{len(made.events)} recorded calls and marks; {options.failures} failures, {bad} with a fault; at"
+            f"{len(made.events)} recorded calls and marks; {options.failures} failures, {bad} with a fault;"
         )
-        print(f"them {promised} volumes were promised; {time.perf_counter() - started:.0f} s\n")
+        print(f"at them {promised} volumes were promised; {time.perf_counter() - started:.0f} s\n")
         print("| without waiting for | waits | a failure then shows |\n|---|---|---|")
         for what, where in simulate.sync_places(made).items():
             found = simulate.loss_without(made, where, rng)
