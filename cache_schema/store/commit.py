@@ -14,6 +14,8 @@ from cache_schema.format.layout import FAILURES, SEALED_INDEX, SEALED_RECORDS, f
 from cache_schema.format.record import Failure, VolumeRecord
 from cache_schema.store.packed import stored_record
 
+REPAIR = "`slicecache extract --replace` embeds its volume again"
+
 
 def encode_record(record: VolumeRecord) -> bytes:
     """A record as it is stored."""
@@ -31,9 +33,9 @@ def parse_raw(data: bytes, name: str) -> dict[str, Any]:
         body = {key: value for key, value in raw.items() if key != "sha256"}
         right = raw["sha256"] == sha256_json(body)
     except (ValueError, AttributeError, KeyError) as error:
-        raise StoreError(f"record {name} cannot be read: it is damaged") from error
+        raise StoreError(f"record {name} cannot be read: it is damaged; {REPAIR}") from error
     if not right:
-        raise StoreError(f"record {name} does not match its own hash: it was edited or damaged")
+        raise StoreError(f"record {name} does not match its own hash: it was edited or damaged; {REPAIR}")
     return dict(raw)
 
 
