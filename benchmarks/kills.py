@@ -59,7 +59,7 @@ class Tally:
     """Problems that `cache verify` names, after the kill or in the end."""
     wrong_digest: int = 0
     left_over: int = 0
-    """Unfinished files and folders that the next extraction did not sweep, once they were old enough."""
+    """Unfinished files and folders that the next extraction did not sweep."""
     swept: int = 0
     survivor_failed: int = 0
     """Rounds in which the process that was not killed did not end with 0."""
@@ -171,22 +171,33 @@ def one_round(
     there, at_kill = location.exists(), committed(location)
     for process in processes:
         process.join()
-    hit = [process for process in doomed if process.exitcode == -9]
+    hit = sum(process.exitcode == -9 for process in doomed)
     tally.survivor_failed += any(process.exitcode not in (0, -9) for process in processes)
-    found = problems(location)
-    after_kill = committed(location)
-    for path in (left := unfinished(location)):
-        os.utime(path, (time.time() - 3600,) * 2)
+    tally.before_store += bool(hit) and not there
+    tally.before_commit += bool(hit) and there and not at_kill
+    tally.while_writing += bool(hit) and 0 < len(at_kill) < len(reference[1])
+    aftermath(base, number, hit, at_kill, reference, tally)
+
+
+def aftermath(
+    base: Path,
+    number: int,
+    hit: int,
+    at_kill: dict[str, str],
+    reference: tuple[str, dict[str, str]],
+    tally: Tally,
+) -> None:
+    """Look at what kills left, finish it, and compare with an undisturbed extraction."""
+    name = f"round{number}"
+    location = base / name / "cache.zarr"
+    found, after_kill, left = problems(location), committed(location), unfinished(location)
     outcome = extract_into(base, name)
     found, final = found + problems(location), committed(location)
     digest, volumes = reference
     lost = [key for key, value in volumes.items() if final.get(key) != value]
     lost += [key for key, value in {**at_kill, **after_kill}.items() if final.get(key) != value]
-    tally.kills += len(hit)
+    tally.kills += hit
     tally.rounds += bool(hit)
-    tally.before_store += bool(hit) and not there
-    tally.before_commit += bool(hit) and there and not at_kill
-    tally.while_writing += bool(hit) and 0 < len(at_kill) < len(volumes)
     tally.lost += len(set(lost))
     tally.torn += len(found)
     tally.wrong_digest += outcome.content_digest != digest

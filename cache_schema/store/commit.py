@@ -26,6 +26,7 @@ from cache_schema.store.packed import stored_record
 
 PER_SLICE = ("index", "height_mm", "world_z_mm")
 """What a record says of every kept slice."""
+REPAIR = "`slicecache extract --replace` embeds its volume again"
 
 
 def encode_record(record: VolumeRecord) -> bytes:
@@ -44,9 +45,9 @@ def parse_raw(data: bytes, name: str) -> dict[str, Any]:
         body = {key: value for key, value in raw.items() if key != "sha256"}
         right = raw["sha256"] == sha256_json(body)
     except (ValueError, KeyError) as error:
-        raise StoreError(f"record {name} cannot be read: it is damaged ({error})") from error
+        raise StoreError(f"record {name} cannot be read: it is damaged ({error}); {REPAIR}") from error
     if not right:
-        raise StoreError(f"record {name} does not match its own hash: it was edited or damaged")
+        raise StoreError(f"record {name} does not match its own hash: it was edited or damaged; {REPAIR}")
     wrong = next(_implausible(raw), "")
     if wrong:
         raise StoreError(f"record {name}: {wrong}")

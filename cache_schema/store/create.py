@@ -105,7 +105,7 @@ def create_store(location: str, header: Header, rows: Sequence[TableRow], *, dur
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep_siblings(location)
-        with new_folder(str(target.parent / _unfinished(target))) as temporary:
+        with new_folder(str(target.parent / f".{target.name}.creating")) as temporary:
             _build(temporary, header, rows)
             if durable:
                 sync_tree(temporary)
@@ -142,16 +142,12 @@ def _build(folder: Path, header: Header, rows: Sequence[TableRow]) -> None:
     objects.put(HEADER, encode_header(header))
 
 
-def _unfinished(target: Path) -> str:
-    """How the names of half-built stores begin, beside the place where they are wanted."""
-    return f".{target.name}.creating"
-
-
 def sweep_siblings(location: str) -> None:
     """Delete half-built stores of processes that are gone: killed, or killed after losing the race."""
     target = Path(location).expanduser().absolute()
-    for entry in list(target.parent.glob(f"{_unfinished(target)}*")):
-        sweep(entry)
+    for what in ("creating", "rebuilding"):
+        for entry in list(target.parent.glob(f".{target.name}.{what}~*")):
+            sweep(entry)
 
 
 def load_header(objects: Objects, location: str) -> Header:

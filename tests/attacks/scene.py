@@ -86,8 +86,8 @@ class Scene:
         scene.folder.mkdir(parents=True)
         (scene.outside / "tmp").mkdir(parents=True)
         (scene.outside / "secret.txt").write_text(SECRET)
-        (scene.outside / "tmp" / "write~somewhere~1~2").write_text(SECRET)
-        os.utime(scene.outside / "tmp" / "write~somewhere~1~2", (0, 0))
+        (scene.outside / "tmp" / "write~somewhere~1~0123456789ab.2").write_text(SECRET)
+        os.utime(scene.outside / "tmp" / "write~somewhere~1~0123456789ab.2", (0, 0))
         scene._secrets = scene.fingerprints()
         return scene
 

@@ -90,7 +90,7 @@ def test_every_failure_that_is_wrong_is_named(location):
 
 
 def test_a_preview_without_a_row_is_still_a_stray(location):
-    put(location, f"previews/{'ab' * 32}.png", tiny_png())
+    put(location, f"previews/{'ab' * 32}.png", tiny_png(1))
     (problem,) = verify_store(location, full=True).problems
     assert "a preview of a volume that the table does not have" in problem.problem
 
