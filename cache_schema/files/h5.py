@@ -19,6 +19,7 @@ from cache_schema.common.machine import refuse_machine
 from cache_schema.common.stored_json import read_object
 from cache_schema.files.chunks import CHECKSUM
 from cache_schema.files.h5_caps import UnusualHdf5, chunked, numbers_of
+from cache_schema.files.h5_out import SteadyFile
 from cache_schema.files.opened import Opened, OpenedBytes, require_size
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.header import FORMAT, VERSION
@@ -168,7 +169,8 @@ class H5Sink:
         """Create the file with its datasets, all chunks still missing."""
         import h5py
 
-        self._file = h5py.File(path, "x")
+        self._out = SteadyFile(path)
+        self._file = h5py.File(self._out, "w")
         self._file.attrs[MARKER] = json.dumps({"format": FORMAT, "version": VERSION, "header": HEADER})
         self._layouts = layouts
         self._parts: dict[str, bytearray] = {}
@@ -196,6 +198,7 @@ class H5Sink:
             layout = self._layouts[chunk["array"]]
             place = (row, block * layout.chunk_slices, *[0] * len(layout.spec.item_shape))
             self._file[chunk["array"]].id.write_direct_chunk(place, data[: -CHECKSUM.size])
+            self._out.check()
             self._checksums[chunk["array"]][row, block] = CHECKSUM.unpack(data[-CHECKSUM.size :])[0]
             return
         folder, slash, _ = name.partition("/")
@@ -216,6 +219,7 @@ class H5Sink:
         else:
             self._file[name].resize(start + len(body), axis=0)
             self._file[name][start:] = body
+        self._out.check()
         self._written[part] = start + len(body)
         self._parts[part].clear()
 
@@ -227,4 +231,10 @@ class H5Sink:
             if body:
                 self._append(part)
         self._file[f"{OBJECTS}/{H5_INDEX}"] = np.frombuffer(canonical_json(self._index), dtype=np.uint8)
+        self.abandon()
+        self._out.check()
+
+    def abandon(self) -> None:
+        """Let go of the file, be it whole or not."""
         self._file.close()
+        self._out.close()

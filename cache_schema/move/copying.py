@@ -50,6 +50,10 @@ class Sink(Protocol):
         """All have come."""
         ...
 
+    def abandon(self) -> None:
+        """Let go of what is held, be it whole or not."""
+        ...
+
 
 class FolderSink:
     """A folder of files, not yet under its final name."""
@@ -72,6 +76,9 @@ class FolderSink:
 
     def close(self) -> None:
         """Nothing is left to do."""
+
+    def abandon(self) -> None:
+        """Nothing is held."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Taking a store along: one HDF5 file, and back to a folder."""
 
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -140,10 +141,11 @@ def _write(
 ) -> Exported:
     """Copy a store to a new name, at which it appears whole."""
     require_fit(store.location, out, "the copy")
-    with appears_whole(out) as path:
+    with appears_whole(out) as path, ExitStack() as stack:
 
         def make_sink(layouts: dict[str, ArrayLayout]) -> Sink:
             made: Sink = sink(path, layouts)
+            stack.callback(made.abandon)
             return made
 
         digest = copy_store(store, make_sink, changes, previews, progress)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.progress import Progress
+from cache_schema.files.h5_out import new_h5
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
@@ -122,10 +123,8 @@ def write_volume_file(
         key: What the file calls it.
         store: Where it comes from.
     """
-    import h5py
-
     spacing_um = 1000 * record.slices.spacing_mm
-    with h5py.File(path, "x") as file:
+    with new_h5(path) as file:
         # CLAM hands them to its layers as they are, and those are float32.
         file["features"] = features.reshape(-1, features.shape[-1]).astype(np.float32)
         file["feats"] = file["features"]

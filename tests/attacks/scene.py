@@ -48,6 +48,8 @@ class Attack:
     code: int = 2
     alone: bool = False
     """Run in a process of its own (for limits, other users, timeouts)."""
+    under: "Callable[[Scene], contextlib.AbstractContextManager[object]] | None" = None
+    """What holds while the verb runs: a full disk, a limit; undone before anything is looked at."""
     check: "Callable[[Scene, Answer], None] | None" = None
     """What must hold besides."""
 
@@ -161,7 +163,8 @@ def run(verb: str, arguments: Sequence[str], alone: bool = False) -> Answer:
 def faults_of(attack: Attack, scene: Scene) -> list[str]:
     """Try one attack; what was wrong with the answer, nothing when it was as it should be."""
     arguments = attack.arrange(scene)
-    answer = run(attack.verb, arguments, attack.alone)
+    with attack.under(scene) if attack.under else contextlib.nullcontext():
+        answer = run(attack.verb, arguments, attack.alone)
     found = []
     if "Traceback (most recent call last)" in answer.text:
         found.append("a traceback")

@@ -154,6 +154,17 @@ def test_what_nobody_expected_is_one_line_too_and_debug_shows_the_whole(
     assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_full_standard_output_is_one_line() -> None:
+    program = [sys.executable, slicecache.__file__, "--help"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 3
+    assert "slicecache: cannot " in done.stderr
+    assert "No space left on device" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_mistake_in_use_is_one_line_and_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert slicecache.guarded(slicecache.cli.main, ["train"]) == 2
     printed = capsys.readouterr()
