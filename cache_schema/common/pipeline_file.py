@@ -67,8 +67,15 @@ class Pipeline:
         return self.section("cache", CacheSection).prove if "cache" in self.data else "crc32c"
 
     def folder(self) -> Path:
-        """The run folder."""
-        return self.path(self.section("run", RunSection).folder)
+        """The run folder.
+
+        Raises:
+            ConfigError: If it is a URL.
+        """
+        value = self.section("run", RunSection).folder
+        if value.parts[:1] and value.parts[0].endswith(":"):  # of two slashes one is left
+            raise ConfigError(f"run.folder {str(value)!r} is a URL; results are written to a folder")
+        return self.path(value)
 
 
 def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> Pipeline:

@@ -10,7 +10,9 @@ from cache_schema.common.errors import MachineError, SlicecacheError, StoreError
 
 STATUS = re.compile(r"non-2xx status code: (\d{3}(?: [A-Z][A-Za-z-]*)*)")
 NO_BUCKET = re.compile(r"<Code>NoSuch(Bucket|Container)</Code>|<Code>ContainerNotFound</Code>")
-WHO_ASKS = re.compile(r"performing [A-Z]+ https?://(169\.254\.|metadata\.google)|source: Missing|metadata/")
+WHO_ASKS = re.compile(
+    r"performing [A-Z]+ https?://(169\.254\.|metadata\.google)|source: Missing(?!Content)|metadata/"
+)
 """Without keys in the environment the machine itself is asked for them, as in a cloud it can be."""
 NO_KEYS = (
     "no credentials were found; set them in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "

@@ -5,7 +5,7 @@ segments are numbered, and a failure is looked for under the name of each volume
 What else lies there cannot be known.
 """
 
-from itertools import count, takewhile
+from itertools import takewhile
 
 from cache_schema.common.errors import StoreError
 from cache_schema.files.objects import Objects
@@ -26,6 +26,9 @@ from cache_schema.store.seal import read_sealed_index
 from cache_schema.store.table import read_volume_table, segment_name
 
 NOTE = "a web server lists nothing: what lies there beside the objects of the seal was not looked for"
+
+MAX_SEGMENTS = 1000
+"""More than these are not asked for: a server may answer to any name."""
 
 
 class UnlistedObjects(RemoteObjects):
@@ -57,11 +60,18 @@ class UnlistedObjects(RemoteObjects):
             StoreError: For a folder whose names it does not say.
         """
         if prefix == TABLE:
-            return list(takewhile(lambda name: self.get(name) is not None, map(segment_name, count())))
+            names = map(segment_name, range(MAX_SEGMENTS + 1))
+            found = list(takewhile(lambda name: self.get(name) is not None, names))
+            if len(found) > MAX_SEGMENTS:
+                raise StoreError(
+                    f"{self.url!r} answers to more than {MAX_SEGMENTS} segments of the table, and a web "
+                    "server does not say where it ends: pack the store, or read it where it can be listed"
+                )
+            return found
         if prefix == FAILURES:
             open_ones = read_volume_table(self).index.keys() - set(self._keys)
-            found = get_all(self, map(failure_name, open_ones))
-            return sorted(name for name, data in found if data is not None)
+            asked = get_all(self, map(failure_name, open_ones))
+            return sorted(name for name, data in asked if data is not None)
         if prefix == WITHDRAWN:
             return []  # a sealed store is what it was when it was sealed: without those who were withdrawn
         if prefix in (RECORDS, PREVIEWS):

@@ -80,6 +80,8 @@ class Scene:
 
     folder: Path
     outside: Path
+    ending: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """What is undone once the verb has run: servers, the environment."""
     _secrets: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -162,9 +164,10 @@ def run(verb: str, arguments: Sequence[str], alone: bool = False) -> Answer:
 
 def faults_of(attack: Attack, scene: Scene) -> list[str]:
     """Try one attack; what was wrong with the answer, nothing when it was as it should be."""
-    arguments = attack.arrange(scene)
-    with attack.under(scene) if attack.under else contextlib.nullcontext():
-        answer = run(attack.verb, arguments, attack.alone)
+    with scene.ending:
+        arguments = attack.arrange(scene)
+        with attack.under(scene) if attack.under else contextlib.nullcontext():
+            answer = run(attack.verb, arguments, attack.alone)
     found = []
     if "Traceback (most recent call last)" in answer.text:
         found.append("a traceback")
