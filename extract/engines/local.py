@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from cache_schema.common.errors import VolumeError
+from cache_schema.common.errors import StoreError, VolumeError
 from cache_schema.common.progress import VolumeCounter
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
@@ -85,6 +85,16 @@ def failure_of(candidate: Candidate, reason: str) -> Failure:
         reason=reason,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def note_failure(writer: StoreWriter, failure: Failure) -> None:
+    """Write down why a volume failed, unless the store says just that: a resume takes no seal off for it."""
+    try:
+        known = writer.failure(failure.key)
+    except StoreError:
+        known = None
+    if known is None or (known.path, known.reason) != (failure.path, failure.reason):
+        writer.fail(failure)
 
 
 class Committer:
@@ -162,6 +172,6 @@ class Committer:
         self._progress.done(len(draft.slices.index))
 
     def _failed(self, failure: Failure) -> None:
-        self._writer.fail(failure)
+        note_failure(self._writer, failure)
         self._tally.failures.append(failure)
         self._progress.failed()

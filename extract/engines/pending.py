@@ -8,7 +8,7 @@ from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.store.writer import StoreWriter
 from extract.engines.changes import Changes
-from extract.engines.local import failure_of
+from extract.engines.local import failure_of, note_failure
 from extract.planning.plan import PlannedVolume
 
 GONE = "its file vanished after it was planned"
@@ -110,7 +110,7 @@ def record_refusals(refused: Iterable[PlannedVolume], writer: StoreWriter) -> li
     failures = [failure_of(planned.candidate, str(planned.refusal)) for planned in refused]
     for failure in failures:
         if not is_committed(writer, failure.key):
-            writer.fail(failure)
+            note_failure(writer, failure)
     return failures
 
 
