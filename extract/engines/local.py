@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from cache_schema.common.errors import ParticipantWithdrawn, VolumeError
+from cache_schema.common.errors import ParticipantWithdrawn, StoreError, VolumeError
 from cache_schema.common.progress import VolumeCounter
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
@@ -87,6 +87,16 @@ def failure_of(candidate: Candidate, reason: str) -> Failure:
         reason=reason,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def note_failure(writer: StoreWriter, failure: Failure) -> None:
+    """Write down why a volume failed, unless the store says just that: a resume takes no seal off for it."""
+    try:
+        known = writer.failure(failure.key)
+    except StoreError:
+        known = None
+    if known is None or (known.path, known.reason) != (failure.path, failure.reason):
+        writer.fail(failure)
 
 
 class Committer:
@@ -168,7 +178,7 @@ class Committer:
 
     def _failed(self, failure: Failure) -> None:
         try:
-            self._writer.fail(failure)
+            note_failure(self._writer, failure)
         except ParticipantWithdrawn:
             self._tally.withdrawn.append(failure.key)
             return

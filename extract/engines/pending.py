@@ -9,7 +9,7 @@ from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.store.writer import StoreWriter
 from extract.engines.changes import Changes
-from extract.engines.local import failure_of
+from extract.engines.local import failure_of, note_failure
 from extract.planning.plan import PlannedVolume
 
 GONE = "its file vanished after it was planned"
@@ -112,7 +112,7 @@ def record_refusals(refused: Iterable[PlannedVolume], writer: StoreWriter) -> li
     for failure in failures:
         if not is_committed(writer, failure.key):
             with suppress(ParticipantWithdrawn):  # since it was planned
-                writer.fail(failure)
+                note_failure(writer, failure)
     return failures
 
 

@@ -21,7 +21,7 @@ from extract.sources.candidate import Candidate
 from extract.sources.manifest import ManifestInput, find_manifest
 from extract.volume.hdf5 import open_volume
 from extract.volume.headers import quiet, read_facts
-from extract.volume.inputs import refuse_odd_file
+from extract.volume.inputs import is_there, refuse_odd_file
 from extract.volume.orient import stack_spacing, stack_to_native
 
 HEADER_THREADS = 8
@@ -221,7 +221,7 @@ def plan_volume(candidate: Candidate, preprocessing: Preprocessing) -> PlannedVo
     """Look at one header; a volume that cannot be used is an answer, not an error."""
     try:
         if candidate.foreground_path is not None:
-            if not candidate.foreground_path.exists():
+            if not is_there(candidate.foreground_path):
                 raise VolumeError(f"there is no foreground mask {str(candidate.foreground_path)!r}")
             refuse_odd_file(candidate.foreground_path)
         facts = read_facts(open_volume(candidate), candidate, preprocessing.allow_unknown_orientation)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from cache_schema.common.errors import VolumeError
 from extract.sources.candidate import Candidate
-from extract.volume.inputs import companions, refuse_odd_file
+from extract.volume.inputs import companions, is_there, refuse_odd_file
 from extract.volume.orient import world_axes
 
 BROKEN = (
@@ -90,7 +90,7 @@ def refuse_by_content(path: Path, hdf5: bool = False) -> None:
     Raises:
         VolumeError: For a missing file, a folder, an empty file, a pointer, DICOM or HDF5.
     """
-    if not path.exists():
+    if not is_there(path):
         if path.is_symlink():
             raise VolumeError("a git-annex link whose content is not here: fetch it, e.g. with `datalad get`")
         raise VolumeError(f"there is no file {str(path)!r}")

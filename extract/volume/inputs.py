@@ -55,7 +55,7 @@ def companions(path: Path) -> dict[str, Path]:
     for role, other in COMPANIONS.get(ending.lower(), {}).items():
         spelt = other.upper() if ending.isupper() else other
         beside = path.with_name(stem + spelt + ("" if role == "mat" else packed))
-        if beside.exists() and (role != "mat" or _reads_mat(found.get("header"))):
+        if is_there(beside) and (role != "mat" or _reads_mat(found.get("header"))):
             found[role] = beside
     return found
 
@@ -66,6 +66,18 @@ def _reads_mat(header: Path | None) -> bool:
         return False
     with header.open("rb") as file:
         return file.read(348)[344:347] != b"ni1"
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something of that name; a link to nothing is nothing.
+
+    Raises:
+        VolumeError: If nobody can know: no permission, or no possible name.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise VolumeError(f"{path.name[:80]!r} cannot be read: {error.strerror}") from error
 
 
 def refuse_odd_file(path: Path) -> None:
@@ -126,7 +138,7 @@ class Watch:
     @classmethod
     def over(cls, candidate: Candidate) -> Self:
         """Begin, before anything is read; a missing file is found by who reads it."""
-        paths = {role: path for role, path in input_paths(candidate).items() if path.exists()}
+        paths = {role: path for role, path in input_paths(candidate).items() if is_there(path)}
         facts = {role: facts_of(path) for role, path in paths.items()}
         newest = max((ctime_ns for _, _, ctime_ns, _ in facts.values()), default=0)
         if 0 <= time.time_ns() - newest < TICK_NS:

@@ -300,6 +300,13 @@ TABLES = [
     Attack(
         "a path with a NUL", "plan", ids("p\tgood\0.nii"), r"row 2 of .* control character, '\\x00', in path"
     ),
+    Attack(
+        "a path of 5,000 letters",
+        "plan",
+        ids(f"p\t{'x' * 5000}.nii"),
+        "xxx' cannot be read: File name too",
+        1,
+    ),
     Attack("an empty path", "plan", ids("p\tgood.nii", "q\t"), "1 of 2 rows of volumes.tsv have no path", 0),
     Attack("a fifo as foreground mask", "plan", odd_mask(os.mkfifo), "'mask.nii' is a fifo, not a file", 1),
     Attack("no foreground mask", "plan", odd_mask(lambda path: None), "there is no foreground mask", 1),

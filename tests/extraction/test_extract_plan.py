@@ -170,6 +170,21 @@ def test_the_header_of_a_pair_is_not_opened_either(tmp_path):
     assert [each.refusal for each in plan.refused] == ["'a.hdr' is a fifo, not a file"]
 
 
+def test_a_folder_that_nobody_may_enter_is_a_row(tmp_path, monkeypatch):
+    save(tmp_path / "a.nii")
+    (tmp_path / "v.csv").write_text("participant_id,path\n1,a.nii\n2,closed/b.nii\n")
+    original = Path.stat
+
+    def refusing(path, **options):
+        if path.parent.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return original(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refusing)
+    plan = planned(section(input={"manifest": "v.csv"}), tmp_path)
+    assert [each.refusal for each in plan.refused] == ["'b.nii' cannot be read: Permission denied"]
+
+
 def test_real_trees_plan_whole(shared_data):
     plan = planned(section(input={"bids": "ds002748-2mm"}), shared_data)
     assert (len(plan.embeddable), len(plan.refused)) == (37, 0)

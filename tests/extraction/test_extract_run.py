@@ -16,7 +16,9 @@ import yaml
 
 from cache_schema.common.errors import ConfigError, StoreMismatch
 from cache_schema.common.pipeline_file import Pipeline, load_pipeline
+from cache_schema.move.pack import pack
 from cache_schema.store.reader import open_store
+from cache_schema.store.seal import seal
 from extract.backbones.transformer import Transformer
 from extract.cli import describe_extraction, read_extract_section
 from extract.extraction import run_extraction
@@ -58,6 +60,27 @@ def run(cohort: Path, *overrides: str, progress: bool = False):
 
 def first_volume(cohort: Path) -> Path:
     return cohort / "bids" / "sub-00" / "anat" / "sub-00_T1w.nii.gz"
+
+
+@pytest.mark.parametrize("finish", [seal, pack])
+def test_a_finished_store_with_failures_stays_as_it_is(cohort, finish):
+    """Whether its header or only its voxels speak against a volume."""
+    nib.save(nib.Nifti1Image(np.ones((9, 9, 9), np.int16), np.eye(4)), first_volume(cohort))
+    (cohort / "bids" / "sub-01" / "anat" / "sub-01_T1w.nii.gz").write_bytes(b"")
+    first = run(cohort)
+    assert (first.embedded, first.failed) == (3, 2)
+    finish(first.store)
+    before = {path: path.stat().st_mtime_ns for path in Path(first.store).rglob("*") if path.is_file()}
+    again = run(cohort)
+    assert (again.embedded, again.skipped, again.failed) == (0, 3, 2)
+    assert open_store(first.store).sealed
+    assert before == {
+        path: path.stat().st_mtime_ns for path in Path(first.store).rglob("*") if path.is_file()
+    }
+    first_volume(cohort).write_bytes(b"x" * 1000)
+    if finish is seal:
+        assert run(cohort).failed == 2
+        assert not open_store(first.store).sealed  # another reason is news
 
 
 @pytest.fixture
