@@ -46,7 +46,7 @@ def plan(pipeline: PipelineFile, overrides: SetValues, as_json: AsJson = False) 
 
     loaded = load_pipeline(pipeline, overrides)
     section = read_extract_section(loaded)
-    made = plan_for_store(loaded.store(), section, loaded.base)
+    made = plan_for_store(loaded.store() if "cache" in loaded.data else None, section, loaded.base)
     size = store_bytes(section, loaded.base, made)
     typer.echo(json.dumps(plan_json(made, size)) if as_json else describe_plan(made, size))
     return 1 if made.refused else 0

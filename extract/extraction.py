@@ -25,7 +25,7 @@ from cache_schema.format.record import Failure
 from cache_schema.move.remove import readmit as readmit_to
 from cache_schema.store.create import read_header
 from cache_schema.store.reader import open_store
-from cache_schema.store.withdrawn import tombstones_at
+from cache_schema.store.withdrawn import Tombstones, tombstones_at
 from cache_schema.store.writer import StoreWriter
 from extract.backbones.backbone import Backbone
 from extract.engines.changes import SEEN, Changes
@@ -168,7 +168,7 @@ def _saying_what_stays(tally: EngineTally) -> Iterator[None]:
 
 
 def plan_for_store(
-    location: str, section: ExtractSection, base: Path, readmit: Sequence[str] = ()
+    location: str | None, section: ExtractSection, base: Path, readmit: Sequence[str] = ()
 ) -> ExtractionPlan:
     """The plan of a section, without those who were withdrawn from the store, but for the readmitted.
 
@@ -176,7 +176,7 @@ def plan_for_store(
         ConfigError: If the input has no volume of somebody who is to be readmitted.
         StoreError: If there is something else where the store is wanted, or a tombstone is damaged.
     """
-    tombstones = tombstones_at(location)
+    tombstones = tombstones_at(location) if location else Tombstones()
     plan = plan_extraction(
         section.input,
         base,

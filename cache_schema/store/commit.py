@@ -124,6 +124,9 @@ def read_failures(objects: Objects) -> tuple[Failure, ...]:
 
 
 def unseal(objects: Objects) -> None:
-    """Take the seal off; the index goes first, so that no reader sees a half-sealed store."""
-    objects.delete(SEALED_INDEX)
-    objects.delete(SEALED_RECORDS)
+    """Take the seal off; the index goes first, so that no reader sees a half-sealed store.
+
+    It goes once more at the end: whoever seals meanwhile looks for the records after putting the index.
+    """
+    for name in (SEALED_INDEX, SEALED_RECORDS, SEALED_INDEX):
+        objects.delete(name)

@@ -145,7 +145,7 @@ def seal(location: str) -> None:
     index = sealed_index(rows, stored_header_hash(objects), hashlib.sha256(body).hexdigest())
     objects.put(SEALED_INDEX, canonical_json(index))
     # A writer unseals before and after each record; this look covers one that did so before the put.
-    if _snapshot(objects) != before:
+    if _snapshot(objects) != before or objects.get(SEALED_RECORDS) != body:
         unseal(objects)
         raise StoreError(f"{location!r} is being written to; seal it when that is done")
 
