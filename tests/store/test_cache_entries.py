@@ -1,7 +1,7 @@
 """Entries are columns that behave as the list of objects that they stand for."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_store import example_key
 
@@ -23,6 +23,7 @@ def columns(entries):
     )
 
 
+@settings(deadline=None)
 @given(keys=st.sets(KEYS, max_size=9), data=st.data())
 def test_entries_are_a_list_of_entries(keys, data):
     rows = data.draw(st.permutations(range(2, 2 + len(keys))))
@@ -73,6 +74,7 @@ def test_entries_of_another_store_are_refused():
     assert list(columns([]).places([])) == []
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=40).map(lambda data: data.replace(b"a", b"\n")), at_once=st.integers(1, 9))
 def test_lines_are_those_of_the_object(tmp_path_factory, data, at_once):
     folder = tmp_path_factory.mktemp("lines")

@@ -62,6 +62,7 @@ def test_the_slow_crc32c_is_the_standard_one():
     assert slow_crc32c(b"123456789") == 0xE3069283
 
 
+@settings(deadline=None)
 @given(a=st.binary(max_size=70), b=st.binary(max_size=70))
 def test_checksums_of_parts_join(a, b):
     one, other = slow_crc32c(a), slow_crc32c(b)
@@ -71,6 +72,7 @@ def test_checksums_of_parts_join(a, b):
         assert (shifted(np.full(many, one), len(b)) ^ other == slow_crc32c(a + b)).all()
 
 
+@settings(deadline=None)
 @given(
     texts=st.tuples(*[st.text(st.characters(exclude_categories=["Cs"]), max_size=6)] * 3),
     lengths=st.tuples(st.integers(1, 9), st.integers(1, 4), st.integers(1, 5)),
