@@ -148,13 +148,11 @@ def check_volumes(
     contents = Contents()
     specs = {spec.name: spec for spec in header.arrays}
     for done, sound in enumerate(records, start=1):
-        data = stored_object(objects, sound.name)
-        if data is None:
-            problems.append(
-                Problem(str(sound.key), "record", "it is gone: somebody writes here", EXTRACT_AGAIN)
-            )
+        try:
+            record = parse_record(stored_object(objects, sound.name) or b"", sound.name)
+        except StoreError as error:  # it was right a moment ago
+            problems.append(Problem(str(sound.key), "record", str(error), EXTRACT_AGAIN))
             continue
-        record = parse_record(data, sound.name)
         look = partial(contents.add, record, specs) if full else None
         found, read = check_volume(objects, layouts, record, look)
         problems += found
