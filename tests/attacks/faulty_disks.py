@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from attacks.scene import Answer, Attack, Scene, run
+from leftovers import dead_token
 
 from cache_schema.files.unfinished import new_file, owner_token
 
