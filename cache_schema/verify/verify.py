@@ -35,6 +35,7 @@ from cache_schema.store.packed import stored_object
 from cache_schema.store.previews import check_previews
 from cache_schema.store.table import VolumeTable, read_volume_table
 from cache_schema.store.unlisted import NOTE, UnlistedObjects, with_names
+from cache_schema.verify.by_zarr import check_by_zarr
 from cache_schema.verify.contents import Contents
 from cache_schema.verify.records import SoundRecord, check_records, check_seal
 from cache_schema.verify.strays import check_strays
@@ -76,7 +77,7 @@ def verify_store(
         location: A folder, a zip or a URL.
         progress: Called with the volumes checked and their number.
         full: Also look for what matches its hashes and is wrong all the same: zero tokens, norms out of
-            the cohort's range, duplicated volumes, data without a record.
+            the cohort's range, duplicated volumes, data without a record; and read some through zarr-python.
 
     Raises:
         StoreError: If there is nothing at the location.
@@ -108,6 +109,8 @@ def verify_store(
     problems += named("sealed", lambda: check_seal(objects, records))
     problems += named(FAILURES, lambda: check_failures(objects))
     problems += named(PREVIEWS, lambda: check_pictures(objects))
+    if full and not problems:
+        problems += check_by_zarr(objects, layouts, records)
     notes = (
         *pending_notes(table, records),
         *extent_notes(header, layouts, table),
