@@ -1,6 +1,7 @@
 """Reading commit records back, and the guard that a sealed index never hides a commit."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,7 +11,14 @@ from cache_schema.common.strict import refusal
 from cache_schema.files.objects import Objects
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.layout import FAILURES, SEALED_INDEX, SEALED_RECORDS, failure_name, record_name
+from cache_schema.format.layout import (
+    FAILURES,
+    SEALED_INDEX,
+    SEALED_RECORDS,
+    ArrayLayout,
+    failure_name,
+    record_name,
+)
 from cache_schema.format.record import Failure, VolumeRecord
 from cache_schema.store.packed import stored_record
 
@@ -89,3 +97,23 @@ def unseal(objects: Objects) -> None:
     """
     for name in (SEALED_INDEX, SEALED_RECORDS, SEALED_INDEX):
         objects.delete(name)
+
+
+def take_back(
+    objects: Objects, layouts: Mapping[str, ArrayLayout], record: VolumeRecord, *, whosever: bool
+) -> None:
+    """Delete what a writer has just committed: its record, then its data.
+
+    Args:
+        objects: The store.
+        layouts: By array.
+        record: As it was put.
+        whosever: Delete the volume's record also when another writer put it meanwhile.
+    """
+    name = record_name(record.key)
+    if whosever or objects.get(name) == encode_record(record):
+        objects.delete(name)
+    unseal(objects)
+    for layout in layouts.values():
+        for block in range(layout.blocks(layout.shape[1])):
+            objects.delete(layout.chunk_name(record.row, block))

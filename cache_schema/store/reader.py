@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from cache_schema.common.errors import StoreError
 from cache_schema.files.chunks import DamageError
 from cache_schema.files.locate import open_objects
-from cache_schema.files.objects import Objects
+from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.files.read import read_some, read_volumes
 from cache_schema.files.read_pieces import RowDamageError
-from cache_schema.files.remote import ZarrObjects
 from cache_schema.format.digest import content_digest
 from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey
@@ -92,10 +91,10 @@ def _open(text: str) -> "StoreReader":
 def seen_tombstones(objects: Objects, *, sealed: bool) -> Tombstones:
     """Who is left out by a reader: a removal that was killed holds from its first step on.
 
-    A sealed store in a zip or behind a URL, which may not list, is what it was when it was sealed: without
-    those who had been withdrawn.
+    A sealed store in one file or behind a URL, which may not list, is what it was when it was sealed:
+    without those who had been withdrawn.
     """
-    return Tombstones() if sealed and isinstance(objects, ZarrObjects) else read_tombstones(objects)
+    return read_tombstones(objects) if isinstance(objects, LocalObjects) or not sealed else Tombstones()
 
 
 def read_entries(objects: Objects) -> list[VolumeEntry]:

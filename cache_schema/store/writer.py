@@ -33,7 +33,14 @@ from cache_schema.format.layout import (
 from cache_schema.format.record import Failure, TableRow, VolumeDraft, VolumeRecord
 from cache_schema.format.token_statistics import token_statistics
 from cache_schema.store.check_volume import check_volume
-from cache_schema.store.commit import encode_record, read_failure, read_failures, read_record, unseal
+from cache_schema.store.commit import (
+    encode_record,
+    read_failure,
+    read_failures,
+    read_record,
+    take_back,
+    unseal,
+)
 from cache_schema.store.create import create_store, read_header, sweep_siblings
 from cache_schema.store.extents import ensure_extents
 from cache_schema.store.packed import is_packed, require_unpacked
@@ -212,10 +219,7 @@ class StoreWriter:
         self._table = read_volume_table(self._objects, self._table)
         if not withdrawn and self.rows.get(key) == record.row:
             return
-        if withdrawn or self._objects.get(record_name(key)) == encode_record(record):
-            self._objects.delete(record_name(key))
-        unseal(self._objects)
-        self._delete_data(record.row)
+        take_back(self._objects, self._layouts(), record, whosever=withdrawn)
         if withdrawn or key not in self.rows:
             self._objects.delete(preview_name(key))
             self._objects.delete(failure_name(key))
@@ -223,12 +227,6 @@ class StoreWriter:
         raise ParticipantWithdrawn(
             f"the row of {key} in {self.location!r} was withdrawn while it was written; extract it again"
         )
-
-    def _delete_data(self, row: int) -> None:
-        """Delete all chunks of a row."""
-        for layout in self._layouts().values():
-            for block in range(layout.blocks(layout.shape[1])):
-                self._objects.delete(layout.chunk_name(row, block))
 
     def _layouts(self) -> dict[str, ArrayLayout]:
         """How the arrays are stored now."""
