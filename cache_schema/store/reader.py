@@ -24,7 +24,7 @@ from cache_schema.format.layout import ArrayLayout, metadata_name, parse_layout
 from cache_schema.format.record import Failure, TableRow, VolumeRecord
 from cache_schema.store.commit import parse_raw, parse_record, read_failures, read_record
 from cache_schema.store.create import load_header, read_header
-from cache_schema.store.exchanged import Stamp, stamp_of, steady
+from cache_schema.store.exchanged import EXCHANGES, Stamp, stamp_of, steady
 from cache_schema.store.packed import stored_records
 from cache_schema.store.previews import stored_preview
 from cache_schema.store.seal import read_sealed_index, read_sealed_records
@@ -52,10 +52,11 @@ def open_store(location: str | Path) -> "StoreReader":
     Raises:
         StoreError: If nothing is there, it is no store, or its header or a record is damaged.
     """
-    while True:
+    for _ in range(EXCHANGES):
         reader = _open(str(location))
         if reader.is_current():  # else it was packed or unpacked while it was being opened
-            return reader
+            break
+    return reader
 
 
 def _open(text: str) -> "StoreReader":
