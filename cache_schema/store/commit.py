@@ -17,6 +17,7 @@ from cache_schema.format.layout import (
     RECORDS,
     SEALED_INDEX,
     SEALED_RECORDS,
+    ArrayLayout,
     failure_name,
     record_name,
 )
@@ -130,3 +131,23 @@ def unseal(objects: Objects) -> None:
     """
     for name in (SEALED_INDEX, SEALED_RECORDS, SEALED_INDEX):
         objects.delete(name)
+
+
+def take_back(
+    objects: Objects, layouts: Mapping[str, ArrayLayout], record: VolumeRecord, *, whosever: bool
+) -> None:
+    """Delete what a writer has just committed: its record, then its data.
+
+    Args:
+        objects: The store.
+        layouts: By array.
+        record: As it was put.
+        whosever: Delete the volume's record also when another writer put it meanwhile.
+    """
+    name = record_name(record.key)
+    if whosever or objects.get(name) == encode_record(record):
+        objects.delete(name)
+    unseal(objects)
+    for layout in layouts.values():
+        for block in range(layout.blocks(layout.shape[1])):
+            objects.delete(layout.chunk_name(record.row, block))

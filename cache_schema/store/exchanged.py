@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from cache_schema.common.errors import StoreError
+from cache_schema.common.errors import SlicecacheError, StoreError
 from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.format.layout import HEADER
 
@@ -23,7 +23,7 @@ EXCHANGES = 3
 """A store that is replaced this often during one read is not read any further."""
 PAUSES = (0.0, 0.05, 0.5)
 """Where folders cannot be exchanged in one step there is none for a moment: seconds before each look."""
-_ONE_AT_A_TIME = threading.Lock()
+_ONE_AT_A_TIME = threading.RLock()
 
 
 class Reopened(Protocol):
@@ -55,7 +55,7 @@ def steady(read: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], 
             stamp = self._stamp
             try:
                 value = read(self, *given, **named)
-            except StoreError:
+            except (SlicecacheError, OSError):  # also a file that went away on a network
                 if _is_still(self, stamp):
                     raise
             else:

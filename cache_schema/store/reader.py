@@ -25,7 +25,7 @@ from cache_schema.format.record import Failure, TableRow, VolumeRecord
 from cache_schema.store.commit import parse_record, read_failures, read_record
 from cache_schema.store.create import load_header, read_header
 from cache_schema.store.entries import VolumeEntry
-from cache_schema.store.exchanged import Stamp, stamp_of, steady
+from cache_schema.store.exchanged import EXCHANGES, Stamp, stamp_of, steady
 from cache_schema.store.listing import Listing, leave_out, list_committed
 from cache_schema.store.previews import stored_preview
 from cache_schema.store.proofs import Proofs
@@ -49,10 +49,11 @@ def open_store(location: str | Path, prove: Prove = "crc32c") -> "StoreReader":
     Raises:
         StoreError: If nothing is there, it is no store, or its header or a record is damaged.
     """
-    while True:
+    for _ in range(EXCHANGES):
         reader = _open(str(location), prove)
         if reader.is_current():  # else it was packed or unpacked while it was being opened
-            return reader
+            break
+    return reader
 
 
 def _open(text: str, prove: Prove) -> "StoreReader":

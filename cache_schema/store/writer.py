@@ -8,21 +8,20 @@ Nothing of a participant who was withdrawn is written: tombstones are asked for 
 A removal puts its tombstone before it deletes, so that one of the two always sees the other.
 """
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
-from cache_schema.common.errors import ParticipantWithdrawn, StoreError, StoreMismatch
+from cache_schema.common.errors import ParticipantWithdrawn, StoreError
 from cache_schema.files.chunks import to_storage, write_volume
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects
 from cache_schema.files.urls import require_folder_place
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.digest import volume_digest
-from cache_schema.format.header import Header, differing_fields
+from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
     TABLE,
@@ -38,8 +37,15 @@ from cache_schema.format.proof import prove_array
 from cache_schema.format.record import Failure, TableRow, VolumeDraft, VolumeRecord
 from cache_schema.format.token_statistics import token_statistics
 from cache_schema.store.check_volume import check_volume
-from cache_schema.store.commit import encode_record, read_failure, read_failures, read_record, unseal
-from cache_schema.store.create import create_store, read_header, sweep_siblings
+from cache_schema.store.commit import (
+    encode_record,
+    read_failure,
+    read_failures,
+    read_record,
+    take_back,
+    unseal,
+)
+from cache_schema.store.create import create_store, read_header, require_same, sweep_siblings
 from cache_schema.store.extents import ensure_extents
 from cache_schema.store.packed import is_packed, require_unpacked
 from cache_schema.store.table import VolumeTable, append_rows, read_volume_table
@@ -223,10 +229,7 @@ class StoreWriter:
         self._table = read_volume_table(self._objects, self._table)
         if not withdrawn and self.rows.get(key) == record.row:
             return
-        if withdrawn or self._objects.get(record_name(key)) == encode_record(record):
-            self._objects.delete(record_name(key))
-        unseal(self._objects)
-        self._delete_data(record.row)
+        take_back(self._objects, self._layouts(), record, whosever=withdrawn)
         if withdrawn or key not in self.rows:
             self._objects.delete(preview_name(key))
             self._objects.delete(failure_name(key))
@@ -234,12 +237,6 @@ class StoreWriter:
         raise ParticipantWithdrawn(
             f"the row of {key} in {self.location!r} was withdrawn while it was written; extract it again"
         )
-
-    def _delete_data(self, row: int) -> None:
-        """Delete all chunks of a row."""
-        for layout in self._layouts().values():
-            for block in range(layout.blocks(layout.shape[1])):
-                self._objects.delete(layout.chunk_name(row, block))
 
     def _layouts(self) -> dict[str, ArrayLayout]:
         """How the arrays are stored now."""
@@ -300,24 +297,3 @@ class StoreWriter:
             unseal(self._objects)
             self._objects.delete(failure_name(record.key))
         return record
-
-
-def require_same(location: str, asked: Header, found: Header) -> None:
-    """Refuse a store whose fingerprint, numerics or arrays are not those asked for.
-
-    Raises:
-        StoreMismatch: Naming each differing field with both values.
-    """
-    lines = differing_fields(_identity(asked), _identity(found))
-    if lines:
-        raise StoreMismatch(
-            f"the store {location!r} was made otherwise: {'; '.join(lines)}. "
-            "Give this extraction a store of its own (cache.store), or ask for what that one was made with"
-        )
-
-
-def _identity(header: Header) -> dict[str, Any]:
-    """The parts of a header that must agree, arrays by name."""
-    data = json.loads(header.model_dump_json())
-    arrays = {spec["name"]: spec for spec in data["arrays"]}
-    return {**data["fingerprint"], "numerics": data["numerics"], "arrays": arrays}

@@ -1,6 +1,9 @@
 """A store that is packed, unpacked or replaced under a reader: equal content goes on, other is an error."""
 
+import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -109,6 +112,27 @@ def test_exchanged_there_and_back(tmp_path):
         np.testing.assert_array_equal(store.read("cls"), expected)
 
 
+def test_threads_that_share_a_reader_all_go_on(tmp_path):
+    location = fill(str(tmp_path / "store.zarr"))
+    store = open_store(location)
+    expected = [store.read_volume("patches", key) for key in KEYS]
+    packed = threading.Event()
+
+    def read():
+        same, more = True, 3
+        while more := more - packed.is_set():
+            found = [store.read_volume("patches", key) for key in KEYS]
+            same &= all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+        return same
+
+    with ThreadPoolExecutor(4) as pool:
+        reading = [pool.submit(read) for _ in range(4)]
+        for exchange in (pack, unpack):
+            exchange(location)
+        packed.set()
+        assert all(future.result(60) for future in reading)
+
+
 def test_exchanged_again_and_again_ends(tmp_path, monkeypatch):
     location = fill(str(tmp_path / "store.zarr"))
     store = open_store(location)
@@ -169,9 +193,6 @@ def test_a_reader_sees_what_was_committed_when_it_opened(tmp_path):
 
 def test_where_folders_cannot_be_exchanged_in_one_step(swap, monkeypatch):
     """There is no store for a moment: the reader waits for it."""
-    import os
-    import threading
-
     location, exchange = swap
     expected = open_store(location).read("cls")
     store, gap, go_on = open_store(location), threading.Event(), threading.Event()
