@@ -2,9 +2,9 @@
 
     python benchmarks/durability.py --folder /where/the/store/would/lie
 
-50 slices of 384 numbers, as ViT-S gives them: `cls` and `patch_mean` (77 kB a volume), and with `patches` of a
-16 x 16 grid (10 MB). Volumes are committed one after another by one process, as an extraction's writing thread
-does beside the embedding; both ways in turn, on fresh stores. Beside it, how long one sync takes.
+50 slices of 384 numbers, as ViT-S gives them: `cls` and `patch_mean` (77 kB a volume), and with `patches` of
+a 16 x 16 grid (10 MB). Volumes are committed one after another by one process, as an extraction's writing
+thread does beside the embedding; both ways in turn, on fresh stores. Beside it, how long one sync takes.
 """
 
 import argparse
@@ -69,9 +69,8 @@ def main() -> None:
         (folder / "syncs").mkdir()
         file, names = sync_milliseconds(folder / "syncs")
         print(f"one sync: {file:.2f} ms of a new file of 40 kB, {names:.2f} ms of its folder")
-        print(
-            "| arrays | MB per volume | volumes/s | with --no-fsync | waiting, ms per volume |\n|---|---|---|---|---|"
-        )
+        print("| arrays | MB per volume | volumes/s | with --no-fsync | waiting, ms per volume |")
+        print("|---|---|---|---|---|")
         for what, (tokens, volumes) in SIZES.items():
             header = example_header(tokens, dim=DIM, grid=GRID, slice_chunk=SLICES)
             speeds: dict[bool, list[float]] = {True: [], False: []}
