@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 
+from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.progress import progress_for
 from cache_schema.format.header import Header
+from cache_schema.format.identity import twins
 from cache_schema.format.record import Failure
 from cache_schema.store.create import read_header
 from cache_schema.store.reader import open_store
@@ -95,6 +97,7 @@ def run_extraction(pipeline: Pipeline, section: ExtractSection, progress: bool =
     plan = plan_extraction(section.input, pipeline.base, preprocessing)
     device = choose_device(section.device, machine)
     backbone, header = _backbone_and_header(section, pipeline.base, plan, device, machine, location)
+    refuse_twins_of_store(location, plan)
     writer = StoreWriter.open(location, header, plan.rows())
     names = frozenset(spec.name for spec in writer.header.arrays)
     mean, std = preprocessing.mean, preprocessing.std
@@ -127,6 +130,25 @@ def run_extraction(pipeline: Pipeline, section: ExtractSection, progress: bool =
         notes=(*pending.notes, *embedder.notes),
         failures_table=str(table),
     )
+
+
+def refuse_twins_of_store(location: str, plan: ExtractionPlan) -> None:
+    """An id that the store has in another spelling would be embedded as somebody else, with a row for life.
+
+    Raises:
+        ConfigError: Naming both spellings.
+    """
+    if read_header(location) is None:
+        return
+    known = {row.participant_id for row in open_store(location).table()}
+    new = {volume.candidate.key.participant_id for volume in plan.embeddable} - known
+    for group in twins(known | new):
+        if fresh := sorted(new & set(group)):
+            there = next(name for name in group if name in known)
+            raise ConfigError(
+                f"the store {location!r} has the participant {there!a}, and the input {fresh[0]!a}, which "
+                "differs only in case, width or invisible characters: write the id as the store has it"
+            )
 
 
 def _backbone_and_header(
