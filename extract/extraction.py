@@ -59,7 +59,7 @@ class Outcome:
     failures: tuple[Failure, ...]
     """With paths as the user gave them."""
     notes: tuple[str, ...] = ()
-    """What was changed on the way, e.g. a halved batch."""
+    """What the input holds beside its volumes, and what was changed on the way, e.g. a halved batch."""
     failures_table: str = ""
     """Path of `failures.tsv`."""
 
@@ -127,7 +127,7 @@ def run_extraction(pipeline: Pipeline, section: ExtractSection, progress: bool =
         seconds=seconds,
         content_digest=open_store(location).content_digest(),
         failures=tuple(failures),
-        notes=(*pending.notes, *embedder.notes),
+        notes=(*plan.notes, *pending.notes, *embedder.notes),
         failures_table=str(table),
     )
 
