@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from cache_schema.common.errors import StoreError
+from cache_schema.common.errors import StoreError, VolumeError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.store.writer import StoreWriter
@@ -70,8 +70,9 @@ def sort_out(
         except FileNotFoundError:
             found.unusable.append(failure_of(candidate, GONE))
             continue
-        except OSError as error:
-            found.unusable.append(failure_of(candidate, f"its file cannot be read: {error.strerror}"))
+        except (OSError, VolumeError) as error:
+            why = getattr(error, "strerror", None) or error
+            found.unusable.append(failure_of(candidate, f"its file cannot be read: {why}"))
             continue
         if not changed:
             found.skipped += 1
