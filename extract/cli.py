@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SHOWN_FAILURES = 20
 SHOWN_VOLUMES = 20
 SHOWN_REFUSED = 100
+SHOWN_NOTES = 20
 
 
 def read_extract_section(pipeline: Pipeline) -> ExtractSection:
@@ -138,7 +139,9 @@ def describe_extraction(outcome: Outcome) -> str:
     if outcome.slices:
         lines.append(f"  {outcome.slices} slices in {outcome.seconds:.1f} s ({speed:.1f} slices/s)")
     lines.append(f"  content digest {outcome.content_digest}")
-    lines += [f"  note: {note}" for note in outcome.notes]
+    lines += [f"  note: {note}" for note in outcome.notes[:SHOWN_NOTES]]
+    if len(outcome.notes) > SHOWN_NOTES:
+        lines.append(f"  and {len(outcome.notes) - SHOWN_NOTES} more notes, which --json lists")
     if outcome.withdrawn:
         lines.append(f"  {said_of_withdrawn(outcome.withdrawn)}")
     if outcome.failures:

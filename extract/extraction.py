@@ -20,7 +20,7 @@ from cache_schema.common.progress import progress_for
 from cache_schema.files.urls import require_folder_place
 from cache_schema.files.whole import replacing
 from cache_schema.format.header import Header
-from cache_schema.format.identity import VolumeKey
+from cache_schema.format.identity import VolumeKey, twins
 from cache_schema.format.record import Failure
 from cache_schema.move.remove import readmit as readmit_to
 from cache_schema.store.create import read_header
@@ -66,7 +66,7 @@ class Outcome:
     failures: tuple[Failure, ...]
     """With paths as the user gave them."""
     notes: tuple[str, ...] = ()
-    """What was changed on the way, e.g. a halved batch."""
+    """What the input holds beside its volumes, and what was changed on the way, e.g. a halved batch."""
     failures_table: str = ""
     """Path of `failures.tsv`."""
     withdrawn: tuple[VolumeKey, ...] = ()
@@ -114,6 +114,7 @@ def run_extraction(
     plan = plan_for_store(location, section, pipeline.base, readmit)
     device = choose_device(section.device, machine)
     backbone, header = _backbone_and_header(section, pipeline.base, plan, device, machine, location)
+    refuse_twins_of_store(location, plan)
     if readmit:
         readmit_to(location, readmit)
     writer = StoreWriter.open(location, header, plan.rows(), durable=section.fsync)
@@ -146,7 +147,7 @@ def run_extraction(
         seconds=seconds,
         content_digest=open_store(location).content_digest(),
         failures=tuple(failures),
-        notes=(*pending.notes, *embedder.notes),
+        notes=(*plan.notes, *pending.notes, *embedder.notes),
         failures_table=str(table),
         withdrawn=tuple(sorted((*plan.withdrawn, *tally.withdrawn))),
     )
@@ -187,6 +188,25 @@ def plan_for_store(
     if absent:
         raise ConfigError(f"--readmit {absent[0]}: the input has no volume of participant {absent[0]!r}")
     return plan
+
+
+def refuse_twins_of_store(location: str, plan: ExtractionPlan) -> None:
+    """An id that the store has in another spelling would be embedded as somebody else, with a row for life.
+
+    Raises:
+        ConfigError: Naming both spellings.
+    """
+    if read_header(location) is None:
+        return
+    known = {row.participant_id for row in open_store(location).table()}
+    new = {volume.candidate.key.participant_id for volume in plan.embeddable} - known
+    for group in twins(known | new):
+        if fresh := sorted(new & set(group)):
+            there = next(name for name in group if name in known)
+            raise ConfigError(
+                f"the store {location!r} has the participant {there!a}, and the input {fresh[0]!a}, which "
+                "differs only in case, width or invisible characters: write the id as the store has it"
+            )
 
 
 def _backbone_and_header(

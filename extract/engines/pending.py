@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from cache_schema.common.errors import ParticipantWithdrawn, StoreError
+from cache_schema.common.errors import ParticipantWithdrawn, StoreError, VolumeError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.store.writer import StoreWriter
@@ -71,8 +71,9 @@ def sort_out(
         except FileNotFoundError:
             found.unusable.append(failure_of(candidate, GONE))
             continue
-        except OSError as error:
-            found.unusable.append(failure_of(candidate, f"its file cannot be read: {error.strerror}"))
+        except (OSError, VolumeError) as error:
+            why = getattr(error, "strerror", None) or error
+            found.unusable.append(failure_of(candidate, f"its file cannot be read: {why}"))
             continue
         if not changed:
             found.skipped += 1

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from attacks.scene import Answer, Attack, Scene, run
-from made_up_inputs import CHANGES, write_inputs
+from made_up_inputs import CHANGES, write_inputs, write_manifest
 from odd_files import KINDS, VOXELS, Kind, brain, save
 
 from cache_schema.store.reader import open_store
@@ -144,6 +144,12 @@ def mask_gone(scene: Scene) -> list[str]:
     return arguments
 
 
+def renamed(scene: Scene) -> list[str]:
+    arguments = changed("mask")(scene)
+    write_manifest(scene.folder, ("twin", "participant_id", "TWIN"))
+    return arguments
+
+
 def older_records(*more: str) -> Callable[[Scene], list[str]]:
     """The archive's store of version 1.0, whose records say nothing of inputs."""
 
@@ -195,6 +201,13 @@ WHO = [
         ids("01\tgood.nii\t0", "\uff10\uff11\tgood.nii\t1", head="participant_id\tpath\tx"),
         re.escape(r"the participants '01' and '\uff10\uff11' differ only in"),
         check=lambda scene, answer: _no_store(scene),
+    ),
+    Attack(
+        "an id that the store has in other letters",
+        "extract",
+        renamed,
+        "the store .* has the participant 'twin', and the input 'TWIN', which differs only in case",
+        check=lambda scene, answer: _rows_are_five(scene),
     ),
     Attack(
         "sessions apart in case",
@@ -254,7 +267,7 @@ TREES = [
         "a link to the whole disk",
         "extract",
         tree(links=[("sub-01/disk", "/")]),
-        "1 volumes embedded, 0 already there, 0 failed",
+        "1 volumes embedded, 0 already there, 0 failed.*note: links not followed, .*: 1, as 'sub-01/disk'",
         0,
     ),
     Attack(
@@ -341,6 +354,11 @@ OLDER = [
         1,
     ),
 ]
+
+
+def _rows_are_five(scene: Scene) -> None:
+    """A row is for life, so none was given."""
+    assert len(open_store(scene.folder / "run" / "cache.zarr").table()) == 5
 
 
 def _no_store(scene: Scene) -> None:

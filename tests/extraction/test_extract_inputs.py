@@ -121,6 +121,20 @@ def test_bytes_are_read_where_facts_say_nothing_only_when_asked(cohort, capsys, 
     assert "masked/masked: its foreground mask has" in out
 
 
+def test_a_committed_volume_that_cannot_be_read_any_more_is_a_failure(cohort, capsys, monkeypatch):
+    def refusing(path, facts):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(changes_module, "digest_of", refusing)
+    for path in cohort.glob("*.*"):
+        path.touch()
+    (cohort / "run" / "extract" / "seen.json").unlink(missing_ok=True)
+    assert command(cohort) == 1
+    out = capsys.readouterr().out
+    assert "0 volumes embedded, 0 already there, 5 failed" in out
+    assert out.count("its file cannot be read: Permission denied") == 5
+
+
 def make_old(folder: Path) -> None:
     """Records as they were before inputs were recorded."""
     store = open_store(folder / "run" / "cache.zarr")
