@@ -136,7 +136,9 @@ def run(
 
     from aggregate.cli import describe_training, train_and_report
     from aggregate.cli import read_training_section as read_aggregate
+    from aggregate.common.run_folder import verb_folder
     from cache_schema.common.pipeline_file import load_pipeline
+    from cache_schema.files.room import require_writable
     from extract.cli import describe_extraction
     from extract.cli import read_extract_section as read_extract
     from extract.extraction import run_extraction
@@ -144,6 +146,7 @@ def run(
     loaded = load_pipeline(pipeline, overrides)
     # Both sections are checked before the long part starts: a typo in stage two must not cost a night.
     first, second = read_extract(loaded), read_aggregate(loaded)
+    require_writable(verb_folder(loaded.folder(), "train"), "the run folder")
     outcome = run_extraction(loaded, first)
     if not as_json:
         typer.echo(describe_extraction(outcome))

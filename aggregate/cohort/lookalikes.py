@@ -7,6 +7,7 @@ from aggregate.cohort.table.join import Pair
 from cache_schema.format.identity import folded_id
 
 NUMBERS = re.compile(r"\d+")
+PREFIX = re.compile("^(sub|ses)[-_ ]*")
 
 
 def without_zeros(text: str) -> str:
@@ -68,8 +69,13 @@ def matched(
 def _by_rule(pairs: Sequence[Pair], rule: Callable[[str], str]) -> dict[Pair, list[Pair]]:
     groups: dict[Pair, list[Pair]] = {}
     for pair in dict.fromkeys(pairs):
-        groups.setdefault((rule(pair[0]), rule(pair[1])), []).append(pair)
+        groups.setdefault((_plain(rule(pair[0])), _plain(rule(pair[1]))), []).append(pair)
     return groups
+
+
+def _plain(text: str) -> str:
+    """Without BIDS's prefix, which the join takes off where it is written as it should be."""
+    return PREFIX.sub("", text)
 
 
 def _shown(pair: Pair) -> str:

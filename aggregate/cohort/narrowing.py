@@ -84,7 +84,7 @@ def match(
     absent = [dropped.get(pair, ALONE) for pair in found]
     reasons = ["" if row >= 0 else reason for row, reason in zip(rows, absent, strict=True)]
     if all(reasons) and not any(pair in dropped for pair in found):
-        refuse_no_match(pairs, found, table, join)
+        refuse_no_match(pairs, found, table, join, lookalikes_of(found, pairs, table.path.name))
     return Narrowing(store.entries, store.records(), rows, reasons)
 
 

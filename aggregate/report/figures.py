@@ -17,6 +17,8 @@ from cache_schema.common.visible import label
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours, told apart by people with any colour vision."""
 
+NAME = 32
+"""Characters of a name in a figure of this size."""
 ALT = 400
 """Characters of the text for those who cannot see a figure."""
 
@@ -61,6 +63,8 @@ def svg(figure: Figure, salt: str, alt: str) -> str:
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
         # The browser has the letters that matplotlib's font lacks; here they are only measured.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        # Fifty classes leave no room for axes: a poor figure, and no reason to have none.
+        warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
@@ -75,7 +79,7 @@ def svg(figure: Figure, salt: str, alt: str) -> str:
 
 def label_lines(text: str) -> str:
     """A name on an axis; it may have been broken into lines on purpose."""
-    return "\n".join(map(label, text.split("\n")[:2]))
+    return "\n".join(label(line, NAME) for line in text.split("\n")[:2])
 
 
 def axes(width: float, height: float) -> tuple[Figure, Axes]:
@@ -120,10 +124,10 @@ def roc(name: str, main: Roc, others: dict[str, Roc]) -> str:
         ax.plot([0, 1], [0, 1], color="#d1d5db", lw=1)
         for repeat in main.repeats if len(main.repeats) > 1 else ():
             ax.plot(GRID, repeat, color=COLOURS[0], lw=0.7, alpha=0.35)
-        ax.plot(GRID, main.mean, color=COLOURS[0], lw=2.5, label=label(name), zorder=3)
+        ax.plot(GRID, main.mean, color=COLOURS[0], lw=2.5, label=label(name, NAME), zorder=3)
         for index, (other, curve) in enumerate(others.items()):
             colour, dash = COLOURS[1 + index % 5], DASHES[index % len(DASHES)]
-            ax.plot(GRID, curve.mean, color=colour, ls=dash, lw=1.5, label=label(other))
+            ax.plot(GRID, curve.mean, color=colour, ls=dash, lw=1.5, label=label(other, NAME))
         finish_roc(ax)
     return svg(figure, "roc", f"ROC curves, out-of-fold, of {', '.join([name, *others])}")
 
@@ -134,7 +138,13 @@ def roc_by_class(curves: dict[str, Roc]) -> str:
         figure, ax = axes(4.4, 4.6 + 0.22 * len(curves))
         ax.plot([0, 1], [0, 1], color="#d1d5db", lw=1)
         for index, (name, curve) in enumerate(curves.items()):
-            ax.plot(GRID, curve.mean, color=COLOURS[index % 6], lw=2, label=f"{label(name)} against the rest")
+            ax.plot(
+                GRID,
+                curve.mean,
+                color=COLOURS[index % 6],
+                lw=2,
+                label=f"{label(name, NAME)} against the rest",
+            )
         finish_roc(ax)
     return svg(figure, "roc", f"ROC curves, out-of-fold, of {', '.join(curves)}, each against the rest")
 
@@ -154,7 +164,7 @@ def attention_profile(found: dict[str, Profile]) -> str:
         for index, (name, profile) in enumerate(found.items()):
             colour, dash = COLOURS[index % 6], ("-", "--", "-.", ":")[index % 4]
             ax.fill_betweenx(profile.height_mm, profile.low, profile.high, color=colour, alpha=0.18, lw=0)
-            ax.plot(profile.mean, profile.height_mm, color=colour, ls=dash, lw=2.2, label=label(name))
+            ax.plot(profile.mean, profile.height_mm, color=colour, ls=dash, lw=2.2, label=label(name, NAME))
         ax.set(xlabel="attention × number of slices (1 = uniform)", ylabel="mm below the vertex")
         ax.set_xlim(left=0)
         ax.invert_yaxis()

@@ -29,10 +29,11 @@ def _visible(letter: str) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """At most so many characters, and how many there were."""
+    """So many characters, and how many there were."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
 def label(text: str, most: int = LABEL) -> str:
     """A label fit for a line of a terminal or an axis: one line, visible, short."""
-    return shortened(" ".join(visible(text).split()), most)
+    line = " ".join(visible(text).split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from attacks.scene import Answer, Attack, Scene
-from attacks.scene_machine import Disk, broken, crowded, few_files, limited, locked
+from attacks.scene_machine import Disk, broken, crowded, few_files, first_child_killed, limited, locked
 
 CONFIGURATIONS = "{mean_pool: {head.kind: mean}, own: {}}"
 ABLATE = f"aggregate.ablate={{configurations: {CONFIGURATIONS}, reference: mean_pool, repeats: 1}}"
@@ -116,8 +116,7 @@ def committed_stay(scene: Scene, answer: Answer) -> None:
     """What a full disk leaves is a sound store, and the same command goes on."""
     from attacks.scene import run
 
-    store = scene.folder / "unsealed.zarr"
-    assert "verify" not in (verified := run("cache verify", [str(store)])).err, verified.text
+    verified = run("cache verify", [str(scene.folder / "unsealed.zarr")])
     assert "all right" in verified.out, verified.text
     done = run("extract", [str(scene.folder / "pipeline.yaml")])
     assert (done.code, "content digest" in done.out) == (1, True), done.text
@@ -467,5 +466,21 @@ ATTACKS = [
             "aggregate.predict.predict.read_bags",
             RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 TiB"),
         ),
+    ),
+    attack(
+        "a decoding process is killed",
+        "extract",
+        lambda scene: [*fresh(scene), "--set", "extract.workers=1"],
+        "9 volumes embedded, 0 already there, 1 failed",
+        lambda scene: first_child_killed(),
+        code=1,
+        check=committed_stay,
+    ),
+    attack(
+        "a verb's folder is a file",
+        "run",
+        lambda scene: file_in_place(fresh, "run/train")((scene.folder / "run").mkdir() or scene),
+        "the run folder .*/run/train' cannot be written to: .* is a file",
+        check=without("unsealed.zarr"),
     ),
 ]

@@ -9,8 +9,11 @@ import builtins
 import ctypes
 import errno
 import io
+import multiprocessing
 import os
 import resource
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -45,7 +48,11 @@ class Disk:
         def opening(file: Any, mode: str = "r", *rest: Any, **named: Any) -> Any:
             if not set(mode) & set("wxa+") or not self.fails(f"open {mode}", file):
                 return real(file, mode, *rest, **named)
-            if self.number != errno.ENOSPC or not os.path.isdir(os.path.dirname(file) or "."):
+            if (
+                self.number != errno.ENOSPC
+                or not os.path.exists("/dev/full")
+                or not os.path.isdir(os.path.dirname(file) or ".")
+            ):
                 raise OSError(self.number, os.strerror(self.number), os.fsdecode(file))
             real(file, mode, *rest, **named).close()
             return real("/dev/full", mode.replace("x", "w"), *rest, **named)
@@ -54,6 +61,8 @@ class Disk:
 
     def called(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def calling(path: Any, *rest: Any, **named: Any) -> Any:
+            if name == "mkdir" and os.path.isdir(path):
+                return real(path, *rest, **named)  # which says that it is there, full disk or not
             if self.fails(name, path):
                 raise OSError(self.number, os.strerror(self.number), os.fsdecode(path))
             return real(path, *rest, **named)
@@ -117,13 +126,34 @@ def limited(kind: int, value: int) -> Iterator[None]:
 @contextmanager
 def few_files(spare: int) -> Iterator[None]:
     """So many more files may be opened, and no more."""
-    listed = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+    listed = [f"/dev/fd/{name}" for name in os.listdir("/dev/fd")]
     taken = {
         int(os.path.basename(path)) for path in listed if os.path.lexists(path)
     }  # not the listing itself
     free = [number for number in range(max(taken) + spare + 2) if number not in taken]
     with limited(resource.RLIMIT_NOFILE, free[spare]):
         yield
+
+
+@contextmanager
+def first_child_killed() -> Iterator[None]:
+    """The first process that this one starts is killed, as the kernel does when memory runs out."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.01):
+            for child in multiprocessing.active_children():
+                if child.pid is not None:
+                    os.kill(child.pid, signal.SIGKILL)
+                    return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
 
 
 @contextmanager

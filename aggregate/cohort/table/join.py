@@ -231,7 +231,9 @@ def _refuse_twins(people: Sequence[str], table: CohortTable) -> None:
         )
 
 
-def refuse_no_match(pairs: Sequence[Pair], volumes: Sequence[Pair], table: CohortTable, join: Join) -> None:
+def refuse_no_match(
+    pairs: Sequence[Pair], volumes: Sequence[Pair], table: CohortTable, join: Join, lookalikes: str
+) -> None:
     """Say how both sides look when nothing matched.
 
     Raises:
@@ -245,6 +247,6 @@ def refuse_no_match(pairs: Sequence[Pair], volumes: Sequence[Pair], table: Cohor
     on = f"{join.spec.participant}, {join.session}" if join.session else join.spec.participant
     raise SlicecacheError(
         f"no volume of the store matches a row of {table.path.name} (joined on {on}): the table has "
-        f"{examples(pairs)}; the store has {examples(volumes)}; join: can rename columns, strip prefixes and "
-        "map visits"
+        f"{examples(pairs)}; the store has {examples(volumes)}; "
+        + (lookalikes or "join: can rename columns, strip prefixes and map visits")
     )
