@@ -92,7 +92,7 @@ def damage_compressed(folder, how):
         path.write_bytes(data)
 
 
-def damaged(plain, folder, kind, how):
+def damaged(plain, folder, kind, how, serve):
     place = folder / "s.zarr"
     if "packed" in kind:
         pack(str(plain), str(place), shard_volumes=8)
@@ -107,15 +107,15 @@ def damaged(plain, folder, kind, how):
     if "zip" in kind:
         shutil.make_archive(str(folder / "s"), "zip", place)
         return str(folder / "s.zip")
-    return f"file://{place}" if "url" in kind else str(place)
+    return serve(place).url if "url" in kind else str(place)
 
 
 @pytest.mark.parametrize("how", ["flipped", "missing"])
 @pytest.mark.parametrize(
     "kind", ["folder", "packed", "zip", "packed zip", "url", "packed url", "h5", "compressed"]
 )
-def test_damage_is_named_and_the_other_volumes_are_read(plain, tmp_path, kind, how):
-    store, sound = open_store(damaged(plain, tmp_path, kind, how)), open_store(plain)
+def test_damage_is_named_and_the_other_volumes_are_read(plain, tmp_path, serve, kind, how):
+    store, sound = open_store(damaged(plain, tmp_path, kind, how, serve)), open_store(plain)
     if kind == "compressed" and how == "flipped":
         with pytest.raises(StoreError, match=r"volume p\d+/T1w, array 'cls'.*cannot be read"):
             store.read("cls")

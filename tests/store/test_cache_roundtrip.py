@@ -109,11 +109,11 @@ def test_zip_and_other_codecs_read_the_same(tmp_path):
         StoreWriter.open(str(tmp_path / "s.zip"), header, [])
 
 
-def test_url_reads_the_same(tmp_path):
+def test_a_file_url_is_its_path(tmp_path):
     fill(tmp_path / "s", example_header(), [3, 11])
-    local, remote = open_store(tmp_path / "s"), open_store(f"file://{tmp_path}/s")
-    np.testing.assert_array_equal(remote.read("cls"), local.read("cls"))
-    assert remote.content_digest() == local.content_digest()
+    local, by_url = open_store(tmp_path / "s"), open_store(f"file://{tmp_path}/s")
+    np.testing.assert_array_equal(by_url.read("cls"), local.read("cls"))
+    assert by_url.content_digest() == local.content_digest()
 
 
 def test_patches_are_cut_into_chunks_of_at_most_4_mib(tmp_path):
