@@ -35,11 +35,17 @@ lint: .venv/.dev
 # A process per core, each with single-threaded arithmetic.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
+# A server that speaks S3, for tests/store/test_remote_s3.py, which is skipped where it cannot be had.
+.venv-s3/.done: constraints-s3.txt
+	-test -x .venv-s3/bin/python || $(PYTHON) -m venv .venv-s3
+	-PIP_CONSTRAINT= .venv-s3/bin/python -m pip --disable-pip-version-check -q install -c constraints-s3.txt \
+		swift setuptools && touch $@
+
 test: lint
 	$(PYTEST)
 
 # One at a time: they race, and kill by the clock.
-test-slow: .venv/.dev
+test-slow: .venv/.dev .venv-s3/.done
 	$(BIN)/python -m pytest -m slow
 
 # The oldest versions that pyproject.toml allows of everything but torch, in an environment of their own.
@@ -73,4 +79,4 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/house.py --depth
 
 clean:
-	rm -rf .venv .venv-oldest runs build dist
+	rm -rf .venv .venv-oldest .venv-s3 runs build dist

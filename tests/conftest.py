@@ -1,7 +1,8 @@
 """Fixtures that more than one room's tests use."""
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
+from serving import Site, serving
 
 from cache_schema.format.identity import VolumeKey
 from cache_schema.store.reader import StoreReader, open_store
@@ -40,6 +42,13 @@ class Scan:
     """Added to every token: what a label may depend on."""
     changes: dict[str, Any] = field(default_factory=dict)
     """Whole fields of the record that differ from the example's."""
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Site]]:
+    """Serve a folder by URL until the test ends."""
+    with contextlib.ExitStack() as ending:
+        yield lambda folder, **options: ending.enter_context(serving(Site(Path(folder), **options)))
 
 
 @pytest.fixture

@@ -39,8 +39,12 @@ class Handler(BaseHTTPRequestHandler):
         fault = self.site.heard(path)
         if fault is not None:
             fault.does(self)
-            return
-        file = self.site.folder / path
+        else:
+            self.gives()
+
+    def gives(self) -> None:
+        """Send the file that was asked for."""
+        file = self.site.folder / unquote(self.path.partition("?")[0]).lstrip("/")
         self.answer(200, file.read_bytes()) if file.is_file() else self.answer(404, b"nothing of that name")
 
     def answer(self, status: int, data: bytes, length: int | None = None, **headers: str) -> None:
@@ -77,6 +81,7 @@ class Site:
     port: int = 0
     asked: list[str] = field(default_factory=list)
     """What was asked for, in order."""
+    server: ThreadingHTTPServer | None = None
 
     @property
     def url(self) -> str:
@@ -91,6 +96,14 @@ class Site:
                 return fault
         return None
 
+    def stop(self, handler: Handler) -> None:
+        """Go away: the answer at work breaks off, and nobody is asked any more."""
+        handler.close_connection = True
+        if self.server is not None:
+            self.server.shutdown()
+            self.server.server_close()
+        handler.connection.close()
+
 
 @contextmanager
 def serving(site: Site) -> Iterator[Site]:
@@ -98,12 +111,13 @@ def serving(site: Site) -> Iterator[Site]:
     handler = type("SiteHandler", (Handler,), {"site": site})
     server = ThreadingHTTPServer(("127.0.0.1", site.port), handler)
     server.daemon_threads = True
-    site.port = server.server_port
+    site.port, site.server = server.server_port, server
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
         yield site
     finally:
-        server.shutdown()
-        server.server_close()
+        if thread.is_alive():
+            server.shutdown()
+            server.server_close()
         thread.join()

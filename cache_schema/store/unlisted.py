@@ -41,6 +41,7 @@ class UnlistedObjects(RemoteObjects):
             StoreError: If the store is not sealed, or its seal is damaged.
         """
         super().__init__(objects.url)
+        self._top = objects._top
         index = read_sealed_index(objects)
         if index is None:
             raise StoreError(

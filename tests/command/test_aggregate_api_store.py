@@ -16,6 +16,7 @@ import slicecache as sc
 from aggregate.api.store import Store
 from cache_schema.move.export import export_store
 from cache_schema.store.reader import StoreReader
+from cache_schema.store.seal import seal
 
 LENGTHS = (3, 7, 2, 5)
 Make = Callable[[Sequence[Any]], StoreReader]
@@ -30,14 +31,17 @@ def location(make_store: Make, scan: type) -> str:
 
 
 @pytest.fixture(params=["zarr", "zip", "h5", "url"])
-def store(request: pytest.FixtureRequest, location: str, tmp_path: Path) -> Store:
+def store(request: pytest.FixtureRequest, location: str, tmp_path: Path, serve: Any) -> Store:
     """The same store as a folder, by its URL, zipped, and exported to one file."""
     if request.param == "h5":
         export_store(location, str(tmp_path / "store.h5"))
         return sc.open(tmp_path / "store.h5")
     if request.param == "zip":
         return sc.open(shutil.make_archive(str(tmp_path / "store"), "zip", location))
-    return sc.open(location if request.param == "zarr" else f"file://{location}")
+    if request.param == "url":
+        seal(location)
+        return sc.open(serve(location).url)
+    return sc.open(location)
 
 
 def test_the_repr_says_what_is_in_it(location: str) -> None:

@@ -96,6 +96,7 @@ def test_zip_reads_the_same_stored_or_deflated(tmp_path):
         StoreWriter.open(str(tmp_path / "s.zip"), header, [])
 
 
+<<<<<<< HEAD
 def test_what_zarr_codes_otherwise_is_refused_before_a_chunk_is_read(tmp_path):
     header = example_header(("cls",), slice_chunk=4)
     fill(tmp_path / "s", header, [3, 11, 5])
@@ -114,10 +115,13 @@ def test_what_zarr_codes_otherwise_is_refused_before_a_chunk_is_read(tmp_path):
 
 
 def test_url_reads_the_same(tmp_path):
+=======
+def test_a_file_url_is_its_path(tmp_path):
+>>>>>>> remote
     fill(tmp_path / "s", example_header(), [3, 11])
-    local, remote = open_store(tmp_path / "s"), open_store(f"file://{tmp_path}/s")
-    np.testing.assert_array_equal(remote.read("cls"), local.read("cls"))
-    assert remote.content_digest() == local.content_digest()
+    local, by_url = open_store(tmp_path / "s"), open_store(f"file://{tmp_path}/s")
+    np.testing.assert_array_equal(by_url.read("cls"), local.read("cls"))
+    assert by_url.content_digest() == local.content_digest()
 
 
 def test_patches_are_cut_into_chunks_of_at_most_4_mib(tmp_path):
