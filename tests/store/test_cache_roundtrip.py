@@ -96,7 +96,6 @@ def test_zip_reads_the_same_stored_or_deflated(tmp_path):
         StoreWriter.open(str(tmp_path / "s.zip"), header, [])
 
 
-<<<<<<< HEAD
 def test_what_zarr_codes_otherwise_is_refused_before_a_chunk_is_read(tmp_path):
     header = example_header(("cls",), slice_chunk=4)
     fill(tmp_path / "s", header, [3, 11, 5])
@@ -114,10 +113,7 @@ def test_what_zarr_codes_otherwise_is_refused_before_a_chunk_is_read(tmp_path):
         open_store(tmp_path / "s").read("cls")
 
 
-def test_url_reads_the_same(tmp_path):
-=======
 def test_a_file_url_is_its_path(tmp_path):
->>>>>>> remote
     fill(tmp_path / "s", example_header(), [3, 11])
     local, by_url = open_store(tmp_path / "s"), open_store(f"file://{tmp_path}/s")
     np.testing.assert_array_equal(by_url.read("cls"), local.read("cls"))
