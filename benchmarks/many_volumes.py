@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -144,11 +144,11 @@ STEPS: dict[str, Callable[[Path], None]] = {
 """In this order: each finds the store as the one before left it."""
 
 
-def alone(*arguments: str) -> tuple[float, float]:
-    """Seconds and largest resident MiB of this script with some arguments, in a process of its own."""
+def alone(*arguments: str) -> dict[str, float]:
+    """What this script with some arguments takes, in a process of its own."""
     done = subprocess.run([sys.executable, __file__, *arguments], check=True, capture_output=True, text=True)
-    seconds, mib = done.stdout.split()[-2:]
-    return float(seconds), float(mib)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def one_step(folder: Path, act: Callable[[], None]) -> None:
@@ -156,29 +156,28 @@ def one_step(folder: Path, act: Callable[[], None]) -> None:
     import cache_schema.move.pack
     import cache_schema.verify.verify  # noqa: F401
 
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.process_time()
     act()
-    seconds = time.perf_counter() - started
-    print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    taken = {"seconds": time.perf_counter() - started, "cpu_s": time.process_time() - busy}
+    print(json.dumps({**taken, "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 
-def measure(n: int, where: Path | None) -> dict[str, Any]:
-    """All steps at one size."""
+def measure(n: int, where: Path | None, steps: Sequence[str]) -> dict[str, Any]:
+    """Some steps at one size."""
     found = {}
     with tempfile.TemporaryDirectory(dir=where) as folder:
-        seconds, mib = alone("--make", str(n), "--folder", folder)
-        print(f"\n{n} volumes, made in {seconds:.0f} s", flush=True)
-        print("| step | seconds | MiB |\n|---|---|---|")
-        for name in STEPS:
-            seconds, mib = alone("--step", name, "--folder", folder)
-            found[name] = {"seconds": seconds, "mib": mib}
-            print(f"| {name} | {seconds:.2f} | {mib:.0f} |", flush=True)
+        made = alone("--make", str(n), "--folder", folder)
+        print(f"\n{n} volumes, made in {made['seconds']:.0f} s", flush=True)
+        print("| step | seconds | of the processor | MiB |\n|---|---|---|---|")
+        for name in steps:
+            found[name] = took = alone("--step", name, "--folder", folder)
+            print(f"| {name} | {took['seconds']:.2f} | {took['cpu_s']:.2f} | {took['mib']:.0f} |", flush=True)
     return {"volumes": n, "steps": found}
 
 
 def exponent(smaller: dict[str, Any], larger: dict[str, Any], step: str) -> float:
-    """Of the seconds from one size to the next."""
-    ratio = larger["steps"][step]["seconds"] / smaller["steps"][step]["seconds"]
+    """Of the processor's seconds from one size to the next."""
+    ratio = larger["steps"][step]["cpu_s"] / smaller["steps"][step]["cpu_s"]
     return math.log(ratio) / math.log(larger["volumes"] / smaller["volumes"])
 
 
@@ -188,6 +187,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument("--steps", nargs="+", choices=list(STEPS), metavar="STEP", help="in this order [all]")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--where", type=Path, metavar="FOLDER", help="where stores are made")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -199,9 +199,10 @@ def main() -> None:
     elif args.step:
         one_step(args.folder, lambda: STEPS[args.step](args.folder))
     else:
-        found = [measure(n, args.where) for n in args.sizes]
-        print("\nexponent of the seconds from size to size")
-        for step in STEPS:
+        steps = args.steps or list(STEPS)
+        found = [measure(n, args.where, steps) for n in args.sizes]
+        print("\nexponent of the processor's seconds from size to size")
+        for step in steps:
             print(
                 f"| {step} | " + ", ".join(f"{exponent(a, b, step):.2f}" for a, b in pairwise(found)) + " |"
             )
