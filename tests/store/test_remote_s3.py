@@ -1,4 +1,4 @@
-"""Against a server that speaks S3: inspect, verify, train and predict as from a folder; stopped, restarted."""
+"""Against a server that speaks S3: inspect, verify, train, predict as from a folder; stopped, restarted."""
 
 import json
 from pathlib import Path
