@@ -10,17 +10,16 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
-from cache_schema.common.errors import StoreError, StoreMismatch
+from cache_schema.common.errors import StoreError
 from cache_schema.common.strict import refusal
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.files.unfinished import is_leftover, owner_token
 from cache_schema.format.canonical import canonical_json, sha256_json
-from cache_schema.format.header import FORMAT, VERSION, Header, differing_fields
+from cache_schema.format.header import FORMAT, VERSION, Header
 from cache_schema.format.layout import HEADER
 from cache_schema.format.metadata import metadata_objects, plain_layouts
 from cache_schema.format.record import TableRow
@@ -153,24 +152,3 @@ def load_header(objects: Objects, location: str) -> Header:
     if data is None:
         raise StoreError(f"{location!r} is no slicecache store: it has no {HEADER}")
     return parse_header(data, location)
-
-
-def require_same(location: str, asked: Header, found: Header) -> None:
-    """Refuse a store whose fingerprint, numerics or arrays are not those asked for.
-
-    Raises:
-        StoreMismatch: Naming each differing field with both values.
-    """
-    lines = differing_fields(_identity(asked), _identity(found))
-    if lines:
-        raise StoreMismatch(
-            f"the store {location!r} was made otherwise: {'; '.join(lines)}. "
-            "Give this extraction a store of its own (cache.store), or ask for what that one was made with"
-        )
-
-
-def _identity(header: Header) -> dict[str, Any]:
-    """The parts of a header that must agree, arrays by name."""
-    data = json.loads(header.model_dump_json())
-    arrays = {spec["name"]: spec for spec in data["arrays"]}
-    return {**data["fingerprint"], "numerics": data["numerics"], "arrays": arrays}

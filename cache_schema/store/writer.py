@@ -7,19 +7,20 @@ Nothing of a participant who was withdrawn is written: tombstones are asked for 
 A removal puts its tombstone before it deletes, so that one of the two always sees the other.
 """
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
-from cache_schema.common.errors import ParticipantWithdrawn, StoreError
+from cache_schema.common.errors import ParticipantWithdrawn, StoreError, StoreMismatch
 from cache_schema.files.chunks import to_storage, write_volume
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.digest import volume_digest
-from cache_schema.format.header import Header
+from cache_schema.format.header import Header, differing_fields
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
     ArrayLayout,
@@ -40,7 +41,7 @@ from cache_schema.store.commit import (
     take_back,
     unseal,
 )
-from cache_schema.store.create import create_store, read_header, require_same, sweep_siblings
+from cache_schema.store.create import create_store, read_header, sweep_siblings
 from cache_schema.store.extents import ensure_extents
 from cache_schema.store.packed import is_packed, require_unpacked
 from cache_schema.store.table import VolumeTable, append_rows, read_volume_table
@@ -281,3 +282,24 @@ class StoreWriter:
             unseal(self._objects)
             self._objects.delete(failure_name(record.key))
         return record
+
+
+def require_same(location: str, asked: Header, found: Header) -> None:
+    """Refuse a store whose fingerprint, numerics or arrays are not those asked for.
+
+    Raises:
+        StoreMismatch: Naming each differing field with both values.
+    """
+    lines = differing_fields(_identity(asked), _identity(found))
+    if lines:
+        raise StoreMismatch(
+            f"the store {location!r} was made otherwise: {'; '.join(lines)}. "
+            "Give this extraction a store of its own (cache.store), or ask for what that one was made with"
+        )
+
+
+def _identity(header: Header) -> dict[str, Any]:
+    """The parts of a header that must agree, arrays by name."""
+    data = json.loads(header.model_dump_json())
+    arrays = {spec["name"]: spec for spec in data["arrays"]}
+    return {**data["fingerprint"], "numerics": data["numerics"], "arrays": arrays}
