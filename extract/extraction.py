@@ -14,7 +14,7 @@ import torch
 
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.progress import progress_for
-from cache_schema.files.urls import require_folder_place
+from cache_schema.files.remote.urls import require_folder_place
 from cache_schema.format.header import Header
 from cache_schema.format.record import Failure
 from cache_schema.store.create import read_header

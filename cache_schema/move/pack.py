@@ -15,8 +15,8 @@ from cache_schema.files.chunks import encode, write_volume
 from cache_schema.files.exchange import exchange, flush, recover, replace_folder, sibling
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
+from cache_schema.files.remote.urls import require_folder_place
 from cache_schema.files.shards import write_shard
-from cache_schema.files.urls import require_folder_place
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.layout import (

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from cache_schema.common.errors import StoreError
 from cache_schema.common.strict import refusal
 from cache_schema.files.objects import Objects
-from cache_schema.files.remote_objects import get_all
+from cache_schema.files.remote.objects import get_all
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import FAILURES, SEALED_INDEX, SEALED_RECORDS, failure_name, record_name
