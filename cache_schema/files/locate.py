@@ -6,8 +6,8 @@ from cache_schema.common.errors import StoreError
 from cache_schema.files.archive import ZipObjects
 from cache_schema.files.exchange import interrupted
 from cache_schema.files.objects import LocalObjects, Objects
-from cache_schema.files.remote_objects import RemoteObjects
-from cache_schema.files.urls import FILE, file_path, is_url
+from cache_schema.files.remote.objects import RemoteObjects
+from cache_schema.files.remote.urls import FILE, file_path, is_url
 from cache_schema.format.layout import HEADER
 
 

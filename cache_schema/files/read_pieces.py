@@ -24,14 +24,17 @@ from numpy.typing import NDArray
 
 from cache_schema.files.chunks import CHECKSUM, DamageError, kept_checksum
 from cache_schema.files.objects import Objects, Opened
-from cache_schema.files.remote_objects import OpenedRemote, RemoteObjects
+from cache_schema.files.remote.objects import OpenedRemote, RemoteObjects
 from cache_schema.files.shards import NO_CHUNK, read_index
 from cache_schema.format.layout import ArrayLayout
 
-FAR_THREADS = 16
-"""Objects read at once where each waits for a network or a slow disk."""
-FAR_RUN_BYTES = 8 * 1024 * 1024
-FAR_GAP_BYTES = 512 * 1024
+FAR_THREADS = 8
+URL_THREADS = 32
+URL_SHARDS = 8
+"""Objects asked for at once behind a URL, where each answer is waited for: with 20 ms to wait, 200 volumes of
+160 x 384 took 0.9 s with 8 threads and 0.3 s with 32."""
+URL_RUN_BYTES = 8 * 1024 * 1024
+URL_GAP_BYTES = 512 * 1024
 """Behind a URL a request takes as long as a megabyte: so much of a shard is asked for at once, and so much
 that nobody wants is read along."""
 SLOW_BYTES_PER_SECOND = 500e6
@@ -86,7 +89,7 @@ def read_pieces(objects: Objects, layout: ArrayLayout, pieces: Sequence[Piece]) 
     names, fill = list(by_object), partial(_fill, objects, layout, by_object)
     workers = min(SHARD_THREADS, len(names), os.cpu_count() or 1) if layout.shard_volumes else 1
     if isinstance(objects, RemoteObjects):
-        workers = FAR_THREADS
+        workers = URL_SHARDS if layout.shard_volumes else URL_THREADS
     filled = bytes_read = 0
     started = time.perf_counter()
     while filled < len(names) and workers < 2:
@@ -136,7 +139,7 @@ def _shard_runs(
         raise RowDamageError(pieces[0].position, str(damage)) from damage
     length = layout.chunk_bytes + CHECKSUM.size
     far = isinstance(opened, OpenedRemote)
-    longest, gap = (FAR_RUN_BYTES, FAR_GAP_BYTES) if far else (RUN_BYTES, 0)
+    longest, gap = (URL_RUN_BYTES, URL_GAP_BYTES) if far else (RUN_BYTES, 0)
     run: list[tuple[int, Piece]] = []
     behind = 0
     for piece in sorted(pieces, key=lambda piece: (piece.row, piece.block)):

@@ -9,7 +9,7 @@ from cache_schema.common.errors import StoreError
 from cache_schema.common.stored_json import StoredJsonError, read_object
 from cache_schema.common.strict import refusal
 from cache_schema.files.objects import Objects
-from cache_schema.files.remote_objects import get_all
+from cache_schema.files.remote.objects import get_all
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (

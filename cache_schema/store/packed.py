@@ -14,7 +14,7 @@ from cache_schema.common.errors import StoreError
 from cache_schema.common.problem import RESTORE
 from cache_schema.common.stored_json import read_json
 from cache_schema.files.objects import Objects
-from cache_schema.files.remote_objects import RemoteObjects, get_all
+from cache_schema.files.remote.objects import RemoteObjects, get_all
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import RECORDS, SEALED_RECORDS, record_name

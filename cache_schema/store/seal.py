@@ -18,7 +18,7 @@ from cache_schema.common.strict import Strict, later, refusal
 from cache_schema.files.lines import Lines
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
-from cache_schema.files.urls import require_folder_place
+from cache_schema.files.remote.urls import require_folder_place
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.digest import content_digest
 from cache_schema.format.identity import VolumeKey

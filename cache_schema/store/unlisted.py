@@ -9,7 +9,7 @@ from itertools import takewhile
 
 from cache_schema.common.errors import StoreError
 from cache_schema.files.objects import Objects
-from cache_schema.files.remote_objects import RemoteObjects, get_all
+from cache_schema.files.remote.objects import RemoteObjects, get_all
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
     FAILURES,

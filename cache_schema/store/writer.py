@@ -18,7 +18,7 @@ from cache_schema.common.errors import ParticipantWithdrawn, StoreError
 from cache_schema.files.chunks import to_storage, write_volume
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects
-from cache_schema.files.urls import require_folder_place
+from cache_schema.files.remote.urls import require_folder_place
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.digest import volume_digest
 from cache_schema.format.header import Header

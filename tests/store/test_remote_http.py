@@ -1,14 +1,19 @@
 """A store on a web server: what is read, in how many requests, and what a passing failure costs."""
 
 import json
+import sys
 import threading
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from attacks.scene import run
 from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 from serving import Fault
+from torch.utils.data import DataLoader
 
-from cache_schema.common.errors import MachineError, StoreError
+import slicecache as sc
+from cache_schema.common.errors import ConfigError, MachineError, StoreError
 from cache_schema.format.record import Failure
 from cache_schema.move.export import import_store
 from cache_schema.move.pack import pack
@@ -69,16 +74,16 @@ def test_a_shard_is_its_index_and_one_request(folder, serve):
 
 
 def test_gaps_and_runs_of_a_shard_are_one_request(folder, serve, monkeypatch):
-    monkeypatch.setattr("cache_schema.files.remote_objects.TAIL_BYTES", 16 * 16 + 4)
+    monkeypatch.setattr("cache_schema.files.remote.objects.TAIL_BYTES", 16 * 16 + 4)
     site = serve(folder)
     there, here = open_store(f"{site.url}/packed"), open_store(folder / "packed")
     some = here.entries[:16:3]
     np.testing.assert_array_equal(there.read("cls", some), here.read("cls", some))
     assert len(chunks(site)) == 2
-    monkeypatch.setattr("cache_schema.files.read_pieces.FAR_GAP_BYTES", 0)
+    monkeypatch.setattr("cache_schema.files.read_pieces.URL_GAP_BYTES", 0)
     np.testing.assert_array_equal(there.read("cls", some), here.read("cls", some))
     assert len(chunks(site)) == 2 + len(some)
-    monkeypatch.setattr("cache_schema.files.read_pieces.FAR_RUN_BYTES", 1)
+    monkeypatch.setattr("cache_schema.files.read_pieces.URL_RUN_BYTES", 1)
     np.testing.assert_array_equal(there.read("cls"), here.read("cls"))
     assert len(chunks(site)) == 2 + len(some) + 2 + len(LENGTHS)
 
@@ -135,6 +140,29 @@ def test_verify_by_url_finds_what_it_can(folder, serve, tmp_path):
     gone = Fault(lambda handler: handler.answer(404, b""), record.name)
     site.faults.append(gone)
     assert "its record is missing" in verify_store(f"{site.url}/plain").problems[0].problem
+
+
+def test_a_forked_process_is_told_instead_of_waiting_for_ever(folder, serve):
+    site = serve(folder)
+    store = sc.open(f"{site.url}/plain")
+    for context, refused in (("spawn", None), ("fork", "forked")):
+        loader = DataLoader(
+            store.to_torch("cls"),
+            batch_size=40,
+            collate_fn=sc.collate_bags,
+            num_workers=1,
+            multiprocessing_context=context,
+            timeout=60,
+        )
+        with pytest.raises(ConfigError, match="start workers by spawn") if refused else nullcontext():
+            assert [bag.x.shape[0] for bag in loader] == [40]
+
+
+def test_without_obstore_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    answer = run("cache inspect", ["http://127.0.0.1:9/cache.zarr"])
+    assert (answer.code, "pip install 'slicecache[remote]'" in answer.err) == (2, True)
 
 
 def test_import_downloads_a_store(folder, serve, tmp_path):

@@ -1,4 +1,4 @@
-"""Against a server that speaks S3: inspect, verify, train, predict as from a folder; stopped, restarted."""
+"""Against a server that speaks S3: it reads, trains and predicts as a folder; stopped, and started again."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from attacks.scene import ARCHIVE, Answer, run
 from swift_server import Swift, swift, swift_python, upload
 
 import slicecache as sc
-from cache_schema.files.remote_objects import RemoteObjects
+from cache_schema.files.remote.objects import RemoteObjects
 
 pytestmark = pytest.mark.slow
 

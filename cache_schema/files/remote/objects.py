@@ -4,29 +4,18 @@ Each request waits for a network, so that few and large ones are asked for, many
 fails for a passing reason (429, 5xx, a connection lost before an answer) is repeated by obstore.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Self
 
-from cache_schema.common.errors import ConfigError, StoreError
+from cache_schema.common.errors import StoreError
 from cache_schema.files.objects import Objects, Opened, OpenedBytes
 from cache_schema.files.opened import require_size
-from cache_schema.files.remote_faults import told
-from cache_schema.files.urls import PLAIN, require_url
+from cache_schema.files.remote.connection import connect, request_errors, require_own_process
+from cache_schema.files.remote.faults import told
+from cache_schema.files.remote.urls import PLAIN, require_url
 
-SECONDS = 30.0
-"""Without a byte for so long, a request has failed; SLICECACHE_REMOTE_SECONDS says otherwise."""
-CONNECT_SECONDS = 5.0
-WHOLE_SECONDS = 3600.0
-"""For one answer in all, however steadily it comes."""
-RETRIES = 5
-"""How often a request is repeated; SLICECACHE_REMOTE_RETRIES says otherwise."""
-FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=0.2), timedelta(seconds=10)
-RETRY_SECONDS = 120.0
-"""No repetition after so long."""
 REQUESTS = 16
 """At a time."""
 TAIL_BYTES = 16 * 1024
@@ -51,6 +40,16 @@ class RemoteObjects:
         self._tail = lru_cache(maxsize=KEPT_TAILS)(self._read_tail)
         self._top: dict[str, bytes] = {}
 
+    @property
+    def _place(self) -> Any:
+        """Obstore's store.
+
+        Raises:
+            ConfigError: In a process that was forked off one that used obstore.
+        """
+        require_own_process()
+        return self._store
+
     def place(self, name: str) -> str:
         """What an object is called in messages."""
         return f"{self.url}/{name}"
@@ -73,7 +72,7 @@ class RemoteObjects:
         import obstore
 
         try:
-            answer = obstore.get(self._store, name)
+            answer = obstore.get(self._place, name)
             require_size(name, int(answer.meta["size"]))
             return answer.bytes()
         except request_errors() as error:
@@ -106,9 +105,9 @@ class RemoteObjects:
 
         try:
             try:
-                answer = obstore.get(self._store, name, options={"range": {"suffix": TAIL_BYTES}})
+                answer = obstore.get(self._place, name, options={"range": {"suffix": TAIL_BYTES}})
             except NotSupportedError:  # Azure knows no ends
-                size = int(obstore.head(self._store, name)["size"])
+                size = int(obstore.head(self._place, name)["size"])
                 return size, self.part(name, max(0, size - TAIL_BYTES), size)
             return int(answer.meta["size"]), answer.bytes()
         except request_errors() as error:
@@ -126,7 +125,7 @@ class RemoteObjects:
         import obstore
 
         try:
-            return obstore.get_range(self._store, name, start=start, end=stop)
+            return obstore.get_range(self._place, name, start=start, end=stop)
         except request_errors() as error:
             raise told(error, self.place(name)) from error
 
@@ -141,7 +140,7 @@ class RemoteObjects:
         if not self.lists:
             raise StoreError(f"{self.url!r} is on a web server, which does not say what it holds")
         try:
-            found = [str(one["path"]) for some in obstore.list(self._store, prefix) for one in some]
+            found = [str(one["path"]) for some in obstore.list(self._place, prefix) for one in some]
         except request_errors() as error:
             raise told(error, self.place(prefix)) from error
         return sorted(name for name in found if not name.rpartition("/")[2].startswith("."))
@@ -184,58 +183,6 @@ class OpenedRemote:
             return self._tail.read_into(offset - begins, buffers)
         stop = min(self.size, offset + sum(len(buffer) for buffer in buffers))
         return OpenedBytes(self._objects.part(self._name, offset, stop)).read_into(0, buffers)
-
-
-def request_errors() -> tuple[type[Exception], ...]:
-    """What obstore raises."""
-    from obstore.exceptions import BaseError
-
-    return BaseError, OSError, ValueError
-
-
-def connect(url: str) -> Any:
-    """Obstore's store over a URL, configured by the environment.
-
-    Raises:
-        ConfigError: If a variable of ours is no number.
-        StoreError: If obstore makes nothing of the URL or of the environment.
-    """
-    from obstore.store import from_url
-
-    seconds = _number("SLICECACHE_REMOTE_SECONDS", SECONDS)
-    client: Any = {
-        "connect_timeout": timedelta(seconds=min(seconds, CONNECT_SECONDS)),
-        "read_timeout": timedelta(seconds=seconds),
-        "timeout": timedelta(seconds=WHOLE_SECONDS),
-    }
-    # Options given here hide the environment's own.
-    if url.startswith("http://") or os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true"):
-        client["allow_http"] = True
-    retry: Any = {
-        "max_retries": int(_number("SLICECACHE_REMOTE_RETRIES", RETRIES)),
-        "retry_timeout": timedelta(seconds=RETRY_SECONDS),
-        "backoff": {"init_backoff": FIRST_PAUSE, "max_backoff": LONGEST_PAUSE, "base": 2},
-    }
-    try:
-        return from_url(url, client_options=client, retry_config=retry)
-    except request_errors() as error:
-        raise told(error, url) from error
-
-
-def _number(variable: str, default: float) -> float:
-    """A number of the environment.
-
-    Raises:
-        ConfigError: If it is none.
-    """
-    given = os.environ.get(variable, "")
-    try:
-        number = float(given or default)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise ConfigError(f"the environment's {variable} must be a number from 0 on, not {given!r}")
-    return number
 
 
 def get_all(objects: Objects, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:

@@ -1,0 +1,1 @@
+"""Stores behind URLs: which URLs there are, what is asked for, and how failures are told."""
