@@ -88,7 +88,7 @@ def test_missing_section_and_missing_key(write):
     [
         ({"hed": {}}, "unknown key aggregate.hed; did you mean 'head'?"),
         ({"head": {"kind": "attention", "hiden": 3}}, "hiden; did you mean 'hidden'?"),
-        ({"head": {"kind": "attention", "hidden": 0}}, "greater than 0, not 0"),
+        ({"head": {"kind": "attention", "hidden": 0}}, "a number above 0 is expected, not 0"),
         ({"rate": float("nan")}, "aggregate.rate"),
         ({"seeds": ["a"]}, "aggregate.seeds.0"),
         ({"a1": 1, "b1": 2, "c1": 3}, "(and 1 more)"),
