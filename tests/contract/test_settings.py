@@ -111,7 +111,7 @@ def test_overrides_reach_into_the_file(write):
 
 @given(
     names=st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=4),
-    value=st.one_of(st.integers(), st.booleans(), st.text("xyz", min_size=1)),
+    value=st.one_of(st.integers(-(2**63) + 1, 2**63 - 1), st.booleans(), st.text("xyz", min_size=1)),
 )
 def test_an_override_sets_that_value_only(names, value):
     data = {"untouched": {"x": 1}}

@@ -32,6 +32,7 @@ EXPECTED = {
     "string_too_short": "a text of at least {min_length} characters",
     "string_too_long": "a text of at most {max_length} characters",
     "string_pattern_mismatch": "a text of the form {pattern}", "literal_error": "{expected}",
+    "json_invalid": "valid JSON",
     "union_tag_not_found": "a mapping", "union_tag_invalid": "a mapping",
 }  # fmt: skip
 """Kind of problem -> what belongs there, with the numbers of the rule."""
