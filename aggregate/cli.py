@@ -154,6 +154,7 @@ def predict(
     A participant who was in training is scored only by members that did not see them.
     """
     from aggregate.anomaly.study.bundle import is_detector_bundle
+    from aggregate.common.artefacts import csv_text, write_text
     from aggregate.common.run_folder import find_bundle, permit_bundle
 
     folder = find_bundle(bundle)
@@ -164,11 +165,11 @@ def predict(
     else:
         table = _predict_heads(folder, store, maps)
     if out is not None:
-        table.to_csv(out, index=False)
+        write_text(out, csv_text(table))
     if as_json:
         typer.echo(json.dumps({"predictions": json.loads(table.to_json(orient="records"))}))
     elif out is None:
-        typer.echo(table.to_csv(index=False), nl=False)
+        typer.echo(csv_text(table), nl=False)
     else:
         typer.echo(f"{len(table)} volumes -> {out}")
     return 0

@@ -14,6 +14,7 @@ import torch
 
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.progress import progress_for
+from cache_schema.common.text.cells import safe_cell
 from cache_schema.format.header import Header
 from cache_schema.format.record import Failure
 from cache_schema.store.create import read_header
@@ -159,4 +160,5 @@ def write_failures(path: Path, failures: Sequence[Failure]) -> None:
         table = csv.writer(stream, delimiter="\t", lineterminator="\n")
         table.writerow(FAILURE_COLUMNS)
         for failure in failures:
-            table.writerow(" ".join(str(getattr(failure, name)).split()) for name in FAILURE_COLUMNS)
+            cells = (" ".join(str(getattr(failure, name)).split()) for name in FAILURE_COLUMNS)
+            table.writerow(map(safe_cell, cells))
