@@ -1,4 +1,4 @@
-"""Bundles of heads and of detectors, from whoever made them; the card vouches for whatever the weights are."""
+"""Bundles of heads and of detectors, from whoever made them; the card vouches for the weights."""
 
 import hashlib
 import json
@@ -34,5 +34,7 @@ def detectors(folder: Path) -> None:
 FILES = "aggregate.predict.bundle_files"
 TARGETS = [
     Target("bundle of heads", seeds("train"), heads, ("aggregate.predict.bundle", FILES), vouched),
-    Target("bundle of detectors", seeds("detect"), detectors, ("aggregate.anomaly.study.bundle", FILES), vouched),
+    Target(
+        "bundle of detectors", seeds("detect"), detectors, ("aggregate.anomaly.study.bundle", FILES), vouched
+    ),
 ]

@@ -20,8 +20,8 @@ from cache_schema.format.png import NotPngError, require_png
 from cache_schema.format.record import Failure
 from cache_schema.move.export import export_store
 from cache_schema.move.pack import pack
-from cache_schema.store.commit import parse_failure, parse_record
-from cache_schema.store.create import parse_header
+from cache_schema.store.commit import parse_record, read_failures
+from cache_schema.store.create import load_header, parse_header
 from cache_schema.store.describe import describe_store, description_text
 from cache_schema.store.packed import check_lines, packed_lines
 from cache_schema.store.reader import open_store
@@ -112,21 +112,25 @@ def _whole_chunks(data: bytes) -> bytes:
     return made
 
 
+def _bytes(path: Path) -> bytes:
+    """A file, or nothing: here a parser is asked, and not whoever opens files for it."""
+    return path.read_bytes() if path.is_file() else b""
+
+
 def _header(folder: Path) -> None:
-    parse_header((folder / "header.json").read_bytes(), "x")
+    parse_header(_bytes(folder / "header.json"), "x")
 
 
 def _record(folder: Path) -> None:
-    parse_record((folder / "record.json").read_bytes(), "x")
+    parse_record(_bytes(folder / "record.json"), "x")
 
 
-def _failure(folder: Path) -> None:
-    for path in (folder / "failures").iterdir():
-        parse_failure(path.read_bytes(), f"failures/{path.name}")
+def _failures(folder: Path) -> None:
+    read_failures(LocalObjects(folder))
 
 
 def _metadata(folder: Path) -> None:
-    parse_layout(HEADER.arrays[0], (folder / "zarr.json").read_bytes())
+    parse_layout(HEADER.arrays[0], _bytes(folder / "zarr.json"))
 
 
 def _table(folder: Path) -> None:
@@ -135,6 +139,7 @@ def _table(folder: Path) -> None:
 
 def _seal(folder: Path) -> None:
     objects = LocalObjects(folder)
+    load_header(objects, "x")
     index = read_sealed_index(objects)
     if index is not None:
         for line in read_sealed_records(objects, len(index.row)):
@@ -151,7 +156,7 @@ def _packed(folder: Path) -> None:
 
 
 def _picture(folder: Path) -> None:
-    require_png((folder / "preview.png").read_bytes())
+    require_png(_bytes(folder / "preview.png"))
 
 
 def _whole(location: str) -> None:
@@ -200,7 +205,9 @@ def _zip() -> list[Files]:
 TARGETS = [
     Target("store header", lambda: [_parts("plain", "header.json")], _header, READING, reseal),
     Target("store record", _seeds_of_record, _record, ("cache_schema.store.commit",), reseal),
-    Target("store failure", lambda: [_parts("plain", "failures/")], _failure, ("cache_schema.store.commit",)),
+    Target(
+        "store failure", lambda: [_parts("plain", "failures/")], _failures, ("cache_schema.store.commit",)
+    ),
     Target("store table", _seeds_of_table, _table, ("cache_schema.store.table",), reseal),
     Target(
         "array metadata",
@@ -237,7 +244,9 @@ TARGETS = [
         (*READING, "cache_schema.verify.verify", "cache_schema.verify.records", "cache_schema.files.objects"),
         reseal,
     ),
-    Target("zip store", _zip, lambda folder: _whole(str(folder / "store.zip")), ("cache_schema.files.archive",)),
+    Target(
+        "zip store", _zip, lambda folder: _whole(str(folder / "store.zip")), ("cache_schema.files.archive",)
+    ),
     Target(
         "h5 store",
         lambda: [_stores()["h5"]],
