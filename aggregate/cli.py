@@ -180,7 +180,7 @@ def predict(
     """
     from aggregate.anomaly.study.bundle import is_detector_bundle
     from aggregate.cohort.turnout import shortfall_of
-    from aggregate.common.artefacts import write_text
+    from aggregate.common.artefacts import csv_text, write_text
     from aggregate.common.run_folder import find_bundle, permit_bundle
     from cache_schema.files.room import require_target, require_writable
     from cache_schema.store.reader import open_store
@@ -198,7 +198,7 @@ def predict(
     else:
         table = _predict_heads(folder, reader, maps)
     if out is not None:
-        write_text(out, table.to_csv(index=False))
+        write_text(out, csv_text(table))
     shortfall = shortfall_of(reader)
     if shortfall.missing:
         typer.echo(visible(shortfall.of_predictions()), err=True)
@@ -207,7 +207,7 @@ def predict(
         left_out = [asdict(item) for item in shortfall.missing]
         typer.echo(json.dumps({"predictions": rows, "left_out": left_out}))
     elif out is None:
-        typer.echo(table.to_csv(index=False), nl=False)
+        typer.echo(csv_text(table), nl=False)
     else:
         typer.echo(f"{len(table)} volumes -> {out}")
     return 0

@@ -17,6 +17,7 @@ from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.common.machine import is_machine, machine_words
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.progress import progress_for
+from cache_schema.common.text.cells import safe_cell
 from cache_schema.files.remote.urls import require_folder_place
 from cache_schema.files.whole import replacing
 from cache_schema.format.header import Header
@@ -251,4 +252,5 @@ def write_failures(path: Path, failures: Sequence[Failure]) -> None:
         table = csv.writer(stream, delimiter="\t", lineterminator="\n")
         table.writerow(FAILURE_COLUMNS)
         for failure in failures:
-            table.writerow(" ".join(str(getattr(failure, name)).split()) for name in FAILURE_COLUMNS)
+            cells = (" ".join(str(getattr(failure, name)).split()) for name in FAILURE_COLUMNS)
+            table.writerow(map(safe_cell, cells))

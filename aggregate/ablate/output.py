@@ -8,7 +8,7 @@ import pandas as pd
 from aggregate.ablate.findings.results import AblationResults
 from aggregate.ablate.findings.tables import csv_frame, latex, markdown
 from aggregate.ablate.runs.prepare import PreparedStudy
-from aggregate.common.artefacts import write_json, write_text, write_yaml
+from aggregate.common.artefacts import csv_text, write_json, write_text, write_yaml
 from aggregate.common.run_folder import METRICS_FILE, REPORT
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.predictions import predictions
@@ -24,11 +24,11 @@ def write_all(results: AblationResults, prepared: PreparedStudy, outputs: Output
         (folder / name).unlink(missing_ok=True)
     write_yaml(folder / "config.yaml", results.config)
     write_predictions(prepared, outputs, folder / "predictions.csv")
-    write_text(folder / "ablation.csv", csv_frame((*results.rows, *results.baselines)).to_csv(index=False))
+    write_text(folder / "ablation.csv", csv_text(csv_frame((*results.rows, *results.baselines))))
     write_text(folder / "ablation.md", markdown(results))
     write_text(folder / "ablation.tex", latex(results))
     # Apart from the results, which are the same bytes whenever the same study runs.
-    write_text(folder / "seconds.csv", seconds(results).to_csv(index=False))
+    write_text(folder / "seconds.csv", csv_text(seconds(results)))
     write_json(folder / METRICS_FILE, results.metrics)
 
 
@@ -38,7 +38,7 @@ def write_predictions(prepared: PreparedStudy, outputs: Outputs, path: Path) -> 
     with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         for index, own in enumerate(outputs.values()):
             frame = predictions(cohort, [own])
-            frame.to_csv(file, index=False, header=index == 0, lineterminator="\n")
+            file.write(csv_text(frame, header=index == 0))
 
 
 def seconds(results: AblationResults) -> pd.DataFrame:

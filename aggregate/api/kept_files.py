@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from aggregate.common.artefacts import write_yaml
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.text.yaml_text import read_yaml
 
 
 class KeptFiles:
@@ -48,7 +47,7 @@ class KeptFiles:
             raise ConfigError(f"{str(folder)!r} is there already and not empty; save to another folder")
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
         for config in folder.rglob("config.yaml"):
-            data = yaml.safe_load(config.read_text(encoding="utf-8"))
+            data = read_yaml(config, str(config))
             write_yaml(config, moved(data, str(self.folder), str(folder)))
 
 

@@ -19,7 +19,7 @@ from aggregate.anomaly.study.detect import run_detection
 from aggregate.api.kept_files import KeptFiles, keeping, moved
 from aggregate.api.results import AblateResult, DetectResult, TrainResult, train_table
 from aggregate.cohort.turnout import Turnout
-from aggregate.common.artefacts import write_json
+from aggregate.common.artefacts import csv_text, write_json, write_text
 from aggregate.config.section import read_aggregate_section
 from aggregate.detect import detect_pipeline, detect_plan, write_detection_report
 from aggregate.predict.bundle import load_bundle
@@ -27,6 +27,7 @@ from aggregate.present import present_ablation, present_index, present_training
 from aggregate.train.train import train_pipeline
 from cache_schema.common.given_config import Config, given_pipeline
 from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.common.text.cells import plain_cell
 
 if TYPE_CHECKING:
     from aggregate.api.store import Store
@@ -118,7 +119,7 @@ def ablate(
             draw(files.folder)
         return AblateResult(
             metrics=results.metrics,
-            table=pd.read_csv(results.folder / "ablation.csv"),
+            table=_as_given(pd.read_csv(results.folder / "ablation.csv")),
             predictions=_read_predictions(results.folder / "predictions.csv"),
             left_out=_left_out(results.turnout),
             config=results.config,
@@ -200,7 +201,7 @@ def _pipeline(config: Config, store: Any, cohort: Any, files: KeptFiles, keys: d
         # Stage two reads tables from files, as text: what a cell means is decided in one place.
         files.folder.mkdir(parents=True, exist_ok=True)
         table = files.folder / "cohort.csv"
-        cohort.to_csv(table, index=False)
+        write_text(table, csv_text(cohort))
         keys = {**keys, "cohort": str(table)}
     elif cohort is not None:
         keys = {**keys, "cohort": str(Path(cohort).expanduser().absolute())}
@@ -214,12 +215,18 @@ def _left_out(turnout: Turnout) -> pd.DataFrame:
 def _read_predictions(path: Path) -> pd.DataFrame:
     """`predictions.csv` with its numbers as they were written, and ids as text."""
     text = (*KEYS, "y", "configuration", "set")
-    return pd.read_csv(
+    found = pd.read_csv(
         path,
         dtype=dict.fromkeys(text, str),
         keep_default_na=False,
         na_values={"threshold": [""]},
     )
+    return _as_given(found)
+
+
+def _as_given(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of ours with its text as it was before it was made safe for spreadsheets."""
+    return table.map(lambda cell: plain_cell(cell) if isinstance(cell, str) else cell)
 
 
 def _detector_bundles(folder: Path) -> dict[str, DetectorBundle]:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pandas import DataFrame
+from pandas.api import types as pd_types
 
 from cache_schema.common.machine import refuse_machine
+from cache_schema.common.text.cells import safe_cell
 from cache_schema.files.whole import write_whole
 
 
@@ -27,6 +30,20 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON with a stable layout; NaN is refused, since JSON has none."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def csv_text(frame: DataFrame, header: bool = True) -> str:
+    """A table as CSV without its index, in which no text is one that a spreadsheet would run."""
+    safe = frame.rename(columns=_safe)
+    for place, dtype in enumerate(safe.dtypes):
+        if not pd_types.is_numeric_dtype(dtype):
+            safe.isetitem(place, [_safe(value) for value in safe.iloc[:, place]])
+    text: str = safe.to_csv(index=False, header=header, lineterminator="\n")
+    return text
+
+
+def _safe(value: Any) -> Any:
+    return safe_cell(value) if isinstance(value, str) else value
 
 
 def write_yaml(path: Path, value: Any) -> None:

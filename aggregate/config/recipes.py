@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cache_schema.common.errors import ConfigError
-from cache_schema.common.pipeline_file import suggest
+from cache_schema.common.text.mistakes import suggest
 
 PARTS = ("head", "loss", "train")
 

@@ -20,6 +20,7 @@ from cache_schema.common.custom import give, permit
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.stored_json import MEBIBYTE, StoredJsonError, read_object
 from cache_schema.common.strict import Strict, refusal
+from cache_schema.common.text.mistakes import printable
 from cache_schema.files.opened import OpenedFile
 from cache_schema.format.header import Fingerprint, Numerics
 
@@ -129,7 +130,8 @@ def read_tensors(folder: Path, card: CardBase) -> dict[str, Tensor]:
         require_numbers(tensors, str(folder / WEIGHTS_FILE))
         return tensors
     except (OSError, SafetensorError) as error:
-        raise SlicecacheError(f"the weights of the bundle {folder} cannot be read: {error}") from error
+        why = printable(str(error)[:200])
+        raise SlicecacheError(f"the weights of the bundle {folder} cannot be read: {why}") from error
 
 
 def tensors_below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

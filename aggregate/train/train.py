@@ -10,7 +10,7 @@ from aggregate.baselines.baselines import make_baselines
 from aggregate.baselines.confounds import site_by_label, site_warnings
 from aggregate.cohort.cohort import Cohort, load_cohort
 from aggregate.cohort.folds import make_folds
-from aggregate.common.artefacts import log_to, write_json, write_text, write_yaml
+from aggregate.common.artefacts import csv_text, log_to, write_json, write_text, write_yaml
 from aggregate.common.run_folder import BUNDLE, METRICS_FILE, REPORT, verb_folder
 from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
@@ -117,5 +117,5 @@ def write_results(results: Results) -> None:
     for name in (METRICS_FILE, REPORT):  # an earlier run's must not pass for this one's
         (folder / name).unlink(missing_ok=True)
     write_yaml(folder / "config.yaml", results.config)
-    write_text(folder / "predictions.csv", results.predictions.to_csv(index=False))
+    write_text(folder / "predictions.csv", csv_text(results.predictions))
     write_json(folder / METRICS_FILE, results.metrics)

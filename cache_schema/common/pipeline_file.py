@@ -1,18 +1,18 @@
 """How a pipeline file is read: strict sections, overrides, paths relative to the file, helpful errors."""
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from cache_schema.common.custom import permit_targets
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.prove import Prove
 from cache_schema.common.strict import Strict
+from cache_schema.common.text.mistakes import mistakes, printable, shown, suggest
+from cache_schema.common.text.yaml_text import DEEPEST, parse_yaml, read_yaml
 
 SECTIONS = ("run", "cache", "extract", "aggregate")
 
@@ -84,12 +84,7 @@ def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> Pipeline:
     Raises:
         ConfigError: If the file is absent, is not YAML, is no mapping, or an override is malformed.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the pipeline {str(path)!r}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
+    data = read_yaml(path, f"the pipeline {str(path)!r}")
     if not isinstance(data, dict):
         raise ConfigError(f"{str(path)!r} must hold the sections {', '.join(SECTIONS)}")
     for override in overrides:
@@ -106,19 +101,17 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         ConfigError: If there is no `=`, the value is not YAML, or a step of the path is not a mapping.
     """
     name, equals, text = override.partition("=")
-    if not equals or not name:
-        raise ConfigError(f"--set takes NAME=VALUE, e.g. aggregate.loss.supcon=0.5, not {override!r}")
     *steps, last = name.split(".")
+    if not equals or not all([*steps, last]) or len(steps) > DEEPEST:
+        raise ConfigError(f"--set takes NAME=VALUE, e.g. aggregate.loss.supcon=0.5, not {shown(override)}")
+    value = parse_yaml(text, f"--set {printable(name)}: {shown(text)}")
     node = data
     for step in steps:
         child = node.setdefault(step, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {name}: {step!r} is {child!r}, not a section")
+            raise ConfigError(f"--set {printable(name)}: {step!r} is {shown(child)}, not a section")
         node = child
-    try:
-        node[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {name}: {text!r} is not YAML: {' '.join(str(error).split())}") from error
+    node[last] = value
 
 
 def validate(model: type[M], value: Any, where: str) -> M:
@@ -130,48 +123,9 @@ def validate(model: type[M], value: Any, where: str) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        # An unknown key first: what is missing may only be misspelt.
-        found = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-        problems = [explain(model, problem, where) for problem in found]
+        problems = mistakes(error, model, value, where)
         more = f" (and {len(problems) - 2} more)" if len(problems) > 2 else ""
         raise ConfigError("; ".join(problems[:2]) + more) from error
-
-
-def explain(model: type[BaseModel], problem: Mapping[str, Any], where: str) -> str:
-    """Turn one of pydantic's problems into a clause in the user's own words."""
-    location = [str(part) for part in problem["loc"] if not str(part).startswith("function-")]
-    name = ".".join([where, *location])
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {name}{suggest(location[-1], sorted(known_keys(model)))}"
-    if problem["type"] == "missing":
-        return f"{name} is missing"
-    message, given = str(problem["msg"]).removeprefix("Value error, "), problem["input"]
-    # A rule about a whole section has said what is wrong; the section itself would only bury it.
-    return f"{name}: {message}" if isinstance(given, dict) else f"{name}: {message}, not {given!r}"
-
-
-def known_keys(model: type[BaseModel], seen: frozenset[type] = frozenset()) -> set[str]:
-    """Every key that a model or a model inside it accepts."""
-    keys: set[str] = set()
-    for name, field in model.model_fields.items():
-        keys.add(field.alias or name)
-        for inner in nested_models(field.annotation):
-            if inner not in seen:
-                keys |= known_keys(inner, seen | {model})
-    return keys
-
-
-def nested_models(annotation: Any) -> list[type[BaseModel]]:
-    """The models that an annotation mentions, through unions, optionals and containers."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in getattr(annotation, "__args__", ()) for model in nested_models(part)]
-
-
-def suggest(key: str, known: Sequence[str]) -> str:
-    """`; did you mean ...?` with the nearest known key, or the list when none is near."""
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
 
 
 def check_keys(data: Mapping[str, Any], known: Sequence[str], where: str) -> None:
@@ -182,4 +136,4 @@ def check_keys(data: Mapping[str, Any], known: Sequence[str], where: str) -> Non
     """
     for key in data:
         if key not in known:
-            raise ConfigError(f"unknown key {key!r} in {where}{suggest(str(key), known)}")
+            raise ConfigError(f"unknown key {shown(key)} in {where}{suggest(str(key), known)}")

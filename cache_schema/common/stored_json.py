@@ -82,7 +82,7 @@ def _refuse_constant(word: str) -> Any:
 def _is_deep(value: Any) -> bool:
     """Whether containers stand inside one another more than `MAX_DEPTH` deep; level by level."""
     level: list[Any] = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         level = [inner for inner in chain.from_iterable(map(_inside, level)) if type(inner) in (list, dict)]
         if not level:
             return False

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cache_schema.common.text.mistakes import THEIRS, expectation, printable
+
 
 class Strict(BaseModel):
     """Frozen; unknown keys are errors; NaN and infinity are refused."""
@@ -38,10 +40,13 @@ def refusal(error: ValidationError, what: str) -> str:
         what: Begins the sentence, e.g. `header.json of 'runs/demo/cache.zarr'`.
     """
     first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    where = ".".join(str(part) for part in first["loc"])
+    where = printable(".".join(str(part)[:60] for part in first["loc"]))
     if first["type"] == "extra_forbidden":
         return (
             f"{what} has the field {where!r}, which this version of slicecache does not know: a newer one "
             "wrote it, and numbers may mean something else there; install that one"
         )
-    return f"{what} is wrong at {where or 'the top'}: {first['msg']}"
+    wrong = "it is missing" if first["type"] == "missing" else f"{expectation(first)} is expected"
+    if first["type"] not in THEIRS:
+        wrong = expectation(first)
+    return printable(f"{what} is wrong at {where or 'the top'}: {wrong}")

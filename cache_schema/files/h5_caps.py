@@ -32,7 +32,7 @@ def within(file: Any, name: str) -> Any:
         if link is None:
             return None
         if not isinstance(link, h5py.HardLink):
-            raise UnusualHdf5(f"{name!r} is behind a {_kind_of(link)} link")
+            raise UnusualHdf5(f"{name!r} is behind {_kind_of(link)} link")
         found = found.get(part)
     return found
 
@@ -42,8 +42,8 @@ def _kind_of(link: Any) -> str:
     import h5py
 
     if isinstance(link, h5py.ExternalLink):
-        return "external"
-    return "soft" if isinstance(link, h5py.SoftLink) else "user-defined"
+        return "an external"
+    return "a soft" if isinstance(link, h5py.SoftLink) else "a user-defined"
 
 
 def require_in_file(dataset: Any, name: str) -> None:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.text.cells import plain_cell, safe_cell
 from cache_schema.files.whole import replacing
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
@@ -82,7 +83,8 @@ class Pseudonyms:
         text = io.StringIO()
         table = csv.writer(text, delimiter="\t", lineterminator="\n")
         table.writerow([*KEY_COLUMNS, *NEW_KEY_COLUMNS])
-        table.writerows([*old.as_list(), *new.as_list()] for old, new in sorted(self._keys.items()))
+        pairs = sorted(self._keys.items())
+        table.writerows(map(safe_cell, (*old.as_list(), *new.as_list())) for old, new in pairs)
         target = Path(path).expanduser().absolute()
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -106,19 +108,23 @@ def read_pseudonyms(path: str | Path) -> Pseudonyms:
         return Pseudonyms()
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"cannot read the pseudonyms {str(path)!r}: {error}") from error
-    rows = list(csv.DictReader(io.StringIO(text), delimiter="\t"))
     try:
-        keys = {
-            VolumeKey(*(row[name] for name in KEY_COLUMNS)): VolumeKey(
-                *(row[name] for name in NEW_KEY_COLUMNS)
-            )
-            for row in rows
-        }
-    except KeyError as error:
-        raise StoreError(f"{str(path)!r} is no table of pseudonyms: it has no column {error}") from error
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", strict=True))
+    except csv.Error as error:
+        raise StoreError(f"{str(path)!r} is no table of pseudonyms: {error}") from error
+    missing = [name for name in (*KEY_COLUMNS, *NEW_KEY_COLUMNS) if rows and rows[0].get(name) is None]
+    if missing:
+        raise StoreError(f"{str(path)!r} is no table of pseudonyms: it has no column {missing[0]!r}")
+    if ragged := [number for number, row in enumerate(rows, start=2) if None in row or None in row.values()]:
+        raise StoreError(f"row {ragged[0]} of {str(path)!r} has not as many cells as the header")
+    keys = {_key(row, KEY_COLUMNS): _key(row, NEW_KEY_COLUMNS) for row in rows}
     if len(set(keys.values())) < len(rows):
         raise StoreError(f"{str(path)!r} gives one volume twice, or one pseudonym to two volumes")
     return Pseudonyms(keys)
+
+
+def _key(row: dict[str, str], columns: tuple[str, ...]) -> VolumeKey:
+    return VolumeKey(*(plain_cell(row[name]) for name in columns))
 
 
 def _fresh(taken: set[str]) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.progress import Progress
+from cache_schema.common.text.cells import safe_cell
 from cache_schema.files.h5_out import new_h5
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.identity import VolumeKey
@@ -75,7 +76,9 @@ def file_names(keys: list[VolumeKey]) -> dict[VolumeKey, str]:
     Raises:
         StoreError: If two volumes would share one.
     """
-    names = {key: "_".join(UNSAFE.sub("-", part) for part in key.as_list() if part) for key in keys}
+    plain = {key: "_".join(UNSAFE.sub("-", part) for part in key.as_list() if part) for key in keys}
+    # A name that begins with a dash is an option to some programs and a formula to others.
+    names = {key: f"_{name}" if name.startswith(("-", ".")) else name for key, name in plain.items()}
     seen: dict[str, VolumeKey] = {}
     for key, name in names.items():
         # Some file systems do not tell capitals apart.
@@ -152,4 +155,4 @@ def _write_table(path: Path, rows: list[list[str]]) -> None:
     with path.open("x", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(FILE_COLUMNS)
-        table.writerows(rows)
+        table.writerows(map(safe_cell, row) for row in rows)

@@ -112,7 +112,7 @@ def parse_failure(data: bytes, name: str) -> Failure:
     except StoredJsonError as error:
         raise StoreError(f"failure {name} cannot be read: {error}; delete it") from error
     if name != failure_name(failure.key):
-        raise StoreError(f"{name} is the failure of another volume, {failure.key}; delete it")
+        raise StoreError(f"{name} is the failure of another volume, {str(failure.key)!r:.100}; delete it")
     return failure
 
 

@@ -182,7 +182,7 @@ EXPORTS = [
             says,
         )
         for kind, verb, says in (
-            ("external link", "cache inspect", "behind a external link"),
+            ("external link", "cache inspect", "behind an external link"),
             ("soft link", "cache verify", "behind a soft link"),
             ("external storage", "cache inspect", "keeps its numbers in another file"),
             ("virtual", "cache verify", "is a virtual one"),

@@ -88,7 +88,7 @@ def test_missing_section_and_missing_key(write):
     [
         ({"hed": {}}, "unknown key aggregate.hed; did you mean 'head'?"),
         ({"head": {"kind": "attention", "hiden": 3}}, "hiden; did you mean 'hidden'?"),
-        ({"head": {"kind": "attention", "hidden": 0}}, "greater than 0, not 0"),
+        ({"head": {"kind": "attention", "hidden": 0}}, "a number above 0 is expected, not 0"),
         ({"rate": float("nan")}, "aggregate.rate"),
         ({"seeds": ["a"]}, "aggregate.seeds.0"),
         ({"a1": 1, "b1": 2, "c1": 3}, "(and 1 more)"),
@@ -111,7 +111,7 @@ def test_overrides_reach_into_the_file(write):
 
 @given(
     names=st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=4),
-    value=st.one_of(st.integers(), st.booleans(), st.text("xyz", min_size=1)),
+    value=st.one_of(st.integers(-(2**63) + 1, 2**63 - 1), st.booleans(), st.text("xyz", min_size=1)),
 )
 def test_an_override_sets_that_value_only(names, value):
     data = {"untouched": {"x": 1}}

@@ -9,7 +9,6 @@ import gzip
 import io
 import json
 import struct
-import zlib
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
@@ -18,6 +17,10 @@ import yaml
 
 from fuzz.target import Files
 from fuzz.values import NUMBERS, WORDS, expanded, odd_value
+
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""The fast ones where they are: the same files come of both but for line breaks in long texts."""
 
 Mutator = Callable[[bytes, Random], bytes]
 
@@ -43,8 +46,8 @@ def mutated_file(name: str, data: bytes, rng: Random) -> bytes:
     if by_format is not None and rng.random() < 0.7:
         try:
             return by_format(data, rng)
-        except (ValueError, yaml.YAMLError, OSError, EOFError, struct.error, zlib.error, RecursionError):
-            pass  # spoiled before: what is left is bytes
+        except Exception:  # spoiled before: what is left is bytes
+            return by_bytes(data, rng)
     return by_bytes(data, rng)
 
 
@@ -127,12 +130,13 @@ def in_tree(tree: Any, rng: Random, is_yaml: bool = False) -> Any:
 
 
 def _places(node: Any) -> list[tuple[Any, Any]]:
-    """Every (holder, key) below a node."""
+    """Every (holder, key) below a node; what aliases share is looked into once."""
     found: list[tuple[Any, Any]] = []
-    left = [node]
+    left, seen = [node], set()
     while left:
         holder = left.pop()
-        if isinstance(holder, dict | list):
+        if isinstance(holder, dict | list) and id(holder) not in seen:
+            seen.add(id(holder))
             keys = list(holder) if isinstance(holder, dict) else range(len(holder))
             found += [(holder, key) for key in keys]
             left += [holder[key] for key in keys]

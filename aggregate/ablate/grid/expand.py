@@ -10,12 +10,15 @@ from aggregate.config.ablate import FROM, RESERVED_NAMES, AblateSpec, Assignment
 from aggregate.config.section import AggregateSection, parse_section
 from aggregate.config.setup import TrainingSetup
 from cache_schema.common.errors import ConfigError
-from cache_schema.common.pipeline_file import suggest
+from cache_schema.common.text.mistakes import suggest
 
 MAIN = "main"
 """The pipeline's own store."""
 OTHERS = ("ablate", "detect")
 """Keys of the section that say nothing about one training."""
+
+LONGEST_NAME = 250
+"""Characters of a configuration's name, which stands in tables and figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,11 @@ def _check_rule(rule: Mapping[str, Any], points: Sequence[Assignment], where: st
 def _call(name: str, values: Mapping[str, Any], among: Sequence[str]) -> str:
     """`dinoatten3d supcon=0.5 class_variance=0.1`; short paths where they stay distinct."""
     found = " ".join([name, *(f"{short(path, among)}={value}" for path, value in values.items())])
+    if len(found) > LONGEST_NAME:
+        raise ConfigError(
+            f"aggregate.ablate: {found[:40] + '...'!r} is a name of {len(found)} characters; shorter values "
+            "make a shorter one"
+        )
     if found in RESERVED_NAMES:
         raise ConfigError(f"aggregate.ablate: {found!r} is the name of another row of the table")
     return found

@@ -13,7 +13,7 @@ from aggregate.config.recipes import RECIPES
 from aggregate.heads.attention import AttentionSpec
 from cache_schema.common.custom import read_part
 from cache_schema.common.errors import ConfigError
-from cache_schema.common.pipeline_file import suggest
+from cache_schema.common.text.mistakes import suggest
 
 VARIED = ("head", "loss", "train", "recipe", "tokens", "store")
 """What may differ between configurations; everything else decides who is compared, and is common."""

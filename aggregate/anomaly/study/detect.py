@@ -21,7 +21,7 @@ from aggregate.anomaly.scoring.execute import FinishedStore, counting, finish_st
 from aggregate.anomaly.study.bundle import DetectorCard, detector_member, save_detectors
 from aggregate.anomaly.study.map_files import describe_fits, write_map_once
 from aggregate.anomaly.study.predict import first_seeds
-from aggregate.common.artefacts import write_text, write_yaml
+from aggregate.common.artefacts import csv_text, write_text, write_yaml
 from aggregate.common.run_folder import BUNDLE
 
 logger = logging.getLogger("slicecache")
@@ -213,7 +213,7 @@ def write_detection(results: DetectionResults) -> None:
         (folder / name).unlink(missing_ok=True)
     if results.config:
         write_yaml(folder / "config.yaml", results.config)
-    write_text(folder / "detectors.csv", results.detectors.to_csv(index=False))
-    write_text(folder / "scores.csv", results.scores.to_csv(index=False))
+    write_text(folder / "detectors.csv", csv_text(results.detectors))
+    write_text(folder / "scores.csv", csv_text(results.scores))
     if results.slices is not None:
-        write_text(folder / "slices.csv", results.slices.to_csv(index=False))
+        write_text(folder / "slices.csv", csv_text(results.slices))

@@ -5,8 +5,6 @@ and the user's own prefixes, a session's without `ses-`. A table with a session 
 (participant, session), one without on the participant.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from aggregate.common.labels import Label, read_many, read_text_keys
 from aggregate.common.table_values import listed, nearest, typed
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.common.strict import Strict
+from cache_schema.common.text.tables import read_rows
 from cache_schema.format.identity import VolumeKey, twins
 
 
@@ -91,17 +90,7 @@ def read_table(path: Path, missing: Sequence[str] = ()) -> CohortTable:
     Raises:
         SlicecacheError: If it cannot be read, is empty, has ragged rows or two columns of one name.
     """
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise SlicecacheError(f"cannot read the cohort table {str(path)!r}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SlicecacheError(f"the cohort table {str(path)!r} is not UTF-8 text; save it as such") from error
-    first = content.split("\n", 1)[0]
-    separator = max("\t,;", key=first.count)
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=separator)
-    lines = [(reader.line_num, [cell.strip() for cell in line]) for line in reader]
-    lines = [(number, line) for number, line in lines if any(line)]
+    lines = read_rows(path, f"the cohort table {str(path)!r}", "\t,;")
     if len(lines) < 2:
         raise SlicecacheError(f"the cohort table {str(path)!r} has no rows")
     names = _header(lines[0][1], path)

@@ -13,7 +13,9 @@ from extract.planning.config import ExtractSection
 ROOT = ARCHIVE.parents[2]
 SHARED = (
     "cache_schema.common.pipeline_file",
-    "cache_schema.common.strict",
+    "cache_schema.common.text.mistakes",
+    "cache_schema.common.text.places",
+    "cache_schema.common.text.yaml_text",
     "cache_schema.common.custom",
 )
 
@@ -125,8 +127,9 @@ def _detect(folder: Path) -> object:
 
 def _set_values(folder: Path) -> object:
     """Each line of a file is what follows one `--set`."""
-    given = (folder / "given.txt").read_text(encoding="utf-8", errors="replace").split("\n")
-    pipeline = load_pipeline(ARCHIVE / "pipeline.yaml", [line for line in given if line])
+    given = [path.read_text(encoding="utf-8", errors="replace") for path in folder.rglob("*.txt")]
+    lines = [line for text in given for line in text.split("\n") if line]
+    pipeline = load_pipeline(ARCHIVE / "pipeline.yaml", lines)
     pipeline.section("extract", ExtractSection)
     return read_aggregate_section(pipeline)
 

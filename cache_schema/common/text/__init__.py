@@ -1,0 +1,1 @@
+"""Text from people and for them: YAML, cells of tables, sentences on mistakes."""
