@@ -1,9 +1,9 @@
 """How fast a store is read and opened, beside `np.load` of the same bytes and Zarr's own way.
 
 Reads are interleaved in one process: every repeat does each way once, in turn, so that a busy
-neighbour hits all of them. *First read* is by a reader that was just opened, which proves every volume for
-the first time; the SHA-256 way includes opening. Files are in the page cache; every way allocates its result anew. Ratios are
-medians over repeats of the ratio to `np.load` in the same repeat.
+neighbour hits all of them. Files are in the page cache; every way allocates its result anew. Ratios are
+medians over repeats of the ratio to `np.load` in the same repeat. *First read* is by a reader that was just
+opened, which proves every volume for the first time; the SHA-256 way includes opening.
 
     python benchmarks/store.py --json store.json
 """
