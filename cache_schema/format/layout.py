@@ -15,6 +15,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,7 @@ def metadata_name(array: str) -> str:
     return f"{array}/zarr.json"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ArrayLayout:
     """How one array is stored, read from its Zarr metadata and not from what a writer would have done."""
 
@@ -136,7 +137,7 @@ class ArrayLayout:
         """Shape of one volume's block: `(slice, *rest)`."""
         return (self.chunk_slices, *self.spec.item_shape)
 
-    @property
+    @cached_property
     def chunk_bytes(self) -> int:
         """Bytes of one volume's block without its checksum."""
         return self.chunk_slices * item_bytes(self.spec)
