@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row, tiny_png
 
 from cache_schema.format.header import Header
 from cache_schema.store.writer import StoreWriter
@@ -43,7 +43,7 @@ def write_store(location: Path, change: Callable[[dict[int, dict[str, Any]]], No
         change(arrays)
     writer = StoreWriter.open(str(location), HEADER, [example_row(key, N_SLICES) for key in KEYS])
     for number, key in enumerate(KEYS):
-        writer.commit(example_draft(key, N_SLICES), arrays[number], preview=b"png")
+        writer.commit(example_draft(key, N_SLICES), arrays[number], preview=tiny_png(number))
 
 
 def chunk(store: Path, name: str, volume: int, block: int) -> Path:

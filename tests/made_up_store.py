@@ -1,6 +1,8 @@
 """A made-up header, table and volumes, for tests and benchmarks."""
 
 import shutil
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -121,6 +123,19 @@ def example_arrays(header: Header, n_slices: int, seed: int = 0) -> dict[str, ND
         spec.name: generator.standard_normal((n_slices, *spec.item_shape), dtype=np.float32)
         for spec in header.arrays
     }
+
+
+def tiny_png(grey: int) -> bytes:
+    """A picture of one pixel, so that previews of a number differ."""
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0),
+        b"IDAT": zlib.compress(bytes([0, grey])),
+        b"IEND": b"",
+    }
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks.items()
+    )
 
 
 def zipped(folder: str | Path) -> str:

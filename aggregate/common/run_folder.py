@@ -3,7 +3,6 @@
 A run folder of before had the files of its only verb directly in it; it is still read.
 """
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 from cache_schema.common.custom import permit
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.stored_json import read_json
 
 VERBS = ("train", "ablate", "detect")
 """That leave a folder in the run folder, in the order of a study."""
@@ -68,7 +68,8 @@ def permit_bundle(folder: Path) -> None:
     The current folder comes last on the path, so that nothing in it stands in for an installed module.
     """
     try:
-        card = json.loads((folder / CARD).read_bytes())
+        data = (folder / CARD).read_bytes()
+        card = read_json(data, len(data))
     except (OSError, ValueError):
         return  # whoever loads the bundle says what is wrong with it
     targets = set(_targets(card))

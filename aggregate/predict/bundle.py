@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from aggregate.heads.base import Head
@@ -27,12 +28,13 @@ from aggregate.training.runs import TrainedRun
 from cache_schema.common.custom import give, permit
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.strict import Strict
+from cache_schema.format.limits import Extent
 
 
 class Member(Strict):
     """One trained head, what it saw, and how its logits become a decision."""
 
-    name: str = Field(pattern=r"^[^/ ]+$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}$")
     """Unique in the bundle, e.g. `r0-f3-s0`."""
     configuration: str
     repeat: int
@@ -40,9 +42,9 @@ class Member(Strict):
     seed: int
     participants: tuple[str, ...]
     """Everybody whose data had a part in it: training, stopping, threshold and temperature."""
-    threshold: float = 0.5
+    threshold: float = Field(default=0.5, ge=0, le=1)
     """On the positive class's probability."""
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, ge=1e-3, le=1e3)
     """Divides the logits before the softmax."""
     best_epoch: int
     epochs: int
@@ -54,8 +56,8 @@ class BundleCard(CardBase):
     format: Literal["slicecache-bundle"] = "slicecache-bundle"
     tokens: str
     """The array of the store that the head reads."""
-    dim: PositiveInt
-    classes: tuple[str, ...] = Field(min_length=2)
+    dim: Extent
+    classes: tuple[str, ...] = Field(min_length=2, max_length=1000)
     """Labels in the order of the logits."""
     positive: str | None = None
     """The label that a binary threshold is about."""
@@ -67,6 +69,8 @@ class BundleCard(CardBase):
         names = [member.name for member in self.members]
         if len(set(names)) != len(names):
             raise ValueError(f"member names are not unique: {', '.join(sorted(names))}")
+        if len(set(self.classes)) != len(self.classes) or "" in self.classes:
+            raise ValueError(f"classes must be different labels, not {self.classes}")
         if self.positive is not None and (self.positive not in self.classes or len(self.classes) != 2):
             raise ValueError(f"positive is {self.positive!r}, which is none of two classes {self.classes}")
         return self
@@ -170,3 +174,9 @@ def _check_states(bundle: Bundle, where: str) -> None:
             raise SlicecacheError(
                 f"member {member.name!r} of the bundle {where} does not fit its head in {', '.join(wrong)}"
             )
+    kinds = {value.dtype for state in bundle.states for value in state.values()}
+    if len(kinds) > 1 or not kinds <= {torch.float32, torch.float64}:
+        raise SlicecacheError(
+            f"the weights of the bundle {where} must be float32 throughout (or float64), not "
+            f"{', '.join(sorted(map(str, kinds)))}"
+        )

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import torch
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -17,11 +18,23 @@ from torch import Tensor
 from aggregate.common.artefacts import write_bytes
 from cache_schema.common.custom import give, permit
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.stored_json import MEBIBYTE, StoredJsonError, read_object
 from cache_schema.common.strict import Strict, refusal
+from cache_schema.common.text.mistakes import printable
+from cache_schema.files.opened import OpenedFile
 from cache_schema.format.header import Fingerprint, Numerics
 
 CARD_FILE = "bundle.json"
 WEIGHTS_FILE = "members.safetensors"
+CARD_BYTES = 256 * MEBIBYTE
+WEIGHTS_BYTES = 64 * 1024 * MEBIBYTE
+"""A bank of 10 million tokens has 15 GB."""
+DTYPES = frozenset(
+    {
+        torch.float16, torch.bfloat16, torch.float32, torch.float64,
+        torch.int32, torch.int64, torch.uint8, torch.bool,
+    }
+)  # fmt: skip
 
 
 class CardBase(Strict):
@@ -35,6 +48,35 @@ class CardBase(Strict):
     """Summary of how it was made, and what it measured."""
     weights_sha256: str = ""
     """Of `members.safetensors`; filled in when the bundle is saved."""
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """A file of a bundle, which may come from anybody: a file it is, and no link to somewhere else.
+
+    Raises:
+        OSError: If it cannot be read.
+        SlicecacheError: If it is a link, a pipe, or larger than `limit` bytes.
+    """
+    with OpenedFile(str(path)) as opened:
+        if opened.size > limit:
+            raise SlicecacheError(f"{path} has {opened.size} bytes, {limit} at most are read")
+        return opened.read()
+
+
+def require_numbers(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse tensors of odd types, and NaN and infinity: one NaN weight makes every prediction one class.
+
+    Raises:
+        SlicecacheError: Naming the first.
+    """
+    for name, value in tensors.items():
+        if value.dtype not in DTYPES:
+            raise SlicecacheError(f"{where}: {name:.200} is of {value.dtype}, which no bundle holds")
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise SlicecacheError(
+                f"{where}: {name:.200} holds NaN or infinity, so every prediction would be of one class; "
+                "train it again"
+            )
 
 
 AnyCard = TypeVar("AnyCard", bound=CardBase)
@@ -59,31 +101,37 @@ def read_card(folder: Path, model: type[AnyCard]) -> AnyCard:
     """
     path = folder / CARD_FILE
     try:
-        return model.model_validate_json(path.read_bytes())
+        raw = read_object(read_file(path, CARD_BYTES), CARD_BYTES)
+        return model.model_validate(raw)
     except OSError as error:
         raise SlicecacheError(
             f"{folder} is not a bundle: {CARD_FILE} cannot be read ({error.strerror})"
         ) from error
     except ValidationError as error:
         raise SlicecacheError(f"{path} is not a bundle of this version: {refusal(error, 'it')}") from error
+    except StoredJsonError as error:
+        raise SlicecacheError(f"{path} is not a bundle: {error}") from error
 
 
 def read_tensors(folder: Path, card: CardBase) -> dict[str, Tensor]:
     """Read the tensors that a card was written for.
 
     Raises:
-        SlicecacheError: If they are not there, unreadable, or others.
+        SlicecacheError: If they are not there, unreadable, others, or hold what no training leaves behind.
     """
     try:
-        weights = (folder / WEIGHTS_FILE).read_bytes()
+        weights = read_file(folder / WEIGHTS_FILE, WEIGHTS_BYTES)
         if sha256(weights).hexdigest() != card.weights_sha256:
             raise SlicecacheError(
                 f"{folder / WEIGHTS_FILE} is not the file that {CARD_FILE} was written for (its SHA-256 "
                 "differs); copy the bundle again"
             )
-        return dict(load(weights))
+        tensors = dict(load(weights))
+        require_numbers(tensors, str(folder / WEIGHTS_FILE))
+        return tensors
     except (OSError, SafetensorError) as error:
-        raise SlicecacheError(f"the weights of the bundle {folder} cannot be read: {error}") from error
+        why = printable(str(error)[:200])
+        raise SlicecacheError(f"the weights of the bundle {folder} cannot be read: {why}") from error
 
 
 def tensors_below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

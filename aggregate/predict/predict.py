@@ -71,6 +71,12 @@ def check_store(card: BundleCard, header: Header, location: str) -> None:
         raise SlicecacheError(
             f"the bundle reads the tokens {card.tokens!r}, but the store {location} has {', '.join(names)}"
         )
+    shape = header.arrays[names.index(card.tokens)].item_shape
+    if shape != (card.dim,):
+        raise SlicecacheError(
+            f"the bundle reads tokens of {card.dim} numbers, one a slice; {card.tokens!r} of the store "
+            f"{location} has {' x '.join(map(str, shape))}"
+        )
 
 
 def warn_of_numerics(ours: Numerics, theirs: Numerics, location: str) -> None:

@@ -1,6 +1,5 @@
 """`index.html`: what a run folder holds, verb by verb. Importing it needs the `report` extra."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +12,7 @@ import jinja2
 from aggregate.common.artefacts import write_text
 from aggregate.common.run_folder import INDEX, METRICS_FILE, REPORT, VERBS, verb_folder
 from aggregate.report.words import LEVEL, interval, named, number, p_value, verdict
+from cache_schema.common.stored_json import read_json
 
 DOES = {
     "train": "Training: one head in cross-validation, beside its baselines",
@@ -118,7 +118,7 @@ def _address(run_folder: Path, path: Path) -> str:
 def index_headline(verb: str, path: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
     """A sentence and the first figures of a `metrics.json`, also of one that an older version wrote."""
     try:
-        metrics = json.loads(path.read_bytes())
+        metrics = read_json(path.read_bytes())
         sentence, facts = {"train": _training, "ablate": _ablation, "detect": _detection}[verb](metrics)
         return sentence, (("participants", str(metrics["n_participants"])), *facts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -13,6 +13,7 @@ from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold, FoldSpec
 from aggregate.cohort.sides import fold_notes
 from aggregate.cohort.table.target import TargetSpec
+from aggregate.common.pictures import shown_preview
 from aggregate.common.versions import versions
 from aggregate.config.setup import TrainingSetup
 from aggregate.predict.bundle import Bundle, BundleCard, member_of
@@ -107,7 +108,7 @@ def previews(store: StoreReader, cohort: Cohort) -> list[tuple[str, bytes]]:
     found = []
     for index in chosen:
         key = cohort.entries[index].key
-        png = store.preview(key)
+        png = shown_preview(store, key)
         if png is not None:
             found.append((f"{key} ({cohort.classes[cohort.y[cohort.bag[index]]]})", png))
     return found

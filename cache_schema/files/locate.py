@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from cache_schema.common.errors import StoreError
+from cache_schema.files.archive import ZipObjects
 from cache_schema.files.exchange import interrupted
 from cache_schema.files.objects import LocalObjects, Objects
-from cache_schema.files.remote import ZarrObjects, url_store, zip_store
+from cache_schema.files.zipped import ZarrObjects, url_store
 
 
 def open_objects(location: str) -> Objects | None:
@@ -24,10 +25,12 @@ def open_objects(location: str) -> Objects | None:
         if old is not None:
             raise StoreError(f"replacing {location!r} was interrupted; rename {str(old)!r} back to it")
         return None
+    if not path.is_file():
+        raise StoreError(f"{location!r} is neither a file nor a folder")
     if path.suffix in (".h5", ".hdf5"):
         from cache_schema.files.h5 import H5Objects
 
         return H5Objects(path)
     if path.suffix == ".zip":
-        return ZarrObjects(zip_store(path))
+        return ZipObjects(path)
     raise StoreError(f"{location!r} is a file; a store is a folder, a .zip, an .h5 or a URL")

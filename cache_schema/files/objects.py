@@ -7,29 +7,20 @@ True. Nothing here locks.
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, Self, runtime_checkable
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from cache_schema.common.errors import StoreError
+from cache_schema.files.opened import Opened as Opened
+from cache_schema.files.opened import OpenedBytes as OpenedBytes
+from cache_schema.files.opened import OpenedFile, followed, require_size
 from cache_schema.files.unfinished import is_leftover, owner_token
 from cache_schema.files.whole import replacing
+from cache_schema.format.limits import unsafe_name
 
 TEMPORARY = "tmp"
-
-
-class Opened(Protocol):
-    """One object, opened for reading parts of it; closed when its block ends."""
-
-    size: int
-    """Bytes."""
-
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *ending: object) -> None: ...
-
-    def read_into(self, offset: int, buffers: Sequence[Any]) -> int:
-        """Fill buffers one after another from an offset on; the bytes read, fewer at the object's end."""
-        ...
 
 
 @runtime_checkable
@@ -60,73 +51,58 @@ class Objects(Protocol):
         """Delete an object; absent is fine."""
         ...
 
-    def zarr_store(self) -> Any:
-        """The same objects as a read-only Zarr store."""
-        ...
-
-
-class OpenedBytes:
-    """An object that is in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        """Hold it."""
-        self._data, self.size = memoryview(data), len(data)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *ending: object) -> None:
-        return None
-
-    def read_into(self, offset: int, buffers: Sequence[Any]) -> int:
-        """Copy."""
-        start = offset
-        for buffer in buffers:
-            part = self._data[offset : offset + len(buffer)]
-            buffer[: len(part)] = part
-            offset += len(part)
-        return offset - start
-
-
-class OpenedFile:
-    """A file of a local folder."""
-
-    def __init__(self, path: str) -> None:
-        """Open it."""
-        self._file = os.open(path, os.O_RDONLY)
-        self.size = os.fstat(self._file).st_size
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *ending: object) -> None:
-        os.close(self._file)
-
-    def read_into(self, offset: int, buffers: Sequence[Any]) -> int:
-        """Read without a copy, in one call."""
-        return os.preadv(self._file, buffers, offset)
-
 
 class LocalObjects:
-    """Objects in a folder of a POSIX file system, local or shared."""
+    """Objects in a folder of a POSIX file system, local or shared.
+
+    The folder itself may be behind a symbolic link, since its user named it; inside it none is followed.
+    """
 
     def __init__(self, root: Path) -> None:
         """Hold the folder; nothing is touched."""
         self.root = root
+        self._real: set[str] = {""}
+        """Folders that were looked at: they are no links."""
 
     def path(self, name: str) -> str:
-        """File of an object."""
+        """File of an object (`cls/` stands for the folder); whatever is touched here is named by this.
+
+        Raises:
+            StoreError: If it could lie outside the store: by its name, or behind a link.
+        """
+        folder = name.rpartition("/")[0]
+        if folder not in self._real or unsafe_name(name):
+            self._require_inside(name, folder)
         return f"{self.root}/{name}"
+
+    def _require_inside(self, name: str, folder: str) -> None:
+        """Refuse names that lead up, and folders that are links; folders that are none are remembered."""
+        if unsafe_name(name):
+            raise StoreError(f"{str(self.root)!r} names {name!r:.200}, which could lie outside it")
+        path = str(self.root)
+        for part in folder.split("/"):
+            path = f"{path}/{part}"
+            try:
+                mode = os.lstat(path).st_mode
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            except OSError as error:
+                raise StoreError(f"cannot read {path!r}: {error.strerror}") from error
+            if stat.S_ISLNK(mode):
+                raise followed(path)
+        self._real.add(folder)
 
     def get(self, name: str) -> bytes | None:
         """Read a file, or None."""
-        try:
-            with open(self.path(name), "rb") as file:
-                return file.read()
-        except (FileNotFoundError, NotADirectoryError):
+        opened = self.opened(name, parts=False)
+        if opened is None:
             return None
-        except OSError as error:
-            raise StoreError(f"cannot read {self.path(name)!r}: {error.strerror}") from error
+        with opened:
+            require_size(name, opened.size)
+            try:
+                return opened.read()
+            except OSError as error:
+                raise StoreError(f"cannot read {self.path(name)!r}: {error.strerror}") from error
 
     def opened(self, name: str, *, parts: bool) -> OpenedFile | None:
         """Open a file, or None."""
@@ -172,12 +148,36 @@ class LocalObjects:
         return True
 
     def list(self, prefix: str) -> list[str]:
-        """Walk a folder; hidden (unfinished) files are left out."""
-        found = []
-        for folder, _, files in os.walk(self.path(prefix)):
-            relative = os.path.relpath(folder, self.root).replace(os.sep, "/")
-            found += [f"{relative}/{name}" for name in files if not name.startswith(".")]
+        """Walk a folder; hidden (unfinished) files are left out.
+
+        Raises:
+            StoreError: At a symbolic link, or a name that is no text.
+        """
+        found: list[str] = []
+        folders = [prefix]
+        while folders:
+            folder = folders.pop()
+            try:
+                with os.scandir(self.path(f"{folder}/")) as entries:
+                    for entry in entries:
+                        name = f"{folder}/{entry.name}"
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(name)
+                        elif not entry.name.startswith("."):
+                            self._require_plain(entry)
+                            found.append(name)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise StoreError(f"cannot list {str(self.root / folder)!r}: {error.strerror}") from error
         return sorted(found)
+
+    def _require_plain(self, entry: "os.DirEntry[str]") -> None:
+        """Refuse a link, and a name that could not be written down."""
+        if entry.is_symlink():
+            raise followed(entry.path)
+        if not entry.name.isascii():
+            raise StoreError(f"{entry.path!a} is no name in this format, whose names are ASCII")
 
     def delete(self, name: str) -> None:
         """Unlink a file."""
@@ -187,16 +187,10 @@ class LocalObjects:
     def stamp(self, name: str) -> tuple[int, int] | None:
         """Inode and time of a file, which differ after every put; None when it is gone."""
         try:
-            stat = os.stat(self.path(name))
+            found = os.lstat(self.path(name))
         except FileNotFoundError:
             return None
-        return stat.st_ino, stat.st_mtime_ns
-
-    def zarr_store(self) -> Any:
-        """Zarr's own store over the folder."""
-        from zarr.storage import LocalStore
-
-        return LocalStore(self.root, read_only=True)
+        return found.st_ino, found.st_mtime_ns
 
     def sweep(self) -> int:
         """Delete unfinished writes of processes that are gone; the number deleted.
@@ -205,10 +199,10 @@ class LocalObjects:
         """
         swept = 0
         for folder in (TEMPORARY, "table"):
-            with contextlib.suppress(FileNotFoundError), os.scandir(self.path(folder)) as entries:
+            with contextlib.suppress(FileNotFoundError), os.scandir(self.path(f"{folder}/")) as entries:
                 for entry in entries:
                     if (folder == TEMPORARY or entry.name.startswith(".")) and is_leftover(entry.path):
-                        with contextlib.suppress(FileNotFoundError):
+                        with contextlib.suppress(OSError):  # gone, or a folder, which no write of ours is
                             os.unlink(entry.path)
                             swept += 1
         return swept

@@ -1,5 +1,6 @@
 """Reading volumes, or some slices of one, into one contiguous piece of memory."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ def read_volumes(
         RowDamageError: If a volume's chunk is missing, cut, or does not match its checksum.
     """
     longest, step = max(n_slices, default=0), layout.chunk_slices
-    out = np.empty((len(rows), longest, *layout.spec.item_shape), dtype=layout.dtype)
+    out = _room(layout, (len(rows), longest, *layout.spec.item_shape))
     read_pieces(
         objects,
         layout,
@@ -68,7 +69,7 @@ def read_some(
         )
     step = layout.chunk_slices
     blocks, which = np.unique(wanted // step, return_inverse=True)
-    chunks = np.empty((len(blocks), *layout.chunk_shape), dtype=layout.dtype)
+    chunks = _room(layout, (len(blocks), *layout.chunk_shape))
     read_pieces(
         objects,
         layout,
@@ -82,23 +83,45 @@ def read_some(
 
 
 def read_whole(objects: Objects, layout: ArrayLayout, row: int, n_slices: int) -> NDArray[Any]:
-    """Every slice that is stored of a volume, pads and chunks beyond its kept slices included.
+    """Every slice that is stored of a volume: whole chunks, pads included, and those beyond its kept slices.
 
-    Chunks beyond them that are not there are NaN, as pads should be.
+    Extents say how far to look, and no memory is taken for what they say alone: chunks beyond the kept
+    slices that are not there, or empty as pads should be, are left out.
 
     Raises:
         DamageError: If a chunk that holds kept slices is missing, or any chunk is damaged.
     """
-    step = layout.chunk_slices
-    chunks = np.full(
-        (layout.blocks(max(n_slices, layout.shape[1])), *layout.chunk_shape), np.nan, dtype=layout.dtype
-    )
+    step, kept = layout.chunk_slices, layout.blocks(n_slices)
+    chunks = _room(layout, (kept, *layout.chunk_shape))
     read_pieces(
         objects,
         layout,
         (
-            Piece(0, row, block, chunk, max(0, min(n_slices - block * step, step)))
+            Piece(0, row, block, chunk, min(n_slices - block * step, step))
             for block, chunk in enumerate(chunks)
         ),
     )
-    return chunks.reshape(-1, *layout.spec.item_shape)
+    beyond = []
+    for block in range(kept, layout.blocks(layout.shape[1])):
+        pad = np.full(layout.chunk_shape, np.nan, dtype=layout.dtype)
+        read_pieces(objects, layout, [Piece(0, row, block, pad, 0)])
+        if not np.isnan(pad).all():
+            beyond.append(pad[None])
+    whole = np.concatenate([chunks, *beyond]) if beyond else chunks
+    return whole.reshape(-1, *layout.spec.item_shape)
+
+
+def _room(layout: ArrayLayout, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Memory to read into, not touched before there is something to put there.
+
+    Raises:
+        StoreError: If the machine does not have as much.
+    """
+    try:
+        return np.empty(shape, dtype=layout.dtype)
+    except (MemoryError, ValueError) as error:
+        size = math.prod(shape) * layout.dtype.itemsize
+        raise StoreError(
+            f"array {layout.spec.name!r} needs {size / 1e9:.1f} GB of memory to be read at once, more than "
+            "there is; read fewer volumes, or some slices of each"
+        ) from error

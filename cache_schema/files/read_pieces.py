@@ -2,7 +2,7 @@
 
 One way for all: an object holds one chunk (the plain layout) or many with an index behind them (a shard);
 each chunk that is wanted is read whole, in a folder straight into its place, and held to its checksum
-while it is in the processor's cache. Only arrays with other codecs go through Zarr.
+while it is in the processor's cache. Arrays with other codecs are not read.
 
 Why not all of it through Zarr with the `zarrs` pipeline: zarrs 0.2.3 holds a chunk to its checksum only
 where an object is asked for whole. Some slices of a chunk, and any volume of a shard, come back damaged
@@ -70,9 +70,6 @@ def read_pieces(objects: Objects, layout: ArrayLayout, pieces: Iterable[Piece]) 
     Raises:
         RowDamageError: If a chunk is missing, cut, or does not match its checksum.
     """
-    if not (layout.plain or layout.shard_volumes):
-        _read_through_zarr(objects, layout, pieces)
-        return
     by_object: dict[str, list[Piece]] = {}
     for piece in pieces:
         by_object.setdefault(layout.object_name(piece.row, piece.block), []).append(piece)
@@ -167,27 +164,3 @@ def _read_run(opened: Opened, layout: ArrayLayout, name: str, offset: int, run: 
 def _label(layout: ArrayLayout, name: str, piece: Piece) -> str:
     """What a chunk is called in messages."""
     return f"of row {piece.row}, block {piece.block} in shard {name}" if layout.shard_volumes else name
-
-
-def _read_through_zarr(objects: Objects, layout: ArrayLayout, pieces: Iterable[Piece]) -> None:
-    """Fill parts with Zarr's own pipeline, whatever the codecs.
-
-    Raises:
-        RowDamageError: If a chunk is missing or cannot be read.
-    """
-    import zarr
-
-    # Also where somebody configured `zarrs`, which does not hold parts of a chunk to their checksum.
-    with zarr.config.set({"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}):
-        array = zarr.open_array(objects.zarr_store(), path=layout.spec.name, mode="r")
-    for piece in pieces:
-        start = piece.block * layout.chunk_slices
-        try:
-            values = np.asarray(array[piece.row, start : start + len(piece.part)])
-        except (ValueError, OSError, RuntimeError) as error:
-            raise RowDamageError(piece.position, f"the chunk cannot be read ({error})") from error
-        piece.part[: len(values)] = values
-        piece.part[len(values) :] = np.nan
-        # A chunk that is missing reads as NaN without an error.
-        if np.isnan(piece.part[: piece.kept].reshape(piece.kept, -1)[:, :1]).any():
-            raise RowDamageError(piece.position, f"a chunk of {layout.spec.name} is missing")

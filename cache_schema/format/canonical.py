@@ -4,6 +4,8 @@ import hashlib
 import json
 from typing import Any
 
+from cache_schema.common.stored_json import read_json
+
 
 def canonical_json(value: Any) -> bytes:
     """Encode JSON data as UTF-8 with sorted keys, no spaces and no NaN.
@@ -30,6 +32,6 @@ def is_canonical(data: bytes) -> bool:
     hash. What a model would make of them does not matter, so that a store may hold more or less than it.
     """
     try:
-        return data == canonical_json(json.loads(data))
+        return data == canonical_json(read_json(data, len(data)))
     except ValueError:
         return False

@@ -5,13 +5,24 @@ which arithmetic they were computed. Everything else (library versions, host, ti
 and stands in neither. A field that is added to a model here is declared with `models.later`.
 """
 
-from typing import Any, Literal
+import math
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cache_schema.common.errors import StoreMismatch
 from cache_schema.common.strict import Strict
 from cache_schema.format.canonical import sha256_json
+from cache_schema.format.limits import (
+    DIGEST,
+    MAX_ARRAYS,
+    MAX_AXES,
+    MAX_EXTENT,
+    MAX_SLICE_BYTES,
+    NAME,
+    RESERVED,
+    Extent,
+)
 
 FORMAT = "slicecache"
 VERSION = 1
@@ -20,6 +31,7 @@ ABSENT = type("Absent", (), {"__repr__": lambda self: "None"})()
 """In a comparison, what one side does not say: a null that the other side does say is no match for it."""
 
 FloatName = Literal["float16", "float32"]
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 class BackboneIdentity(Strict):
@@ -27,7 +39,7 @@ class BackboneIdentity(Strict):
 
     architecture: dict[str, Any]
     """Family and shape: kind, layers, dim, heads, patch_size, registers, canvas pixels and the like."""
-    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    weights_sha256: str = Field(pattern=DIGEST)
     """Over the sorted parameters: name, dtype, shape, little-endian bytes."""
     position_table: str
     """How the position table was resampled to the patch grid, e.g. `dinov2-scale-offset-0.1-bicubic`."""
@@ -68,12 +80,24 @@ class Numerics(Strict):
 class ArraySpec(Strict):
     """One array of the store: dims `(volume, slice, *rest)`, with the shape of the rest fixed for life."""
 
-    name: str
-    dims: tuple[str, ...]
+    name: Name
+    dims: tuple[Name, ...] = Field(max_length=MAX_AXES)
     """Names of all axes, `volume` and `slice` first."""
-    item_shape: tuple[int, ...]
+    item_shape: tuple[Extent, ...]
     """Lengths of the axes behind `slice`."""
     dtype: FloatName
+
+    @model_validator(mode="after")
+    def _plausible(self) -> Self:
+        if self.name in RESERVED:
+            raise ValueError(
+                f"no array can be called {self.name!r}: a folder of that name holds something else"
+            )
+        if self.dims[:2] != ("volume", "slice") or len(self.dims) != 2 + len(self.item_shape):
+            raise ValueError(f"dims {self.dims} are not volume, slice and one for each of {self.item_shape}")
+        if math.prod(self.item_shape) * int(self.dtype[-2:]) // 8 > MAX_SLICE_BYTES:
+            raise ValueError(f"a slice of {self.item_shape} is beyond {MAX_SLICE_BYTES} bytes")
+        return self
 
 
 class Header(Strict):
@@ -83,11 +107,18 @@ class Header(Strict):
     version: Literal[1] = 1
     fingerprint: Fingerprint
     numerics: Numerics
-    arrays: tuple[ArraySpec, ...]
-    slice_chunk: int = Field(ge=1)
+    arrays: tuple[ArraySpec, ...] = Field(min_length=1, max_length=MAX_ARRAYS)
+    slice_chunk: int = Field(ge=1, le=MAX_EXTENT)
     """Extent of one chunk of the slice axis for arrays whose whole volume fits one chunk."""
     created: dict[str, Any] = Field(default_factory=dict)
     """Provenance outside both hashes: library versions, device, host, time, command, configuration."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = [spec.name for spec in self.arrays]
+        if len(set(names)) < len(names):
+            raise ValueError(f"an array stands twice in {names}")
+        return self
 
     @property
     def digest(self) -> str:

@@ -11,7 +11,6 @@
 - `tmp/`: writes that are not finished; never read
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from cache_schema.common.errors import ConfigError, StoreError
+from cache_schema.format.array_metadata import read_metadata
 from cache_schema.format.header import ArraySpec, FloatName, Header
 from cache_schema.format.identity import VolumeKey
+from cache_schema.format.limits import MAX_SHARD_VOLUMES, MAX_STORED_CHUNK
 
 HEADER = "header.json"
 MARKER = "slicecache"
@@ -125,7 +126,7 @@ class ArrayLayout:
     plain: bool
     """One chunk is one object holding one volume's block as little-endian numbers and their crc32c."""
     shard_volumes: int = 0
-    """Volumes whose chunks lie in one object, a shard; 0: not sharded, or otherwise than we do."""
+    """Volumes whose chunks lie in one object, a shard; 0: plain."""
 
     @property
     def chunk_shape(self) -> tuple[int, ...]:
@@ -163,43 +164,31 @@ PLAIN_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name
 
 
 def parse_layout(spec: ArraySpec, metadata: bytes | None) -> ArrayLayout:
-    """Read an array's Zarr metadata and hold it against the header.
+    """Read an array's Zarr metadata and hold it against the header; only what this format writes is read.
 
     Raises:
-        StoreError: If it is missing, unreadable, or says another dtype or shape than the header.
+        StoreError: If it is missing, unreadable, says another dtype or shape than the header, or stores the
+            array otherwise than as plain chunks or shards of them.
     """
     if metadata is None:
         raise StoreError(f"array {spec.name!r}: its metadata {metadata_name(spec.name)} is missing")
-    try:
-        meta = json.loads(metadata)
-        shape = tuple(int(n) for n in meta["shape"])
-        chunk = tuple(int(n) for n in meta["chunk_grid"]["configuration"]["chunk_shape"])
-        dtype, fill, names = meta["data_type"], meta["fill_value"], meta.get("dimension_names")
-        codecs = [{k: v for k, v in codec.items() if v != {}} for codec in meta["codecs"]]
-        keys = meta["chunk_key_encoding"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"array {spec.name!r}: its metadata cannot be read ({error!r})") from error
-    found = {"dtype": dtype, "item_shape": shape[2:], "dims": tuple(names or ()), "fill_value": fill}
-    wanted = {
-        "dtype": spec.dtype,
-        "item_shape": spec.item_shape,
-        "dims": spec.dims,
-        "fill_value": "NaN",
-    }
-    for name, value in wanted.items():
-        if found[name] != value:
-            raise StoreError(
-                f"array {spec.name!r}: {name} is {found[name]!r} in its metadata and {value!r} in the header"
-            )
+    shape, chunk, codecs = read_metadata(spec, metadata)
     inner = shard_inner(codecs, chunk)
-    usual = (
-        meta["chunk_grid"].get("name") == "regular"
-        and keys == {"name": "default", "configuration": {"separator": "."}}
-        and chunk[2:] == spec.item_shape
-    )
-    if usual and inner is not None and chunk[1] >= shape[1]:
-        return ArrayLayout(spec, shape, inner, plain=False, shard_volumes=chunk[0])
-    return ArrayLayout(spec, shape, chunk[1], plain=usual and codecs == PLAIN_CODECS and chunk[0] == 1)
+    if inner is not None and chunk[1] >= shape[1] and chunk[0] <= MAX_SHARD_VOLUMES:
+        layout = ArrayLayout(spec, shape, inner, plain=False, shard_volumes=chunk[0])
+    elif codecs == PLAIN_CODECS and chunk[0] == 1:
+        layout = ArrayLayout(spec, shape, chunk[1], plain=True)
+    else:
+        names = ", ".join([str(codec.get("name"))[:40] for codec in codecs][:4])
+        raise StoreError(
+            f"array {spec.name!r}: its chunks of {chunk[0]} volumes are coded as {names}; only plain chunks "
+            "(bytes, crc32c) of one volume, and shards of these, are read"
+        )
+    if layout.chunk_bytes > MAX_STORED_CHUNK:
+        raise StoreError(
+            f"array {spec.name!r}: a chunk of {layout.chunk_bytes} bytes, {MAX_STORED_CHUNK} at most are read"
+        )
+    return layout
 
 
 def shard_codecs(chunk_shape: Sequence[int]) -> list[dict[str, Any]]:

@@ -1,14 +1,18 @@
 """The commit record of one volume: written after its data, and the only proof that it is there."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
 from cache_schema.common.strict import Strict
 from cache_schema.format.canonical import sha256_json
 from cache_schema.format.identity import VolumeKey
+from cache_schema.format.limits import MAX_EXTENT, Row, SliceCount, Whole
 
 ForegroundKind = Literal["mask", "stripped", "head"]
+Matrix3x4 = Annotated[tuple[tuple[float, float, float, float], ...], Field(min_length=3, max_length=3)]
+Matrix4x4 = Annotated[tuple[tuple[float, float, float, float], ...], Field(min_length=4, max_length=4)]
+PerSlice = Field(max_length=MAX_EXTENT)
 
 
 class SourceFile(Strict):
@@ -16,8 +20,8 @@ class SourceFile(Strict):
 
     path: str
     """Relative to the input root, or `sha256:<digest of the absolute path>` when outside it."""
-    bytes: int
-    mtime_ns: int
+    bytes: Whole
+    mtime_ns: Whole
     sha256: str
 
 
@@ -39,18 +43,18 @@ class Geometry(Strict):
     sliced axis of the oriented (RAS+) volume, as in `slice_index`.
     """
 
-    native_shape: tuple[int, int, int]
-    affine: tuple[tuple[float, float, float, float], ...]
+    native_shape: tuple[SliceCount, SliceCount, SliceCount]
+    affine: Matrix4x4
     """Native voxel to world (RAS+ mm), 4x4."""
     orientation: str
     """Axis codes of the native array, e.g. `PSR`; `unknown` if neither qform nor sform says."""
     spacing_mm: tuple[float, float, float]
     """Voxel size along the native axes."""
     oblique_degrees: float
-    canvas: tuple[int, int]
+    canvas: tuple[SliceCount, SliceCount]
     pixel_mm: tuple[float, float]
     """Millimetres per canvas pixel along row and column."""
-    canvas_to_native: tuple[tuple[float, float, float, float], ...]
+    canvas_to_native: Matrix3x4
     outside_field: float
     """Share of the kept slices' foreground that the canvas does not show."""
 
@@ -58,13 +62,13 @@ class Geometry(Strict):
 class Slices(Strict):
     """The kept slices, in order from low to high."""
 
-    index: tuple[int, ...]
+    index: tuple[SliceCount, ...] = PerSlice
     """Along the sliced axis of the oriented volume."""
-    height_mm: tuple[float, ...]
+    height_mm: tuple[float, ...] = PerSlice
     """Millimetres below the vertex (positive downwards)."""
-    world_z_mm: tuple[float, ...]
+    world_z_mm: tuple[float, ...] = PerSlice
     """World z of the slice's centre."""
-    n_volume: int
+    n_volume: SliceCount
     """Slices of the whole volume along that axis."""
     spacing_mm: float
     """Distance of neighbouring slices of the volume."""
@@ -75,7 +79,7 @@ class UsedForeground(Strict):
 
     kind: ForegroundKind
     millilitres: float
-    nan_voxels: int = 0
+    nan_voxels: Whole = 0
     """Non-finite voxels that were set to background."""
 
 
@@ -93,7 +97,7 @@ class VolumeDraft(Strict):
     intensity_quantiles: dict[str, float]
     """Native intensities inside the foreground, by quantile name (`q0.5` is the 0.5th percentile)."""
     warnings: tuple[str, ...] = ()
-    empty_patch_slices: int = 0
+    empty_patch_slices: SliceCount = 0
     """Kept slices without a foreground patch, whose `patch_mean` is over all patches."""
     seconds: dict[str, float] = Field(default_factory=dict)
     """Time per stage: read, prepare, embed, write."""
@@ -107,7 +111,7 @@ class VolumeDraft(Strict):
 class VolumeRecord(VolumeDraft):
     """A draft, the row, the digest of the written numbers, and a hash over all of it."""
 
-    row: int
+    row: Row
     tokens: dict[str, dict[str, float]]
     """By array: mean, standard deviation, smallest and largest token norm."""
     digest: str
@@ -149,7 +153,7 @@ class TableRow(Strict):
     volume_id: str
     path: str
     """As in `SourceFile.path`."""
-    max_slices: int
+    max_slices: SliceCount
     """Upper bound of slices, from the file's header at planning."""
 
     @property

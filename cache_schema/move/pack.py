@@ -4,13 +4,13 @@ The old store goes only after the new one has been read back whole and has the s
 the same records. Nothing is ever changed in place, so a kill leaves the old store or the new one.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.stored_json import read_object
 from cache_schema.files.chunks import encode, write_volume
 from cache_schema.files.exchange import exchange, flush, recover, replace_folder, sibling
 from cache_schema.files.locate import open_objects
@@ -188,7 +188,7 @@ def _metadata(
     reader: StoreReader, source: Objects, spec: ArraySpec, table: VolumeTable, shard_volumes: int
 ) -> bytes:
     """Zarr metadata of an array in its other form: grid and codecs change, all else stays."""
-    meta = json.loads(source.get(metadata_name(spec.name)) or b"{}")
+    meta = read_object(source.get(metadata_name(spec.name)) or b"{}")
     volumes, slices = wanted_extents(reader.header, table)
     step = chunk_slices(reader.header, spec)
     inner = (1, step, *spec.item_shape)

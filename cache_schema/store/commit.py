@@ -1,18 +1,30 @@
 """Reading commit records back, and the guard that a sealed index never hides a commit."""
 
-import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.stored_json import StoredJsonError, read_object
 from cache_schema.common.strict import refusal
 from cache_schema.files.objects import Objects
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.layout import FAILURES, SEALED_INDEX, SEALED_RECORDS, failure_name, record_name
+from cache_schema.format.layout import (
+    FAILURES,
+    RECORDS,
+    SEALED_INDEX,
+    SEALED_RECORDS,
+    failure_name,
+    record_name,
+)
+from cache_schema.format.limits import HEX_DIGEST, MAX_EXTENT, MAX_ROWS, object_limit
 from cache_schema.format.record import Failure, VolumeRecord
 from cache_schema.store.packed import stored_record
+
+PER_SLICE = ("index", "height_mm", "world_z_mm")
+"""What a record says of every kept slice."""
 
 
 def encode_record(record: VolumeRecord) -> bytes:
@@ -27,14 +39,36 @@ def parse_raw(data: bytes, name: str) -> dict[str, Any]:
         StoreError: If it is no record or does not match its hash.
     """
     try:
-        raw = json.loads(data)
+        raw = read_object(data, object_limit(RECORDS))
         body = {key: value for key, value in raw.items() if key != "sha256"}
         right = raw["sha256"] == sha256_json(body)
-    except (ValueError, AttributeError, KeyError) as error:
-        raise StoreError(f"record {name} cannot be read: it is damaged") from error
+    except (ValueError, KeyError) as error:
+        raise StoreError(f"record {name} cannot be read: it is damaged ({error})") from error
     if not right:
         raise StoreError(f"record {name} does not match its own hash: it was edited or damaged")
-    return dict(raw)
+    wrong = next(_implausible(raw), "")
+    if wrong:
+        raise StoreError(f"record {name}: {wrong}")
+    return raw
+
+
+def _implausible(raw: Mapping[str, Any]) -> Iterator[str]:
+    """What the fields that volumes are found and read by cannot be, whatever their hash says."""
+    names = ("participant_id", "session_id", "volume_id")
+    yield from (
+        f"{name} is {raw.get(name)!r:.80}, not text" for name in names if type(raw.get(name)) is not str
+    )
+    row, digest, slices = raw.get("row"), raw.get("digest"), raw.get("slices")
+    if type(row) is not int or not 0 <= row < MAX_ROWS:
+        yield f"row is {row!r:.80}, not a number from 0 to {MAX_ROWS - 1}"
+    if type(digest) is not str or not HEX_DIGEST.fullmatch(digest):
+        yield f"digest is {digest!r:.80}, not a SHA-256"
+    per_slice = [slices.get(name) if type(slices) is dict else None for name in PER_SLICE]
+    lengths = {len(values) if type(values) is list else -1 for values in per_slice}
+    if len(lengths) > 1:
+        yield f"slice indices, heights and world z have different lengths {sorted(lengths)}"
+    elif not 0 < lengths.pop() <= MAX_EXTENT:
+        yield f"it must keep from 1 to {MAX_EXTENT} slices"
 
 
 def parse_record(data: bytes, name: str) -> VolumeRecord:
@@ -69,9 +103,14 @@ def parse_failure(data: bytes, name: str) -> Failure:
         StoreError: If it cannot be read.
     """
     try:
-        return Failure.model_validate_json(data)
+        failure = Failure.model_validate(read_object(data, object_limit(FAILURES)))
     except ValidationError as error:
         raise StoreError(f"{refusal(error, f'failure {name}')}; else it is damaged: delete it") from error
+    except StoredJsonError as error:
+        raise StoreError(f"failure {name} cannot be read: {error}; delete it") from error
+    if name != failure_name(failure.key):
+        raise StoreError(f"{name} is the failure of another volume, {str(failure.key)!r:.100}; delete it")
+    return failure
 
 
 def read_failures(objects: Objects) -> tuple[Failure, ...]:

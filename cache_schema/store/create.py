@@ -5,7 +5,6 @@ not at all; who loses the race throws its own away and opens the winner's.
 """
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.stored_json import StoredJsonError, read_object
 from cache_schema.common.strict import refusal
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
@@ -21,6 +21,7 @@ from cache_schema.files.unfinished import is_leftover, owner_token
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.header import FORMAT, VERSION, Header
 from cache_schema.format.layout import HEADER
+from cache_schema.format.limits import object_limit
 from cache_schema.format.metadata import metadata_objects, plain_layouts
 from cache_schema.format.record import TableRow
 from cache_schema.store.table import encode_segment, refuse_double_rows, segment_name
@@ -50,16 +51,19 @@ def parse_header(data: bytes, location: str) -> Header:
         StoreError: If it is no header, of another version, or does not match its hash.
     """
     try:
-        raw = json.loads(data)
+        raw = read_object(data, object_limit(HEADER))
         body, stored = raw["header"], raw["sha256"]
         found = (body["format"], body["version"])
         right = stored == sha256_json(body)
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{HEADER} of {location!r} cannot be read: it is damaged or no header") from error
+        why = f" ({error})" if isinstance(error, StoredJsonError) else ""
+        raise StoreError(
+            f"{HEADER} of {location!r} cannot be read: it is damaged or no header{why}"
+        ) from error
     if found != (FORMAT, VERSION):
         raise StoreError(
-            f"{location!r} is a store of format {found[0]!r}, version {found[1]!r}; this program reads "
-            f"{FORMAT!r}, version {VERSION}"
+            f"{location!r} is a store of format {found[0]!r:.80}, version {found[1]!r:.80}; this program "
+            f"reads {FORMAT!r}, version {VERSION}"
         )
     try:
         header = Header.model_validate(body)
@@ -75,7 +79,7 @@ def parse_header(data: bytes, location: str) -> Header:
 
 def stored_header_hash(objects: Objects) -> str:
     """The hash beside a header that was read and held against it."""
-    return str(json.loads(objects.get(HEADER) or b"{}").get("sha256"))
+    return str(read_object(objects.get(HEADER) or b"{}", object_limit(HEADER)).get("sha256"))
 
 
 def encode_header(header: Header) -> bytes:

@@ -4,9 +4,8 @@ The table is the truth and extents are derived from it, so no lock is needed: a 
 stale extents reads the table again afterwards and repairs them, and so does every later writer.
 """
 
-import json
-
 from cache_schema.common.errors import StoreError
+from cache_schema.common.stored_json import read_object
 from cache_schema.files.objects import Objects
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.header import ArraySpec, Header
@@ -47,7 +46,7 @@ def _grow(objects: Objects, header: Header, spec: ArraySpec, table: VolumeTable)
     volumes, slices = wanted_extents(header, table)
     if layout.shape[0] >= volumes and layout.shape[1] >= slices:
         return False
-    meta = json.loads(data or b"")
+    meta = read_object(data or b"")
     meta["shape"] = [max(layout.shape[0], volumes), max(layout.shape[1], slices), *spec.item_shape]
     objects.put(name, canonical_json(meta))
     return True

@@ -5,16 +5,18 @@ line with their number and hash, then one line per committed volume, `<key hash>
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.problem import RESTORE
+from cache_schema.common.stored_json import read_json
 from cache_schema.files.objects import Objects
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import RECORDS, record_name
+from cache_schema.format.limits import HEX_DIGEST
 
 MARK = "packed.json"
 PACK_FORMAT = "slicecache-pack"
@@ -67,7 +69,7 @@ def check_lines(objects: Objects) -> Iterator[str]:
         return
     first, _, body = (objects.get(PACKED_RECORDS) or b"").partition(b"\n")
     try:
-        stated = json.loads(first)
+        stated = read_json(first)
     except ValueError:
         stated = None
     if stated != _state(body):
@@ -75,11 +77,23 @@ def check_lines(objects: Objects) -> Iterator[str]:
 
 
 def packed_lines(objects: Objects) -> dict[str, bytes]:
-    """Records of a packed store by key hash, as they stand; empty in a store that is not packed."""
+    """Records of a packed store by key hash, as they stand; empty in a store that is not packed.
+
+    Raises:
+        StoreError: If a line does not begin with a key hash (it becomes a file name), or one stands twice.
+    """
     if objects not in _LINES:
         lines = (objects.get(PACKED_RECORDS) or b"").split(b"\n")[1:] if is_packed(objects) else []
-        pairs = (line.partition(b" ") for line in lines if line)
-        _LINES[objects] = {digest.decode("ascii", "replace"): body for digest, _, body in pairs}
+        found: dict[str, bytes] = {}
+        for number, line in enumerate(lines, start=2):
+            digest, _, body = line.partition(b" ")
+            name = digest.decode("ascii", "replace")
+            if line and (HEX_DIGEST.fullmatch(name) is None or name in found):
+                why = "stands there twice" if name in found else "is no key hash"
+                raise StoreError(f"{PACKED_RECORDS}, line {number}: {name[:70]!r} {why}; {RESTORE}")
+            if line:
+                found[name] = body
+        _LINES[objects] = found
     return _LINES[objects]
 
 

@@ -3,6 +3,7 @@
 The same reader opens a folder, a zip and a URL.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,24 @@ def open_store(location: str | Path) -> "StoreReader":
                 strict=True,
             )
         ]
+    refuse_double_places(entries, text)
     return StoreReader(text, objects, header, tuple(entries), sealed=index is not None)
+
+
+def refuse_double_places(entries: Sequence[VolumeEntry], location: str) -> None:
+    """Refuse a store in which two records are of one volume, or claim one row.
+
+    Raises:
+        StoreError: Naming the first.
+    """
+    keys: list[object] = [entry.key for entry in entries]
+    rows: list[object] = [entry.row for entry in entries]
+    for what, places in (("key", keys), ("row", rows)):
+        if len(set(places)) < len(places):
+            twice = next(place for place, count in Counter(places).items() if count > 1)
+            raise StoreError(
+                f"two records of {location!r} have the {what} {twice}; `slicecache cache verify` says more"
+            )
 
 
 def read_entries(objects: Objects) -> list[VolumeEntry]:
@@ -223,7 +241,11 @@ class StoreReader:
             raise _damaged(entry.key, name, damage) from damage
 
     def preview(self, key: VolumeKey) -> bytes | None:
-        """The PNG mosaic of a volume, or None when there is none."""
+        """The PNG mosaic of a volume, or None when there is none.
+
+        Raises:
+            StoreError: If it is no PNG.
+        """
         return stored_preview(self._objects, key)
 
     def content_digest(self) -> str:

@@ -5,12 +5,12 @@ records, one per line in the order of the index. Both carry hashes. Any write ta
 """
 
 import hashlib
-import json
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.stored_json import read_object
 from cache_schema.common.strict import Strict, refusal
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
@@ -18,6 +18,7 @@ from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.digest import content_digest
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import RECORDS, SEALED_INDEX, SEALED_RECORDS, failure_name
+from cache_schema.format.limits import MAX_EXTENT, Digest, Row, object_limit
 from cache_schema.store.commit import parse_raw, unseal
 from cache_schema.store.create import load_header, stored_header_hash
 from cache_schema.store.packed import is_packed, stored_records
@@ -30,13 +31,23 @@ class SealedIndex(Strict):
     participant_id: tuple[str, ...]
     session_id: tuple[str, ...]
     volume_id: tuple[str, ...]
-    row: tuple[int, ...]
-    n_slices: tuple[int, ...]
-    digest: tuple[str, ...]
-    content_digest: str
-    header_sha256: str
-    records_sha256: str
-    sha256: str = ""
+    row: tuple[Row, ...]
+    n_slices: tuple[Annotated[int, Field(ge=1, le=MAX_EXTENT)], ...]
+    digest: tuple[Digest, ...]
+    content_digest: Digest
+    header_sha256: Digest
+    records_sha256: Digest
+    sha256: Digest = ""
+
+    @model_validator(mode="after")
+    def _columns_agree(self) -> Self:
+        lengths = {
+            name: len(getattr(self, name))
+            for name in ("participant_id", "session_id", "volume_id", "row", "n_slices", "digest")
+        }
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"its columns have different lengths {lengths}")
+        return self
 
 
 def read_sealed_index(objects: Objects) -> SealedIndex | None:
@@ -50,13 +61,13 @@ def read_sealed_index(objects: Objects) -> SealedIndex | None:
         return None
     advice = "delete the folder `sealed` and seal the store again"
     try:
-        raw = json.loads(data)
+        raw = read_object(data, object_limit(SEALED_INDEX))
         right = raw["sha256"] == _hash(raw)
         index = SealedIndex.model_validate(raw)
     except ValidationError as error:
         raise StoreError(f"{refusal(error, SEALED_INDEX)}; or {advice}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{SEALED_INDEX} cannot be read: it is damaged; {advice}") from error
+    except (ValueError, KeyError) as error:
+        raise StoreError(f"{SEALED_INDEX} cannot be read: it is damaged ({error}); {advice}") from error
     if not right:
         raise StoreError(f"{SEALED_INDEX} does not match its own hash; {advice}")
     if index.header_sha256 != stored_header_hash(objects):

@@ -4,26 +4,27 @@ Appending needs no lock: a segment is created whole or not at all, and who loses
 segment's name reads the winner's rows and appends what is still missing as the next segment.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from cache_schema.common.errors import StoreError
+from cache_schema.common.stored_json import read_object
 from cache_schema.common.strict import Strict, refusal
 from cache_schema.files.objects import Objects
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import TABLE
+from cache_schema.format.limits import Row, SliceCount, object_limit
 from cache_schema.format.record import TableRow
 
 
 class Segment(Strict):
     """One object of the table."""
 
-    first_row: int = Field(ge=0)
-    slices: int = Field(ge=0)
+    first_row: Row
+    slices: SliceCount
     """From this segment on the arrays cover at least this many slices."""
     rows: tuple[TableRow | None, ...]
     """None: withdrawn; the row's number is never given again."""
@@ -68,7 +69,7 @@ def parse_segment(data: bytes, name: str) -> Segment:
         StoreError: If it is unreadable or does not match its own hash.
     """
     try:
-        raw = json.loads(data)
+        raw = read_object(data, object_limit(name))
         segment = Segment.model_validate(raw)
         right = segment.sha256 == sha256_json({key: raw[key] for key in raw if key != "sha256"})
     except ValidationError as error:

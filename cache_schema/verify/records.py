@@ -23,9 +23,9 @@ def check_records(
 ) -> tuple[list[VolumeRecord], list[Problem]]:
     """Records must match their hashes, their names, and the table's rows; rows belong to one volume."""
     records: list[VolumeRecord] = []
-    problems = [Problem("", "record", text, RESTORE) for text in check_lines(objects)]
+    problems: list[Problem] = []
     rows: dict[int, VolumeKey] = {}
-    for name, data in stored_records(objects):
+    for name, data in _as_far_as_readable(objects, problems):
         try:
             record = parse_record(data, name)
         except StoreError as error:
@@ -43,6 +43,15 @@ def check_records(
     return sorted(records, key=lambda record: record.key), problems
 
 
+def _as_far_as_readable(objects: Objects, problems: list[Problem]) -> Iterator[tuple[str, bytes]]:
+    """Every record with its name, until one cannot be read at all (a link, a line without a hash)."""
+    try:
+        problems += [Problem("", "record", text, RESTORE) for text in check_lines(objects)]
+        yield from stored_records(objects)
+    except StoreError as error:
+        problems.append(Problem("", "record", str(error), RESTORE))
+
+
 def _record_faults(
     record: VolumeRecord, name: str, header: Header, table: VolumeTable | None, rows: dict[int, VolumeKey]
 ) -> Iterator[str]:
@@ -53,9 +62,6 @@ def _record_faults(
         yield f"row {record.row} is also that of {rows[record.row]}"
     if table is not None and table.index.get(record.key) != record.row:
         yield f"the record says row {record.row}, the table {table.index.get(record.key)}"
-    lengths = {len(record.slices.index), len(record.slices.height_mm), len(record.slices.world_z_mm)}
-    if len(lengths) > 1:
-        yield f"slice indices, heights and world z have different lengths {sorted(lengths)}"
     names = {spec.name for spec in header.arrays}
     if record.tokens.keys() != names:
         yield f"it describes the arrays {sorted(record.tokens)}, not {sorted(names)}"

@@ -4,15 +4,15 @@ One function per check; none stops at the first problem. Only a header that cann
 check, because nothing else means anything without it.
 """
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.problem import RESTORE, WRITE_AGAIN, Problem
+from cache_schema.common.stored_json import read_object
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import Objects
 from cache_schema.format.canonical import is_canonical
@@ -20,6 +20,7 @@ from cache_schema.format.header import Header
 from cache_schema.format.layout import (
     HEADER,
     MARKER,
+    PREVIEWS,
     ArrayLayout,
     metadata_name,
     parse_layout,
@@ -29,6 +30,7 @@ from cache_schema.store.check_volume import check_volume
 from cache_schema.store.commit import read_failures
 from cache_schema.store.create import load_header
 from cache_schema.store.extents import wanted_extents
+from cache_schema.store.previews import check_previews
 from cache_schema.store.table import VolumeTable, read_volume_table
 from cache_schema.verify.contents import Contents
 from cache_schema.verify.records import check_records, check_seal
@@ -84,7 +86,7 @@ def verify_store(
     except StoreError as error:
         problem = Problem("", HEADER, str(error), RESTORE)
         return Verification(location, 0, 0, time.perf_counter() - started, (problem,), (), full)
-    problems = list(check_group(objects))
+    problems = named("zarr.json", lambda: check_group(objects))
     if not is_canonical(objects.get(HEADER) or b""):
         problems.append(Problem("", HEADER, "not as it was written: edited", RESTORE))
     table, table_problems = check_table(objects)
@@ -95,13 +97,28 @@ def verify_store(
     found, bytes_read = check_volumes(objects, header, layouts, records, progress, full=full)
     problems += found
     if full:
-        problems += check_strays(objects, layouts, table, records)
-    problems += check_seal(objects, records)
+        problems += named("(objects)", lambda: check_strays(objects, layouts, table, records))
+    problems += named("sealed", lambda: check_seal(objects, records))
     problems += check_failures(objects)
+    problems += named(PREVIEWS, lambda: check_pictures(objects))
     notes = (*pending_notes(table, records), *extent_notes(header, layouts, table))
     return Verification(
         location, len(records), bytes_read, time.perf_counter() - started, tuple(problems), notes, full
     )
+
+
+def named(part: str, check: Callable[[], Iterable[Problem]]) -> list[Problem]:
+    """The problems that a check finds; what it cannot read at all (a link, a name that leads out) is one."""
+    try:
+        return list(check())
+    except StoreError as error:
+        return [Problem("", part, str(error), RESTORE)]
+
+
+def check_pictures(objects: Objects) -> Iterator[Problem]:
+    """Previews must be pictures, since reports show them."""
+    for where, text in check_previews(objects):
+        yield Problem("", PREVIEWS, text, f"delete {where}")
 
 
 def check_volumes(
@@ -132,7 +149,7 @@ def check_group(objects: Objects) -> Iterator[Problem]:
     """The group metadata must be Zarr version 3 and carry the marker."""
     data = objects.get("zarr.json")
     try:
-        meta = json.loads(data or b"")
+        meta = read_object(data or b"")
         right = meta["zarr_format"] == 3 and meta["attributes"][MARKER]["header"] == HEADER
     except (ValueError, KeyError, TypeError):
         right = False

@@ -14,6 +14,7 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import VolumeError
+from cache_schema.files.h5_caps import UnusualHdf5, require_in_file, within
 from extract.sources.candidate import Candidate
 from extract.volume.headers import BROKEN, one_line, open_image, refuse_by_content, stated_affine
 
@@ -59,13 +60,18 @@ def open_dataset(candidate: Candidate) -> SpatialImage:
     refuse_by_content(path, hdf5=True)
     try:
         with h5py.File(path, "r") as file:
-            found = file.get(name)
+            found = within(file, name)
             if not isinstance(found, h5py.Dataset):
                 raise VolumeError(
                     f"there is no dataset {name!r} in {path.name!r}, which has {_listing(file)}"
                 )
+            require_in_file(found, name)
             voxels = Dataset(path, name, tuple(found.shape or ()), found.dtype)
-            attributes = dict(found.attrs)
+            attributes = {
+                key: found.attrs[key] for key in (AFFINE, ORIENTATION, SPACING) if key in found.attrs
+            }
+    except UnusualHdf5 as error:
+        raise VolumeError(f"{error}; only numbers that lie in {path.name!r} itself are read") from error
     except BROKEN as error:
         raise VolumeError(f"not a readable HDF5 file: {one_line(error)}") from error
     shape = voxels.shape

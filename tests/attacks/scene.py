@@ -27,6 +27,9 @@ ARCHIVE = ROOT / "tests" / "data" / "v1"
 SECRET = "canary-7f3a-of-somebody-else"
 """Stands in the files outside; wherever else it turns up, something was read that should not have been."""
 
+LARGEST_LOOKED_AT = 1 << 28
+"""Bytes; a sparse file that says that it has a tebibyte holds no secret."""
+
 Outcome = Literal["refused", "named", "harmless"]
 """refused: exit 2 or 3 and one sentence. named: exit 1, a row or problem that says what is wrong. harmless:
 exit 0 with the right answer, which `says` must hold."""
@@ -109,6 +112,14 @@ class Scene:
             shutil.copytree(_extracted_once(), target)
         return target
 
+    def put_outside(self, name: str, source: Path) -> Path:
+        """A copy of something among what may not be touched."""
+        target = self.outside / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+        self._secrets = self.fingerprints()
+        return target
+
     def fingerprints(self) -> dict[str, str]:
         """What lies outside, by name."""
         return {
@@ -123,7 +134,9 @@ class Scene:
         if SECRET in answer.text:
             found.append("the secret was printed")
         for path in self.folder.rglob("*"):
-            if path.is_file() and not path.is_symlink() and SECRET.encode() in path.read_bytes():
+            if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST_LOOKED_AT:
+                continue
+            if SECRET.encode() in path.read_bytes():
                 found.append(f"the secret stands in {path.name}")
         return found
 

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from fuzz.run import make_case, seeds_of, try_case
 from fuzz.target import Target, all_targets
 

@@ -141,3 +141,40 @@ def test_wrong_sizes_in_a_manifest_are_a_mistake(tmp_path):
             candidates(
                 tmp_path, f"a,x.h5:/t,RAS,{text}", columns="participant_id,path,orientation,spacing_mm"
             )
+
+
+def elsewhere(path: Path, voxels: np.ndarray, how: str) -> None:
+    """A dataset `t1` whose numbers lie in another file, or behind a link."""
+    with h5py.File(path.parent / "other.h5", "w") as other:
+        other["t1"] = voxels
+    with h5py.File(path, "w") as file:
+        if how == "an external link":
+            file["t1"] = h5py.ExternalLink("other.h5", "/t1")
+        elif how == "a soft link":
+            file["own"] = voxels
+            file["t1"] = h5py.SoftLink("/own")
+        elif how == "external storage":
+            voxels.tofile(path.parent / "other.raw")
+            file.create_dataset("t1", voxels.shape, voxels.dtype, external=[("other.raw", 0, voxels.nbytes)])
+        else:
+            layout = h5py.VirtualLayout(voxels.shape, voxels.dtype)
+            layout[...] = h5py.VirtualSource("other.h5", "t1", voxels.shape)
+            file.create_virtual_dataset("t1", layout)
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("an external link", "behind an external link"),
+        ("a soft link", "behind a soft link"),
+        ("external storage", "keeps its numbers in another file"),
+        ("a virtual dataset", "is a virtual one"),
+    ],
+)
+def test_numbers_that_lie_elsewhere_are_refused(tmp_path, voxels, how, says):
+    elsewhere(tmp_path / "scans.h5", voxels, how)
+    (candidate,) = candidates(
+        tmp_path, "a,scans.h5:/t1,RAS,1x1x1", columns="participant_id,path,orientation,spacing_mm"
+    )
+    with pytest.raises(VolumeError, match=says):
+        prepare_volume(candidate, section().preprocessing)

@@ -18,7 +18,15 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_store import example_arrays, example_draft, example_header, example_key, example_row, zipped
+from made_up_store import (
+    example_arrays,
+    example_draft,
+    example_header,
+    example_key,
+    example_row,
+    tiny_png,
+    zipped,
+)
 
 from cache_schema.common.errors import StoreError
 from cache_schema.files.locate import open_objects
@@ -38,7 +46,7 @@ def fill(location, header, lengths, missing=()):
     writer = StoreWriter.open(str(location), header, rows)
     for number, (key, n) in enumerate(zip(keys, lengths, strict=True)):
         if number not in missing:
-            writer.commit(example_draft(key, n), example_arrays(header, n, number), b"png %d" % number)
+            writer.commit(example_draft(key, n), example_arrays(header, n, number), tiny_png(number))
     return open_store(location)
 
 
@@ -100,7 +108,7 @@ def test_an_export_is_the_store_without_host_command_and_paths(tmp_path, store, 
     assert {row.path for row in other.table()} == {""}
     text = (tmp_path / name).read_bytes()
     assert not [secret for secret in SECRETS if secret.encode() in text]
-    assert b"png 1" not in text
+    assert tiny_png(1) not in text
     for entry, (ours, theirs) in zip(
         other.entries, zip(store.records(), other.records(), strict=True), strict=True
     ):
@@ -114,12 +122,12 @@ def test_an_export_is_the_store_without_host_command_and_paths(tmp_path, store, 
 
 def test_previews_come_along_when_asked_and_import_keeps_records(tmp_path, store):
     export_store(store.location, str(tmp_path / "x.h5"), previews=True)
-    assert open_store(tmp_path / "x.h5").preview(example_key(1)) == b"png 1"
+    assert open_store(tmp_path / "x.h5").preview(example_key(1)) == tiny_png(1)
     import_store(store.location, str(tmp_path / "copy.zarr"))
     copy = open_store(tmp_path / "copy.zarr")
     assert copy.header == store.header
     assert [r.source for r in copy.records()] == [r.source for r in store.records()]
-    assert copy.preview(example_key(3)) == b"png 3"
+    assert copy.preview(example_key(3)) == tiny_png(3)
 
 
 def test_an_import_can_be_written_to(tmp_path, store):
@@ -198,7 +206,7 @@ def test_small_objects_beyond_the_buffer_come_back(tmp_path, store, monkeypatch)
     monkeypatch.setattr("cache_schema.files.h5.ASIDE", 1000)
     export_store(store.location, str(tmp_path / "x.h5"), previews=True)
     assert verify_store(str(tmp_path / "x.h5")).problems == ()
-    assert open_store(tmp_path / "x.h5").preview(example_key(3)) == b"png 3"
+    assert open_store(tmp_path / "x.h5").preview(example_key(3)) == tiny_png(3)
 
 
 KILLED = """
@@ -268,7 +276,7 @@ def test_a_packed_store_is_exported_and_an_export_stands_the_full_check(tmp_path
     for name in ("x.h5", "back"):
         other = open_store(tmp_path / name)
         assert other.content_digest() == original.content_digest()
-        assert other.preview(example_key(2)) == b"png 2"
+        assert other.preview(example_key(2)) == tiny_png(2)
         same_numbers(original, other)
         assert [p.problem for p in verify_store(str(tmp_path / name), full=True).problems] == []
 

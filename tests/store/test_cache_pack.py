@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row, tiny_png
 
 from cache_schema.common.errors import StoreError
 from cache_schema.files import exchange as swap
@@ -32,7 +32,7 @@ def write_store(location, lengths, tokens=ALL, slice_chunk=5, storage="float16")
     writer = StoreWriter.open(location, header, rows)
     for i, n in enumerate(lengths):
         if n:
-            preview = b"png" if i % 2 == 0 else None
+            preview = tiny_png(i) if i % 2 == 0 else None
             writer.commit(example_draft(example_key(i), n), example_arrays(header, n, i), preview)
         else:
             key = example_key(i)

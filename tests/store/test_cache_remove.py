@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from made_up_store import example_arrays, example_draft, example_header, example_row
+from made_up_store import example_arrays, example_draft, example_header, example_row, tiny_png
 
 from cache_schema.common.errors import StoreError
 from cache_schema.format.identity import VolumeKey
@@ -43,7 +43,7 @@ def fill(location, keys=KEYS, failed=KEYS[5], seed=0):
             names = dict(zip(("participant_id", "session_id", "volume_id"), key.as_list(), strict=True))
             writer.fail(Failure(**names, path=f"{key}.nii.gz", reason="why"))
         else:
-            png = f"png of {key}".encode()
+            png = tiny_png(int(key.digest[:2], 16))
             writer.commit(
                 example_draft(key, 3 + number), example_arrays(HEADER, 3 + number, seed + number), preview=png
             )

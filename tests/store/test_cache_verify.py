@@ -181,10 +181,8 @@ def test_a_record_that_claims_more_or_fewer_slices(location):
     longer = slices.model_copy(update={"index": (*slices.index, 99)})
     rewrite_record(location, KEYS[1], slices=longer)
     texts = {p.problem for p in verify_store(location).problems if p.array in ("cls", "record")}
-    assert texts == {
-        "1 of 8 kept slices hold NaN or infinity",
-        "slice indices, heights and world z have different lengths [7, 8]",
-    }
+    (text,) = texts
+    assert text.endswith("slice indices, heights and world z have different lengths [7, 8]")
     shorter = {name: getattr(slices, name)[:-1] for name in ("index", "height_mm", "world_z_mm")}
     rewrite_record(location, KEYS[1], slices=slices.model_copy(update=shorter))
     assert found(location) == {("p001/T1w", name) for name in ARRAYS}

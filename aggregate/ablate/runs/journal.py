@@ -4,7 +4,6 @@ A file's name is the digest of everything that its numbers depend on. What does 
 and what is damaged is done again. No pickle: safetensors, with a checksum over numbers and description.
 """
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.numpy import load, save
 
 from aggregate.common.arrays import Floats
 from aggregate.common.checksum import checksum
+from cache_schema.common.stored_json import read_json
 from cache_schema.files.whole import write_whole
 from cache_schema.format.canonical import canonical_json
 
@@ -49,7 +49,7 @@ class Journal:
         """A result, or None when it is not there or damaged."""
         try:
             arrays = load(self._path(key).read_bytes())
-            meta = json.loads(arrays.pop(META).tobytes())
+            meta = read_json(arrays.pop(META).tobytes())
             sound = meta["sha256"] == checksum(arrays, meta["body"])
         except FileNotFoundError:
             return None

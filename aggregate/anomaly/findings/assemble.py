@@ -14,6 +14,7 @@ from aggregate.anomaly.measure.intervals import METHOD
 from aggregate.anomaly.reference.group import STUDY_PARTS, StudyVolume
 from aggregate.anomaly.reference.prepare import DetectionPlan
 from aggregate.anomaly.scoring.execute import FinishedStore
+from aggregate.common.pictures import shown_preview
 from aggregate.common.versions import versions
 
 HIGHEST = 4
@@ -112,7 +113,7 @@ def shown_volumes(finished: FinishedStore, scores: pd.DataFrame) -> list[ShownVo
         found.append(
             ShownVolume(
                 caption=f"{before}{member.key} ({known}), score {row.score:.4g}",
-                preview=finished.work.store.preview(member.key),
+                preview=shown_preview(finished.work.store, member.key),
                 tokens=scaled.tokens,
                 foreground=around.foreground,
                 height_mm=around.height_mm,

@@ -4,7 +4,6 @@ Its metadata hold one JSON value: the detector's spec, seed, the digests of both
 In one file, numbers and words cannot come from two different epochs.
 """
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cache_schema.common.stored_json import read_json
 from cache_schema.common.strict import Strict, later
 from cache_schema.files.whole import replacing
 from cache_schema.format.canonical import sha256_json
@@ -88,7 +88,7 @@ def read_checkpoint(folder: Path, identity: Identity) -> Checkpoint | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            card = CheckpointCard.model_validate(json.loads(file.metadata()[METADATA]))
+            card = CheckpointCard.model_validate(read_json(file.metadata()[METADATA].encode()))
             if card.identity == identity:
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 return Checkpoint(identity, card.epoch, card.complete, state)

@@ -17,6 +17,8 @@ from safetensors.numpy import save_file
 from aggregate.anomaly.scoring.volumes import VolumeScores
 from aggregate.common.artefacts import write_text
 from aggregate.common.checksum import checksum
+from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.stored_json import read_json
 from cache_schema.files.whole import replacing
 from cache_schema.store.reader import VolumeEntry
 
@@ -39,8 +41,10 @@ class ScoreBook:
             identity: Digest of all that the scores follow from, but the volume.
         """
         held = folder / IDENTITY_FILE
-        if held.is_file() and held.read_text(encoding="utf-8") == identity:
+        if held.is_file() and held.read_bytes() == identity.encode():
             return cls(folder)
+        if folder.is_symlink():
+            raise SlicecacheError(f"{str(folder)!r} is a symbolic link, and its scores are not this fit's")
         if folder.exists():
             logging.getLogger("slicecache").info("%s is of another fit: all is scored again", folder.name)
             shutil.rmtree(folder)
@@ -74,8 +78,9 @@ class ScoreBook:
             return None
         try:
             with safe_open(path, framework="numpy") as file:
-                card = json.loads(file.metadata()[SCORES_METADATA])
+                card = read_json(file.metadata()[SCORES_METADATA].encode())
                 tokens, slices = file.get_tensor("tokens"), file.get_tensor("slices")
+            seconds = float(card["seconds"])
             if card["sha256"] != checksum({"tokens": tokens, "slices": slices}):
                 raise ValueError("its checksum differs")
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -85,4 +90,4 @@ class ScoreBook:
             return None
         if card["volume"] != entry.digest:
             return None
-        return VolumeScores(tokens, slices, float(card["seconds"]))
+        return VolumeScores(tokens, slices, seconds)

@@ -8,12 +8,13 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
+from aggregate.anomaly.arithmetic.heights import HEIGHT_BINS
 from aggregate.anomaly.detectors.base import Detector, Reference
 from aggregate.anomaly.detectors.custom import CustomDetectorSpec
 from aggregate.anomaly.detectors.registry import DetectorSpec
@@ -22,23 +23,29 @@ from aggregate.anomaly.reference.group import Part
 from aggregate.anomaly.reference.likeness import ReferenceProfile
 from aggregate.anomaly.scoring.fitted import RATES, Fitted
 from aggregate.predict.bundle_files import (
+    CARD_BYTES,
     CARD_FILE,
     WEIGHTS_FILE,
     CardBase,
     allow_parts,
     read_card,
+    read_file,
     read_tensors,
     tensors_below,
     write_bundle_files,
 )
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.strict import Strict, later
+from cache_schema.format.limits import MAX_ROWS, Extent
+
+LARGEST = 50_000_000
+"""Of a detector's own numbers (sizes, samples, components), when it comes in a bundle."""
 
 
 class DetectorMember(Strict):
     """One fitted detector and its thresholds."""
 
-    name: str = Field(pattern=r"^[^/]+$")
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}$")
     """In tables; with the seed unique in the bundle."""
     seed: int
     detector: DetectorSpec
@@ -51,6 +58,17 @@ class DetectorMember(Strict):
     source: str | None = later(None)
     """Digest of the code of a detector from outside."""
 
+    @model_validator(mode="after")
+    def _plausible(self) -> Self:
+        if not RATES.keys() == self.thresholds.keys() == self.volume_limits.keys():
+            raise ValueError(f"thresholds and volume_limits must be of {', '.join(RATES)}")
+        large = [n for n in self.detector.model_dump().values() if isinstance(n, int) and abs(n) > LARGEST]
+        if large:
+            raise ValueError(
+                f"the detector {self.name} asks for {large[0]:.3g} of something, {LARGEST} at most"
+            )
+        return self
+
     @property
     def prefix(self) -> str:
         """Of its tensors."""
@@ -61,17 +79,24 @@ class DetectorCard(CardBase):
     """All that a bundle of detectors says in words and numbers."""
 
     format: Literal["slicecache-detectors"] = "slicecache-detectors"
-    dim: PositiveInt
-    grid: tuple[PositiveInt, PositiveInt]
-    n_slices: PositiveInt
+    dim: Extent
+    grid: tuple[Extent, Extent]
+    n_slices: PositiveInt = Field(le=MAX_ROWS * 1000)
     """That were fitted on."""
-    n_volumes: PositiveInt
+    n_volumes: PositiveInt = Field(le=MAX_ROWS)
     reference: str
     """Who the normals were, in words."""
     profile: ReferenceProfile
     participants: dict[Part, tuple[str, ...]]
     """Of the reference group, by part."""
     members: tuple[DetectorMember, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = [member.prefix for member in self.members]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a member stands twice in {', '.join(sorted(names))}")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +157,23 @@ def load_detectors(folder: Path, custom: Iterable[Any] = (), *, allow_custom: bo
 
 def _fitted(card: DetectorCard, member: DetectorMember, tensors: Mapping[str, Tensor]) -> Fitted:
     """Build a detector and give it its state."""
-    detector = member.detector.build(member.seed)
-    detector.start(Reference(card.dim, card.grid, card.n_slices, card.n_volumes))
-    detector.load_state(tensors_below(tensors, f"{member.prefix}/state"))
+    try:
+        detector = member.detector.build(member.seed)
+        detector.start(Reference(card.dim, card.grid, card.n_slices, card.n_volumes))
+        detector.load_state(tensors_below(tensors, f"{member.prefix}/state"))
+    except (RuntimeError, MemoryError, OverflowError, ValueError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise SlicecacheError(f"the detector {member.name} of the bundle cannot be built: {why}") from error
     _warn_of_other_code(member, detector)
     scale = None
     if member.per_height:
-        scale = HeightScale(*(_tensor(tensors, f"{member.prefix}/height/{name}") for name in ("mean", "sd")))
+        mean, sd = (_tensor(tensors, f"{member.prefix}/height/{name}") for name in ("mean", "sd"))
+        if not mean.shape == sd.shape == (HEIGHT_BINS,) or not bool((sd > 0).all()):
+            raise SlicecacheError(
+                f"the heights of the detector {member.name} must be {HEIGHT_BINS} means and positive "
+                "deviations"
+            )
+        scale = HeightScale(mean, sd)
     calibration = ScoreCalibration(
         {rate: member.thresholds[name] for name, rate in RATES.items()},
         scale,
@@ -167,6 +202,6 @@ def _warn_of_other_code(member: DetectorMember, detector: Detector) -> None:
 def is_detector_bundle(folder: Path) -> bool:
     """Whether a folder says that it is a bundle of detectors; what else it may be is not looked at."""
     try:
-        return b'"slicecache-detectors"' in (folder / CARD_FILE).read_bytes()
-    except OSError:
+        return b'"slicecache-detectors"' in read_file(folder / CARD_FILE, CARD_BYTES)
+    except (OSError, SlicecacheError):
         return False

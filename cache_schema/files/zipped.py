@@ -1,7 +1,6 @@
 """Byte objects in any Zarr store: a zip, an object store behind a URL, memory."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Self
 
 from cache_schema.common.errors import StoreError
@@ -75,10 +74,6 @@ class ZarrObjects:
 
         sync(self.store.delete(name))
 
-    def zarr_store(self) -> Any:
-        """The store itself."""
-        return self.store
-
 
 class OpenedRemote:
     """An object of which parts are read, each with a request of its own."""
@@ -98,18 +93,6 @@ class OpenedRemote:
         stop = min(self.size, offset + sum(len(buffer) for buffer in buffers))
         data = self._objects.get(self._name, (offset, stop)) if stop > offset else None
         return OpenedBytes(data or b"").read_into(0, buffers)
-
-
-def zip_store(path: Path) -> Any:
-    """Zarr's store over a zip, for reading."""
-    import zipfile
-
-    from zarr.core.sync import sync
-    from zarr.storage import ZipStore
-
-    if not zipfile.is_zipfile(path):
-        raise StoreError(f"{str(path)!r} is no zip archive, or a truncated one")
-    return sync(ZipStore.open(path=path, mode="r", read_only=True))
 
 
 def url_store(url: str) -> Any:
