@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cache_schema.common.command import guarded as guarded
-from cache_schema.common.command import lazy_group, leave, say
 from cache_schema.common.lazy_names import imported as imported
 from cache_schema.common.lazy_names import lazy_names
-from cache_schema.common.options import AsJson, PipelineFile, SetValues, ShuffleLabels
+from cache_schema.common.terminal.command import guarded as guarded
+from cache_schema.common.terminal.command import lazy_group, leave, say
+from cache_schema.common.terminal.options import AsJson, PipelineFile, SetValues, ShuffleLabels
 
 if TYPE_CHECKING:
     from aggregate.api.bag_arrays import BagArrays as BagArrays
@@ -138,7 +138,7 @@ def run(
     from aggregate.cli import read_training_section as read_aggregate
     from aggregate.common.run_folder import verb_folder
     from cache_schema.common.pipeline_file import load_pipeline
-    from cache_schema.files.room import require_writable
+    from cache_schema.files.disk.room import require_writable
     from extract.cli import describe_extraction
     from extract.cli import read_extract_section as read_extract
     from extract.extraction import run_extraction

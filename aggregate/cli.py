@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cache_schema.common.command import WARNING, say
 from cache_schema.common.errors import ConfigError
-from cache_schema.common.options import (
+from cache_schema.common.terminal.command import WARNING, say
+from cache_schema.common.terminal.options import (
     AllowCustom,
     AsJson,
     PipelineFile,
@@ -20,7 +20,7 @@ from cache_schema.common.options import (
     StorePlace,
     with_proof,
 )
-from cache_schema.common.visible import visible
+from cache_schema.common.terminal.visible import visible
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -182,7 +182,7 @@ def predict(
     from aggregate.cohort.turnout import shortfall_of
     from aggregate.common.artefacts import csv_text, write_text
     from aggregate.common.run_folder import find_bundle, permit_bundle
-    from cache_schema.files.room import require_target, require_writable
+    from cache_schema.files.disk.room import require_target, require_writable
     from cache_schema.store.reader import open_store
 
     if out is not None:

@@ -21,7 +21,7 @@ from aggregate.common.run_folder import verb_folder
 from aggregate.config.section import DetectSection, read_detect_section
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline
-from cache_schema.files.room import require_writable
+from cache_schema.files.disk.room import require_writable
 
 
 def detect_pipeline(pipeline: Pipeline) -> DetectionResults:

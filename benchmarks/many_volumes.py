@@ -35,13 +35,13 @@ def make(folder: Path, n: int) -> None:
     import numpy as np
     from made_up_store import example_draft, example_header, example_key, example_row
 
-    from cache_schema.files.chunks import encode
-    from cache_schema.format.digest import volume_digest
+    from cache_schema.files.chunks.chunk import encode
+    from cache_schema.format.digests.digest import volume_digest
+    from cache_schema.format.digests.proof import prove_array
+    from cache_schema.format.digests.token_statistics import token_statistics
     from cache_schema.format.layout import record_name
     from cache_schema.format.metadata import plain_layouts
-    from cache_schema.format.proof import prove_array
     from cache_schema.format.record import VolumeRecord
-    from cache_schema.format.token_statistics import token_statistics
     from cache_schema.store.commit import encode_record
     from cache_schema.store.create import create_store
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cache_schema.common.command import application
 from cache_schema.common.errors import ConfigError
-from cache_schema.common.options import AsJson, StorePlace
+from cache_schema.common.terminal.command import application
+from cache_schema.common.terminal.options import AsJson, StorePlace
 
 if TYPE_CHECKING:
     from cache_schema.store.reader import StoreReader

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cache_schema.common.options import AsJson, PipelineFile, SetValues
-from cache_schema.files.room import in_units
+from cache_schema.common.terminal.options import AsJson, PipelineFile, SetValues
+from cache_schema.files.disk.room import in_units
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,10 +16,10 @@ import torch
 from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.common.machine import is_machine, machine_words
 from cache_schema.common.pipeline_file import Pipeline
-from cache_schema.common.progress import progress_for
+from cache_schema.common.terminal.progress import progress_for
 from cache_schema.common.text.cells import safe_cell
+from cache_schema.files.disk.whole import replacing
 from cache_schema.files.remote.urls import require_folder_place
-from cache_schema.files.whole import replacing
 from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey, twins
 from cache_schema.format.record import Failure

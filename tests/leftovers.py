@@ -5,10 +5,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-ASK = "from cache_schema.files.unfinished import owner_token; print(owner_token())"
+ASK = "from cache_schema.files.disk.unfinished import owner_token; print(owner_token())"
 HOLD = """
 import sys
-from cache_schema.files.unfinished import new_file, new_folder
+from cache_schema.files.disk.unfinished import new_file, new_folder
 what, stem = sys.argv[1:]
 if what == "file":
     held = new_file(stem)

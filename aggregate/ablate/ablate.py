@@ -30,8 +30,8 @@ from aggregate.config.resolved import resolved
 from aggregate.statistics.evaluate import Measured, intervals, measure_folds
 from aggregate.train.assemble import metrics_json, run_notes
 from cache_schema.common.pipeline_file import Pipeline
-from cache_schema.common.progress import bar
-from cache_schema.files.room import require_writable
+from cache_schema.common.terminal.progress import bar
+from cache_schema.files.disk.room import require_writable
 
 
 def plan_ablation(pipeline: Pipeline, shuffle_labels: int = 0) -> Plan:

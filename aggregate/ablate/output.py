@@ -12,7 +12,7 @@ from aggregate.common.artefacts import csv_text, write_json, write_text, write_y
 from aggregate.common.run_folder import METRICS_FILE, REPORT
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.predictions import predictions
-from cache_schema.files.whole import replacing
+from cache_schema.files.disk.whole import replacing
 
 Outputs = Mapping[str, tuple[OutOfFold, ...]]
 

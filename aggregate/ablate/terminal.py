@@ -4,7 +4,7 @@ from aggregate.ablate.findings.claims import row_name, verdicts
 from aggregate.ablate.findings.results import AblationResults
 from aggregate.ablate.findings.tables import cells
 from aggregate.ablate.runs.plan import duration
-from cache_schema.common.visible import label
+from cache_schema.common.terminal.visible import label
 
 MOST_ROWS = 60
 """Rows shown; the rest is in the files."""

@@ -22,7 +22,7 @@ from aggregate.cohort.turnout import Turnout
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, VolumeEntry
-from cache_schema.store.records import Picked
+from cache_schema.store.reading.records import Picked
 
 RESERVED_COLUMNS = ("participant_id", "session_id", "volume_id", "y", "weight")
 

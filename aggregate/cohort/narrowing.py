@@ -18,7 +18,7 @@ from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, VolumeEntry
-from cache_schema.store.records import Picked
+from cache_schema.store.reading.records import Picked
 
 ALONE = "in the store, not in the table"
 ROW_ALONE = "in the table, not in the store"

@@ -14,7 +14,7 @@ from pandas.api import types as pd_types
 
 from cache_schema.common.machine import refuse_machine
 from cache_schema.common.text.cells import safe_cell
-from cache_schema.files.whole import write_whole
+from cache_schema.files.disk.whole import write_whole
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from aggregate.ablate.findings.heat import Heat
 from aggregate.report.figures import COLOURS, STYLE, axes, svg
-from cache_schema.common.visible import label
+from cache_schema.common.terminal.visible import label
 
 ROW = 0.3
 """Inches of a row of the forest plot."""

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aggregate.report.curves import GRID, Profile, Roc
-from cache_schema.common.visible import label
+from cache_schema.common.terminal.visible import label
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours, told apart by people with any colour vision."""

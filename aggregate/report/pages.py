@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from cache_schema.common.visible import shortened, visible
+from cache_schema.common.terminal.visible import shortened, visible
 
 LONGEST = 600
 """Characters of one text; labels of ten thousand must not bury the page."""

@@ -14,7 +14,7 @@ from aggregate.config.setup import TrainingSetup
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.scoring import score_run
 from aggregate.training.stacked import RunSpec, TrainedRun, train_stacked
-from cache_schema.common.progress import Progress
+from cache_schema.common.terminal.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from aggregate.config.setup import TrainingSetup
 from aggregate.statistics.evaluate import measure_folds
 from aggregate.statistics.permutation import permutation_p
 from aggregate.train.crossval import cross_validate
-from cache_schema.common.progress import Progress
+from cache_schema.common.terminal.progress import Progress
 
 
 def shuffled_null(

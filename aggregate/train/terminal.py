@@ -3,7 +3,7 @@
 from typing import Any
 
 from aggregate.train.results import Results
-from cache_schema.common.visible import label
+from cache_schema.common.terminal.visible import label
 
 SHOWN = ("auroc", "auprc", "balanced_accuracy", "brier")
 

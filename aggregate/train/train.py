@@ -30,8 +30,8 @@ from aggregate.train.null import shuffled_null
 from aggregate.train.predictions import predictions
 from aggregate.train.results import Results
 from cache_schema.common.pipeline_file import Pipeline
-from cache_schema.common.progress import bar
-from cache_schema.files.room import require_writable
+from cache_schema.common.terminal.progress import bar
+from cache_schema.files.disk.room import require_writable
 from cache_schema.store.reader import open_store
 
 

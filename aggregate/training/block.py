@@ -24,7 +24,7 @@ from aggregate.training.runs import RunSpec, TrainedRun
 from aggregate.training.sampler import noise_seed
 from aggregate.training.stopping import Watch
 from aggregate.training.streams import Stream, streams_of
-from cache_schema.common.progress import Progress
+from cache_schema.common.terminal.progress import Progress
 
 Finished = Callable[[TrainedRun], None]
 

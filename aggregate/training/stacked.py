@@ -24,7 +24,7 @@ from aggregate.training.inputs import make_inputs, prepare_tokens
 from aggregate.training.runs import RunSpec, TrainedRun, check_run
 from aggregate.training.sampler import init_seed
 from aggregate.training.workers import run_side_by_side
-from cache_schema.common.progress import Progress
+from cache_schema.common.terminal.progress import Progress
 
 __all__ = ["RunSpec", "TrainedRun", "apply_head", "train_stacked"]
 

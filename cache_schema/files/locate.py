@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cache_schema.common.errors import StoreError
 from cache_schema.files.archive import ZipObjects
-from cache_schema.files.exchange import interrupted
+from cache_schema.files.disk.exchange import interrupted
 from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.files.remote.objects import RemoteObjects
 from cache_schema.files.remote.urls import FILE, file_path, is_url
@@ -32,7 +32,7 @@ def open_objects(location: str) -> Objects | None:
     if not path.is_file():
         raise StoreError(f"{location!r} is neither a file nor a folder")
     if path.suffix in (".h5", ".hdf5"):
-        from cache_schema.files.h5 import H5Objects
+        from cache_schema.files.h5.objects import H5Objects
 
         return H5Objects(path)
     if path.suffix == ".zip":

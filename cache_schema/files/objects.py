@@ -15,11 +15,11 @@ from typing import BinaryIO, Protocol, runtime_checkable
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.machine import machine_said, refuse_machine
-from cache_schema.files.durable import sync, sync_above, sync_folder
+from cache_schema.files.disk.durable import sync, sync_above, sync_folder
+from cache_schema.files.disk.unfinished import new_file, sweep
 from cache_schema.files.opened import Opened as Opened
 from cache_schema.files.opened import OpenedBytes as OpenedBytes
 from cache_schema.files.opened import OpenedFile, followed, require_size
-from cache_schema.files.unfinished import new_file, sweep
 from cache_schema.format.limits import unsafe_name
 
 TEMPORARY = "tmp"

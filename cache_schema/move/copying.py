@@ -14,10 +14,11 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
-from cache_schema.common.progress import Progress
-from cache_schema.files.chunks import encode
+from cache_schema.common.terminal.progress import Progress
+from cache_schema.files.chunks.chunk import encode
 from cache_schema.format.canonical import canonical_json
-from cache_schema.format.digest import content_digest, volume_digest
+from cache_schema.format.digests.digest import content_digest, volume_digest
+from cache_schema.format.digests.proof import prove_array
 from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
@@ -30,7 +31,6 @@ from cache_schema.format.layout import (
     record_name,
 )
 from cache_schema.format.metadata import metadata_objects, plain_layouts
-from cache_schema.format.proof import prove_array
 from cache_schema.format.record import TableRow, VolumeRecord
 from cache_schema.store.create import encode_header
 from cache_schema.store.reader import StoreReader, VolumeEntry

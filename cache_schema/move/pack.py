@@ -12,15 +12,15 @@ from pathlib import Path
 from cache_schema.common.errors import StoreError
 from cache_schema.common.machine import machine_said
 from cache_schema.common.stored_json import read_object
-from cache_schema.files.chunks import encode, write_volume
-from cache_schema.files.durable import sync_above, sync_tree
-from cache_schema.files.exchange import exchange, recover, replace_folder
+from cache_schema.files.chunks.chunk import encode, write_volume
+from cache_schema.files.chunks.shards import write_shard
+from cache_schema.files.disk.durable import sync_above, sync_tree
+from cache_schema.files.disk.exchange import exchange, recover, replace_folder
+from cache_schema.files.disk.room import require_fit
+from cache_schema.files.disk.unfinished import held, new_folder
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.files.remote.urls import require_folder_place
-from cache_schema.files.room import require_fit
-from cache_schema.files.shards import write_shard
-from cache_schema.files.unfinished import held, new_folder
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.layout import (

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.text.cells import plain_cell, safe_cell
-from cache_schema.files.whole import replacing
+from cache_schema.files.disk.whole import replacing
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
 

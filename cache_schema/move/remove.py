@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cache_schema.common.errors import StoreError
+from cache_schema.files.chunks.shards import remove_from_shard, shard_names, shard_rows
+from cache_schema.files.disk.unfinished import sweep, unfinished_in
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects
 from cache_schema.files.remote.urls import require_folder_place
-from cache_schema.files.shards import remove_from_shard, shard_names, shard_rows
-from cache_schema.files.unfinished import sweep, unfinished_in
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
     PREVIEWS,

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
-from cache_schema.common.progress import Progress
+from cache_schema.common.terminal.progress import Progress
 from cache_schema.common.text.cells import safe_cell
-from cache_schema.files.h5_out import new_h5
+from cache_schema.files.h5.out import new_h5
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord

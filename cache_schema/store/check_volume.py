@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.problem import EXTRACT_AGAIN, Problem
+from cache_schema.files.chunks.read import read_whole
 from cache_schema.files.objects import Objects
-from cache_schema.files.read import read_whole
-from cache_schema.format.digest import volume_digest
+from cache_schema.format.digests.digest import volume_digest
+from cache_schema.format.digests.proof import prove_array
+from cache_schema.format.digests.token_statistics import same_statistics, token_statistics
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.layout import ArrayLayout
-from cache_schema.format.proof import prove_array
 from cache_schema.format.record import ArrayProof, VolumeRecord
-from cache_schema.format.token_statistics import same_statistics, token_statistics
 
 
 def check_volume(

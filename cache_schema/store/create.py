@@ -16,10 +16,10 @@ from cache_schema.common.errors import StoreError, StoreMismatch
 from cache_schema.common.machine import refuse_machine
 from cache_schema.common.stored_json import StoredJsonError, read_object
 from cache_schema.common.strict import refusal
-from cache_schema.files.durable import sync_above, sync_tree
+from cache_schema.files.disk.durable import sync_above, sync_tree
+from cache_schema.files.disk.unfinished import new_folder, sweep
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
-from cache_schema.files.unfinished import new_folder, sweep
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.header import FORMAT, VERSION, Header, differing_fields
 from cache_schema.format.layout import HEADER

@@ -12,27 +12,27 @@ from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.prove import Prove
-from cache_schema.files.chunks import DamageError
+from cache_schema.files.chunks.chunk import DamageError
+from cache_schema.files.chunks.pieces import RowDamageError
+from cache_schema.files.chunks.read import read_some, read_volumes
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import Objects
-from cache_schema.files.read import read_some, read_volumes
-from cache_schema.files.read_pieces import RowDamageError
-from cache_schema.format.digest import content_digest
+from cache_schema.format.digests.digest import content_digest
 from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import ArrayLayout, metadata_name, parse_layout
 from cache_schema.format.record import Failure, TableRow, VolumeRecord
 from cache_schema.store.commit import parse_record, read_failures, read_record
 from cache_schema.store.create import load_header, read_header
-from cache_schema.store.entries import VolumeEntry
-from cache_schema.store.exchanged import EXCHANGES, Stamp, stamp_of, steady
-from cache_schema.store.listing import Listing, leave_out, list_committed
 from cache_schema.store.previews import stored_preview
-from cache_schema.store.proofs import Proofs
-from cache_schema.store.records import Records
+from cache_schema.store.reading.entries import VolumeEntry
+from cache_schema.store.reading.exchanged import EXCHANGES, Stamp, stamp_of, steady
+from cache_schema.store.reading.listing import Listing, leave_out, list_committed
+from cache_schema.store.reading.proofs import Proofs
+from cache_schema.store.reading.records import Records
+from cache_schema.store.reading.unlisted import with_names
 from cache_schema.store.seal import read_sealed_records
 from cache_schema.store.table import read_volume_table
-from cache_schema.store.unlisted import with_names
 from cache_schema.store.withdrawn import Tombstones, read_tombstones
 
 __all__ = ["StoreReader", "VolumeEntry", "open_store", "read_header"]

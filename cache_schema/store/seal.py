@@ -20,7 +20,7 @@ from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.files.remote.urls import require_folder_place
 from cache_schema.format.canonical import canonical_json, sha256_json
-from cache_schema.format.digest import content_digest
+from cache_schema.format.digests.digest import content_digest
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import RECORDS, SEALED_INDEX, SEALED_RECORDS, failure_name
 from cache_schema.format.limits import MAX_EXTENT, Digest, Row, object_limit

@@ -15,12 +15,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import ParticipantWithdrawn, StoreError
-from cache_schema.files.chunks import to_storage, write_volume
+from cache_schema.files.chunks.chunk import to_storage, write_volume
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects
 from cache_schema.files.remote.urls import require_folder_place
 from cache_schema.format.canonical import canonical_json
-from cache_schema.format.digest import volume_digest
+from cache_schema.format.digests.digest import volume_digest
+from cache_schema.format.digests.proof import prove_array
+from cache_schema.format.digests.token_statistics import token_statistics
 from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
@@ -33,9 +35,7 @@ from cache_schema.format.layout import (
     preview_name,
     record_name,
 )
-from cache_schema.format.proof import prove_array
 from cache_schema.format.record import Failure, TableRow, VolumeDraft, VolumeRecord
-from cache_schema.format.token_statistics import token_statistics
 from cache_schema.store.check_volume import check_volume
 from cache_schema.store.commit import (
     encode_record,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from cache_schema.common.problem import WRITE_AGAIN, Problem
+from cache_schema.files.chunks.read import read_volumes
 from cache_schema.files.objects import LocalObjects, Objects
-from cache_schema.files.read import read_volumes
 from cache_schema.format.layout import ArrayLayout
 from cache_schema.verify.records import SoundRecord
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.common.problem import LOOK_AT_IMAGE, REMOVE_ONE, Problem
+from cache_schema.format.digests.token_statistics import same_statistics, token_statistics
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
-from cache_schema.format.token_statistics import same_statistics, token_statistics
 
 ROBUST_SDS = 8.0
 """A volume's largest or smallest token norm may lie so many robust standard deviations (1.4826 times

@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from cache_schema.common.problem import DELETE_IT, EXTRACT_OR_REMOVE, Problem
+from cache_schema.files.chunks.shards import sharded_rows
 from cache_schema.files.objects import Objects
-from cache_schema.files.shards import sharded_rows
 from cache_schema.format.layout import FAILURES, PREVIEWS, ArrayLayout, failure_name, metadata_name
 from cache_schema.store.table import VolumeTable
 from cache_schema.verify.records import SoundRecord

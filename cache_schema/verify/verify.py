@@ -13,9 +13,9 @@ from typing import Any
 from cache_schema.common.errors import StoreError
 from cache_schema.common.problem import EXTRACT_AGAIN, RESTORE, WRITE_AGAIN, Problem
 from cache_schema.common.stored_json import read_object
+from cache_schema.files.disk.unfinished import is_held, unfinished_in
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
-from cache_schema.files.unfinished import is_held, unfinished_in
 from cache_schema.format.canonical import is_canonical
 from cache_schema.format.header import Header
 from cache_schema.format.layout import (
@@ -33,8 +33,8 @@ from cache_schema.store.create import load_header
 from cache_schema.store.extents import wanted_extents
 from cache_schema.store.packed import stored_object
 from cache_schema.store.previews import check_previews
+from cache_schema.store.reading.unlisted import NOTE, UnlistedObjects, with_names
 from cache_schema.store.table import VolumeTable, read_volume_table
-from cache_schema.store.unlisted import NOTE, UnlistedObjects, with_names
 from cache_schema.verify.by_zarr import check_by_zarr
 from cache_schema.verify.contents import Contents
 from cache_schema.verify.records import SoundRecord, check_records, check_seal

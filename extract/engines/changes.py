@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cache_schema.common.errors import MachineError
-from cache_schema.files.whole import replacing
+from cache_schema.files.disk.whole import replacing
 from cache_schema.format.inputs import InputFile, Inputs, differing_inputs
 from cache_schema.format.record import VolumeRecord
 from extract.sources.candidate import Candidate

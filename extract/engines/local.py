@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from cache_schema.common.errors import ParticipantWithdrawn, StoreError, VolumeError
-from cache_schema.common.progress import VolumeCounter
+from cache_schema.common.terminal.progress import VolumeCounter
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.store.writer import StoreWriter

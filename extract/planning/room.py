@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from cache_schema.files.disk.room import existing, require_room, require_writable
 from cache_schema.files.objects import TEMPORARY
-from cache_schema.files.room import existing, require_room, require_writable
 from cache_schema.format.header import Header
 from cache_schema.format.layout import chunk_slices, item_bytes
 from extract.planning.plan import PlannedVolume

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cache_schema.common.options import AsJson, StorePlace
+from cache_schema.common.terminal.options import AsJson, StorePlace
 
 SliceCount = Annotated[
     int,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cache_schema.common.options import AsJson
+from cache_schema.common.terminal.options import AsJson
 
 Participants = Annotated[int, typer.Option(min=2, help="How many; half of them patients.")]
 EffectName = Annotated[

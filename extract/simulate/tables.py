@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from cache_schema.files.whole import write_whole
+from cache_schema.files.disk.whole import write_whole
 from extract.simulate.cohort import Effect, Participant
 
 LESIONS = "derivatives/lesions"

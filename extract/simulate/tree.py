@@ -20,8 +20,8 @@ from typing import Any
 import nibabel
 
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.files.room import require_writable
-from cache_schema.files.whole import write_whole
+from cache_schema.files.disk.room import require_writable
+from cache_schema.files.disk.whole import write_whole
 from extract.simulate.acquire import acquire
 from extract.simulate.cohort import Effect, Participant, SimulatedVisit, plan_cohort
 from extract.simulate.lesion import Change

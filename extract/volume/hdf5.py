@@ -14,7 +14,7 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import VolumeError
-from cache_schema.files.h5_caps import UnusualHdf5, require_in_file, within
+from cache_schema.files.h5.caps import UnusualHdf5, require_in_file, within
 from extract.sources.candidate import Candidate
 from extract.volume.headers import BROKEN, one_line, open_image, refuse_by_content, stated_affine
 

@@ -8,7 +8,7 @@ from attacks.scene import Answer, Attack, Scene
 from attacks.scene_disks import on
 from leftovers import dead_token
 
-from cache_schema.files.unfinished import new_file, owner_token
+from cache_schema.files.disk.unfinished import new_file, owner_token
 
 HELD: list[BinaryIO] = []
 """What a live process works on: this one."""

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from attacks.scene import Attack, Scene, run
 
-from cache_schema.files.chunks import CHECKSUM, encode
+from cache_schema.files.chunks.chunk import CHECKSUM, encode
+from cache_schema.files.chunks.shards import read_index, shard_blocks
 from cache_schema.files.locate import open_objects
-from cache_schema.files.shards import read_index, shard_blocks
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.layout import SEALED_INDEX, record_name
 from cache_schema.format.record import VolumeDraft

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 import slicecache
-from cache_schema.common.command import OURS
+from cache_schema.common.terminal.command import OURS
 
 ROOT = Path(__file__).parents[2]
 ARCHIVE = ROOT / "tests" / "data" / "v1"

@@ -10,7 +10,7 @@ from attacks.machine import fresh, of_store, study, to_replace, trained
 from attacks.scene import Scene, run
 from attacks.scene_machine import Disk
 
-from cache_schema.common.command import OURS
+from cache_schema.common.terminal.command import OURS
 
 Arranged = Callable[[Scene], list[str]]
 

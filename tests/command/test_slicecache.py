@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import slicecache
-from cache_schema.common.command import OURS, as_command
 from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.common.lazy_names import imported
+from cache_schema.common.terminal.command import OURS, as_command
 
 ROOT = Path(__file__).parents[2]
 HELPED = [[name] for name in slicecache.COMMANDS] + [

@@ -8,8 +8,8 @@ import pytest
 from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
 from cache_schema.cli import cache
-from cache_schema.common.command import as_command
 from cache_schema.common.errors import ConfigError, StoreError
+from cache_schema.common.terminal.command import as_command
 from cache_schema.format.record import Failure
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
 from cache_schema.common.errors import ConfigError
-from cache_schema.format.digest import content_digest, volume_digest
+from cache_schema.format.digests.digest import content_digest, volume_digest
+from cache_schema.format.digests.token_statistics import token_statistics
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import token_arrays
-from cache_schema.format.token_statistics import token_statistics
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from cache_schema.common.command import in_words
 from cache_schema.common.errors import ConfigError, MachineError, StoreError
 from cache_schema.common.machine import is_machine, refuse_machine
-from cache_schema.common.visible import label, visible
-from cache_schema.files.room import require_room, require_target, require_writable
-from cache_schema.files.whole import replacing, write_whole
+from cache_schema.common.terminal.command import in_words
+from cache_schema.common.terminal.visible import label, visible
+from cache_schema.files.disk.room import require_room, require_target, require_writable
+from cache_schema.files.disk.whole import replacing, write_whole
 
 
 def failed(number: int) -> OSError:

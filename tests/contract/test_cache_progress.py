@@ -5,7 +5,14 @@ import sys
 
 import pytest
 
-from cache_schema.common.progress import LINE_SECONDS, ProgressCount, ProgressLines, bar, clock, progress_for
+from cache_schema.common.terminal.progress import (
+    LINE_SECONDS,
+    ProgressCount,
+    ProgressLines,
+    bar,
+    clock,
+    progress_for,
+)
 
 
 class Terminal(io.StringIO):
@@ -15,7 +22,7 @@ class Terminal(io.StringIO):
 
 def test_lines_say_volumes_failures_and_the_time_left(capsys, monkeypatch):
     now = {"s": 100.0}
-    monkeypatch.setattr("cache_schema.common.progress.time.monotonic", lambda: now["s"])
+    monkeypatch.setattr("cache_schema.common.terminal.progress.time.monotonic", lambda: now["s"])
     with progress_for(10, wanted=True) as shown:
         assert isinstance(shown, ProgressLines)
         shown.done(40)

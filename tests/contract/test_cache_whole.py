@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from cache_schema.files.whole import replacing, write_whole
+from cache_schema.files.disk.whole import replacing, write_whole
 
 
 def test_a_file_is_replaced_and_its_folder_made(tmp_path):

@@ -14,7 +14,7 @@ from power_loss.disk import Disk, Luck, replay
 from power_loss.recording import Event, Mark, Synced
 
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.files.unfinished import unfinished_in
+from cache_schema.files.disk.unfinished import unfinished_in
 from cache_schema.move.copying import whole_volume
 from cache_schema.store.packed import MARK
 from cache_schema.store.reader import open_store

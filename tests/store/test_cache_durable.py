@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
-from cache_schema.files import durable
+from cache_schema.files.disk import durable
 from cache_schema.format.layout import record_name
 from cache_schema.store.seal import seal
 from cache_schema.store.writer import StoreWriter
@@ -33,7 +33,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         unlink(path)
         steps.append(f"gone {path}")
 
-    for module in ("cache_schema.files.durable.sync", "cache_schema.files.objects.sync"):
+    for module in ("cache_schema.files.disk.durable.sync", "cache_schema.files.objects.sync"):
         monkeypatch.setattr(module, noted_sync)
     monkeypatch.setattr(os, "replace", noted_replace)
     monkeypatch.setattr(os, "unlink", noted_unlink)

@@ -10,8 +10,8 @@ from cache_schema.files import lines as lines_module
 from cache_schema.files.lines import Lines
 from cache_schema.files.objects import LocalObjects
 from cache_schema.format.identity import VolumeKey
-from cache_schema.store.entries import Entries, VolumeEntry
-from cache_schema.store.records import Picked
+from cache_schema.store.reading.entries import Entries, VolumeEntry
+from cache_schema.store.reading.records import Picked
 
 KEYS = st.builds(VolumeKey, *[st.sampled_from(["", "a", "b", "sub-\u00e9"])] * 3)
 

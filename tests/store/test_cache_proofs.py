@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
 from cache_schema.common.errors import StoreError
-from cache_schema.files.chunks import encode
+from cache_schema.files.chunks.chunk import encode
 from cache_schema.format.canonical import canonical_json, sha256_json
-from cache_schema.format.crc import crc32c, joined, shifted
+from cache_schema.format.digests.crc import crc32c, joined, shifted
+from cache_schema.format.digests.proof import prove_array, seed
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import metadata_name, record_name
-from cache_schema.format.proof import prove_array, seed
 from cache_schema.move.export import export_store, import_store, prepare_pseudonyms
 from cache_schema.move.pack import pack
 from cache_schema.store import proofs as proofs_module

@@ -12,7 +12,7 @@ from made_up_store import example_arrays, example_draft, example_header, example
 from cache_schema.common.errors import StoreError
 from cache_schema.files.objects import LocalObjects
 from cache_schema.move.pack import pack, unpack
-from cache_schema.store import exchanged
+from cache_schema.store.reading import exchanged
 from cache_schema.store.reader import open_store
 from cache_schema.store.seal import seal
 from cache_schema.store.writer import StoreWriter
@@ -196,7 +196,7 @@ def test_where_folders_cannot_be_exchanged_in_one_step(swap, monkeypatch):
     location, exchange = swap
     expected = open_store(location).read("cls")
     store, gap, go_on = open_store(location), threading.Event(), threading.Event()
-    monkeypatch.setattr("cache_schema.files.exchange.exchange", lambda a, b: False)
+    monkeypatch.setattr("cache_schema.files.disk.exchange.exchange", lambda a, b: False)
     real = os.rename
 
     def rename(a, b):

@@ -137,7 +137,7 @@ def test_slow_storage_is_read_by_threads_with_the_same_result(tmp_path, monkeypa
     fill(tmp_path / "s", example_header(), [1 + i % 5 for i in range(23)])
     store = open_store(tmp_path / "s")
     expected = store.read("cls")
-    monkeypatch.setattr("cache_schema.files.read_pieces.SLOW_BYTES_PER_SECOND", 1e15)
+    monkeypatch.setattr("cache_schema.files.chunks.pieces.SLOW_BYTES_PER_SECOND", 1e15)
     np.testing.assert_array_equal(store.read("cls"), expected)
     (tmp_path / "s/cls/c.17.0.0").unlink()
     with pytest.raises(StoreError, match=r"p017/T1w, array 'cls': chunk cls/c.17.0.0 is missing"):

@@ -9,8 +9,8 @@ import pytest
 from leftovers import dead_token, held_by_another
 from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
-from cache_schema.files import unfinished
-from cache_schema.files.unfinished import is_local, new_file, owner_of, owner_token, sweep
+from cache_schema.files.disk import unfinished
+from cache_schema.files.disk.unfinished import is_local, new_file, owner_of, owner_token, sweep
 from cache_schema.store.writer import StoreWriter
 from cache_schema.verify.verify import verify_store
 

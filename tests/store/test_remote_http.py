@@ -80,10 +80,10 @@ def test_gaps_and_runs_of_a_shard_are_one_request(folder, serve, monkeypatch):
     some = here.entries[:16:3]
     np.testing.assert_array_equal(there.read("cls", some), here.read("cls", some))
     assert len(chunks(site)) == 2
-    monkeypatch.setattr("cache_schema.files.read_pieces.URL_GAP_BYTES", 0)
+    monkeypatch.setattr("cache_schema.files.chunks.pieces.URL_GAP_BYTES", 0)
     np.testing.assert_array_equal(there.read("cls", some), here.read("cls", some))
     assert len(chunks(site)) == 2 + len(some)
-    monkeypatch.setattr("cache_schema.files.read_pieces.URL_RUN_BYTES", 1)
+    monkeypatch.setattr("cache_schema.files.chunks.pieces.URL_RUN_BYTES", 1)
     np.testing.assert_array_equal(there.read("cls"), here.read("cls"))
     assert len(chunks(site)) == 2 + len(some) + 2 + len(LENGTHS)
 

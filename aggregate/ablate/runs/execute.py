@@ -15,7 +15,7 @@ from aggregate.baselines.baselines import Baseline, make_baselines, mean_pool_lo
 from aggregate.config.ablate import NESTED
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.assemble import baseline_outputs
-from cache_schema.common.progress import Progress
+from cache_schema.common.terminal.progress import Progress
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 from aggregate.common.arrays import Floats
 from aggregate.common.checksum import checksum
 from cache_schema.common.stored_json import read_json
-from cache_schema.files.whole import write_whole
+from cache_schema.files.disk.whole import write_whole
 from cache_schema.format.canonical import canonical_json
 
 Arrays = Mapping[str, Floats]

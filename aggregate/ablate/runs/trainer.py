@@ -21,7 +21,7 @@ from aggregate.statistics.calibration import Calibration
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.scoring import score_run
 from aggregate.training.stacked import TrainedRun, train_stacked
-from cache_schema.common.progress import Progress
+from cache_schema.common.terminal.progress import Progress
 
 RunKey = tuple[str, int, int, int]
 """Configuration, repeat, fold, seed."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from cache_schema.common.machine import refuse_machine
 from cache_schema.common.stored_json import read_json
 from cache_schema.common.strict import Strict, later
-from cache_schema.files.whole import replacing
+from cache_schema.files.disk.whole import replacing
 from cache_schema.format.canonical import sha256_json
 from cache_schema.format.header import differing_fields
 

@@ -14,7 +14,7 @@ from aggregate.anomaly.detectors.base import Detector, SliceBatch
 from aggregate.anomaly.fitting.checkpoint import Checkpoint, Identity, read_checkpoint, write_checkpoint
 from aggregate.anomaly.fitting.rebatch import Rebatch
 from aggregate.anomaly.fitting.stream import PIECE, SliceStream
-from cache_schema.common.progress import Progress
+from cache_schema.common.terminal.progress import Progress
 
 
 @dataclass(slots=True)

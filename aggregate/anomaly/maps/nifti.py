@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.files.whole import replacing
+from cache_schema.files.disk.whole import replacing
 from cache_schema.format.record import VolumeRecord
 
 NIFTI = (".nii", ".nii.gz", ".img", ".img.gz", ".hdr")

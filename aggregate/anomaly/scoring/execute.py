@@ -17,7 +17,7 @@ from aggregate.anomaly.scoring.fitted import Fitted, Read, calibrated
 from aggregate.anomaly.scoring.volumes import Surroundings, VolumeScores, score_volumes, surroundings
 from aggregate.anomaly.spec import DetectSpec
 from cache_schema.common.errors import StoreError
-from cache_schema.common.progress import Progress, bar
+from cache_schema.common.terminal.progress import Progress, bar
 from cache_schema.store.reader import VolumeEntry
 
 CHECKPOINTS = "checkpoints"

@@ -20,7 +20,7 @@ from aggregate.common.checksum import checksum
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.machine import refuse_machine
 from cache_schema.common.stored_json import read_json
-from cache_schema.files.whole import replacing
+from cache_schema.files.disk.whole import replacing
 from cache_schema.store.reader import VolumeEntry
 
 IDENTITY_FILE = "identity"

@@ -16,7 +16,7 @@ from aggregate.anomaly.study.bundle import DetectorBundle, DetectorCard
 from aggregate.anomaly.study.map_files import describe_fits, write_map_once
 from aggregate.predict.predict import warn_of_numerics
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.common.progress import bar
+from cache_schema.common.terminal.progress import bar
 from cache_schema.format.header import require_equal
 from cache_schema.store.reader import StoreReader, VolumeEntry
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.machine import refuse_machine
-from cache_schema.files.durable import sync_above, sync_file, sync_tree
-from cache_schema.files.unfinished import new_folder, owner_token, sweep
+from cache_schema.files.disk.durable import sync_above, sync_file, sync_tree
+from cache_schema.files.disk.unfinished import new_folder, owner_token, sweep
 
 
 @contextmanager

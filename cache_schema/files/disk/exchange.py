@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from cache_schema.common.errors import StoreError
-from cache_schema.files.unfinished import is_held, owner_token, sweep
+from cache_schema.files.disk.unfinished import is_held, owner_token, sweep
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2

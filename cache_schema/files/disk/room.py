@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cache_schema.common.errors import MachineError
 from cache_schema.common.machine import refuse_machine
-from cache_schema.files.unfinished import owner_token
+from cache_schema.files.disk.unfinished import owner_token
 
 PROBE_BYTES = 65_536
 """Enough that a full disk says so."""

@@ -13,7 +13,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema.files.chunks import CHECKSUM, DamageError
+from cache_schema.files.chunks.chunk import CHECKSUM, DamageError
 from cache_schema.files.objects import LocalObjects, Objects, Opened
 from cache_schema.format.layout import ArrayLayout
 

@@ -1,7 +1,7 @@
 """Reading proves: numbers that are read are held to what the record of their volume says of them.
 
 A chunk's own checksum says that it is whole, and not whose it is: two chunks that changed places are whole
-both. What a record says is seeded with key and array (`format/proof.py`), so only the numbers that were
+both. What a record says is seeded with key and array (`format/digests/proof.py`), so only the numbers that were
 committed there come to it. The crc32c costs next to nothing, since the pass over a chunk that its own
 checksum needs gives both; the SHA-256 is taken once per volume and array of an open store.
 """
@@ -16,17 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.common.prove import Prove
-from cache_schema.files.chunks import DamageError
-from cache_schema.files.read_pieces import RowDamageError
-from cache_schema.format.crc import crc32c, shifted
-from cache_schema.format.digest import volume_digest
+from cache_schema.files.chunks.chunk import DamageError
+from cache_schema.files.chunks.pieces import RowDamageError
+from cache_schema.format.digests.crc import crc32c, shifted
+from cache_schema.format.digests.digest import volume_digest
+from cache_schema.format.digests.proof import array_sha256, array_text, key_text, seed, seeded
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import ArrayLayout, item_bytes
-from cache_schema.format.proof import array_sha256, array_text, key_text, seed, seeded
 from cache_schema.format.record import VolumeRecord
-from cache_schema.store.entries import VolumeEntry
-from cache_schema.store.listing import NONE, Listing
+from cache_schema.store.reading.entries import VolumeEntry
+from cache_schema.store.reading.listing import NONE, Listing
 
 UNPROVEN = -2
 """In a column of checksums: nothing is there to hold the numbers to."""

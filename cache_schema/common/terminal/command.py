@@ -19,7 +19,7 @@ from typer.main import get_command
 from cache_schema.common.errors import MachineError, SlicecacheError
 from cache_schema.common.lazy_names import imported
 from cache_schema.common.machine import causes, is_machine, machine_words, out_of_memory
-from cache_schema.common.visible import visible
+from cache_schema.common.terminal.visible import visible
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 STOPPED = "stopped; what was committed stays, and the same command goes on from there"

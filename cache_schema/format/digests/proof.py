@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.format.canonical import canonical_json
-from cache_schema.format.crc import crc32c, joined
+from cache_schema.format.digests.crc import crc32c, joined
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import ArrayProof

@@ -17,9 +17,9 @@ import numpy as np
 from cache_schema.common.errors import StoreError
 from cache_schema.common.machine import refuse_machine
 from cache_schema.common.stored_json import read_object
-from cache_schema.files.chunks import CHECKSUM
-from cache_schema.files.h5_caps import UnusualHdf5, chunked, numbers_of
-from cache_schema.files.h5_out import SteadyFile
+from cache_schema.files.chunks.chunk import CHECKSUM
+from cache_schema.files.h5.caps import UnusualHdf5, chunked, numbers_of
+from cache_schema.files.h5.out import SteadyFile
 from cache_schema.files.opened import Opened, OpenedBytes, require_size
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.header import FORMAT, VERSION

@@ -12,8 +12,8 @@ from cache_schema.files.objects import Objects
 from cache_schema.format.header import Header
 from cache_schema.format.layout import record_name
 from cache_schema.store.commit import parse_raw
-from cache_schema.store.entries import Entries
 from cache_schema.store.packed import stored_records
+from cache_schema.store.reading.entries import Entries
 from cache_schema.store.seal import IndexRow, index_row, read_sealed_index
 
 NONE = -1

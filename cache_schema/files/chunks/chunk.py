@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError, VolumeError
 from cache_schema.files.objects import Objects
-from cache_schema.format.crc import crc32c, extended
+from cache_schema.format.digests.crc import crc32c, extended
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.layout import ArrayLayout
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
+from cache_schema.files.chunks.pieces import Piece, read_pieces
 from cache_schema.files.objects import Objects
-from cache_schema.files.read_pieces import Piece, read_pieces
-from cache_schema.format.crc import joined
+from cache_schema.format.digests.crc import joined
 from cache_schema.format.layout import ArrayLayout, item_bytes
 
 

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema.files.chunks import CHECKSUM, DamageError, kept_checksum
+from cache_schema.files.chunks.chunk import CHECKSUM, DamageError, kept_checksum
+from cache_schema.files.chunks.shards import NO_CHUNK, read_index
 from cache_schema.files.objects import LocalObjects, Objects, Opened
 from cache_schema.files.remote.objects import OpenedRemote, RemoteObjects
-from cache_schema.files.shards import NO_CHUNK, read_index
 from cache_schema.format.layout import ArrayLayout
 
 FAR_THREADS = 8

@@ -1,0 +1,1 @@
+"""What is said on a terminal, and how the command ends."""

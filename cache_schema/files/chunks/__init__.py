@@ -1,0 +1,1 @@
+"""Chunks and shards: coded, and read straight into place."""

@@ -1,0 +1,1 @@
+"""Waiting for the disk, and files that appear whole or not at all."""

@@ -1,0 +1,1 @@
+"""HDF5 exports: written, read, and held to what we write."""

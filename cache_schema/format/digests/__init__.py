@@ -1,0 +1,1 @@
+"""What numbers come to: digests, proofs, checksums, statistics."""

@@ -1,0 +1,1 @@
+"""What stands behind a reader: entries, proofs, records, and stores that change under it."""
