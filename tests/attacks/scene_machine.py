@@ -27,6 +27,29 @@ DAC = 0b110
 """CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: what lets root read and write everywhere."""
 
 
+class Full(io.FileIO):
+    """A file with a name and no room: it is made, and every write fails."""
+
+    def write(self, data: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def full_file(
+    path: Any,
+    mode: str,
+    buffering: int = -1,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> Any:
+    """As `open` does, on a disk that is full: buffered writes fail when they are flushed."""
+    raw = Full(path, mode.replace("b", "").replace("t", ""))
+    if buffering == 0:
+        return raw
+    buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
+    return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline)
+
+
 class Disk:
     """Fails at the n-th change below a folder, counted from 0, and at every later one."""
 
@@ -48,14 +71,9 @@ class Disk:
         def opening(file: Any, mode: str = "r", *rest: Any, **named: Any) -> Any:
             if not set(mode) & set("wxa+") or not self.fails(f"open {mode}", file):
                 return real(file, mode, *rest, **named)
-            if (
-                self.number != errno.ENOSPC
-                or not os.path.exists("/dev/full")
-                or not os.path.isdir(os.path.dirname(file) or ".")
-            ):
+            if self.number != errno.ENOSPC or not os.path.isdir(os.path.dirname(file) or "."):
                 raise OSError(self.number, os.strerror(self.number), os.fsdecode(file))
-            real(file, mode, *rest, **named).close()
-            return real("/dev/full", mode.replace("x", "w"), *rest, **named)
+            return full_file(file, mode, *rest, **named)
 
         return opening
 

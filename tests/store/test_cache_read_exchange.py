@@ -12,8 +12,8 @@ from made_up_store import example_arrays, example_draft, example_header, example
 from cache_schema.common.errors import StoreError
 from cache_schema.files.objects import LocalObjects
 from cache_schema.move.pack import pack, unpack
-from cache_schema.store.reading import exchanged
 from cache_schema.store.reader import open_store
+from cache_schema.store.reading import exchanged
 from cache_schema.store.seal import seal
 from cache_schema.store.writer import StoreWriter
 from cache_schema.verify.verify import verify_store

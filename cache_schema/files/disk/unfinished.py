@@ -20,8 +20,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from cache_schema.common.errors import MachineError
+
 LOCAL = ("btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "reiserfs", "tmpfs", "xfs", "zfs")
 """File systems that one kernel mounts at a time, so that it knows all locks of whoever uses them."""
+
+ATTEMPTS = 100
+"""To make something new: a sweeper may be faster once or twice, and never so often."""
 
 OCTAL = re.compile(r"\\(\d{3})")
 """How the list of mounts writes spaces."""
@@ -63,7 +68,7 @@ def owner_of(path: str | Path) -> Owner | None:
 
 def new_file(stem: str) -> BinaryIO:
     """Open a new file, `<stem>~...`, which nobody sweeps until it is closed; its folder is made."""
-    while True:
+    for _ in range(ATTEMPTS):
         path = stem + owner_token()
         try:
             file = open(path, "xb")  # noqa: SIM115
@@ -73,18 +78,21 @@ def new_file(stem: str) -> BinaryIO:
         if _hold(file.fileno(), path):
             return file
         file.close()
+    raise _vanishing(stem)
 
 
 @contextmanager
 def new_folder(stem: str) -> Iterator[Path]:
     """Make a folder, `<stem>~...`, that nobody sweeps in this block; what then has its name is deleted."""
-    while True:
+    for _ in range(ATTEMPTS):
         path = Path(stem + owner_token())
         path.mkdir()
         file = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         if _hold(file, path):
             break
         os.close(file)
+    else:
+        raise _vanishing(stem)
     try:
         yield path
     finally:
@@ -101,6 +109,14 @@ def held(folder: str | Path) -> Iterator[None]:
         yield
     finally:
         os.close(file)
+
+
+def _vanishing(stem: str) -> MachineError:
+    """Somebody takes away whatever is made."""
+    return MachineError(
+        f"cannot write {stem!r}: {ATTEMPTS} times a new file or folder was gone again at once; does something "
+        "tidy up there?"
+    )
 
 
 def _hold(file: int, path: str | Path) -> bool:
