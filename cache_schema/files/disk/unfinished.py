@@ -114,8 +114,8 @@ def held(folder: str | Path) -> Iterator[None]:
 def _vanishing(stem: str) -> MachineError:
     """Somebody takes away whatever is made."""
     return MachineError(
-        f"cannot write {stem!r}: {ATTEMPTS} times a new file or folder was gone again at once; does something "
-        "tidy up there?"
+        f"cannot write {stem!r}: {ATTEMPTS} times a new file or folder was gone at once; does something tidy "
+        "up there?"
     )
 
 

@@ -1,8 +1,8 @@
 """Reading proves: numbers that are read are held to what the record of their volume says of them.
 
 A chunk's own checksum says that it is whole, and not whose it is: two chunks that changed places are whole
-both. What a record says is seeded with key and array (`format/digests/proof.py`), so only the numbers that were
-committed there come to it. The crc32c costs next to nothing, since the pass over a chunk that its own
+both. What a record says is seeded with key and array (`format/digests/proof.py`), so only the numbers that
+were committed there come to it. The crc32c costs next to nothing, since the pass over a chunk that its own
 checksum needs gives both; the SHA-256 is taken once per volume and array of an open store.
 """
 

@@ -86,7 +86,8 @@ def _scores(folder: Path) -> object:
 def _runs() -> list[Files]:
     return [
         {name: (ARCHIVE / verb / name).read_bytes() for name in ("metrics.json", "config.yaml")}
-        | {"verb.txt": verb.encode(), "bundle/bundle.json": (ARCHIVE / verb / "bundle" / "bundle.json").read_bytes()}
+        | {"verb.txt": verb.encode()}
+        | {"bundle/bundle.json": (ARCHIVE / verb / "bundle" / "bundle.json").read_bytes()}
         for verb in ("train", "detect")
     ]  # fmt: skip
 
