@@ -115,8 +115,8 @@ def measure(n: int) -> dict[str, Any]:
             for image in (folder / "bids").glob("*/*/*.nii"):
                 image.touch()
             found += [timed(folder, "extract", "all.yaml") for _ in range(2)]
-    cells = [f"{seconds:.1f} s ({cpu:.1f}), {gib:.2f} GiB" for seconds, cpu, gib in found]
-    print(f"| {n} | {' | '.join(cells + ['-'] * (len(STEPS) - len(cells)))} |", flush=True)
+        cells = [f"{seconds:.1f} s ({cpu:.1f}), {gib:.2f} GiB" for seconds, cpu, gib in found]
+        print(f"| {n} | {' | '.join(cells + ['-'] * (len(STEPS) - len(cells)))} |", flush=True)
     return {"volumes": n, "steps": dict(zip(STEPS, found, strict=False))}
 
 

@@ -21,7 +21,7 @@ from cache_schema.common.text.cells import safe_cell
 from cache_schema.files.disk.whole import replacing
 from cache_schema.files.remote.urls import require_folder_place
 from cache_schema.format.header import Header
-from cache_schema.format.identity import VolumeKey, twins
+from cache_schema.format.identity import VolumeKey, folded_id, twins
 from cache_schema.format.record import Failure
 from cache_schema.move.remove import readmit as readmit_to
 from cache_schema.store.create import read_header
@@ -179,13 +179,15 @@ def plan_for_store(
         StoreError: If there is something else where the store is wanted, or a tombstone is damaged.
     """
     tombstones = tombstones_at(location) if location else Tombstones()
+    back = {folded_id(participant) for participant in readmit}
     plan = plan_extraction(
         section.input,
         base,
         section.preprocessing,
-        lambda participant: participant not in readmit and tombstones.hold(participant),
+        lambda participant: folded_id(participant) not in back and tombstones.hold(participant),
     )
-    absent = sorted(set(readmit) - {volume.candidate.key.participant_id for volume in plan.volumes})
+    there = {folded_id(volume.candidate.key.participant_id) for volume in plan.volumes}
+    absent = sorted(name for name in readmit if folded_id(name) not in there)
     if absent:
         raise ConfigError(f"--readmit {absent[0]}: the input has no volume of participant {absent[0]!r}")
     return plan

@@ -1,6 +1,7 @@
 """A tombstone: that somebody was withdrawn from a store, without saying who.
 
-It holds a salt and the SHA-256 of the canonical JSON of `[salt, participant_id]`. Whoever has an id can ask
+It holds a salt and the SHA-256 of the canonical JSON of `[salt, id]`, where the id is folded, so that nobody
+returns in another spelling. Whoever has an id can ask
 whether it is meant; whoever has none learns only that there is one more.
 """
 
@@ -11,6 +12,7 @@ from pydantic import Field
 
 from cache_schema.common.strict import Strict
 from cache_schema.format.canonical import sha256_json
+from cache_schema.format.identity import folded_id
 
 Hex64 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 """64 lower-case hexadecimal digits."""
@@ -32,5 +34,5 @@ class Tombstone(Strict):
 
 
 def salted_hash(salt: str, participant: str) -> str:
-    """What a participant is called in a tombstone."""
-    return sha256_json([salt, participant])
+    """What a participant is called in a tombstone, however the id is spelt."""
+    return sha256_json([salt, folded_id(participant)])

@@ -15,7 +15,7 @@ from cache_schema.files.disk.unfinished import sweep, unfinished_in
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects
 from cache_schema.files.remote.urls import require_folder_place
-from cache_schema.format.identity import VolumeKey
+from cache_schema.format.identity import VolumeKey, folded_id
 from cache_schema.format.layout import (
     PREVIEWS,
     SEALED_INDEX,
@@ -98,13 +98,18 @@ def remove_participant(location: str, participant: str) -> Removal:
 
 
 def _volumes_of(objects: LocalObjects, table: VolumeTable, participant: str) -> set[VolumeKey]:
-    """All volumes of a participant that the table, a failure or a record knows."""
-    keys = {key for key in table.index if key.participant_id == participant}
-    keys |= {failure.key for failure in read_failures(objects) if failure.participant_id == participant}
+    """All volumes of a participant that the table, a failure or a record knows, in any spelling of the id."""
+
+    def is_theirs(name: str) -> bool:
+        return folded_id(name) == folded
+
+    folded = folded_id(participant)
+    keys = {key for key in table.index if is_theirs(key.participant_id)}
+    keys |= {failure.key for failure in read_failures(objects) if is_theirs(failure.participant_id)}
     for name, data in stored_records(objects):
         raw = parse_raw(data, name)
-        if raw.get("participant_id") == participant:
-            keys.add(VolumeKey(participant, raw["session_id"], raw["volume_id"]))
+        if is_theirs(raw["participant_id"]):
+            keys.add(VolumeKey(raw["participant_id"], raw["session_id"], raw["volume_id"]))
     return keys
 
 

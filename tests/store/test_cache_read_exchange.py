@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
+from made_up_store import example_arrays, example_draft, example_header, example_key, example_row, tiny_png
 
 from cache_schema.common.errors import StoreError
 from cache_schema.files.objects import LocalObjects
@@ -26,7 +26,7 @@ def fill(location, shift=0.0):
     writer = StoreWriter.open(location, HEADER, [example_row(key, 9) for key in KEYS])
     for n, key in enumerate(KEYS):
         arrays = {name: v + np.float32(shift) for name, v in example_arrays(HEADER, 4 + n, n).items()}
-        writer.commit(example_draft(key, 4 + n), arrays, preview=b"png %d" % n)
+        writer.commit(example_draft(key, 4 + n), arrays, preview=tiny_png(n))
     return location
 
 

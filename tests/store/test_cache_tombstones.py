@@ -12,12 +12,14 @@ from made_up_store import (
     example_header,
     example_key,
     example_row,
+    tiny_png,
     zipped,
 )
 
 from cache_schema.common.errors import ParticipantWithdrawn, StoreError
 from cache_schema.files.objects import LocalObjects
 from cache_schema.format.canonical import is_canonical
+from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import WITHDRAWN, record_name
 from cache_schema.format.tombstone import Tombstone, salted_hash
 from cache_schema.move.export import export_store, import_store, prepare_pseudonyms
@@ -39,7 +41,7 @@ def fill(location, keys=KEYS):
     writer = StoreWriter.open(location, HEADER, [example_row(key, 9) for key in keys])
     for key in keys:
         n = KEYS.index(key)
-        writer.commit(example_draft(key, 4 + n), example_arrays(HEADER, 4 + n, n), preview=b"png %d" % n)
+        writer.commit(example_draft(key, 4 + n), example_arrays(HEADER, 4 + n, n), preview=tiny_png(n))
     return writer
 
 
@@ -239,8 +241,10 @@ def test_a_packer_that_was_slower_than_a_removal_puts_the_old_store_back(tmp_pat
 
     location = str(tmp_path / "store.zarr")
     fill(location)
-    real = module.flush
-    monkeypatch.setattr(module, "flush", lambda folder: (real(folder), bury(LocalObjects(location), GONE)))
+    real = module.sync_tree
+    monkeypatch.setattr(
+        module, "sync_tree", lambda folder: (real(folder), bury(LocalObjects(location), GONE))
+    )
     with pytest.raises(StoreError, match="is being written to"):
         pack(location)
     assert said(location) == [GONE]
@@ -272,3 +276,19 @@ def test_nobody_is_held_by_no_tombstone():
     tombstones = Tombstones()
     assert not tombstones.hold("")
     assert tombstones.names_of(GONE) == []
+
+
+def test_nobody_returns_in_another_spelling(tmp_path):
+    header, keys = example_header(("cls",)), [VolumeKey("sub-a1", "", "T1w"), VolumeKey("sub-b2", "", "T1w")]
+    rows = [example_row(key, 3) for key in keys]
+    location = str(tmp_path / "s.zarr")
+    writer = StoreWriter.open(location, header, rows)
+    for key in keys:
+        writer.commit(example_draft(key, 3), example_arrays(header, 3))
+    removal = remove_participant(location, "SUB-\uff211\u200b")
+    assert removal.volumes == (keys[0],)
+    for name in ("sub-a1", "SUB-A1", "sub-\uff411"):
+        assert open_store(location).tombstones().hold(name)
+    assert not open_store(location).tombstones().hold("sub-b2")
+    writer = StoreWriter.open(location, header, [example_row(VolumeKey("Sub-A1", "", "T1w"), 3)])
+    assert list(writer.rows) == [keys[1]]
