@@ -127,9 +127,11 @@ def test_threads_that_share_a_reader_all_go_on(tmp_path):
 
     with ThreadPoolExecutor(4) as pool:
         reading = [pool.submit(read) for _ in range(4)]
-        for exchange in (pack, unpack):
-            exchange(location)
-        packed.set()
+        try:
+            for exchange in (pack, unpack):
+                exchange(location)
+        finally:
+            packed.set()
         assert all(future.result(60) for future in reading)
 
 
