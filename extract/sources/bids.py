@@ -73,7 +73,7 @@ def find_bids(spec: BidsInput, base: Path) -> list[Candidate]:
         ConfigError: If the root is no BIDS tree, nothing matches, or a choice between several `desc` or
             `space` versions of the volumes is left open.
     """
-    root = base / spec.bids.expanduser()
+    root = base / os.path.expanduser(spec.bids)
     names = [(path, *bids_parts(stem(path))) for path in _images(root)]
     wanted = [row for row in names if _matches(row[2], spec.suffix) and "label" not in row[1]]
     kept = [

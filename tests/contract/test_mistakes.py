@@ -9,8 +9,9 @@ from pydantic import BaseModel
 
 from aggregate.config.section import AggregateSection, DetectSection
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.one_line import printable
 from cache_schema.common.pipeline_file import CacheSection, RunSection, validate
-from cache_schema.common.text.mistakes import THEIRS, printable, shown
+from cache_schema.common.text.mistakes import THEIRS, shown
 from cache_schema.common.text.places import KIND, branches
 from extract.planning.config import ExtractSection
 

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import core_schema
 
+from cache_schema.common.one_line import printable
 from cache_schema.common.text.places import KIND, Place, fields_below, find_place, kinds_of
 
 LONGEST_SHOWN = 80
@@ -154,8 +155,3 @@ def shown(value: Any) -> str:
 def step(part: str) -> str:
     """One step of a path; quoted where it is not a plain word."""
     return part if re.fullmatch(r"[\w.\-]{1,60}", part) else shown(part)
-
-
-def printable(text: str) -> str:
-    """A text on one line, without what would steer a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

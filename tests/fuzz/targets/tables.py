@@ -20,7 +20,8 @@ from extract.sources.manifest import Columns, ManifestInput, find_manifest
 
 _MANIFESTS: list[Files] = [
     {
-        "t.csv": b"participant_id,session_id,path,orientation,spacing_mm\n01,,a.nii,RAS,1x1x1.2\n02,b,c.h5:/d,lps,\n"
+        "t.csv": b"participant_id,session_id,path,orientation,spacing_mm\n"
+        b"01,,a.nii,RAS,1x1x1.2\n02,b,c.h5:/d,lps,\n"
     },
     {"t.csv": b"PTID\tfile\tcontrast\tforeground_path\n007\timg/x_T1w.nii.gz\tT1w\tm.nii\nn/a\t\t\t\n"},
     {"t.csv": b"file;volume_id\r\na/sub-1_T1w.nii;x\r\nb/sub-2_ses-1_run-2_T2w.nii;y\r\n"},
@@ -49,7 +50,7 @@ def _tree() -> list[Files]:
         "sub-03/sub-03_T1w.img",
     )
     return [
-        dict.fromkeys(names[: count + 1], b"x") | {"dataset_description.json": b'{"DatasetType": "raw", "Name": "x"}'}
+        dict.fromkeys(names[: count + 1], b"x") | {"dataset_description.json": b'{"DatasetType": "raw"}'}
         for count in range(len(names))
     ]  # fmt: skip
 
