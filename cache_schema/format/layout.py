@@ -179,7 +179,7 @@ def parse_layout(spec: ArraySpec, metadata: bytes | None) -> ArrayLayout:
     elif codecs == PLAIN_CODECS and chunk[0] == 1:
         layout = ArrayLayout(spec, shape, chunk[1], plain=True)
     else:
-        names = ", ".join([str(codec.get("name"))[:40] for codec in codecs][:4])
+        names = ", ".join([repr(codec.get("name"))[:40] for codec in codecs][:4])
         raise StoreError(
             f"array {spec.name!r}: its chunks of {chunk[0]} volumes are coded as {names}; only plain chunks "
             "(bytes, crc32c) of one volume, and shards of these, are read"

@@ -80,7 +80,7 @@ def _size(location: str) -> dict[str, Any] | None:
     for folder, _, names in os.walk(objects.root):
         folders += 1
         part = os.path.relpath(folder, objects.root).split(os.sep)[0]
-        part = "header" if part == "." else part
+        part = "header" if part == "." else part.encode("ascii", "backslashreplace").decode()
         files[part] += len(names)
         sizes[part] += sum(os.lstat(os.path.join(folder, name)).st_size for name in names)
     return {

@@ -109,7 +109,7 @@ def test_what_zarr_codes_otherwise_is_refused_before_a_chunk_is_read(tmp_path):
         fill_value=np.nan,
         dimension_names=header.arrays[0].dims,
     )
-    with pytest.raises(StoreError, match=r"array 'cls': .*bytes, zstd; only plain chunks"):
+    with pytest.raises(StoreError, match=r"array 'cls': .*'bytes', 'zstd'; only plain chunks"):
         open_store(tmp_path / "s").read("cls")
 
 

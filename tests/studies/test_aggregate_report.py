@@ -18,6 +18,7 @@ from aggregate.report.html import page
 from aggregate.report.words import named, verdict
 from aggregate.train.results import Results
 from cache_schema.format.header import BackboneIdentity, Fingerprint, Header, Numerics
+from cache_schema.format.layout import token_arrays
 
 PNG = b"\x89PNG\r\n\x1a\nnot really"
 VOID = {"meta", "img", "link", "br", "hr", "input", "path", "use", "rect"}
@@ -72,7 +73,7 @@ def header(kind: str) -> Header:
             slices={"kind": "foreground"},
         ),
         numerics=Numerics(compute_dtype="float32", storage_dtype="float16", resize_backend="matmul-float32"),
-        arrays=(),
+        arrays=token_arrays(("cls",), dim=8, heads=2, grid=(2, 2), dtype="float16"),
         slice_chunk=7,
     )
 
