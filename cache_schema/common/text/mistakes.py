@@ -148,7 +148,7 @@ def shown(value: Any) -> str:
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # whole numbers of thousands of digits, and endless nesting
-        text = f"a {type(value).__name__}"
+        text = f"{type(value).__name__} too large to show"
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
 
 
