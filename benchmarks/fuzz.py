@@ -88,6 +88,8 @@ def _run_child(name: str, seed: int, inputs: int) -> dict:
         command = [sys.executable, __file__, "--child", name, "--seed", str(seed)]
         command += ["--first", str(first), "--inputs", str(inputs)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not done.stdout:
+            raise SystemExit(f"{name}: nothing could be tried: {done.stderr[-2000:]}")
         found = json.loads(done.stdout.splitlines()[-1])
         for key in ("inputs", "accepted", "refused", "fault"):
             total[key] += found[key]

@@ -18,9 +18,9 @@ from torch import Tensor
 from aggregate.common.artefacts import write_bytes
 from cache_schema.common.custom import give, permit
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.one_line import printable
 from cache_schema.common.stored_json import MEBIBYTE, StoredJsonError, read_object
 from cache_schema.common.strict import Strict, refusal
-from cache_schema.common.text.mistakes import printable
 from cache_schema.files.opened import OpenedFile
 from cache_schema.format.header import Fingerprint, Numerics
 

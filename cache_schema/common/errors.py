@@ -1,7 +1,17 @@
 """Mistakes in what was asked or given: one sentence each, exit code 2, no traceback."""
 
+from cache_schema.common.one_line import one_line
 
-class SlicecacheError(Exception):
+
+class OneLine(Exception):
+    """An error whose text is one line, whatever stands in it."""
+
+    def __str__(self) -> str:
+        """The sentence, cut where it would fill a screen."""
+        return one_line(super().__str__())
+
+
+class SlicecacheError(OneLine):
     """What was expected, what was found, where, and what to do, in one sentence.
 
     Example:
@@ -48,7 +58,7 @@ class ParticipantWithdrawn(StoreError):
     """
 
 
-class VolumeError(Exception):
+class VolumeError(OneLine):
     """One volume cannot be used; the sentence becomes its row in `failures.tsv`, the others go on."""
 
 

@@ -9,9 +9,10 @@ from pydantic import BaseModel, ValidationError
 
 from cache_schema.common.custom import permit_targets
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.one_line import printable
 from cache_schema.common.prove import Prove
 from cache_schema.common.strict import Strict
-from cache_schema.common.text.mistakes import mistakes, printable, shown, suggest
+from cache_schema.common.text.mistakes import mistakes, shown, suggest
 from cache_schema.common.text.yaml_text import DEEPEST, parse_yaml, read_yaml
 
 SECTIONS = ("run", "cache", "extract", "aggregate")
@@ -55,7 +56,7 @@ class Pipeline:
 
     def path(self, value: str | Path) -> Path:
         """A path of the file, relative to the file's folder unless absolute."""
-        return Path(os.path.normpath(self.base / Path(value).expanduser()))
+        return Path(os.path.normpath(self.base / os.path.expanduser(value)))
 
     def store(self) -> str:
         """The store's location, with local paths made relative to the file's folder."""

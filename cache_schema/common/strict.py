@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cache_schema.common.text.mistakes import THEIRS, expectation, printable
+from cache_schema.common.one_line import printable
+from cache_schema.common.text.mistakes import THEIRS, expectation
 
 
 class Strict(BaseModel):

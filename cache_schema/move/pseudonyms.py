@@ -85,7 +85,7 @@ class Pseudonyms:
         table.writerow([*KEY_COLUMNS, *NEW_KEY_COLUMNS])
         pairs = sorted(self._keys.items())
         table.writerows(map(safe_cell, (*old.as_list(), *new.as_list())) for old, new in pairs)
-        target = Path(path).expanduser().absolute()
+        target = Path(os.path.expanduser(path)).absolute()
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with replacing(target) as beside:
@@ -103,7 +103,7 @@ def read_pseudonyms(path: str | Path) -> Pseudonyms:
         StoreError: If it is no such table.
     """
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
+        text = Path(os.path.expanduser(path)).read_text(encoding="utf-8")
     except FileNotFoundError:
         return Pseudonyms()
     except (OSError, UnicodeDecodeError) as error:

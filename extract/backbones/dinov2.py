@@ -6,6 +6,7 @@ Only `config.json` and safetensors files are fetched and read; no code of a repo
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import model_validator
 
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.stored_json import read_json
+from cache_schema.common.text.mistakes import shown
 from extract.backbones.backbone import NamedBackbone, Outline
 from extract.backbones.shape import Shape
 
@@ -30,6 +33,8 @@ RELEASES: Mapping[Dinov2Size, tuple[int, int]] = {
 """Dim and heads of the releases, all with patches of 14 px."""
 
 FILES = ["config.json", "*.safetensors", "*.safetensors.index.json"]
+LARGEST_SIZE = 16384
+"""Of anything that a config counts; the largest release has a width of 1536."""
 MODEL_TYPES = ("dinov2", "dinov2_with_registers")
 
 
@@ -65,7 +70,7 @@ class Dinov2Spec(NamedBackbone):
         """With a relative `path` taken from the pipeline file's folder."""
         if self.path is None:
             return self
-        return self.model_copy(update={"path": base / self.path.expanduser()})
+        return self.model_copy(update={"path": base / os.path.expanduser(self.path)})
 
     def outline(self, canvas: int) -> Outline | None:
         """Sizes of a release or a local folder; None for another id, whose config lies on the network.
@@ -139,8 +144,8 @@ def read_shape(folder: Path) -> Shape:
     """
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        config = read_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise ConfigError(f"the backbone folder {str(folder)!r} has no readable config.json") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{str(path)!r} must hold a JSON object")
@@ -158,23 +163,48 @@ def shape_from_config(config: Mapping[str, Any], where: str) -> Shape:
         raise ConfigError(f"{where}: model_type is {kind!r}, expected one of {', '.join(MODEL_TYPES)}")
     if config.get("hidden_act", "gelu") != "gelu" or config.get("num_channels", 3) != 3:
         raise ConfigError(f"{where}: expected three channels and hidden_act 'gelu'")
-    dim = int(config.get("hidden_size", 768))
-    patch = int(config.get("patch_size", 14))
+    dim, patch = _size(config, "hidden_size", 768, where), _size(config, "patch_size", 14, where)
+    heads = _size(config, "num_attention_heads", 12, where)
+    if dim % heads:
+        raise ConfigError(f"{where}: hidden_size {dim} is no multiple of num_attention_heads {heads}")
     gated = bool(config.get("use_swiglu_ffn", False))
-    hidden = int(dim * config.get("mlp_ratio", 4))
+    hidden = int(dim * _number(config, "mlp_ratio", 4, 64, where))
+    registered = kind == "dinov2_with_registers"
     return Shape(
-        layers=int(config.get("num_hidden_layers", 12)),
+        layers=_size(config, "num_hidden_layers", 12, where),
         dim=dim,
-        heads=int(config.get("num_attention_heads", 12)),
+        heads=heads,
         # SwiGLU keeps two thirds of the width, rounded up to a multiple of 8
         hidden=(int(hidden * 2 / 3) + 7) // 8 * 8 if gated else hidden,
         patch_size=patch,
-        registers=int(config.get("num_register_tokens", 4)) if kind == "dinov2_with_registers" else 0,
-        table_side=int(config.get("image_size", 224)) // patch,
+        registers=_size(config, "num_register_tokens", 4, where) if registered else 0,
+        table_side=_size(config, "image_size", 224, where) // patch,
         gated=gated,
         qkv_bias=bool(config.get("qkv_bias", True)),
-        norm_eps=float(config.get("layer_norm_eps", 1e-6)),
+        norm_eps=_number(config, "layer_norm_eps", 1e-6, 1, where),
     )
+
+
+def _size(config: Mapping[str, Any], name: str, default: int, where: str) -> int:
+    """A whole number of a checkpoint's config, from 1 to more than any release has."""
+    value = config.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_SIZE:
+        raise ConfigError(
+            f"{where}: config.json says {name} {shown(value)}, "
+            f"a whole number from 1 to {LARGEST_SIZE} is expected"
+        )
+    return value
+
+
+def _number(config: Mapping[str, Any], name: str, default: float, most: float, where: str) -> float:
+    """A positive number of a checkpoint's config."""
+    value = config.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+        raise ConfigError(
+            f"{where}: config.json says {name} {shown(value)}, "
+            f"a number above 0, at most {most:g}, is expected"
+        )
+    return float(value)
 
 
 def write_example(folder: Path, gated: bool, registers: bool) -> Path:

@@ -102,7 +102,7 @@ def find_again(spec: BidsInput | ManifestInput, base: Path, root: Path | None) -
         ConfigError: If the input is not there, with how to say where it is.
     """
     if root is not None:
-        root = Path(os.path.abspath(root.expanduser()))
+        root = Path(os.path.abspath(os.path.expanduser(root)))
         if isinstance(spec, BidsInput):
             spec = spec.model_copy(update={"bids": root})
         else:

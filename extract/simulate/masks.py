@@ -5,13 +5,13 @@ from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.errors import SlicecacheError, VolumeError
 from extract.simulate.template import Template
+from extract.volume.headers import BROKEN, one_line, open_image, quiet, usable_shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,14 @@ def read_shape_mask(path: str) -> tuple[NDArray[np.float32], NDArray[np.float64]
         SlicecacheError: If it cannot be read, is no 3D mask, or is empty.
     """
     try:
-        image = nibabel.load(path)
-        values = np.asarray(image.dataobj)
-    except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
-        reason = " ".join(str(error).split())
-        raise SlicecacheError(f"the lesion mask {Path(path).name!r} cannot be read: {reason}") from error
+        with quiet():
+            image = open_image(Path(path))
+            usable_shape(image)
+            values = np.asarray(image.dataobj)
+    except (VolumeError, *BROKEN) as error:
+        raise SlicecacheError(
+            f"the lesion mask {Path(path).name!r} cannot be read: {one_line(error)}"
+        ) from error
     if values.ndim != 3 or not np.isin(values, (0, 1)).all() or not values.any():
         raise SlicecacheError(
             f"{Path(path).name!r} is no lesion mask: three axes, zeros and some ones are expected"

@@ -20,6 +20,8 @@ from typing import Any
 import nibabel
 
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.stored_json import read_json
+from cache_schema.common.text.mistakes import shown
 from cache_schema.files.disk.room import require_writable
 from cache_schema.files.disk.whole import write_whole
 from extract.simulate.acquire import acquire
@@ -129,13 +131,14 @@ def finished_files(folder: Path, parameters: dict[str, Any]) -> dict[str, Any] |
     if not note.is_file():
         raise SlicecacheError(f"{str(folder)!r} is not empty and no simulation; choose a new folder")
     try:
-        found = json.loads(note.read_text(encoding="utf-8"))
+        found = read_json(note.read_bytes())
         theirs, files = dict(found["parameters"]), found["files"]
-    except (ValueError, KeyError, TypeError) as error:
+        sizes = None if files is None else {name: int(entry["bytes"]) for name, entry in files.items()}
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise SlicecacheError(f"{str(note)!r} is damaged; remove the folder and simulate again") from error
     if theirs != parameters:
         names = [
-            f"{name} is {parameters.get(name)!r} here and {theirs.get(name)!r} there"
+            f"{name} is {parameters.get(name)!r} here and {shown(theirs.get(name))} there"
             for name in sorted(parameters.keys() | theirs.keys())
             if parameters.get(name) != theirs.get(name)
         ]
@@ -143,7 +146,7 @@ def finished_files(folder: Path, parameters: dict[str, Any]) -> dict[str, Any] |
             f"{str(folder)!r} holds another simulation: {'; '.join(names)}. "
             "Choose a new folder, or remove that one first"
         )
-    if files is None or not all(has_size(folder / name, entry["bytes"]) for name, entry in files.items()):
+    if sizes is None or not all(has_size(folder / name, size) for name, size in sizes.items()):
         return None
     return dict(files)
 

@@ -102,6 +102,8 @@ def otsu(data: NDArray[np.floating], low: float, high: float) -> float:
     """Threshold of the greatest variance between classes (Otsu 1979) over values clipped to `[low, high]`."""
     bins = 256  # as many as 8 bits index
     step = (high - low) / bins
+    if not step > np.finfo(np.float32).tiny or not high < np.finfo(np.float32).max / 2:
+        raise VolumeError(f"the intensities, {low:g} to {high:g}, are beyond what float32 tells apart")
     # Clipped before anything else: outliers of 1e38 must not overflow float32.
     index = ((np.clip(data, low, high) - low) * ((1 - 1e-6) / step)).astype(np.uint8)
     counts = np.bincount(index.ravel(), minlength=bins)

@@ -5,6 +5,7 @@ segmentations and anything with a `label-` entity are labels and never volumes.
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,7 +77,7 @@ def find_bids(spec: BidsInput, base: Path) -> tuple[list[Candidate], list[str]]:
         ConfigError: If the root is no BIDS tree, nothing matches, a file lies in somebody else's folder, or
             a choice between several `desc` or `space` versions of the volumes is left open.
     """
-    root = base / spec.bids.expanduser()
+    root = base / os.path.expanduser(spec.bids)
     names, notes = _named_images(root)
     suffixed = [row for row in names if _matches(row[2], spec.suffix) and "label" not in row[1]]
     wanted = [row for row in suffixed if row[1].get("sub")]

@@ -25,9 +25,10 @@ def located_file(text: str, folder: Path) -> Path:
 
     A header that lies beside its image stands for the image: that is the file whose change matters.
     """
-    path = Path(os.path.abspath(folder / Path(text).expanduser()))
-    image = path.with_suffix(".img")
-    return image if path.suffix == ".hdr" and image.exists() else path
+    path = Path(os.path.abspath(folder / os.path.expanduser(text)))
+    if path.suffix == ".hdr" and (image := path.with_suffix(".img")).exists():
+        return image
+    return path
 
 
 def name_of(path: Path, dataset: str) -> str:

@@ -6,6 +6,7 @@ cohort's table may be the manifest.
 """
 
 import difflib
+import os
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -94,7 +95,7 @@ def find_manifest(spec: ManifestInput, base: Path) -> tuple[list[Candidate], lis
     Raises:
         ConfigError: If the table, a column or a cell is not what it must be.
     """
-    table = base / spec.manifest.expanduser()
+    table = base / os.path.expanduser(spec.manifest)
     names, rows = read_text_table(table)
     columns = find_columns(spec, names, table)
     with_file = [

@@ -134,7 +134,12 @@ def _listing(file: Any) -> str:
     import h5py
 
     names: list[str] = []
-    file.visititems(lambda name, item: names.append(f"/{name}") if isinstance(item, h5py.Dataset) else None)
+    try:
+        file.visititems(
+            lambda name, item: names.append(f"/{name}") if isinstance(item, h5py.Dataset) else None
+        )
+    except BROKEN:
+        return "a damaged list of them"
     if not names:
         return "no dataset"
     return ", ".join(names[:DATASETS_LISTED]) + (

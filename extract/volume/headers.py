@@ -14,6 +14,7 @@ import nibabel
 import numpy as np
 from nibabel.affines import obliquity, voxel_sizes
 from nibabel.filebasedimages import ImageFileError
+from nibabel.freesurfer.mghformat import MGHError
 from nibabel.orientations import axcodes2ornt, ornt2axcodes
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from extract.volume.orient import world_axes
 
 BROKEN = (
     OSError, EOFError, ValueError, KeyError, TypeError, OverflowError, zlib.error, struct_error,
-    ImageFileError, HeaderDataError, HeaderTypeError,
+    ImageFileError, HeaderDataError, HeaderTypeError, MGHError, RuntimeError, MemoryError,
 )  # fmt: skip
 """What nibabel raises for files that are damaged or are no images."""
 
@@ -128,12 +129,14 @@ def read_facts(image: Any, candidate: Candidate, allow_unknown_orientation: bool
     """
     shape = usable_shape(image)
     affine = np.asarray(image.affine, dtype=np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    finite = bool(np.isfinite(affine).all())
+    codes: tuple[Any, ...] = ornt2axcodes(world_axes(affine.tobytes())) if finite else (None,)
+    if None in codes or not abs(np.linalg.det(affine[:3, :3])) >= 1e-9:
         raise VolumeError("the affine is not invertible: voxel sizes or directions are missing")
     spacing = voxel_sizes(affine)
     notes: list[str] = []
     known = orientation_known(image)
-    orientation = "".join(ornt2axcodes(world_axes(affine.tobytes()))) if known else "unknown"
+    orientation = "".join(codes) if known else "unknown"
     if candidate.orientation:
         stated = candidate.orientation.upper()
         if stated != orientation:
@@ -148,7 +151,7 @@ def read_facts(image: Any, candidate: Candidate, allow_unknown_orientation: bool
                 "neither qform nor sform gives the orientation: state it in the manifest's "
                 "orientation column, e.g. RAS, or set allow_unknown_orientation"
             )
-        notes.append(f"unknown orientation taken as {''.join(ornt2axcodes(world_axes(affine.tobytes())))}")
+        notes.append(f"unknown orientation taken as {''.join(codes)}")
     else:
         notes += form_warnings(image)
     oblique = float(np.degrees(obliquity(affine)).max())

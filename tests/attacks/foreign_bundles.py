@@ -207,7 +207,7 @@ DETECTORS = [
         (
             "1e12 components",
             member(lambda m: m["detector"].update(components=10**12), 4),
-            "asks for 1e.12 of something",
+            "asks for 1000000000000 of something",
         ),
         ("a grid of 1e9", card(set_(grid=[10**9, 2])), "wrong at grid.0"),
         ("tokens of 60,000 numbers", card(set_(dim=60_000)), "differs in|cannot be built|of 60000 numbers"),

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 
 from aggregate.config.section import AggregateSection, DetectSection
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.one_line import printable
 from cache_schema.common.pipeline_file import CacheSection, RunSection, validate
-from cache_schema.common.text.mistakes import THEIRS, printable, shown
+from cache_schema.common.text.mistakes import THEIRS, shown
 from cache_schema.common.text.places import KIND, branches
 from extract.planning.config import ExtractSection
 
@@ -178,6 +179,6 @@ def test_small_sections_too(model, value):
 def test_values_are_shown_on_one_line_and_cut():
     assert shown("a" * 200).endswith("...")
     assert len(shown("a" * 200)) == 80
-    assert shown(10**5000) == "a int"
+    assert shown(10**5000) == "int too large to show"
     assert printable("a\nb\x1b[31m\u202e") == "a\\nb\\x1b[31m\\u202e"
     assert "value_error" not in THEIRS

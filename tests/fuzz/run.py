@@ -1,5 +1,6 @@
 """One case: an input made from (target, seed, number), handed to the parser, and what came of it."""
 
+import importlib
 import re
 import shutil
 import signal
@@ -134,8 +135,8 @@ class Lines:
     """Counts which lines of some modules' functions were reached."""
 
     def __init__(self, modules: tuple[str, ...]) -> None:
-        """Modules by name; they are imported by now."""
-        files = [str(sys.modules[name].__file__) for name in modules]
+        """Modules by name."""
+        files = [str(importlib.import_module(name).__file__) for name in modules]
         self.expected = {(path, line) for path in files for line in _function_lines(path)}
         self.reached: set[tuple[str, int]] = set()
         self._files = frozenset(files)

@@ -8,6 +8,8 @@ import pytest
 from fuzz.run import make_case, seeds_of, try_case
 from fuzz.target import Target, all_targets
 
+# nibabel leaves a refused .mgh open until it is collected.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 TARGETS = list(all_targets().values())
 A_SLICE = 40
 MINUTE_S = 60.0
@@ -22,12 +24,13 @@ def test_what_is_valid_is_accepted(target: Target, tmp_path: Path):
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 def test_what_is_spoiled_is_accepted_or_refused_in_a_sentence(target: Target, tmp_path: Path):
-    counts = {"accepted": 0, "refused": 0}
+    spoiled = 0
     for number in range(A_SLICE):
-        outcome = try_case(target, make_case(target, 0, number), tmp_path / "case")
+        case = make_case(target, 0, number)
+        outcome = try_case(target, case, tmp_path / "case")
         assert outcome.verdict != "fault", f"case ({target.name!r}, 0, {number}): {outcome}"
-        counts[outcome.verdict] += 1
-    assert counts["refused"] > 0  # or nothing was spoiled
+        spoiled += case not in seeds_of(target)
+    assert spoiled > A_SLICE / 2
 
 
 def test_a_case_is_the_same_again():

@@ -6,6 +6,9 @@ these header fields are copied bit for bit, and nothing else is (descriptions an
 people). Elsewhere the record's affine is written as the sform with code 1, in float32 as NIfTI-1 has it.
 """
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,8 +89,9 @@ def _geometry_of(image: Path, record: VolumeRecord) -> Any | None:
     import nibabel
 
     try:
-        found = nibabel.load(image)
-    except (OSError, ValueError, nibabel.filebasedimages.ImageFileError):
+        with _readable(image.name):
+            found = _loaded(image)
+    except SlicecacheError:
         return None
     if not isinstance(found, nibabel.Nifti1Pair):
         return None
@@ -130,20 +134,17 @@ def read_lesion_mask(path: Path, record: VolumeRecord) -> NDArray[np.bool_]:
         SlicecacheError: If it cannot be read, is not finite, or lies on another grid: another shape, or
             corners more than half a voxel from the volume's.
     """
-    import nibabel
-
     where = f"the lesion mask {path.name!r} of {record.key}"
-    try:
-        image = nibabel.load(path)
-        values = np.asarray(image.dataobj)
-    except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
-        raise SlicecacheError(f"{where} cannot be read: {' '.join(str(error).split())}") from error
     geometry = record.geometry
+    with _readable(where):
+        image = _loaded(path)
     if _volume_shape(image) != geometry.native_shape:
         raise SlicecacheError(
             f"{where} has the shape {_volume_shape(image)}, the volume {geometry.native_shape}: a mask on "
             "the volume's own grid is expected, so resample it first"
         )
+    with _readable(where):
+        values = np.asarray(image.dataobj)
     apart = _corners_apart(np.asarray(image.affine), np.asarray(geometry.affine), geometry.native_shape)
     if _says_where(image) and geometry.orientation != "unknown" and apart > min(geometry.spacing_mm) / 2:
         raise SlicecacheError(
@@ -152,6 +153,25 @@ def read_lesion_mask(path: Path, record: VolumeRecord) -> NDArray[np.bool_]:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise SlicecacheError(f"{where} holds NaN or infinity")
     return np.asarray(values.reshape(geometry.native_shape, order="A") >= 0.5)
+
+
+def _loaded(path: Path) -> Any:
+    """An image whose voxels are not read yet."""
+    import nibabel
+
+    return nibabel.load(path)
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Say in a sentence what nibabel says of a damaged file in a dozen kinds of errors, and with warnings."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SlicecacheError(f"{what} cannot be read: {reason}") from error
 
 
 def _says_where(image: Any) -> bool:

@@ -4,6 +4,7 @@ A volume without a mask says nothing: it is free of lesions only if somebody kno
 reference group), and otherwise takes no part in pixel metrics.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +117,7 @@ def column_truth(
     Raises:
         SlicecacheError: If a file is not there.
     """
-    masks = {key: folder / Path(cell).expanduser() for key, cell in cells.items() if cell.strip()}
+    masks = {key: folder / os.path.expanduser(cell) for key, cell in cells.items() if cell.strip()}
     absent = [f"{path.name!r} of {key}" for key, path in masks.items() if not path.is_file()]
     if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""

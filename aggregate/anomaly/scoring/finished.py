@@ -81,15 +81,13 @@ class ScoreBook:
             with safe_open(path, framework="numpy") as file:
                 card = read_json(file.metadata()[SCORES_METADATA].encode())
                 tokens, slices = file.get_tensor("tokens"), file.get_tensor("slices")
-            seconds = float(card["seconds"])
+            seconds, volume = float(card["seconds"]), card["volume"]
             if card["sha256"] != checksum({"tokens": tokens, "slices": slices}):
                 raise ValueError("its checksum differs")
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (OSError, SafetensorError, LookupError, OverflowError, TypeError, ValueError) as error:
             refuse_machine(error, "read", path)
             logging.getLogger("slicecache").warning(
                 "%s cannot be read (%s): that volume is scored again", path.name, error
             )
             return None
-        if card["volume"] != entry.digest:
-            return None
-        return VolumeScores(tokens, slices, seconds)
+        return VolumeScores(tokens, slices, seconds) if volume == entry.digest else None

@@ -36,6 +36,7 @@ from aggregate.predict.bundle_files import (
 )
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.strict import Strict, later
+from cache_schema.common.text.mistakes import shown
 from cache_schema.format.limits import MAX_ROWS, Extent
 
 LARGEST = 50_000_000
@@ -65,7 +66,7 @@ class DetectorMember(Strict):
         large = [n for n in self.detector.model_dump().values() if isinstance(n, int) and abs(n) > LARGEST]
         if large:
             raise ValueError(
-                f"the detector {self.name} asks for {large[0]:.3g} of something, {LARGEST} at most"
+                f"the detector {self.name} asks for {shown(large[0])} of something, {LARGEST} at most"
             )
         return self
 

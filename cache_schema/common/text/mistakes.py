@@ -12,6 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import core_schema
 
+from cache_schema.common.one_line import printable
 from cache_schema.common.text.places import KIND, Place, fields_below, find_place, kinds_of
 
 LONGEST_SHOWN = 80
@@ -147,15 +148,10 @@ def shown(value: Any) -> str:
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # whole numbers of thousands of digits, and endless nesting
-        text = f"a {type(value).__name__}"
+        text = f"{type(value).__name__} too large to show"
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
 
 
 def step(part: str) -> str:
     """One step of a path; quoted where it is not a plain word."""
     return part if re.fullmatch(r"[\w.\-]{1,60}", part) else shown(part)
-
-
-def printable(text: str) -> str:
-    """A text on one line, without what would steer a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

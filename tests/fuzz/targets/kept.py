@@ -86,10 +86,9 @@ def _scores(folder: Path) -> object:
 def _runs() -> list[Files]:
     return [
         {name: (ARCHIVE / verb / name).read_bytes() for name in ("metrics.json", "config.yaml")}
-        | {"verb.txt": verb.encode()}
         | {"bundle/bundle.json": (ARCHIVE / verb / "bundle" / "bundle.json").read_bytes()}
         for verb in ("train", "detect")
-    ]  # fmt: skip
+    ]
 
 
 def _run_folder(folder: Path) -> object:

@@ -50,8 +50,7 @@ def _tree() -> list[Files]:
         "sub-03/sub-03_T1w.img",
     )
     return [
-        dict.fromkeys(names[: count + 1], b"x")
-        | {"dataset_description.json": b'{"DatasetType": "raw", "Name": "x"}'}
+        dict.fromkeys(names[: count + 1], b"x") | {"dataset_description.json": b'{"DatasetType": "raw"}'}
         for count in range(len(names))
     ]  # fmt: skip
 

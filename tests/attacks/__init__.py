@@ -1,0 +1,1 @@
+"""Attacks: a package, so that `benchmarks/attacks.py` does not stand in for it."""
