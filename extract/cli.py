@@ -43,7 +43,7 @@ def plan(pipeline: PipelineFile, overrides: SetValues, as_json: AsJson = False) 
     import json
 
     from cache_schema.common.pipeline_file import load_pipeline
-    from extract.extraction import plan_for_store
+    from extract.planning.for_store import plan_for_store
 
     loaded = load_pipeline(pipeline, overrides)
     section = read_extract_section(loaded)

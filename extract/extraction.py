@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from cache_schema.common.errors import ConfigError, MachineError
+from cache_schema.common.errors import MachineError
 from cache_schema.common.machine import is_machine, machine_words
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.terminal.progress import progress_for
@@ -21,12 +21,11 @@ from cache_schema.common.text.cells import safe_cell
 from cache_schema.files.disk.whole import replacing
 from cache_schema.files.remote.urls import require_folder_place
 from cache_schema.format.header import Header
-from cache_schema.format.identity import VolumeKey, folded_id, twins
+from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.move.remove import readmit as readmit_to
 from cache_schema.store.create import read_header
 from cache_schema.store.reader import open_store
-from cache_schema.store.withdrawn import Tombstones, tombstones_at
 from cache_schema.store.writer import StoreWriter
 from extract.backbones.backbone import Backbone
 from extract.engines.changes import SEEN, Changes
@@ -41,10 +40,12 @@ from extract.engines.device import (
 from extract.engines.embed import Embedder
 from extract.engines.header import make_header, provenance
 from extract.engines.local import EngineTally, run_local
-from extract.engines.pending import record_refusals, sort_out
+from extract.engines.pending import Pending, record_refusals, sort_out
 from extract.planning.config import ExtractSection
-from extract.planning.plan import ExtractionPlan, plan_extraction, withdrawn_json
+from extract.planning.for_store import plan_for_store, refuse_twins_of_store
+from extract.planning.plan import ExtractionPlan, withdrawn_json
 from extract.planning.room import require_places, require_store_room
+from extract.slices.preprocessing import Preprocessing
 
 FAILURE_COLUMNS = ("participant_id", "session_id", "volume_id", "path", "reason")
 
@@ -127,14 +128,10 @@ def run_extraction(
     changes.remember()
     start = time.perf_counter()
     refused = record_refusals(plan.refused, writer)
-    tally = EngineTally()
-    if pending.volumes:
-        workers = choose_workers(section.workers, device, machine, len(pending.volumes))
+    workers = choose_workers(section.workers, device, machine, len(pending.volumes))
+    if pending.volumes:  # else the store may as well be read-only
         require_store_room(location, writer.header, pending.volumes, section.check_space)
-        with progress_for(len(pending.volumes), progress) as shown, _saying_what_stays(tally):
-            run_local(
-                pending.volumes, preprocessing, embedder, writer, workers, shown, tally, pending.replacing
-            )
+    tally = _embed(pending, preprocessing, embedder, writer, workers, progress)
     seconds = time.perf_counter() - start
     failures = as_given((*refused, *pending.unusable, *tally.failures), plan)
     table = pipeline.folder() / "failures.tsv"
@@ -154,6 +151,22 @@ def run_extraction(
     )
 
 
+def _embed(
+    pending: Pending,
+    preprocessing: Preprocessing,
+    embedder: Embedder,
+    writer: StoreWriter,
+    workers: int,
+    progress: bool,
+) -> EngineTally:
+    """Embed and commit what is left to do."""
+    tally, left = EngineTally(), pending.volumes
+    if left:
+        with progress_for(len(left), progress) as shown, _saying_what_stays(tally):
+            run_local(left, preprocessing, embedder, writer, workers, shown, tally, pending.replacing)
+    return tally
+
+
 @contextmanager
 def _saying_what_stays(tally: EngineTally) -> Iterator[None]:
     """A machine that fails in the middle takes nothing back; say so, beside what happened."""
@@ -167,49 +180,6 @@ def _saying_what_stays(tally: EngineTally) -> Iterator[None]:
             f"{what}; {tally.embedded} volumes were committed before that and stay, and the same command "
             "goes on from there"
         ) from error
-
-
-def plan_for_store(
-    location: str | None, section: ExtractSection, base: Path, readmit: Sequence[str] = ()
-) -> ExtractionPlan:
-    """The plan of a section, without those who were withdrawn from the store, but for the readmitted.
-
-    Raises:
-        ConfigError: If the input has no volume of somebody who is to be readmitted.
-        StoreError: If there is something else where the store is wanted, or a tombstone is damaged.
-    """
-    tombstones = tombstones_at(location) if location else Tombstones()
-    back = {folded_id(participant) for participant in readmit}
-    plan = plan_extraction(
-        section.input,
-        base,
-        section.preprocessing,
-        lambda participant: folded_id(participant) not in back and tombstones.hold(participant),
-    )
-    there = {folded_id(volume.candidate.key.participant_id) for volume in plan.volumes}
-    absent = sorted(name for name in readmit if folded_id(name) not in there)
-    if absent:
-        raise ConfigError(f"--readmit {absent[0]}: the input has no volume of participant {absent[0]!r}")
-    return plan
-
-
-def refuse_twins_of_store(location: str, plan: ExtractionPlan) -> None:
-    """An id that the store has in another spelling would be embedded as somebody else, with a row for life.
-
-    Raises:
-        ConfigError: Naming both spellings.
-    """
-    if read_header(location) is None:
-        return
-    known = {row.participant_id for row in open_store(location).table()}
-    new = {volume.candidate.key.participant_id for volume in plan.embeddable} - known
-    for group in twins(known | new):
-        if fresh := sorted(new & set(group)):
-            there = next(name for name in group if name in known)
-            raise ConfigError(
-                f"the store {location!r} has the participant {there!a}, and the input {fresh[0]!a}, which "
-                "differs only in case, width or invisible characters: write the id as the store has it"
-            )
 
 
 def _backbone_and_header(

@@ -13,9 +13,8 @@ from typing import Any
 from cache_schema.common.errors import StoreError
 from cache_schema.common.problem import EXTRACT_AGAIN, RESTORE, WRITE_AGAIN, Problem
 from cache_schema.common.stored_json import read_object
-from cache_schema.files.disk.unfinished import is_held, unfinished_in
 from cache_schema.files.locate import open_objects
-from cache_schema.files.objects import LocalObjects, Objects
+from cache_schema.files.objects import Objects
 from cache_schema.format.canonical import is_canonical
 from cache_schema.format.header import Header
 from cache_schema.format.layout import (
@@ -30,13 +29,13 @@ from cache_schema.format.layout import (
 from cache_schema.store.check_volume import check_volume
 from cache_schema.store.commit import parse_failure, parse_record
 from cache_schema.store.create import load_header
-from cache_schema.store.extents import wanted_extents
 from cache_schema.store.packed import stored_object
 from cache_schema.store.previews import check_previews
 from cache_schema.store.reading.unlisted import NOTE, UnlistedObjects, with_names
 from cache_schema.store.table import VolumeTable, read_volume_table
 from cache_schema.verify.by_zarr import check_by_zarr
 from cache_schema.verify.contents import Contents
+from cache_schema.verify.notes import extent_notes, pending_notes, unfinished_notes
 from cache_schema.verify.records import SoundRecord, check_records, check_seal
 from cache_schema.verify.strays import check_strays
 from cache_schema.verify.withdrawn import check_withdrawn
@@ -213,31 +212,6 @@ def check_extents(layouts: Mapping[str, ArrayLayout], records: Sequence[SoundRec
     ]
 
 
-def extent_notes(
-    header: Header, layouts: Mapping[str, ArrayLayout], table: VolumeTable | None
-) -> tuple[str, ...]:
-    """Arrays that do not cover the table yet: an append was interrupted before anything was committed."""
-    wanted = (0, 0) if table is None else wanted_extents(header, table)
-    return tuple(
-        f"array {name!r} does not cover the table yet: {WRITE_AGAIN}"
-        for name, layout in layouts.items()
-        if layout.shape[0] < wanted[0] or layout.shape[1] < wanted[1]
-    )
-
-
-def unfinished_notes(objects: Objects) -> tuple[str, ...]:
-    """What writers left unfinished that are gone, or run where nobody here can ask."""
-    if not isinstance(objects, LocalObjects):
-        return ()
-    left = [str(path) for path in unfinished_in(objects.root) if not is_held(path)]
-    if not left:
-        return ()
-    return (
-        f"{len(left)} unfinished files that nobody on this machine works on, the first {left[0]!r}: the next "
-        "extraction sweeps those of this machine's dead processes; when none runs anywhere, delete the rest",
-    )
-
-
 def check_failures(objects: Objects) -> Iterator[Problem]:
     """Failures must be readable, and stand under the name of the volume that they speak of."""
     for name in objects.list(FAILURES):
@@ -245,13 +219,3 @@ def check_failures(objects: Objects) -> Iterator[Problem]:
             parse_failure(objects.get(name) or b"", name)
         except StoreError as error:
             yield Problem("", FAILURES, str(error), "delete that file and run the extraction again")
-
-
-def pending_notes(table: VolumeTable | None, records: Sequence[SoundRecord]) -> tuple[str, ...]:
-    """How many volumes of the table are not committed."""
-    if table is None:
-        return ()
-    pending = table.index.keys() - {record.key for record in records}
-    if not pending:
-        return ()
-    return (f"{len(pending)} of {len(table.index)} volumes of the table are not committed",)
