@@ -10,9 +10,12 @@ LONGEST = 2000
 
 def one_line(text: str) -> str:
     """A text on one line, cut in the middle where it is long."""
-    if len(text) > LONGEST:
-        text = f"{text[: LONGEST * 2 // 3]} ... {text[-LONGEST // 3 :]}"
-    return printable(text)
+    # Twice, since what is escaped grows.
+    return _cut(printable(_cut(text)))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST * 2 // 3]} ... {text[-LONGEST // 4 :]}"
 
 
 def printable(text: str) -> str:

@@ -73,7 +73,7 @@ def open_image(path: Path) -> Any:
     refuse_by_content(path)
     try:
         image = nibabel.load(path)
-    except BROKEN as error:
+    except Exception as error:  # each format has errors of its own kind, down to MATLAB's
         raise VolumeError(f"not a readable image: {one_line(error)}") from error
     if not hasattr(image, "dataobj") or not hasattr(image, "affine"):
         raise VolumeError(f"a {type(image).__name__}, not a volume")

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from aggregate.config.section import AggregateSection, DetectSection
-from cache_schema.common.errors import ConfigError
+from cache_schema.common.errors import ConfigError, VolumeError
 from cache_schema.common.one_line import printable
 from cache_schema.common.pipeline_file import CacheSection, RunSection, validate
 from cache_schema.common.text.mistakes import THEIRS, shown
@@ -174,6 +174,11 @@ def test_small_sections_too(model, value):
     with pytest.raises(ConfigError) as caught:
         validate(model, value, "run")
     assert not NOT_OURS.search(str(caught.value))
+
+
+def test_a_sentence_is_one_line_and_ends():
+    assert len(str(ConfigError("start " + "\x02" * 9000 + " end"))) < 2100
+    assert str(VolumeError("a\nb")) == "a\\nb"
 
 
 def test_values_are_shown_on_one_line_and_cut():

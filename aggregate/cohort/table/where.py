@@ -192,7 +192,7 @@ class Evaluator:
             case ast.Name(id=name):
                 return self.column(self.quoted.get(name, name))
             case ast.Constant(value=bool() | int() | float() as constant):
-                return self.constant(np.full(len(self.frame), float(constant)), repr(constant))
+                return self.constant(np.full(len(self.frame), self.as_float(constant)), repr(constant))
             case ast.Constant(value=str() as constant):
                 return self.constant(np.full(len(self.frame), constant, dtype=object), constant)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -204,6 +204,13 @@ class Evaluator:
                     result = np.asarray(OPERATORS[type(op)](a.data, b.data), dtype=np.float64)
                 return Value(result, ~np.isfinite(result), ast.unparse(node))
         raise self.error(f"holds {ast.unparse(node)!r}, which is not allowed here")
+
+    def as_float(self, constant: float) -> float:
+        """A number as a column would hold it."""
+        try:
+            return float(constant)
+        except OverflowError as error:
+            raise self.error("holds a number that is too large") from error
 
     def constant(self, data: NDArray[Any], name: str) -> Value:
         """The same value on every row."""
