@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 from serving import Fault, Handler, Site, serving
 
-from cache_schema.files import read_pieces
+from cache_schema.files.chunks import pieces as read_pieces
 from cache_schema.move.pack import pack
 from cache_schema.store.reader import StoreReader, open_store
 from cache_schema.store.seal import seal

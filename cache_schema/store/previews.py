@@ -76,8 +76,10 @@ def gathered_previews(objects: Objects, wanted: set[str] | None = None) -> Itera
 def check_previews(objects: Objects) -> Iterator[tuple[str, str]]:
     """What is wrong with the previews, as `(where, what)`; each of a folder's is looked at."""
     for name in objects.list(PREVIEWS):
+        data = objects.get(name)
         try:
-            _picture(objects.get(name) or b"", name)
+            if data is not None:  # on a web server names are no more than asked for
+                _picture(data, name)
         except StoreError as error:
             yield name, str(error)
     try:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cache_schema.common.errors import ConfigError
+from cache_schema.files.locate import open_objects
 from cache_schema.format.identity import folded_id, twins
-from cache_schema.store.create import read_header
-from cache_schema.store.reader import open_store
+from cache_schema.store.table import read_volume_table
 from cache_schema.store.withdrawn import Tombstones, tombstones_at
 from extract.planning.config import ExtractSection
 from extract.planning.plan import ExtractionPlan, plan_extraction
@@ -42,9 +42,8 @@ def refuse_twins_of_store(location: str, plan: ExtractionPlan) -> None:
     Raises:
         ConfigError: Naming both spellings.
     """
-    if read_header(location) is None:
-        return
-    known = {row.participant_id for row in open_store(location).table()}
+    objects = open_objects(location)
+    known = set() if objects is None else {key.participant_id for key in read_volume_table(objects).index}
     new = {volume.candidate.key.participant_id for volume in plan.embeddable} - known
     for group in twins(known | new):
         if fresh := sorted(new & set(group)):

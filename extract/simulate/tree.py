@@ -153,7 +153,10 @@ def finished_files(folder: Path, parameters: dict[str, Any]) -> dict[str, Any] |
 
 def has_size(path: Path, size: int) -> bool:
     """Whether a file is there with that many bytes."""
-    return path.is_file() and path.stat().st_size == size
+    try:
+        return path.is_file() and path.stat().st_size == size
+    except OSError:  # a name that no file system takes
+        return False
 
 
 def summarise_tree(

@@ -129,7 +129,7 @@ def read_facts(image: Any, candidate: Candidate, allow_unknown_orientation: bool
     """
     shape = usable_shape(image)
     affine = np.asarray(image.affine, dtype=np.float64)
-    finite = bool(np.isfinite(affine).all())
+    finite = affine.shape == (4, 4) and bool(np.isfinite(affine).all())
     codes: tuple[Any, ...] = ornt2axcodes(world_axes(affine.tobytes())) if finite else (None,)
     if None in codes or not abs(np.linalg.det(affine[:3, :3])) >= 1e-9:
         raise VolumeError("the affine is not invertible: voxel sizes or directions are missing")

@@ -152,7 +152,7 @@ NUMBERS = [
         "a seal with a volume twice",
         "cache inspect",
         store(index(lambda i: i["row"].__setitem__(0, i["row"][1])), name="sealed.zarr"),
-        "have the row",
+        "have the same row",
     ),
     Attack("1e12 slices in the table", "extract", pipeline(table(set_("slices", 10**12))), "wrong at slices"),
     Attack(
@@ -185,7 +185,7 @@ NUMBERS = [
         "two volumes of one row",
         "train",
         pipeline(record(set_("row", 1))),
-        "two records of .* have the row 1",
+        "volumes sub-00/T1w and sub-01/T1w have the same row 1",
     ),
     Attack(
         "a volume whose name is a number",

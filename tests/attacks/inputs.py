@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from attacks.scene import Answer, Attack, Scene, run
 from made_up_inputs import CHANGES, write_inputs, write_manifest
 from odd_files import KINDS, VOXELS, Kind, brain, save
 
+from attacks.scene import Answer, Attack, Scene, run
 from cache_schema.store.reader import open_store
 
 PIPELINE = """run: {{folder: run}}
@@ -310,9 +310,7 @@ TABLES = [
         lambda scene: pipeline(scene, "manifest: ."),
         "it is no ordinary file",
     ),
-    Attack(
-        "a path with a NUL", "plan", ids("p\tgood\0.nii"), r"row 2 of .* control character, '\\x00', in path"
-    ),
+    Attack("a path with a NUL", "plan", ids("p\tgood\0.nii"), "has a NUL on line 2"),
     Attack(
         "a path of 5,000 letters",
         "plan",

@@ -154,7 +154,7 @@ ATTACKS = [
         "a folder in its place",
         "train",
         lambda scene: _table_is_folder(scene),
-        r"cannot read the cohort table .*: Is a directory",
+        r"cannot read the cohort table .*: it is no ordinary file",
     ),
     Attack(
         "no such column",

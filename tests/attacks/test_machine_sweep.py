@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from attacks.machine import fresh, of_store, study, to_replace, trained
 from attacks.scene import Scene, run
 from attacks.scene_machine import Disk
-
 from cache_schema.common.terminal.command import OURS
 
 Arranged = Callable[[Scene], list[str]]
@@ -91,7 +91,9 @@ def nothing_half_written(folder: Path) -> None:
     for header in folder.glob("*/header.json"):
         if not header.parent.name.startswith("."):
             checked = run("cache verify", [str(header.parent)])
-            assert checked.code == 0, checked.text
+            # A removal that was cut short is said to be one, with what finishes it.
+            begun = "the participant was withdrawn, and this is still there" in checked.text
+            assert checked.code == int(begun), checked.text
 
 
 @pytest.mark.parametrize("name", VERBS)

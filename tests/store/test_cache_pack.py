@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from made_up_store import example_arrays, example_draft, example_header, example_key, example_row, tiny_png
 
 from cache_schema.common.errors import StoreError
-from cache_schema.files import exchange as swap
+from cache_schema.files.disk import exchange as swap
 from cache_schema.format.record import Failure
 from cache_schema.move import pack as pack_module
 from cache_schema.move.pack import pack, unpack

@@ -19,8 +19,8 @@ from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import metadata_name, record_name
 from cache_schema.move.export import export_store, import_store, prepare_pseudonyms
 from cache_schema.move.pack import pack
-from cache_schema.store import proofs as proofs_module
 from cache_schema.store.reader import open_store
+from cache_schema.store.reading import proofs as proofs_module
 from cache_schema.store.writer import StoreWriter
 from cache_schema.verify.verify import verify_store
 

@@ -58,7 +58,7 @@ def test_a_chunk_is_one_request(folder, serve):
     assert there.content_digest() == here.content_digest()
     np.testing.assert_array_equal(there.read("cls"), here.read("cls"))
     assert sorted(chunks(site)) == sorted(f"plain/cls/c.{row}.0.0" for row in range(len(LENGTHS)))
-    assert there.records() == here.records()
+    assert tuple(there.records()) == tuple(here.records())
     assert there.table() == here.table()
     assert [failure.reason for failure in there.failures()] == ["every voxel is 7"]
 
@@ -133,7 +133,7 @@ def test_verify_by_url_finds_what_it_can(folder, serve, tmp_path):
     site = serve(folder)
     for name in ("plain", "packed"):
         found = verify_store(f"{site.url}/{name}", full=True)
-        assert found.ok
+        assert found.problems == ()
         assert found.n_volumes == len(LENGTHS)
         assert any("lists nothing" in note for note in found.notes)
     record = next(folder.joinpath("plain/records").rglob("*.json"))

@@ -57,7 +57,7 @@ def _tree() -> list[Files]:
 
 def _bids(folder: Path) -> object:
     """The names, then headers: what is no image becomes a refused volume."""
-    found = find_bids(BidsInput(bids=folder), Path())
+    found, _ = find_bids(BidsInput(bids=folder), Path())
     refuse_same_keys(found)
     plan_extraction(BidsInput(bids=folder), Path(), PRESETS["letterbox"])
     return found
