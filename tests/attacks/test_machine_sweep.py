@@ -40,8 +40,8 @@ VERBS: dict[str, tuple[str, Arranged, int]] = {
     ),
     "export of volumes": ("cache export", of_store("sealed.zarr", "{scene}/vols", "--format", "volumes"), 0),
 }
-FEW = 6
-"""Places of a sweep that every commit tries; all are tried among the slow tests."""
+FEW, MORE = 4, 16
+"""Places of a sweep that every commit tries, and the slow tests. All of them take half an hour."""
 
 
 def changes_of(name: str, folder: Path) -> list[str]:
@@ -96,13 +96,16 @@ def nothing_half_written(folder: Path) -> None:
             assert checked.code == int(begun), checked.text
 
 
+def places_of(name: str, folder: Path, most: int) -> list[int]:
+    """The first change of a verb, the last, and some between."""
+    calls = len(changes_of(name, folder))
+    between = random.Random(name).sample(range(calls), min(most - 2, calls))
+    return sorted({0, calls - 1, *between})
+
+
 @pytest.mark.parametrize("name", VERBS)
 def test_a_disk_that_fills_up_anywhere(name: str, tmp_path: Path) -> None:
-    calls = changes_of(name, tmp_path / "whole")
-    places = sorted(
-        {0, len(calls) - 1, *random.Random(name).sample(range(len(calls)), min(FEW - 2, len(calls)))}
-    )
-    for place in places:
+    for place in places_of(name, tmp_path / "whole", FEW):
         try_at(name, place, tmp_path / str(place), once=False)
 
 
@@ -110,5 +113,5 @@ def test_a_disk_that_fills_up_anywhere(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("once", [False, True], ids=["from then on", "once"])
 @pytest.mark.parametrize("name", VERBS)
 def test_a_disk_that_fills_up_everywhere(name: str, once: bool, tmp_path: Path) -> None:
-    for place in range(len(changes_of(name, tmp_path / "whole"))):
+    for place in places_of(name, tmp_path / "whole", MORE):
         try_at(name, place, tmp_path / str(place), once)
