@@ -16,10 +16,10 @@ from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import record_name
 from cache_schema.store.reader import open_store
 from cache_schema.verify.verify import verify_store
-from extract.planning import for_store as run_module
 from extract.cli import read_extract_section
 from extract.engines import decode
 from extract.extraction import Outcome, run_extraction
+from extract.planning import for_store as run_module
 
 
 def write_volume(path: Path, seed: int, slices: int = 17) -> None:
