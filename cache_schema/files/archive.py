@@ -18,6 +18,7 @@ from typing import Any, NoReturn, Self
 from cache_schema.common.errors import StoreError
 from cache_schema.common.stored_json import MEBIBYTE
 from cache_schema.files.opened import Opened, OpenedBytes, OpenedFile, require_size
+from cache_schema.files.read_only import ReadOnly
 from cache_schema.format.limits import unsafe_name
 
 MAX_GROWTH = 100
@@ -144,7 +145,7 @@ class _Seekable(io.RawIOBase):
         return got
 
 
-class ZipObjects:
+class ZipObjects(ReadOnly):
     """The objects of a zip, for reading."""
 
     def __init__(self, path: Path) -> None:
@@ -153,7 +154,7 @@ class ZipObjects:
         Raises:
             StoreError: If it is no zip, a truncated one, or one that was made to hurt.
         """
-        self.path = path
+        self.path, self.where = path, str(path)
         opened = OpenedFile(os.path.realpath(path))
         weakref.finalize(self, opened.__exit__)
         self._members = ZipMembers(opened, repr(str(path)))
@@ -174,22 +175,6 @@ class ZipObjects:
             for name in self._members.names
             if name.startswith(start) and not name.rpartition("/")[2].startswith(".")
         )
-
-    def put(self, name: str, data: bytes) -> None:
-        """Refuse."""
-        raise self._read_only()
-
-    def create(self, name: str, data: bytes) -> bool:
-        """Refuse."""
-        raise self._read_only()
-
-    def delete(self, name: str) -> None:
-        """Refuse."""
-        raise self._read_only()
-
-    def _read_only(self) -> StoreError:
-        """Why nothing is written here."""
-        return StoreError(f"{str(self.path)!r} is read only; `slicecache cache import` makes a folder of it")
 
 
 class OpenedMember:

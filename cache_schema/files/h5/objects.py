@@ -21,6 +21,7 @@ from cache_schema.files.chunks.chunk import CHECKSUM
 from cache_schema.files.h5.caps import UnusualHdf5, chunked, numbers_of
 from cache_schema.files.h5.out import SteadyFile
 from cache_schema.files.opened import Opened, OpenedBytes, require_size
+from cache_schema.files.read_only import ReadOnly
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.header import FORMAT, VERSION
 from cache_schema.format.layout import HEADER, MARKER, ArrayLayout
@@ -42,7 +43,7 @@ ONE_AT_A_TIME = threading.Lock()
 reads a chunk directly, and fails now and then where several threads read."""
 
 
-class H5Objects:
+class H5Objects(ReadOnly):
     """The objects of an HDF5 file, for reading."""
 
     def __init__(self, path: Path) -> None:
@@ -53,7 +54,7 @@ class H5Objects:
         """
         import h5py
 
-        self.path = path
+        self.path, self.where = path, str(path)
         try:
             self._file = h5py.File(path, "r")
         except OSError as error:
@@ -122,22 +123,6 @@ class H5Objects:
             found = np.argwhere(self._checksums[prefix] >= 0)
             names += [f"{prefix}/c.{row}.{block}{rest}" for row, block in found]
         return sorted(names)
-
-    def put(self, name: str, data: bytes) -> None:
-        """Refuse."""
-        raise self._read_only()
-
-    def create(self, name: str, data: bytes) -> bool:
-        """Refuse."""
-        raise self._read_only()
-
-    def delete(self, name: str) -> None:
-        """Refuse."""
-        raise self._read_only()
-
-    def _read_only(self) -> StoreError:
-        """Why nothing is written here."""
-        return StoreError(f"{str(self.path)!r} is read only; `slicecache cache import` makes a folder of it")
 
 
 def read_index_of_parts(parts: Mapping[str, Any]) -> dict[str, tuple[str, int, int]]:

@@ -12,6 +12,7 @@ from typing import Any, Self
 from cache_schema.common.errors import StoreError
 from cache_schema.files.objects import Objects, Opened, OpenedBytes
 from cache_schema.files.opened import require_size
+from cache_schema.files.read_only import ReadOnly
 from cache_schema.files.remote.connection import connect, request_errors, require_own_process
 from cache_schema.files.remote.faults import told
 from cache_schema.files.remote.urls import PLAIN, require_url
@@ -23,7 +24,7 @@ TAIL_BYTES = 16 * 1024
 KEPT_TAILS = 256
 
 
-class RemoteObjects:
+class RemoteObjects(ReadOnly):
     """The objects below a URL, for reading."""
 
     def __init__(self, url: str) -> None:
@@ -35,7 +36,7 @@ class RemoteObjects:
         """
         self.lists = require_url(url) not in PLAIN
         """Whether the place tells which objects it has; a web server does not."""
-        self.url = url.rstrip("/")
+        self.url = self.where = url.rstrip("/")
         self._store = connect(self.url)
         self._tail = lru_cache(maxsize=KEPT_TAILS)(self._read_tail)
         self._top: dict[str, bytes] = {}
@@ -144,22 +145,6 @@ class RemoteObjects:
         except request_errors() as error:
             raise told(error, self.place(prefix)) from error
         return sorted(name for name in found if not name.rpartition("/")[2].startswith("."))
-
-    def put(self, name: str, data: bytes) -> None:
-        """Refuse."""
-        raise self._read_only()
-
-    def create(self, name: str, data: bytes) -> bool:
-        """Refuse."""
-        raise self._read_only()
-
-    def delete(self, name: str) -> None:
-        """Refuse."""
-        raise self._read_only()
-
-    def _read_only(self) -> StoreError:
-        """Why nothing is written here."""
-        return StoreError(f"{self.url!r} is only read")
 
 
 class OpenedRemote:
