@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-from attacks.scene import Answer, Attack, Scene
-from attacks.scene_disks import on
 from leftovers import dead_token
 
+from attacks.scene import Answer, Attack, Scene
+from attacks.scene_disks import on
 from cache_schema.files.disk.unfinished import new_file, owner_token
 
 HELD: list[BinaryIO] = []

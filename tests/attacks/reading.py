@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from attacks.scene import Attack, Scene, run
-
 from cache_schema.files.chunks.chunk import CHECKSUM, encode
 from cache_schema.files.chunks.shards import read_index, shard_blocks
 from cache_schema.files.locate import open_objects

@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable
 from unittest.mock import patch
 
-from attacks.scene import Answer, Attack, Scene
 from serving import Fault, Handler, Site, serving
+
+from attacks.scene import Answer, Attack, Scene
 
 PASSWORD = "hunter2-of-somebody"
 CHUNK = "/cls/c.1.0.0"

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from attacks.scene import Scene
-
 from cache_schema.format.canonical import canonical_json, sha256_json
 
 Edit = Callable[[dict[str, Any]], object]

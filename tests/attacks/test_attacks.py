@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from attacks.scene import Attack, Scene, all_attacks, faults_of
 
 EVERY = [attack for attacks in all_attacks().values() for attack in attacks]

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from attacks.scene import Answer, Attack, Scene, run
-
 from cache_schema.files.objects import LocalObjects
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import preview_name, record_name
