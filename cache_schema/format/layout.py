@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from cache_schema.common.errors import ConfigError, StoreError
+from cache_schema.common.strict import refusal
 from cache_schema.format.array_metadata import read_metadata
 from cache_schema.format.header import ArraySpec, FloatName, Header
 from cache_schema.format.identity import VolumeKey
@@ -62,27 +64,25 @@ def token_arrays(
     if not tokens or len(set(tokens)) < len(tokens) or not set(tokens) <= set(TOKENS):
         raise ConfigError(f"tokens must name each of {', '.join(TOKENS)} at most once, not {list(tokens)!r}")
     row_col = ("volume", "slice", "row", "col")
-    known = {
-        "cls": ArraySpec(name="cls", dims=("volume", "slice", "dim"), item_shape=(dim,), dtype=dtype),
-        "patch_mean": ArraySpec(
-            name="patch_mean", dims=("volume", "slice", "dim"), item_shape=(dim,), dtype=dtype
-        ),
-        "patches": ArraySpec(name="patches", dims=(*row_col, "dim"), item_shape=(*grid, dim), dtype=dtype),
-        "cls_attention": ArraySpec(
-            name="cls_attention",
-            dims=("volume", "slice", "head", "row", "col"),
-            item_shape=(heads, *grid),
-            dtype="float16",
-        ),
+    token = (("volume", "slice", "dim"), (dim,), dtype)
+    # As plain parts first: a backbone without heads has no such array to be described.
+    known: dict[str, tuple[tuple[str, ...], tuple[int, ...], FloatName]] = {
+        "cls": token,
+        "patch_mean": token,
+        "patches": ((*row_col, "dim"), (*grid, dim), dtype),
+        "cls_attention": (("volume", "slice", "head", "row", "col"), (heads, *grid), "float16"),
     }
-    specs = [known[token] for token in TOKENS if token in tokens]
-    specs += [known["cls"].model_copy(update={"name": f"cls_l{layer:02d}"}) for layer in sorted(set(layers))]
+    parts = [(name, known[name]) for name in TOKENS if name in tokens]
+    parts += [(f"cls_l{layer:02d}", token) for layer in sorted(set(layers))]
     if {"patches", "cls_attention"} & set(tokens):
-        specs += [
-            ArraySpec(name=name, dims=row_col, item_shape=grid, dtype="float16")
-            for name in ("foreground", "patch_intensity")
-        ]
-    return tuple(specs)
+        parts += [(name, (row_col, grid, "float16")) for name in ("foreground", "patch_intensity")]
+    try:
+        return tuple(
+            ArraySpec(name=name, dims=dims, item_shape=shape, dtype=kind)
+            for name, (dims, shape, kind) in parts
+        )
+    except ValidationError as error:
+        raise ConfigError(refusal(error, "the array that these tokens need")) from error
 
 
 def item_bytes(spec: ArraySpec) -> int:

@@ -1,5 +1,6 @@
 """What an extraction would do, from file headers alone."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -127,7 +128,7 @@ def refuse_same_keys(candidates: Sequence[Candidate]) -> None:
 def plan_volume(candidate: Candidate, preprocessing: Preprocessing) -> PlannedVolume:
     """Look at one header; a volume that cannot be used is an answer, not an error."""
     try:
-        if candidate.foreground_path is not None and not candidate.foreground_path.exists():
+        if candidate.foreground_path is not None and not os.path.exists(candidate.foreground_path):
             raise VolumeError(f"there is no foreground mask {str(candidate.foreground_path)!r}")
         facts = read_facts(open_volume(candidate), candidate, preprocessing.allow_unknown_orientation)
     except VolumeError as error:

@@ -91,7 +91,7 @@ def find_bids(spec: BidsInput, base: Path) -> list[Candidate]:
 
 def _images(root: Path) -> Iterator[Path]:
     """Image files below the `sub-*` folders, dangling git-annex links included."""
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise ConfigError(f"the BIDS root {str(root)!r} is not a folder")
     participants = sorted(
         entry for entry in root.iterdir() if entry.name.startswith("sub-") and entry.is_dir()

@@ -1,6 +1,7 @@
 """What an image file says of itself before its voxels are read, and why it cannot be used if it cannot."""
 
 import logging
+import os
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -89,11 +90,11 @@ def refuse_by_content(path: Path, hdf5: bool = False) -> None:
     Raises:
         VolumeError: For a missing file, a folder, an empty file, a pointer, DICOM or HDF5.
     """
-    if not path.exists():
-        if path.is_symlink():
+    if not os.path.exists(path):  # also for a name that no file system takes
+        if os.path.islink(path):
             raise VolumeError("a git-annex link whose content is not here: fetch it, e.g. with `datalad get`")
         raise VolumeError(f"there is no file {str(path)!r}")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise VolumeError("a folder, not an image; convert DICOM series with dcm2niix")
     try:
         with path.open("rb") as file:
@@ -125,7 +126,8 @@ def read_facts(image: Any, candidate: Candidate, allow_unknown_orientation: bool
     """
     shape = usable_shape(image)
     affine = np.asarray(image.affine, dtype=np.float64)
-    codes: tuple[Any, ...] = aff2axcodes(affine) if np.isfinite(affine).all() else (None,)
+    whole = affine.shape == (4, 4) and np.isfinite(affine).all()
+    codes: tuple[Any, ...] = aff2axcodes(affine) if whole else (None,)
     if None in codes or not abs(np.linalg.det(affine[:3, :3])) >= 1e-9:
         raise VolumeError("the affine is not invertible: voxel sizes or directions are missing")
     spacing = voxel_sizes(affine)

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable
 
 from attacks.scene import Answer, Attack, Scene
-
 from cache_schema.common.text.cells import RUN
 
 Arrange = Callable[[Scene], list[str]]
@@ -248,6 +247,19 @@ ATTACKS = [
     ),
     Attack(
         "ids that are formulas", "extract", _hostile_ids, r"failed|failures", 1, check=_failures_run_nothing
+    ),
+    Attack(
+        "a file name longer than any",
+        "plan",
+        _manifest(
+            b"participant_id,path,foreground_path\n1,"
+            + b"a" * 300
+            + b".nii,\n2,b.nii,"
+            + b"c" * 300
+            + b".nii\n"
+        ),
+        r"2 cannot be embedded|there is no file '",
+        1,
     ),
     Attack(
         "the home of nobody",
