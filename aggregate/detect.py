@@ -5,6 +5,7 @@ This module alone knows the pipeline's keys, the study behind it and the report 
 """
 
 import logging
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -89,7 +90,7 @@ def store_location(pipeline: Pipeline, name: str) -> str:
     if "://" in name:
         return name
     path = pipeline.path(name)
-    if not path.exists():
+    if not os.path.exists(path):
         raise ConfigError(
             f"detect.detectors: there is no store at {str(path)!r}; `store` takes a path (relative to the "
             "pipeline's file) or a URL"
@@ -105,7 +106,7 @@ def image_root(pipeline: Pipeline) -> Path | None:
     if root is None:
         return None
     path = pipeline.path(root)
-    return path if path.is_dir() else None
+    return path if os.path.isdir(path) else None
 
 
 def resolved_detection(

@@ -36,7 +36,7 @@ def find_bundle(folder: Path) -> Path:
     Raises:
         ConfigError: If there is none, or more than one to choose from.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ConfigError(f"there is no folder {str(folder)!r}; give a run folder, train/ or detect/ in it")
     found = sorted(set(_bundles(folder)))
     if not found:

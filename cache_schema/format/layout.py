@@ -19,8 +19,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from cache_schema.common.errors import ConfigError, StoreError
+from cache_schema.common.strict import refusal
 from cache_schema.format.array_metadata import read_metadata
 from cache_schema.format.header import ArraySpec, FloatName, Header
 from cache_schema.format.identity import VolumeKey
@@ -64,24 +66,26 @@ def token_arrays(
     """
     if not tokens or len(set(tokens)) < len(tokens) or not set(tokens) <= set(TOKENS):
         raise ConfigError(f"tokens must name each of {', '.join(TOKENS)} at most once, not {list(tokens)!r}")
-    by_slice, row_col = ("volume", "slice"), ("volume", "slice", "row", "col")
+    row_col = ("volume", "slice", "row", "col")
+    token = (("volume", "slice", "dim"), (dim,), dtype)
+    # As plain parts first: a backbone without heads has no such array to be described.
     known: dict[str, tuple[tuple[str, ...], tuple[int, ...], FloatName]] = {
-        "cls": ((*by_slice, "dim"), (dim,), dtype),
-        "patch_mean": ((*by_slice, "dim"), (dim,), dtype),
+        "cls": token,
+        "patch_mean": token,
         "patches": ((*row_col, "dim"), (*grid, dim), dtype),
-        "cls_attention": ((*by_slice, "head", "row", "col"), (heads, *grid), "float16"),
-        "foreground": (row_col, grid, "float16"),
-        "patch_intensity": (row_col, grid, "float16"),
+        "cls_attention": (("volume", "slice", "head", "row", "col"), (heads, *grid), "float16"),
     }
-    names = {token: token for token in TOKENS if token in tokens}
-    names |= {f"cls_l{layer:02d}": "cls" for layer in sorted(set(layers))}
+    parts = [(name, known[name]) for name in TOKENS if name in tokens]
+    parts += [(f"cls_l{layer:02d}", token) for layer in sorted(set(layers))]
     if {"patches", "cls_attention"} & set(tokens):
-        names |= {name: name for name in ("foreground", "patch_intensity")}
-    specs = []
-    for name, like in names.items():
-        dims, item_shape, kind = known[like]
-        specs.append(ArraySpec(name=name, dims=dims, item_shape=item_shape, dtype=kind))
-    return tuple(specs)
+        parts += [(name, (row_col, grid, "float16")) for name in ("foreground", "patch_intensity")]
+    try:
+        return tuple(
+            ArraySpec(name=name, dims=dims, item_shape=shape, dtype=kind)
+            for name, (dims, shape, kind) in parts
+        )
+    except ValidationError as error:
+        raise ConfigError(refusal(error, "the array that these tokens need")) from error
 
 
 def item_bytes(spec: ArraySpec) -> int:

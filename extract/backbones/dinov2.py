@@ -115,7 +115,7 @@ def checkpoint_folder(spec: Dinov2Spec, offline: bool) -> Path:
         ConfigError: If the folder is absent, or the weights cannot be fetched.
     """
     if spec.path is not None:
-        if not spec.path.is_dir():
+        if not os.path.isdir(spec.path):
             raise ConfigError(f"extract.backbone.path: there is no folder {str(spec.path)!r}")
         return spec.path
     from huggingface_hub import snapshot_download

@@ -115,7 +115,7 @@ def _named_images(root: Path) -> tuple[list[Named], list[str]]:
 
 def _participants(root: Path) -> list[Path]:
     """The `sub-*` folders."""
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise ConfigError(f"the BIDS root {str(root)!r} is not a folder")
     participants = sorted(
         entry for entry in root.iterdir() if entry.name.startswith("sub-") and entry.is_dir()

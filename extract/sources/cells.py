@@ -26,7 +26,7 @@ def located_file(text: str, folder: Path) -> Path:
     A header that lies beside its image stands for the image: that is the file whose change matters.
     """
     path = Path(os.path.abspath(folder / os.path.expanduser(text)))
-    if path.suffix == ".hdr" and (image := path.with_suffix(".img")).exists():
+    if path.suffix == ".hdr" and os.path.exists(image := path.with_suffix(".img")):
         return image
     return path
 

@@ -1,6 +1,7 @@
 """What an image file says of itself before its voxels are read, and why it cannot be used if it cannot."""
 
 import logging
+import os
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -92,10 +93,10 @@ def refuse_by_content(path: Path, hdf5: bool = False) -> None:
         VolumeError: For a missing file, a folder, an empty file, a pointer, DICOM or HDF5.
     """
     if not is_there(path):
-        if path.is_symlink():
+        if os.path.islink(path):
             raise VolumeError("a git-annex link whose content is not here: fetch it, e.g. with `datalad get`")
         raise VolumeError(f"there is no file {str(path)!r}")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise VolumeError("a folder, not an image; convert DICOM series with dcm2niix")
     for part in companions(path).values():
         refuse_odd_file(part)

@@ -249,6 +249,19 @@ ATTACKS = [
         "ids that are formulas", "extract", _hostile_ids, r"failed|failures", 1, check=_failures_run_nothing
     ),
     Attack(
+        "a file name longer than any",
+        "plan",
+        _manifest(
+            b"participant_id,path,foreground_path\n1,"
+            + b"a" * 300
+            + b".nii,\n2,b.nii,"
+            + b"c" * 300
+            + b".nii\n"
+        ),
+        r"2 cannot be embedded|there is no file '",
+        1,
+    ),
+    Attack(
         "the home of nobody",
         "plan",
         _manifest(b"participant_id,path\n1,~nobody-at-all/a.nii\n"),

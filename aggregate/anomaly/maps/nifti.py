@@ -146,7 +146,8 @@ def read_lesion_mask(path: Path, record: VolumeRecord) -> NDArray[np.bool_]:
     with _readable(where):
         values = np.asarray(image.dataobj)
     apart = _corners_apart(np.asarray(image.affine), np.asarray(geometry.affine), geometry.native_shape)
-    if _says_where(image) and geometry.orientation != "unknown" and apart > min(geometry.spacing_mm) / 2:
+    near = apart <= min(geometry.spacing_mm) / 2  # not so where the mask's affine holds NaN
+    if _says_where(image) and geometry.orientation != "unknown" and not near:
         raise SlicecacheError(
             f"{where} lies {apart:.1f} mm beside the volume: a mask on the volume's own grid is expected"
         )
@@ -189,4 +190,5 @@ def _corners_apart(
     """Largest distance in mm between the corners of one grid under two affines."""
     ends = [(0, length - 1) for length in shape]
     corners = np.array([[i, j, k, 1] for i in ends[0] for j in ends[1] for k in ends[2]], dtype=np.float64)
-    return float(np.linalg.norm((corners @ (one - other).T)[:, :3], axis=1).max())
+    with np.errstate(all="ignore"):
+        return float(np.linalg.norm((corners @ (one - other).T)[:, :3], axis=1).max())

@@ -63,7 +63,7 @@ def bids_truth(records: Sequence[VolumeRecord], root: Path, healthy: Sequence[Vo
     Raises:
         SlicecacheError: If there is no such folder, or a volume has several masks.
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise SlicecacheError(f"the BIDS root of the lesion masks, {str(root)!r}, is not a folder")
     derivatives = root / "derivatives"
     roots = [root, *(sorted(derivatives.iterdir()) if derivatives.is_dir() else ())]
@@ -118,7 +118,7 @@ def column_truth(
         SlicecacheError: If a file is not there.
     """
     masks = {key: folder / os.path.expanduser(cell) for key, cell in cells.items() if cell.strip()}
-    absent = [f"{path.name!r} of {key}" for key, path in masks.items() if not path.is_file()]
+    absent = [f"{path.name!r} of {key}" for key, path in masks.items() if not os.path.isfile(path)]
     if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
         raise SlicecacheError(f"lesion masks that are not there: {', '.join(absent[:3])}{more}")
