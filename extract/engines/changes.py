@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cache_schema.common.errors import MachineError
+from cache_schema.common.machine import machine_said
 from cache_schema.files.disk.whole import replacing
 from cache_schema.format.inputs import InputFile, Inputs, differing_inputs
 from cache_schema.format.record import VolumeRecord
@@ -75,12 +75,10 @@ class Changes:
         """
         if not self._fresh:
             return
-        try:
+        with machine_said("write", self.memory):
             self.memory.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self.memory) as beside:
                 beside.write_text(json.dumps(self._seen), encoding="utf-8")
-        except OSError as error:
-            raise MachineError(f"cannot write {str(self.memory)!r}: {error.strerror}") from error
 
     def _inputs(self, candidate: Candidate, before: Inputs) -> Inputs:
         """A candidate's inputs now; a file with the facts of the record has its digest."""
