@@ -123,7 +123,6 @@ HEADS = [
         ),
         ("weights in float16", weights(retype("float16")), "must be float32 throughout"),
         ("weights in int8", weights(retype("int8")), "is of torch.int8, which no bundle holds"),
-        ("weights of complex numbers", weights(retype("complex64")), "is of torch.complex64"),
         (
             "weights of another shape",
             weights(
