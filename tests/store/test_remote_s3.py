@@ -44,6 +44,12 @@ def asked(verb: str, *words: str) -> Answer:
     return answer
 
 
+def said(verb: str, *words: str) -> tuple[int, str]:
+    """How it ended and its results; what it warns of names the place."""
+    answer = asked(verb, *words)
+    return answer.code, answer.out
+
+
 @pytest.mark.parametrize("name", STORES)
 def test_it_inspects_and_verifies_as_a_folder(server, name):
     here, there = (
@@ -61,7 +67,7 @@ def test_it_inspects_and_verifies_as_a_folder(server, name):
 @pytest.mark.parametrize("name", STORES)
 def test_it_predicts_as_from_a_folder(server, name):
     bundle = str(ARCHIVE / "train")
-    assert asked("predict", bundle, of(name)) == asked("predict", bundle, str(ARCHIVE / name))
+    assert said("predict", bundle, of(name)) == said("predict", bundle, str(ARCHIVE / name))
 
 
 def test_it_opens_in_python(server):
@@ -126,4 +132,4 @@ def test_stopped_in_the_middle_and_started_again(server: Swift, monkeypatch):
     assert len(answer.err.splitlines()) == 1
     assert "slicecache: cannot read 's3://cohort/v1/sealed.zarr/cls/c." in answer.err
     server.start()
-    assert asked("predict", *words) == asked("predict", words[0], str(ARCHIVE / "sealed.zarr"))
+    assert said("predict", *words) == said("predict", words[0], str(ARCHIVE / "sealed.zarr"))
