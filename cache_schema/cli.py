@@ -8,6 +8,7 @@ import typer
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.command import application
 from cache_schema.common.terminal.options import AsJson, StorePlace
+from cache_schema.common.terminal.visible import visible
 
 if TYPE_CHECKING:
     from cache_schema.store.reader import StoreReader
@@ -24,7 +25,7 @@ def inspect(store: StorePlace, as_json: AsJson = False) -> int:
     from cache_schema.store.describe import describe_store, description_text
 
     description = describe_store(store)
-    typer.echo(json.dumps(description) if as_json else description_text(description))
+    typer.echo(json.dumps(description) if as_json else visible(description_text(description)))
     return 0
 
 
@@ -53,7 +54,7 @@ def verify(store: StorePlace, full: Full = False, deep: Deep = None, as_json: As
     from cache_schema.verify.verify import verify_store
 
     verification = verify_store(store, full=full)
-    typer.echo(json.dumps(verification.as_json()) if as_json else verification_text(verification))
+    typer.echo(json.dumps(verification.as_json()) if as_json else visible(verification_text(verification)))
     return 0 if verification.ok else 1
 
 

@@ -10,6 +10,7 @@ from made_up_store import example_arrays, example_draft, example_header, example
 from cache_schema.cli import cache
 from cache_schema.common.errors import ConfigError, StoreError
 from cache_schema.common.terminal.command import as_command
+from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter
@@ -139,3 +140,16 @@ def test_pack_unpack_and_remove(location):
 def test_deep_names_its_successor(location):
     with pytest.raises(ConfigError, match=r"slicecache recompute .* --slices 7"):
         call("verify", location, "--deep", "7")
+
+
+def test_what_a_stranger_wrote_does_not_act_on_the_terminal(tmp_path):
+    location, evil = str(tmp_path / "store.zarr"), VolumeKey("p\x1b[2J\u202e1", "", "T1w")
+    header = example_header()
+    writer = StoreWriter.open(location, header, [example_row(evil, 5)])
+    writer.commit(example_draft(evil, 5), example_arrays(header, 5))
+    writer.fail(Failure(participant_id="p2", session_id="", volume_id="", path="a", reason="\x1b[31m\u202ex"))
+    (tmp_path / "store.zarr" / "cls" / "c.0.0.0").unlink()
+    for verb in ("inspect", "verify"):
+        _, out = call(verb, location)
+        assert "\\x1b[" in out
+        assert not {"\x1b", "\u202e"} & set(out)
