@@ -112,7 +112,7 @@ def index_headline(verb: str, path: Path) -> tuple[str, tuple[tuple[str, str], .
         metrics = read_json(path.read_bytes())
         sentence, facts = {"train": _training, "ablate": _ablation, "detect": _detection}[verb](metrics)
         return sentence, (("participants", str(metrics["n_participants"])), *facts)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return f"Its {METRICS_FILE} cannot be read.", ()
 
 
