@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from cache_schema.common.errors import StoreMismatch
-from cache_schema.common.strict import Strict
+from cache_schema.common.strict import Strict, later
 from cache_schema.format.canonical import sha256_json
 from cache_schema.format.limits import (
     DIGEST,
@@ -112,6 +112,8 @@ class Header(Strict):
     """Extent of one chunk of the slice axis for arrays whose whole volume fits one chunk."""
     created: dict[str, Any] = Field(default_factory=dict)
     """Provenance outside both hashes: library versions, device, host, time, command, configuration."""
+    other_numerics: tuple[Numerics, ...] = later(())
+    """What records may say in place of `numerics`: a merge of stores that were computed otherwise."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

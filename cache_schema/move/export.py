@@ -14,7 +14,8 @@ from cache_schema.files.remote.urls import is_url, require_folder_place
 from cache_schema.format.header import Header
 from cache_schema.format.layout import ArrayLayout
 from cache_schema.format.record import VolumeRecord
-from cache_schema.move.copying import Changes, FolderSink, Sink, copy_store
+from cache_schema.move.copying import Changes, copy_store
+from cache_schema.move.new_store import FolderSink, Sink
 from cache_schema.move.pseudonyms import Pseudonyms, read_pseudonyms
 from cache_schema.move.volume_files import write_volumes
 from cache_schema.store.reader import StoreReader, open_store
