@@ -6,6 +6,7 @@ and stands in neither. A field that is added to a model here is declared with `m
 """
 
 import math
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -26,6 +27,9 @@ from cache_schema.format.limits import (
 
 FORMAT = "slicecache"
 VERSION = 1
+
+MERGED = "merged"
+"""The one member of `created` in the header of a store that was made of several: what each of them said."""
 
 ABSENT = type("Absent", (), {"__repr__": lambda self: "None"})()
 """In a comparison, what one side does not say: a null that the other side does say is no match for it."""
@@ -75,6 +79,23 @@ class Numerics(Strict):
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, in which no later field has its implicit value."""
         return sha256_json(self.model_dump(mode="json"))
+
+
+def told_apart(several: Collection[Numerics]) -> dict[Numerics, str]:
+    """Numerics in words: the fields in which they differ, or all of them where none does.
+
+    Example:
+        >>> one = Numerics(compute_dtype="float32", storage_dtype="float16", resize_backend="pillow")
+        >>> list(told_apart([one, one.model_copy(update={"compute_dtype": "bfloat16"})]).values())
+        ['compute_dtype float32', 'compute_dtype bfloat16']
+    """
+    data = {one: one.model_dump(mode="json") for one in several}
+    fields = dict.fromkeys(name for one in data.values() for name in one)
+    differing = [name for name in fields if len({str(one.get(name)) for one in data.values()}) > 1]
+    return {
+        numerics: ", ".join(f"{name} {one.get(name)}" for name in differing or fields)
+        for numerics, one in data.items()
+    }
 
 
 class ArraySpec(Strict):

@@ -6,6 +6,7 @@ from typing import Any
 
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects
+from cache_schema.format.header import MERGED
 from cache_schema.format.layout import item_bytes
 from cache_schema.store.reader import StoreReader, open_store
 
@@ -166,7 +167,7 @@ def _size_lines(size: dict[str, Any] | None, packed: bool) -> list[str]:
 
 def _created_lines(created: dict[str, Any]) -> list[str]:
     """Provenance, one line each; of a merge, that of every store behind the other."""
-    parts = created.get("merged")
+    parts = created.get(MERGED)
     if isinstance(parts, list):
         return [line for part in parts if isinstance(part, dict) for line in _created_lines(part)]
     lines = [

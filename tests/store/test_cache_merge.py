@@ -218,7 +218,7 @@ def test_other_numerics_are_refused_unless_they_may_mix_and_then_every_record_sa
     assert said_of(made.location) == MIXTURE
     assert [record.numerics is None for record in out.records()] == [True, False, True, False, True]
     assert list(made.numerics.values()) == [3, 2]
-    assert "WARNING: numerics are mixed: 3 volumes with float32" in made.in_words()
+    assert "WARNING: numerics are mixed: 3 volumes with compute_dtype float32" in made.in_words()
     with pytest.raises(StoreMismatch, match="--mixed-numerics"):
         merge_stores([made.location], str(tmp_path / "x"))
     again = merge_stores([b, made.location, a], str(tmp_path / "again"), mixed_numerics=True)

@@ -5,18 +5,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cache_schema.common.errors import StoreError, StoreMismatch
-from cache_schema.common.one_line import printable
 from cache_schema.format.canonical import canonical_json
-from cache_schema.format.header import Header, Numerics, differing_fields
+from cache_schema.format.header import MERGED, Header, Numerics, differing_fields
 from cache_schema.format.layout import HEADER
 from cache_schema.format.limits import object_limit
 from cache_schema.format.record import VolumeRecord
 from cache_schema.move.merging.content import Kept
 from cache_schema.store.create import encode_header
 from cache_schema.store.reader import StoreReader
-
-MERGED = "merged"
-"""The one member of `created` in the header of a store that was made of several: what each of them said."""
 
 
 def require_one_kind(stores: Sequence[StoreReader]) -> None:
@@ -127,21 +123,16 @@ def header_of(stores: Sequence[StoreReader], counts: Counter[Numerics]) -> Heade
 
 def provenance(created: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """What several stores say of how they were made, each thing once; of one store as it was."""
-    parts = {canonical_json(part): part for one in created for part in _parts(one)}
+    parts = {canonical_json(part): part for one in created for part in provenance_parts(one)}
     ordered = [parts[text] for text in sorted(parts)]
     return ordered[0] if len(ordered) == 1 else {MERGED: ordered}
 
 
-def _parts(created: dict[str, Any]) -> list[dict[str, Any]]:
-    """What was merged before, or the whole."""
+def provenance_parts(created: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a header says of how its store was made: of each store that was merged, or the one thing."""
     merged = created.get(MERGED)
     before = created.keys() == {MERGED} and isinstance(merged, list)
     return [part for part in merged if isinstance(part, dict)] if merged and before else [created]
-
-
-def in_words(numerics: Numerics) -> str:
-    """`float32, float16, matmul-float32`."""
-    return printable(", ".join(str(value) for value in numerics.model_dump(mode="json").values()))
 
 
 def _text(model: Header | Numerics) -> bytes:

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cache_schema.common.terminal.progress import Progress
-from cache_schema.format.header import Header, Numerics
-from cache_schema.move.merging.agreement import by_weight, in_words
+from cache_schema.format.header import Header, Numerics, told_apart
+from cache_schema.move.merging.agreement import by_weight
 from cache_schema.move.merging.content import Content
 from cache_schema.move.merging.writing import write_content
 from cache_schema.store.reader import StoreReader
@@ -100,7 +100,7 @@ def write_store(
         failed=len(content.failures),
         pending=len(content.pending),
         left_out=tuple(map(str, sorted(content.left_out))),
-        numerics={in_words(numerics): counts[numerics] for numerics in by_weight(counts)},
+        numerics={told: counts[numerics] for numerics, told in told_apart(by_weight(counts)).items()},
         lookalikes=tuple((str(one), str(other)) for one, other in written.lookalikes),
     )
 
