@@ -118,7 +118,7 @@ COMMANDS = {
     "simulate": ("extract.simulate.cli:simulate", "Write a labelled BIDS cohort to try everything on."),
     "cache": (
         "cache_schema.cli:cache",
-        "Look into a store, check, pack and export it, remove a participant.",
+        "Look into a store, check, pack, merge and export it, remove a participant.",
     ),
 }
 """Verb -> where it lives and its line in the help. The modules are imported when needed."""
