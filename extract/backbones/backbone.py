@@ -133,6 +133,10 @@ class NamedBackbone(Strict):
         """
         return None
 
+    def missing(self) -> str | None:
+        """Why `load(offline=True)` would find no weights, in one sentence; None when none is known."""
+        return None
+
     @classmethod
     def examples(cls, folder: Path) -> tuple[Self, ...]:
         """Small ones of this kind for `check_backbone`, with whatever files they need below `folder`."""

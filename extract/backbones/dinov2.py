@@ -17,6 +17,7 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.stored_json import read_json
 from cache_schema.common.text.mistakes import shown
 from extract.backbones.backbone import NamedBackbone, Outline
+from extract.backbones.present import incomplete
 from extract.backbones.shape import Shape
 
 if TYPE_CHECKING:
@@ -84,6 +85,20 @@ class Dinov2Spec(NamedBackbone):
             return None
         dim, heads = RELEASES[self.size]
         return Outline(dim, heads, (canvas // 14, canvas // 14))
+
+    def missing(self) -> str | None:
+        """Why there are no weights on this machine, and how they get here."""
+        if self.path is not None:
+            lacks = incomplete(self.path)
+            return None if lacks is None else f"extract.backbone.path: {lacks}"
+        try:
+            lacks = incomplete(checkpoint_folder(self, offline=True))
+        except ConfigError:
+            lacks = "it is not in the local Hugging Face cache"
+        return lacks and (
+            f"the backbone {self.hub_id!r} is not on this machine: {lacks}; fetch it where there is "
+            "internet, into a cache or folder that this machine sees: slicecache backbone fetch PIPELINE"
+        )
 
     @classmethod
     def examples(cls, folder: Path) -> tuple[Self, ...]:
