@@ -32,7 +32,7 @@ def test_a_snapshot_in_the_cache_is_found_and_another_one_is_not(cached, tmp_pat
     assert weights_missing(Dinov2Spec(repository="lab/small"), tmp_path) is None
     assert "slicecache backbone fetch" in weights_missing(Dinov2Spec(repository="lab/other"), tmp_path)
     revision = Dinov2Spec(repository="lab/small", revision="f" * 40)
-    assert "not in the local Hugging Face cache" in weights_missing(revision, tmp_path)
+    assert "not in the local cache" in weights_missing(revision, tmp_path)
 
 
 def test_half_a_snapshot_is_missing(cached, tmp_path):
