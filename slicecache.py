@@ -92,6 +92,10 @@ PUBLIC_NAMES: dict[str, Any] = {
 same names stand above for type checkers."""
 
 COMMANDS = {
+    "doctor": (
+        "extract.doctor.cli:doctor",
+        "Look at this machine and, given a pipeline, at what it needs here; a line of advice per finding.",
+    ),
     "run": ("slicecache:run", "The whole pipeline: extract, then train, then the report."),
     "plan": (
         "extract.cli:plan",

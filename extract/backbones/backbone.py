@@ -20,21 +20,13 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from extract.backbones.checkpoint.hub import HubSource
+    from extract.backbones.shape import Outline, Shape
+
 FLOAT16_LARGEST = 65504.0
 
 MeanAndStd = tuple[tuple[float, ...], tuple[float, ...]]
 """Of the pixels' three channels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outline:
-    """What decides the shape of the arrays."""
-
-    dim: int
-    heads: int
-    grid: tuple[int, int]
-    offers: frozenset[str] = frozenset({"cls", "cls_attention"})
-    """As in `Backbone.offers`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +123,33 @@ class NamedBackbone(Strict):
         Raises:
             ConfigError: If a local folder has no usable config.
         """
+        return None
+
+    def missing(self) -> str | None:
+        """Why `load(offline=True)` would find no weights, in one sentence; None when none is known."""
+        return None
+
+    def hub(self) -> HubSource | None:
+        """The repository that its weights are fetched from; None when nothing is fetched."""
+        return None
+
+    @property
+    def locked(self) -> bool:
+        """Whether a lock file says what its weights must be."""
+        return False
+
+    @abstractmethod
+    def source(self) -> str:
+        """Where its weights come from, in a few words."""
+
+    @classmethod
+    def listed(cls) -> Mapping[str, tuple[Self, Shape]]:
+        """What `backbone list` shows of this kind: name, such as `dinov2/small`, to spec and sizes."""
+        return {}
+
+    @classmethod
+    def of_repository(cls, kind: str, source: HubSource) -> Self | None:
+        """The spec of a repository that `backbone fetch` names; None when it is another kind, or has none."""
         return None
 
     @classmethod
