@@ -35,7 +35,7 @@ def merge_stores(
     """
     if not locations:
         raise ConfigError("there is no store to merge: give at least one")
-    require_place(out)
+    require_place(locations, out)
     stores = [open_store(location) for location in locations]
     require_one_kind(stores)
     content = gather(stores)

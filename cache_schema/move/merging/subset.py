@@ -41,7 +41,7 @@ def subset_store(
         raise ConfigError(
             "say what to keep, with --participants or --arrays; `cache import` copies a whole store"
         )
-    require_place(out)
+    require_place([location], out)
     selection = read_selection(participants)
     # Without the other arrays a volume's digest says nothing, so each array is held to its own SHA-256.
     store = open_store(location, "sha256" if arrays else "crc32c")

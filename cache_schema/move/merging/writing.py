@@ -49,17 +49,20 @@ class Written:
                 self.lookalikes.append((other, record.key))
 
 
-def require_place(out: str) -> None:
+def require_place(locations: Sequence[str], out: str) -> None:
     """Refuse a place that cannot become a folder store, before anything is read.
 
     Raises:
-        StoreError: If it is no folder's name, or taken.
+        StoreError: If it is no folder's name, taken, or inside one of the stores.
         MachineError: If it cannot be written to.
     """
     if out.endswith((".h5", ".hdf5", ".zip")) or is_url(out):
         raise StoreError(f"{out!r}: what is made is a folder; give it a name such as cache.zarr")
     target = Path(out).expanduser().absolute()
     require_free(target)
+    for location in locations:
+        if not is_url(location) and target.is_relative_to(Path(location).expanduser().absolute()):
+            raise StoreError(f"{out!r} lies inside the store {location!r}: choose a place beside it")
     require_writable(target.parent, "the folder of the new store")
 
 
