@@ -27,6 +27,7 @@ from cache_schema.move.remove import readmit as readmit_to
 from cache_schema.store.create import read_header
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter
+from cache_schema.workers.share import share_of
 from extract.backbones.backbone import Backbone
 from extract.engines.changes import SEEN, Changes
 from extract.engines.device import (
@@ -71,6 +72,12 @@ class Outcome:
     """What the input holds beside its volumes, and what was changed on the way, e.g. a halved batch."""
     failures_table: str = ""
     """Path of `failures.tsv`."""
+    waiting_seconds: float = 0.0
+    """In which the device had nothing to do, because the next image was not decoded."""
+    busy_seconds: float = 0.0
+    """All other time since the first image."""
+    workers: int = 0
+    """Decoding processes."""
     withdrawn: tuple[VolumeKey, ...] = ()
     """Volumes of the input whose participant was withdrawn from the store: left out, and no failure."""
 
@@ -84,6 +91,8 @@ class Outcome:
             "withdrawn": withdrawn_json(self.withdrawn),
             "slices": self.slices,
             "seconds": round(self.seconds, 3),
+            "waiting_seconds": round(self.waiting_seconds, 3),
+            "waiting_share": share_of(self.waiting_seconds, self.busy_seconds),
             "content_digest": self.content_digest,
             "failures": [failure.model_dump(include=set(FAILURE_COLUMNS)) for failure in self.failures],
             "failures_table": self.failures_table,
@@ -145,8 +154,11 @@ def run_extraction(
         seconds=seconds,
         content_digest=open_store(location).content_digest(),
         failures=tuple(failures),
-        notes=(*plan.notes, *pending.notes, *embedder.notes),
+        notes=(*plan.notes, *pending.notes, *embedder.notes, *tally.notes),
         failures_table=str(table),
+        waiting_seconds=tally.time.waiting_seconds,
+        busy_seconds=tally.time.busy_seconds,
+        workers=workers,
         withdrawn=tuple(sorted((*plan.withdrawn, *tally.withdrawn))),
     )
 
