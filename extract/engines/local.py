@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -37,11 +38,14 @@ class EngineTally:
     embedded: int = 0
     slices: int = 0
     failures: list[Failure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What was changed on the way."""
     withdrawn: list[VolumeKey] = field(default_factory=list)
     """Volumes of participants who were withdrawn from the store since it was planned."""
     time: Stopwatch = field(default_factory=Stopwatch)
     """Of the device."""
-    notes: list[str] = field(default_factory=list)
+    workers: int = 0
+    """Decoding processes."""
 
     def so_far(self) -> WorkDone:
         """What a heartbeat says of it."""
@@ -78,12 +82,13 @@ def run_local(
         replacing: Volumes whose record goes before their new data is written.
         shard: `I/N`, for heartbeats.
     """
+    tally.workers = workers
     names = {planned.candidate.key: planned.candidate for planned in volumes}
     worker = worker_of(embedder.device, writer.header.numerics.compute_dtype, len(volumes), shard)
     heart = Heart(writer.location, worker, tally.so_far)
     with heart, Committer(writer, tally, names, progress, replacing) as committer:
-        decoded = decode_ahead(volumes, preprocessing, workers)
-        for planned, prepared in tally.time.over(decoded, embedder.idle):
+        decoding = partial(decode_ahead, volumes, preprocessing, workers)
+        for planned, prepared in tally.time.over(decoding, embedder.idle):
             candidate = planned.candidate
             if isinstance(prepared, str):
                 committer.fail(failure_of(candidate, prepared))

@@ -4,7 +4,7 @@ Time counts from the first image on: until it is there nothing can be done, howe
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from cache_schema.workers.share import share_of, waits_too_long
@@ -23,14 +23,14 @@ class Stopwatch:
         self._blocked: float | None = None
         self._waited = 0.0
 
-    def over(self, images: Iterable[T], idle: Callable[[float], float]) -> Iterator[T]:
-        """The same images; the time that each lets itself be waited for is counted.
+    def over(self, decode: Callable[[], Iterator[T]], idle: Callable[[float], float]) -> Iterator[T]:
+        """The images; the time that each lets itself be waited for is counted.
 
         Args:
-            images: Decoded ones.
+            decode: Begins to decode them. It is called here, so that decoding ends with this iterator.
             idle: Told how many seconds the loop was held up, says how many of them the device was, too.
         """
-        coming = iter(images)
+        coming = decode()
         while True:
             self._blocked = began = self._now()
             try:

@@ -24,7 +24,7 @@ def run(watch: Stopwatch, clock: Clock, decode: float, embed: float, n: int, idl
             yield number
 
     seen = []
-    for image in watch.over(images(), idle):
+    for image in watch.over(images, idle):
         clock.now += embed
         seen.append(image)
     watch.stop()
@@ -59,7 +59,7 @@ def test_a_wait_that_goes_on_is_seen():
         seen.append((watch.waiting_seconds, watch.busy_seconds))
         yield 1
 
-    for _ in watch.over(images(), lambda waited: waited):
+    for _ in watch.over(images, lambda waited: waited):
         clock.now += 1
     assert seen == [(50.0, 1.0)]
 
@@ -88,7 +88,7 @@ def test_an_error_while_decoding_is_raised():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(watch.over(images(), lambda waited: waited))
+        list(watch.over(images, lambda waited: waited))
 
 
 class Passed:
