@@ -115,6 +115,10 @@ COMMANDS = {
         "Fit anomaly detectors on a reference group, map everybody else, measure and report it.",
     ),
     "predict": ("aggregate.cli:predict", "Apply a trained bundle, of heads or detectors, to a store."),
+    "status": (
+        "cache_schema.status.cli:status",
+        "Say how far a store is, who is at work on it, and how long it will take.",
+    ),
     "recompute": (
         "extract.recompute.cli:recompute",
         "Make some slices of a store again from their images and compare every number.",
