@@ -9,6 +9,7 @@ import typer
 
 from cache_schema.common.terminal.options import AsJson, PipelineFile, SetValues
 from cache_schema.files.disk.room import in_units
+from extract.cluster.options import Engine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,6 +99,7 @@ def extract(
     replace: Replace = False,
     check_hashes: CheckHashes = False,
     no_fsync: NoFsync = False,
+    engine: Engine = "local",
     as_json: AsJson = False,
 ) -> int:
     """Read every volume of PIPELINE once and commit its embeddings to the store.
@@ -112,8 +114,12 @@ def extract(
     # With it a small backbone on two busy cores went from 25-37 to 165-171 slices/s.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+    from cache_schema.common.errors import ConfigError
     from cache_schema.common.pipeline_file import load_pipeline
     from extract.extraction import run_extraction as run_extract
+
+    if engine != "local":
+        raise ConfigError(f"--engine {engine} is not there yet; `--engine local` is")
 
     if replace:
         overrides = [*overrides, "extract.replace=true"]
