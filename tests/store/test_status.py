@@ -68,7 +68,7 @@ def beat(**changes) -> Heartbeat:
         "device": "cuda",
         "device_name": "NVIDIA A100",
         "compute_dtype": "bfloat16",
-        "started": STARTED,
+        "started": changes.get("beat", before()) - timedelta(minutes=10),
         "beat": before(),
         "state": "running",
         "volumes": 125,
