@@ -111,7 +111,8 @@ def _sample(
     """(kept slices, bound) of some committed volumes; hashes are random, and so is every so-manyth."""
     some = digests[:: max(1, len(digests) // SAMPLE)][:SAMPLE]
     lines = packed_lines(objects)
-    for name, data in get_all(objects, [f"{RECORDS}/{digest[:2]}/{digest}.json" for digest in some]):
+    names = [f"{RECORDS}/{digest[:2]}/{digest}.json" for digest in some]
+    for name, data in get_all(objects, names, lenient=True):
         digest = _stem(name)
         with suppress(StoreError):  # `verify` names what is damaged
             raw = parse_raw(data or lines.get(digest, b""), name)

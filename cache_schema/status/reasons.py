@@ -12,6 +12,8 @@ from cache_schema.store.commit import parse_failure
 
 MOST = 10_000
 """Failures that are read at one look."""
+LONGEST = 1000
+"""Characters of a reason."""
 UNREADABLE = "(what was noted cannot be read)"
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
@@ -19,12 +21,12 @@ NUMBER = re.compile(r"\d+(?:\.\d+)?")
 def reasons_of(objects: Objects, names: Sequence[str]) -> list[tuple[str, int]]:
     """Reasons with how many volumes have them, the most frequent first."""
     reasons: list[str] = []
-    for name, data in get_all(objects, names[:MOST]):
+    for name, data in get_all(objects, names[:MOST], lenient=True):
         if data is None:
             continue  # committed meanwhile
         reason = UNREADABLE
         with suppress(StoreError):
-            reason = parse_failure(data, name).reason
+            reason = parse_failure(data, name).reason[:LONGEST]
         reasons.append(reason)
     return grouped(reasons)
 

@@ -78,7 +78,8 @@ def _crew_lines(crew: Crew) -> Iterator[str]:
             yield f"  advice: {ADVICE}"
         yield from _mixed_lines(crew)
     if crew.unreadable:
-        yield f"{crew.unreadable} heartbeats cannot be read: damaged, or of another version of slicecache"
+        which = f"{crew.unreadable} heartbeat{'s' * (crew.unreadable > 1)}"
+        yield f"{which} cannot be read: damaged, or of another version of slicecache"
 
 
 def _kinds(crew: Crew) -> str:

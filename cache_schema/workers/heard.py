@@ -47,7 +47,7 @@ def heard(objects: Objects, names: list[str] | None = None) -> Iterator[tuple[st
         names: Which; by default all, but not more than `MAX_WORKERS`.
     """
     wanted = objects.list(WORKERS)[:MAX_WORKERS] if names is None else names
-    for name, data in get_all(objects, wanted):
+    for name, data in get_all(objects, wanted, lenient=True):
         if data is not None:  # else it was swept just now
             beat = None
             with suppress(StoreError):
