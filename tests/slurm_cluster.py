@@ -160,8 +160,8 @@ class SlurmCluster:
         """Start a node, or start it again."""
         self.launch(name, "slurmd", "-D", "-N", name)
 
-    def kill_node(self, name: str) -> None:
-        """Take a node's daemon away; what it had started goes on, as on a node that the network has lost."""
+    def kill(self, name: str) -> None:
+        """Take a daemon away; what a node had started goes on, as on one that the network has lost."""
         process = self.running.pop(name)
         process.kill()
         process.wait()

@@ -13,7 +13,7 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.one_line import printable
 from extract.cluster.estimate import Estimate
 from extract.cluster.site import FoundSite
-from extract.volume.staged import VARIABLE
+from extract.staging import VARIABLE
 
 FINISH_TIME = "1:00:00"
 FINISH_MEMORY = "4G"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from made_up_inputs import write_inputs
 from slurm_cluster import SlurmCluster, missing, slurm_cluster, wait_for
 
 from cache_schema.common.pipeline_file import load_pipeline
@@ -129,7 +130,9 @@ def test_a_disturbed_array_gives_the_store_of_an_undisturbed_one(slurm, tmp_path
     expected = run_extraction(pipeline, read_extract_section(pipeline), progress=False)
     assert expected.embedded >= VOLUMES
     # Limits are whole minutes, and Slurm warns up to half a minute earlier than it is told.
-    run = Run(tmp_path / "a b;\"c\" $HOME 'd' 100%", tmp_path / "cohort", time="00:01:00", warn_seconds=10)
+    odd, disk = tmp_path / "a b;\"c\" $HOME 'd' 100%", tmp_path / "disk"
+    disk.mkdir()
+    run = Run(odd, tmp_path / "cohort", time="00:01:00", warn_seconds=10, stage=str(disk))
     monkeypatch.chdir(run.folder)
     for task, seconds in SLOW.items():
         (run.folder / f"slow.{task}").write_text(str(seconds))
@@ -139,7 +142,7 @@ def test_a_disturbed_array_gives_the_store_of_an_undisturbed_one(slurm, tmp_path
     assert first["shares"] == list(range(TASKS))
     wait_for(lambda: bool(run.commits(LOST)), "the task on the node that will be lost commits something")
     assert state(slurm, f"{array}_{CANCELLED}") == "RUNNING"
-    slurm.kill_node(slurm.ask("squeue", "-h", "-j", f"{array}_{LOST}", "-o", "%N"))
+    slurm.kill(slurm.ask("squeue", "-h", "-j", f"{array}_{LOST}", "-o", "%N"))
     slurm.ask("scancel", f"{array}_{CANCELLED}")
     (run.folder / f"slow.{CANCELLED}").unlink()
     wait_for(lambda: state(slurm, f"{array}_{CANCELLED}") == "CANCELLED", "cancelled")
@@ -168,4 +171,28 @@ def test_a_disturbed_array_gives_the_store_of_an_undisturbed_one(slurm, tmp_path
     assert f"{expected.embedded} of {expected.embedded} volumes, packed" in run.log(
         f"finish_{second['finish_job']}"
     )
+    assert list(disk.iterdir()) == [], "what the nodes had copied is gone"
     assert run.submit(capsys)["shares"] == []
+
+
+@pytest.mark.slow
+def test_what_slurm_refuses_is_a_mistake_and_no_slurm_is_the_machines(slurm, tmp_path, capsys, monkeypatch):
+    write_inputs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    words = ["extract", "pipeline.yaml", "--engine", "slurm", "--site", "site.yaml"]
+    for key, value, said in (
+        ("partition", "nix", "invalid partition specified: nix"),
+        ("gpu", "--gres=gpu:7", "Requested node configuration is not available"),
+        ("memory", "10T", "Memory specification can not be satisfied"),
+    ):
+        (tmp_path / "site.yaml").write_text(yaml.safe_dump({"memory": "2G", "cpus": 1, key: value}))
+        assert guarded(cli.main, words) == 2
+        err = capsys.readouterr().err
+        assert said in err
+        assert err.count("\n") == 1
+    (tmp_path / "site.yaml").write_text("{memory: 2G, cpus: 1}")
+    slurm.kill("slurmctld")
+    assert guarded(cli.main, words) == 3
+    assert "Slurm does not answer `sbatch`: Batch job submission failed: Unable to contact" in (
+        capsys.readouterr().err
+    )
