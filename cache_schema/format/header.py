@@ -147,6 +147,12 @@ class Header(Strict):
             raise ValueError(f"an array stands twice in {names}")
         return self
 
+    @model_validator(mode="after")
+    def _closed(self) -> Self:
+        if self.other_numerics and OPEN in {n.compute_dtype for n in (self.numerics, *self.other_numerics)}:
+            raise ValueError("where records have numerics of their own, nothing is left open")
+        return self
+
     @property
     def digest(self) -> str:
         """SHA-256 of everything in the header, as it is written beside it so that an edit shows."""

@@ -3,11 +3,15 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from attacks.scene import ARCHIVE, ROOT, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_store import (
@@ -21,7 +25,7 @@ from made_up_store import (
 )
 
 from cache_schema.common.errors import ConfigError, MachineError, StoreError, StoreMismatch
-from cache_schema.format.header import Numerics
+from cache_schema.format.header import OPEN, Numerics
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.move.export import export_store, import_store
@@ -34,7 +38,6 @@ from cache_schema.store.seal import seal
 from cache_schema.store.writer import StoreWriter
 from cache_schema.verify.verify import verify_store
 
-ARCHIVE = Path(__file__).parents[1] / "data" / "v1"
 LENGTHS = [3, 11, 5, 7, 2, 13]
 
 
@@ -259,6 +262,40 @@ def test_a_mixed_store_is_verified_exported_imported_packed_and_cut_down_with_it
     sound(where)
 
 
+def opened(location, numbers, compute=None, pending=()):
+    """A store whose header leaves the compute dtype open, and that somebody fixed before they embedded."""
+    header = example_header(slice_chunk=5, compute=OPEN)
+    fill(location, [], header=header, pending=[*numbers, *pending])
+    writer = StoreWriter.open(str(location), header, [], durable=False)
+    if compute is not None:
+        numerics = header.numerics.model_copy(update={"compute_dtype": compute})
+        writer.fix_numerics(numerics, "cuda", {"host": "node-1"})
+    for number in numbers:
+        n = LENGTHS[number]
+        writer.commit(example_draft(example_key(number), n), example_arrays(header, n, number))
+    return str(location)
+
+
+def test_numerics_that_were_left_open_and_fixed_are_those_of_the_store(tmp_path):
+    a, b = fill(tmp_path / "a", [0]), opened(tmp_path / "b", [1], "float32")
+    nobody = opened(tmp_path / "c", [], pending=[2])
+    made = merge_stores([nobody, b, a], str(tmp_path / "out"))
+    out = sound(made.location)
+    assert (out.header.numerics, out.header.other_numerics) == (open_store(a).header.numerics, ())
+    assert out.fixed_numerics() is None
+    embedded = {"device": "cuda", "host": "node-1"}
+    assert out.header.created["merged"] == [
+        {"command": "example", "embedded": embedded},
+        {"command": "example"},
+    ]
+    assert (made.pending, out.table()[2].participant_id) == (1, "p002")
+    other = opened(tmp_path / "d", [3], "bfloat16")
+    with pytest.raises(StoreMismatch, match="compute_dtype is 'bfloat16' here and 'float32' there"):
+        merge_stores([a, other], str(tmp_path / "x"))
+    merge_stores([a, b, other], str(tmp_path / "mixed"), mixed_numerics=True)
+    assert said_of(tmp_path / "mixed") == [("p000", "float32"), ("p001", "float32"), ("p003", "bfloat16")]
+
+
 def test_numerics_that_the_header_does_not_allow_are_found(tmp_path, mixed):
     a = mixed[0]
     name = next(Path(a, "records").rglob("*.json"))
@@ -416,3 +453,44 @@ def test_swapped_numbers_do_not_pass_into_a_subset_of_arrays(tmp_path):
     shutil.copy(cls / "c.0.0.0", cls / "c.2.0.0")
     with pytest.raises(StoreError, match=r"p002/T1w, array 'cls'.*SHA-256"):
         subset_store(store, str(tmp_path / "x"), arrays=["cls"])
+
+
+DIES = """
+import os, signal, sys
+from cache_schema.move.merging.merge import merge_stores
+
+def die(done, total):
+    if done == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+merge_stores(sys.argv[3:], sys.argv[2], progress=die)
+"""
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_a_killed_merge_leaves_nothing_that_looks_like_a_store(tmp_path, at):
+    stores = [fill(tmp_path / "a", [0, 1]), fill(tmp_path / "b", [2])]
+    out = str(tmp_path / "out")
+    done = subprocess.run([sys.executable, "-c", DIES, str(at), out, *stores], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    left = [name for name in os.listdir(tmp_path) if name not in "ab"]
+    assert [name.startswith(".out.writing~") for name in left] == [True]
+    sound(merge_stores(stores, out).location)
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "out"]
+
+
+def test_the_command_says_what_it_made(tmp_path):
+    a, b = fill(tmp_path / "a", [0, 1], failed=[4]), fill(tmp_path / "b", [1, 2])
+    answer = run("cache merge", [b, a, "--out", str(tmp_path / "out")])
+    digest = open_store(tmp_path / "out").content_digest()
+    assert answer.code == 0
+    assert answer.out.splitlines() == [
+        f"{tmp_path / 'out'}: 3 volumes of 3 participants from 2 stores, content digest {digest}",
+        "1 were in several stores with equal digests and are there once; 1 failed",
+    ]
+    answer = run(
+        "cache subset", [str(tmp_path / "out"), str(tmp_path / "x"), "--participants", "p002", "--json"]
+    )
+    assert json.loads(answer.out)["n_volumes"] == 1
+    assert run("cache merge", ["--out", str(tmp_path / "y")]).code == 2
+    assert run("cache merge", [a]).code == 2

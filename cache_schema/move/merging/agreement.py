@@ -9,9 +9,9 @@ from cache_schema.format.canonical import canonical_json
 from cache_schema.format.header import MERGED, Header, Numerics, differing_fields
 from cache_schema.format.layout import HEADER
 from cache_schema.format.limits import object_limit
-from cache_schema.format.record import VolumeRecord
 from cache_schema.move.merging.content import Kept
 from cache_schema.store.create import encode_header
+from cache_schema.store.numerics import numerics_of
 from cache_schema.store.reader import StoreReader
 
 
@@ -43,20 +43,6 @@ def require_one_kind(stores: Sequence[StoreReader]) -> None:
 
 def _arrays(header: Header) -> dict[str, Any]:
     return {"arrays": {spec.name: spec.model_dump(mode="json") for spec in header.arrays}}
-
-
-def numerics_of(header: Header, record: VolumeRecord) -> Numerics:
-    """With which arithmetic a volume was computed.
-
-    Raises:
-        StoreError: If the record says what its store's header does not know of.
-    """
-    if record.numerics is not None and record.numerics not in header.other_numerics:
-        raise StoreError(
-            f"the record of {record.key} says that it was computed with other numerics than the header "
-            "allows; `slicecache cache verify` says more"
-        )
-    return record.numerics or header.numerics
 
 
 def count_numerics(volumes: Iterable[Kept]) -> Counter[Numerics]:
@@ -110,7 +96,7 @@ def header_of(stores: Sequence[StoreReader], counts: Counter[Numerics]) -> Heade
             "numerics": most,
             "other_numerics": tuple(sorted(others, key=_text)),
             "slice_chunk": max(store.header.slice_chunk for store in stores),
-            "created": provenance([store.header.created for store in stores]),
+            "created": provenance([created_of(store) for store in stores]),
         }
     )
     if len(encode_header(header)) > object_limit(HEADER):
@@ -119,6 +105,14 @@ def header_of(stores: Sequence[StoreReader], counts: Counter[Numerics]) -> Heade
             "`slicecache cache export` leaves most of it out, and exports can be merged"
         )
     return header
+
+
+def created_of(store: StoreReader) -> dict[str, Any]:
+    """What a store says of how it was made, and where its numerics were fixed if they were left open."""
+    fixed = store.fixed_numerics()
+    if fixed is None:
+        return store.header.created
+    return {**store.header.created, "embedded": {"device": fixed.device, **fixed.made}}
 
 
 def provenance(created: Iterable[dict[str, Any]]) -> dict[str, Any]:

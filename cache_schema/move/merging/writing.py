@@ -21,9 +21,9 @@ from cache_schema.format.layout import failure_name
 from cache_schema.format.metadata import plain_layouts
 from cache_schema.format.record import VolumeRecord
 from cache_schema.move.copying import whole_volume
-from cache_schema.move.merging.agreement import numerics_of
 from cache_schema.move.merging.content import Content, Kept
 from cache_schema.move.new_store import FolderSink, NewStore
+from cache_schema.store.numerics import numerics_of
 from cache_schema.store.reader import StoreReader
 from cache_schema.store.withdrawn import encode_tombstone
 
