@@ -124,6 +124,10 @@ COMMANDS = {
         "Make some slices of a store again from their images and compare every number.",
     ),
     "simulate": ("extract.simulate.cli:simulate", "Write a labelled BIDS cohort to try everything on."),
+    "backbone": (
+        "extract.fetch.cli:backbone",
+        "List the backbones; fetch weights where there is internet, for nodes that have none.",
+    ),
     "cache": (
         "cache_schema.cli:cache",
         "Look into a store, check, pack, merge and export it, remove a participant.",

@@ -134,9 +134,13 @@ class NamedBackbone(Strict):
         return None
 
     @property
-    def locked(self) -> bool:
-        """Whether a lock file says what its weights must be."""
-        return False
+    def lock_file(self) -> Path | None:
+        """File that says what its weights must be; None without one."""
+        return None
+
+    def at(self, folder: Path) -> Self:
+        """The same with the weights of a local folder; what fetches nothing is itself."""
+        return self
 
     @abstractmethod
     def source(self) -> str:
@@ -144,7 +148,7 @@ class NamedBackbone(Strict):
 
     @classmethod
     def listed(cls) -> Mapping[str, tuple[Self, Shape]]:
-        """What `backbone list` shows of this kind: name, such as `dinov2/small`, to spec and sizes."""
+        """What `backbone list` shows: name, such as `dinov2/small`, to spec and sizes."""
         return {}
 
     @classmethod
@@ -159,10 +163,7 @@ class NamedBackbone(Strict):
 
     @abstractmethod
     def load(self, offline: bool = False) -> Network:
-        """Read or draw the weights.
-
-        Args:
-            offline: Take them from the local cache of Hugging Face only.
+        """Read or draw the weights; `offline` takes them from the local cache of Hugging Face only.
 
         Raises:
             ConfigError: If there are no such weights.

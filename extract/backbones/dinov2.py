@@ -90,11 +90,13 @@ class Dinov2Spec(NamedBackbone):
     def missing(self) -> str | None:
         """Why there are no weights on this machine, or not those of the lock, and how they get here."""
         try:
-            lock = None if self.lock is None else read_lock(self.lock)
-            folder = self.folder(lock, offline=True)
+            lock = self._read_lock()
         except ConfigError as error:
-            fetched = self.path is None and self.lock is None
-            return self._absent("it is not in the local cache") if fetched else str(error)
+            return str(error)
+        try:
+            folder = self._folder(lock, offline=True)
+        except ConfigError as error:
+            return str(error) if self.path is not None else self._absent("it is not in the local cache")
         lacks = incomplete(folder) or (None if lock is None else unlike(folder, lock))
         if lacks is None:
             return None
@@ -111,9 +113,13 @@ class Dinov2Spec(NamedBackbone):
         return None if self.path is not None else HubSource(self.hub_id, self.revision)
 
     @property
-    def locked(self) -> bool:
-        """Whether there is a lock."""
-        return self.lock is not None
+    def lock_file(self) -> Path | None:
+        """The lock."""
+        return self.lock
+
+    def at(self, folder: Path) -> Self:
+        """From a folder, without repository and lock."""
+        return type(self)(path=folder)
 
     def source(self) -> str:
         """The folder, or the repository in the cache."""
@@ -145,34 +151,44 @@ class Dinov2Spec(NamedBackbone):
             for registers in (False, True)
         )
 
-    def folder(self, lock: BackboneLock | None, offline: bool) -> Path:
-        """The local folder of the weights, fetched when it is allowed and needed.
+    def _read_lock(self) -> BackboneLock | None:
+        """What the lock says; None without one.
 
         Raises:
-            ConfigError: If the folder is absent, the lock is another repository's, or the weights cannot be
-                fetched.
+            ConfigError: If it is another repository's.
         """
-        if self.path is not None:
-            return _local_folder(self.path)
-        if lock is None:
-            return snapshot(HubSource(self.hub_id, self.revision), offline)
-        if lock.repository != self.hub_id:
+        lock = None if self.lock is None else read_lock(self.lock)
+        if lock is not None and self.path is None and lock.repository != self.hub_id:
             raise ConfigError(
                 f"the lock {str(self.lock)!r} is of the backbone {lock.repository!r}, and the pipeline's is "
                 f"{self.hub_id!r}: correct the one that is not meant"
             )
-        return snapshot(HubSource(lock.repository, lock.revision), offline=True)
+        return lock
+
+    def _folder(self, lock: BackboneLock | None, offline: bool) -> Path:
+        """The local folder of the weights, fetched when it is allowed and needed.
+
+        Raises:
+            ConfigError: If the folder is absent, or the weights cannot be fetched.
+        """
+        if self.path is not None:
+            return _local_folder(self.path)
+        if lock is not None:
+            return snapshot(HubSource(lock.repository, lock.revision), offline=True)
+        return snapshot(HubSource(self.hub_id, self.revision), offline)
 
     def load(self, offline: bool = False) -> DinoNetwork:
         """Read a checkpoint, held to its lock where there is one."""
         from extract.backbones.transformer import DinoNetwork
-        from extract.backbones.weights import read_weights
+        from extract.backbones.weights import read_weights, select_parameters
 
-        lock = None if self.lock is None else read_lock(self.lock)
-        folder = self.folder(lock, offline)
+        lock = self._read_lock()
+        folder = self._folder(lock, offline)
         if lock is not None and self.lock is not None:
             require_locked(folder, lock, self.lock)
-        return DinoNetwork("dinov2", read_shape(folder), read_weights(folder), called(folder))
+        shape, weights = read_shape(folder), read_weights(folder)
+        select_parameters(weights, shape.parameters(), called(folder))  # said before anything is placed
+        return DinoNetwork("dinov2", shape, weights, called(folder))
 
 
 def called(folder: Path) -> str:

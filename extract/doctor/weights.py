@@ -92,7 +92,7 @@ def network_facts(
     source = spec.hub()
     switches = tuple(name for name in SWITCHES if environment.get(name, "").lower() in SET)
     hub = "" if source is None else source.repository
-    return NetworkFacts(hub, missing, offline, spec.locked, switches, answer)
+    return NetworkFacts(hub, missing, offline, spec.lock_file is not None, switches, answer)
 
 
 def ask_hub() -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 from cache_schema.common.errors import ConfigError
 
 FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
+INSIDE = "*/*"
+"""Files in folders of a repository are other formats' affair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +24,8 @@ class HubSource:
 
 
 def is_read(name: str) -> bool:
-    """Whether a file of a repository is one that we read; folders inside it are other formats' affair."""
-    return "/" not in name and any(fnmatch(name, pattern) for pattern in FILES)
+    """Whether a file of a repository is one that we read."""
+    return not fnmatch(name, INSIDE) and any(fnmatch(name, pattern) for pattern in FILES)
 
 
 def snapshot(source: HubSource, offline: bool) -> Path:
@@ -40,6 +42,7 @@ def snapshot(source: HubSource, offline: bool) -> Path:
                 source.repository,
                 revision=source.revision,
                 allow_patterns=list(FILES),
+                ignore_patterns=INSIDE,
                 local_files_only=offline,
             )
         )
