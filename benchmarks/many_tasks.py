@@ -57,16 +57,16 @@ def task(folder: Path, index: int, count: int) -> dict[str, float]:
     from extract.engines.changes import Changes
     from extract.engines.pending import sort_out
     from extract.engines.station import open_station
-    from extract.extraction import planned
-    from extract.planning.shard import Shard, share_of_plan
+    from extract.extraction import planned_once
+    from extract.planning.shard import Shard
 
     torch.set_num_threads(1)
     pipeline, section = load(folder)
     marks = [time.perf_counter()]
-    plan = planned(pipeline, section, (), kept=True)
-    mine = share_of_plan(plan, Shard(index, count))
+    kept = planned_once(pipeline, section)
+    mine = kept.share(Shard(index, count))
     marks.append(time.perf_counter())
-    station = open_station(section, pipeline.base, pipeline.store(), plan.rows(), longest=plan.longest)
+    station = open_station(section, pipeline.base, pipeline.store(), mine.rows(), longest=kept.longest)
     station.embedder()
     assert isinstance(station.writer.fixed_numerics(), FixedNumerics)
     marks.append(time.perf_counter())

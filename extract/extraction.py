@@ -17,6 +17,7 @@ from cache_schema.files.remote.urls import require_folder_place
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.move.remove import readmit as readmit_to
+from cache_schema.store.create import read_header
 from cache_schema.store.reader import open_store
 from cache_schema.store.withdrawn import tombstones_at
 from cache_schema.workers.share import share_of
@@ -28,10 +29,10 @@ from extract.engines.station import Station, open_station
 from extract.failures_table import FAILURE_COLUMNS, as_given, write_failures, write_shard_failures
 from extract.planning.config import ExtractSection
 from extract.planning.for_store import plan_for_store, refuse_twins_of_store, without_withdrawn
-from extract.planning.kept import keep_plan, kept_plan, plan_place
+from extract.planning.kept import KeptPlan, keep_plan, kept_plan, plan_place
 from extract.planning.plan import ExtractionPlan, withdrawn_json
 from extract.planning.room import require_places, require_store_room
-from extract.planning.shard import Shard, share_of_plan
+from extract.planning.shard import Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +115,16 @@ def run_extraction(
     location, folder = pipeline.store(), pipeline.folder()
     require_folder_place(location, "extract")
     require_places(folder, location)
-    plan = planned(pipeline, section, readmit, kept=shard is not None)
-    mine = plan if shard is None else share_of_plan(plan, shard)
-    station = open_station(section, pipeline.base, location, plan.rows(), longest=plan.longest)
+    if shard is None:
+        mine = planned(pipeline, section, readmit)
+        rows, longest = mine.rows(), mine.longest
+    else:
+        kept = planned_once(pipeline, section)
+        mine = without_withdrawn(kept.share(shard), tombstones_at(location))
+        # A store that is there has rows for all; whoever makes it gives rows to all.
+        rows = (mine if read_header(location) is not None else kept.whole()).rows()
+        longest = kept.longest
+    station = open_station(section, pipeline.base, location, rows, longest=longest)
     changes = Changes.against(folder / "extract" / SEEN, section.check_hashes)
     pending = sort_out(mine.embeddable, station.writer, changes, section.replace)
     changes.remember()
@@ -150,32 +158,34 @@ def run_extraction(
     )
 
 
-def planned(
-    pipeline: Pipeline, section: ExtractSection, readmit: Sequence[str], *, kept: bool
-) -> ExtractionPlan:
-    """The plan of a section, made now, or the one that is kept in the run folder.
-
-    Args:
-        pipeline: Says where store and run folder are.
-        section: Its validated `extract` section.
-        readmit: Participants who are taken back.
-        kept: Take the plan that is kept, and keep it when there is none.
+def planned(pipeline: Pipeline, section: ExtractSection, readmit: Sequence[str] = ()) -> ExtractionPlan:
+    """The plan of a section for its store, made now.
 
     Raises:
-        ConfigError: If the input cannot be understood, or the plan that is kept is one of something else.
+        ConfigError: If the input cannot be understood, or has an id that the store has in another spelling.
     """
-    location, place = pipeline.store(), plan_place(pipeline.folder())
-    found = kept_plan(place, section, pipeline.base) if kept else None
-    if found is not None:
-        return without_withdrawn(found, tombstones_at(location))
+    location = pipeline.store()
     plan = plan_for_store(location, section, pipeline.base, readmit)
     refuse_twins_of_store(location, plan)
     if readmit:
         readmit_to(location, readmit)
-    if not kept:
-        return plan
-    keep_plan(place, plan, section, pipeline.base, first=True)
-    return kept_plan(place, section, pipeline.base) or plan  # of several that planned, all take the first's
+    return plan
+
+
+def planned_once(pipeline: Pipeline, section: ExtractSection) -> KeptPlan:
+    """The plan that is kept in the run folder; whoever finds none makes it, and all take the first's.
+
+    Raises:
+        ConfigError: If the input cannot be understood, or the plan that is kept is one of something else.
+    """
+    place = plan_place(pipeline.folder())
+    found = kept_plan(place, section, pipeline.base)
+    if found is None:
+        keep_plan(place, planned(pipeline, section), section, pipeline.base, first=True)
+        found = kept_plan(place, section, pipeline.base)
+    if found is None:
+        raise MachineError(f"cannot read {str(place)!r}: it was deleted as soon as it was written")
+    return found
 
 
 def create_planned(
@@ -190,7 +200,7 @@ def create_planned(
     location = pipeline.store()
     require_folder_place(location, "plan --create")
     require_places(pipeline.folder(), location)
-    plan = planned(pipeline, section, readmit, kept=False)
+    plan = planned(pipeline, section, readmit)
     open_station(section, pipeline.base, location, plan.rows(), longest=plan.longest)
     keep_plan(plan_place(pipeline.folder()), plan, section, pipeline.base, first=False)
     return plan

@@ -91,7 +91,7 @@ def shares_left(
 ) -> tuple[int, ...]:
     """Shares with something left to do that nobody has in hand."""
     keys = {volume.candidate.key for volume in left}
-    shares = zip(volumes, division(volumes, tasks), strict=True)
+    shares = zip(volumes, division([volume.max_slices for volume in volumes], tasks), strict=True)
     return tuple(sorted({index for volume, index in shares if volume.candidate.key in keys} - busy))
 
 

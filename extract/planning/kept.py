@@ -6,11 +6,12 @@ store.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.machine import machine_said
@@ -24,6 +25,7 @@ from cache_schema.format.limits import SliceCount
 from cache_schema.format.record import Entities
 from extract.planning.config import ExtractSection
 from extract.planning.plan import ExtractionPlan, PlannedVolume
+from extract.planning.shard import Shard, places_of
 from extract.sources.candidate import Candidate
 
 PLAN = "plan.jsonl"
@@ -39,7 +41,9 @@ class PlanHead(Strict):
     made: str
     asked: dict[str, Any]
     """What was planned, see `asked_for`."""
-    volumes: int = Field(ge=0)
+    slices: tuple[SliceCount | None, ...]
+    """Of every volume the most that it keeps, None where it was refused: by these the work is shared out, and
+    a task reads no line but its own."""
     notes: tuple[str, ...]
     withdrawn: tuple[Key, ...]
 
@@ -134,7 +138,51 @@ def keep_plan(place: Path, plan: ExtractionPlan, section: ExtractSection, base: 
             beside.write_bytes(data)
 
 
-def kept_plan(place: Path, section: ExtractSection, base: Path) -> ExtractionPlan | None:
+class KeptPlan:
+    """A plan that is kept; volumes are read when they are asked for."""
+
+    def __init__(self, place: Path, head: PlanHead, lines: list[bytes]) -> None:
+        """Hold it; `kept_plan` reads it."""
+        self._place, self._head, self._lines = place, head, lines
+
+    @property
+    def longest(self) -> int:
+        """Most slices that a volume keeps at most; 0 of none."""
+        return max((count for count in self._head.slices if count is not None), default=0)
+
+    def whole(self) -> ExtractionPlan:
+        """All of it.
+
+        Raises:
+            ConfigError: If a line cannot be read.
+        """
+        volumes = tuple(map(self._volume, range(len(self._lines))))
+        withdrawn = tuple(VolumeKey(*key) for key in self._head.withdrawn)
+        return ExtractionPlan(volumes, self._head.notes, withdrawn)
+
+    def share(self, shard: Shard) -> ExtractionPlan:
+        """What one process does of it; notes are said by the first.
+
+        Raises:
+            ConfigError: If a line cannot be read.
+        """
+        volumes = tuple(map(self._volume, places_of(self._head.slices, shard)))
+        if shard.index:
+            return ExtractionPlan(volumes)
+        return ExtractionPlan(
+            volumes, self._head.notes, tuple(VolumeKey(*key) for key in self._head.withdrawn)
+        )
+
+    def _volume(self, number: int) -> PlannedVolume:
+        """The volume of a line."""
+        with _readable(self._place):
+            line = PlanLine.model_validate_json(self._lines[number])
+            if self._head.slices[number] != (line.max_slices if line.refusal is None else None):
+                raise ValueError(f"line {number + 2} and the first disagree")
+            return line.volume()
+
+
+def kept_plan(place: Path, section: ExtractSection, base: Path) -> KeptPlan | None:
     """The plan that is kept, or None.
 
     Raises:
@@ -144,20 +192,30 @@ def kept_plan(place: Path, section: ExtractSection, base: Path) -> ExtractionPla
         if not place.exists():
             return None
         data = place.read_bytes()
-    try:
+    with _readable(place):
         first, *lines = data.splitlines()
         head = PlanHead.model_validate(read_object(first))
-        volumes = tuple(PlanLine.model_validate_json(line).volume() for line in lines)
+        if len(lines) != len(head.slices):
+            raise ValueError(f"it has {len(lines)} volumes, not {len(head.slices)}")
+    differing = differing_fields(asked_for(section, base), head.asked)
+    if differing:
+        raise ConfigError(f"{str(place)!r} was made for something else: {'; '.join(differing)}; {AGAIN}")
+    return KeptPlan(place, head, lines)
+
+
+@contextmanager
+def _readable(place: Path) -> Iterator[None]:
+    """Say in one sentence what cannot be read in a kept plan.
+
+    Raises:
+        ConfigError: If something cannot.
+    """
+    try:
+        yield
     except ValidationError as error:
         raise ConfigError(f"{refusal(error, repr(str(place)))}; {AGAIN}") from error
     except ValueError as error:
         raise ConfigError(f"{str(place)!r} cannot be read as a plan ({error}); {AGAIN}") from error
-    if len(volumes) != head.volumes:
-        raise ConfigError(f"{str(place)!r} has {len(volumes)} volumes, not {head.volumes}; {AGAIN}")
-    differing = differing_fields(asked_for(section, base), head.asked)
-    if differing:
-        raise ConfigError(f"{str(place)!r} was made for something else: {'; '.join(differing)}; {AGAIN}")
-    return ExtractionPlan(volumes, head.notes, tuple(VolumeKey(*key) for key in head.withdrawn))
 
 
 def _lines(plan: ExtractionPlan, asked: dict[str, Any]) -> Iterator[Strict]:
@@ -165,7 +223,7 @@ def _lines(plan: ExtractionPlan, asked: dict[str, Any]) -> Iterator[Strict]:
     yield PlanHead(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         asked=asked,
-        volumes=len(plan.volumes),
+        slices=tuple(v.max_slices if v.refusal is None else None for v in plan.volumes),
         notes=plan.notes,
         withdrawn=tuple((key.participant_id, key.session_id, key.volume_id) for key in plan.withdrawn),
     )

@@ -3,10 +3,9 @@
 import heapq
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cache_schema.common.errors import ConfigError
-from extract.planning.plan import ExtractionPlan, PlannedVolume
 
 ARRAY_TASK, ARRAY_FIRST, ARRAY_COUNT, ARRAY_LAST = (
     f"SLURM_ARRAY_TASK_{name}" for name in ("ID", "MIN", "COUNT", "MAX")
@@ -62,35 +61,29 @@ def _whole_array(text: str, environment: Mapping[str, str]) -> int:
     return int(count)
 
 
-def share_of_plan(plan: ExtractionPlan, shard: Shard) -> ExtractionPlan:
-    """What of a plan one process does: its share of what can be embedded, and of what cannot be."""
-    mine = (*share_of(plan.embeddable, shard), *plan.refused[shard.index :: shard.count])
-    ordered = sorted(mine, key=lambda volume: volume.candidate.key)
-    first = shard.index == 0
-    return replace(
-        plan,
-        volumes=tuple(ordered),
-        notes=plan.notes if first else (),
-        withdrawn=plan.withdrawn if first else (),
-    )
+def places_of(slices: Sequence[int | None], shard: Shard) -> list[int]:
+    """Which volumes of a plan one process does: of what can be embedded, and of what cannot be.
+
+    Args:
+        slices: Of every volume of the plan the most that it keeps; None where it was refused.
+        shard: The share.
+    """
+    refused = [place for place, count in enumerate(slices) if count is None]
+    usable = [place for place, count in enumerate(slices) if count is not None]
+    shares = division([slices[place] or 0 for place in usable], shard.count)
+    mine = [place for place, index in zip(usable, shares, strict=True) if index == shard.index]
+    return sorted((*mine, *refused[shard.index :: shard.count]))
 
 
-def share_of(volumes: Sequence[PlannedVolume], shard: Shard) -> tuple[PlannedVolume, ...]:
-    """The volumes of one share, in their order."""
-    shares = zip(volumes, division(volumes, shard.count), strict=True)
-    return tuple(volume for volume, index in shares if index == shard.index)
-
-
-def division(volumes: Sequence[PlannedVolume], count: int) -> tuple[int, ...]:
-    """The share of every volume; every process comes to the same division.
+def division(slices: Sequence[int], count: int) -> tuple[int, ...]:
+    """The share of every volume, given its slices; every process comes to the same division.
 
     The largest volume goes first, each to the share that has fewest slices so far, so that the largest share
     is at most one volume above the smallest.
     """
     heap = [(0, index) for index in range(count)]
-    shares = [0] * len(volumes)
-    order = sorted(range(len(volumes)), key=lambda place: (-volumes[place].max_slices, place))
-    for place in order:
-        slices, shares[place] = heap[0]
-        heapq.heapreplace(heap, (slices + volumes[place].max_slices, shares[place]))
+    shares = [0] * len(slices)
+    for place in sorted(range(len(slices)), key=lambda place: (-slices[place], place)):
+        total, shares[place] = heap[0]
+        heapq.heapreplace(heap, (total + slices[place], shares[place]))
     return tuple(shares)

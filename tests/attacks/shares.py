@@ -62,7 +62,7 @@ def shared(spoil: Callable[[Path], object], *more: str):
         run("plan", [*words, "--create"])
         (kept,) = scene.folder.rglob("plan.jsonl")
         spoil(kept)
-        return [*words, "--shard", "0/2", *more]
+        return [*words, "--shard", "0/1", *more]
 
     return arrange
 

@@ -18,8 +18,6 @@ import slicecache
 from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.format.header import OPEN
-from cache_schema.format.identity import VolumeKey
-from cache_schema.format.record import Entities
 from cache_schema.move.remove import remove_participant
 from cache_schema.store.create import fixed_at
 from cache_schema.store.reader import open_store
@@ -29,51 +27,28 @@ from extract.engines import station
 from extract.engines.device import Machine
 from extract.extraction import Outcome, create_planned, run_extraction
 from extract.planning.kept import kept_plan, plan_place
-from extract.planning.plan import ExtractionPlan, PlannedVolume
-from extract.planning.shard import Shard, parse_shard, share_of, share_of_plan
-from extract.sources.candidate import Candidate
+from extract.planning.shard import Shard, parse_shard, places_of
 
 SLICES = (9, 30, 17, 4, 22, 13, 8)
 ARRAY = {"SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_COUNT": "8", "SLURM_ARRAY_TASK_MAX": "7"}
 
 
-def made_up(slices: list[int]) -> list[PlannedVolume]:
-    return [
-        PlannedVolume(
-            Candidate(VolumeKey(f"p{i:05d}", "", "T1w"), Path(f"p{i}.nii"), f"p{i}.nii", Entities()),
-            (9, 9, n),
-            (1.0, 1.0, 1.0),
-            n,
-            None,
-        )
-        for i, n in enumerate(slices)
-    ]
-
-
-@given(st.lists(st.integers(1, 400), max_size=60), st.integers(1, 12))
+@given(st.lists(st.none() | st.integers(0, 400), max_size=60), st.integers(1, 12))
 def test_shares_are_a_partition_and_differ_by_one_volume_at_most(slices, count):
-    volumes = made_up(slices)
-    shares = [share_of(volumes, Shard(index, count)) for index in range(count)]
-    assert sorted(v.candidate.key for share in shares for v in share) == [v.candidate.key for v in volumes]
-    sums = [sum(v.max_slices for v in share) for share in shares]
-    assert max(sums) - min(sums) <= max(slices, default=0)
+    shares = [places_of(slices, Shard(index, count)) for index in range(count)]
+    assert sorted(place for share in shares for place in share) == list(range(len(slices)))
+    sums = [sum(slices[place] or 0 for place in share) for share in shares]
+    assert max(sums) - min(sums) <= max((n or 0 for n in slices), default=0)
+    refused = [sum(slices[place] is None for place in share) for share in shares]
+    assert max(refused) - min(refused) <= 1
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_eight_shares_of_a_cohort_are_within_1_15_of_equal_work(seed):
     drawn = np.random.default_rng(seed).choice([24, 50, 160, 181, 256], size=200)
-    volumes = made_up([int(n) for n in drawn])
-    sums = [sum(v.max_slices for v in share_of(volumes, Shard(i, 8))) for i in range(8)]
+    slices = [int(n) for n in drawn]
+    sums = [sum(slices[place] for place in places_of(slices, Shard(i, 8))) for i in range(8)]
     assert max(sums) <= 1.15 * sum(sums) / 8
-
-
-def test_what_cannot_be_embedded_is_shared_out_too_and_notes_are_said_once():
-    volumes = [replace(v, refusal="no" if i % 3 else None) for i, v in enumerate(made_up([5] * 20))]
-    plan = ExtractionPlan(tuple(volumes), ("a note",))
-    shares = [share_of_plan(plan, Shard(i, 4)) for i in range(4)]
-    assert sorted(v.candidate.key for s in shares for v in s.volumes) == [v.candidate.key for v in volumes]
-    assert [len(s.refused) for s in shares] == [4, 3, 3, 3]
-    assert [s.notes for s in shares] == [("a note",), (), (), ()]
 
 
 @pytest.mark.parametrize(
@@ -153,9 +128,13 @@ def test_shares_give_what_one_process_gives(cohort):
     pipeline, section = loaded(cohort)
     plan = create_planned(pipeline, section)
     assert open_store(cohort / "cache.zarr").header.numerics.compute_dtype == OPEN
-    assert kept_plan(plan_place(cohort / "run"), section, cohort) == replace(
-        plan, volumes=tuple(replace(v, file=None, warnings=()) for v in plan.volumes)
-    )
+    kept = kept_plan(plan_place(cohort / "run"), section, cohort)
+    whole = replace(plan, volumes=tuple(replace(v, file=None, warnings=()) for v in plan.volumes))
+    assert kept.whole() == whole
+    assert sorted(v.candidate.key for i in range(3) for v in kept.share(Shard(i, 3)).volumes) == [
+        v.candidate.key for v in plan.volumes
+    ]
+    assert kept.longest == plan.longest == max(SLICES)
     outcomes = [run(cohort, Shard(i, 3)) for i in (2, 0, 1)]
     assert sum(outcome.embedded for outcome in outcomes) == len(SLICES) - 1
     assert sum(outcome.failed for outcome in outcomes) == 2

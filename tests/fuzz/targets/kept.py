@@ -25,7 +25,7 @@ from extract.backbones.dinov2 import Dinov2Spec, write_example
 from extract.planning.config import ExtractSection
 from extract.planning.kept import PLAN, keep_plan, kept_plan
 from extract.planning.plan import ExtractionPlan, PlannedVolume
-from extract.planning.shard import Shard, share_of_plan
+from extract.planning.shard import Shard
 from extract.simulate.tree import NOTE, finished_files
 from extract.sources.candidate import Candidate
 
@@ -89,7 +89,8 @@ def _plan(folder: Path) -> object:
     found = kept_plan(place, _section(), Path("/x"))
     if found is None:
         raise SlicecacheError("planned anew")
-    return share_of_plan(found, Shard(0, 2)).rows()
+    found.whole()
+    return found.share(Shard(0, 2)).rows()
 
 
 def _fits() -> list[Files]:
