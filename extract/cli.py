@@ -155,7 +155,7 @@ def extract(
 
     from cache_schema.common.pipeline_file import load_pipeline
     from extract.extraction import run_extraction as run_extract
-    from extract.planning.shard import parse_shard
+    from extract.planning.shard import parse_shard, undivided
 
     share = None if shard is None else parse_shard(shard, os.environ)
     if share is not None and readmit:
@@ -176,6 +176,8 @@ def extract(
 
         asked = Asked(pipeline, tuple(overrides), tuple(readmit), site, pack)
         return by_slurm(loaded, read_extract_section(loaded), asked, dry_run, as_json)
+    if share is None and (unsaid := undivided(os.environ)):
+        typer.echo(unsaid, err=True)
     outcome = run_extract(loaded, read_extract_section(loaded), readmit=readmit, shard=share)
     typer.echo(json.dumps(outcome.as_json()) if as_json else describe_extraction(outcome))
     return 1 if outcome.failed else 0

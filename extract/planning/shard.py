@@ -46,6 +46,17 @@ def parse_shard(text: str, environment: Mapping[str, str]) -> Shard:
     return shard
 
 
+def undivided(environment: Mapping[str, str]) -> str | None:
+    """What to tell somebody whose array task was given no share; None where this is no task of several."""
+    count = environment.get(ARRAY_COUNT, "")
+    if not count.isdecimal() or int(count) < 2:
+        return None
+    return (
+        f"this is one of {count} tasks of an array, and without --shard each of them embeds everything: "
+        "--shard auto divides the work"
+    )
+
+
 def _whole_array(text: str, environment: Mapping[str, str]) -> int:
     """Tasks of an array that runs whole, from 0.
 

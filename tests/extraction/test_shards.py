@@ -241,3 +241,12 @@ def test_the_command_says_which_share_it_was(cohort, capsys, monkeypatch):
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
     slicecache.guarded(slicecache.cli.main, ["extract", "pipeline.yaml", "--shard", "auto/2"])
     assert "share 1/2" in capsys.readouterr().out
+
+
+def test_an_array_task_without_a_share_is_told(cohort, capsys, monkeypatch):
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "1")
+    slicecache.guarded(slicecache.cli.main, ["extract", str(cohort / "pipeline.yaml")])
+    assert "--shard" not in capsys.readouterr().err
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "40")
+    slicecache.guarded(slicecache.cli.main, ["extract", str(cohort / "pipeline.yaml")])
+    assert "one of 40 tasks" in capsys.readouterr().err
