@@ -19,7 +19,7 @@ from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.terminal.progress import progress_for
 from cache_schema.common.text.cells import safe_cell
 from cache_schema.files.disk.whole import replacing
-from cache_schema.files.remote.urls import require_folder_place
+from cache_schema.files.remote.urls import require_place
 from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
@@ -111,7 +111,7 @@ def run_extraction(
             stays.
     """
     location, preprocessing, machine = pipeline.store(), section.preprocessing, this_machine()
-    require_folder_place(location, "extract")
+    require_place(location, "extract")
     require_places(pipeline.folder(), location)
     plan = plan_for_store(location, section, pipeline.base, readmit)
     device = choose_device(section.device, machine)

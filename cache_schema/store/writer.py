@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from cache_schema.common.errors import ParticipantWithdrawn, StoreError
 from cache_schema.files.chunks.chunk import to_storage, write_volume
-from cache_schema.files.locate import open_objects
-from cache_schema.files.objects import LocalObjects
-from cache_schema.files.remote.urls import require_folder_place
+from cache_schema.files.locate import open_writable
+from cache_schema.files.remote.objects import get_all
+from cache_schema.files.remote.urls import is_url, require_place
+from cache_schema.files.writable import Writable
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.digests.digest import volume_digest
 from cache_schema.format.digests.proof import prove_array
@@ -46,16 +47,21 @@ from cache_schema.store.commit import (
     unseal,
 )
 from cache_schema.store.create import create_store, read_header, require_same, sweep_siblings
+from cache_schema.store.create_in_bucket import create_in_bucket
 from cache_schema.store.extents import ensure_extents
+from cache_schema.store.lost_row import has_another_owner, lost_row
 from cache_schema.store.packed import is_packed, require_unpacked
 from cache_schema.store.table import VolumeTable, append_rows, read_volume_table
 from cache_schema.store.withdrawn import Tombstones, read_tombstones, withdraw_rows
+
+ATTEMPTS = 3
+"""To commit a volume that a twin, with other numbers, commits at the same moment."""
 
 
 class StoreWriter:
     """A store opened for writing; open it with `StoreWriter.open`."""
 
-    def __init__(self, location: str, objects: LocalObjects, header: Header, table: VolumeTable) -> None:
+    def __init__(self, location: str, objects: Writable, header: Header, table: VolumeTable) -> None:
         """Hold an opened store."""
         self.location = location
         self.header = header
@@ -74,7 +80,7 @@ class StoreWriter:
         of dead processes are swept.
 
         Args:
-            location: A folder; it is created when absent.
+            location: A folder, or a place in a bucket; the store is created when absent.
             header: What is asked for: fingerprint, numerics and arrays must equal the store's.
             rows: Volumes that will be written; those that have a row keep it. Whoever was withdrawn gets
                 none.
@@ -84,15 +90,18 @@ class StoreWriter:
             StoreMismatch: If the store was made otherwise, naming each field with both values.
             StoreError: If the place cannot be written or holds something else.
         """
-        require_folder_place(location, "extract")
+        require_place(location, "extract")
         if location.endswith((".zip", ".h5", ".hdf5")):
             raise StoreError(f"{location!r}: stores are written to a folder, and copied or exported from it")
         found = read_header(location)
         if found is None:
-            create_store(location, header, rows, durable=durable)
+            if is_url(location):
+                create_in_bucket(location, header, rows)
+            else:
+                create_store(location, header, rows, durable=durable)
             found = read_header(location)
-        objects = open_objects(location)
-        if found is None or not isinstance(objects, LocalObjects):
+        objects = open_writable(location, "extract")
+        if found is None or objects is None:
             raise StoreError(f"the store {location!r} was deleted while it was opened")
         objects.durable = durable
         require_same(location, header, found)
@@ -101,7 +110,8 @@ class StoreWriter:
         if any(row.key not in known.index for row in rows):
             require_unpacked(objects, location)
         objects.sweep()
-        sweep_siblings(location)
+        if not is_url(location):
+            sweep_siblings(location)
         table = append_rows(objects, rows, known=known)
         objects.keep(TABLE)  # rows that somebody else has just given rest on a name, too
         tombstones = read_tombstones(objects, tombstones)
@@ -166,7 +176,7 @@ class StoreWriter:
         self._refuse_withdrawn(draft.key)
         stored = self._to_storage(draft, arrays)
         record = self._describe(draft, stored)
-        for attempt in range(3):
+        for attempt in range(ATTEMPTS):
             other = self.record(draft.key)
             if other is not None:
                 if attempt == 0 or other.digest == record.digest:
@@ -174,12 +184,14 @@ class StoreWriter:
                 # A twin committed other numbers (a GPU's last bits) while ours went over them.
                 self.remove_record(draft.key)
             self._write(record, stored, preview)
-            if self.record(draft.key) is None:
+            if attempt + 1 < ATTEMPTS and self.record(draft.key) is not None:
+                continue
+            seconds = draft.seconds | {"write": time.perf_counter() - started}
+            signed = record.model_copy(update={"seconds": seconds}).signed()
+            self._objects.put(record_name(draft.key), encode_record(signed))
+            self._look_again(signed)
+            if self._objects.exclusive or self._is_mine(signed):
                 break
-        seconds = draft.seconds | {"write": time.perf_counter() - started}
-        signed = record.model_copy(update={"seconds": seconds}).signed()
-        self._objects.put(record_name(draft.key), encode_record(signed))
-        self._look_again(signed)
         return self._settle(signed)
 
     def remove_record(self, key: VolumeKey) -> None:
@@ -215,6 +227,11 @@ class StoreWriter:
                 "`slicecache extract --readmit` takes a participant back"
             )
 
+    def _is_mine(self, record: VolumeRecord) -> bool:
+        """Whether no twin with other numbers put its record over this one, and maybe its data before."""
+        other = self.record(record.key)
+        return other is None or other.digest == record.digest
+
     def _look_again(self, record: VolumeRecord) -> None:
         """After the record was put: take everything back if the participant was withdrawn meanwhile.
 
@@ -229,20 +246,20 @@ class StoreWriter:
         self._table = read_volume_table(self._objects, self._table)
         if not withdrawn and self.rows.get(key) == record.row:
             return
-        take_back(self._objects, self._layouts(), record, whosever=withdrawn)
+        others = has_another_owner(self._table, record.row, key)
+        take_back(self._objects, {} if others else self._layouts(), record, whosever=withdrawn)
         if withdrawn or key not in self.rows:
             self._objects.delete(preview_name(key))
             self._objects.delete(failure_name(key))
         self._refuse_withdrawn(key)
-        raise ParticipantWithdrawn(
-            f"the row of {key} in {self.location!r} was withdrawn while it was written; extract it again"
-        )
+        raise lost_row(self._table, record.row, key, self.location)
 
     def _layouts(self) -> dict[str, ArrayLayout]:
         """How the arrays are stored now."""
+        stored = get_all(self._objects, [metadata_name(spec.name) for spec in self.header.arrays])
         return {
-            spec.name: parse_layout(spec, self._objects.get(metadata_name(spec.name)))
-            for spec in self.header.arrays
+            spec.name: parse_layout(spec, data)
+            for spec, (_, data) in zip(self.header.arrays, stored, strict=True)
         }
 
     def _change(self) -> None:
@@ -282,6 +299,9 @@ class StoreWriter:
         if n > self._table.slices:
             append_rows(self._objects, (), slices=n, known=self._table)
         self._table = ensure_extents(self._objects, self.header, self._table)
+        if self.rows.get(record.key) != record.row:
+            self._refuse_withdrawn(record.key)
+            raise lost_row(self._table, record.row, record.key, self.location)
         with self._objects.together():
             write_volume(self._objects, self._layouts(), record.row, stored)
             if preview is None:
