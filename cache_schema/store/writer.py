@@ -4,8 +4,7 @@ A volume is committed in one order only: its data, then its record in one atomic
 came before it is on the disk. What was written without a record is not there for any reader, and is written
 again.
 
-Nothing of a participant who was withdrawn is written: tombstones are asked for before a write and after it.
-A removal puts its tombstone before it deletes, so that one of the two always sees the other.
+What it rests on is asked for before a write and after it (`guard.py`).
 """
 
 import time
@@ -14,7 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cache_schema.common.errors import ParticipantWithdrawn, StoreError
+from cache_schema.common.errors import StoreError
 from cache_schema.files.chunks.chunk import to_storage, write_volume
 from cache_schema.files.locate import open_writable
 from cache_schema.files.remote.objects import get_all
@@ -24,10 +23,9 @@ from cache_schema.format.canonical import canonical_json
 from cache_schema.format.digests.digest import volume_digest
 from cache_schema.format.digests.proof import prove_array
 from cache_schema.format.digests.token_statistics import token_statistics
-from cache_schema.format.header import Header
+from cache_schema.format.header import Header, Numerics
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
-    TABLE,
     ArrayLayout,
     chunk_slices,
     failure_name,
@@ -36,6 +34,7 @@ from cache_schema.format.layout import (
     preview_name,
     record_name,
 )
+from cache_schema.format.numerics import FixedNumerics, completed
 from cache_schema.format.record import Failure, TableRow, VolumeDraft, VolumeRecord
 from cache_schema.store.check_volume import check_volume
 from cache_schema.store.commit import (
@@ -43,16 +42,22 @@ from cache_schema.store.commit import (
     read_failure,
     read_failures,
     read_record,
-    take_back,
     unseal,
 )
-from cache_schema.store.create import create_store, read_header, require_same, sweep_siblings
+from cache_schema.store.create import (
+    create_store,
+    read_header,
+    require_same,
+    stored_header_hash,
+    sweep_siblings,
+)
 from cache_schema.store.create_in_bucket import create_in_bucket
 from cache_schema.store.extents import ensure_extents
-from cache_schema.store.lost_row import has_another_owner, lost_row
+from cache_schema.store.give_rows import give_rows
+from cache_schema.store.guard import Guard
+from cache_schema.store.numerics import fix, read_fixed
 from cache_schema.store.packed import is_packed, require_unpacked
-from cache_schema.store.table import VolumeTable, append_rows, read_volume_table
-from cache_schema.store.withdrawn import Tombstones, read_tombstones, withdraw_rows
+from cache_schema.store.table import VolumeTable, append_rows
 
 ATTEMPTS = 3
 """To commit a volume that a twin, with other numbers, commits at the same moment."""
@@ -66,8 +71,7 @@ class StoreWriter:
         self.location = location
         self.header = header
         self._objects = objects
-        self._table = table
-        self._tombstones = Tombstones()
+        self._guard = Guard(objects, location, table)
 
     @classmethod
     def open(
@@ -105,26 +109,34 @@ class StoreWriter:
             raise StoreError(f"the store {location!r} was deleted while it was opened")
         objects.durable = durable
         require_same(location, header, found)
-        tombstones, known = read_tombstones(objects), read_volume_table(objects)
-        rows = [row for row in rows if not tombstones.hold(row.participant_id)]
-        if any(row.key not in known.index for row in rows):
-            require_unpacked(objects, location)
         objects.sweep()
         if not is_url(location):
             sweep_siblings(location)
-        table = append_rows(objects, rows, known=known)
-        objects.keep(TABLE)  # rows that somebody else has just given rest on a name, too
-        tombstones = read_tombstones(objects, tombstones)
-        if any(tombstones.hold(row.participant_id) for row in rows):
-            withdraw_rows(objects)
-        if table.segments > known.segments:
-            unseal(objects)
-        return cls(location, objects, found, ensure_extents(objects, found, table))
+        return cls(location, objects, found, give_rows(objects, location, found, rows))
 
     @property
     def rows(self) -> Mapping[VolumeKey, int]:
         """Row of every volume in the table."""
-        return self._table.index
+        return self._guard.rows
+
+    def fixed_numerics(self) -> FixedNumerics | None:
+        """By which arithmetic, and on which kind of device, volumes are embedded; None while nobody has."""
+        return read_fixed(self._objects, stored_header_hash(self._objects))
+
+    def fix_numerics(self, numerics: Numerics, device: str, made: Mapping[str, Any]) -> FixedNumerics:
+        """Say by which arithmetic this store is embedded, or learn what somebody else has said first.
+
+        Args:
+            numerics: With nothing left open.
+            device: Kind of device.
+            made: Provenance.
+        """
+        header_sha256 = stored_header_hash(self._objects)
+        wanted = FixedNumerics(numerics=numerics, device=device, header_sha256=header_sha256, made=dict(made))
+        found = fix(self._objects, wanted)
+        self.header = completed(self.header, found)
+        self._guard.fixed = found
+        return found
 
     def record(self, key: VolumeKey) -> VolumeRecord | None:
         """The committed record of a volume, or None.
@@ -173,7 +185,7 @@ class StoreWriter:
             StoreError: If the volume has no row, or the arrays are not those of the header.
         """
         started = time.perf_counter()
-        self._refuse_withdrawn(draft.key)
+        self._guard.refuse_withdrawn(draft.key)
         stored = self._to_storage(draft, arrays)
         record = self._describe(draft, stored)
         for attempt in range(ATTEMPTS):
@@ -206,26 +218,13 @@ class StoreWriter:
         Raises:
             ParticipantWithdrawn: If the participant was withdrawn; nothing is noted.
         """
-        self._refuse_withdrawn(failure.key)
+        self._guard.refuse_withdrawn(failure.key)
         self._change()
         self._objects.put(failure_name(failure.key), canonical_json(failure.model_dump(mode="json")))
-        if self._is_withdrawn(failure.key):
+        if self._guard.is_withdrawn(failure.key):
             self._objects.delete(failure_name(failure.key))
         unseal(self._objects)
-        self._refuse_withdrawn(failure.key)
-
-    def _is_withdrawn(self, key: VolumeKey) -> bool:
-        """Whether a volume's participant was withdrawn, as the store says now."""
-        self._tombstones = read_tombstones(self._objects, self._tombstones)
-        return self._tombstones.hold(key.participant_id)
-
-    def _refuse_withdrawn(self, key: VolumeKey) -> None:
-        """Before a write: nothing is written of a participant who was withdrawn."""
-        if self._is_withdrawn(key):
-            raise ParticipantWithdrawn(
-                f"{key.participant_id!r} was withdrawn from {self.location!r}, so {key} is not written; "
-                "`slicecache extract --readmit` takes a participant back"
-            )
+        self._guard.refuse_withdrawn(failure.key)
 
     def _is_mine(self, record: VolumeRecord) -> bool:
         """Whether no twin with other numbers put its record over this one, and maybe its data before."""
@@ -233,26 +232,8 @@ class StoreWriter:
         return other is None or other.digest == record.digest
 
     def _look_again(self, record: VolumeRecord) -> None:
-        """After the record was put: take everything back if the participant was withdrawn meanwhile.
-
-        The tombstones are read before the table: whoever was withdrawn and taken back in between has none
-        any more, but the row is gone.
-
-        Raises:
-            ParticipantWithdrawn: If so.
-        """
-        key = record.key
-        withdrawn = self._is_withdrawn(key)
-        self._table = read_volume_table(self._objects, self._table)
-        if not withdrawn and self.rows.get(key) == record.row:
-            return
-        others = has_another_owner(self._table, record.row, key)
-        take_back(self._objects, {} if others else self._layouts(), record, whosever=withdrawn)
-        if withdrawn or key not in self.rows:
-            self._objects.delete(preview_name(key))
-            self._objects.delete(failure_name(key))
-        self._refuse_withdrawn(key)
-        raise lost_row(self._table, record.row, key, self.location)
+        """After the record was put: take everything back that should not be there."""
+        self._guard.look_again(record, self._layouts)
 
     def _layouts(self) -> dict[str, ArrayLayout]:
         """How the arrays are stored now."""
@@ -296,12 +277,10 @@ class StoreWriter:
         """Write everything of a volume but its record, and make sure that the arrays cover it."""
         self._change()
         n = len(record.slices.index)
-        if n > self._table.slices:
-            append_rows(self._objects, (), slices=n, known=self._table)
-        self._table = ensure_extents(self._objects, self.header, self._table)
-        if self.rows.get(record.key) != record.row:
-            self._refuse_withdrawn(record.key)
-            raise lost_row(self._table, record.row, record.key, self.location)
+        if n > self._guard.table.slices:
+            append_rows(self._objects, (), slices=n, known=self._guard.table)
+        self._guard.table = ensure_extents(self._objects, self.header, self._guard.table)
+        self._guard.require_row(record)
         with self._objects.together():
             write_volume(self._objects, self._layouts(), record.row, stored)
             if preview is None:
@@ -309,7 +288,7 @@ class StoreWriter:
             else:
                 self._objects.put(preview_name(record.key), preview)
         # Once more: a process that was slower may have put older extents back meanwhile.
-        self._table = ensure_extents(self._objects, self.header, self._table)
+        self._guard.table = ensure_extents(self._objects, self.header, self._guard.table)
 
     def _settle(self, record: VolumeRecord) -> VolumeRecord:
         """After a commit: no seal made meanwhile may hide it, and no failure contradicts it."""
