@@ -1,4 +1,4 @@
-"""A small server that speaks as much S3 as a store needs, in memory, with the weaknesses that are asked for."""
+"""A small server that speaks as much S3 as a store needs, in memory, with weaknesses on request."""
 
 import hashlib
 import re
