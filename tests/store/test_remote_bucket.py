@@ -16,6 +16,7 @@ from cache_schema.format.layout import HEADER, NUMERICS, SEALED_INDEX, record_na
 from cache_schema.move.remove import readmit, remove_participant
 from cache_schema.store import create_in_bucket as creation
 from cache_schema.store.commit import encode_record
+from cache_schema.store.drafts import draft_record, stored_arrays
 from cache_schema.store.reader import open_store
 from cache_schema.store.seal import seal
 from cache_schema.store.table import encode_segment, segment_name
@@ -320,7 +321,7 @@ def test_a_participant_is_taken_out_for_good(s3, header, tmp_path):
 def test_a_twin_that_puts_its_record_over_ours(s3, header, monkeypatch):
     ours, theirs = (StoreWriter.open(URL, header, rows(0)) for _ in range(2))
     draft = example_draft(example_key(0), 5)
-    other = theirs._describe(draft, theirs._to_storage(draft, example_arrays(header, 5, 9)))
+    other = draft_record(header, 0, draft, stored_arrays(header, draft, example_arrays(header, 5, 9)))
     real, once = StoreWriter._look_again, iter([True])
 
     def look_again(self, record):

@@ -34,7 +34,7 @@ _UNCONDITIONAL: set[str] = set()
 class Bucket(RemoteObjects):
     """The objects below a URL, for reading and writing; nothing that was read is kept."""
 
-    durable, exclusive = True, False
+    durable, exclusive, at_once = True, False, 4
     keeps = False
 
     def __init__(self, url: str) -> None:

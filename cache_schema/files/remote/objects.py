@@ -7,6 +7,7 @@ fails for a passing reason (429, 5xx, a connection lost before an answer) is rep
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Self, TypeVar
 
 from cache_schema.common.errors import StoreError
@@ -19,6 +20,8 @@ from cache_schema.files.remote.urls import PLAIN, require_url
 
 REQUESTS = 16
 """At a time."""
+AHEAD = 512
+"""Answers that may wait in memory for whoever asked."""
 TAIL_BYTES = 16 * 1024
 """Read with an object's size, since its end is asked for first: the index of a shard of 1,000 chunks."""
 KEPT_TAILS = 256
@@ -199,6 +202,7 @@ def get_all(objects: Objects, names: Iterable[str]) -> Iterator[tuple[str, bytes
 
 def at_once(ask: Callable[[str], T], names: Iterable[str]) -> Iterator[tuple[str, T]]:
     """Ask for objects, many at a time, and give the answers in the order of their names."""
-    wanted = list(names)
+    left = iter(names)
     with ThreadPoolExecutor(REQUESTS) as pool:
-        yield from zip(wanted, pool.map(ask, wanted), strict=True)
+        while some := list(islice(left, AHEAD)):
+            yield from zip(some, pool.map(ask, some), strict=True)
