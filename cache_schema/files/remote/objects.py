@@ -192,12 +192,29 @@ class OpenedRemote:
         return OpenedBytes(self._objects.part(self._name, offset, stop)).read_into(0, buffers)
 
 
-def get_all(objects: Objects, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
-    """Read objects in the order of their names; many at a time where each waits for a network."""
+def get_all(
+    objects: Objects, names: Iterable[str], *, lenient: bool = False
+) -> Iterator[tuple[str, bytes | None]]:
+    """Read objects in the order of their names; many at a time where each waits for a network.
+
+    Args:
+        objects: The store.
+        names: Of objects.
+        lenient: What is no object that can be read (too large, no file) is empty, and no error.
+    """
+
+    def get(name: str) -> bytes | None:
+        try:
+            return objects.get(name)
+        except StoreError:
+            if not lenient:
+                raise
+            return b""
+
     if not isinstance(objects, RemoteObjects):
-        yield from ((name, objects.get(name)) for name in names)
+        yield from ((name, get(name)) for name in names)
         return
-    yield from at_once(objects.get, names)
+    yield from at_once(get, names)
 
 
 def at_once(ask: Callable[[str], T], names: Iterable[str]) -> Iterator[tuple[str, T]]:
