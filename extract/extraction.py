@@ -13,7 +13,7 @@ from cache_schema.common.errors import MachineError
 from cache_schema.common.machine import is_machine, machine_words
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.terminal.progress import progress_for
-from cache_schema.files.remote.urls import require_folder_place
+from cache_schema.files.remote.urls import require_place
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.move.remove import readmit as readmit_to
@@ -113,7 +113,7 @@ def run_extraction(
             stays.
     """
     location, folder = pipeline.store(), pipeline.folder()
-    require_folder_place(location, "extract")
+    require_place(location, "extract")
     require_places(folder, location)
     if shard is None:
         mine = planned(pipeline, section, readmit)
@@ -198,7 +198,7 @@ def create_planned(
         StoreMismatch: If the store is there and was made otherwise.
     """
     location = pipeline.store()
-    require_folder_place(location, "plan --create")
+    require_place(location, "plan --create")
     require_places(pipeline.folder(), location)
     plan = planned(pipeline, section, readmit)
     open_station(section, pipeline.base, location, plan.rows(), longest=plan.longest)

@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
@@ -23,6 +23,8 @@ from cache_schema.files.opened import OpenedFile, followed, require_size
 from cache_schema.format.limits import unsafe_name
 
 TEMPORARY = "tmp"
+Stamp = tuple[Hashable, ...] | None
+"""What tells an object from what was there before it, and comes after; None: there is none."""
 
 
 @runtime_checkable
@@ -59,6 +61,8 @@ class LocalObjects:
 
     The folder itself may be behind a symbolic link, since its user named it; inside it none is followed.
     """
+
+    exclusive, at_once = True, 1
 
     def __init__(self, root: Path, *, durable: bool = True) -> None:
         """Hold the folder; nothing is touched.
@@ -256,7 +260,7 @@ class LocalObjects:
             os.makedirs(os.path.dirname(new), exist_ok=True)
             os.replace(old, new)
 
-    def stamp(self, name: str) -> tuple[int, int] | None:
+    def stamp(self, name: str) -> Stamp:
         """Inode and time of a file, which differ after every put; None when it is gone."""
         try:
             found = os.lstat(self.path(name))

@@ -12,9 +12,10 @@ from pathlib import Path
 from cache_schema.common.errors import StoreError
 from cache_schema.files.chunks.shards import remove_from_shard, shard_names, shard_rows
 from cache_schema.files.disk.unfinished import sweep, unfinished_in
-from cache_schema.files.locate import open_objects
-from cache_schema.files.objects import LocalObjects
-from cache_schema.files.remote.urls import require_folder_place
+from cache_schema.files.locate import open_writable
+from cache_schema.files.objects import LocalObjects, Objects
+from cache_schema.files.remote.bucket import Bucket
+from cache_schema.files.writable import Writable
 from cache_schema.format.identity import VolumeKey, folded_id
 from cache_schema.format.layout import (
     PREVIEWS,
@@ -38,7 +39,7 @@ from cache_schema.store.packed import (
 from cache_schema.store.previews import gathered_previews, put_gathered_previews
 from cache_schema.store.seal import seal
 from cache_schema.store.table import VolumeTable, read_volume_table
-from cache_schema.store.withdrawn import bury, read_tombstones, withdraw_rows
+from cache_schema.store.withdrawn import await_listed, bury, read_tombstones, withdraw_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,37 +60,38 @@ def remove_participant(location: str, participant: str) -> Removal:
     tombstone holds meanwhile.
 
     Raises:
-        StoreError: If the store is no folder, has no such participant, or is being written to.
+        StoreError: If the store is read only, has no such participant, or is being written to.
+        MachineError: If a bucket does not list the tombstone for a minute.
     """
-    require_folder_place(location, "remove")
-    objects = open_objects(location)
+    objects = open_writable(location, "remove")
     if objects is None:
         raise StoreError(f"there is no store at {location!r}")
-    if not isinstance(objects, LocalObjects):
-        raise StoreError(f"{location!r} is no folder; remove from the store it was made from, and copy again")
     header = load_header(objects, location)
+    packed = is_packed(objects)
+    if packed and isinstance(objects, Bucket):
+        raise StoreError(f"{location!r} is packed: remove from the folder it was copied from, and copy again")
     known = read_tombstones(objects).hold(participant)
     if not known and not _volumes_of(objects, read_volume_table(objects), participant):
         raise StoreError(f"{location!r} has no volume of participant {participant!r}")
     bury(objects, participant)
-    clear_unfinished(objects, participant)
+    if isinstance(objects, LocalObjects):
+        clear_unfinished(objects, participant)
     # Listed after the tombstone: who was faster than it is in the list, who was slower sees it.
     table = read_volume_table(objects)
     keys = _volumes_of(objects, table, participant)
     # Rows that were withdrawn before, too: a writer that was killed may have left data in them.
     rows = {row for row, owner in enumerate(table.rows) if owner is None or owner.key in keys}
     layouts = [parse_layout(spec, objects.get(metadata_name(spec.name))) for spec in header.arrays]
-    packed = is_packed(objects)
     sealed = packed or objects.get(SEALED_INDEX) is not None
     unseal(objects)
-    if packed:
+    if packed and isinstance(objects, LocalObjects):
         _remove_gathered(objects, keys)
-    for key in keys:
-        for name in (record_name(key), failure_name(key), preview_name(key)):
-            objects.delete(name)
-    for layout in layouts:
-        _remove_data(objects, layout, rows)
+    _remove_volumes(objects, keys, layouts, rows)
     withdraw_rows(objects)
+    if isinstance(objects, Bucket):
+        # Whoever did not see the tombstone yet has seen the rows go, or is taken out here.
+        _remove_volumes(objects, keys, layouts, rows)
+        await_listed(objects, participant)
     _remove_stray_previews(objects)
     unseal(objects)  # once more, for a seal that was made of what was there meanwhile
     if sealed:
@@ -97,7 +99,20 @@ def remove_participant(location: str, participant: str) -> Removal:
     return Removal(tuple(sorted(keys)), sealed)
 
 
-def _volumes_of(objects: LocalObjects, table: VolumeTable, participant: str) -> set[VolumeKey]:
+def _remove_volumes(
+    objects: Writable, keys: set[VolumeKey], layouts: Sequence[ArrayLayout], rows: set[int]
+) -> None:
+    """Delete everything by which volumes can be found, then their data."""
+    with objects.together():
+        for key in keys:
+            for name in (record_name(key), failure_name(key), preview_name(key)):
+                objects.delete(name)
+    with objects.together():
+        for layout in layouts:
+            _remove_data(objects, layout, rows)
+
+
+def _volumes_of(objects: Objects, table: VolumeTable, participant: str) -> set[VolumeKey]:
     """All volumes of a participant that the table, a failure or a record knows, in any spelling of the id."""
 
     def is_theirs(name: str) -> bool:
@@ -136,7 +151,7 @@ def _remove_gathered(objects: LocalObjects, keys: set[VolumeKey]) -> None:
     put_gathered_previews(objects, kept)
 
 
-def _remove_stray_previews(objects: LocalObjects) -> None:
+def _remove_stray_previews(objects: Writable) -> None:
     """Delete previews that belong to no row: a writer that was killed may have left one."""
     known = {key.digest for key in read_volume_table(objects).index}
     for name in objects.list(PREVIEWS):
@@ -144,14 +159,14 @@ def _remove_stray_previews(objects: LocalObjects) -> None:
             objects.delete(name)
 
 
-def _remove_data(objects: LocalObjects, layout: ArrayLayout, rows: set[int]) -> None:
+def _remove_data(objects: Writable, layout: ArrayLayout, rows: set[int]) -> None:
     """Delete the chunks of rows from an array.
 
     Raises:
         StoreError: If the array is stored in a way that this program does not write.
     """
     name = layout.spec.name
-    if layout.shard_volumes:
+    if layout.shard_volumes and isinstance(objects, LocalObjects):
         for shard in shard_names(objects, layout):
             mine = rows & set(shard_rows(layout, shard))
             if mine:
@@ -159,6 +174,11 @@ def _remove_data(objects: LocalObjects, layout: ArrayLayout, rows: set[int]) -> 
         return
     if not layout.plain:
         raise StoreError(f"array {name!r} is coded otherwise than this program writes; it can only be read")
+    if isinstance(objects, Bucket):
+        for row in rows:
+            for block in range(layout.blocks(layout.shape[1])):
+                objects.delete(layout.chunk_name(row, block))
+        return
     prefixes = {f"c.{row}" for row in rows}
     for stored in objects.list(name):
         if ".".join(stored.removeprefix(f"{name}/").split(".")[:2]) in prefixes:
@@ -171,9 +191,9 @@ def readmit(location: str, participants: Sequence[str]) -> None:
     Raises:
         StoreError: If one was not withdrawn, or the store is packed or no folder; nothing is changed then.
     """
-    objects = open_objects(location)
-    if not isinstance(objects, LocalObjects):
-        raise StoreError(f"{location!r} is no folder store, so nobody can be readmitted to it")
+    objects = open_writable(location, "readmit")
+    if objects is None:
+        raise StoreError(f"there is no store at {location!r}, so nobody can be readmitted to it")
     require_unpacked(objects, location)
     tombstones = read_tombstones(objects)
     named = {participant: tombstones.names_of(participant) for participant in participants}

@@ -9,7 +9,7 @@ from cache_schema.common.errors import StoreError
 from cache_schema.common.stored_json import StoredJsonError, read_object
 from cache_schema.common.strict import refusal
 from cache_schema.files.objects import Objects
-from cache_schema.files.remote.objects import get_all
+from cache_schema.files.remote.objects import RemoteObjects, get_all
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
@@ -127,8 +127,11 @@ def read_failures(objects: Objects) -> tuple[Failure, ...]:
 def unseal(objects: Objects) -> None:
     """Take the seal off; the index goes first, so that no reader sees a half-sealed store.
 
-    It goes once more at the end: whoever seals meanwhile looks for the records after putting the index.
+    It goes once more at the end: whoever seals meanwhile looks for the records after putting the index. In a
+    bucket a look at the index is enough where there is none: a seal that comes later finds what is written.
     """
+    if isinstance(objects, RemoteObjects) and objects.stamp(SEALED_INDEX) is None:
+        return
     for name in (SEALED_INDEX, SEALED_RECORDS, SEALED_INDEX):
         objects.delete(name)
 

@@ -7,6 +7,7 @@ stale extents reads the table again afterwards and repairs them, and so does eve
 from cache_schema.common.errors import StoreError
 from cache_schema.common.stored_json import read_object
 from cache_schema.files.objects import Objects
+from cache_schema.files.remote.objects import get_all
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.header import ArraySpec, Header
 from cache_schema.format.layout import metadata_name, parse_layout
@@ -32,21 +33,24 @@ def ensure_extents(objects: Objects, header: Header, known: VolumeTable | None =
     table = known or VolumeTable()
     for _ in range(ROUNDS):
         table = read_volume_table(objects, table)
-        grown = [_grow(objects, header, spec, table) for spec in header.arrays]
+        names = [metadata_name(spec.name) for spec in header.arrays]
+        stored = [data for _, data in get_all(objects, names)]
+        grown = [
+            _grow(objects, header, spec, table, data)
+            for spec, data in zip(header.arrays, stored, strict=True)
+        ]
         if not any(grown):
             return table
     raise StoreError("the arrays' extents do not settle: another program is editing this store")
 
 
-def _grow(objects: Objects, header: Header, spec: ArraySpec, table: VolumeTable) -> bool:
+def _grow(objects: Objects, header: Header, spec: ArraySpec, table: VolumeTable, data: bytes | None) -> bool:
     """Enlarge one array's metadata when it falls short; whether it did."""
-    name = metadata_name(spec.name)
-    data = objects.get(name)
     layout = parse_layout(spec, data)
     volumes, slices = wanted_extents(header, table)
     if layout.shape[0] >= volumes and layout.shape[1] >= slices:
         return False
     meta = read_object(data or b"")
     meta["shape"] = [max(layout.shape[0], volumes), max(layout.shape[1], slices), *spec.item_shape]
-    objects.put(name, canonical_json(meta))
+    objects.put(metadata_name(spec.name), canonical_json(meta))
     return True

@@ -17,8 +17,9 @@ from cache_schema.files.objects import Objects
 from cache_schema.files.remote.objects import RemoteObjects, get_all
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.layout import RECORDS, SEALED_RECORDS, record_name
+from cache_schema.format.layout import RECORDS, SEALED_INDEX, SEALED_RECORDS, record_name
 from cache_schema.format.limits import HEX_DIGEST
+from cache_schema.store.table import read_volume_table
 
 MARK = "packed.json"
 PACK_FORMAT = "slicecache-pack"
@@ -27,13 +28,20 @@ PACKED_RECORDS = "packed/records.jsonl"
 _LINES: "WeakKeyDictionary[Any, dict[str, bytes]]" = WeakKeyDictionary()
 """Records by key hash of packed stores that are open: gathered once, since thousands are asked for."""
 
+_PACKED: "WeakKeyDictionary[Any, bool]" = WeakKeyDictionary()
 _SEALED: "WeakKeyDictionary[Any, dict[str, bytes]]" = WeakKeyDictionary()
+FEW = 1000
+"""Records that a listing may lack and that are asked for all the same."""
 KEY_FIELDS = ("participant_id", "session_id", "volume_id")
 
 
 def is_packed(objects: Objects) -> bool:
-    """Whether a store is packed."""
-    return objects.get(MARK) is not None
+    """Whether a store is packed; behind a URL it is neither packed nor unpacked, and asked once."""
+    if not isinstance(objects, RemoteObjects):
+        return objects.get(MARK) is not None
+    if objects not in _PACKED:
+        _PACKED[objects] = objects.get(MARK) is not None
+    return _PACKED[objects]
 
 
 def require_unpacked(objects: Objects, location: str) -> None:
@@ -102,11 +110,14 @@ def packed_lines(objects: Objects) -> dict[str, bytes]:
     return _LINES[objects]
 
 
-def sealed_lines(objects: Objects) -> dict[str, bytes]:
-    """Records of a sealed store by key hash; empty in a store that is not sealed."""
+def sealed_lines(objects: RemoteObjects) -> dict[str, bytes]:
+    """Records of a sealed store behind a URL by key hash; empty in a store that is not sealed."""
     if objects not in _SEALED:
         found = {}
-        for line in (objects.get(SEALED_RECORDS) or b"").splitlines():
+        # Without the index they are what an interrupted seal left, or one that was taken off.
+        sealed = not objects.lists or objects.stamp(SEALED_INDEX) is not None
+        body = objects.get(SEALED_RECORDS) if sealed else None
+        for line in (body or b"").splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError):  # else it is looked for by its name
                 raw = read_json(line, len(line))
                 found[VolumeKey(*(raw[part] for part in KEY_FIELDS)).digest] = line
@@ -119,7 +130,11 @@ def stored_record(objects: Objects, key: VolumeKey) -> bytes | None:
 
     Behind a URL a sealed store's records are read at once from their copies in the seal.
     """
-    if isinstance(objects, RemoteObjects) and key.digest in (sealed := sealed_lines(objects)):
+    if (
+        isinstance(objects, RemoteObjects)
+        and objects.keeps
+        and key.digest in (sealed := sealed_lines(objects))
+    ):
         return sealed[key.digest]
     data = objects.get(record_name(key))
     return packed_lines(objects).get(key.digest) if data is None else data
@@ -131,9 +146,25 @@ def stored_object(objects: Objects, name: str) -> bytes | None:
     return packed_lines(objects).get(name.rpartition("/")[2].removesuffix(".json")) if data is None else data
 
 
+def record_names(objects: Objects) -> list[str]:
+    """Names under which there may be records: as listed, and in a bucket those of the table's rows, too.
+
+    A bucket may take a while to list what is there already. A reader does not ask for thousands of volumes
+    that are most likely not done yet; who is going to seal does.
+    """
+    names = objects.list(RECORDS)
+    if not isinstance(objects, RemoteObjects) or not objects.lists or is_packed(objects):
+        return names
+    with contextlib.suppress(StoreError):  # a damaged table is somebody else's to tell
+        late = {record_name(key) for key in read_volume_table(objects).index} - set(names)
+        if len(late) <= FEW or not objects.keeps:
+            return sorted((*names, *late))
+    return names
+
+
 def stored_records(objects: Objects) -> Iterator[tuple[str, bytes]]:
     """Every record with its object name (in a packed store, the name it would have)."""
-    for name, data in get_all(objects, objects.list(RECORDS)):
+    for name, data in get_all(objects, record_names(objects)):
         if data is not None:
             yield name, data
     for digest, body in packed_lines(objects).items():

@@ -16,7 +16,7 @@ from cache_schema.files.chunks.chunk import DamageError
 from cache_schema.files.chunks.pieces import RowDamageError
 from cache_schema.files.chunks.read import read_some, read_volumes
 from cache_schema.files.locate import open_objects
-from cache_schema.files.objects import Objects
+from cache_schema.files.objects import Objects, Stamp
 from cache_schema.format.digests.digest import content_digest
 from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey
@@ -28,7 +28,7 @@ from cache_schema.store.create import load_header, read_header, stored_header_ha
 from cache_schema.store.numerics import numerics_of, read_fixed, require_fixed
 from cache_schema.store.previews import stored_preview
 from cache_schema.store.reading.entries import VolumeEntry
-from cache_schema.store.reading.exchanged import EXCHANGES, Stamp, stamp_of, steady
+from cache_schema.store.reading.exchanged import EXCHANGES, stamp_of, steady
 from cache_schema.store.reading.listing import Listing, leave_out, list_committed
 from cache_schema.store.reading.proofs import Proofs
 from cache_schema.store.reading.records import Records

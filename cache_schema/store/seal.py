@@ -16,18 +16,19 @@ from cache_schema.common.errors import StoreError
 from cache_schema.common.stored_json import read_object
 from cache_schema.common.strict import Strict, later, refusal
 from cache_schema.files.lines import Lines
-from cache_schema.files.locate import open_objects
-from cache_schema.files.objects import LocalObjects, Objects
-from cache_schema.files.remote.urls import require_folder_place
+from cache_schema.files.locate import open_writable
+from cache_schema.files.objects import Objects, Stamp
+from cache_schema.files.remote.objects import RemoteObjects, at_once, get_all
+from cache_schema.files.writable import Writable
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.digests.digest import content_digest
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.layout import RECORDS, SEALED_INDEX, SEALED_RECORDS, failure_name
+from cache_schema.format.layout import SEALED_INDEX, SEALED_RECORDS, failure_name
 from cache_schema.format.limits import MAX_EXTENT, Digest, Row, object_limit
 from cache_schema.format.record import Crc32c
 from cache_schema.store.commit import parse_raw, unseal
 from cache_schema.store.create import load_header, stored_header_hash
-from cache_schema.store.packed import is_packed, stored_records
+from cache_schema.store.packed import is_packed, record_names, stored_records
 from cache_schema.store.table import read_volume_table
 from cache_schema.store.withdrawn import read_tombstones, refuse_unfinished
 from cache_schema.workers.heard import forget_workers
@@ -129,12 +130,9 @@ def seal(location: str) -> None:
         StoreError: If it is no folder store, a record is damaged, a volume of the table is neither
             committed nor failed, it still holds somebody who was withdrawn, or somebody writes meanwhile.
     """
-    require_folder_place(location, "seal")
-    objects = open_objects(location)
+    objects = open_writable(location, "seal")
     if objects is None:
         raise StoreError(f"there is no store at {location!r}")
-    if not isinstance(objects, LocalObjects):
-        raise StoreError(f"{location!r} is opened for reading only; seal the folder it was made from")
     load_header(objects, location)
     if not is_packed(objects):
         unseal(objects)
@@ -189,9 +187,8 @@ def require_complete(objects: Objects, location: str, committed: set[VolumeKey])
     """Refuse to call a store complete while volumes of its table are open, or a removal is unfinished."""
     rows = read_volume_table(objects).volumes()
     refuse_unfinished(read_tombstones(objects), location, (row.participant_id for row in rows))
-    pending = [
-        row.key for row in rows if row.key not in committed and objects.get(failure_name(row.key)) is None
-    ]
+    left = {failure_name(row.key): row.key for row in rows if row.key not in committed}
+    pending = [left[name] for name, data in get_all(objects, left) if data is None]
     if pending:
         raise StoreError(
             f"{location!r} is not complete: {len(pending)} volumes are neither committed nor failed, the "
@@ -199,9 +196,12 @@ def require_complete(objects: Objects, location: str, committed: set[VolumeKey])
         )
 
 
-def _snapshot(objects: LocalObjects) -> dict[str, tuple[int, int] | None]:
-    """Which records there are, and which file each is: a replaced record is another file."""
-    return {name: objects.stamp(name) for name in objects.list(RECORDS)}
+def _snapshot(objects: Writable) -> dict[str, Stamp]:
+    """Which records there are, and which object each is: a replaced record is another one."""
+    names = record_names(objects)
+    if isinstance(objects, RemoteObjects):
+        return dict(at_once(objects.stamp, names))
+    return {name: objects.stamp(name) for name in names}
 
 
 def _hash(raw: dict[str, Any]) -> str:

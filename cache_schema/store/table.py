@@ -6,18 +6,25 @@ segment's name reads the winner's rows and appends what is still missing as the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 from pydantic import ValidationError
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.stored_json import read_object
 from cache_schema.common.strict import Strict, refusal
-from cache_schema.files.objects import LocalObjects, Objects
+from cache_schema.files.objects import LocalObjects, Objects, Stamp
+from cache_schema.files.remote.objects import RemoteObjects, at_once
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import TABLE
 from cache_schema.format.limits import Row, SliceCount, object_limit
 from cache_schema.format.record import TableRow
+
+AHEAD = 16
+"""So many segments at most are asked for at once, beyond those that are known."""
+MAX_SEGMENTS = 1_000_000
+"""Each append makes one, of a row at least."""
 
 
 class Segment(Strict):
@@ -43,7 +50,7 @@ class VolumeTable:
     slices: int = 0
     """Slices that the arrays must cover."""
     segments: int = 0
-    stamps: tuple[tuple[int, int] | None, ...] = ()
+    stamps: tuple[Stamp, ...] = ()
     """Which file each segment was: one that withdrew a volume meanwhile is another."""
     index: dict[VolumeKey, int] = field(default_factory=dict)
     """Key to row."""
@@ -91,8 +98,7 @@ def read_volume_table(objects: Objects, known: VolumeTable | None = None) -> Vol
     Raises:
         StoreError: If a segment is missing, damaged, out of place, or a volume has two rows.
     """
-    names = objects.list(TABLE)
-    stamps = tuple(objects.stamp(name) if isinstance(objects, LocalObjects) else None for name in names)
+    names, stamps = list_segments(objects, 0 if known is None else known.segments)
     if known is None or known.stamps != stamps[: known.segments]:
         known = VolumeTable()
     if len(names) == known.segments:
@@ -112,6 +118,29 @@ def read_volume_table(objects: Objects, known: VolumeTable | None = None) -> Vol
                 raise StoreError(f"the volume table has {row.key} in rows {index[row.key]} and {place}")
         rows += segment.rows
     return VolumeTable(tuple(rows), slices, len(names), stamps, index)
+
+
+def list_segments(objects: Objects, known: int = 0) -> tuple[list[str], tuple[Stamp, ...]]:
+    """Names of all segments, and which object each is now.
+
+    Behind a URL they are asked for by number, at first one more than are `known`: a bucket may take a while
+    to list what is there already.
+
+    Raises:
+        StoreError: If there are more than a table can need.
+    """
+    if isinstance(objects, RemoteObjects) and objects.lists:
+        stamps: list[Stamp] = []
+        for step in count():
+            first, ahead = len(stamps), min(2**step, AHEAD) if step else known + 1
+            for _, stamp in at_once(objects.stamp, map(segment_name, range(first, first + ahead))):
+                if stamp is None:
+                    return [segment_name(number) for number in range(len(stamps))], tuple(stamps)
+                stamps.append(stamp)
+            if len(stamps) > MAX_SEGMENTS:
+                raise StoreError(f"{objects.url!r} answers to more than {MAX_SEGMENTS} segments of the table")
+    names = objects.list(TABLE)
+    return names, tuple(objects.stamp(name) if isinstance(objects, LocalObjects) else None for name in names)
 
 
 def append_rows(

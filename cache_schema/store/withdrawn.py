@@ -5,20 +5,22 @@ removal and a commit comes later sees the other, and takes out what is not to be
 """
 
 import os
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from pydantic import ValidationError
 
-from cache_schema.common.errors import StoreError
+from cache_schema.common.errors import MachineError, StoreError
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.format.canonical import canonical_json
-from cache_schema.format.layout import TABLE, WITHDRAWN, tombstone_name
+from cache_schema.format.layout import WITHDRAWN, tombstone_name
 from cache_schema.format.tombstone import Tombstone, salted_hash
-from cache_schema.store.table import encode_segment, parse_segment
+from cache_schema.store.table import encode_segment, list_segments, parse_segment
 
 ROUNDS = 100
+LISTING_SECONDS = 60
 DAMAGED = (
     "a withdrawal may be hidden in it: put it back from a copy, or run `slicecache cache remove` for whoever "
     "was withdrawn once more and delete it"
@@ -121,6 +123,22 @@ def bury(objects: Objects, participant: str) -> None:
         objects.create(tombstone_name(tombstone.participant_sha256), encode_tombstone(tombstone))
 
 
+def await_listed(objects: Objects, participant: str) -> None:
+    """Wait until a bucket lists a tombstone, by which extractions that begin later know of it.
+
+    Raises:
+        MachineError: If it does not for a minute.
+    """
+    for _ in range(LISTING_SECONDS):
+        if read_tombstones(objects).hold(participant):
+            return
+        time.sleep(1)
+    raise MachineError(
+        f"the server does not list the tombstone of {participant!r} yet: everything is deleted, but wait "
+        "until `slicecache cache inspect` counts it before anything is extracted"
+    )
+
+
 def withdraw_rows(objects: Objects) -> None:
     """Turn the table's rows of everybody who was withdrawn into null; their numbers are never given again.
 
@@ -134,7 +152,7 @@ def withdraw_rows(objects: Objects) -> None:
     tombstones = None
     for _ in range(ROUNDS):
         settled = True
-        for name in objects.list(TABLE):
+        for name in list_segments(objects)[0]:
             segment = parse_segment(objects.get(name) or b"", name)
             tombstones = read_tombstones(objects, tombstones)
             gone = [row is not None and tombstones.hold(row.participant_id) for row in segment.rows]

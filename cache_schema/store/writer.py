@@ -4,31 +4,27 @@ A volume is committed in one order only: its data, then its record in one atomic
 came before it is on the disk. What was written without a record is not there for any reader, and is written
 again.
 
-Nothing of a participant who was withdrawn is written: tombstones are asked for before a write and after it.
-A removal puts its tombstone before it deletes, so that one of the two always sees the other.
+What it rests on is asked for before a write and after it (`guard.py`).
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
-from cache_schema.common.errors import ParticipantWithdrawn, StoreError
-from cache_schema.files.chunks.chunk import to_storage, write_volume
-from cache_schema.files.locate import open_objects
-from cache_schema.files.objects import LocalObjects
-from cache_schema.files.remote.urls import require_folder_place
+from cache_schema.common.errors import StoreError
+from cache_schema.files.chunks.chunk import write_volume
+from cache_schema.files.locate import open_writable
+from cache_schema.files.remote.bucket import Bucket
+from cache_schema.files.remote.objects import get_all
+from cache_schema.files.remote.urls import is_url, require_place
+from cache_schema.files.writable import Writable
 from cache_schema.format.canonical import canonical_json
-from cache_schema.format.digests.digest import volume_digest
-from cache_schema.format.digests.proof import prove_array
-from cache_schema.format.digests.token_statistics import token_statistics
 from cache_schema.format.header import Header, Numerics
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
-    TABLE,
     ArrayLayout,
-    chunk_slices,
     failure_name,
     metadata_name,
     parse_layout,
@@ -40,10 +36,10 @@ from cache_schema.format.record import Failure, TableRow, VolumeDraft, VolumeRec
 from cache_schema.store.check_volume import check_volume
 from cache_schema.store.commit import (
     encode_record,
+    parse_record,
     read_failure,
     read_failures,
     read_record,
-    take_back,
     unseal,
 )
 from cache_schema.store.create import (
@@ -53,23 +49,30 @@ from cache_schema.store.create import (
     stored_header_hash,
     sweep_siblings,
 )
+from cache_schema.store.create_in_bucket import create_in_bucket
+from cache_schema.store.drafts import draft_record, stored_arrays
 from cache_schema.store.extents import ensure_extents
+from cache_schema.store.give_rows import give_rows
+from cache_schema.store.guard import Guard
 from cache_schema.store.numerics import fix, read_fixed
 from cache_schema.store.packed import is_packed, require_unpacked
-from cache_schema.store.table import VolumeTable, append_rows, read_volume_table
-from cache_schema.store.withdrawn import Tombstones, read_tombstones, withdraw_rows
+from cache_schema.store.table import VolumeTable, append_rows
+
+ATTEMPTS = 3
+"""To commit a volume that a twin, with other numbers, commits at the same moment."""
 
 
 class StoreWriter:
     """A store opened for writing; open it with `StoreWriter.open`."""
 
-    def __init__(self, location: str, objects: LocalObjects, header: Header, table: VolumeTable) -> None:
+    def __init__(self, location: str, objects: Writable, header: Header, table: VolumeTable) -> None:
         """Hold an opened store."""
         self.location = location
         self.header = header
         self._objects = objects
-        self._table = table
-        self._tombstones = Tombstones()
+        self._guard = Guard(objects, location, table)
+        self.at_once = objects.at_once
+        """Volumes that several threads may commit at a time."""
 
     @classmethod
     def open(
@@ -82,7 +85,7 @@ class StoreWriter:
         of dead processes are swept.
 
         Args:
-            location: A folder; it is created when absent.
+            location: A folder, or a place in a bucket; the store is created when absent.
             header: What is asked for: fingerprint, numerics and arrays must equal the store's.
             rows: Volumes that will be written; those that have a row keep it. Whoever was withdrawn gets
                 none.
@@ -92,37 +95,30 @@ class StoreWriter:
             StoreMismatch: If the store was made otherwise, naming each field with both values.
             StoreError: If the place cannot be written or holds something else.
         """
-        require_folder_place(location, "extract")
+        require_place(location, "extract")
         if location.endswith((".zip", ".h5", ".hdf5")):
             raise StoreError(f"{location!r}: stores are written to a folder, and copied or exported from it")
         found = read_header(location)
         if found is None:
-            create_store(location, header, rows, durable=durable)
+            if is_url(location):
+                create_in_bucket(location, header, rows)
+            else:
+                create_store(location, header, rows, durable=durable)
             found = read_header(location)
-        objects = open_objects(location)
-        if found is None or not isinstance(objects, LocalObjects):
+        objects = open_writable(location, "extract")
+        if found is None or objects is None:
             raise StoreError(f"the store {location!r} was deleted while it was opened")
         objects.durable = durable
         require_same(location, header, found)
-        tombstones, known = read_tombstones(objects), read_volume_table(objects)
-        rows = [row for row in rows if not tombstones.hold(row.participant_id)]
-        if any(row.key not in known.index for row in rows):
-            require_unpacked(objects, location)
         objects.sweep()
-        sweep_siblings(location)
-        table = append_rows(objects, rows, known=known)
-        objects.keep(TABLE)  # rows that somebody else has just given rest on a name, too
-        tombstones = read_tombstones(objects, tombstones)
-        if any(tombstones.hold(row.participant_id) for row in rows):
-            withdraw_rows(objects)
-        if table.segments > known.segments:
-            unseal(objects)
-        return cls(location, objects, found, ensure_extents(objects, found, table))
+        if not is_url(location):
+            sweep_siblings(location)
+        return cls(location, objects, found, give_rows(objects, location, found, rows))
 
     @property
     def rows(self) -> Mapping[VolumeKey, int]:
         """Row of every volume in the table."""
-        return self._table.index
+        return self._guard.rows
 
     def fixed_numerics(self) -> FixedNumerics | None:
         """By which arithmetic, and on which kind of device, volumes are embedded; None while nobody has."""
@@ -140,6 +136,7 @@ class StoreWriter:
         wanted = FixedNumerics(numerics=numerics, device=device, header_sha256=header_sha256, made=dict(made))
         found = fix(self._objects, wanted)
         self.header = completed(self.header, found)
+        self._guard.fixed = found
         return found
 
     def record(self, key: VolumeKey) -> VolumeRecord | None:
@@ -149,6 +146,20 @@ class StoreWriter:
             StoreError: If there is one that does not match its own hash.
         """
         return read_record(self._objects, key)
+
+    def records(self, keys: Iterable[VolumeKey]) -> Iterator[VolumeRecord | None]:
+        """The committed records of volumes, in their order; from a bucket many at a time.
+
+        Raises:
+            StoreError: If one does not match its own hash.
+        """
+        keys = list(keys)
+        if not isinstance(self._objects, Bucket):
+            yield from map(self.record, keys)
+            return
+        names = {record_name(key): key for key in keys}
+        for name, data in get_all(self._objects, names):
+            yield None if data is None else parse_record(data, f"{name} ({names[name]})")
 
     def is_sound(self, key: VolumeKey) -> bool:
         """Whether what the store holds of a volume is as it was committed; true when it holds nothing."""
@@ -189,10 +200,12 @@ class StoreWriter:
             StoreError: If the volume has no row, or the arrays are not those of the header.
         """
         started = time.perf_counter()
-        self._refuse_withdrawn(draft.key)
-        stored = self._to_storage(draft, arrays)
-        record = self._describe(draft, stored)
-        for attempt in range(3):
+        self._guard.refuse_withdrawn(draft.key)
+        if draft.key not in self.rows:
+            raise StoreError(f"volume {draft.key} has no row in the table of {self.location!r}")
+        stored = stored_arrays(self.header, draft, arrays)
+        record = draft_record(self.header, self.rows[draft.key], draft, stored)
+        for attempt in range(ATTEMPTS):
             other = self.record(draft.key)
             if other is not None:
                 if attempt == 0 or other.digest == record.digest:
@@ -200,12 +213,14 @@ class StoreWriter:
                 # A twin committed other numbers (a GPU's last bits) while ours went over them.
                 self.remove_record(draft.key)
             self._write(record, stored, preview)
-            if self.record(draft.key) is None:
+            if attempt + 1 < ATTEMPTS and self.record(draft.key) is not None:
+                continue
+            seconds = draft.seconds | {"write": time.perf_counter() - started}
+            signed = record.model_copy(update={"seconds": seconds}).signed()
+            self._objects.put(record_name(draft.key), encode_record(signed))
+            self._look_again(signed)
+            if self._objects.exclusive or self._is_mine(signed):
                 break
-        seconds = draft.seconds | {"write": time.perf_counter() - started}
-        signed = record.model_copy(update={"seconds": seconds}).signed()
-        self._objects.put(record_name(draft.key), encode_record(signed))
-        self._look_again(signed)
         return self._settle(signed)
 
     def remove_record(self, key: VolumeKey) -> None:
@@ -220,55 +235,29 @@ class StoreWriter:
         Raises:
             ParticipantWithdrawn: If the participant was withdrawn; nothing is noted.
         """
-        self._refuse_withdrawn(failure.key)
+        self._guard.refuse_withdrawn(failure.key)
         self._change()
         self._objects.put(failure_name(failure.key), canonical_json(failure.model_dump(mode="json")))
-        if self._is_withdrawn(failure.key):
+        if self._guard.is_withdrawn(failure.key):
             self._objects.delete(failure_name(failure.key))
         unseal(self._objects)
-        self._refuse_withdrawn(failure.key)
+        self._guard.refuse_withdrawn(failure.key)
 
-    def _is_withdrawn(self, key: VolumeKey) -> bool:
-        """Whether a volume's participant was withdrawn, as the store says now."""
-        self._tombstones = read_tombstones(self._objects, self._tombstones)
-        return self._tombstones.hold(key.participant_id)
-
-    def _refuse_withdrawn(self, key: VolumeKey) -> None:
-        """Before a write: nothing is written of a participant who was withdrawn."""
-        if self._is_withdrawn(key):
-            raise ParticipantWithdrawn(
-                f"{key.participant_id!r} was withdrawn from {self.location!r}, so {key} is not written; "
-                "`slicecache extract --readmit` takes a participant back"
-            )
+    def _is_mine(self, record: VolumeRecord) -> bool:
+        """Whether no twin with other numbers put its record over this one, and maybe its data before."""
+        other = self.record(record.key)
+        return other is None or other.digest == record.digest
 
     def _look_again(self, record: VolumeRecord) -> None:
-        """After the record was put: take everything back if the participant was withdrawn meanwhile.
-
-        The tombstones are read before the table: whoever was withdrawn and taken back in between has none
-        any more, but the row is gone.
-
-        Raises:
-            ParticipantWithdrawn: If so.
-        """
-        key = record.key
-        withdrawn = self._is_withdrawn(key)
-        self._table = read_volume_table(self._objects, self._table)
-        if not withdrawn and self.rows.get(key) == record.row:
-            return
-        take_back(self._objects, self._layouts(), record, whosever=withdrawn)
-        if withdrawn or key not in self.rows:
-            self._objects.delete(preview_name(key))
-            self._objects.delete(failure_name(key))
-        self._refuse_withdrawn(key)
-        raise ParticipantWithdrawn(
-            f"the row of {key} in {self.location!r} was withdrawn while it was written; extract it again"
-        )
+        """After the record was put: take everything back that should not be there."""
+        self._guard.look_again(record, self._layouts)
 
     def _layouts(self) -> dict[str, ArrayLayout]:
         """How the arrays are stored now."""
+        stored = get_all(self._objects, [metadata_name(spec.name) for spec in self.header.arrays])
         return {
-            spec.name: parse_layout(spec, self._objects.get(metadata_name(spec.name)))
-            for spec in self.header.arrays
+            spec.name: parse_layout(spec, data)
+            for spec, (_, data) in zip(self.header.arrays, stored, strict=True)
         }
 
     def _change(self) -> None:
@@ -276,38 +265,14 @@ class StoreWriter:
         require_unpacked(self._objects, self.location)
         unseal(self._objects)
 
-    def _to_storage(self, draft: VolumeDraft, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Check a volume against the table and the header, and cast it."""
-        names = {spec.name for spec in self.header.arrays}
-        if arrays.keys() != names:
-            raise StoreError(f"{draft.key}: the store needs {sorted(names)}, not {sorted(arrays)}")
-        if draft.key not in self.rows:
-            raise StoreError(f"volume {draft.key} has no row in the table of {self.location!r}")
-        n = len(draft.slices.index)
-        if n == 0:
-            raise StoreError(f"volume {draft.key} keeps no slice, so there is nothing to commit")
-        return {spec.name: to_storage(spec, arrays[spec.name], n) for spec in self.header.arrays}
-
-    def _describe(self, draft: VolumeDraft, stored: Mapping[str, NDArray[Any]]) -> VolumeRecord:
-        """The record of a volume, not yet signed."""
-        return VolumeRecord(
-            **draft.model_dump(),
-            row=self.rows[draft.key],
-            tokens={spec.name: token_statistics(spec, stored[spec.name]) for spec in self.header.arrays},
-            arrays={
-                spec.name: prove_array(draft.key, spec, stored[spec.name], chunk_slices(self.header, spec))
-                for spec in self.header.arrays
-            },
-            digest=volume_digest(draft.key, stored),
-        )
-
     def _write(self, record: VolumeRecord, stored: Mapping[str, NDArray[Any]], preview: bytes | None) -> None:
         """Write everything of a volume but its record, and make sure that the arrays cover it."""
         self._change()
         n = len(record.slices.index)
-        if n > self._table.slices:
-            append_rows(self._objects, (), slices=n, known=self._table)
-        self._table = ensure_extents(self._objects, self.header, self._table)
+        if n > self._guard.table.slices:
+            append_rows(self._objects, (), slices=n, known=self._guard.table)
+        self._guard.table = ensure_extents(self._objects, self.header, self._guard.table)
+        self._guard.require_row(record)
         with self._objects.together():
             write_volume(self._objects, self._layouts(), record.row, stored)
             if preview is None:
@@ -315,7 +280,7 @@ class StoreWriter:
             else:
                 self._objects.put(preview_name(record.key), preview)
         # Once more: a process that was slower may have put older extents back meanwhile.
-        self._table = ensure_extents(self._objects, self.header, self._table)
+        self._guard.table = ensure_extents(self._objects, self.header, self._guard.table)
 
     def _settle(self, record: VolumeRecord) -> VolumeRecord:
         """After a commit: no seal made meanwhile may hide it, and no failure contradicts it."""

@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal, Self
 
-from cache_schema.files.locate import open_objects
-from cache_schema.files.objects import LocalObjects, Objects
+from cache_schema.files.locate import open_writable
+from cache_schema.files.objects import Objects
 from cache_schema.files.remote.objects import RemoteObjects
+from cache_schema.files.writable import Writable
 from cache_schema.format.canonical import canonical_json
 from cache_schema.format.heartbeat import Heartbeat
 from cache_schema.format.layout import SEALED_INDEX
@@ -103,7 +104,7 @@ class Heart:
 
     def _beat_on(self) -> None:
         """Until the block ends; what goes wrong is noted once, and tried again at the next beat."""
-        objects: Objects | None = None
+        objects: Writable | None = None
         pause = FIRST_SECONDS
         while True:
             over = self._over.is_set()
@@ -156,13 +157,12 @@ class Heart:
         )
 
 
-def _quick_objects(location: str) -> Objects:
+def _quick_objects(location: str) -> Writable:
     """A store's objects, of which none is waited for; not shared with the writer's thread."""
-    objects = open_objects(location)
+    objects = open_writable(location, "extract")
     if objects is None:
         raise FileNotFoundError(f"{location!r} is gone")
-    if isinstance(objects, LocalObjects):
-        objects.durable = False
+    objects.durable = False
     return objects
 
 

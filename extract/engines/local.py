@@ -128,7 +128,10 @@ def note_failure(writer: StoreWriter, failure: Failure) -> None:
 
 
 class Committer:
-    """A thread that writes while the next batch computes; it alone touches store, tally and progress."""
+    """Threads that write while the next batch computes: one, or a few where each waits for a server.
+
+    They alone touch store, tally and progress.
+    """
 
     def __init__(
         self,
@@ -143,10 +146,15 @@ class Committer:
         self._progress, self._replacing = progress, replacing
         self._queue: queue.Queue[CommitParts | Failure | None] = queue.Queue(QUEUED)
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="slicecache-writer", daemon=True)
+        self._telling = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"slicecache-writer-{number}", daemon=True)
+            for number in range(writer.at_once)
+        ]
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(
@@ -155,8 +163,10 @@ class Committer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._queue.put(None)
-        self._thread.join()
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
         if kind is None:
             self._raise()
 
@@ -200,9 +210,10 @@ class Committer:
         except ParticipantWithdrawn:
             self._tally.withdrawn.append(key)
             return
-        self._tally.embedded += 1
-        self._tally.slices += len(draft.slices.index)
-        self._progress.done(len(draft.slices.index))
+        with self._telling:
+            self._tally.embedded += 1
+            self._tally.slices += len(draft.slices.index)
+            self._progress.done(len(draft.slices.index))
 
     def _failed(self, failure: Failure) -> None:
         try:
@@ -210,5 +221,6 @@ class Committer:
         except ParticipantWithdrawn:
             self._tally.withdrawn.append(failure.key)
             return
-        self._tally.failures.append(failure)
-        self._progress.failed()
+        with self._telling:
+            self._tally.failures.append(failure)
+            self._progress.failed()

@@ -55,14 +55,16 @@ def sort_out(
     Raises:
         StoreError: If a record is damaged and nothing may be replaced.
     """
-    found = _Sorted()
+    found, volumes = _Sorted(), list(volumes)
+    # A damaged record is no reason to stop where it may be replaced; such are read one by one.
+    ahead = None if replace else writer.records(planned.candidate.key for planned in volumes)
     for planned in volumes:
         candidate = planned.candidate
         if replace and not writer.is_sound(candidate.key):
             found.notes.append(f"{candidate.key} was damaged in the store and is embedded again")
             found.replace(planned)
             continue
-        record = writer.record(candidate.key)
+        record = writer.record(candidate.key) if ahead is None else next(ahead)
         if record is None:
             found.volumes.append(planned)
             continue

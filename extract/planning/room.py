@@ -5,6 +5,8 @@ from pathlib import Path
 
 from cache_schema.files.disk.room import existing, require_room, require_writable
 from cache_schema.files.objects import TEMPORARY
+from cache_schema.files.remote.bucket import Bucket
+from cache_schema.files.remote.urls import is_url
 from cache_schema.format.header import Header
 from cache_schema.format.layout import chunk_slices, item_bytes
 from extract.planning.plan import PlannedVolume
@@ -24,8 +26,11 @@ def require_places(run_folder: Path, location: str) -> None:
         MachineError: Naming the one that cannot.
     """
     require_writable(run_folder, "the run folder")
+    if is_url(location):
+        Bucket(location).require_writable()
+        return
     store = Path(location).expanduser().absolute()
-    if "://" not in location and existing(store) != store:
+    if existing(store) != store:
         require_writable(store.parent, "the folder of the store")
 
 
@@ -43,6 +48,8 @@ def require_store_room(
     Raises:
         MachineError: Saying what is needed and what is there.
     """
+    if is_url(location):
+        return  # it took what opening it wrote, and nobody says how much more it takes
     require_writable(f"{location}/{TEMPORARY}", "the store")
     if check_space:
         require_room(location, "the store", *needed(header, volumes), advice=ADVICE)

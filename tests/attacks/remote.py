@@ -336,7 +336,7 @@ ATTACKS = [
         "a password in the URL",
         "cache seal",
         words(f"s3://me:{PASSWORD}@bucket/cache.zarr"),
-        "'s3://bucket/cache.zarr' is a URL",
+        "'s3://bucket/cache.zarr' was given with a user",
         2,
         check=keeps_secrets,
     ),
@@ -399,11 +399,11 @@ ATTACKS = [
         "to a URL",
         "extract",
         words("{folder}/pipeline.yaml", "--set", f"cache.store={URL}"),
-        "is a URL.*extract works on a folder",
+        "is on a web server, which is only read; extract takes a folder or a bucket",
         2,
         check=wrote_nothing,
     ),
-    Attack("of a URL", "cache seal", words(URL), "seal works on a folder", 2, check=wrote_nothing),
+    Attack("of a URL", "cache seal", words(URL), "seal takes a folder or a bucket", 2, check=wrote_nothing),
     Attack("of a URL", "cache pack", words(URL), "pack works on a folder", 2, check=wrote_nothing),
     Attack(
         "to a URL",
@@ -422,7 +422,12 @@ ATTACKS = [
         check=wrote_nothing,
     ),
     Attack(
-        "of a URL", "cache remove", words(URL, "sub-01"), "remove works on a folder", 2, check=wrote_nothing
+        "of a URL",
+        "cache remove",
+        words(URL, "sub-01"),
+        "remove takes a folder or a bucket",
+        2,
+        check=wrote_nothing,
     ),
     Attack(
         "to a URL",

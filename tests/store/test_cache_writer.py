@@ -60,8 +60,8 @@ def test_nothing_there_has_no_header(tmp_path, location, header):
     (tmp_path / "other" / "thesis.tex").touch()
     with pytest.raises(StoreError, match="other things in it"):
         StoreWriter.open(str(tmp_path / "other"), header, [])
-    with pytest.raises(StoreError, match="extract works on a folder"):
-        StoreWriter.open("s3://bucket/store", header, [])
+    with pytest.raises(StoreError, match="extract takes a folder or a bucket"):
+        StoreWriter.open("https://somewhere/store", header, [])
 
 
 def test_only_committed_volumes_are_there(location, writer):

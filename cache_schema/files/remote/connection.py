@@ -1,6 +1,7 @@
 """A connection to a place behind a URL: how long is waited, how often repeated, what the environment says."""
 
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -40,11 +41,15 @@ def request_errors() -> tuple[type[Exception], ...]:
     """What obstore raises."""
     from obstore.exceptions import BaseError
 
-    return BaseError, OSError, ValueError
+    return BaseError, OSError, ValueError, NotImplementedError
 
 
-def connect(url: str) -> Any:
+def connect(url: str, retries: int | None = None) -> Any:
     """Obstore's store over a URL, configured by the environment.
+
+    Args:
+        url: Of the place.
+        retries: How often a request is repeated; None: as the environment says.
 
     Raises:
         ConfigError: If a variable of ours is no number.
@@ -63,7 +68,7 @@ def connect(url: str) -> Any:
     if url.startswith("http://") or os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true"):
         client["allow_http"] = True
     retry: Any = {
-        "max_retries": int(_number("SLICECACHE_REMOTE_RETRIES", RETRIES)),
+        "max_retries": most_retries() if retries is None else retries,
         "retry_timeout": timedelta(seconds=RETRY_SECONDS),
         "backoff": {"init_backoff": FIRST_PAUSE, "max_backoff": LONGEST_PAUSE, "base": 2},
     }
@@ -71,6 +76,21 @@ def connect(url: str) -> Any:
         return from_url(url, client_options=client, retry_config=retry)
     except request_errors() as error:
         raise told(error, url) from error
+
+
+def most_retries() -> int:
+    """How often a request is repeated.
+
+    Raises:
+        ConfigError: If the environment's number is none.
+    """
+    return int(_number("SLICECACHE_REMOTE_RETRIES", RETRIES))
+
+
+def pauses() -> Iterator[float]:
+    """Seconds before each repetition of what is not left to obstore."""
+    for attempt in range(most_retries()):
+        yield min((FIRST_PAUSE * 2**attempt).total_seconds(), LONGEST_PAUSE.total_seconds())
 
 
 def _number(variable: str, default: float) -> float:

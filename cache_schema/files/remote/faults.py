@@ -10,6 +10,8 @@ from cache_schema.common.errors import MachineError, SlicecacheError, StoreError
 
 STATUS = re.compile(r"non-2xx status code: (\d{3}(?: [A-Z][A-Za-z-]*)*)")
 NO_BUCKET = re.compile(r"<Code>NoSuch(Bucket|Container)</Code>|<Code>ContainerNotFound</Code>")
+NO_CONDITION = re.compile(r"status code: 501|NotSupported|NotImplemented")
+"""What is said of a put under a condition by a server, or by obstore, that knows none."""
 WHO_ASKS = re.compile(
     r"performing [A-Z]+ https?://(169\.254\.|metadata\.google)|source: Missing(?!Content)|metadata/"
 )
@@ -37,29 +39,30 @@ FAULTS = (
 """What a library's text holds -> what is said. The first that fits."""
 
 
-def told(error: Exception, place: str) -> SlicecacheError:
+def told(error: Exception, place: str, doing: str = "read") -> SlicecacheError:
     """The mistake to raise for a request that failed.
 
     Args:
         error: What the library raised.
         place: The URL that was asked for, as it may be printed.
+        doing: `read`, `write` or `delete`.
     """
     text = str(error)
     if NO_BUCKET.search(text):
-        return StoreError(f"cannot read {place!r}: there is no such bucket")
+        return StoreError(f"cannot {doing} {place!r}: there is no such bucket")
     status = STATUS.search(text)
     if WHO_ASKS.search(text):
         words = NO_KEYS
     elif status is not None:
-        words = f"the server answered {status[1]}{_hint(status[1], place)}"
+        words = f"the server answered {status[1]}{_hint(status[1], place, doing)}"
     else:
         words = next((words for pattern, words in FAULTS if re.search(pattern, text)), "the request failed")
-    return MachineError(f"cannot read {place!r}: {words}")
+    return MachineError(f"cannot {doing} {place!r}: {words}")
 
 
-def _hint(status: str, place: str) -> str:
+def _hint(status: str, place: str, doing: str) -> str:
     """What may be behind a status."""
-    if status.startswith("403") and place.startswith("s3"):
+    if status.startswith("403") and place.startswith("s3") and doing == "read":
         return (
             " (S3 answers so for objects that are not there, too, where the user may not list: s3:ListBucket)"
         )

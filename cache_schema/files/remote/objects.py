@@ -4,13 +4,14 @@ Each request waits for a network, so that few and large ones are asked for, many
 fails for a passing reason (429, 5xx, a connection lost before an answer) is repeated by obstore.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any, Self
+from itertools import islice
+from typing import Any, Self, TypeVar
 
 from cache_schema.common.errors import StoreError
-from cache_schema.files.objects import Objects, Opened, OpenedBytes
+from cache_schema.files.objects import Objects, Opened, OpenedBytes, Stamp
 from cache_schema.files.opened import require_size
 from cache_schema.files.read_only import ReadOnly
 from cache_schema.files.remote.connection import connect, request_errors, require_own_process
@@ -19,13 +20,19 @@ from cache_schema.files.remote.urls import PLAIN, require_url
 
 REQUESTS = 16
 """At a time."""
+AHEAD = 512
+"""Answers that may wait in memory for whoever asked."""
 TAIL_BYTES = 16 * 1024
 """Read with an object's size, since its end is asked for first: the index of a shard of 1,000 chunks."""
 KEPT_TAILS = 256
+T = TypeVar("T")
 
 
 class RemoteObjects(ReadOnly):
     """The objects below a URL, for reading."""
+
+    keeps = True
+    """Whether what lies at the top, and a seal, are read once and kept."""
 
     def __init__(self, url: str) -> None:
         """Hold the place; nothing is asked for yet.
@@ -48,8 +55,12 @@ class RemoteObjects(ReadOnly):
         Raises:
             ConfigError: In a process that was forked off one that used obstore.
         """
-        require_own_process()
+        self._require_own()
         return self._store
+
+    def _require_own(self) -> None:
+        """Refuse to go on behind a fork."""
+        require_own_process()
 
     def place(self, name: str) -> str:
         """What an object is called in messages."""
@@ -80,14 +91,14 @@ class RemoteObjects(ReadOnly):
             self._require_absent(error, name)
         return None
 
-    def _require_absent(self, error: Exception, name: str) -> None:
+    def _require_absent(self, error: Exception, name: str, doing: str = "read") -> None:
         """Let it pass that an object is not there.
 
         Raises:
             StoreError: If there is no such bucket.
             MachineError: For everything else that went wrong.
         """
-        mistake = told(error, self.place(name))
+        mistake = told(error, self.place(name), doing)
         if not isinstance(error, FileNotFoundError) or isinstance(mistake, StoreError):
             raise mistake from error
 
@@ -129,6 +140,17 @@ class RemoteObjects(ReadOnly):
             return obstore.get_range(self._place, name, start=start, end=stop)
         except request_errors() as error:
             raise told(error, self.place(name)) from error
+
+    def stamp(self, name: str) -> Stamp:
+        """What the server says of an object that is another after every put; None when it is gone."""
+        import obstore
+
+        try:
+            found = obstore.head(self._place, name)
+        except request_errors() as error:
+            self._require_absent(error, name)
+            return None
+        return found["e_tag"], found["version"], found["size"], found["last_modified"]
 
     def list(self, prefix: str) -> list[str]:
         """Names below a folder.
@@ -192,6 +214,12 @@ def get_all(
     if not isinstance(objects, RemoteObjects):
         yield from ((name, get(name)) for name in names)
         return
-    wanted = list(names)
+    yield from at_once(get, names)
+
+
+def at_once(ask: Callable[[str], T], names: Iterable[str]) -> Iterator[tuple[str, T]]:
+    """Ask for objects, many at a time, and give the answers in the order of their names."""
+    left = iter(names)
     with ThreadPoolExecutor(REQUESTS) as pool:
-        yield from zip(wanted, pool.map(get, wanted), strict=True)
+        while some := list(islice(left, AHEAD)):
+            yield from zip(some, pool.map(ask, some), strict=True)

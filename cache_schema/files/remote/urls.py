@@ -1,4 +1,4 @@
-"""What a URL may say, and which places are one: a store behind a URL is read, never written."""
+"""What a URL may say, and which places are one: a store is read from any, and written to buckets."""
 
 from urllib.parse import unquote, urlsplit
 
@@ -70,17 +70,32 @@ def file_path(url: str) -> str:
     return path
 
 
+def require_place(location: str, verb: str) -> None:
+    """Refuse a URL that cannot be written to.
+
+    Raises:
+        StoreError: If the location is a `file://` URL, on a web server, or cannot be a store's.
+    """
+    if location.startswith(FILE):
+        raise StoreError(f"{location!r}: {verb} takes a path; give {file_path(location)!r}")
+    if is_url(location) and require_url(location) in PLAIN:
+        raise StoreError(
+            f"{location!r} is on a web server, which is only read; {verb} takes a folder or a bucket "
+            f"({', '.join(f'{scheme}://' for scheme in SCHEMES if scheme not in PLAIN)})"
+        )
+
+
 def require_folder_place(location: str, verb: str) -> None:
-    """Refuse to write to a URL.
+    """Refuse a URL where a folder is rebuilt as a whole and renamed.
 
     Raises:
         StoreError: If the location is one.
     """
     if location.startswith(FILE):
-        raise StoreError(f"{location!r}: {verb} takes a path; give {file_path(location)!r}")
+        require_place(location, verb)
     if is_url(location):
         shown = without_secrets(location)
         raise StoreError(
-            f"{shown!r} is a URL, which is only read; {verb} works on a folder, which any copying tool (or "
-            f"`slicecache cache import {shown} FOLDER`) makes of it and puts there again"
+            f"{shown!r} is a URL, where nothing is renamed into place; {verb} works on a folder, which any "
+            f"copying tool (or `slicecache cache import {shown} FOLDER`) makes of it and puts there again"
         )

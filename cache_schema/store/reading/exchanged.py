@@ -12,13 +12,12 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from cache_schema.common.errors import SlicecacheError, StoreError
-from cache_schema.files.objects import LocalObjects, Objects
+from cache_schema.files.objects import LocalObjects, Objects, Stamp
 from cache_schema.format.layout import HEADER
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-Stamp = tuple[int, int] | None
 EXCHANGES = 3
 """A store that is replaced this often during one read is not read any further."""
 PAUSES = (0.0, 0.05, 0.5)
