@@ -92,6 +92,10 @@ PUBLIC_NAMES: dict[str, Any] = {
 same names stand above for type checkers."""
 
 COMMANDS = {
+    "doctor": (
+        "extract.doctor.cli:doctor",
+        "Look at this machine and, given a pipeline, at what it needs here; a line of advice per finding.",
+    ),
     "run": ("slicecache:run", "The whole pipeline: extract, then train, then the report."),
     "plan": (
         "extract.cli:plan",
@@ -120,9 +124,13 @@ COMMANDS = {
         "Make some slices of a store again from their images and compare every number.",
     ),
     "simulate": ("extract.simulate.cli:simulate", "Write a labelled BIDS cohort to try everything on."),
+    "backbone": (
+        "extract.fetch.cli:backbone",
+        "List the backbones; fetch weights where there is internet, for nodes that have none.",
+    ),
     "cache": (
         "cache_schema.cli:cache",
-        "Look into a store, check, pack and export it, remove a participant.",
+        "Look into a store, check, pack, merge and export it, remove a participant.",
     ),
 }
 """Verb -> where it lives and its line in the help. The modules are imported when needed."""

@@ -185,7 +185,15 @@ def test_workers_are_live_lost_or_ended(tmp_path):
         beat(pid=4, shard="5/8", state="done"),
         beat(pid=5, shard="6/8", state="failed", beat=before(seconds=40)),
         beat(pid=6, shard="7/8", beat=silent, started=before(hours=3)),
-        beat(pid=7, shard="7/8", device_name="", device="cpu", compute_dtype="float32", slices_per_second=0),
+        beat(
+            pid=7,
+            shard="7/8",
+            device_name="",
+            device="cpu",
+            compute_dtype="float32",
+            slices_per_second=0,
+            started=before(minutes=10),
+        ),
     )
     status = look(location)
     crew = status.crew
