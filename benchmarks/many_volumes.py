@@ -31,7 +31,7 @@ TOKENS = ("cls", "patch_mean")
 
 
 def make(folder: Path, n: int) -> None:
-    """A store of `n` volumes, not sealed, and a table of labels."""
+    """A store of `n` volumes, not sealed, heartbeats of a hundredth as many, and a table of labels."""
     import numpy as np
     from made_up_store import example_draft, example_header, example_key, example_row
 
@@ -68,10 +68,32 @@ def make(folder: Path, n: int) -> None:
         place = location / record_name(key)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(encode_record(record))
+    put_workers(location, n // 100)
     with (folder / "participants.tsv").open("w", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
         table.writerow(["participant_id", "diagnosis"])
         table.writerows([key.participant_id, ("control", "patient")[i % 2]] for i, key in enumerate(keys))
+
+
+def put_workers(location: Path, n: int) -> None:
+    """Heartbeats of `n` workers who are at work, each on a share of its own."""
+    from cache_schema.files.objects import LocalObjects
+    from cache_schema.format.canonical import canonical_json
+    from cache_schema.workers.heart import Heart, WorkDone, Worker
+
+    for number in range(n):
+        worker = Worker("cuda", "a device", "bfloat16", "a processor", f"{number}/{n}", 100)
+        beat = Heart("", worker, lambda: WorkDone(10, 0, 1600, 80.0, 8.0)).now()
+        beat = beat.model_copy(update={"pid": number})
+        LocalObjects(location, durable=False).put(beat.name, canonical_json(beat.model_dump(mode="json")))
+
+
+def ask_it(folder: Path) -> None:
+    """How far it is."""
+    from cache_schema.status.look import Observer
+
+    counts = Observer(str(folder / "s.zarr")).look().counts
+    assert counts.planned == counts.committed > 0
 
 
 def open_it(folder: Path) -> None:
@@ -128,11 +150,13 @@ def join_it(folder: Path) -> None:
 
 
 STEPS: dict[str, Callable[[Path], None]] = {
+    "status": ask_it,
     "open, not sealed": open_it,
     "read cls": read_it,
     "verify": verify_it,
     "verify --full": verify_all,
     "seal": seal_it,
+    "status, sealed": ask_it,
     "open, sealed": open_it,
     "verify, sealed": verify_it,
     "join the cohort": join_it,
@@ -154,6 +178,7 @@ def alone(*arguments: str) -> dict[str, float]:
 def one_step(folder: Path, act: Callable[[], None]) -> None:
     """Do one thing and print what it took; what is imported is not counted."""
     import cache_schema.move.pack
+    import cache_schema.status.look
     import cache_schema.verify.verify  # noqa: F401
 
     started, busy = time.perf_counter(), time.process_time()

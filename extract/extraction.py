@@ -128,9 +128,10 @@ def run_extraction(
     changes = Changes.against(folder / "extract" / SEEN, section.check_hashes)
     pending = sort_out(mine.embeddable, station.writer, changes, section.replace)
     changes.remember()
+    station.shard = "" if shard is None else str(shard)
     start = time.perf_counter()
     refused = record_refusals(mine.refused, station.writer)
-    tally = _embed(pending, station, progress, shard)
+    tally = _embed(pending, station, progress)
     seconds = time.perf_counter() - start
     failures = as_given((*refused, *pending.unusable, *tally.failures), mine)
     table = folder / "failures.tsv"
@@ -206,11 +207,12 @@ def create_planned(
     return plan
 
 
-def _embed(pending: Pending, station: Station, progress: bool, shard: Shard | None) -> EngineTally:
+def _embed(pending: Pending, station: Station, progress: bool) -> EngineTally:
     """Embed and commit what is left to do."""
     tally, left, section = EngineTally(), pending.volumes, station.section
     if not left:
         return tally
+    tally.shard = station.shard
     # Else the store may as well be read-only.
     require_store_room(station.writer.location, station.writer.header, left, section.check_space)
     embedder = station.embedder()
@@ -225,7 +227,6 @@ def _embed(pending: Pending, station: Station, progress: bool, shard: Shard | No
             shown,
             tally,
             pending.replacing,
-            "" if shard is None else str(shard),
         )
     tally.notes += embedder.notes
     return tally

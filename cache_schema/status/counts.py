@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cache_schema.common.errors import StoreError
 from cache_schema.files.objects import Objects
-from cache_schema.files.remote.objects import get_all
+from cache_schema.files.readable import get_readable
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import FAILURES, RECORDS
 from cache_schema.store.commit import parse_raw
@@ -30,8 +30,12 @@ class Counts:
     committed: int
     failed: int
     left: int
-    slices_left: float
-    """An estimate: what the table bounds, times the share that committed volumes kept of their bounds."""
+    most_done: int
+    """Slices of committed volumes as the table bounds them."""
+    most_left: int
+    """The same of what is left."""
+    kept: float
+    """Share of their bounds that committed volumes kept, of some that were opened."""
     sealed: bool
     failures: tuple[str, ...]
     """Names of the objects that say why volumes failed."""
@@ -40,6 +44,11 @@ class Counts:
     def planned(self) -> int:
         """Volumes of the table, and those that planning refused."""
         return self.committed + self.failed + self.left
+
+    @property
+    def slices_left(self) -> float:
+        """An estimate."""
+        return self.most_left * self.kept
 
 
 class Planned:
@@ -86,13 +95,13 @@ def count(objects: Objects, planned: Planned) -> Counts:
         committed = (_stems(objects.list(RECORDS)) | packed_lines(objects).keys()) & of_table.keys()
     failures = tuple(name for name in names if _stem(name) not in committed)
     left = of_table.keys() - committed - _stems(failures)
-    at_most = sum(of_table[digest] for digest in left)
-    share = kept_share(_sample(objects, of_table, sorted(committed))) if left else 1.0
     return Counts(
         committed=len(committed),
         failed=len(failures),
         left=len(left),
-        slices_left=at_most * share,
+        most_done=sum(of_table[digest] for digest in committed),
+        most_left=sum(of_table[digest] for digest in left),
+        kept=kept_share(_sample(objects, of_table, sorted(committed))) if left else 1.0,
         sealed=index is not None,
         failures=failures,
     )
@@ -112,7 +121,7 @@ def _sample(
     some = digests[:: max(1, len(digests) // SAMPLE)][:SAMPLE]
     lines = packed_lines(objects)
     names = [f"{RECORDS}/{digest[:2]}/{digest}.json" for digest in some]
-    for name, data in get_all(objects, names, lenient=True):
+    for name, data in get_readable(objects, names):
         digest = _stem(name)
         with suppress(StoreError):  # `verify` names what is damaged
             raw = parse_raw(data or lines.get(digest, b""), name)

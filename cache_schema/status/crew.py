@@ -53,7 +53,7 @@ class Crew:
 
     def slices_per_second(self) -> float:
         """Of all that are at work; who has committed nothing in the last minutes counts with its mean."""
-        return sum(map(_rate, self.live))
+        return sum(map(_rate, self.live), 0.0)
 
     def kinds(self) -> Counter[tuple[str, str, str]]:
         """How many are at work on each (device name, device kind, compute dtype)."""

@@ -15,6 +15,7 @@ from cache_schema.store.create import load_header
 from cache_schema.store.reading.exchanged import EXCHANGES, stamp_of
 from cache_schema.store.reading.unlisted import with_names
 from cache_schema.workers.heard import heard
+from cache_schema.workers.rate import Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Status:
     crew: Crew
     reasons: tuple[tuple[str, int], ...]
     """Why volumes failed, with how many."""
+    seen_slices_per_second: float
+    """That came since the looks before; 0 at the first look."""
 
     @property
     def finished(self) -> bool:
@@ -34,9 +37,14 @@ class Status:
         return self.counts.left == 0
 
     @property
+    def slices_per_second(self) -> float:
+        """What workers say of the last minute; before they do, or where they cannot, what is seen to come."""
+        return self.crew.slices_per_second() or self.seen_slices_per_second
+
+    @property
     def seconds_left(self) -> float | None:
-        """Until all is done by those who are at work; None where nobody can know."""
-        return seconds_left(self.counts.slices_left, self.crew.slices_per_second())
+        """Until all is done at this speed; None where nobody can know."""
+        return seconds_left(self.counts.slices_left, self.slices_per_second)
 
     def as_json(self) -> dict[str, Any]:
         """The whole as JSON data."""
@@ -51,7 +59,7 @@ class Status:
             "left": counts.left,
             "slices_left": round(counts.slices_left),
             "sealed": counts.sealed,
-            "slices_per_second": round(crew.slices_per_second(), 3),
+            "slices_per_second": round(self.slices_per_second, 3),
             "seconds_left": None if left is None else round(left, 1),
             "waiting_share": None if share is None else round(share, 4),
             "heard_seconds": HEARD_SECONDS,
@@ -66,6 +74,24 @@ class Status:
         }
 
 
+class Coming:
+    """How fast slices come, from look to look."""
+
+    def __init__(self) -> None:
+        """Nothing was seen yet."""
+        self._rate: Rate | None = None
+        self._last: tuple[datetime, int] | None = None
+
+    def at(self, now: datetime, slices: int) -> float:
+        """Slices per second of late; 0 at the first look, and where nothing came for long."""
+        if self._rate is None or self._last is None:
+            self._rate, self._last = Rate(now, slices), (now, slices)
+        elif slices != self._last[1]:
+            self._last = (now, slices)
+        rate = self._rate.at(now, slices)
+        return rate if (now - self._last[0]).total_seconds() <= HEARD_SECONDS else 0.0
+
+
 class Observer:
     """Looks at a store again and again."""
 
@@ -73,6 +99,7 @@ class Observer:
         """Nothing is opened yet."""
         self.location = location
         self._planned = Planned()
+        self._coming = Coming()
 
     def look(self) -> Status:
         """How far it is now.
@@ -98,4 +125,5 @@ class Observer:
         beats, now = list(heard(objects)), datetime.now(UTC)
         counts = count(objects, self._planned)
         reasons = tuple(reasons_of(objects, counts.failures))
-        return Status(self.location, now, counts, crew_of(beats, now), reasons)
+        seen = self._coming.at(now, counts.most_done) * counts.kept
+        return Status(self.location, now, counts, crew_of(beats, now), reasons, seen)

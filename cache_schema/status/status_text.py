@@ -52,14 +52,12 @@ def _pace_lines(status: Status) -> Iterator[str]:
     """How fast, and how long still."""
     if status.finished:
         return
-    if not status.crew.live:
-        yield "nobody is at work"
-        return
-    left = status.seconds_left
-    if left is None:
-        yield "speed and time left are not known yet"
+    left, nobody = status.seconds_left, not status.crew.live
+    if left is not None:
+        unheard = "; volumes come, but no worker is heard of" if nobody else ""
+        yield f"{status.slices_per_second:.1f} slices/s, about {duration(left)} left{unheard}"
     else:
-        yield f"{status.crew.slices_per_second():.1f} slices/s, about {duration(left)} left"
+        yield "nobody is at work" if nobody else "speed and time left are not known yet"
 
 
 def _crew_lines(crew: Crew) -> Iterator[str]:

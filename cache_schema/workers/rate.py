@@ -12,9 +12,9 @@ KEPT = 64
 class Rate:
     """Slices per second over the last minute, or over the last few steps where these took longer."""
 
-    def __init__(self, start: datetime) -> None:
-        """Nothing is done at the start."""
-        self._looks: deque[tuple[datetime, int]] = deque([(start, 0)], maxlen=KEPT)
+    def __init__(self, start: datetime, slices: int = 0) -> None:
+        """What is done at the start is not counted."""
+        self._looks: deque[tuple[datetime, int]] = deque([(start, slices)], maxlen=KEPT)
 
     def at(self, now: datetime, slices: int) -> float:
         """The rate, given how many slices are done by now; 0 while there are none."""

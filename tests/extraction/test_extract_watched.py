@@ -19,7 +19,7 @@ from cache_schema.store.reader import open_store
 from cache_schema.workers.heard import heard
 
 ROOT = Path(__file__).parents[2]
-VOLUMES = 24
+VOLUMES = 32
 COMMAND = [sys.executable, str(ROOT / "slicecache.py")]
 
 

@@ -21,7 +21,7 @@ from cache_schema.move.remove import remove_participant
 from cache_schema.status.counts import kept_share
 from cache_schema.status.crew import HEARD_SECONDS, crew_of, waiting_share
 from cache_schema.status.left import LONGEST, ago, duration, seconds_left
-from cache_schema.status.look import Observer
+from cache_schema.status.look import Coming, Observer
 from cache_schema.status.reasons import grouped
 from cache_schema.status.status_text import one_line, ranges, status_text
 from cache_schema.store.seal import seal
@@ -224,6 +224,31 @@ def test_processors_are_said_where_they_differ(tmp_path):
     text = status_text(look(location))
     assert "processors: 2 on AMD EPYC 7763, 1 on Intel Xeon" in text
     assert "mixed" not in text
+
+
+def test_what_comes_between_looks_stands_in_for_workers_that_do_not_say(tmp_path):
+    location = a_store(tmp_path, 9, [0], {})
+    observer = Observer(location)
+    assert observer.look().slices_per_second == 0
+    a_store(tmp_path, 9, [1, 2], {})
+    status = observer.look()
+    assert status.slices_per_second > 0
+    assert status.seconds_left > 0
+    assert "volumes come, but no worker is heard of" in status_text(status)
+    put(location, beat())
+    assert observer.look().slices_per_second == 20.0
+
+
+def test_what_came_long_ago_is_no_speed():
+    coming = Coming()
+    start = before()
+    seconds = [0, 10, 20, 20 + HEARD_SECONDS, 21 + HEARD_SECONDS, 30 + HEARD_SECONDS]
+    slices = [100, 200, 300, 300, 300, 400]
+    found = [coming.at(start + timedelta(seconds=s), n) for s, n in zip(seconds, slices, strict=True)]
+    assert found[:3] == [0, 10, 10]
+    assert found[3] > 0
+    assert found[4] == 0
+    assert found[5] > 0
 
 
 def test_nobody_at_work_is_said_and_no_time_is_made_up(tmp_path):

@@ -5,6 +5,7 @@ import json
 import struct
 import tempfile
 import zlib
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ from made_up_store import example_arrays, example_draft, example_header, example
 from cache_schema.common.errors import StoreError
 from cache_schema.files.objects import LocalObjects
 from cache_schema.format.canonical import canonical_json, sha256_json
+from cache_schema.format.heartbeat import Heartbeat
 from cache_schema.format.layout import parse_layout
 from cache_schema.format.png import NotPngError, require_png
 from cache_schema.format.record import Failure
 from cache_schema.move.export import export_store
 from cache_schema.move.pack import pack
+from cache_schema.status.look import Observer
+from cache_schema.status.status_text import status_text
 from cache_schema.store.commit import parse_record, read_failures
 from cache_schema.store.create import load_header, parse_header
 from cache_schema.store.describe import describe_store, description_text
@@ -30,6 +34,7 @@ from cache_schema.store.table import read_volume_table
 from cache_schema.store.writer import StoreWriter
 from cache_schema.verify.verification_text import verification_text
 from cache_schema.verify.verify import verify_store
+from cache_schema.workers.heart import Heart, WorkDone, Worker
 
 HEADER = example_header(("cls",), dim=3, slice_chunk=4)
 READING = (
@@ -186,6 +191,29 @@ def _whole(location: str) -> None:
         raise StoreError(" ".join(verification.problems[0].problem.split()))
 
 
+def _status(folder: Path) -> None:
+    """How far it is; a heartbeat that is none is counted and no fault of the store."""
+    status = Observer(str(folder)).look()
+    status_text(status).encode()
+    json.dumps(status.as_json())
+    if status.crew.unreadable:
+        raise StoreError("a heartbeat cannot be read")
+
+
+def _seeds_of_status() -> list[Files]:
+    worker = Worker("cuda", "a device", "bfloat16", "a processor", "0/2", 5)
+    beat = Heart("", worker, lambda: WorkDone(1, 1, 160, 8.0, 0.5)).now()
+    return [_stores()["plain"] | {beat.name: canonical_json(beat.model_dump(mode="json"))}]
+
+
+def _named(files: Files) -> Files:
+    """Hashes made right, and each heartbeat under the name that is its own."""
+    for name in [name for name in files if name.startswith("workers/")]:
+        with suppress(ValueError, RecursionError):
+            files[Heartbeat.model_validate_json(files[name]).name] = files.pop(name)
+    return reseal(files)
+
+
 def _seeds_of_table() -> list[Files]:
     second = canonical_json({"first_row": 3, "slices": 9, "rows": [], "sha256": ""})
     one = _parts("plain", "table/")
@@ -237,6 +265,13 @@ TARGETS = [
         _seal,
         ("cache_schema.store.seal", "cache_schema.store.commit"),
         reseal,
+    ),
+    Target(
+        "status",
+        _seeds_of_status,
+        _status,
+        ("cache_schema.workers.heard", "cache_schema.status.counts", "cache_schema.format.heartbeat"),
+        _named,
     ),
     Target(
         "packed records",
