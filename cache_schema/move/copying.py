@@ -19,6 +19,7 @@ from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import chunk_slices
 from cache_schema.format.record import TableRow, VolumeRecord
 from cache_schema.move.new_store import MakeSink, NewStore
+from cache_schema.move.provenance import created_of
 from cache_schema.store.reader import StoreReader, VolumeEntry
 from cache_schema.store.withdrawn import encode_tombstone
 
@@ -60,7 +61,7 @@ def copy_store(
     changes = changes or Changes()
     if not store.entries:
         raise StoreError(f"{store.location!r} has no committed volume, so there is nothing to copy")
-    header = changes.header(store.header)
+    header = changes.header(store.header.model_copy(update={"created": created_of(store)}))
     # Rows follow the new keys, so that they tell nothing of the old ones.
     planned = sorted((changes.key(entry.key), entry) for entry in store.entries)
     copy = NewStore(make_sink, header, len(planned), max(entry.n_slices for entry in store.entries))

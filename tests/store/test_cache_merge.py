@@ -289,6 +289,8 @@ def test_numerics_that_were_left_open_and_fixed_are_those_of_the_store(tmp_path)
         {"command": "example"},
     ]
     assert (made.pending, out.table()[2].participant_id) == (1, "p002")
+    export_store(b, str(tmp_path / "b.h5"))
+    assert open_store(tmp_path / "b.h5").header.created == {"embedded": {"device": "cuda"}}
     other = opened(tmp_path / "d", [3], "bfloat16")
     with pytest.raises(StoreMismatch, match="compute_dtype is 'bfloat16' here and 'float32' there"):
         merge_stores([a, other], str(tmp_path / "x"))

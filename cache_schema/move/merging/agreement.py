@@ -6,10 +6,11 @@ from typing import Any
 
 from cache_schema.common.errors import StoreError, StoreMismatch
 from cache_schema.format.canonical import canonical_json
-from cache_schema.format.header import MERGED, Header, Numerics, differing_fields
+from cache_schema.format.header import Header, Numerics, differing_fields
 from cache_schema.format.layout import HEADER
 from cache_schema.format.limits import object_limit
 from cache_schema.move.merging.content import Kept
+from cache_schema.move.provenance import created_of, provenance
 from cache_schema.store.create import encode_header
 from cache_schema.store.numerics import numerics_of
 from cache_schema.store.reader import StoreReader
@@ -105,28 +106,6 @@ def header_of(stores: Sequence[StoreReader], counts: Counter[Numerics]) -> Heade
             "`slicecache cache export` leaves most of it out, and exports can be merged"
         )
     return header
-
-
-def created_of(store: StoreReader) -> dict[str, Any]:
-    """What a store says of how it was made, and where its numerics were fixed if they were left open."""
-    fixed = store.fixed_numerics()
-    if fixed is None:
-        return store.header.created
-    return {**store.header.created, "embedded": {"device": fixed.device, **fixed.made}}
-
-
-def provenance(created: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """What several stores say of how they were made, each thing once; of one store as it was."""
-    parts = {canonical_json(part): part for one in created for part in provenance_parts(one)}
-    ordered = [parts[text] for text in sorted(parts)]
-    return ordered[0] if len(ordered) == 1 else {MERGED: ordered}
-
-
-def provenance_parts(created: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a header says of how its store was made: of each store that was merged, or the one thing."""
-    merged = created.get(MERGED)
-    before = created.keys() == {MERGED} and isinstance(merged, list)
-    return [part for part in merged if isinstance(part, dict)] if merged and before else [created]
 
 
 def _text(model: Header | Numerics) -> bytes:

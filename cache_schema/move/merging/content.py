@@ -126,8 +126,8 @@ def _refuse_conflicts(conflicts: dict[VolumeKey, tuple[Kept, Kept]]) -> None:
     told = " and ".join(f"{digest} in {location!r}" for location, digest in sides)
     raise StoreError(
         f"{len(conflicts)} volumes are in several stores with other numbers, the first {key}: its digest is "
-        f"{told}; are they two people of one id? Give each centre's ids a prefix of its own, or leave the "
-        "volume out of one store with `slicecache cache subset`"
+        f"{told}. Two people of one id? `slicecache cache export --pseudonymise` gives each centre's people "
+        "ids of their own. Else leave it out of one store with `slicecache cache subset`"
     )
 
 
