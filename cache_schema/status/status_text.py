@@ -18,12 +18,13 @@ ADVICE = "give each task more cores: they decode, and the device waits for them"
 
 def status_text(status: Status) -> str:
     """The whole for people."""
+    gone = () if status.finished else status.crew.gone  # who is missing is of no interest any more
     return "\n".join(
         [
             volumes_line(status),
             *_pace_lines(status),
             *_crew_lines(status.crew),
-            *_few(map(_gone_line, status.crew.gone), len(status.crew.gone), SHOWN_GONE, "workers"),
+            *_few(map(_gone_line, gone), len(gone), SHOWN_GONE, "workers"),
             *_reason_lines(status),
         ]
     )
