@@ -145,7 +145,8 @@ def _gone_line(member: Member) -> str:
 def _done(member: Member) -> str:
     beat = member.heartbeat
     failed = f", {beat.failed} failed" if beat.failed else ""
-    return f"{beat.committed} of {beat.volumes} volumes{failed}"
+    given = f" of {beat.volumes}" if beat.volumes else ""  # who takes one after another was given none
+    return f"{beat.committed}{given} volumes{failed}"
 
 
 def _who(member: Member) -> str:
