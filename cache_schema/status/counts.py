@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cache_schema.common.errors import StoreError
 from cache_schema.files.objects import Objects
-from cache_schema.files.readable import get_readable
+from cache_schema.files.remote.objects import get_all
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import FAILURES, RECORDS
 from cache_schema.store.commit import parse_raw
@@ -121,7 +121,7 @@ def _sample(
     some = digests[:: max(1, len(digests) // SAMPLE)][:SAMPLE]
     lines = packed_lines(objects)
     names = [f"{RECORDS}/{digest[:2]}/{digest}.json" for digest in some]
-    for name, data in get_readable(objects, names):
+    for name, data in get_all(objects, names, lenient=True):
         digest = _stem(name)
         with suppress(StoreError):  # `verify` names what is damaged
             raw = parse_raw(data or lines.get(digest, b""), name)

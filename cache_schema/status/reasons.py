@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from cache_schema.common.errors import StoreError
 from cache_schema.files.objects import Objects
-from cache_schema.files.readable import get_readable
+from cache_schema.files.remote.objects import get_all
 from cache_schema.store.commit import parse_failure
 
 MOST = 10_000
@@ -21,7 +21,7 @@ NUMBER = re.compile(r"\d+(?:\.\d+)?")
 def reasons_of(objects: Objects, names: Sequence[str]) -> list[tuple[str, int]]:
     """Reasons with how many volumes have them, the most frequent first."""
     reasons: list[str] = []
-    for name, data in get_readable(objects, names[:MOST]):
+    for name, data in get_all(objects, names[:MOST], lenient=True):
         if data is None:
             continue  # committed meanwhile
         reason = UNREADABLE

@@ -18,12 +18,13 @@ ADVICE = "give each task more cores: they decode, and the device waits for them"
 
 def status_text(status: Status) -> str:
     """The whole for people."""
+    gone = () if status.finished else status.crew.gone  # who is missing is of no interest any more
     return "\n".join(
         [
             volumes_line(status),
             *_pace_lines(status),
             *_crew_lines(status.crew),
-            *_few(map(_gone_line, status.crew.gone), len(status.crew.gone), SHOWN_GONE, "workers"),
+            *_few(map(_gone_line, gone), len(gone), SHOWN_GONE, "workers"),
             *_reason_lines(status),
         ]
     )
@@ -144,7 +145,8 @@ def _gone_line(member: Member) -> str:
 def _done(member: Member) -> str:
     beat = member.heartbeat
     failed = f", {beat.failed} failed" if beat.failed else ""
-    return f"{beat.committed} of {beat.volumes} volumes{failed}"
+    given = f" of {beat.volumes}" if beat.volumes else ""  # who takes one after another was given none
+    return f"{beat.committed}{given} volumes{failed}"
 
 
 def _who(member: Member) -> str:

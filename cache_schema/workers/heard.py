@@ -11,7 +11,7 @@ from cache_schema.common.errors import StoreError
 from cache_schema.common.stored_json import StoredJsonError, read_object
 from cache_schema.common.strict import refusal
 from cache_schema.files.objects import Objects
-from cache_schema.files.readable import get_readable
+from cache_schema.files.remote.objects import get_all
 from cache_schema.format.heartbeat import Heartbeat
 from cache_schema.format.layout import WORKERS
 from cache_schema.format.limits import MAX_WORKERS, object_limit
@@ -47,7 +47,7 @@ def heard(objects: Objects, names: list[str] | None = None) -> Iterator[tuple[st
         names: Which; by default all, but not more than `MAX_WORKERS`.
     """
     wanted = objects.list(WORKERS)[:MAX_WORKERS] if names is None else names
-    for name, data in get_readable(objects, wanted):
+    for name, data in get_all(objects, wanted, lenient=True):
         if data is not None:  # else it was swept just now
             beat = None
             with suppress(StoreError):

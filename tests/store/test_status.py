@@ -285,6 +285,20 @@ def test_who_is_followed_by_another_on_the_same_host_is_not_missed():
     assert [member.heartbeat.pid for member in found.gone] == [2]
 
 
+def test_nobody_is_missed_when_nothing_is_left(tmp_path):
+    location = a_store(tmp_path, 2, [0], {})
+    put(location, beat(beat=before(hours=1), started=before(hours=2)))
+    assert "not heard of" in status_text(look(location))
+    a_store(tmp_path, 2, [1], {})
+    assert "not heard of" not in status_text(look(location))
+
+
+def test_who_takes_one_after_another_has_no_number_to_reach(tmp_path):
+    location = a_store(tmp_path, 2, [0], {})
+    put(location, beat(volumes=0, committed=7, failed=1))
+    assert "a worker on node01: 7 volumes, 1 failed, 20.0 slices/s" in status_text(look(location))
+
+
 def test_a_clock_that_is_ahead_is_heard_of_just_now():
     (member,) = crew_of([("a", beat(beat=before(hours=-1)))], before()).live
     assert member.seconds_ago == 0
