@@ -115,6 +115,10 @@ COMMANDS = {
         "Fit anomaly detectors on a reference group, map everybody else, measure and report it.",
     ),
     "predict": ("aggregate.cli:predict", "Apply a trained bundle, of heads or detectors, to a store."),
+    "status": (
+        "cache_schema.status.cli:status",
+        "Say how far a store is, who is at work on it, and how long it will take.",
+    ),
     "recompute": (
         "extract.recompute.cli:recompute",
         "Make some slices of a store again from their images and compare every number.",
@@ -126,7 +130,7 @@ COMMANDS = {
     ),
     "cache": (
         "cache_schema.cli:cache",
-        "Look into a store, check, pack and export it, remove a participant.",
+        "Look into a store, check, pack, merge and export it, remove a participant.",
     ),
 }
 """Verb -> where it lives and its line in the help. The modules are imported when needed."""

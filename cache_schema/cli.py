@@ -9,14 +9,17 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.command import application
 from cache_schema.common.terminal.options import AsJson, StorePlace
 from cache_schema.common.terminal.visible import visible
+from cache_schema.move.merging.cli import merge, subset
 
 if TYPE_CHECKING:
     from cache_schema.store.reader import StoreReader
 
 cache = application(
     add_completion=False,
-    help="Look into a store, check it, seal it, pack it, take it along, take a participant out.",
+    help="Look into a store, check it, seal it, pack it, merge it, take it along, take a participant out.",
 )
+cache.command()(merge)
+cache.command()(subset)
 
 
 @cache.command()
@@ -75,6 +78,24 @@ def seal(store: StorePlace, as_json: AsJson = False) -> int:
     else:
         typer.echo(f"sealed {store}: {len(reader.entries)} volumes, content digest {digest}")
     return 0
+
+
+@cache.command()
+def finish(
+    store: StorePlace,
+    pack: Annotated[bool, typer.Option(help="Gather it in few large files, where no volume failed.")] = True,
+    as_json: AsJson = False,
+) -> int:
+    """End an extraction by many tasks: check that STORE has every planned volume, verify, seal and pack it.
+
+    Ends with 1 when a volume is missing, failed or damaged, and names it; a store that lacks volumes is
+    not sealed.
+    """
+    from cache_schema.move.finish import finish_store
+
+    done = finish_store(store, pack)
+    typer.echo(json.dumps(done.as_json()) if as_json else visible(done.in_words()))
+    return 0 if done.ok else 1
 
 
 Out = Annotated[

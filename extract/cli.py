@@ -10,6 +10,7 @@ import typer
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.options import AsJson, PipelineFile, SetValues
 from cache_schema.files.disk.room import in_units
+from extract.cluster.options import DryRun, Engine, PackAtTheEnd, SiteFile, refuse_elsewhere
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,6 +135,10 @@ def extract(
     replace: Replace = False,
     check_hashes: CheckHashes = False,
     no_fsync: NoFsync = False,
+    engine: Engine = "local",
+    site: SiteFile = None,
+    dry_run: DryRun = False,
+    pack: PackAtTheEnd = True,
     as_json: AsJson = False,
 ) -> int:
     """Read every volume of PIPELINE once and commit its embeddings to the store.
@@ -157,6 +162,7 @@ def extract(
         raise ConfigError(
             "--readmit takes back for a whole extraction, not for one share: run it without --shard once"
         )
+    refuse_elsewhere(engine, shard=share is not None, slurms_own=bool(site or dry_run or not pack))
     if replace:
         overrides = [*overrides, "extract.replace=true"]
     if check_hashes:
@@ -164,6 +170,12 @@ def extract(
     if no_fsync:
         overrides = [*overrides, "extract.fsync=false"]
     loaded = load_pipeline(pipeline, overrides)
+    if engine == "slurm":
+        from extract.cluster.slurm import by_slurm
+        from extract.cluster.tasks import Asked
+
+        asked = Asked(pipeline, tuple(overrides), tuple(readmit), site, pack)
+        return by_slurm(loaded, read_extract_section(loaded), asked, dry_run, as_json)
     outcome = run_extract(loaded, read_extract_section(loaded), readmit=readmit, shard=share)
     typer.echo(json.dumps(outcome.as_json()) if as_json else describe_extraction(outcome))
     return 1 if outcome.failed else 0
@@ -171,6 +183,7 @@ def extract(
 
 def describe_extraction(outcome: Outcome) -> str:
     """What was done, in a few lines."""
+    from extract.engines.waiting import said_of_waiting
     from extract.planning.plan import said_of_withdrawn
 
     speed = outcome.slices / max(outcome.seconds, 1e-9)
@@ -182,6 +195,8 @@ def describe_extraction(outcome: Outcome) -> str:
         lines[0] += f", share {outcome.shard}"
     if outcome.slices:
         lines.append(f"  {outcome.slices} slices in {outcome.seconds:.1f} s ({speed:.1f} slices/s)")
+    waited = said_of_waiting(outcome.waiting_seconds, outcome.busy_seconds, outcome.workers)
+    lines += [f"  {line}" for line in waited]
     if outcome.content_digest:
         lines.append(f"  content digest {outcome.content_digest}")
     lines += [f"  note: {note}" for note in outcome.notes[:SHOWN_NOTES]]

@@ -1,0 +1,1 @@
+"""Stage one under a batch system: what a site wants said, the scripts, and who submits and finishes them."""
