@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: setup demo test test-slow test-numerics test-oldest lint bench clean
+.PHONY: setup demo test test-slow test-numerics test-oldest container lint bench clean
 
 setup: .venv/.dev
 
@@ -68,6 +68,10 @@ test-numerics: export MKL_ENABLE_INSTRUCTIONS := AVX2
 test-numerics: export OPENBLAS_CORETYPE := Haswell
 test-numerics: .venv/.dev
 	$(PYTEST) -m "numerics and not slow"
+
+# The container, built for CPUs and run; minutes and a gigabyte, so CI leaves it out. Needs buildah, as root.
+container: .venv/.dev
+	SLICECACHE_CONTAINER=1 $(BIN)/python -m pytest -m "slow or not slow" tests/command/test_container_build.py -rs
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/extraction.py

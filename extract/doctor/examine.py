@@ -133,7 +133,7 @@ def look_at_input(section: ExtractSection, base: Path) -> Finding:
 
     bids = isinstance(section.input, BidsInput)
     given = section.input.bids if isinstance(section.input, BidsInput) else section.input.manifest
-    place = base / os.path.expanduser(given)
+    place = Path(os.path.normpath(base / os.path.expanduser(given)))
     if not (place.is_dir() if bids else place.is_file()):
         what = "folder" if bids else "table"
         return Finding(

@@ -33,6 +33,8 @@ def look_at_weights(section: ExtractSection, pipeline: Pipeline, ask_network: bo
         advice = "slicecache backbone fetch PIPELINE, where there is internet"
         return [*findings, Finding("weights", "problem", str(error), advice)]
     findings.append(judge_weights(spec, facts, digest))
+    if "://" in location and not ask_network:
+        return findings
     try:
         header = read_header(location)
     except StoreError as error:

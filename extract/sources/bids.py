@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, field_validator
 
 from cache_schema.common.errors import ConfigError
-from cache_schema.common.strict import Strict
+from cache_schema.common.strict import Strict, later
 from cache_schema.format.identity import VolumeKey
 from extract.sources.candidate import Candidate, bids_parts, entities_of, source_name, stem
 from extract.sources.walk import Walk
@@ -28,6 +28,8 @@ def _as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str | int) and not isinstance(value, bool) else value
 
 
+Choice = tuple[str | int, ...] | None
+"""Values that are let through; None for all."""
 Filter = Annotated[tuple[str | int, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
@@ -45,6 +47,8 @@ class BidsInput(Strict):
     acquisition: Filter | None = None
     desc: Filter | None = None
     space: Filter | None = None
+    participant: Filter | None = later(None)
+    """With or without `sub-`."""
 
     @field_validator("suffix")
     @classmethod
@@ -54,7 +58,7 @@ class BidsInput(Strict):
             raise ValueError(f"{labels[0]!r} names a mask or segmentation; a volume's suffix is expected")
         return value
 
-    def filters(self) -> dict[str, tuple[str | int, ...] | None]:
+    def filters(self) -> dict[str, Choice]:
         """BIDS entity name -> what is asked of it."""
         return {
             "ses": self.session, "run": self.run, "acq": self.acquisition,
@@ -78,7 +82,7 @@ def find_bids(spec: BidsInput, base: Path) -> tuple[list[Candidate], list[str]]:
             a choice between several `desc` or `space` versions of the volumes is left open.
     """
     root = base / os.path.expanduser(spec.bids)
-    names, notes = _named_images(root)
+    names, notes = _named_images(root, spec.participant)
     suffixed = [row for row in names if _matches(row[2], spec.suffix) and "label" not in row[1]]
     wanted = [row for row in suffixed if row[1].get("sub")]
     if nameless := [path for path, parts, _ in suffixed if not parts.get("sub")]:
@@ -100,10 +104,10 @@ def find_bids(spec: BidsInput, base: Path) -> tuple[list[Candidate], list[str]]:
     return sorted(found, key=lambda candidate: (candidate.key, candidate.source)), notes
 
 
-def _named_images(root: Path) -> tuple[list[Named], list[str]]:
+def _named_images(root: Path, who: Choice) -> tuple[list[Named], list[str]]:
     """Every image below the `sub-*` folders, and what is to be said of links that were not followed."""
     walk = Walk(root)
-    images = (path for participant in _participants(root) for path in walk.images(participant))
+    images = (path for participant in _participants(root, who) for path in walk.images(participant))
     names = [(path, *bids_parts(stem(path))) for path in images]
     if not walk.loops:
         return names, []
@@ -113,8 +117,8 @@ def _named_images(root: Path) -> tuple[list[Named], list[str]]:
     ]
 
 
-def _participants(root: Path) -> list[Path]:
-    """The `sub-*` folders."""
+def _participants(root: Path, who: Choice) -> list[Path]:
+    """The `sub-*` folders, or those asked for: one participant costs no walk through all."""
     if not os.path.isdir(root):
         raise ConfigError(f"the BIDS root {str(root)!r} is not a folder")
     participants = sorted(
@@ -124,7 +128,11 @@ def _participants(root: Path) -> list[Path]:
         inside = root / "derivatives"
         hint = f"; datasets inside {str(inside)!r} are roots of their own" if inside.is_dir() else ""
         raise ConfigError(f"the BIDS root {str(root)!r} has no sub-* folder{hint}")
-    return [root / entry.name for entry in participants]
+    chosen = [entry for entry in participants if _matches(entry.name.removeprefix("sub-"), who)]
+    if not chosen:
+        asked = ", ".join(str(label) for label in who or ())
+        raise ConfigError(f"none of the {len(participants)} participants of {str(root)!r} is {asked}")
+    return [root / entry.name for entry in chosen]
 
 
 def _refuse_strangers(rows: Sequence[Named], root: Path) -> None:
@@ -154,7 +162,7 @@ def _contradiction(path: Path, parts: dict[str, str], root: Path) -> tuple[str, 
     return None
 
 
-def _matches(value: str, choice: tuple[str | int, ...] | None) -> bool:
+def _matches(value: str, choice: Choice) -> bool:
     """Whether an entity's value is among those asked for."""
     return choice is None or any(_equal(value, wanted) for wanted in choice)
 
@@ -163,7 +171,7 @@ def _equal(value: str, wanted: str | int) -> bool:
     if isinstance(wanted, int):
         return value.isdigit() and int(value) == wanted
     label, dash, rest = wanted.partition("-")
-    bare = rest if dash and label in ("ses", "run", "acq", "desc", "space") else wanted
+    bare = rest if dash and label in ("sub", "ses", "run", "acq", "desc", "space") else wanted
     return wanted == ANY or value == bare
 
 

@@ -357,6 +357,11 @@ def test_the_network_is_asked_only_when_the_user_says_so(capsys, pipeline, monke
         raise AssertionError("it called out")
 
     monkeypatch.setattr(socket.socket, "connect", fail)
+    monkeypatch.setattr(weights, "read_header", lambda location: fail())
+    found = doctor(capsys, pipeline(), "--set", "cache.store=s3://bucket/cache.zarr")
+    assert found["store"]["level"] == "note"
+    assert "file system" not in found
+    monkeypatch.setattr(weights, "read_header", lambda location: None)
     doctor(capsys, pipeline(), "--set", "extract.backbone={kind: dinov2, repository: nobody/has-this}")
     monkeypatch.setattr(weights, "ask_hub", lambda: "https://hub: no route to host")
     hub = "extract.backbone={kind: dinov2, repository: nobody/has-this}"

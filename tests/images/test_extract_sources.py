@@ -54,6 +54,15 @@ def test_keys_are_prefixed_ids_and_the_remaining_entities(raw):
     ]
 
 
+def test_participants_are_chosen_with_or_without_their_prefix(raw):
+    assert keys(raw, participant="02") == keys(raw, participant=["sub-02"]) == keys(raw, participant=2)
+    assert keys(raw, participant="02") == ["sub-02/T1w"]
+    assert keys(raw, participant=["01", "02"]) == keys(raw)
+    assert "participant" not in BidsInput(bids=raw).model_dump()
+    with pytest.raises(ConfigError, match=r"none of the 2 participants .* is 03"):
+        keys(raw, participant="03")
+
+
 def test_entities_and_source(raw):
     found = find_bids(BidsInput(bids=raw, run=(1,)), Path("/"))[0][0]
     assert found.key == VolumeKey("sub-01", "ses-02", "acq-mprage_run-1_T1w")

@@ -50,6 +50,8 @@ def read_lock(path: Path) -> BackboneLock:
         MachineError: If it cannot be read.
     """
     where = f"the lock {str(path)!r}"
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{where} is no file")
     try:
         with path.open("rb") as stream:
             data = read_object(stream.read(LARGEST_LOCK + 1), LARGEST_LOCK)
