@@ -19,6 +19,7 @@ from cache_schema.format.record import Failure
 from cache_schema.move.remove import readmit as readmit_to
 from cache_schema.store.reader import open_store
 from cache_schema.store.withdrawn import tombstones_at
+from cache_schema.workers.share import share_of
 from extract.engines.changes import SEEN, Changes
 from extract.engines.device import choose_workers
 from extract.engines.local import EngineTally, run_local
@@ -55,6 +56,12 @@ class Outcome:
     """What the input holds beside its volumes, and what was changed on the way, e.g. a halved batch."""
     failures_table: str = ""
     """Path of `failures.tsv`."""
+    waiting_seconds: float = 0.0
+    """In which the device had nothing to do, because the next image was not decoded."""
+    busy_seconds: float = 0.0
+    """All other time since the first image."""
+    workers: int = 0
+    """Decoding processes."""
     withdrawn: tuple[VolumeKey, ...] = ()
     """Volumes of the input whose participant was withdrawn from the store: left out, and no failure."""
     shard: Shard | None = None
@@ -71,6 +78,8 @@ class Outcome:
             "withdrawn": withdrawn_json(self.withdrawn),
             "slices": self.slices,
             "seconds": round(self.seconds, 3),
+            "waiting_seconds": round(self.waiting_seconds, 3),
+            "waiting_share": share_of(self.waiting_seconds, self.busy_seconds),
             "content_digest": self.content_digest,
             "failures": [failure.model_dump(include=set(FAILURE_COLUMNS)) for failure in self.failures],
             "failures_table": self.failures_table,
@@ -113,7 +122,7 @@ def run_extraction(
     changes.remember()
     start = time.perf_counter()
     refused = record_refusals(mine.refused, station.writer)
-    tally = _embed(pending, station, progress)
+    tally = _embed(pending, station, progress, shard)
     seconds = time.perf_counter() - start
     failures = as_given((*refused, *pending.unusable, *tally.failures), mine)
     table = folder / "failures.tsv"
@@ -133,6 +142,9 @@ def run_extraction(
         failures=tuple(failures),
         notes=(*mine.notes, *pending.notes, *station.notes, *tally.notes),
         failures_table=str(table),
+        waiting_seconds=tally.time.waiting_seconds,
+        busy_seconds=tally.time.busy_seconds,
+        workers=tally.workers,
         withdrawn=tuple(sorted((*mine.withdrawn, *tally.withdrawn))),
         shard=shard,
     )
@@ -184,7 +196,7 @@ def create_planned(
     return plan
 
 
-def _embed(pending: Pending, station: Station, progress: bool) -> EngineTally:
+def _embed(pending: Pending, station: Station, progress: bool, shard: Shard | None) -> EngineTally:
     """Embed and commit what is left to do."""
     tally, left, section = EngineTally(), pending.volumes, station.section
     if not left:
@@ -203,6 +215,7 @@ def _embed(pending: Pending, station: Station, progress: bool) -> EngineTally:
             shown,
             tally,
             pending.replacing,
+            "" if shard is None else str(shard),
         )
     tally.notes += embedder.notes
     return tally
