@@ -12,6 +12,7 @@ from made_up_inputs import write_inputs
 from slurm_cluster import SlurmCluster, missing, slurm_cluster, wait_for
 
 from cache_schema.common.pipeline_file import load_pipeline
+from cache_schema.status.look import Observer
 from cache_schema.store.reader import open_store
 from extract.cli import read_extract_section
 from extract.extraction import run_extraction
@@ -152,12 +153,14 @@ def test_a_disturbed_array_gives_the_store_of_an_undisturbed_one(slurm, tmp_path
 
     second = run.submit(capsys)  # the one line again
     assert second["shares"] == [CANCELLED]
-    deadline = time.monotonic() + 120
+    deadline, observer = time.monotonic() + 120, Observer(run.store)
     while not ended(slurm):
         assert time.monotonic() < deadline, slurm.ask("squeue", "-r")
         before = len(run.commits())
-        seen = len(open_store(run.store).entries)
-        assert before <= seen <= len(run.commits()), "what the store says is what was committed by then"
+        counts = observer.look().counts
+        assert counts.planned == expected.embedded
+        assert before <= counts.committed, "what was committed is counted"
+        wait_for(lambda: counts.committed <= len(run.commits()), "what is counted was committed", 5)  # noqa: B023
         time.sleep(1)
 
     reader = open_store(run.store)
