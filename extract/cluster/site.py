@@ -19,7 +19,8 @@ NAMES = r"^[A-Za-z0-9][A-Za-z0-9_.,:@+/=-]*$"
 
 Name = Annotated[str, StringConstraints(pattern=NAMES, max_length=200)]
 """A word that stands in a directive as it is."""
-Option = Annotated[str, StringConstraints(pattern=r"^--[a-z][a-z0-9-]*(=[^\s#]+)?$", max_length=500)]
+OPTIONS = r"^--[a-z][a-z0-9-]*(=[A-Za-z0-9_.,:@+/=*&|()\[\]-]+)?$"
+Option = Annotated[str, StringConstraints(pattern=OPTIONS, max_length=500)]
 """An option of `sbatch`, e.g. `--gres=gpu:a100:1`."""
 Line = Annotated[str, StringConstraints(pattern=r"^[^\n\r]*$", max_length=2000)]
 """A line of shell."""
@@ -111,4 +112,6 @@ def find_site(given: Path | None) -> FoundSite:
     if given is None and not path.is_file():
         return FoundSite(Site(), None)
     read = read_yaml(path, f"the site file {str(path)!r}")
-    return FoundSite(validate(Site, {} if read is None else read, "the site file"), path)
+    if not isinstance(read, dict | None):
+        raise ConfigError(f"the site file {str(path)!r} must hold settings, e.g. `partition: gpu`")
+    return FoundSite(validate(Site, read or {}, "the site file"), path)

@@ -5,6 +5,9 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
 
 from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.common.strict import Strict
@@ -14,13 +17,16 @@ ABSENT = ("contact slurm controller", "timed out", "connect", "Zero Bytes", "mun
 """What `sbatch` says when there is nobody to answer it; everything else is about what was asked."""
 
 
+JobId = Annotated[str, StringConstraints(pattern=r"^[0-9]+$", max_length=20)]
+
+
 class Submitted(Strict):
     """What was handed in, as it is kept beside the scripts."""
 
-    arrays: tuple[str, ...]
+    arrays: tuple[JobId, ...]
     """Job ids: of the array, and of those that were in the queue when it was handed in."""
-    finish: str
-    tasks: int
+    finish: JobId
+    tasks: int = Field(ge=1)
     """Into how many shares the work is divided."""
 
 
@@ -41,10 +47,14 @@ def submit(script: Path, options: Sequence[str] = ()) -> str:
     """Hand in a script, and return its job id.
 
     Raises:
-        ConfigError: If Slurm does not take it, in Slurm's own words.
+        ConfigError: If Slurm does not take it, in its own words, or says no job id.
         MachineError: If Slurm is not there.
     """
-    return said_by("sbatch", "--parsable", *options, str(script)).partition(";")[0]
+    said = said_by("sbatch", "--parsable", *options, str(script))
+    job = said.partition(";")[0]
+    if not job.isdecimal():
+        raise ConfigError(f"Slurm's `sbatch` answers {said[:200]!r}, where a job id is expected")
+    return job
 
 
 def tasks_in_queue(arrays: Sequence[str]) -> frozenset[int]:

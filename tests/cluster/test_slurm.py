@@ -12,6 +12,7 @@ from made_up_inputs import write_inputs
 from slurm_cluster import SlurmCluster, missing, slurm_cluster, wait_for
 
 from cache_schema.common.pipeline_file import load_pipeline
+from cache_schema.status.look import Observer
 from cache_schema.store.reader import open_store
 from extract.cli import read_extract_section
 from extract.extraction import run_extraction
@@ -22,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 VOLUMES, TASKS = 40, 8
 LIMITED, CANCELLED, LOST = 0, 1, 2
 """Tasks that are disturbed; they begin first, one on each node."""
-SLOW = {LIMITED: 12.0, CANCELLED: 40.0, LOST: 3.0}
-"""Seconds before each volume, the first time that the task runs."""
+SLOW = {LIMITED: (3, 60.0), CANCELLED: (0, 40.0), LOST: (3, 8.0)}
+"""After so many volumes so many seconds before each, the first time that the task runs."""
 
 WRAPPER = '''
 """slicecache as it is, but slow where the test says so, and every record that is written is noted."""
@@ -35,10 +36,13 @@ from cache_schema.files.objects import LocalObjects
 folder = pathlib.Path(__file__).parent
 slow = folder / ("slow." + os.environ.get("SLURM_ARRAY_TASK_ID", "finish"))
 attempt, put = decode.attempt, LocalObjects.put
+quick, seconds = map(float, slow.read_text().split()) if slow.exists() else (0, 0)
+seconds *= os.environ.get("SLURM_RESTART_COUNT", "0") == "0"
+seen = []
 
 def slowly(candidate, preprocessing):
-    if slow.exists() and os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
-        time.sleep(float(slow.read_text()))
+    seen.append(candidate)
+    time.sleep(seconds * (len(seen) > quick))
     return attempt(candidate, preprocessing)
 
 def noted(self, name, *more, **others):
@@ -134,8 +138,8 @@ def test_a_disturbed_array_gives_the_store_of_an_undisturbed_one(slurm, tmp_path
     disk.mkdir()
     run = Run(odd, tmp_path / "cohort", time="00:01:00", warn_seconds=10, stage=str(disk))
     monkeypatch.chdir(run.folder)
-    for task, seconds in SLOW.items():
-        (run.folder / f"slow.{task}").write_text(str(seconds))
+    for task, (quick, seconds) in SLOW.items():
+        (run.folder / f"slow.{task}").write_text(f"{quick} {seconds}")
 
     first = run.submit(capsys)
     array = first["array_job"]
@@ -149,12 +153,14 @@ def test_a_disturbed_array_gives_the_store_of_an_undisturbed_one(slurm, tmp_path
 
     second = run.submit(capsys)  # the one line again
     assert second["shares"] == [CANCELLED]
-    deadline = time.monotonic() + 120
+    deadline, observer = time.monotonic() + 120, Observer(run.store)
     while not ended(slurm):
         assert time.monotonic() < deadline, slurm.ask("squeue", "-r")
         before = len(run.commits())
-        seen = len(open_store(run.store).entries)
-        assert before <= seen <= len(run.commits()), "what the store says is what was committed by then"
+        counts = observer.look().counts
+        assert counts.planned == expected.embedded
+        assert before <= counts.committed, "what was committed is counted"
+        wait_for(lambda: counts.committed <= len(run.commits()), "what is counted was committed", 5)  # noqa: B023
         time.sleep(1)
 
     reader = open_store(run.store)
