@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.options import AsJson, PipelineFile, SetValues
 from cache_schema.files.disk.room import in_units
 from extract.cluster.options import Engine
@@ -36,7 +37,19 @@ def read_extract_section(pipeline: Pipeline) -> ExtractSection:
     return pipeline.section("extract", ExtractSection)
 
 
-def plan(pipeline: PipelineFile, overrides: SetValues, as_json: AsJson = False) -> int:
+Create = Annotated[
+    bool,
+    typer.Option(
+        "--create",
+        help="Also create the store with a row for every volume, and keep the plan in the run folder, so "
+        "that tasks with --shard need not look at the input again. Builds the backbone once.",
+    ),
+]
+
+
+def plan(
+    pipeline: PipelineFile, overrides: SetValues, create: Create = False, as_json: AsJson = False
+) -> int:
     """Say what PIPELINE would embed, what it cannot and why, and how large the store gets.
 
     Reads file headers only.
@@ -48,9 +61,20 @@ def plan(pipeline: PipelineFile, overrides: SetValues, as_json: AsJson = False) 
 
     loaded = load_pipeline(pipeline, overrides)
     section = read_extract_section(loaded)
-    made = plan_for_store(loaded.store() if "cache" in loaded.data else None, section, loaded.base)
+    if create:
+        from extract.extraction import create_planned
+
+        made = create_planned(loaded, section)
+    else:
+        made = plan_for_store(loaded.store() if "cache" in loaded.data else None, section, loaded.base)
     size = store_bytes(section, loaded.base, made)
-    typer.echo(json.dumps(plan_json(made, size)) if as_json else describe_plan(made, size))
+    created = loaded.store() if create else ""
+    if as_json:
+        typer.echo(json.dumps({**plan_json(made, size), **({"created": created} if created else {})}))
+    else:
+        typer.echo(describe_plan(made, size))
+        if created:
+            typer.echo(f"created {created}; `slicecache extract {pipeline} --shard I/N` embeds a share of it")
     return 1 if made.refused else 0
 
 
@@ -92,10 +116,22 @@ Readmit = Annotated[
 ]
 
 
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Embed one of N shares, I from 0, of the plan that `plan --create` keeps; auto/N takes I from "
+        "SLURM_ARRAY_TASK_ID, and auto N from the array, too.",
+    ),
+]
+
+
 def extract(
     pipeline: PipelineFile,
     overrides: SetValues,
     readmit: Readmit,
+    shard: ShardOption = None,
     replace: Replace = False,
     check_hashes: CheckHashes = False,
     no_fsync: NoFsync = False,
@@ -117,10 +153,16 @@ def extract(
     from cache_schema.common.errors import ConfigError
     from cache_schema.common.pipeline_file import load_pipeline
     from extract.extraction import run_extraction as run_extract
+    from extract.planning.shard import parse_shard
 
     if engine != "local":
         raise ConfigError(f"--engine {engine} is not there yet; `--engine local` is")
 
+    share = None if shard is None else parse_shard(shard, os.environ)
+    if share is not None and readmit:
+        raise ConfigError(
+            "--readmit takes back for a whole extraction, not for one share: run it without --shard once"
+        )
     if replace:
         overrides = [*overrides, "extract.replace=true"]
     if check_hashes:
@@ -128,7 +170,7 @@ def extract(
     if no_fsync:
         overrides = [*overrides, "extract.fsync=false"]
     loaded = load_pipeline(pipeline, overrides)
-    outcome = run_extract(loaded, read_extract_section(loaded), readmit=readmit)
+    outcome = run_extract(loaded, read_extract_section(loaded), readmit=readmit, shard=share)
     typer.echo(json.dumps(outcome.as_json()) if as_json else describe_extraction(outcome))
     return 1 if outcome.failed else 0
 
@@ -142,9 +184,12 @@ def describe_extraction(outcome: Outcome) -> str:
         f"store {outcome.store}",
         f"  {outcome.embedded} volumes embedded, {outcome.skipped} already there, {outcome.failed} failed",
     ]
+    if outcome.shard is not None:
+        lines[0] += f", share {outcome.shard}"
     if outcome.slices:
         lines.append(f"  {outcome.slices} slices in {outcome.seconds:.1f} s ({speed:.1f} slices/s)")
-    lines.append(f"  content digest {outcome.content_digest}")
+    if outcome.content_digest:
+        lines.append(f"  content digest {outcome.content_digest}")
     lines += [f"  note: {note}" for note in outcome.notes[:SHOWN_NOTES]]
     if len(outcome.notes) > SHOWN_NOTES:
         lines.append(f"  and {len(outcome.notes) - SHOWN_NOTES} more notes, which --json lists")

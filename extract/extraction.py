@@ -3,51 +3,34 @@
 `extract` may be run again at any time: what is committed and unchanged is not done twice.
 """
 
-import csv
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import torch
 
 from cache_schema.common.errors import MachineError
 from cache_schema.common.machine import is_machine, machine_words
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.terminal.progress import progress_for
-from cache_schema.common.text.cells import safe_cell
-from cache_schema.files.disk.whole import replacing
 from cache_schema.files.remote.urls import require_folder_place
-from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.move.remove import readmit as readmit_to
-from cache_schema.store.create import read_header
 from cache_schema.store.reader import open_store
-from cache_schema.store.writer import StoreWriter
-from extract.backbones.backbone import Backbone
+from cache_schema.store.withdrawn import tombstones_at
 from extract.engines.changes import SEEN, Changes
-from extract.engines.device import (
-    DTYPES,
-    Machine,
-    choose_device,
-    choose_dtype,
-    choose_workers,
-    this_machine,
-)
-from extract.engines.embed import Embedder
-from extract.engines.header import make_header, provenance
+from extract.engines.device import choose_workers
 from extract.engines.local import EngineTally, run_local
 from extract.engines.pending import Pending, record_refusals, sort_out
+from extract.engines.station import Station, open_station
+from extract.failures_table import FAILURE_COLUMNS, as_given, write_failures, write_shard_failures
 from extract.planning.config import ExtractSection
-from extract.planning.for_store import plan_for_store, refuse_twins_of_store
+from extract.planning.for_store import plan_for_store, refuse_twins_of_store, without_withdrawn
+from extract.planning.kept import keep_plan, kept_plan, plan_place
 from extract.planning.plan import ExtractionPlan, withdrawn_json
 from extract.planning.room import require_places, require_store_room
-from extract.slices.preprocessing import Preprocessing
-
-FAILURE_COLUMNS = ("participant_id", "session_id", "volume_id", "path", "reason")
+from extract.planning.shard import Shard, share_of_plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +48,7 @@ class Outcome:
     seconds: float
     """From the open store to the last commit; planning and loading the backbone are not in it."""
     content_digest: str
+    """Over the committed volumes; empty for one share."""
     failures: tuple[Failure, ...]
     """With paths as the user gave them."""
     notes: tuple[str, ...] = ()
@@ -73,11 +57,14 @@ class Outcome:
     """Path of `failures.tsv`."""
     withdrawn: tuple[VolumeKey, ...] = ()
     """Volumes of the input whose participant was withdrawn from the store: left out, and no failure."""
+    shard: Shard | None = None
+    """The share that this was."""
 
     def as_json(self) -> dict[str, Any]:
         """The outcome as one JSON object."""
         return {
             "store": self.store,
+            "shard": None if self.shard is None else str(self.shard),
             "embedded": self.embedded,
             "skipped": self.skipped,
             "failed": self.failed,
@@ -92,9 +79,13 @@ class Outcome:
 
 
 def run_extraction(
-    pipeline: Pipeline, section: ExtractSection, progress: bool = True, readmit: Sequence[str] = ()
+    pipeline: Pipeline,
+    section: ExtractSection,
+    progress: bool = True,
+    readmit: Sequence[str] = (),
+    shard: Shard | None = None,
 ) -> Outcome:
-    """Embed every volume of the input that the store does not hold yet.
+    """Embed every volume of the input that the store does not hold yet, or those of one share.
 
     This is the door: the section is taken apart here, and no room behind it sees more than it needs.
 
@@ -103,6 +94,7 @@ def run_extraction(
         section: Its validated `extract` section.
         progress: Whether to report on standard error.
         readmit: Participants who were withdrawn from the store, and are taken back.
+        shard: One share of the plan that is kept in the run folder, which is made when there is none.
 
     Raises:
         ConfigError: For a mistake in what was asked.
@@ -110,32 +102,25 @@ def run_extraction(
         MachineError: If run folder or store cannot be written to, or the disk is full; what was committed
             stays.
     """
-    location, preprocessing, machine = pipeline.store(), section.preprocessing, this_machine()
+    location, folder = pipeline.store(), pipeline.folder()
     require_folder_place(location, "extract")
-    require_places(pipeline.folder(), location)
-    plan = plan_for_store(location, section, pipeline.base, readmit)
-    device = choose_device(section.device, machine)
-    backbone, header = _backbone_and_header(section, pipeline.base, plan, device, machine, location)
-    refuse_twins_of_store(location, plan)
-    if readmit:
-        readmit_to(location, readmit)
-    writer = StoreWriter.open(location, header, plan.rows(), durable=section.fsync)
-    names = frozenset(spec.name for spec in writer.header.arrays)
-    mean, std = preprocessing.mean, preprocessing.std
-    embedder = Embedder(backbone, device, names, section.batch_size, mean, std)
-    changes = Changes.against(pipeline.folder() / "extract" / SEEN, section.check_hashes)
-    pending = sort_out(plan.embeddable, writer, changes, section.replace)
+    require_places(folder, location)
+    plan = planned(pipeline, section, readmit, kept=shard is not None)
+    mine = plan if shard is None else share_of_plan(plan, shard)
+    station = open_station(section, pipeline.base, location, plan.rows(), longest=plan.longest)
+    changes = Changes.against(folder / "extract" / SEEN, section.check_hashes)
+    pending = sort_out(mine.embeddable, station.writer, changes, section.replace)
     changes.remember()
     start = time.perf_counter()
-    refused = record_refusals(plan.refused, writer)
-    workers = choose_workers(section.workers, device, machine, len(pending.volumes))
-    if pending.volumes:  # else the store may as well be read-only
-        require_store_room(location, writer.header, pending.volumes, section.check_space)
-    tally = _embed(pending, preprocessing, embedder, writer, workers, progress)
+    refused = record_refusals(mine.refused, station.writer)
+    tally = _embed(pending, station, progress)
     seconds = time.perf_counter() - start
-    failures = as_given((*refused, *pending.unusable, *tally.failures), plan)
-    table = pipeline.folder() / "failures.tsv"
-    write_failures(table, failures)
+    failures = as_given((*refused, *pending.unusable, *tally.failures), mine)
+    table = folder / "failures.tsv"
+    if shard is None:
+        write_failures(table, failures)
+    else:
+        write_shard_failures(folder, shard, failures)
     return Outcome(
         store=location,
         embedded=tally.embedded,
@@ -143,27 +128,83 @@ def run_extraction(
         failed=len(failures),
         slices=tally.slices,
         seconds=seconds,
-        content_digest=open_store(location).content_digest(),
+        # Of a share alone there is none, and a thousand tasks that each read all records would take a day.
+        content_digest=open_store(location).content_digest() if shard is None else "",
         failures=tuple(failures),
-        notes=(*plan.notes, *pending.notes, *embedder.notes),
+        notes=(*mine.notes, *pending.notes, *station.notes, *tally.notes),
         failures_table=str(table),
-        withdrawn=tuple(sorted((*plan.withdrawn, *tally.withdrawn))),
+        withdrawn=tuple(sorted((*mine.withdrawn, *tally.withdrawn))),
+        shard=shard,
     )
 
 
-def _embed(
-    pending: Pending,
-    preprocessing: Preprocessing,
-    embedder: Embedder,
-    writer: StoreWriter,
-    workers: int,
-    progress: bool,
-) -> EngineTally:
+def planned(
+    pipeline: Pipeline, section: ExtractSection, readmit: Sequence[str], *, kept: bool
+) -> ExtractionPlan:
+    """The plan of a section, made now, or the one that is kept in the run folder.
+
+    Args:
+        pipeline: Says where store and run folder are.
+        section: Its validated `extract` section.
+        readmit: Participants who are taken back.
+        kept: Take the plan that is kept, and keep it when there is none.
+
+    Raises:
+        ConfigError: If the input cannot be understood, or the plan that is kept is one of something else.
+    """
+    location, place = pipeline.store(), plan_place(pipeline.folder())
+    found = kept_plan(place, section, pipeline.base) if kept else None
+    if found is not None:
+        return without_withdrawn(found, tombstones_at(location))
+    plan = plan_for_store(location, section, pipeline.base, readmit)
+    refuse_twins_of_store(location, plan)
+    if readmit:
+        readmit_to(location, readmit)
+    if not kept:
+        return plan
+    keep_plan(place, plan, section, pipeline.base, first=True)
+    return kept_plan(place, section, pipeline.base) or plan  # of several that planned, all take the first's
+
+
+def create_planned(
+    pipeline: Pipeline, section: ExtractSection, readmit: Sequence[str] = ()
+) -> ExtractionPlan:
+    """Plan, keep the plan for the tasks of a cluster, and create the store, its numerics left open.
+
+    Raises:
+        ConfigError: For a mistake in what was asked.
+        StoreMismatch: If the store is there and was made otherwise.
+    """
+    location = pipeline.store()
+    require_folder_place(location, "plan --create")
+    require_places(pipeline.folder(), location)
+    plan = planned(pipeline, section, readmit, kept=False)
+    open_station(section, pipeline.base, location, plan.rows(), longest=plan.longest)
+    keep_plan(plan_place(pipeline.folder()), plan, section, pipeline.base, first=False)
+    return plan
+
+
+def _embed(pending: Pending, station: Station, progress: bool) -> EngineTally:
     """Embed and commit what is left to do."""
-    tally, left = EngineTally(), pending.volumes
-    if left:
-        with progress_for(len(left), progress) as shown, _saying_what_stays(tally):
-            run_local(left, preprocessing, embedder, writer, workers, shown, tally, pending.replacing)
+    tally, left, section = EngineTally(), pending.volumes, station.section
+    if not left:
+        return tally
+    # Else the store may as well be read-only.
+    require_store_room(station.writer.location, station.writer.header, left, section.check_space)
+    embedder = station.embedder()
+    workers = choose_workers(section.workers, station.device, station.machine, len(left))
+    with progress_for(len(left), progress) as shown, _saying_what_stays(tally):
+        run_local(
+            left,
+            section.preprocessing,
+            embedder,
+            station.writer,
+            workers,
+            shown,
+            tally,
+            pending.replacing,
+        )
+    tally.notes += embedder.notes
     return tally
 
 
@@ -180,49 +221,3 @@ def _saying_what_stays(tally: EngineTally) -> Iterator[None]:
             f"{what}; {tally.embedded} volumes were committed before that and stay, and the same command "
             "goes on from there"
         ) from error
-
-
-def _backbone_and_header(
-    section: ExtractSection,
-    base: Path,
-    plan: ExtractionPlan,
-    device: torch.device,
-    machine: Machine,
-    location: str,
-) -> tuple[Backbone, Header]:
-    """Build the backbone, and the header that a store of this section has."""
-    existing = read_header(location)
-    compute = choose_dtype(
-        section.dtype, device, machine, existing.numerics.compute_dtype if existing else None
-    )
-    preprocessing = section.preprocessing
-    backbone = section.build_backbone(base, device, DTYPES[compute])
-    header = make_header(
-        backbone,
-        preprocessing,
-        tokens=section.tokens,
-        compute=compute,
-        storage=section.storage,
-        slice_chunk=max([1, *(planned.max_slices for planned in plan.embeddable)]),
-        created=provenance(device, base, section.batch_size, section.model_dump(mode="json")),
-    )
-    return backbone, header
-
-
-def as_given(failures: Iterable[Failure], plan: ExtractionPlan) -> list[Failure]:
-    """Failures sorted by key, with the paths that the user gave; the store has their private form."""
-    shown = {volume.candidate.key: volume.candidate.shown for volume in plan.volumes}
-    return [
-        failure.model_copy(update={"path": shown[failure.key]})
-        for failure in sorted(failures, key=lambda failure: failure.key)
-    ]
-
-
-def write_failures(path: Path, failures: Sequence[Failure]) -> None:
-    """One row per volume that could not be used, with the reason; only the header when there is none."""
-    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream, delimiter="\t", lineterminator="\n")
-        table.writerow(FAILURE_COLUMNS)
-        for failure in failures:
-            cells = (" ".join(str(getattr(failure, name)).split()) for name in FAILURE_COLUMNS)
-            table.writerow(map(safe_cell, cells))

@@ -154,7 +154,8 @@ class LocalObjects:
         """
         folder, _, base = name.rpartition("/")
         path = self.path(name)
-        with machine_said("write", path), new_file(self.path(f"{folder}/.{base}")) as file:
+        beside = self.path(f"{folder}/.{base}" if folder else f".{base}")
+        with machine_said("write", path), new_file(beside) as file:
             try:
                 file.write(data)
                 self._flush(file)
@@ -269,9 +270,9 @@ class LocalObjects:
         Never touches a write of a live process: see `unfinished`.
         """
         swept = 0
-        for folder in (TEMPORARY, "table", "withdrawn"):
-            with contextlib.suppress(FileNotFoundError), os.scandir(self.path(f"{folder}/")) as entries:
+        for folder in ("", f"{TEMPORARY}/", "table/", "withdrawn/"):
+            with contextlib.suppress(FileNotFoundError), os.scandir(self.path(folder)) as entries:
                 for entry in entries:
-                    if folder == TEMPORARY or entry.name.startswith("."):
+                    if folder.startswith(TEMPORARY) or entry.name.startswith("."):
                         swept += sweep(entry.path)
         return swept

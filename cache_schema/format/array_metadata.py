@@ -69,7 +69,7 @@ def _require_usual(spec: ArraySpec, meta: Mapping[str, Any]) -> None:
     """
     unusual = [name for name, value in USUAL.items() if meta.get(name) != value]
     unusual += ["chunk_grid"] * (meta["chunk_grid"].get("name") != "regular")
-    unusual += ["storage_transformers"] * bool(meta.get("storage_transformers"))
+    unusual += ["storage_transformers"] * (meta.get("storage_transformers", []) != [])
     if unusual:
         raise StoreError(
             f"array {spec.name!r}: {unusual[0]} is {meta.get(unusual[0])!r:.200} in its metadata, which this "

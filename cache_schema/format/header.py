@@ -30,6 +30,9 @@ VERSION = 1
 ABSENT = type("Absent", (), {"__repr__": lambda self: "None"})()
 """In a comparison, what one side does not say: a null that the other side does say is no match for it."""
 
+OPEN = "auto"
+"""A compute dtype that the first process that embeds will fix; see `format.numerics`."""
+
 FloatName = Literal["float16", "float32"]
 Name = Annotated[str, Field(pattern=NAME)]
 
@@ -67,7 +70,8 @@ class Fingerprint(Strict):
 class Numerics(Strict):
     """The arithmetic: equality of embeddings is promised for equal numerics on one kind of device."""
 
-    compute_dtype: Literal["float32", "bfloat16", "float16"]
+    compute_dtype: Literal["float32", "bfloat16", "float16", "auto"]
+    """`auto`: left open at creation."""
     storage_dtype: FloatName
     resize_backend: str
 

@@ -2,6 +2,7 @@
 
 - `zarr.json`: group metadata with the marker `slicecache`
 - `header.json`: the header and its hash
+- `numerics.json`: the numerics that the first process which embedded fixed for all
 - `<array>/zarr.json`: metadata of one array, dims (volume, slice, *rest)
 - `<array>/c.V.S.0[.0...]`: one chunk, of volume row V and slice block S
 - `table/000000.json`: segments of the volume table
@@ -29,6 +30,7 @@ from cache_schema.format.identity import VolumeKey
 from cache_schema.format.limits import MAX_SHARD_VOLUMES, MAX_STORED_CHUNK
 
 HEADER = "header.json"
+NUMERICS = "numerics.json"
 MARKER = "slicecache"
 TABLE = "table"
 RECORDS = "records"

@@ -45,6 +45,7 @@ Digest = Annotated[str, Field(pattern=DIGEST)]
 MAX_OBJECT_BYTES = {
     "zarr.json": MEBIBYTE,
     "header.json": 4 * MEBIBYTE,
+    "numerics.json": MEBIBYTE,
     "packed.json": MEBIBYTE,
     "records": 16 * MEBIBYTE,
     "failures": MEBIBYTE,

@@ -26,6 +26,7 @@ from cache_schema.format.header import ArraySpec
 from cache_schema.format.layout import (
     FAILURES,
     HEADER,
+    NUMERICS,
     PLAIN_CODECS,
     PREVIEWS,
     WITHDRAWN,
@@ -165,6 +166,9 @@ def _build(source: Objects, location: str, folder: Path, *, packed: bool, shard_
     target = LocalObjects(folder, durable=False)
     for name in ("zarr.json", HEADER, *source.list(FAILURES), *source.list(WITHDRAWN)):
         target.put(name, source.get(name) or b"")
+    fixed = source.get(NUMERICS)
+    if fixed is not None:
+        target.put(NUMERICS, fixed)
     target.put(segment_name(0), encode_segment(0, table.slices, table.rows))
     wanted = [shard_volumes or _shard_volumes(reader, spec) for spec in header.arrays]
     for spec, volumes in zip(header.arrays, wanted, strict=True):

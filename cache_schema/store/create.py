@@ -21,16 +21,18 @@ from cache_schema.files.disk.unfinished import new_folder, sweep
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.format.canonical import canonical_json, sha256_json
-from cache_schema.format.header import FORMAT, VERSION, Header, differing_fields
+from cache_schema.format.header import FORMAT, OPEN, VERSION, Header, differing_fields
 from cache_schema.format.layout import HEADER
 from cache_schema.format.limits import object_limit
 from cache_schema.format.metadata import metadata_objects, plain_layouts
+from cache_schema.format.numerics import FixedNumerics
 from cache_schema.format.record import TableRow
+from cache_schema.store.numerics import read_fixed, resolved
 from cache_schema.store.table import encode_segment, refuse_double_rows, segment_name
 
 
 def read_header(location: str | Path) -> Header | None:
-    """The header of the store at a location; None when nothing is there.
+    """The header of the store at a location, with the numerics that were fixed; None when nothing is there.
 
     Raises:
         StoreError: If something else is there, or the header is damaged or of another version.
@@ -40,10 +42,22 @@ def read_header(location: str | Path) -> Header | None:
         return None
     data = objects.get(HEADER)
     if data is not None:
-        return parse_header(data, str(location))
+        return resolved(objects, parse_header(data, str(location)))
     if isinstance(objects, LocalObjects) and any(objects.root.iterdir()):
         raise StoreError(f"{str(location)!r} is a folder with other things in it and no slicecache store")
     return None
+
+
+def fixed_at(location: str | Path) -> FixedNumerics | None:
+    """By which arithmetic the store at a location is embedded; None when there is none, or nobody has.
+
+    Raises:
+        StoreError: If what fixed it is damaged.
+    """
+    objects = open_objects(str(location))
+    if objects is None or objects.get(HEADER) is None:
+        return None
+    return read_fixed(objects, stored_header_hash(objects))
 
 
 def parse_header(data: bytes, location: str) -> Header:
@@ -152,24 +166,29 @@ def sweep_siblings(location: str) -> None:
 
 
 def load_header(objects: Objects, location: str) -> Header:
-    """The header of objects that must be a store.
+    """The header of objects that must be a store, with the numerics that were fixed.
 
     Raises:
-        StoreError: If there is none.
+        StoreError: If there is none, or what fixed its numerics is damaged.
     """
     data = objects.get(HEADER)
     if data is None:
         raise StoreError(f"{location!r} is no slicecache store: it has no {HEADER}")
-    return parse_header(data, location)
+    return resolved(objects, parse_header(data, location))
 
 
 def require_same(location: str, asked: Header, found: Header) -> None:
     """Refuse a store whose fingerprint, numerics or arrays are not those asked for.
 
+    A compute dtype that one of the two leaves open is no difference.
+
     Raises:
         StoreMismatch: Naming each differing field with both values.
     """
-    lines = differing_fields(_identity(asked), _identity(found))
+    ours, theirs = _identity(asked), _identity(found)
+    if OPEN in (asked.numerics.compute_dtype, found.numerics.compute_dtype):
+        ours["numerics"]["compute_dtype"] = theirs["numerics"]["compute_dtype"] = OPEN
+    lines = differing_fields(ours, theirs)
     if lines:
         raise StoreMismatch(
             f"the store {location!r} was made otherwise: {'; '.join(lines)}. "

@@ -24,6 +24,7 @@ from cache_schema.format.layout import ArrayLayout, metadata_name, parse_layout
 from cache_schema.format.record import Failure, TableRow, VolumeRecord
 from cache_schema.store.commit import parse_record, read_failures, read_record
 from cache_schema.store.create import load_header, read_header
+from cache_schema.store.numerics import require_fixed
 from cache_schema.store.previews import stored_preview
 from cache_schema.store.reading.entries import VolumeEntry
 from cache_schema.store.reading.exchanged import EXCHANGES, Stamp, stamp_of, steady
@@ -65,6 +66,7 @@ def _open(text: str, prove: Prove) -> "StoreReader":
     header = load_header(objects, text)
     objects = with_names(objects)
     listing = list_committed(objects, header)
+    require_fixed(header, len(listing.entries), text)
     # A removal that was killed holds from its first step on.
     tombstones = read_tombstones(objects)
     return StoreReader(text, objects, header, leave_out(listing, tombstones.hold), stamp, prove)

@@ -23,7 +23,7 @@ from cache_schema.format.canonical import canonical_json
 from cache_schema.format.digests.digest import volume_digest
 from cache_schema.format.digests.proof import prove_array
 from cache_schema.format.digests.token_statistics import token_statistics
-from cache_schema.format.header import Header
+from cache_schema.format.header import Header, Numerics
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import (
     TABLE,
@@ -35,6 +35,7 @@ from cache_schema.format.layout import (
     preview_name,
     record_name,
 )
+from cache_schema.format.numerics import FixedNumerics, completed
 from cache_schema.format.record import Failure, TableRow, VolumeDraft, VolumeRecord
 from cache_schema.store.check_volume import check_volume
 from cache_schema.store.commit import (
@@ -45,8 +46,15 @@ from cache_schema.store.commit import (
     take_back,
     unseal,
 )
-from cache_schema.store.create import create_store, read_header, require_same, sweep_siblings
+from cache_schema.store.create import (
+    create_store,
+    read_header,
+    require_same,
+    stored_header_hash,
+    sweep_siblings,
+)
 from cache_schema.store.extents import ensure_extents
+from cache_schema.store.numerics import fix, read_fixed
 from cache_schema.store.packed import is_packed, require_unpacked
 from cache_schema.store.table import VolumeTable, append_rows, read_volume_table
 from cache_schema.store.withdrawn import Tombstones, read_tombstones, withdraw_rows
@@ -115,6 +123,24 @@ class StoreWriter:
     def rows(self) -> Mapping[VolumeKey, int]:
         """Row of every volume in the table."""
         return self._table.index
+
+    def fixed_numerics(self) -> FixedNumerics | None:
+        """By which arithmetic, and on which kind of device, volumes are embedded; None while nobody has."""
+        return read_fixed(self._objects, stored_header_hash(self._objects))
+
+    def fix_numerics(self, numerics: Numerics, device: str, made: Mapping[str, Any]) -> FixedNumerics:
+        """Say by which arithmetic this store is embedded, or learn what somebody else has said first.
+
+        Args:
+            numerics: With nothing left open.
+            device: Kind of device.
+            made: Provenance.
+        """
+        header_sha256 = stored_header_hash(self._objects)
+        wanted = FixedNumerics(numerics=numerics, device=device, header_sha256=header_sha256, made=dict(made))
+        found = fix(self._objects, wanted)
+        self.header = completed(self.header, found)
+        return found
 
     def record(self, key: VolumeKey) -> VolumeRecord | None:
         """The committed record of a volume, or None.

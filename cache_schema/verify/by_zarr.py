@@ -4,6 +4,7 @@ The format promises that a store is a plain Zarr v3 group. Our reader has its ow
 cannot show that; here each array is opened as any program would, and some volumes are read both ways.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.format.layout import ArrayLayout
 from cache_schema.verify.records import SoundRecord
 
+CLASS = re.compile(r"<class '([\w.]+)'>")
+"""How a library names a type in its messages."""
 SAMPLE = 3
 """Volumes of each array that are read both ways: the first, the last and the one in the middle."""
 
@@ -36,7 +39,8 @@ def check_by_zarr(
         try:
             text = _difference(objects, layout, open_array(objects, name), [records[at] for at in places])
         except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
-            text = f"zarr-python cannot read it: {' '.join(str(error).split())[:160]}"
+            said = " ".join(CLASS.sub(r"\1", str(error)).split())[:160]
+            text = f"zarr-python cannot read it: {said}"
         if text:
             yield Problem("", name, text, WRITE_AGAIN)
 

@@ -21,6 +21,7 @@ from cache_schema.format.layout import (
     FAILURES,
     HEADER,
     MARKER,
+    NUMERICS,
     PREVIEWS,
     ArrayLayout,
     metadata_name,
@@ -29,6 +30,7 @@ from cache_schema.format.layout import (
 from cache_schema.store.check_volume import check_volume
 from cache_schema.store.commit import parse_failure, parse_record
 from cache_schema.store.create import load_header
+from cache_schema.store.numerics import require_fixed
 from cache_schema.store.packed import stored_object
 from cache_schema.store.previews import check_previews
 from cache_schema.store.reading.unlisted import NOTE, UnlistedObjects, with_names
@@ -97,6 +99,7 @@ def verify_store(
     table, table_problems = check_table(objects)
     layouts, layout_problems = check_arrays(objects, header)
     records, record_problems = check_records(objects, header, table)
+    problems += named(NUMERICS, lambda: check_numerics(objects, header, len(records), location))
     problems += table_problems + layout_problems + record_problems
     problems += check_withdrawn(objects, table, records)
     problems += check_extents(layouts, records)
@@ -174,6 +177,14 @@ def check_group(objects: Objects) -> Iterator[Problem]:
         right = False
     if not right:
         yield Problem("", "zarr.json", "the group metadata is missing, damaged or lacks the marker", RESTORE)
+
+
+def check_numerics(objects: Objects, header: Header, committed: int, location: str) -> Iterator[Problem]:
+    """What was fixed must be as it was written, and there where the header leaves something open."""
+    data = objects.get(NUMERICS)
+    if data is not None and not is_canonical(data):
+        yield Problem("", NUMERICS, "not as it was written: edited", RESTORE)
+    require_fixed(header, committed, location)
 
 
 def check_table(objects: Objects) -> tuple[VolumeTable | None, list[Problem]]:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cache_schema.common.errors import ConfigError
+from cache_schema.common.errors import ConfigError, MachineError
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 ComputeName = Literal["float32", "bfloat16"]
@@ -55,16 +55,29 @@ def usable_cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def choose_device(asked: DeviceName, machine: Machine) -> torch.device:
-    """CUDA before MPS before CPU when `auto`.
+def choose_device(asked: DeviceName, machine: Machine, begun_on: str | None = None) -> torch.device:
+    """For `auto` the kind of device that a store was begun on, else CUDA before MPS before CPU.
+
+    Args:
+        asked: From the pipeline file.
+        machine: What is there.
+        begun_on: Kind of device on which the store's first volume was embedded, if one was.
 
     Raises:
         ConfigError: If the device that was asked for is not there.
+        MachineError: If the one that the store was begun on is not: nobody falls back in silence.
     """
-    there = {"cuda": machine.cuda_capability is not None, "mps": machine.mps, "cpu": True}
+    there = devices(machine)
+    if asked == "auto" and begun_on is not None:
+        if begun_on not in there:
+            raise MachineError(
+                f"the store was begun on {begun_on}, and torch sees no such device here: repair that, or say "
+                "extract.device: cpu to go on here all the same (numbers are equal to rounding then)"
+            )
+        return torch.device(begun_on)
     if asked == "auto":
-        return torch.device(next(name for name, present in there.items() if present))
-    if not there[asked]:
+        return torch.device(there[0])
+    if asked not in there:
         raise ConfigError(f"extract.device is {asked!r}, but torch sees no such device here; use auto or cpu")
     return torch.device(asked)
 
@@ -88,6 +101,26 @@ def choose_dtype(
     if existing in DTYPES:
         return "float32" if existing == "float32" else "bfloat16"
     return "bfloat16" if fast_bfloat16(device, machine) else "float32"
+
+
+def devices(machine: Machine) -> tuple[str, ...]:
+    """Kinds of device that torch sees, the preferred one first."""
+    there = {"cuda": machine.cuda_capability is not None, "mps": machine.mps, "cpu": True}
+    return tuple(name for name, present in there.items() if present)
+
+
+def require_able(compute: str, device: torch.device, machine: Machine) -> None:
+    """Refuse a device that cannot compute as the store is embedded; one that is only slow obeys.
+
+    Raises:
+        MachineError: For bfloat16 on a GPU that has none and would imitate it.
+    """
+    capability = machine.cuda_capability
+    if compute == "bfloat16" and device.type == "cuda" and (capability is None or capability < (8, 0)):
+        raise MachineError(
+            f"the store is embedded in bfloat16, which this GPU (CUDA capability {capability}) does not "
+            "have: take another, or say extract.dtype: float32 and give this extraction a store of its own"
+        )
 
 
 def fast_bfloat16(device: torch.device, machine: Machine) -> bool:

@@ -25,7 +25,7 @@ def make_header(
     preprocessing: Preprocessing,
     *,
     tokens: Sequence[str],
-    compute: Literal["float32", "bfloat16"],
+    compute: Literal["float32", "bfloat16", "auto"],
     storage: FloatName,
     slice_chunk: int,
     created: Mapping[str, Any],

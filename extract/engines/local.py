@@ -34,6 +34,8 @@ class EngineTally:
     embedded: int = 0
     slices: int = 0
     failures: list[Failure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What was changed on the way."""
     withdrawn: list[VolumeKey] = field(default_factory=list)
     """Volumes of participants who were withdrawn from the store since it was planned."""
 

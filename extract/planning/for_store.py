@@ -1,6 +1,7 @@
 """A plan beside the store that it is for: who was withdrawn from it, and who is in it in another spelling."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cache_schema.common.errors import ConfigError
@@ -34,6 +35,18 @@ def plan_for_store(
     if absent:
         raise ConfigError(f"--readmit {absent[0]}: the input has no volume of participant {absent[0]!r}")
     return plan
+
+
+def without_withdrawn(plan: ExtractionPlan, tombstones: Tombstones) -> ExtractionPlan:
+    """A plan that was kept, without those who were withdrawn since."""
+    left, gone = [], []
+    for volume in plan.volumes:
+        key = volume.candidate.key
+        if tombstones.hold(key.participant_id):
+            gone.append(key)
+        else:
+            left.append(volume)
+    return replace(plan, volumes=tuple(left), withdrawn=tuple(sorted((*plan.withdrawn, *gone))))
 
 
 def refuse_twins_of_store(location: str, plan: ExtractionPlan) -> None:

@@ -77,6 +77,11 @@ class ExtractionPlan:
         """Upper bound of slices over all embeddable volumes."""
         return sum(volume.max_slices for volume in self.embeddable)
 
+    @property
+    def longest(self) -> int:
+        """Most slices that a volume keeps at most; 0 of none."""
+        return max((volume.max_slices for volume in self.embeddable), default=0)
+
     def bytes(self, arrays: Sequence[ArraySpec]) -> int:
         """Upper bound of the store's uncompressed size."""
         return self.slices * sum(prod(array.item_shape) * BYTES[array.dtype] for array in arrays)

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from cache_schema.common.errors import ConfigError
+from cache_schema.common.errors import ConfigError, MachineError
 from extract.engines.device import (
     Machine,
     choose_device,
     choose_dtype,
     choose_workers,
     read_cpu_flags,
+    require_able,
     this_machine,
     to_device,
 )
@@ -79,3 +80,24 @@ def test_this_machine_can_be_looked_at():
     assert machine.cpu_count >= 1
     kept = torch.arange(3)
     assert to_device(kept, torch.device("cpu")) is kept
+
+
+@pytest.mark.parametrize(("begun_on", "there"), [("cpu", HOPPER), ("cuda", HOPPER), ("mps", APPLE)])
+def test_auto_goes_on_with_the_kind_of_device_that_the_store_was_begun_on(begun_on, there):
+    assert choose_device("auto", there, begun_on).type == begun_on
+
+
+@pytest.mark.parametrize("begun_on", ["cuda", "mps", "something"])
+def test_nobody_falls_back_in_silence(begun_on):
+    with pytest.raises(MachineError, match=f"begun on {begun_on}.*extract.device: cpu"):
+        choose_device("auto", PLAIN, begun_on)
+    assert choose_device("cpu", PLAIN, begun_on).type == "cpu"
+
+
+def test_a_gpu_without_bfloat16_does_not_imitate_it():
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    with pytest.raises(MachineError, match=r"\(7, 5\)"):
+        require_able("bfloat16", cuda, TURING)
+    require_able("float32", cuda, TURING)
+    require_able("bfloat16", cuda, HOPPER)
+    require_able("bfloat16", cpu, PLAIN)

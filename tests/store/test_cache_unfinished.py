@@ -10,7 +10,7 @@ from leftovers import dead_token, held_by_another
 from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 
 from cache_schema.files.disk import unfinished
-from cache_schema.files.disk.unfinished import is_local, new_file, owner_of, owner_token, sweep
+from cache_schema.files.disk.unfinished import is_local, new_file, new_folder, owner_of, owner_token, sweep
 from cache_schema.store.writer import StoreWriter
 from cache_schema.verify.verify import verify_store
 
@@ -156,3 +156,19 @@ def test_the_mounts_say_what_is_local(tmp_path, monkeypatch):
         for name in ("/home/x", "/mnt/shäred disk/y", "/mnt/shäred disk/scratch/z", "/data/s", "/database")
     }
     assert list(found.values()) == [True, False, True, False, True]
+
+
+def test_a_folder_that_is_swept_before_it_is_locked_is_made_anew(tmp_path, monkeypatch):
+    opened, swept = os.open, []
+
+    def late(path, flags, *rest):
+        if not swept and flags & os.O_DIRECTORY:
+            swept.append(path)
+            Path(path).rmdir()
+        return opened(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", late)
+    with new_folder(str(tmp_path / "store")) as made:
+        assert made.is_dir()
+        assert swept
+        assert made != swept[0]

@@ -87,7 +87,10 @@ def new_folder(stem: str) -> Iterator[Path]:
     for _ in range(ATTEMPTS):
         path = Path(stem + owner_token())
         path.mkdir()
-        file = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # a sweeper was faster
+            continue
         if _hold(file, path):
             break
         os.close(file)

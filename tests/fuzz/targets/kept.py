@@ -16,10 +16,18 @@ from aggregate.anomaly.scoring.volumes import VolumeScores
 from aggregate.common.run_folder import find_bundle, permit_bundle
 from aggregate.report.index import index_headline
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.pipeline_file import validate
 from cache_schema.common.text.yaml_text import read_yaml
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import Entities
 from cache_schema.store.reader import open_store
 from extract.backbones.dinov2 import Dinov2Spec, write_example
+from extract.planning.config import ExtractSection
+from extract.planning.kept import PLAN, keep_plan, kept_plan
+from extract.planning.plan import ExtractionPlan, PlannedVolume
+from extract.planning.shard import Shard, share_of_plan
 from extract.simulate.tree import NOTE, finished_files
+from extract.sources.candidate import Candidate
 
 KEY = "a" * 64
 IDENTITY = Identity(detector={"kind": "memory_bank", "size": 3}, seed=1, stream="s")
@@ -50,6 +58,38 @@ def _journal(folder: Path) -> object:
     if Journal(folder).read(KEY) is None:
         raise SlicecacheError("trained again")
     return None
+
+
+def _section() -> ExtractSection:
+    return validate(ExtractSection, {"input": {"manifest": "volumes.tsv"}}, "extract")
+
+
+def _plans() -> list[Files]:
+    """A plan of one volume that can be embedded and of one that cannot."""
+    entities = Entities(contrast="T1w")
+    volumes = tuple(
+        PlannedVolume(
+            Candidate(
+                VolumeKey(name, "", "T1w"), Path(f"{name}.nii"), f"{name}.nii", entities, spacing_mm=stated
+            ),
+            (4, 5, 6),
+            (1.0, 1.0, 2.0),
+            6,
+            refusal,
+        )
+        for name, refusal, stated in (("a", None, None), ("b", "its file is empty", (1.0, 1.0, 2.0)))
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        keep_plan(Path(folder) / PLAN, ExtractionPlan(volumes), _section(), Path("/x"), first=True)
+        return [files_of(Path(folder))]
+
+
+def _plan(folder: Path) -> object:
+    place = folder / PLAN
+    found = kept_plan(place, _section(), Path("/x"))
+    if found is None:
+        raise SlicecacheError("planned anew")
+    return share_of_plan(found, Shard(0, 2)).rows()
 
 
 def _fits() -> list[Files]:
@@ -121,6 +161,7 @@ TARGETS = [
         _backbone,
         ("extract.backbones.dinov2", "extract.backbones.shape", "extract.backbones.weights"),
     ),
+    Target("kept plan", _plans, _plan, ("extract.planning.kept",)),
     Target("journal of an ablation", _journals, _journal, ("aggregate.ablate.runs.journal",)),
     Target("checkpoint of a fit", _fits, _fit, ("aggregate.anomaly.fitting.checkpoint",)),
     Target("finished scores", _scored, _scores, ("aggregate.anomaly.scoring.finished",)),

@@ -50,6 +50,7 @@ def _stores() -> dict[str, Files]:
         for where in (str(plain), location):
             rows = [example_row(key, 6) for key in keys[: 3 if where == str(plain) else 2]]
             writer = StoreWriter.open(where, HEADER, rows)
+            writer.fix_numerics(HEADER.numerics, "cpu", {})
             for number, key in enumerate(keys[:2]):
                 n = 3 + 2 * number
                 writer.commit(example_draft(key, n), example_arrays(HEADER, n, number), tiny_png(number))
@@ -83,6 +84,10 @@ def reseal(files: Files) -> Files:
             if name == "header.json":
                 body = json.loads(files[name])["header"]
                 files[name] = canonical_json({"header": body, "sha256": sha256_json(body)})
+            elif name == "numerics.json":
+                fixed = json.loads(files[name])
+                fixed["header_sha256"] = json.loads(files["header.json"])["sha256"]
+                files[name] = _hashed(json.dumps(fixed).encode())
             elif name == "sealed/index.json":
                 index = json.loads(files[name])
                 index["header_sha256"] = json.loads(files["header.json"])["sha256"]
@@ -119,6 +124,10 @@ def _bytes(path: Path) -> bytes:
 
 def _header(folder: Path) -> None:
     parse_header(_bytes(folder / "header.json"), "x")
+
+
+def _numerics(folder: Path) -> None:
+    load_header(LocalObjects(folder), "x")
 
 
 def _record(folder: Path) -> None:
@@ -204,6 +213,13 @@ def _zip() -> list[Files]:
 
 TARGETS = [
     Target("store header", lambda: [_parts("plain", "header.json")], _header, READING, reseal),
+    Target(
+        "store numerics",
+        lambda: [_parts("plain", "header.json", "numerics.json")],
+        _numerics,
+        ("cache_schema.format.numerics", "cache_schema.store.numerics"),
+        reseal,
+    ),
     Target("store record", _seeds_of_record, _record, ("cache_schema.store.commit",), reseal),
     Target(
         "store failure", lambda: [_parts("plain", "failures/")], _failures, ("cache_schema.store.commit",)

@@ -1,0 +1,52 @@
+"""The numerics that a header left open: fixed once, by whoever embeds first, and obeyed by all others."""
+
+from cache_schema.common.errors import StoreError
+from cache_schema.files.objects import Objects
+from cache_schema.format.header import OPEN, Header
+from cache_schema.format.layout import NUMERICS
+from cache_schema.format.numerics import FixedNumerics, completed, parse_fixed
+
+
+def read_fixed(objects: Objects, header_sha256: str) -> FixedNumerics | None:
+    """What was fixed, or None while nobody has embedded.
+
+    Raises:
+        StoreError: If it is damaged or completes another header.
+    """
+    data = objects.get(NUMERICS)
+    return None if data is None else parse_fixed(data, header_sha256)
+
+
+def resolved(objects: Objects, header: Header) -> Header:
+    """A header as it was stored, with what it left open.
+
+    Raises:
+        StoreError: If what was fixed is damaged or contradicts the header.
+    """
+    return completed(header, read_fixed(objects, header.digest))
+
+
+def require_fixed(header: Header, committed: int, location: str) -> None:
+    """Refuse volumes of which nobody can say by which arithmetic they were made.
+
+    Raises:
+        StoreError: If the header leaves it open, and nothing beside it fixes it.
+    """
+    if committed and header.numerics.compute_dtype == OPEN:
+        raise StoreError(
+            f"{NUMERICS} of {location!r} is missing, and {committed} volumes are committed: restore it from "
+            "a copy of the store, or extract to a new store"
+        )
+
+
+def fix(objects: Objects, fixed: FixedNumerics) -> FixedNumerics:
+    """Fix the numerics of a store, or learn what somebody else has fixed.
+
+    Raises:
+        StoreError: If what is there is damaged.
+    """
+    objects.create(NUMERICS, fixed.encode())
+    found = read_fixed(objects, fixed.header_sha256)
+    if found is None:
+        raise StoreError(f"{NUMERICS} was deleted while it was written")
+    return found
