@@ -77,6 +77,24 @@ def seal(store: StorePlace, as_json: AsJson = False) -> int:
     return 0
 
 
+@cache.command()
+def finish(
+    store: StorePlace,
+    pack: Annotated[bool, typer.Option(help="Gather it in few large files, where no volume failed.")] = True,
+    as_json: AsJson = False,
+) -> int:
+    """End an extraction by many tasks: check that STORE has every planned volume, verify, seal and pack it.
+
+    Ends with 1 when a volume is missing, failed or damaged, and names it; a store that lacks volumes is
+    not sealed.
+    """
+    from cache_schema.move.finish import finish_store
+
+    done = finish_store(store, pack)
+    typer.echo(json.dumps(done.as_json()) if as_json else visible(done.in_words()))
+    return 0 if done.ok else 1
+
+
 Out = Annotated[
     str | None, typer.Option("--out", metavar="STORE", help="Where it goes; without it, it replaces STORE.")
 ]

@@ -9,6 +9,7 @@ import hashlib
 import os
 import stat
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -146,8 +147,11 @@ class Watch:
             facts = {role: facts_of(path) for role, path in paths.items()}
         return cls(candidate, paths, facts)
 
-    def inputs(self) -> Inputs:
+    def inputs(self, read: Mapping[str, Path]) -> Inputs:
         """Digest the files, now that they were read.
+
+        Args:
+            read: By role, what was decoded: the files themselves, or copies of them.
 
         Raises:
             VolumeError: If one changed or went away since.
@@ -155,7 +159,7 @@ class Watch:
         try:
             files = {
                 role: input_file(self.facts[role], digest_of(path, self.facts[role]))
-                for role, path in self.paths.items()
+                for role, path in read.items()
             }
             after = {role: facts_of(path) for role, path in input_paths(self.candidate).items()}
         except OSError as error:

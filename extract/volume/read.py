@@ -17,6 +17,7 @@ from extract.sources.candidate import Candidate
 from extract.volume.hdf5 import open_volume
 from extract.volume.headers import BROKEN, Facts, one_line, open_image, quiet, read_facts
 from extract.volume.inputs import Watch
+from extract.volume.staged import staged
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,15 @@ def read_volume(
         watch = Watch.over(candidate)
     except OSError as error:
         raise VolumeError(f"cannot be read: {error.strerror}") from error
-    with quiet():
-        image = open_volume(candidate)
-        facts = read_facts(image, candidate, allow_unknown_orientation)
-        data = _data_of(image, facts, dtype)
-    mask = None
-    if candidate.foreground_path is not None:
-        mask = read_foreground_mask(candidate.foreground_path, candidate, facts)
-    inputs = watch.inputs()
+    with staged(candidate, watch.paths) as (here, paths):
+        with quiet():
+            image = open_volume(here)
+            facts = read_facts(image, here, allow_unknown_orientation)
+            data = _data_of(image, facts, dtype)
+        mask = None
+        if here.foreground_path is not None:
+            mask = read_foreground_mask(here.foreground_path, here, facts)
+        inputs = watch.inputs(paths)
     file = inputs.files["image"]
     source = SourceFile(path=candidate.source, bytes=file.bytes, mtime_ns=file.mtime_ns, sha256=file.sha256)
     data, nan_voxels = without_nan(data)

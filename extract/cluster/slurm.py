@@ -1,0 +1,284 @@
+"""`extract --engine slurm`: plan, write two scripts, hand them in, and say what to type next."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from cache_schema.common.errors import ConfigError, SlicecacheError
+from cache_schema.common.machine import machine_said
+from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.files.disk.whole import write_whole
+from cache_schema.store.create import read_header
+from cache_schema.store.reader import open_store
+from extract.backbones.backbone import Outline
+from extract.cluster.estimate import Estimate, estimate
+from extract.cluster.script import Task, array_script, finish_script, spans
+from extract.cluster.site import FoundSite, find_site
+from extract.cluster.submit import Submitted, cancel_waiting, require_slurm, submit, tasks_in_queue
+from extract.extraction import create_planned
+from extract.planning.config import ExtractSection
+from extract.planning.for_store import plan_for_store
+from extract.planning.plan import ExtractionPlan, PlannedVolume
+from extract.planning.shard import Shard, share_of
+
+FOLDER = "slurm"
+KEPT = "submitted.json"
+HANDED_ON = ("HF_HOME", "HF_HUB_CACHE", "SLICECACHE_LOCK")
+"""Variables that say where weights lie; the scripts state them, so that they also work by hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was typed."""
+
+    pipeline: Path
+    flags: tuple[str, ...]
+    """Further words for every task: `--set`, `--replace`, ..."""
+    readmit: tuple[str, ...] = ()
+    site: Path | None = None
+    pack: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """What was written and handed in."""
+
+    store: str
+    folder: Path
+    """Of scripts and logs."""
+    shares: tuple[int, ...]
+    """Those that are handed in now: work is left in them, and none of them waits or runs already."""
+    tasks: int
+    volumes: int
+    """Left to embed."""
+    refused: int
+    """That cannot be embedded, by their headers."""
+    array: str | None
+    """Job ids; None where nothing was handed in."""
+    finish: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The whole as one JSON object."""
+        return {
+            "engine": "slurm",
+            "store": self.store,
+            "scripts": str(self.folder),
+            "array_job": self.array,
+            "finish_job": self.finish,
+            "shares": list(self.shares),
+            "tasks": self.tasks,
+            "volumes": self.volumes,
+            "refused": self.refused,
+        }
+
+    def in_words(self) -> str:
+        """What was handed in, and what to type next."""
+        if self.array is None and self.finish is None:
+            return f"nothing is left to hand in; `slicecache status {self.store}` says how far it is"
+        lines = []
+        if self.array is not None:
+            some = "" if len(self.shares) == self.tasks else f" of {self.tasks}"
+            lines.append(
+                f"array job {self.array}: {len(self.shares)}{some} tasks, {self.volumes} volumes to embed"
+            )
+        lines.append(f"finishing job {self.finish}: verifies, seals and packs when they have ended")
+        if self.refused:
+            lines.append(f"{self.refused} volumes cannot be embedded; `slicecache plan` says why")
+        lines += [f"scripts and logs are in {self.folder}", f"next: slicecache status {self.store}"]
+        return "\n".join(lines)
+
+
+def scripts_of(pipeline: Pipeline, section: ExtractSection, asked: Asked) -> dict[str, str]:
+    """The scripts as they would be handed in, by file name; nothing is written and nobody asked.
+
+    Raises:
+        ConfigError: If something that was asked cannot be.
+    """
+    found = site_for(section, asked)
+    plan = plan_for_store(pipeline.store(), section, pipeline.base, asked.readmit)
+    left = uncommitted(pipeline.store(), plan.embeddable)
+    needs = needed(found, section, pipeline, left)
+    return written(found, pipeline, section, asked, needs, range(needs.tasks), needs.tasks)
+
+
+def extract_by_slurm(pipeline: Pipeline, section: ExtractSection, asked: Asked) -> Jobs:
+    """Plan, and hand in what is left to do.
+
+    It may be typed again at any time: shares that are done, wait or run are left alone.
+
+    Raises:
+        ConfigError: If something that was asked cannot be, or Slurm does not take a script.
+        MachineError: If Slurm is not there, or the run folder cannot be written to.
+    """
+    require_slurm()
+    found = site_for(section, asked)
+    # The device is the node's, not that of the machine where this is typed; and weights must be there by now.
+    here = section.model_copy(update={"device": "auto", "offline": True})
+    plan = create_planned(pipeline, here, asked.readmit)
+    left = uncommitted(pipeline.store(), plan.embeddable)
+    before = read_submitted(pipeline.folder() / FOLDER / KEPT)
+    busy = frozenset() if before is None else tasks_in_queue(before.array)
+    needs = needed(found, section, pipeline, left)
+    # While tasks of an earlier array are in the queue, the work stays divided as it is.
+    tasks = before.tasks if before is not None and busy else needs.tasks
+    shares = shares_left(plan.embeddable, left, tasks, busy)
+    jobs = Jobs(
+        pipeline.store(), pipeline.folder() / FOLDER, shares, tasks, len(left), len(plan.refused), None, None
+    )
+    if not shares and (left or is_sealed(pipeline.store())):
+        return jobs
+    scripts = written(found, pipeline, section, asked, needs, shares, tasks)
+    return hand_in(jobs, scripts, before if busy else None)
+
+
+def hand_in(jobs: Jobs, scripts: dict[str, str], running: Submitted | None) -> Jobs:
+    """Write the scripts and submit them; the last task waits for what is in the queue already, too.
+
+    Args:
+        jobs: What is to be done.
+        scripts: By file name.
+        running: What was handed in before, while it is in the queue.
+
+    Raises:
+        ConfigError: If Slurm does not take a script.
+        MachineError: If Slurm is not there, or the run folder cannot be written to.
+    """
+    with machine_said("write", jobs.folder):
+        (jobs.folder / "logs").mkdir(parents=True, exist_ok=True)
+    for name, text in scripts.items():
+        write_whole(jobs.folder / name, text.encode())
+    array = submit(jobs.folder / "extract.sh") if jobs.shares else None
+    arrays = [*([array] if array else []), *(running.arrays if running else [])]
+    after = [f"--dependency=afterany:{':'.join(arrays)}"] if arrays else []
+    try:
+        finish = submit(jobs.folder / "finish.sh", after)
+    except SlicecacheError as error:
+        raise type(error)(
+            f"the array runs as job {array}, but the task that finishes does not: {error}"
+        ) from error
+    if running is not None:
+        cancel_waiting(running.finish)
+    kept = Submitted(arrays=tuple(arrays), finish=finish, tasks=jobs.tasks)
+    write_whole(jobs.folder / KEPT, kept.model_dump_json().encode())
+    return replace(jobs, array=array, finish=finish)
+
+
+def site_for(section: ExtractSection, asked: Asked) -> FoundSite:
+    """The cluster's settings, without a GPU where the pipeline wants none."""
+    found = find_site(asked.site)
+    if section.device != "cpu":
+        return found
+    return replace(found, site=found.site.model_copy(update={"gpu": None}))
+
+
+def written(
+    found: FoundSite,
+    pipeline: Pipeline,
+    section: ExtractSection,
+    asked: Asked,
+    needs: Estimate,
+    shares: Sequence[int],
+    tasks: int,
+) -> dict[str, str]:
+    """Both scripts by file name, for some of so many shares."""
+    logs, location = pipeline.folder() / FOLDER / "logs", pipeline.store()
+    workers = [] if section.workers is not None else ["--set", f"extract.workers={decoders(found, needs)}"]
+    embed = ("extract", str(asked.pipeline.resolve()), *workers, *asked.flags, "--shard", f"auto/{tasks}")
+    pack = () if asked.pack and "://" not in location else ("--no-pack",)
+    array = Task(
+        arguments=embed,
+        command=own_command(),
+        environment=environment(),
+        folder=Path.cwd(),
+        log=logs / "%A_%a.txt",
+        binds=bound(pipeline, section, asked),
+    )
+    finish = replace(array, arguments=("cache", "finish", location, *pack), log=logs / "finish_%j.txt")
+    return {
+        "extract.sh": array_script(found, needs, spans(shares), array),
+        "finish.sh": finish_script(found, finish),
+    }
+
+
+def needed(
+    found: FoundSite, section: ExtractSection, pipeline: Pipeline, left: Sequence[PlannedVolume]
+) -> Estimate:
+    """What the tasks need."""
+    sizes: Outline | None = section.backbone.located(pipeline.base).outline(section.preprocessing.pixels)
+    site = found.site
+    return estimate(left, sizes, site.gpu is not None, site.max_tasks, site.tasks, site.cpus)
+
+
+def decoders(found: FoundSite, needs: Estimate) -> int:
+    """Decoding processes of a task: one core feeds the GPU; beside a backbone on the cores they yield."""
+    return max(1, needs.cpus - 1) if found.site.gpu is not None else needs.cpus
+
+
+def uncommitted(location: str, volumes: Sequence[PlannedVolume]) -> tuple[PlannedVolume, ...]:
+    """What the store does not have yet; all of it where there is no store."""
+    if read_header(location) is None:
+        return tuple(volumes)
+    there = {entry.key for entry in open_store(location).entries}
+    return tuple(volume for volume in volumes if volume.candidate.key not in there)
+
+
+def shares_left(
+    volumes: Sequence[PlannedVolume], left: Sequence[PlannedVolume], tasks: int, busy: frozenset[int]
+) -> tuple[int, ...]:
+    """Shares with something left to do that nobody has in hand."""
+    keys = {volume.candidate.key for volume in left}
+    return tuple(
+        index
+        for index in range(tasks)
+        if index not in busy
+        and any(volume.candidate.key in keys for volume in share_of(volumes, Shard(index, tasks)))
+    )
+
+
+def is_sealed(location: str) -> bool:
+    """Whether a store is there and complete."""
+    return read_header(location) is not None and open_store(location).sealed
+
+
+def read_submitted(path: Path) -> Submitted | None:
+    """What was handed in before, if anything was.
+
+    Raises:
+        ConfigError: If that cannot be read.
+    """
+    with machine_said("read", path):
+        if not path.exists():
+            return None
+        data = path.read_bytes()
+    try:
+        return Submitted.model_validate_json(data)
+    except ValidationError as error:
+        raise ConfigError(
+            f"{str(path)!r} cannot be read; delete it when no job of this run waits or runs"
+        ) from error
+
+
+def own_command() -> tuple[str, ...]:
+    """This very Python, which nodes see on the same disk."""
+    return (sys.executable, "-m", "slicecache")
+
+
+def environment() -> dict[str, str]:
+    """Variables of every task: weights come from the disk, since nodes have no internet."""
+    kept = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
+    return {"HF_HUB_OFFLINE": "1", **kept}
+
+
+def bound(pipeline: Pipeline, section: ExtractSection, asked: Asked) -> tuple[Path, ...]:
+    """Folders that a container must see."""
+    given = getattr(section.input, "bids", None) or section.input.manifest  # type: ignore[union-attr]
+    places = [asked.pipeline.resolve().parent, pipeline.folder(), pipeline.path(given), Path.cwd()]
+    places += [Path(os.environ[name]).absolute() for name in HANDED_ON if name in os.environ]
+    if "://" not in pipeline.store():
+        places.append(Path(pipeline.store()).parent)
+    return tuple(place.parent if place.is_file() else place for place in places)
