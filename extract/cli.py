@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.options import AsJson, PipelineFile, SetValues
 from cache_schema.files.disk.room import in_units
-from extract.cluster.options import Engine
+from extract.cluster.options import Engine, Scheduler, SiteFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,6 +135,8 @@ def extract(
     check_hashes: CheckHashes = False,
     no_fsync: NoFsync = False,
     engine: Engine = "local",
+    scheduler: Scheduler = None,
+    site: SiteFile = None,
     as_json: AsJson = False,
 ) -> int:
     """Read every volume of PIPELINE once and commit its embeddings to the store.
@@ -155,9 +156,8 @@ def extract(
     from extract.extraction import run_extraction as run_extract
     from extract.planning.shard import parse_shard
 
-    if engine != "local":
+    if engine == "slurm":
         raise ConfigError(f"--engine {engine} is not there yet; `--engine local` is")
-
     share = None if shard is None else parse_shard(shard, os.environ)
     if share is not None and readmit:
         raise ConfigError(
@@ -170,7 +170,13 @@ def extract(
     if no_fsync:
         overrides = [*overrides, "extract.fsync=false"]
     loaded = load_pipeline(pipeline, overrides)
-    outcome = run_extract(loaded, read_extract_section(loaded), readmit=readmit, shard=share)
+    section = read_extract_section(loaded)
+    embeds = None
+    if engine == "dask":
+        from extract.cluster.for_dask import dask_engine
+
+        embeds = dask_engine(loaded, section, site, scheduler)
+    outcome = run_extract(loaded, section, readmit=readmit, shard=share, engine=embeds)
     typer.echo(json.dumps(outcome.as_json()) if as_json else describe_extraction(outcome))
     return 1 if outcome.failed else 0
 

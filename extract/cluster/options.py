@@ -28,3 +28,12 @@ SiteFile = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="With --engine slurm: print the scripts and submit nothing.")
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        show_default=False,
+        help="With --engine dask: the scheduler to use, e.g. tcp://10.0.0.1:8786, instead of starting one.",
+    ),
+]

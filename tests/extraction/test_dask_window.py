@@ -16,7 +16,7 @@ from dask.distributed import Client, KilledWorker, LocalCluster, get_worker
 from cache_schema.common.errors import ConfigError, MachineError
 from extract.engines.over_dask.connect import Workers, connected
 from extract.engines.over_dask.receipt import Receipt, cut
-from extract.engines.over_dask.settings import NO_DASHBOARD, DaskSettings, workers_of
+from extract.engines.over_dask.settings import NO_DASHBOARD, DaskSettings, WorkerHost
 from extract.engines.over_dask.window import outcomes
 
 SLOWNESS = {"0": 3.0, "1": 1.0}
@@ -104,13 +104,15 @@ def test_who_stops_listening_leaves_nothing_behind(workers):
 
 
 class Giving:
-    """A client whose tasks beside the killer's are given up with it, as dask does; alone only the killer is."""
+    """A client that gives up what runs beside a killer with it, as dask does, and alone only the killer."""
 
     status = "running"
 
     def submit(self, function, each, key, pure):
         alone = key.endswith("-alone")
-        return Given(key, KilledWorker(key, None, 3) if each == 2 or (each < 4 and not alone) else function(each))
+        return Given(
+            key, KilledWorker(key, None, 3) if each == 2 or (each < 4 and not alone) else function(each)
+        )
 
 
 class Given:
@@ -147,24 +149,26 @@ def test_nobody_at_the_address_is_one_sentence():
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
         pytest.raises(MachineError, match=r"tcp://127\.0\.0\.1:9"),
+        connected(DaskSettings(), "tcp://127.0.0.1:9", WorkerHost(2, 0), Path()),
     ):
-        with connected(DaskSettings(), "tcp://127.0.0.1:9", Path(), 2, 0):
-            pass
+        pass
 
 
 def test_no_address_at_all_is_one_sentence():
-    with pytest.raises(ConfigError, match="ftp"):
-        with connected(DaskSettings(), "ftp://nobody", Path(), 2, 0):
-            pass
+    here = WorkerHost(2, 0)
+    with pytest.raises(ConfigError, match="ftp"), connected(DaskSettings(), "ftp://nobody", here, Path()):
+        pass
 
 
 def test_no_batch_system_here_is_one_sentence(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(ConfigError, match="bsub"):
-        with connected(DaskSettings(cluster="lsf"), None, Path(), 2, 0):
-            pass
+    lsf, job = DaskSettings(cluster="lsf"), WorkerHost(2, 0)
+    with pytest.raises(ConfigError, match="bsub"), connected(lsf, None, job, Path()):
+        pass
 
 
-@pytest.mark.parametrize(("cores", "gpus", "expected"), [(1, 0, 1), (4, 0, 1), (9, 0, 3), (64, 4, 4), (2, 8, 2)])
+@pytest.mark.parametrize(
+    ("cores", "gpus", "expected"), [(1, 0, 1), (4, 0, 1), (9, 0, 3), (64, 4, 4), (2, 8, 2)]
+)
 def test_a_worker_for_each_gpu_or_for_every_four_cores(cores, gpus, expected):
-    assert workers_of(cores, gpus) == expected
+    assert WorkerHost(cores, gpus).workers == expected

@@ -67,7 +67,7 @@ class Bench:
 
 
 def take_part(worker: str, threads: int, divide_gpus: bool) -> None:
-    """Take this worker's share of its machine: one GPU of those that are visible, and the threads that dask gave it.
+    """Take this worker's share of its machine: one of the visible GPUs, and the threads that dask gave it.
 
     Before torch has looked at any GPU: afterwards it would not notice.
 

@@ -1,4 +1,4 @@
-"""A connection to workers: those that are started here, those of a batch system, or somebody else's scheduler."""
+"""A connection to workers: started here, jobs of a batch system, or those of somebody else's scheduler."""
 
 import logging
 import shutil
@@ -13,7 +13,7 @@ from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.common.one_line import one_line
 from extract.engines.over_dask.jobs import cluster_class, job_cluster
 from extract.engines.over_dask.kubernetes import kubernetes_cluster
-from extract.engines.over_dask.settings import NO_DASHBOARD, DaskSettings, workers_of
+from extract.engines.over_dask.settings import NO_DASHBOARD, DaskSettings, WorkerHost
 
 AHEAD = 2
 """Tasks under way for each thread of a worker: one that runs, and one that waits at hand."""
@@ -32,22 +32,21 @@ class Workers:
     """Of all workers together, once all that may come are there; 0 when somebody else starts them."""
 
     def width(self) -> int:
-        """How many tasks may be under way: so few that slow workers do not hoard, so many that `adapt` asks."""
+        """Tasks that may be under way: so few that slow workers do not hoard, so many that `adapt` asks."""
         return max(LEAST, AHEAD * (self.most_threads or sum(self.client.nthreads().values())))
 
 
 @contextmanager
 def connected(
-    settings: DaskSettings, scheduler: str | None, shared: Path, cores: int, gpus: int
+    settings: DaskSettings, scheduler: str | None, each: WorkerHost, shared: Path
 ) -> Iterator[Workers]:
     """Start what the settings say, or reach a scheduler that somebody else has started; end what was started.
 
     Args:
         settings: Where workers come from.
         scheduler: Address of a scheduler, instead.
+        each: What a job or a pod gets; for workers on this machine, what it has.
         shared: A folder that the workers see too, for certificates.
-        cores: Of this machine, for workers on it.
-        gpus: Of this machine.
 
     Raises:
         ConfigError: If dask refuses what was said, or this machine has no such batch system.
@@ -59,23 +58,22 @@ def connected(
         with silence_logging_cmgr(logging.CRITICAL), _client(scheduler) as client:
             yield Workers(client, ours=False, most_threads=0)
         return
-    threads = settings.maximum_jobs * settings.cores
+    threads = settings.maximum_jobs * each.cores
     if settings.cluster == "local":
-        count = settings.workers or workers_of(cores, gpus)
-        each = max(1, cores // count)
-        threads, cluster = count * each, _local_cluster(count, each)
+        count = settings.workers or each.workers
+        threads, cluster = count * each.threads(count), _local_cluster(count, each.threads(count))
     elif settings.cluster == "kubernetes":
-        cluster = kubernetes_cluster(settings)
+        cluster = kubernetes_cluster(settings, each)
     else:
         require_batch_system(settings)
-        cluster = job_cluster(settings, shared)
+        cluster = job_cluster(settings, each, shared)
     with silence_logging_cmgr(logging.CRITICAL), cluster as started, _client(started) as client:
         yield Workers(client, ours=True, most_threads=threads)
 
 
 @contextmanager
 def _local_cluster(workers: int, threads: int) -> Iterator[Any]:
-    """Processes on this machine, which nobody else can reach: on its own interface, with keys of their own."""
+    """Processes on this machine, which nobody else can reach: on its own address, with keys of their own."""
     from dask.distributed import LocalCluster
 
     with LocalCluster(
@@ -123,6 +121,6 @@ def require_batch_system(settings: DaskSettings) -> None:
     command = cluster_class(settings).job_cls.submit_command.split()[0]
     if shutil.which(command) is None:
         raise ConfigError(
-            f"dask.cluster is {settings.cluster!r}, and there is no {command!r} on this machine: run it where jobs "
-            "are submitted, or take another cluster"
+            f"dask.cluster is {settings.cluster!r}, and there is no {command!r} on this machine: run it "
+            "where jobs are submitted, or take another cluster"
         )

@@ -1,53 +1,87 @@
-"""The dask engine, from the command's side: what is left to do goes out volume by volume, the largest first."""
+"""The dask engine, from the command's side: what is left goes out volume by volume, the largest first."""
 
 import sys
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from cache_schema.common.errors import MachineError, ParticipantWithdrawn
 from cache_schema.common.terminal.progress import VolumeCounter
-from cache_schema.format.identity import VolumeKey
 from cache_schema.store.writer import StoreWriter
 from extract.engines.local import EngineTally, failure_of, note_failure
-from extract.engines.over_dask.connect import Workers
+from extract.engines.over_dask.connect import Workers, connected
 from extract.engines.over_dask.jobs import refusals_of
 from extract.engines.over_dask.receipt import Receipt
+from extract.engines.over_dask.settings import DaskSettings, WorkerHost
 from extract.engines.over_dask.window import is_killed, outcomes
-from extract.engines.over_dask.worker import Work, embed_volume, forget
+from extract.engines.over_dask.worker import Work, embed_volume, forget, versions
+from extract.engines.pending import Pending
+from extract.engines.station import Station
 from extract.planning.plan import PlannedVolume
 
 PATIENCE_SECONDS = 30.0
 DIED = "the workers that read it died, most likely for want of memory"
 
 
+@dataclass(frozen=True, slots=True)
+class DaskEngine:
+    """Gives what is left to do to the workers of a dask scheduler."""
+
+    settings: DaskSettings
+    host: WorkerHost
+    """What a job gets, or what this machine has."""
+    scheduler: str | None
+    """Address of a scheduler that somebody else has started."""
+    shared: Path
+    """A folder that the workers see too."""
+
+    def __call__(
+        self, pending: Pending, station: Station, progress: VolumeCounter, tally: EngineTally
+    ) -> None:
+        """Embed and commit, and count, also when the machine fails on the way.
+
+        Raises:
+            ConfigError: If the workers cannot be had as it was said.
+            MachineError: If there is no scheduler any more, no job is taken, or a worker's machine fails.
+        """
+        self.shared.mkdir(parents=True, exist_ok=True)
+        longest = max(planned.max_slices for planned in pending.volumes)
+        with connected(self.settings, self.scheduler, self.host, self.shared) as workers:
+            work = Work(
+                run=uuid4().hex[:12],
+                section=station.section,
+                base=station.base,
+                store=station.writer.location,
+                longest=longest,
+                divide_gpus=workers.ours,
+                versions=versions(),
+            )
+            run_dask(pending, work, workers, station.writer, progress, tally)
+
+
 def run_dask(
-    volumes: Sequence[PlannedVolume],
+    pending: Pending,
     work: Work,
     workers: Workers,
     writer: StoreWriter,
     progress: VolumeCounter,
     tally: EngineTally,
-    replacing: frozenset[VolumeKey] = frozenset(),
 ) -> None:
     """Have the volumes embedded and committed by the workers.
 
     Args:
-        volumes: What is to be done, each once.
-        work: What a worker needs for all of them.
+        pending: What is to be done.
+        work: What a worker needs for all of it.
         workers: The connection.
         writer: The open store, for what no worker lives to say.
         progress: Is told of every volume.
-        tally: Counts them, also when the machine fails on the way.
-        replacing: Volumes whose record goes before their new data is written.
-
-    Raises:
-        MachineError: If the scheduler is gone, no job is taken, or a worker's machine fails.
+        tally: Counts them.
     """
-    largest_first = sorted(volumes, key=lambda planned: -planned.max_slices)
-    asked = [(planned, planned.candidate.key in replacing) for planned in largest_first]
+    largest_first = sorted(pending.volumes, key=lambda planned: -planned.max_slices)
+    asked = [(planned, planned.candidate.key in pending.replacing) for planned in largest_first]
     numbers = {planned.candidate.key: number for number, planned in enumerate(largest_first)}
     came = outcomes(
         workers.client,
@@ -61,11 +95,6 @@ def run_dask(
         _count(planned, result, writer, progress, tally)
     if not workers.ours:
         workers.client.run(forget)
-
-
-def new_run() -> str:
-    """A name for a run that no other has."""
-    return uuid4().hex[:12]
 
 
 def _count(

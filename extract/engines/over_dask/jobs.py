@@ -1,7 +1,7 @@
 """Workers as jobs of a batch system: dask-jobqueue's classes, told what a site wants said.
 
-A job's workers end by themselves a while before the walltime, not all at once, and what they have begun goes to
-others; `adapt` asks for new jobs. Slurm is tried against a real one; PBS, SGE and LSF only by their scripts.
+A job's workers end by themselves a while before the walltime, not all at once, and what they have begun
+goes to others; `adapt` asks for new jobs. Slurm is tried against a real one, PBS, SGE and LSF by their scripts.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from cache_schema.common.one_line import one_line
-from extract.engines.over_dask.settings import NO_DASHBOARD, DaskSettings, workers_of
+from extract.engines.over_dask.settings import NO_DASHBOARD, ClusterName, DaskSettings, WorkerHost
 
 LIFETIME, STAGGER = 0.85, 0.05
 """Shares of the walltime after which a worker ends, and by which that is drawn earlier or later."""
@@ -20,22 +20,23 @@ GOODBYE_SECONDS = 60
 ROLES = ("client", "scheduler", "worker")
 CLASSES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster"}
 
-# A worker must not be paused for what torch keeps in memory: its results are receipts, and nothing would free any.
+# A worker must not be paused for what torch keeps in memory: of receipts there is nothing to free.
 NO_PAUSE = "export DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE=False"
 
 
 @contextmanager
-def job_cluster(settings: DaskSettings, shared: Path) -> Iterator[Any]:
+def job_cluster(settings: DaskSettings, job: WorkerHost, shared: Path) -> Iterator[Any]:
     """A cluster whose workers are jobs, as many as there is work for.
 
     Args:
         settings: What the site wants said.
+        job: What each job gets.
         shared: A folder that the nodes see too.
     """
     with TemporaryDirectory(prefix="dask-", dir=shared) as folder:  # for its owner alone
         keys = {"security": fresh_keys(Path(folder))} if settings.encrypted else {}
         kind = cluster_class(settings)
-        with kind(job_cls=_telling(kind.job_cls), **job_options(settings), **keys) as cluster:
+        with kind(job_cls=_telling(kind.job_cls), **job_options(settings, job), **keys) as cluster:
             cluster.adapt(minimum_jobs=settings.minimum_jobs, maximum_jobs=settings.maximum_jobs)
             yield cluster
 
@@ -80,53 +81,54 @@ def cluster_class(settings: DaskSettings) -> Any:
     return getattr(dask_jobqueue, CLASSES[settings.cluster])
 
 
-def job_options(settings: DaskSettings) -> dict[str, Any]:
+def job_options(settings: DaskSettings, job: WorkerHost) -> dict[str, Any]:
     """What dask-jobqueue's classes take."""
-    scheduler: dict[str, Any] = dict(NO_DASHBOARD)
-    if settings.host is not None:
-        scheduler["host"] = settings.host
+    scheduler = NO_DASHBOARD | ({} if settings.host is None else {"host": settings.host})
     common = {
-        "cores": settings.cores,
-        "processes": workers_of(settings.cores, settings.gpus),
-        "memory": settings.memory,
-        "walltime": settings.walltime,
-        "queue": settings.partition,
+        "cores": job.cores,
+        "processes": job.workers,
+        "memory": f"{job.gib}GiB",
+        "walltime": clock(job.seconds),
+        "queue": job.partition,
         "interface": settings.interface,
         "job_name": "slicecache",
-        "job_extra_directives": [*gpu_directives(settings), *settings.directives],
-        "job_script_prologue": [*settings.prologue, NO_PAUSE],
-        "worker_extra_args": [*lifetime(settings.walltime), "--no-dashboard"],
+        "job_extra_directives": [*_gpus(settings.cluster, job.gpus), *job.directives, *settings.directives],
+        "job_script_prologue": [*job.prologue, NO_PAUSE],
+        "worker_extra_args": [*lifetime(job.seconds), "--no-dashboard"],
         "death_timeout": GOODBYE_SECONDS,
-        "log_directory": settings.log_folder,
-        "python": settings.python,
+        "log_directory": None if settings.logs is None else str(settings.logs),
+        "python": job.python,
         "scheduler_options": scheduler,
         "silence_logs": "critical",
     }
-    return common | _own_words(settings)
+    return common | _own_words(settings.cluster, job)
 
 
-def _own_words(settings: DaskSettings) -> dict[str, Any]:
+def _own_words(cluster: ClusterName, job: WorkerHost) -> dict[str, Any]:
     """What a batch system calls otherwise than the others."""
-    if settings.cluster == "sge":
-        return {"project": settings.account, "resource_spec": f"h_vmem={settings.memory}"}
-    if settings.cluster == "lsf":
-        hours, minutes, _ = settings.walltime.split(":")
-        return {"project": settings.account, "walltime": f"{hours}:{minutes}", "lsf_units": "mb"}
-    if settings.cluster == "pbs":
-        gpus = f":ngpus={settings.gpus}" if settings.gpus else ""
-        chunk = f"select=1:ncpus={settings.cores}:mem={settings.memory.lower()}{gpus}"
-        return {"account": settings.account, "resource_spec": chunk}
-    return {"account": settings.account}
+    if cluster == "pbs":
+        gpus = f":ngpus={job.gpus}" if job.gpus else ""
+        return {"account": job.account, "resource_spec": f"select=1:ncpus={job.cores}:mem={job.gib}gb{gpus}"}
+    if cluster == "sge":
+        asked = [f"h_vmem={job.gib}G", *([f"gpu={job.gpus}"] if job.gpus else [])]
+        return {"project": job.account, "resource_spec": ",".join(asked)}
+    if cluster == "lsf":
+        minutes = clock(job.seconds).rpartition(":")[0]
+        return {"project": job.account, "walltime": minutes, "lsf_units": "mb"}
+    return {"account": job.account}
 
 
-def gpu_directives(settings: DaskSettings) -> list[str]:
-    """How a batch system is asked for GPUs; PBS is with the other resources."""
-    words = {"slurm": "--gres=gpu:{}", "sge": "-l gpu={}", "lsf": '-gpu "num={}"'}.get(settings.cluster)
-    return [words.format(settings.gpus)] if words and settings.gpus else []
+def _gpus(cluster: ClusterName, count: int) -> list[str]:
+    """How LSF is asked for GPUs; PBS and SGE are with the other resources, Slurm by the site's own words."""
+    return [f'-gpu "num={count}"'] if cluster == "lsf" and count else []
 
 
-def lifetime(walltime: str) -> list[str]:
+def clock(seconds: int) -> str:
+    """`hours:minutes:seconds`, as all of them read it."""
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def lifetime(walltime_seconds: int) -> list[str]:
     """The worker's options by which it ends before its job does."""
-    hours, minutes, seconds = map(int, walltime.split(":"))
-    whole = 3600 * hours + 60 * minutes + seconds
-    return ["--lifetime", f"{whole * LIFETIME:.0f}s", "--lifetime-stagger", f"{whole * STAGGER:.0f}s"]
+    first, spread = walltime_seconds * LIFETIME, walltime_seconds * STAGGER
+    return ["--lifetime", f"{first:.0f}s", "--lifetime-stagger", f"{spread:.0f}s"]

@@ -5,17 +5,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from cache_schema.common.errors import ConfigError
-from extract.engines.over_dask.settings import DaskSettings, workers_of
+from extract.engines.over_dask.settings import DaskSettings, WorkerHost
 
 
 @contextmanager
-def kubernetes_cluster(settings: DaskSettings) -> Iterator[Any]:
+def kubernetes_cluster(settings: DaskSettings, pod: WorkerHost) -> Iterator[Any]:
     """A cluster whose workers are pods, as many as there is work for.
 
     Raises:
         ConfigError: If there is no image, or dask-kubernetes is not installed.
     """
-    spec = pod_description(settings)
+    spec = pod_description(settings, pod)
     from dask_kubernetes.operator import KubeCluster
 
     with KubeCluster(custom_cluster_spec=spec, namespace=settings.namespace, quiet=True) as cluster:
@@ -23,7 +23,7 @@ def kubernetes_cluster(settings: DaskSettings) -> Iterator[Any]:
         yield cluster
 
 
-def pod_description(settings: DaskSettings) -> dict[str, Any]:
+def pod_description(settings: DaskSettings, pod: WorkerHost) -> dict[str, Any]:
     """The `DaskCluster` that the operator is asked for.
 
     Raises:
@@ -37,9 +37,9 @@ def pod_description(settings: DaskSettings) -> dict[str, Any]:
         raise ConfigError(
             "dask.cluster is 'kubernetes', which needs a package of its own: pip install dask-kubernetes"
         ) from error
-    amounts = {"cpu": str(settings.cores), "memory": settings.memory.removesuffix("B")}
-    if settings.gpus:
-        amounts["nvidia.com/gpu"] = str(settings.gpus)
+    amounts = {"cpu": str(pod.cores), "memory": f"{pod.gib}Gi"}
+    if pod.gpus:
+        amounts["nvidia.com/gpu"] = str(pod.gpus)
     spec: dict[str, Any] = make_cluster_spec(
         name="slicecache",
         image=settings.image,
@@ -48,9 +48,8 @@ def pod_description(settings: DaskSettings) -> dict[str, Any]:
     worker = spec["spec"]["worker"]["spec"]
     container = worker["containers"][0]
     container["resources"] = {"requests": amounts, "limits": amounts}
-    workers = workers_of(settings.cores, settings.gpus)
-    threads = settings.cores // workers
-    container["args"] += [f"--nworkers={workers}", f"--nthreads={threads}", "--no-dashboard"]
+    threads = pod.threads(pod.workers)
+    container["args"] += [f"--nworkers={pod.workers}", f"--nthreads={threads}", "--no-dashboard"]
     container["volumeMounts"] = [{"name": name, "mountPath": path} for name, path in settings.claims.items()]
     worker["volumes"] = [
         {"name": name, "persistentVolumeClaim": {"claimName": name}} for name in settings.claims

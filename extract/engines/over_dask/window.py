@@ -13,7 +13,7 @@ from typing import Any
 from cache_schema.common.errors import MachineError
 
 LISTEN_SECONDS = 1.0
-"""How often the wait for a task is interrupted, to see whether the window may be wider or the scheduler is gone."""
+"""How often the wait for a task is interrupted, to see whether anybody still works."""
 
 Outcome = tuple[Any, Any | BaseException]
 """What was asked for, and what came of it: the function's result, or the error that it ended with."""
