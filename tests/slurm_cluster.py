@@ -1,8 +1,8 @@
 """A real Slurm on this machine: a controller and some nodes of their own, with a pretend GPU each.
 
-Debian's packages are installed where that can be done (by root, with apt-get). Everything lives in a folder of
-its own, with its own ports and its own munge, beside whatever Slurm the machine belongs to; only processes
-that were started here are stopped, by their number.
+Debian's packages are installed where that can be done (by root, with apt-get). Everything lives in a folder
+of its own, with its own ports and its own munge, beside whatever Slurm the machine belongs to; only
+processes that were started here are stopped, by their number.
 """
 
 import os
@@ -52,7 +52,8 @@ SlurmctldTimeout=10
 InactiveLimit=0
 ReturnToService=2
 GresTypes=gpu
-NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=2 RealMemory=8000 Gres=gpu:1
+NodeName=DEFAULT NodeHostname={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=8000 Gres=gpu:1
+NodeName=n[1-{nodes}] Port=[{first}-{last}]
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefMemPerCPU=500 State=UP
 """
 

@@ -97,7 +97,7 @@ def estimate(
         f"{ceil(needed / 2**30)}G",
         clock(minutes),
         {
-            "tasks": f"{slices} slices in {len(volumes)} volumes, about {seconds / 60:.0f} minutes in one task",
+            "tasks": f"{slices} slices in {len(volumes)} volumes, {seconds / 60:.0f} minutes in one task",
             "cpus": "so that decoding keeps up with the GPU" if gpu else "they decode and embed",
             "memory": f"{workers} decoding processes, the largest volume {largest / 1e6:.1f} Mvoxel, "
             f"weights {weights / 1e9:.2g} GB",

@@ -1,9 +1,12 @@
 """Options of `extract` that say where it runs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from cache_schema.common.errors import ConfigError
 
 EngineName = Literal["local", "slurm", "dask"]
 
@@ -37,3 +40,34 @@ Scheduler = Annotated[
         help="With --engine dask: the scheduler to use, e.g. tcp://10.0.0.1:8786, instead of starting one.",
     ),
 ]
+PackAtTheEnd = Annotated[
+    bool,
+    typer.Option(
+        help="With --engine slurm: let the last task gather the store in few large files, where no volume "
+        "failed."
+    ),
+]
+TAKEN_BY: dict[str, tuple[EngineName, ...]] = {
+    "--shard": ("local",),
+    "--site": ("slurm", "dask"),
+    "--dry-run": ("slurm",),
+    "--no-pack": ("slurm",),
+    "--scheduler": ("dask",),
+}
+"""Options of one engine or another; slurm and dask divide the work themselves."""
+
+
+def refuse_elsewhere(engine: EngineName, given: Mapping[str, object]) -> None:
+    """Options that say nothing to an engine are a mistake.
+
+    Args:
+        engine: What runs it.
+        given: What was typed of `TAKEN_BY`.
+
+    Raises:
+        ConfigError: If so.
+    """
+    for option, engines in TAKEN_BY.items():
+        if given[option] and engine not in engines:
+            theirs = " or ".join(f"--engine {name}" for name in engines)
+            raise ConfigError(f"{option} is for {theirs}, and this is --engine {engine}")

@@ -165,7 +165,7 @@ def _trap(requeues: int) -> list[str]:
         "again() {",
         '    if [ -n "$work" ]; then kill -TERM "$work"; wait "$work"; fi',
         f'    if [ "${{SLURM_RESTART_COUNT:-0}}" -ge {requeues} ]; then',
-        f'        echo "slicecache: started again {requeues} times, and the time limit is near once more: not '
+        f'        echo "slicecache: started again {requeues} times, and its limit is near once more: not '
         'queued again; give it more time, or more tasks (time:, tasks: in the site file)" >&2',
         "        exit 1",
         "    fi",
@@ -187,7 +187,7 @@ def _command(found: FoundSite, task: Task) -> str:
 
 
 def _inside(found: FoundSite, task: Task) -> list[str]:
-    """What runs a command in the container, which sees the folders that it needs and no others by our doing."""
+    """What runs a command in the container, and the folders that it must see."""
     site = found.site
     runner = site.container_command or ("apptainer", "exec", *(["--nv"] if site.gpu else []))
     binds = [word for folder in _distinct(task.binds) for word in ("--bind", str(folder))]

@@ -1,4 +1,4 @@
-"""What a cluster wants said, in one file of its users or its administrators, so that the command stays one line."""
+"""What a cluster wants said, in one file, so that the command stays one line."""
 
 import os
 from collections.abc import Mapping

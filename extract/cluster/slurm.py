@@ -1,12 +1,11 @@
 """`extract --engine slurm`: plan, write two scripts, hand them in, and say what to type next."""
 
-import os
-import sys
-from collections.abc import Sequence
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import typer
 from pydantic import ValidationError
 
 from cache_schema.common.errors import ConfigError, SlicecacheError
@@ -15,33 +14,14 @@ from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.files.disk.whole import write_whole
 from cache_schema.store.create import read_header
 from cache_schema.store.reader import open_store
-from extract.backbones.backbone import Outline
-from extract.cluster.estimate import Estimate, estimate
-from extract.cluster.script import Task, array_script, finish_script, spans
 from extract.cluster.site import FoundSite, find_site
 from extract.cluster.submit import Submitted, cancel_waiting, require_slurm, submit, tasks_in_queue
+from extract.cluster.tasks import FOLDER, Asked, needed, shares_left, uncommitted, written
 from extract.extraction import create_planned
 from extract.planning.config import ExtractSection
 from extract.planning.for_store import plan_for_store
-from extract.planning.plan import ExtractionPlan, PlannedVolume
-from extract.planning.shard import Shard, share_of
 
-FOLDER = "slurm"
 KEPT = "submitted.json"
-HANDED_ON = ("HF_HOME", "HF_HUB_CACHE", "SLICECACHE_LOCK")
-"""Variables that say where weights lie; the scripts state them, so that they also work by hand."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What was typed."""
-
-    pipeline: Path
-    flags: tuple[str, ...]
-    """Further words for every task: `--set`, `--replace`, ..."""
-    readmit: tuple[str, ...] = ()
-    site: Path | None = None
-    pack: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +73,18 @@ class Jobs:
         return "\n".join(lines)
 
 
+def by_slurm(pipeline: Pipeline, section: ExtractSection, asked: Asked, dry_run: bool, as_json: bool) -> int:
+    """Hand in the jobs, or print the scripts; the exit code."""
+    if dry_run:
+        scripts = scripts_of(pipeline, section, asked)
+        texts = [f"# ---- {pipeline.folder() / FOLDER / name}\n{text}" for name, text in scripts.items()]
+        typer.echo(json.dumps({"engine": "slurm", "scripts": scripts}) if as_json else "\n".join(texts))
+        return 0
+    jobs = extract_by_slurm(pipeline, section, asked)
+    typer.echo(json.dumps(jobs.as_json()) if as_json else jobs.in_words())
+    return 1 if jobs.refused else 0
+
+
 def scripts_of(pipeline: Pipeline, section: ExtractSection, asked: Asked) -> dict[str, str]:
     """The scripts as they would be handed in, by file name; nothing is written and nobody asked.
 
@@ -122,7 +114,7 @@ def extract_by_slurm(pipeline: Pipeline, section: ExtractSection, asked: Asked) 
     plan = create_planned(pipeline, here, asked.readmit)
     left = uncommitted(pipeline.store(), plan.embeddable)
     before = read_submitted(pipeline.folder() / FOLDER / KEPT)
-    busy = frozenset() if before is None else tasks_in_queue(before.array)
+    busy = frozenset() if before is None else tasks_in_queue(before.arrays)
     needs = needed(found, section, pipeline, left)
     # While tasks of an earlier array are in the queue, the work stays divided as it is.
     tasks = before.tasks if before is not None and busy else needs.tasks
@@ -176,70 +168,6 @@ def site_for(section: ExtractSection, asked: Asked) -> FoundSite:
     return replace(found, site=found.site.model_copy(update={"gpu": None}))
 
 
-def written(
-    found: FoundSite,
-    pipeline: Pipeline,
-    section: ExtractSection,
-    asked: Asked,
-    needs: Estimate,
-    shares: Sequence[int],
-    tasks: int,
-) -> dict[str, str]:
-    """Both scripts by file name, for some of so many shares."""
-    logs, location = pipeline.folder() / FOLDER / "logs", pipeline.store()
-    workers = [] if section.workers is not None else ["--set", f"extract.workers={decoders(found, needs)}"]
-    embed = ("extract", str(asked.pipeline.resolve()), *workers, *asked.flags, "--shard", f"auto/{tasks}")
-    pack = () if asked.pack and "://" not in location else ("--no-pack",)
-    array = Task(
-        arguments=embed,
-        command=own_command(),
-        environment=environment(),
-        folder=Path.cwd(),
-        log=logs / "%A_%a.txt",
-        binds=bound(pipeline, section, asked),
-    )
-    finish = replace(array, arguments=("cache", "finish", location, *pack), log=logs / "finish_%j.txt")
-    return {
-        "extract.sh": array_script(found, needs, spans(shares), array),
-        "finish.sh": finish_script(found, finish),
-    }
-
-
-def needed(
-    found: FoundSite, section: ExtractSection, pipeline: Pipeline, left: Sequence[PlannedVolume]
-) -> Estimate:
-    """What the tasks need."""
-    sizes: Outline | None = section.backbone.located(pipeline.base).outline(section.preprocessing.pixels)
-    site = found.site
-    return estimate(left, sizes, site.gpu is not None, site.max_tasks, site.tasks, site.cpus)
-
-
-def decoders(found: FoundSite, needs: Estimate) -> int:
-    """Decoding processes of a task: one core feeds the GPU; beside a backbone on the cores they yield."""
-    return max(1, needs.cpus - 1) if found.site.gpu is not None else needs.cpus
-
-
-def uncommitted(location: str, volumes: Sequence[PlannedVolume]) -> tuple[PlannedVolume, ...]:
-    """What the store does not have yet; all of it where there is no store."""
-    if read_header(location) is None:
-        return tuple(volumes)
-    there = {entry.key for entry in open_store(location).entries}
-    return tuple(volume for volume in volumes if volume.candidate.key not in there)
-
-
-def shares_left(
-    volumes: Sequence[PlannedVolume], left: Sequence[PlannedVolume], tasks: int, busy: frozenset[int]
-) -> tuple[int, ...]:
-    """Shares with something left to do that nobody has in hand."""
-    keys = {volume.candidate.key for volume in left}
-    return tuple(
-        index
-        for index in range(tasks)
-        if index not in busy
-        and any(volume.candidate.key in keys for volume in share_of(volumes, Shard(index, tasks)))
-    )
-
-
 def is_sealed(location: str) -> bool:
     """Whether a store is there and complete."""
     return read_header(location) is not None and open_store(location).sealed
@@ -261,24 +189,3 @@ def read_submitted(path: Path) -> Submitted | None:
         raise ConfigError(
             f"{str(path)!r} cannot be read; delete it when no job of this run waits or runs"
         ) from error
-
-
-def own_command() -> tuple[str, ...]:
-    """This very Python, which nodes see on the same disk."""
-    return (sys.executable, "-m", "slicecache")
-
-
-def environment() -> dict[str, str]:
-    """Variables of every task: weights come from the disk, since nodes have no internet."""
-    kept = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
-    return {"HF_HUB_OFFLINE": "1", **kept}
-
-
-def bound(pipeline: Pipeline, section: ExtractSection, asked: Asked) -> tuple[Path, ...]:
-    """Folders that a container must see."""
-    given = getattr(section.input, "bids", None) or section.input.manifest  # type: ignore[union-attr]
-    places = [asked.pipeline.resolve().parent, pipeline.folder(), pipeline.path(given), Path.cwd()]
-    places += [Path(os.environ[name]).absolute() for name in HANDED_ON if name in os.environ]
-    if "://" not in pipeline.store():
-        places.append(Path(pipeline.store()).parent)
-    return tuple(place.parent if place.is_file() else place for place in places)

@@ -76,17 +76,21 @@ def share_of_plan(plan: ExtractionPlan, shard: Shard) -> ExtractionPlan:
 
 
 def share_of(volumes: Sequence[PlannedVolume], shard: Shard) -> tuple[PlannedVolume, ...]:
-    """The volumes of one share, in their order; every process comes to the same division.
+    """The volumes of one share, in their order."""
+    shares = zip(volumes, division(volumes, shard.count), strict=True)
+    return tuple(volume for volume, index in shares if index == shard.index)
+
+
+def division(volumes: Sequence[PlannedVolume], count: int) -> tuple[int, ...]:
+    """The share of every volume; every process comes to the same division.
 
     The largest volume goes first, each to the share that has fewest slices so far, so that the largest share
     is at most one volume above the smallest.
     """
-    heap = [(0, index) for index in range(shard.count)]
-    mine = []
+    heap = [(0, index) for index in range(count)]
+    shares = [0] * len(volumes)
     order = sorted(range(len(volumes)), key=lambda place: (-volumes[place].max_slices, place))
     for place in order:
-        slices, index = heap[0]
-        heapq.heapreplace(heap, (slices + volumes[place].max_slices, index))
-        if index == shard.index:
-            mine.append(place)
-    return tuple(volumes[place] for place in sorted(mine))
+        slices, shares[place] = heap[0]
+        heapq.heapreplace(heap, (slices + volumes[place].max_slices, shares[place]))
+    return tuple(shares)

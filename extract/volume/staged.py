@@ -1,8 +1,9 @@
 """A volume's files copied to the node's own disk just before they are read, where somebody asks for that.
 
-A network disk gives a whole file quickly and many small pieces slowly, and a volume is read twice: decoded, and
-digested. SLICECACHE_STAGE names a folder for the copies. Each decoding process holds the files of the volume
-that it reads and no more, so that as many are copied ahead as are decoded ahead; they go when it is read.
+A network disk gives a whole file quickly and many small pieces slowly, and a volume is read twice: decoded,
+and digested. SLICECACHE_STAGE names a folder for the copies. Each decoding process holds the files of the
+volume that it reads and no more, so that as many are copied ahead as are decoded ahead; they go when it is
+read.
 
 What is recorded stays the original's: its path, its facts, which must be the same before the copy and after
 the reading, and the digest of the bytes that were decoded, which are the copy's.
@@ -26,7 +27,7 @@ SPARE_BYTES = 1 << 30
 
 @contextmanager
 def staged(candidate: Candidate, paths: Mapping[str, Path]) -> Iterator[tuple[Candidate, Mapping[str, Path]]]:
-    """A candidate whose files lie near, and where each of them is; itself where that is not asked or not possible.
+    """A candidate whose files lie near, by role; the given one where that is not asked or not possible.
 
     A copy that does not fit, or fails, is none: then the file is read where it lies, which says what is wrong
     with it. A dataset inside an HDF5 file is read there, too: the file holds other volumes.

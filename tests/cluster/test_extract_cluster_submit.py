@@ -42,7 +42,7 @@ def test_a_job_id_with_or_without_a_cluster(stand_in, said, job):
             "invalid partition specified: nix; Batch job submission failed.*site file",
         ),
         (
-            "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
+            "sbatch: error: Batch job submission failed: Unable to contact slurm controller (no route)",
             MachineError,
             "does not answer `sbatch`.*Unable to contact",
         ),

@@ -1,7 +1,7 @@
 """Workers as jobs of a batch system: dask-jobqueue's classes, told what a site wants said.
 
 A job's workers end by themselves a while before the walltime, not all at once, and what they have begun
-goes to others; `adapt` asks for new jobs. Slurm is tried against a real one, PBS, SGE and LSF by their scripts.
+goes to others; `adapt` asks for new jobs. Slurm is tried with a real one, PBS, SGE and LSF by their scripts.
 """
 
 from collections.abc import Iterator
