@@ -19,6 +19,8 @@ AHEAD = 2
 """Tasks under way for each thread of a worker: one that runs, and one that waits at hand."""
 LEAST = 4
 """Tasks under way while nobody knows of any worker."""
+DEATHS = 2
+"""Workers that a task may lose before it is a suspect, with schedulers of ours; dask's own limit is 4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ def connected(
         ConfigError: If dask refuses what was said, or this machine has no such batch system.
         MachineError: If nothing answers, or the scheduler cannot be started.
     """
+    import dask.config
     from distributed.utils import silence_logging_cmgr
 
     if scheduler is not None:
@@ -67,7 +70,9 @@ def connected(
     else:
         require_batch_system(settings)
         cluster = job_cluster(settings, each, shared)
-    with silence_logging_cmgr(logging.CRITICAL), cluster as started, _client(started) as client:
+    quiet = silence_logging_cmgr(logging.CRITICAL)
+    limits = dask.config.set({"distributed.scheduler.allowed-failures": DEATHS - 1})
+    with quiet, limits, cluster as started, _client(started) as client:
         yield Workers(client, ours=True, most_threads=threads)
 
 
