@@ -11,6 +11,7 @@ from typing import Any
 
 from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.common.one_line import one_line
+from extract.engines.over_dask import on_this_machine
 from extract.engines.over_dask.jobs import cluster_class, job_cluster
 from extract.engines.over_dask.kubernetes import kubernetes_cluster
 from extract.engines.over_dask.settings import NO_DASHBOARD, DaskSettings, WorkerHost
@@ -88,6 +89,7 @@ def _local_cluster(workers: int, threads: int) -> Iterator[Any]:
         host="127.0.0.1",
         security=True,
         scheduler_kwargs=NO_DASHBOARD,
+        preload=[on_this_machine.__name__],
         silence_logs=logging.CRITICAL,
     ) as cluster:
         yield cluster
