@@ -1,4 +1,4 @@
-"""Workers of dask as jobs: what a site file says, in the scripts of five batch systems; only Slurm's is tried."""
+"""Workers of dask as jobs: what a site file says, in the scripts of five batch systems, one of them tried."""
 
 import json
 import os

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cache_schema.common.custom import permit_targets
 from cache_schema.common.errors import ConfigError, ParticipantWithdrawn, SlicecacheError, VolumeError
 from extract.engines.header import library_version
 from extract.engines.over_dask.bench import Bench, take_part
@@ -95,6 +96,8 @@ def _made(work: Work) -> Bench:
     from dask.distributed import get_worker
 
     require_alike(work.versions, versions())
+    # Whoever typed the command has permitted them there; what a store names stays forbidden here, too.
+    permit_targets(work.section.model_dump(mode="json"), work.base)
     me = get_worker()
     take_part(str(me.name), me.state.nthreads, work.divide_gpus)
     station = open_station(work.section, work.base, work.store, (), longest=work.longest)
