@@ -1,4 +1,4 @@
-"""The dask engine with processes that are killed: a worker, the command with its scheduler, another scheduler."""
+"""The dask engine with processes that are killed: workers, the command and its scheduler, other schedulers."""
 
 import csv
 import json
