@@ -52,8 +52,8 @@ SlurmctldTimeout=10
 InactiveLimit=0
 ReturnToService=2
 GresTypes=gpu
-NodeName=DEFAULT NodeHostname={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=8000 Gres=gpu:1
-NodeName=n[1-{nodes}] Port=[{first}-{last}]
+NodeName=DEFAULT CPUs=2 RealMemory=8000 Gres=gpu:1
+NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}]
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefMemPerCPU=500 State=UP
 """
 
@@ -160,8 +160,8 @@ class SlurmCluster:
         """Start a node, or start it again."""
         self.launch(name, "slurmd", "-D", "-N", name)
 
-    def kill_node(self, name: str) -> None:
-        """Take a node's daemon away; what it had started goes on, as on a node that the network has lost."""
+    def kill(self, name: str) -> None:
+        """Take a daemon away; what a node had started goes on, as on one that the network has lost."""
         process = self.running.pop(name)
         process.kill()
         process.wait()

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cache_schema.common.errors import ConfigError
+from extract.staging import copied
 
 ParameterShapes = Mapping[str, tuple[int, ...]]
 
@@ -59,7 +60,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for path in files:
         try:
-            weights.update(load_file(path))
+            with copied({"weights": path}) as copies:
+                weights.update(load_file(copies["weights"] if copies else path))
         except (OSError, SafetensorError) as error:
             raise ConfigError(f"cannot read the weights {str(path)!r}: {error}") from error
     return weights

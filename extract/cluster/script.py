@@ -13,7 +13,7 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.one_line import printable
 from extract.cluster.estimate import Estimate
 from extract.cluster.site import FoundSite
-from extract.volume.staged import VARIABLE
+from extract.staging import VARIABLE
 
 FINISH_TIME = "1:00:00"
 FINISH_MEMORY = "4G"
@@ -45,9 +45,9 @@ def array_script(found: FoundSite, needs: Estimate, shares: str, task: Task) -> 
     throttle = "" if site.throttle is None else f"%{site.throttle}"
     lines: list[Directive] = [
         ("--job-name=slicecache", ""),
-        (f"--array={shares}{throttle}", _why(found, "tasks", str(needs.tasks), needs)),
+        (f"--array={shares}{throttle}", _why(found, "tasks", "", needs)),
         *_whereabouts(found, site.partition),
-        (f"--cpus-per-task={needs.cpus}", _why(found, "cpus", str(needs.cpus), needs)),
+        (f"--cpus-per-task={needs.cpus}", _why(found, "cpus", "", needs)),
         (f"--mem={site.memory or needs.memory}", _why(found, "memory", needs.memory, needs)),
         (f"--time={site.time or needs.time}", _why(found, "time", needs.time, needs)),
     ]
@@ -100,10 +100,10 @@ def _head(what: str, found: FoundSite, lines: Iterable[Directive]) -> list[str]:
 
 
 def _why(found: FoundSite, key: str, value: str, needs: Estimate) -> str:
-    """What an estimate rests on, also where the site says otherwise."""
+    """What an estimate rests on, also where the site says another `value`."""
     if key not in found.site.model_fields_set:
         return f"{key}: estimated, {needs.why[key]}"
-    return f"{key}: site file; {value} by estimate, {needs.why[key]}"
+    return f"{key}: site file; " + (f"{value} by estimate, " if value else "") + needs.why[key]
 
 
 def _whereabouts(found: FoundSite, partition: str | None, key: str = "partition") -> list[Directive]:
@@ -165,7 +165,7 @@ def _trap(requeues: int) -> list[str]:
         "again() {",
         '    if [ -n "$work" ]; then kill -TERM "$work"; wait "$work"; fi',
         f'    if [ "${{SLURM_RESTART_COUNT:-0}}" -ge {requeues} ]; then',
-        f'        echo "slicecache: started again {requeues} times, and its limit is near once more: not '
+        f'        echo "slicecache: started again {requeues} times, and out of time once more: not '
         'queued again; give it more time, or more tasks (time:, tasks: in the site file)" >&2',
         "        exit 1",
         "    fi",

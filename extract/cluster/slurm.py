@@ -1,6 +1,7 @@
 """`extract --engine slurm`: plan, write two scripts, hand them in, and say what to type next."""
 
 import json
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,9 @@ class Jobs:
 
     def in_words(self) -> str:
         """What was handed in, and what to type next."""
+        status = f"slicecache status {shlex.quote(self.store)}"
         if self.array is None and self.finish is None:
-            return f"nothing is left to hand in; `slicecache status {self.store}` says how far it is"
+            return f"nothing is left to hand in; `{status}` says how far it is"
         lines = []
         if self.array is not None:
             some = "" if len(self.shares) == self.tasks else f" of {self.tasks}"
@@ -69,7 +71,7 @@ class Jobs:
         lines.append(f"finishing job {self.finish}: verifies, seals and packs when they have ended")
         if self.refused:
             lines.append(f"{self.refused} volumes cannot be embedded; `slicecache plan` says why")
-        lines += [f"scripts and logs are in {self.folder}", f"next: slicecache status {self.store}"]
+        lines += [f"scripts and logs are in {self.folder}", f"next: {status}"]
         return "\n".join(lines)
 
 

@@ -44,7 +44,7 @@ def test_a_small_cohort_is_one_task_of_the_least_time():
 
 
 def test_an_array_never_has_more_tasks_than_allowed_or_than_volumes():
-    assert estimate(volumes(50_000), GIANT, gpu=False, most_tasks=1001).tasks == 1001
+    assert estimate(volumes(5_000), GIANT, gpu=False, most_tasks=1001).tasks == 1001
     assert estimate(volumes(5), GIANT, gpu=False, most_tasks=1001, tasks=40).tasks == 5
     assert estimate(volumes(0), SMALL, gpu=True, most_tasks=1001).tasks == 1
 

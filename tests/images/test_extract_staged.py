@@ -12,9 +12,11 @@ from made_up_inputs import AFFINE, save_mask, voxels
 from cache_schema.common.errors import VolumeError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Entities
+from extract import staging
+from extract.backbones import weights
+from extract.backbones.dinov2 import write_example
 from extract.sources.candidate import Candidate
 from extract.volume import read as reading
-from extract.volume import staged as staging
 from extract.volume.read import read_volume
 
 
@@ -121,6 +123,19 @@ def test_where_no_copy_can_be_made_the_original_is_read(tmp_path, stage, opened,
     assert read_volume(candidate(path)).data.shape == voxels(1).shape
     assert opened == [path]
     assert not stage.exists() or list(stage.iterdir()) == []
+
+
+def test_weights_are_read_from_a_copy_and_are_the_same(tmp_path, stage, monkeypatch):
+    folder = write_example(tmp_path / "checkpoint", gated=False, registers=False)
+    read: list[Path] = []
+    before = weights.load_file
+    monkeypatch.setattr(weights, "load_file", lambda path: (read.append(Path(path)), before(path))[1])
+    near = weights.read_weights(folder)
+    monkeypatch.delenv(staging.VARIABLE)
+    far = weights.read_weights(folder)
+    assert [path.parent.parent == stage for path in read] == [True, False]
+    assert weights.weights_digest(near) == weights.weights_digest(far)
+    assert list(stage.iterdir()) == []
 
 
 def test_a_reason_names_the_original_and_not_the_copy(tmp_path, stage):

@@ -25,7 +25,7 @@ export HF_HUB_OFFLINE=1
 again() {
     if [ -n "$work" ]; then kill -TERM "$work"; wait "$work"; fi
     if [ "${SLURM_RESTART_COUNT:-0}" -ge 10 ]; then
-        echo "slicecache: started again 10 times, and the time limit is near once more: not queued again; give it more time, or more tasks (time:, tasks: in the site file)" >&2
+        echo "slicecache: started again 10 times, and out of time once more: not queued again; give it more time, or more tasks (time:, tasks: in the site file)" >&2
         exit 1
     fi
     echo "slicecache: the time limit is near; queued again, to go on from what is committed" >&2
