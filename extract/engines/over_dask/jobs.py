@@ -43,6 +43,7 @@ def job_cluster(settings: DaskSettings, job: WorkerHost, shared: Path) -> Iterat
 
 def _telling(job_class: Any) -> Any:
     """A job class that keeps what the batch system said when it refused a job; dask only logs it."""
+    from distributed.core import Status
 
     class Job(job_class):
         refusals: ClassVar[list[str]] = []
@@ -51,7 +52,8 @@ def _telling(job_class: Any) -> Any:
             try:
                 await super().start()
             except Exception as error:
-                self.refusals.append(one_line(str(error)))
+                self.refusals.append(one_line(str(error).rpartition("stderr:\n")[2].strip()))
+                self.status = Status.failed  # else closing the cluster finds a job that is neither
                 raise
 
     return Job
