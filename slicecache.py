@@ -92,6 +92,10 @@ PUBLIC_NAMES: dict[str, Any] = {
 same names stand above for type checkers."""
 
 COMMANDS = {
+    "doctor": (
+        "extract.doctor.cli:doctor",
+        "Look at this machine and, given a pipeline, at what it needs here; a line of advice per finding.",
+    ),
     "run": ("slicecache:run", "The whole pipeline: extract, then train, then the report."),
     "plan": (
         "extract.cli:plan",
@@ -111,14 +115,22 @@ COMMANDS = {
         "Fit anomaly detectors on a reference group, map everybody else, measure and report it.",
     ),
     "predict": ("aggregate.cli:predict", "Apply a trained bundle, of heads or detectors, to a store."),
+    "status": (
+        "cache_schema.status.cli:status",
+        "Say how far a store is, who is at work on it, and how long it will take.",
+    ),
     "recompute": (
         "extract.recompute.cli:recompute",
         "Make some slices of a store again from their images and compare every number.",
     ),
     "simulate": ("extract.simulate.cli:simulate", "Write a labelled BIDS cohort to try everything on."),
+    "backbone": (
+        "extract.fetch.cli:backbone",
+        "List the backbones; fetch weights where there is internet, for nodes that have none.",
+    ),
     "cache": (
         "cache_schema.cli:cache",
-        "Look into a store, check, pack and export it, remove a participant.",
+        "Look into a store, check, pack, merge and export it, remove a participant.",
     ),
 }
 """Verb -> where it lives and its line in the help. The modules are imported when needed."""

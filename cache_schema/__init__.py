@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from cache_schema.move.export import export_store as export_store
     from cache_schema.move.export import export_volumes as export_volumes
     from cache_schema.move.export import import_store as import_store
+    from cache_schema.move.merging.merge import merge_stores as merge_stores
+    from cache_schema.move.merging.subset import subset_store as subset_store
     from cache_schema.move.pack import pack as pack
     from cache_schema.move.pack import unpack as unpack
     from cache_schema.move.remove import remove_participant as remove_participant
@@ -60,6 +62,8 @@ _OFFERED = {
         *("TableRow", "UsedForeground", "VolumeDraft", "VolumeRecord"),
     ),
     "move.export": ("export_store", "export_volumes", "import_store"),
+    "move.merging.merge": ("merge_stores",),
+    "move.merging.subset": ("subset_store",),
     "move.pack": ("pack", "unpack"),
     "move.remove": ("remove_participant",),
     "store.describe": ("describe_store",),

@@ -9,14 +9,17 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.command import application
 from cache_schema.common.terminal.options import AsJson, StorePlace
 from cache_schema.common.terminal.visible import visible
+from cache_schema.move.merging.cli import merge, subset
 
 if TYPE_CHECKING:
     from cache_schema.store.reader import StoreReader
 
 cache = application(
     add_completion=False,
-    help="Look into a store, check it, seal it, pack it, take it along, take a participant out.",
+    help="Look into a store, check it, seal it, pack it, merge it, take it along, take a participant out.",
 )
+cache.command()(merge)
+cache.command()(subset)
 
 
 @cache.command()

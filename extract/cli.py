@@ -191,6 +191,7 @@ def extract(
 
 def describe_extraction(outcome: Outcome) -> str:
     """What was done, in a few lines."""
+    from extract.engines.waiting import said_of_waiting
     from extract.planning.plan import said_of_withdrawn
 
     speed = outcome.slices / max(outcome.seconds, 1e-9)
@@ -202,6 +203,8 @@ def describe_extraction(outcome: Outcome) -> str:
         lines[0] += f", share {outcome.shard}"
     if outcome.slices:
         lines.append(f"  {outcome.slices} slices in {outcome.seconds:.1f} s ({speed:.1f} slices/s)")
+    waited = said_of_waiting(outcome.waiting_seconds, outcome.busy_seconds, outcome.workers)
+    lines += [f"  {line}" for line in waited]
     if outcome.content_digest:
         lines.append(f"  content digest {outcome.content_digest}")
     lines += [f"  note: {note}" for note in outcome.notes[:SHOWN_NOTES]]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cache_schema.common.errors import MachineError
@@ -19,6 +20,7 @@ from cache_schema.format.record import Failure
 from cache_schema.move.remove import readmit as readmit_to
 from cache_schema.store.reader import open_store
 from cache_schema.store.withdrawn import tombstones_at
+from cache_schema.workers.share import share_of
 from extract.engines.changes import SEEN, Changes
 from extract.engines.device import choose_workers
 from extract.engines.local import EngineTally, run_local
@@ -58,6 +60,12 @@ class Outcome:
     """What the input holds beside its volumes, and what was changed on the way, e.g. a halved batch."""
     failures_table: str = ""
     """Path of `failures.tsv`."""
+    waiting_seconds: float = 0.0
+    """In which the device had nothing to do, because the next image was not decoded."""
+    busy_seconds: float = 0.0
+    """All other time since the first image."""
+    workers: int = 0
+    """Decoding processes."""
     withdrawn: tuple[VolumeKey, ...] = ()
     """Volumes of the input whose participant was withdrawn from the store: left out, and no failure."""
     shard: Shard | None = None
@@ -74,6 +82,8 @@ class Outcome:
             "withdrawn": withdrawn_json(self.withdrawn),
             "slices": self.slices,
             "seconds": round(self.seconds, 3),
+            "waiting_seconds": round(self.waiting_seconds, 3),
+            "waiting_share": share_of(self.waiting_seconds, self.busy_seconds),
             "content_digest": self.content_digest,
             "failures": [failure.model_dump(include=set(FAILURE_COLUMNS)) for failure in self.failures],
             "failures_table": self.failures_table,
@@ -118,7 +128,8 @@ def run_extraction(
     changes.remember()
     start = time.perf_counter()
     refused = record_refusals(mine.refused, station.writer)
-    tally = _embed(pending, station, progress, engine or locally)
+    embeds = engine or partial(locally, shard="" if shard is None else str(shard))
+    tally = _embed(pending, station, progress, embeds)
     seconds = time.perf_counter() - start
     failures = as_given((*refused, *pending.unusable, *tally.failures), mine)
     table = folder / "failures.tsv"
@@ -138,6 +149,9 @@ def run_extraction(
         failures=tuple(failures),
         notes=(*mine.notes, *pending.notes, *station.notes, *tally.notes),
         failures_table=str(table),
+        waiting_seconds=tally.time.waiting_seconds,
+        busy_seconds=tally.time.busy_seconds,
+        workers=tally.workers,
         withdrawn=tuple(sorted((*mine.withdrawn, *tally.withdrawn))),
         shard=shard,
     )
@@ -201,13 +215,15 @@ def _embed(pending: Pending, station: Station, progress: bool, engine: Engine) -
     return tally
 
 
-def locally(pending: Pending, station: Station, progress: VolumeCounter, tally: EngineTally) -> None:
-    """Embed and commit in this process."""
+def locally(
+    pending: Pending, station: Station, progress: VolumeCounter, tally: EngineTally, shard: str = ""
+) -> None:
+    """Embed and commit in this process; `shard` names the share that it is, if it is one."""
     section, left = station.section, pending.volumes
     embedder = station.embedder()
     workers = choose_workers(section.workers, station.device, station.machine, len(left))
     steps, writer = section.preprocessing, station.writer
-    run_local(left, steps, embedder, writer, workers, progress, tally, pending.replacing)
+    run_local(left, steps, embedder, writer, workers, progress, tally, pending.replacing, shard)
     tally.notes += embedder.notes
 
 

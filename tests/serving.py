@@ -106,9 +106,9 @@ class Site:
 
 
 @contextmanager
-def serving(site: Site) -> Iterator[Site]:
+def serving(site: Site, kind: type[Handler] = Handler) -> Iterator[Site]:
     """Serve a site on a free port (or its own, again) until the block ends."""
-    handler = type("SiteHandler", (Handler,), {"site": site})
+    handler = type("SiteHandler", (kind,), {"site": site})
     server = ThreadingHTTPServer(("127.0.0.1", site.port), handler)
     server.daemon_threads = True
     site.port, site.server = server.server_port, server

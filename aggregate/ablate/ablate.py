@@ -99,6 +99,7 @@ def assemble(prepared: PreparedStudy, gathered: Gathered, ledger: Ledger, second
     chosen = dict(Counter(gathered.chosen.values()))
     metrics["ablation"] = ablation_json(prepared, rows, primary, chosen, nulls)
     site = site_by_label(cohort, section.site)
+    metrics["warnings"] = [*cohort.warnings, *site_warnings(site)]
     return AblationResults(
         folder=prepared.folder,
         command=shlex.join(["slicecache", *sys.argv[1:]]),
@@ -117,7 +118,7 @@ def assemble(prepared: PreparedStudy, gathered: Gathered, ledger: Ledger, second
         wall_seconds=seconds,
         turnout=cohort.turnout,
         notes=run_notes(section.folds, cohort, prepared.folds, gathered.baselines) + _notes(prepared),
-        warnings=[*cohort.warnings, *site_warnings(site)],
+        warnings=metrics["warnings"],
     )
 
 

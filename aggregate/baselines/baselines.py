@@ -103,7 +103,7 @@ def confounds_only(
 
 
 def acquisition_only(cohort: Cohort, folds: Sequence[Fold]) -> Baseline:
-    """Logistic regression on spacing, shape, foreground kind, intensities and slice count."""
+    """Logistic regression on spacing, shape, foreground, intensities, slice count; numerics where mixed."""
     frame = cohort.acquisition.drop(columns=[VOLUME])
     varying = [name for name in frame.columns if frame[name].nunique(dropna=False) > 1]
     if not varying:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aggregate.cohort.acquisition import acquisition_row
+from aggregate.cohort.arithmetic import ARITHMETIC, arithmetic_of, mixed_numerics
 from aggregate.cohort.checks import mixed_contrasts, mixed_foregrounds, refuse_empty_class, refuse_torn
 from aggregate.cohort.narrowing import Narrowing, apply_where, choose_bags, match, take_turnout
 from aggregate.cohort.request import CohortRequest
@@ -20,6 +21,7 @@ from aggregate.cohort.table.split import Side, read_split
 from aggregate.cohort.table.target import Target, read_target
 from aggregate.cohort.turnout import Turnout
 from cache_schema.common.errors import ConfigError, SlicecacheError
+from cache_schema.format.header import Header
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, VolumeEntry
 from cache_schema.store.reading.records import Picked
@@ -120,7 +122,7 @@ def load_cohort(request: CohortRequest, store: StoreReader) -> Cohort:
     bags = choose_bags(request, table, join, volumes)
     used = [volumes.entries[index].key.participant_id for bag in bags for index in bag]
     turnout = take_turnout(store, join, table, pairs, volumes, used)
-    return _assemble(request, table, target, sides, volumes, bags, turnout)
+    return _assemble(request, table, target, sides, volumes, bags, turnout, store.header)
 
 
 def _assemble(
@@ -131,6 +133,7 @@ def _assemble(
     volumes: Narrowing,
     bags: Sequence[tuple[int, ...]],
     turnout: Turnout,
+    header: Header,
 ) -> Cohort:
     """Build the frame and check what is left."""
     rows = np.array([volumes.rows[bag[0]] for bag in bags], dtype=np.int64)
@@ -145,6 +148,8 @@ def _assemble(
         count[participant] = count.get(participant, 0) + 1
     columns = table.typed.iloc[rows].reset_index(drop=True)
     acquisition = pd.DataFrame([acquisition_row([volumes.records[index] for index in bag]) for bag in bags])
+    if header.other_numerics:
+        acquisition[ARITHMETIC] = arithmetic_of([volumes.records[bag[0]] for bag in bags], header)
     fixed = pd.DataFrame(
         {
             "participant_id": participants,
@@ -171,7 +176,7 @@ def _assemble(
         target=target.column,
         sides=split,
         notes=target.notes + mixed_contrasts(records, request.combine is not None),
-        warnings=turnout.warnings() + mixed_foregrounds(records),
+        warnings=turnout.warnings() + mixed_foregrounds(records) + mixed_numerics(records, header),
     )
 
 

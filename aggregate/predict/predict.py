@@ -65,7 +65,7 @@ def check_store(card: BundleCard, header: Header, location: str) -> None:
         f"the bundle (here) was trained on other embeddings than the store {location} (there) holds",
         "Extract a store as the bundle's was made.",
     )
-    warn_of_numerics(card.numerics, header.numerics, location)
+    warn_of_numerics(card.numerics, header, location)
     names = [array.name for array in header.arrays]
     if card.tokens not in names:
         raise SlicecacheError(
@@ -79,9 +79,13 @@ def check_store(card: BundleCard, header: Header, location: str) -> None:
         )
 
 
-def warn_of_numerics(ours: Numerics, theirs: Numerics, location: str) -> None:
-    """Say when a store was computed with other arithmetic than what a bundle was made of."""
-    lines = differing_fields(ours.model_dump(mode="json"), theirs.model_dump(mode="json"))
+def warn_of_numerics(ours: Numerics, header: Header, location: str) -> None:
+    """Say when a store, or a part of it, was computed with other arithmetic than a bundle's."""
+    lines = [
+        line
+        for theirs in (header.numerics, *header.other_numerics)
+        for line in differing_fields(ours.model_dump(mode="json"), theirs.model_dump(mode="json"))
+    ]
     if lines:
         logger.warning(
             "the store %s (there) was computed with other arithmetic than the bundle's (here): %s; "

@@ -70,6 +70,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
             metrics["null"] = _null(section, cohort, bags, observed, n_shuffles)
         notes = run_notes(section.folds, cohort, folds, baselines)
         site = site_by_label(cohort, section.site)
+        metrics["warnings"] = [*cohort.warnings, *site_warnings(site)]
         results = Results(
             folder=folder,
             command=shlex.join(["slicecache", *sys.argv[1:]]),
@@ -85,7 +86,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
             attention=attention_frame(cohort, bags, trained),
             site_by_label=site,
             notes=notes,
-            warnings=[*cohort.warnings, *site_warnings(site)],
+            warnings=metrics["warnings"],
         )
         for sentence in [*results.warnings, cohort.turnout.line(), *results.notes]:
             logger.info(sentence)

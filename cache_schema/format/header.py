@@ -6,12 +6,13 @@ and stands in neither. A field that is added to a model here is declared with `m
 """
 
 import math
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from cache_schema.common.errors import StoreMismatch
-from cache_schema.common.strict import Strict
+from cache_schema.common.strict import Strict, later
 from cache_schema.format.canonical import sha256_json
 from cache_schema.format.limits import (
     DIGEST,
@@ -26,6 +27,9 @@ from cache_schema.format.limits import (
 
 FORMAT = "slicecache"
 VERSION = 1
+
+MERGED = "merged"
+"""The one member of `created` in the header of a store that was made of several: what each of them said."""
 
 ABSENT = type("Absent", (), {"__repr__": lambda self: "None"})()
 """In a comparison, what one side does not say: a null that the other side does say is no match for it."""
@@ -81,6 +85,23 @@ class Numerics(Strict):
         return sha256_json(self.model_dump(mode="json"))
 
 
+def told_apart(several: Collection[Numerics]) -> dict[Numerics, str]:
+    """Numerics in words: the fields in which they differ, or all of them where none does.
+
+    Example:
+        >>> one = Numerics(compute_dtype="float32", storage_dtype="float16", resize_backend="pillow")
+        >>> list(told_apart([one, one.model_copy(update={"compute_dtype": "bfloat16"})]).values())
+        ['compute_dtype float32', 'compute_dtype bfloat16']
+    """
+    data = {one: one.model_dump(mode="json") for one in several}
+    fields = dict.fromkeys(name for one in data.values() for name in one)
+    differing = [name for name in fields if len({str(one.get(name)) for one in data.values()}) > 1]
+    return {
+        numerics: ", ".join(f"{name} {one.get(name)}" for name in differing or fields)
+        for numerics, one in data.items()
+    }
+
+
 class ArraySpec(Strict):
     """One array of the store: dims `(volume, slice, *rest)`, with the shape of the rest fixed for life."""
 
@@ -116,12 +137,20 @@ class Header(Strict):
     """Extent of one chunk of the slice axis for arrays whose whole volume fits one chunk."""
     created: dict[str, Any] = Field(default_factory=dict)
     """Provenance outside both hashes: library versions, device, host, time, command, configuration."""
+    other_numerics: tuple[Numerics, ...] = later(())
+    """What records may say in place of `numerics`: a merge of stores that were computed otherwise."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         names = [spec.name for spec in self.arrays]
         if len(set(names)) < len(names):
             raise ValueError(f"an array stands twice in {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _closed(self) -> Self:
+        if self.other_numerics and OPEN in {n.compute_dtype for n in (self.numerics, *self.other_numerics)}:
+            raise ValueError("where records have numerics of their own, nothing is left open")
         return self
 
     @property

@@ -9,6 +9,7 @@
 - `records/ab/<key>.json`: commit records; `failures/<key>.json`: volumes that failed
 - `previews/ab/<key>.png`: what the backbone saw
 - `withdrawn/<salted hash>.json`: tombstones of participants who were withdrawn
+- `workers/<16 hex>.json`: heartbeats of who is at work; in no digest
 - `sealed/`: the index of a complete store
 - `tmp/`: writes that are not finished; never read
 """
@@ -37,6 +38,7 @@ RECORDS = "records"
 FAILURES = "failures"
 PREVIEWS = "previews"
 WITHDRAWN = "withdrawn"
+WORKERS = "workers"
 SEALED_INDEX = "sealed/index.json"
 SEALED_RECORDS = "sealed/records.jsonl"
 

@@ -16,7 +16,7 @@ NAME = r"^[a-z][a-z0-9_]{0,63}$"
 RESERVED = frozenset(
     {
         "table", "records", "failures", "previews", "sealed", "packed", "tmp", "withdrawn",
-        "checksums", "objects", "zarr",
+        "checksums", "objects", "zarr", "workers",
     }
 )  # fmt: skip
 """Folders that hold something else."""
@@ -33,6 +33,8 @@ MAX_STORED_CHUNK = 512 * MEBIBYTE
 """Bytes of a chunk, however it was cut; ours have 4 MiB, or one slice (`layout.MAX_CHUNK_BYTES`)."""
 MAX_ROWS = 10_000_000
 MAX_SHARD_VOLUMES = 4096
+MAX_WORKERS = 10_000
+"""Heartbeats that are read at a time."""
 MAX_WHOLE = 2**63 - 1
 """Of counts and times."""
 
@@ -51,6 +53,7 @@ MAX_OBJECT_BYTES = {
     "failures": MEBIBYTE,
     "withdrawn": MEBIBYTE,
     "previews": 16 * MEBIBYTE,
+    "workers": MEBIBYTE // 16,
     "table": 1024 * MEBIBYTE,
     "sealed": 16 * 1024 * MEBIBYTE,
     "packed": 16 * 1024 * MEBIBYTE,

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from cache_schema.common.strict import Strict, later
 from cache_schema.format.canonical import sha256_json
+from cache_schema.format.header import Numerics
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.inputs import Inputs
 from cache_schema.format.limits import MAX_EXTENT, Row, SliceCount, Whole
@@ -135,6 +136,9 @@ class VolumeRecord(VolumeDraft):
     """By array: what its kept bytes come to; none in records of before."""
     digest: str
     """Volume digest: over the key and every array's kept numbers (see SPEC.md)."""
+    numerics: Numerics | None = later(None)
+    """With which arithmetic this volume was computed, where it is not the header's; one of the header's
+    `other_numerics`."""
     sha256: str = ""
     """Hash of this record without this field."""
 

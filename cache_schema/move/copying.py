@@ -4,81 +4,23 @@ The copy holds the committed volumes only, in rows sorted by key, in the plain l
 number is held against its volume digest on the way, so that a copy is never worse than it says.
 """
 
-import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.terminal.progress import Progress
-from cache_schema.files.chunks.chunk import encode
-from cache_schema.format.canonical import canonical_json
-from cache_schema.format.digests.digest import content_digest, volume_digest
+from cache_schema.format.digests.digest import volume_digest
 from cache_schema.format.digests.proof import prove_array
 from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.layout import (
-    HEADER,
-    SEALED_INDEX,
-    SEALED_RECORDS,
-    ArrayLayout,
-    chunk_slices,
-    preview_name,
-    record_name,
-)
-from cache_schema.format.metadata import metadata_objects, plain_layouts
+from cache_schema.format.layout import chunk_slices
 from cache_schema.format.record import TableRow, VolumeRecord
-from cache_schema.store.create import encode_header
+from cache_schema.move.new_store import MakeSink, NewStore
 from cache_schema.store.reader import StoreReader, VolumeEntry
-from cache_schema.store.seal import index_row, sealed_index
-from cache_schema.store.table import encode_segment, segment_name
 from cache_schema.store.withdrawn import encode_tombstone
-
-
-class Sink(Protocol):
-    """Takes the objects of a store, each once."""
-
-    def put(self, name: str, data: bytes) -> None:
-        """Take one."""
-        ...
-
-    def close(self) -> None:
-        """All have come."""
-        ...
-
-    def abandon(self) -> None:
-        """Let go of what is held, be it whole or not."""
-        ...
-
-
-class FolderSink:
-    """A folder of files, not yet under its final name."""
-
-    def __init__(self, root: Path, layouts: dict[str, ArrayLayout]) -> None:
-        """Create the folder."""
-        self.root = root
-        root.mkdir()
-
-    def put(self, name: str, data: bytes) -> None:
-        """Write a file."""
-        path = f"{self.root}/{name}"
-        try:
-            file = open(path, "xb")  # noqa: SIM115
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            file = open(path, "xb")  # noqa: SIM115
-        with file:
-            file.write(data)
-
-    def close(self) -> None:
-        """Nothing is left to do."""
-
-    def abandon(self) -> None:
-        """Nothing is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +37,7 @@ class Changes:
 
 def copy_store(
     store: StoreReader,
-    make_sink: Callable[[dict[str, ArrayLayout]], Sink],
+    make_sink: MakeSink,
     changes: Changes | None = None,
     previews: bool = True,
     progress: Progress | None = None,
@@ -104,7 +46,7 @@ def copy_store(
 
     Args:
         store: The original, of any layout.
-        make_sink: Opens where the objects go, told how the arrays are stored.
+        make_sink: Opens where the objects go.
         changes: What the copy says otherwise.
         previews: Whether previews come along.
         progress: Called with the volumes copied and their number.
@@ -121,29 +63,18 @@ def copy_store(
     header = changes.header(store.header)
     # Rows follow the new keys, so that they tell nothing of the old ones.
     planned = sorted((changes.key(entry.key), entry) for entry in store.entries)
-    layouts = plain_layouts(header, len(planned), max(entry.n_slices for entry in store.entries))
-    sink = make_sink(layouts)
-    for name, data in metadata_objects(layouts).items():
-        sink.put(name, data)
-    sink.put(HEADER, encode_header(header))
+    copy = NewStore(make_sink, header, len(planned), max(entry.n_slices for entry in store.entries))
     for name, tombstone in store.tombstones().by_name.items() if changes.tombstones else ():
-        sink.put(name, encode_tombstone(tombstone))
-    records = []
+        copy.put(name, encode_tombstone(tombstone))
+    rows = []
     for row, (key, entry) in enumerate(planned):
         arrays = whole_volume(store, entry)
         record = _rewritten(changes.record(store.record(entry.key)), header, entry, key, row, arrays)
-        records.append(record)
-        for name, values in arrays.items():
-            _put_volume(sink, layouts[name], row, values)
-        preview = store.preview(entry.key) if previews else None
-        if preview is not None:
-            sink.put(preview_name(key), preview)
+        copy.add(record, arrays, store.preview(entry.key) if previews else None)
+        rows.append(_table_row(record))
         if progress is not None:
             progress(row + 1, len(planned))
-    for name, data in closing_objects(header, records).items():
-        sink.put(name, data)
-    sink.close()
-    return content_digest((record.key, record.digest) for record in records)
+    return copy.close(rows)
 
 
 def whole_volume(store: StoreReader, entry: VolumeEntry) -> dict[str, NDArray[Any]]:
@@ -169,45 +100,24 @@ def _rewritten(
     row: int,
     arrays: dict[str, NDArray[Any]],
 ) -> VolumeRecord:
-    """A record under its new key and row, with its hash renewed, and what a key is part of."""
+    """A record under its new key and row, and what a key is part of; it is signed when it is written."""
     if key == entry.key:
-        return record.model_copy(update={"row": row}).signed()
+        return record.model_copy(update={"row": row})
     names = {"participant_id": key.participant_id, "session_id": key.session_id, "volume_id": key.volume_id}
     proofs = {
         spec.name: prove_array(key, spec, arrays[spec.name], chunk_slices(header, spec))
         for spec in header.arrays
     }
     made = {**names, "row": row, "arrays": proofs, "digest": volume_digest(key, arrays)}
-    return record.model_copy(update=made).signed()
+    return record.model_copy(update=made)
 
 
-def _put_volume(sink: Sink, layout: ArrayLayout, row: int, values: NDArray[Any]) -> None:
-    """Write one volume's chunks."""
-    step = layout.chunk_slices
-    for block in range(layout.blocks(len(values))):
-        sink.put(layout.chunk_name(row, block), encode(layout, values[block * step : (block + 1) * step]))
-
-
-def closing_objects(header: Header, records: list[VolumeRecord]) -> dict[str, bytes]:
-    """The objects that are known once all volumes are: table, records, and the seal."""
-    rows = [
-        TableRow(
-            participant_id=record.participant_id,
-            session_id=record.session_id,
-            volume_id=record.volume_id,
-            path=record.source.path,
-            max_slices=len(record.slices.index),
-        )
-        for record in records
-    ]
-    raws = [record.model_dump(mode="json") for record in records]
-    lines = [canonical_json(raw) for raw in raws]
-    body = b"\n".join(lines)
-    index = sealed_index([index_row(raw) for raw in raws], header.digest, hashlib.sha256(body).hexdigest())
-    longest = max(row.max_slices for row in rows)
-    return {
-        segment_name(0): encode_segment(0, longest, rows),
-        **{record_name(record.key): line for record, line in zip(records, lines, strict=True)},
-        SEALED_RECORDS: body,
-        SEALED_INDEX: canonical_json(index),
-    }
+def _table_row(record: VolumeRecord) -> TableRow:
+    """The row of a volume that was committed, whatever was planned for it."""
+    return TableRow(
+        participant_id=record.participant_id,
+        session_id=record.session_id,
+        volume_id=record.volume_id,
+        path=record.source.path,
+        max_slices=len(record.slices.index),
+    )

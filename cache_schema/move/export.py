@@ -14,7 +14,9 @@ from cache_schema.files.remote.urls import is_url, require_folder_place
 from cache_schema.format.header import Header
 from cache_schema.format.layout import ArrayLayout
 from cache_schema.format.record import VolumeRecord
-from cache_schema.move.copying import Changes, FolderSink, Sink, copy_store
+from cache_schema.move.copying import Changes, copy_store
+from cache_schema.move.merging.agreement import provenance, provenance_parts
+from cache_schema.move.new_store import FolderSink, Sink
 from cache_schema.move.pseudonyms import Pseudonyms, read_pseudonyms
 from cache_schema.move.volume_files import write_volumes
 from cache_schema.store.reader import StoreReader, open_store
@@ -155,8 +157,11 @@ def _write(
 
 def without_place(header: Header) -> Header:
     """A header that says with what the store was made, but not where and from what."""
-    kept = {name: value for name, value in header.created.items() if name in KEPT_PROVENANCE}
-    return header.model_copy(update={"created": kept})
+    kept = [
+        {name: value for name, value in part.items() if name in KEPT_PROVENANCE}
+        for part in provenance_parts(header.created)
+    ]
+    return header.model_copy(update={"created": provenance(kept)})
 
 
 def without_path(record: VolumeRecord) -> VolumeRecord:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects
+from cache_schema.format.header import MERGED
 from cache_schema.format.layout import item_bytes
 from cache_schema.store.reader import StoreReader, open_store
 
@@ -119,6 +120,7 @@ def description_text(description: dict[str, Any]) -> str:
         "computed with: a change of this changes the hash `numerics`, and needs another store; a trained",
         "head meets it with a warning",
         f"  numerics   {_flat(numerics)}",
+        *[f"  or         {_flat(other)}, as records say" for other in d["header"].get("other_numerics", ())],
         *_created_lines(d["header"]["created"]),
         "",
         "no hash but the header's own covers versions, host, time and command: another machine may go on",
@@ -164,7 +166,10 @@ def _size_lines(size: dict[str, Any] | None, packed: bool) -> list[str]:
 
 
 def _created_lines(created: dict[str, Any]) -> list[str]:
-    """Provenance, one line each."""
+    """Provenance, one line each; of a merge, that of every store behind the other."""
+    parts = created.get(MERGED)
+    if isinstance(parts, list):
+        return [line for part in parts if isinstance(part, dict) for line in _created_lines(part)]
     lines = [
         f"  {name:<10} {_value(value)}" for name, value in created.items() if value not in ("", None, {}, [])
     ]

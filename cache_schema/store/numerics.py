@@ -2,9 +2,10 @@
 
 from cache_schema.common.errors import StoreError
 from cache_schema.files.objects import Objects
-from cache_schema.format.header import OPEN, Header
+from cache_schema.format.header import OPEN, Header, Numerics
 from cache_schema.format.layout import NUMERICS
 from cache_schema.format.numerics import FixedNumerics, completed, parse_fixed
+from cache_schema.format.record import VolumeRecord
 
 
 def read_fixed(objects: Objects, header_sha256: str) -> FixedNumerics | None:
@@ -50,3 +51,17 @@ def fix(objects: Objects, fixed: FixedNumerics) -> FixedNumerics:
     if found is None:
         raise StoreError(f"{NUMERICS} was deleted while it was written")
     return found
+
+
+def numerics_of(header: Header, record: VolumeRecord) -> Numerics:
+    """With which arithmetic a volume was computed.
+
+    Raises:
+        StoreError: If the record says what its store's header does not know of.
+    """
+    if record.numerics is not None and record.numerics not in header.other_numerics:
+        raise StoreError(
+            f"the record of {record.key} says that it was computed with other numerics than the header "
+            "allows; `slicecache cache verify` says more"
+        )
+    return record.numerics or header.numerics

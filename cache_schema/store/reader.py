@@ -21,10 +21,11 @@ from cache_schema.format.digests.digest import content_digest
 from cache_schema.format.header import Header
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import ArrayLayout, metadata_name, parse_layout
+from cache_schema.format.numerics import FixedNumerics
 from cache_schema.format.record import Failure, TableRow, VolumeRecord
 from cache_schema.store.commit import parse_record, read_failures, read_record
-from cache_schema.store.create import load_header, read_header
-from cache_schema.store.numerics import require_fixed
+from cache_schema.store.create import load_header, read_header, stored_header_hash
+from cache_schema.store.numerics import numerics_of, read_fixed, require_fixed
 from cache_schema.store.previews import stored_preview
 from cache_schema.store.reading.entries import VolumeEntry
 from cache_schema.store.reading.exchanged import EXCHANGES, Stamp, stamp_of, steady
@@ -136,6 +137,7 @@ class StoreReader:
         record = read_record(self._objects, key)
         if record is None or record.digest != entry.digest:
             raise StoreError(f"the record of {key} changed since {self.location!r} was opened; open it again")
+        numerics_of(self.header, record)
         return record
 
     @steady
@@ -152,7 +154,9 @@ class StoreReader:
         def parsed(place: int, known: bool) -> VolumeRecord:
             if known:
                 return VolumeRecord.model_validate_json(lines[place])
-            return parse_record(lines[place], f"of {self.entries[place].key}")
+            record = parse_record(lines[place], f"of {self.entries[place].key}")
+            numerics_of(self.header, record)
+            return record
 
         return Records(len(lines), parsed)
 
@@ -173,6 +177,11 @@ class StoreReader:
     def tombstones(self) -> Tombstones:
         """Who was withdrawn, by salted hash."""
         return read_tombstones(self._objects)
+
+    @steady
+    def fixed_numerics(self) -> FixedNumerics | None:
+        """What the header left open, and on which kind of device that was settled; None where nothing was."""
+        return read_fixed(self._objects, stored_header_hash(self._objects))
 
     def layout(self, name: str) -> ArrayLayout:
         """How an array is stored.

@@ -30,6 +30,7 @@ from cache_schema.store.create import load_header, stored_header_hash
 from cache_schema.store.packed import is_packed, stored_records
 from cache_schema.store.table import read_volume_table
 from cache_schema.store.withdrawn import read_tombstones, refuse_unfinished
+from cache_schema.workers.heard import forget_workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,8 @@ def seal(location: str) -> None:
     objects.put(SEALED_RECORDS, body)
     index = sealed_index(rows, stored_header_hash(objects), hashlib.sha256(body).hexdigest())
     objects.put(SEALED_INDEX, canonical_json(index))
+    with objects.together():
+        forget_workers(objects)
     # A writer unseals before and after each record; this look covers one that did so before the put.
     if _snapshot(objects) != before or objects.get(SEALED_RECORDS) != body:
         unseal(objects)

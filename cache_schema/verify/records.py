@@ -78,6 +78,8 @@ def _record_faults(
         yield f"row {record.row} is also that of {rows[record.row]}"
     if table is not None and table.index.get(record.key) != record.row:
         yield f"the record says row {record.row}, the table {table.index.get(record.key)}"
+    if record.numerics is not None and record.numerics not in header.other_numerics:
+        yield "it says that it was computed with numerics that the header does not know of"
     names = {spec.name for spec in header.arrays}
     if record.arrays and record.arrays.keys() != names:
         yield f"it proves the arrays {sorted(record.arrays)}, not {sorted(names)}"

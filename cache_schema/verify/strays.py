@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from cache_schema.common.problem import DELETE_IT, EXTRACT_OR_REMOVE, Problem
 from cache_schema.files.chunks.shards import sharded_rows
 from cache_schema.files.objects import Objects
-from cache_schema.format.layout import FAILURES, PREVIEWS, ArrayLayout, failure_name, metadata_name
+from cache_schema.format.layout import FAILURES, PREVIEWS, WORKERS, ArrayLayout, failure_name, metadata_name
 from cache_schema.store.table import VolumeTable
 from cache_schema.verify.records import SoundRecord
+from cache_schema.workers.heard import heard
 
 
 def check_strays(
@@ -76,3 +77,6 @@ def check_side_objects(
         if failure_name(record.key) in failures:
             text = "it is committed, and noted as failed as well"
             yield Problem(str(record.key), FAILURES, text, f"delete {failure_name(record.key)}")
+    for stored, beat in heard(objects):
+        if beat is None:
+            yield Problem("", WORKERS, f"{stored} is no heartbeat of a worker", DELETE_IT)

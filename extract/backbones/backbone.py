@@ -20,21 +20,13 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from extract.backbones.checkpoint.hub import HubSource
+    from extract.backbones.shape import Outline, Shape
+
 FLOAT16_LARGEST = 65504.0
 
 MeanAndStd = tuple[tuple[float, ...], tuple[float, ...]]
 """Of the pixels' three channels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outline:
-    """What decides the shape of the arrays."""
-
-    dim: int
-    heads: int
-    grid: tuple[int, int]
-    offers: frozenset[str] = frozenset({"cls", "cls_attention"})
-    """As in `Backbone.offers`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +125,37 @@ class NamedBackbone(Strict):
         """
         return None
 
+    def missing(self) -> str | None:
+        """Why `load(offline=True)` would find no weights, in one sentence; None when none is known."""
+        return None
+
+    def hub(self) -> HubSource | None:
+        """The repository that its weights are fetched from; None when nothing is fetched."""
+        return None
+
+    @property
+    def lock_file(self) -> Path | None:
+        """File that says what its weights must be; None without one."""
+        return None
+
+    def at(self, folder: Path) -> Self:
+        """The same with the weights of a local folder; what fetches nothing is itself."""
+        return self
+
+    @abstractmethod
+    def source(self) -> str:
+        """Where its weights come from, in a few words."""
+
+    @classmethod
+    def listed(cls) -> Mapping[str, tuple[Self, Shape]]:
+        """What `backbone list` shows: name, such as `dinov2/small`, to spec and sizes."""
+        return {}
+
+    @classmethod
+    def of_repository(cls, kind: str, source: HubSource) -> Self | None:
+        """The spec of a repository that `backbone fetch` names; None when it is another kind, or has none."""
+        return None
+
     @classmethod
     def examples(cls, folder: Path) -> tuple[Self, ...]:
         """Small ones of this kind for `check_backbone`, with whatever files they need below `folder`."""
@@ -140,10 +163,7 @@ class NamedBackbone(Strict):
 
     @abstractmethod
     def load(self, offline: bool = False) -> Network:
-        """Read or draw the weights.
-
-        Args:
-            offline: Take them from the local cache of Hugging Face only.
+        """Read or draw the weights; `offline` takes them from the local cache of Hugging Face only.
 
         Raises:
             ConfigError: If there are no such weights.

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 class CustomBackboneSpec(NamedBackbone, CustomSpec):
     """A target and its options; nothing is imported before the backbone is built."""
 
+    def source(self) -> str:
+        """The target."""
+        return f"whatever {self.target!r} loads"
+
     def load(self, offline: bool = False) -> CustomNetwork:
         """Find the target and make the network.
 

@@ -8,34 +8,33 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import model_validator
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.stored_json import read_json
-from cache_schema.common.text.mistakes import shown
-from extract.backbones.backbone import NamedBackbone, Outline
-from extract.backbones.shape import Shape
+from cache_schema.common.strict import later
+from extract.backbones.backbone import NamedBackbone
+from extract.backbones.checkpoint.hub import HubSource, snapshot
+from extract.backbones.checkpoint.lock import BackboneLock, read_lock, require_locked, unlike
+from extract.backbones.checkpoint.whole import incomplete
+from extract.backbones.shape import MODEL_TYPES, Outline, Shape, shape_from_config
 
 if TYPE_CHECKING:
     from extract.backbones.transformer import DinoNetwork
 
 Dinov2Size = Literal["small", "base", "large", "giant"]
 
-RELEASES: Mapping[Dinov2Size, tuple[int, int]] = {
-    "small": (384, 6),
-    "base": (768, 12),
-    "large": (1024, 16),
-    "giant": (1536, 24),
+RELEASES: Mapping[Dinov2Size, Shape] = {
+    "small": Shape(layers=12, dim=384, heads=6, hidden=1536),
+    "base": Shape(layers=12, dim=768, heads=12, hidden=3072),
+    "large": Shape(layers=24, dim=1024, heads=16, hidden=4096),
+    "giant": Shape(layers=40, dim=1536, heads=24, hidden=4096, gated=True),
 }
-"""Dim and heads of the releases, all with patches of 14 px."""
-
-FILES = ["config.json", "*.safetensors", "*.safetensors.index.json"]
-LARGEST_SIZE = 16384
-"""Of anything that a config counts; the largest release has a width of 1536."""
-MODEL_TYPES = ("dinov2", "dinov2_with_registers")
+"""The releases; with registers they have four."""
 
 
 class Dinov2Spec(NamedBackbone):
@@ -52,11 +51,16 @@ class Dinov2Spec(NamedBackbone):
     """Another Hugging Face id in the same format, e.g. a DINOv2 trained further."""
     revision: str | None = None
     """Commit or tag of the repository; the weights' digest stands in the fingerprint in any case."""
+    lock: Path | None = later(None)
+    """File that `slicecache backbone fetch` wrote: what is loaded must be what was fetched, and nothing is
+    looked for on the network."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if self.path is not None and (self.repository is not None or self.revision is not None):
             raise ValueError("give path, or repository and revision, not both")
+        if self.lock is not None and self.revision is not None:
+            raise ValueError("give lock, which holds a commit, or revision, not both")
         return self
 
     @property
@@ -67,10 +71,11 @@ class Dinov2Spec(NamedBackbone):
         return f"facebook/dinov2-{'with-registers-' if self.registers else ''}{self.size}"
 
     def located(self, base: Path) -> Self:
-        """With a relative `path` taken from the pipeline file's folder."""
-        if self.path is None:
-            return self
-        return self.model_copy(update={"path": base / os.path.expanduser(self.path)})
+        """With relative `path` and `lock` taken from the pipeline file's folder."""
+        given = {name: getattr(self, name) for name in ("path", "lock")}
+        return self.model_copy(
+            update={name: base / os.path.expanduser(path) for name, path in given.items() if path is not None}
+        )
 
     def outline(self, canvas: int) -> Outline | None:
         """Sizes of a release or a local folder; None for another id, whose config lies on the network.
@@ -79,11 +84,63 @@ class Dinov2Spec(NamedBackbone):
             ConfigError: If a local folder has no usable config.
         """
         if self.path is not None:
-            return read_shape(checkpoint_folder(self, offline=True)).outline(canvas)
-        if self.repository is not None:
+            return read_shape(_local_folder(self.path)).outline(canvas)
+        return None if self.repository is not None else RELEASES[self.size].outline(canvas)
+
+    def missing(self) -> str | None:
+        """Why there are no weights on this machine, or not those of the lock, and how they get here."""
+        try:
+            lock = self._read_lock()
+        except ConfigError as error:
+            return str(error)
+        try:
+            folder = self._folder(lock, offline=True)
+        except ConfigError as error:
+            return str(error) if self.path is not None else self._absent("it is not in the local cache")
+        lacks = incomplete(folder) or (None if lock is None else unlike(folder, lock))
+        if lacks is None:
             return None
-        dim, heads = RELEASES[self.size]
-        return Outline(dim, heads, (canvas // 14, canvas // 14))
+        return self._absent(lacks) if self.path is None else f"extract.backbone.path: {lacks}"
+
+    def _absent(self, lacks: str) -> str:
+        return (
+            f"the backbone {self.hub_id!r} is not on this machine: {lacks}; fetch it where there is "
+            "internet, into a cache or folder that this machine sees: slicecache backbone fetch PIPELINE"
+        )
+
+    def hub(self) -> HubSource | None:
+        """The repository; None for a local folder."""
+        return None if self.path is not None else HubSource(self.hub_id, self.revision)
+
+    @property
+    def lock_file(self) -> Path | None:
+        """The lock."""
+        return self.lock
+
+    def at(self, folder: Path) -> Self:
+        """From a folder, without repository and lock."""
+        return type(self)(path=folder)
+
+    def source(self) -> str:
+        """The folder, or the repository in the cache."""
+        return self.hub_id if self.path is None else str(self.path)
+
+    @classmethod
+    def listed(cls) -> Mapping[str, tuple[Self, Shape]]:
+        """The releases, named as their repositories are."""
+        return {
+            f"dinov2/{'with-registers-' if registers else ''}{size}": (
+                cls(size=size, registers=registers),
+                replace(shape, registers=4 if registers else 0),
+            )
+            for registers in (False, True)
+            for size, shape in RELEASES.items()
+        }
+
+    @classmethod
+    def of_repository(cls, kind: str, source: HubSource) -> Self | None:
+        """Another repository in the same format."""
+        return cls(repository=source.repository, revision=source.revision) if kind == "dinov2" else None
 
     @classmethod
     def examples(cls, folder: Path) -> tuple[Self, ...]:
@@ -94,13 +151,44 @@ class Dinov2Spec(NamedBackbone):
             for registers in (False, True)
         )
 
-    def load(self, offline: bool = False) -> DinoNetwork:
-        """Read a checkpoint."""
-        from extract.backbones.transformer import DinoNetwork
-        from extract.backbones.weights import read_weights
+    def _read_lock(self) -> BackboneLock | None:
+        """What the lock says; None without one.
 
-        folder = checkpoint_folder(self, offline)
-        return DinoNetwork("dinov2", read_shape(folder), read_weights(folder), called(folder))
+        Raises:
+            ConfigError: If it is another repository's.
+        """
+        lock = None if self.lock is None else read_lock(self.lock)
+        if lock is not None and self.path is None and lock.repository != self.hub_id:
+            raise ConfigError(
+                f"the lock {str(self.lock)!r} is of the backbone {lock.repository!r}, and the pipeline's is "
+                f"{self.hub_id!r}: correct the one that is not meant"
+            )
+        return lock
+
+    def _folder(self, lock: BackboneLock | None, offline: bool) -> Path:
+        """The local folder of the weights, fetched when it is allowed and needed.
+
+        Raises:
+            ConfigError: If the folder is absent, or the weights cannot be fetched.
+        """
+        if self.path is not None:
+            return _local_folder(self.path)
+        if lock is not None:
+            return snapshot(HubSource(lock.repository, lock.revision), offline=True)
+        return snapshot(HubSource(self.hub_id, self.revision), offline)
+
+    def load(self, offline: bool = False) -> DinoNetwork:
+        """Read a checkpoint, held to its lock where there is one."""
+        from extract.backbones.transformer import DinoNetwork
+        from extract.backbones.weights import read_weights, select_parameters
+
+        lock = self._read_lock()
+        folder = self._folder(lock, offline)
+        if lock is not None and self.lock is not None:
+            require_locked(folder, lock, self.lock)
+        shape, weights = read_shape(folder), read_weights(folder)
+        select_parameters(weights, shape.parameters(), called(folder))  # said before anything is placed
+        return DinoNetwork("dinov2", shape, weights, called(folder))
 
 
 def called(folder: Path) -> str:
@@ -108,32 +196,15 @@ def called(folder: Path) -> str:
     return f"the backbone in {str(folder)!r}"
 
 
-def checkpoint_folder(spec: Dinov2Spec, offline: bool) -> Path:
-    """The local folder of the weights, fetched when it is allowed and needed.
+def _local_folder(path: Path) -> Path:
+    """A folder that the pipeline names.
 
     Raises:
-        ConfigError: If the folder is absent, or the weights cannot be fetched.
+        ConfigError: If it is absent.
     """
-    if spec.path is not None:
-        if not os.path.isdir(spec.path):
-            raise ConfigError(f"extract.backbone.path: there is no folder {str(spec.path)!r}")
-        return spec.path
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(
-                spec.hub_id, revision=spec.revision, allow_patterns=FILES, local_files_only=offline
-            )
-        )
-    except (OSError, ValueError) as error:  # every error of the hub derives from one of the two
-        advice = (
-            "it is not in the local Hugging Face cache and extract.offline is set"
-            if offline
-            else "without internet give extract.backbone.path, or kind: untrained to try things out"
-        )
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"cannot get the backbone {spec.hub_id!r}: {advice} ({reason})") from error
+    if not os.path.isdir(path):
+        raise ConfigError(f"extract.backbone.path: there is no folder {str(path)!r}")
+    return path
 
 
 def read_shape(folder: Path) -> Shape:
@@ -150,61 +221,6 @@ def read_shape(folder: Path) -> Shape:
     if not isinstance(config, dict):
         raise ConfigError(f"{str(path)!r} must hold a JSON object")
     return shape_from_config(config, called(folder))
-
-
-def shape_from_config(config: Mapping[str, Any], where: str) -> Shape:
-    """Sizes from a checkpoint's `config.json`, with the format's own defaults.
-
-    Raises:
-        ConfigError: If it is another kind of model, or one that this network cannot be.
-    """
-    kind = config.get("model_type")
-    if kind not in MODEL_TYPES:
-        raise ConfigError(f"{where}: model_type is {kind!r}, expected one of {', '.join(MODEL_TYPES)}")
-    if config.get("hidden_act", "gelu") != "gelu" or config.get("num_channels", 3) != 3:
-        raise ConfigError(f"{where}: expected three channels and hidden_act 'gelu'")
-    dim, patch = _size(config, "hidden_size", 768, where), _size(config, "patch_size", 14, where)
-    heads = _size(config, "num_attention_heads", 12, where)
-    if dim % heads:
-        raise ConfigError(f"{where}: hidden_size {dim} is no multiple of num_attention_heads {heads}")
-    gated = bool(config.get("use_swiglu_ffn", False))
-    hidden = int(dim * _number(config, "mlp_ratio", 4, 64, where))
-    registered = kind == "dinov2_with_registers"
-    return Shape(
-        layers=_size(config, "num_hidden_layers", 12, where),
-        dim=dim,
-        heads=heads,
-        # SwiGLU keeps two thirds of the width, rounded up to a multiple of 8
-        hidden=(int(hidden * 2 / 3) + 7) // 8 * 8 if gated else hidden,
-        patch_size=patch,
-        registers=_size(config, "num_register_tokens", 4, where) if registered else 0,
-        table_side=_size(config, "image_size", 224, where) // patch,
-        gated=gated,
-        qkv_bias=bool(config.get("qkv_bias", True)),
-        norm_eps=_number(config, "layer_norm_eps", 1e-6, 1, where),
-    )
-
-
-def _size(config: Mapping[str, Any], name: str, default: int, where: str) -> int:
-    """A whole number of a checkpoint's config, from 1 to more than any release has."""
-    value = config.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_SIZE:
-        raise ConfigError(
-            f"{where}: config.json says {name} {shown(value)}, "
-            f"a whole number from 1 to {LARGEST_SIZE} is expected"
-        )
-    return value
-
-
-def _number(config: Mapping[str, Any], name: str, default: float, most: float, where: str) -> float:
-    """A positive number of a checkpoint's config."""
-    value = config.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
-        raise ConfigError(
-            f"{where}: config.json says {name} {shown(value)}, "
-            f"a number above 0, at most {most:g}, is expected"
-        )
-    return float(value)
 
 
 def write_example(folder: Path, gated: bool, registers: bool) -> Path:

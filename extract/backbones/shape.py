@@ -2,16 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from cache_schema.common.errors import ConfigError
-from extract.backbones.backbone import Outline
+from cache_schema.common.text.mistakes import shown
 
 ATTENTION = "attention.attention"
+
+MODEL_TYPES = ("dinov2", "dinov2_with_registers")
+LARGEST_SIZE = 16384
+"""Of anything that a config counts; the largest release has a width of 1536."""
 
 LATER: Mapping[str, Any] = {}
 """Sizes that came after version 1.0 -> what every network had before: only another value enters the
 fingerprint, so that networks of before keep theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What decides the shape of the arrays."""
+
+    dim: int
+    heads: int
+    grid: tuple[int, int]
+    offers: frozenset[str] = frozenset({"cls", "cls_attention"})
+    """As in `Backbone.offers`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +52,10 @@ class Shape:
         """What these sizes make of a canvas."""
         side = canvas // self.patch_size
         return Outline(self.dim, self.heads, (side, side))
+
+    def count(self) -> int:
+        """Numbers among the parameters."""
+        return sum(prod(shape) for shape in self.parameters().values())
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every parameter, named as in Hugging Face checkpoints."""
@@ -121,3 +141,58 @@ def patches_along(patch_size: int, canvas: int) -> int:
             f"the canvas of {canvas} px must be a multiple of the backbone's patch of {patch_size} px"
         )
     return canvas // patch_size
+
+
+def shape_from_config(config: Mapping[str, Any], where: str) -> Shape:
+    """Sizes from a checkpoint's `config.json`, with the format's own defaults.
+
+    Raises:
+        ConfigError: If it is another kind of model, or one that this network cannot be.
+    """
+    kind = config.get("model_type")
+    if kind not in MODEL_TYPES:
+        raise ConfigError(f"{where}: model_type is {kind!r}, expected one of {', '.join(MODEL_TYPES)}")
+    if config.get("hidden_act", "gelu") != "gelu" or config.get("num_channels", 3) != 3:
+        raise ConfigError(f"{where}: expected three channels and hidden_act 'gelu'")
+    dim, patch = _size(config, "hidden_size", 768, where), _size(config, "patch_size", 14, where)
+    heads = _size(config, "num_attention_heads", 12, where)
+    if dim % heads:
+        raise ConfigError(f"{where}: hidden_size {dim} is no multiple of num_attention_heads {heads}")
+    gated = bool(config.get("use_swiglu_ffn", False))
+    hidden = int(dim * _number(config, "mlp_ratio", 4, 64, where))
+    registered = kind == "dinov2_with_registers"
+    return Shape(
+        layers=_size(config, "num_hidden_layers", 12, where),
+        dim=dim,
+        heads=heads,
+        # SwiGLU keeps two thirds of the width, rounded up to a multiple of 8
+        hidden=(int(hidden * 2 / 3) + 7) // 8 * 8 if gated else hidden,
+        patch_size=patch,
+        registers=_size(config, "num_register_tokens", 4, where) if registered else 0,
+        table_side=_size(config, "image_size", 224, where) // patch,
+        gated=gated,
+        qkv_bias=bool(config.get("qkv_bias", True)),
+        norm_eps=_number(config, "layer_norm_eps", 1e-6, 1, where),
+    )
+
+
+def _size(config: Mapping[str, Any], name: str, default: int, where: str) -> int:
+    """A whole number of a checkpoint's config, from 1 to more than any release has."""
+    value = config.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_SIZE:
+        raise ConfigError(
+            f"{where}: config.json says {name} {shown(value)}, "
+            f"a whole number from 1 to {LARGEST_SIZE} is expected"
+        )
+    return value
+
+
+def _number(config: Mapping[str, Any], name: str, default: float, most: float, where: str) -> float:
+    """A positive number of a checkpoint's config."""
+    value = config.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+        raise ConfigError(
+            f"{where}: config.json says {name} {shown(value)}, "
+            f"a number above 0, at most {most:g}, is expected"
+        )
+    return float(value)

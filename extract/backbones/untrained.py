@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from extract.backbones.backbone import NamedBackbone, Outline
-from extract.backbones.shape import Shape
+from extract.backbones.backbone import NamedBackbone
+from extract.backbones.shape import Outline, Shape
 
 if TYPE_CHECKING:
     from extract.backbones.transformer import DinoNetwork
@@ -50,6 +50,16 @@ class UntrainedSpec(NamedBackbone):
     def outline(self, canvas: int) -> Outline:
         """Sizes without weights."""
         return self.shape.outline(canvas)
+
+    def source(self) -> str:
+        """The seed."""
+        return f"drawn from the seed {self.seed}"
+
+    @classmethod
+    def listed(cls) -> Mapping[str, tuple[UntrainedSpec, Shape]]:
+        """Every size."""
+        specs = {f"untrained/{size}": cls(size=size) for size in SIZES}
+        return {name: (spec, spec.shape) for name, spec in specs.items()}
 
     @classmethod
     def examples(cls, folder: Path) -> tuple[UntrainedSpec, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 
-from extract.backbones.backbone import Outline
+from extract.backbones.shape import Outline
 from extract.engines.device import MOST_WORKERS
 from extract.planning.plan import PlannedVolume
 

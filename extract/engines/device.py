@@ -1,5 +1,6 @@
 """Where the backbone runs and in which dtype; decided from facts, so that it is testable without a GPU."""
 
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cache_schema.common.errors import ConfigError, MachineError
+from cache_schema.workers.heart import Worker
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 ComputeName = Literal["float32", "bfloat16"]
@@ -140,6 +142,23 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 def device_name(device: torch.device) -> str:
     """The device in words, for provenance."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def processor_name(path: Path = Path("/proc/cpuinfo")) -> str:
+    """Model of the CPU; its architecture where the system does not say."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    line = next((line for line in text.splitlines() if line.startswith("model name")), "")
+    return line.partition(":")[2].strip() or platform.processor() or platform.machine()
+
+
+def worker_of(device: torch.device, compute_dtype: str, volumes: int, shard: str = "") -> Worker:
+    """Who embeds here, for heartbeats."""
+    processor = processor_name()
+    name = processor if device.type == "cpu" else device_name(device)
+    return Worker(device.type, name, compute_dtype, processor, shard, volumes)
 
 
 def choose_workers(asked: int | None, device: torch.device, machine: Machine, volumes: int) -> int:

@@ -56,7 +56,8 @@ class _Flight:
     pieces: list[tuple[_Open, int]]
     """Volumes in the batch with their number of slices, in order."""
     host: dict[str, Tensor]
-    wait: Callable[[], None]
+    done: "torch.cuda.Event | None"
+    """Passed when the device is done with it; None where it is when it is sent."""
     seconds: float
     """Until the batch was sent; waiting for the next volume does not count as embedding."""
 
@@ -100,6 +101,18 @@ class Embedder:
         yield from self._drain(1)
         yield from self._land()
 
+    def idle(self, waited: float) -> float:
+        """Of the seconds just waited for a volume, those in which the device had nothing to do."""
+        done = None if self._flight is None else self._flight.done
+        if done is None:
+            return waited
+        if not done.query():
+            return 0.0
+        now = torch.cuda.Event(enable_timing=True)
+        now.record()
+        now.synchronize()
+        return min(waited, done.elapsed_time(now) / 1000)
+
     def _place(self, prepared: PreparedVolume) -> _Open:
         if not len(prepared.images):
             raise VolumeError("no slice of this volume is kept by the slice rule")
@@ -142,13 +155,11 @@ class Embedder:
         self.slices += len(grey)
         cuda = self.device.type == "cuda"
         host = {name: value.to("cpu", non_blocking=cuda) for name, value in found.items()}
-        wait: Callable[[], None] = lambda: None  # noqa: E731
-        if cuda:
-            event = torch.cuda.Event()
-            event.record()
-            wait = event.synchronize
+        done = torch.cuda.Event(enable_timing=True) if cuda else None
+        if done is not None:
+            done.record()
         return _Flight(
-            [(volume, b - a) for volume, a, b in pieces], host, wait, time.perf_counter() - started
+            [(volume, b - a) for volume, a, b in pieces], host, done, time.perf_counter() - started
         )
 
     def _run(self, grey: Tensor, share: Tensor) -> dict[str, Tensor]:
@@ -203,7 +214,8 @@ class Embedder:
         if flight is None:
             return
         started = time.perf_counter()
-        flight.wait()
+        if flight.done is not None:
+            flight.done.synchronize()
         seconds = flight.seconds + time.perf_counter() - started
         total, offset = sum(count for _, count in flight.pieces), 0
         for volume, count in flight.pieces:

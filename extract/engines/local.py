@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -17,8 +18,11 @@ from cache_schema.common.terminal.progress import VolumeCounter
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.store.writer import StoreWriter
+from cache_schema.workers.heart import Heart, WorkDone
 from extract.engines.decode import decode_ahead
+from extract.engines.device import worker_of
 from extract.engines.embed import CommitParts, Embedder
+from extract.engines.waiting import Stopwatch
 from extract.planning.plan import PlannedVolume
 from extract.slices.preprocessing import Preprocessing
 from extract.sources.candidate import Candidate
@@ -38,6 +42,20 @@ class EngineTally:
     """What was changed on the way."""
     withdrawn: list[VolumeKey] = field(default_factory=list)
     """Volumes of participants who were withdrawn from the store since it was planned."""
+    time: Stopwatch = field(default_factory=Stopwatch)
+    """Of the device."""
+    workers: int = 0
+    """Decoding processes."""
+
+    def so_far(self) -> WorkDone:
+        """What a heartbeat says of it."""
+        return WorkDone(
+            committed=self.embedded,
+            failed=len(self.failures),
+            slices=self.slices,
+            busy_seconds=self.time.busy_seconds,
+            waiting_seconds=self.time.waiting_seconds,
+        )
 
 
 def run_local(
@@ -49,6 +67,7 @@ def run_local(
     progress: VolumeCounter,
     tally: EngineTally,
     replacing: frozenset[VolumeKey] = frozenset(),
+    shard: str = "",
 ) -> None:
     """Embed the volumes and commit them.
 
@@ -61,10 +80,15 @@ def run_local(
         progress: Is told of every volume.
         tally: Counts them, also when the machine fails on the way.
         replacing: Volumes whose record goes before their new data is written.
+        shard: `I/N`, for heartbeats.
     """
+    tally.workers = workers
     names = {planned.candidate.key: planned.candidate for planned in volumes}
-    with Committer(writer, tally, names, progress, replacing) as committer:
-        for planned, prepared in decode_ahead(volumes, preprocessing, workers):
+    worker = worker_of(embedder.device, writer.header.numerics.compute_dtype, len(volumes), shard)
+    heart = Heart(writer.location, worker, tally.so_far)
+    with heart, Committer(writer, tally, names, progress, replacing) as committer:
+        decoding = partial(decode_ahead, volumes, preprocessing, workers)
+        for planned, prepared in tally.time.over(decoding, embedder.idle):
             candidate = planned.candidate
             if isinstance(prepared, str):
                 committer.fail(failure_of(candidate, prepared))
@@ -76,6 +100,8 @@ def run_local(
                 committer.fail(failure_of(candidate, str(error)))
         for finished in embedder.flush():
             committer.commit(finished)
+        tally.time.stop()
+    tally.notes += heart.notes
 
 
 def failure_of(candidate: Candidate, reason: str) -> Failure:

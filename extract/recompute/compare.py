@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cache_schema.format.header import Header
+from cache_schema.format.header import Header, Numerics
 from extract.engines.device import device_name
 
 FLAT_ARRAYS = ("cls_attention", "foreground", "patch_intensity")
@@ -37,9 +37,9 @@ RESAMPLED = ("foreground", "patch_intensity")
 """Arrays that the backbone has no part in: float32 whatever the compute dtype."""
 
 
-def tolerance_of(header: Header, device: torch.device) -> tuple[Tolerance, str]:
-    """Which tolerance holds here, and why."""
-    compute = header.numerics.compute_dtype
+def tolerance_of(header: Header, numerics: Numerics, device: torch.device) -> tuple[Tolerance, str]:
+    """Which tolerance holds here for volumes that were computed with these numerics, and why."""
+    compute = numerics.compute_dtype
     made = header.created
     libraries = made.get("libraries") or {}
     here = {"host": platform.node(), "device": device_name(device), "threads": torch.get_num_threads()}

@@ -10,7 +10,7 @@ import torch
 
 from cache_schema.common.errors import ConfigError, StoreMismatch
 from cache_schema.common.pipeline_file import validate
-from cache_schema.format.header import Header, require_equal
+from cache_schema.format.header import Header, Numerics, require_equal
 from cache_schema.format.identity import VolumeKey
 from extract.backbones.backbone import Backbone
 from extract.backbones.registry import BackboneSpec
@@ -54,12 +54,13 @@ def _steps(header: Header) -> tuple[dict[str, object], ...]:
 
 
 def backbone_of_header(
-    header: Header, spec: BackboneSpec, pixels: int, device: torch.device, offline: bool
+    header: Header, numerics: Numerics, spec: BackboneSpec, pixels: int, device: torch.device, offline: bool
 ) -> Backbone:
     """Build the backbone and make sure that it is the store's.
 
     Args:
-        header: Says which backbone it must be, and the compute dtype.
+        header: Says which backbone it must be.
+        numerics: Say the compute dtype.
         spec: Says where it comes from.
         pixels: Side of the canvas.
         device: Where it runs.
@@ -72,7 +73,7 @@ def backbone_of_header(
     backbone = spec.build(
         pixels,
         device,
-        DTYPES[header.numerics.compute_dtype],
+        DTYPES[numerics.compute_dtype],
         layers=header.fingerprint.backbone.layers,
         attention=any(array.name == "cls_attention" for array in header.arrays),
         offline=offline,

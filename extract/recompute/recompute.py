@@ -7,6 +7,7 @@ store whose numbers were made otherwise than its header says.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from cache_schema.common.errors import StoreError, VolumeError
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.problem import EXTRACT_AGAIN, Problem
+from cache_schema.format.header import Numerics
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.inputs import differing_inputs
 from cache_schema.format.record import VolumeRecord
@@ -112,24 +114,33 @@ def recompute(
     spec = origin.backbone if backbone_folder is None else Dinov2Spec(path=backbone_folder)
     preprocessing = preprocessing_of_header(store.header, origin.allow_unknown_orientation)
     device = choose_device("auto", this_machine())
-    backbone = backbone_of_header(store.header, spec, preprocessing.pixels, device, origin.offline)
-    embedder = Embedder(
-        backbone,
-        device,
-        frozenset(spec.name for spec in store.header.arrays),
-        origin.batch_size,
-        preprocessing.mean,
-        preprocessing.std,
-    )
+
+    @cache
+    def embedder_of(numerics: Numerics) -> Embedder:
+        """The store's backbone with one arithmetic; a merge of stores may hold several."""
+        return Embedder(
+            backbone_of_header(store.header, numerics, spec, preprocessing.pixels, device, origin.offline),
+            device,
+            frozenset(array.name for array in store.header.arrays),
+            origin.batch_size,
+            preprocessing.mean,
+            preprocessing.std,
+        )
+
+    embedder_of(store.header.numerics)  # another backbone is refused before the images are looked for
     candidates = find_again(origin.input, origin.base, root)
     drawn = draw_slices(store.entries, k, seed)
-    tolerance, reason = tolerance_of(store.header, device)
+    tolerance, reason = tolerance_of(store.header, store.header.numerics, device)
     found = _Found({spec.name: Worst() for spec in store.header.arrays})
     for done, (entry, places) in enumerate(drawn, start=1):
-        prepared = _prepared(store.record(entry.key), candidates.get(entry.key), preprocessing, found)
+        record = store.record(entry.key)
+        numerics = record.numerics or store.header.numerics
+        prepared = _prepared(record, candidates.get(entry.key), preprocessing, found)
         if prepared is not None:
+            embedder = embedder_of(numerics)
             fresh = [*embedder.add(some_slices(prepared, places)), *embedder.flush()]
-            compare_volume(store, entry.key, places, fresh[0], tolerance, found)
+            own, _ = tolerance_of(store.header, numerics, device)
+            compare_volume(store, entry.key, places, fresh[0], own, found)
         if progress is not None:
             progress(done, len(drawn))
     return DeepCheck(

@@ -61,6 +61,8 @@ class Disk:
 
     def fails(self, what: str, path: Any) -> bool:
         """Count a change, and say whether it is to fail."""
+        if threading.current_thread().name == "slicecache-heart":
+            return False  # it comes at any time, and its faults are nobody's (see attacks.heartbeats)
         if isinstance(path, int) or not os.path.abspath(os.fsdecode(path)).startswith(self.below):
             return False
         self.calls.append(f"{what} {os.path.basename(os.fsdecode(path))}")

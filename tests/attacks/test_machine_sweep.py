@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from attacks.machine import fresh, of_store, study, to_replace, trained
-from attacks.scene import Scene, run
+from attacks.scene import ARCHIVE, Scene, run
 from attacks.scene_machine import Disk
 from cache_schema.common.terminal.command import OURS
 
@@ -32,6 +32,16 @@ VERBS: dict[str, tuple[str, Arranged, int]] = {
     "remove": ("cache remove", of_store("sealed.zarr", "sub-01"), 0),
     "remove from a packed store": ("cache remove", of_store("packed.zarr", "sub-01"), 0),
     "import": ("cache import", of_store("store.h5", "{scene}/copy.zarr"), 0),
+    "merge": (
+        "cache merge",
+        of_store("sealed.zarr", str(ARCHIVE / "store.h5"), "--out", "{scene}/copy.zarr"),
+        0,
+    ),
+    "subset": (
+        "cache subset",
+        of_store("packed.zarr", "{scene}/copy.zarr", "--participants", "sub-01", "--arrays", "cls,patches"),
+        0,
+    ),
     "export": ("cache export", of_store("sealed.zarr", "{scene}/copy.h5"), 0),
     "export with pseudonyms": (
         "cache export",

@@ -15,9 +15,14 @@ from cache_schema.common.lazy_names import imported
 from cache_schema.common.terminal.command import OURS, as_command
 
 ROOT = Path(__file__).parents[2]
-HELPED = [[name] for name in slicecache.COMMANDS] + [
-    ["cache", name] for name in ("inspect", "verify", "seal", "pack", "unpack", "remove", "export", "import")
-]
+HELPED = (
+    [[name] for name in slicecache.COMMANDS]
+    + [
+        ["cache", name]
+        for name in ("inspect", "verify", "seal", "pack", "unpack", "remove", "export", "import")
+    ]
+    + [["backbone", name] for name in ("list", "fetch")]
+)
 HEAVY = {
     "torch",
     "transformers",

@@ -111,7 +111,7 @@ def test_a_task_is_small(tmp_path):
     file = write_inputs(tmp_path)
     pipeline = load_pipeline(file, ())
     section = read_extract_section(pipeline)
-    work = worker.Work("r", section, pipeline.base, "store", 17, False, worker.versions())
+    work = worker.Work("r", section, pipeline.base, "store", 17, 5, False, worker.versions())
     assert len(pickle.dumps(partial(worker.embed_volume, work))) < 8000
 
 

@@ -51,6 +51,7 @@ def detection_metrics(
         "fingerprint": first.store.header.fingerprint.digest,
         "numerics": first.store.header.numerics.digest,
         "content_digest": first.store.content_digest(),
+        "warnings": list(plan.warnings),
         "metrics": detectors,
         "baselines": baselines,
         "comparison": comparison,

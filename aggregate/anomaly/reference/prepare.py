@@ -16,6 +16,7 @@ from aggregate.anomaly.reference.likeness import OVERRIDE, ReferenceProfile, che
 from aggregate.anomaly.reference.truths import FoundTruth, find_truth, free_slices, lesions_among_normals
 from aggregate.anomaly.request import OWN_STORE, DetectRequest
 from aggregate.anomaly.spec import DetectSpec
+from aggregate.cohort.arithmetic import mixed_numerics
 from aggregate.cohort.turnout import Turnout
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.store.reader import StoreReader, open_store
@@ -169,6 +170,7 @@ def _work(
     others = [member.record for member in members if member.part != "fit"]
     how = f"aggregate.detect.{OVERRIDE}: true"
     warnings = check_likeness(profile, others, detect.allow_unlike_reference, how)
+    warnings += mixed_numerics([member.record for member in members], store.header)
     # Refuses a store without patch tokens before masks are read.
     rows, cols = open_stream(store, [fit[0].entry]).reference.grid
     if detect.reference.slices is not None and truth is not None:

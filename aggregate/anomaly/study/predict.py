@@ -51,7 +51,7 @@ def predict_detectors(
         f"the bundle (here) was fitted on other embeddings than the store {store.location} (there) holds",
         "Extract a store as the bundle's was made.",
     )
-    warn_of_numerics(card.numerics, store.header.numerics, store.location)
+    warn_of_numerics(card.numerics, store.header, store.location)
     parts = {entry.key: part_of(card, entry) for entry in store.entries}
     entries = [entry for entry in store.entries if parts[entry.key] != "fit"]
     how = "--allow-unlike-reference"

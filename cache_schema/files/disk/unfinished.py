@@ -8,7 +8,6 @@ start are judged; the others stay until somebody deletes them.
 
 import fcntl
 import os
-import re
 import secrets
 import shutil
 import socket
@@ -21,15 +20,10 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from cache_schema.common.errors import MachineError
-
-LOCAL = ("btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "reiserfs", "tmpfs", "xfs", "zfs")
-"""File systems that one kernel mounts at a time, so that it knows all locks of whoever uses them."""
+from cache_schema.files.disk.mounts import mount_of
 
 ATTEMPTS = 100
 """To make something new: a sweeper may be faster once or twice, and never so often."""
-
-OCTAL = re.compile(r"\\(\d{3})")
-"""How the list of mounts writes spaces."""
 
 
 class Owner(NamedTuple):
@@ -195,17 +189,7 @@ def _is_gone_from_here(owner: Owner) -> bool:
 
 def is_local(path: str | Path) -> bool:
     """Whether a file lies on a file system that no other machine can write to at the same time."""
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text()
-    except OSError:
-        return False
-    real, best, kind = os.path.realpath(path), "", ""
-    for line in mounts.splitlines():
-        before, _, after = line.partition(" - ")
-        point = OCTAL.sub(lambda found: chr(int(found[1], 8)), before.split(" ")[4])
-        if len(point) >= len(best) and f"{real}/".startswith(f"{point.rstrip('/')}/"):
-            best, kind = point, after.split(" ")[0]
-    return kind in LOCAL
+    return mount_of(path).local
 
 
 def unfinished_in(store: Path) -> Iterator[Path]:

@@ -170,11 +170,28 @@ class OpenedRemote:
         return OpenedBytes(self._objects.part(self._name, offset, stop)).read_into(0, buffers)
 
 
-def get_all(objects: Objects, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
-    """Read objects in the order of their names; many at a time where each waits for a network."""
+def get_all(
+    objects: Objects, names: Iterable[str], *, lenient: bool = False
+) -> Iterator[tuple[str, bytes | None]]:
+    """Read objects in the order of their names; many at a time where each waits for a network.
+
+    Args:
+        objects: The store.
+        names: Of objects.
+        lenient: What is no object that can be read (too large, no file) is empty, and no error.
+    """
+
+    def get(name: str) -> bytes | None:
+        try:
+            return objects.get(name)
+        except StoreError:
+            if not lenient:
+                raise
+            return b""
+
     if not isinstance(objects, RemoteObjects):
-        yield from ((name, objects.get(name)) for name in names)
+        yield from ((name, get(name)) for name in names)
         return
     wanted = list(names)
     with ThreadPoolExecutor(REQUESTS) as pool:
-        yield from zip(wanted, pool.map(objects.get, wanted), strict=True)
+        yield from zip(wanted, pool.map(get, wanted), strict=True)

@@ -17,6 +17,7 @@ from cache_schema.format.layout import (
     RECORDS,
     TABLE,
     WITHDRAWN,
+    WORKERS,
     failure_name,
     preview_name,
     record_name,
@@ -73,8 +74,9 @@ class UnlistedObjects(RemoteObjects):
             open_ones = read_volume_table(self).index.keys() - set(self._keys)
             asked = get_all(self, map(failure_name, open_ones))
             return sorted(name for name, data in asked if data is not None)
-        if prefix == WITHDRAWN:
-            return []  # a sealed store is what it was when it was sealed: without those who were withdrawn
+        if prefix in (WITHDRAWN, WORKERS):
+            return []  # a sealed store is what it was when it was sealed: without those who were withdrawn,
+            # and nobody at work
         if prefix in (RECORDS, PREVIEWS):
             name = record_name if prefix == RECORDS else preview_name
             return [] if self._packed else sorted(map(name, self._keys))

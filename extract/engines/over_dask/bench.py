@@ -6,6 +6,7 @@ Its threads share them: while one embeds, the others read the volumes that come 
 import os
 import re
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +14,9 @@ import torch
 
 from cache_schema.common.errors import VolumeError
 from cache_schema.store.writer import StoreWriter
+from cache_schema.workers.heart import Heart, WorkDone
 from extract.engines.decode import attempt
+from extract.engines.device import worker_of
 from extract.engines.embed import Embedder
 from extract.engines.local import failure_of, note_failure
 from extract.planning.plan import PlannedVolume
@@ -30,8 +33,28 @@ class Bench:
     preprocessing: Preprocessing
     embedder: Embedder
     writer: StoreWriter
+    volumes: int
+    """Of the whole run, of which this process takes its part."""
     _device: threading.Lock = field(default_factory=threading.Lock)
     _store: threading.Lock = field(default_factory=threading.Lock)
+    _committed: int = 0
+    _failed: int = 0
+    _slices: int = 0
+    _busy: float = 0.0
+    _since: float | None = None
+    """When the first volume was ready to be embedded."""
+
+    def heart(self) -> Heart:
+        """What tells `slicecache status` of this process."""
+        compute = self.writer.header.numerics.compute_dtype
+        worker = worker_of(self.embedder.device, compute, self.volumes)
+        return Heart(self.writer.location, worker, self.so_far)
+
+    def so_far(self) -> WorkDone:
+        """What this process has done."""
+        passed = 0.0 if self._since is None else time.perf_counter() - self._since
+        waited = max(0.0, passed - self._busy)
+        return WorkDone(self._committed, self._failed, self._slices, self._busy, waited)
 
     def embed(self, planned: PlannedVolume, again: bool) -> int:
         """Embed and commit a volume, unless a worker that was lost meanwhile has done it; its slices.
@@ -49,11 +72,16 @@ class Bench:
         if isinstance(prepared, str):
             raise VolumeError(prepared)
         with self._device:
+            began = time.perf_counter()
+            self._since = self._since or began
             ((draft, arrays, preview),) = [*self.embedder.add(prepared), *self.embedder.flush()]
+            self._busy += time.perf_counter() - began
         with self._store:
             if again:
                 self.writer.remove_record(key)
             self.writer.commit(draft, arrays, preview)
+            self._committed += 1
+            self._slices += len(draft.slices.index)
         return len(draft.slices.index)
 
     def note(self, planned: PlannedVolume, reason: str) -> None:
@@ -64,6 +92,7 @@ class Bench:
         """
         with self._store:
             note_failure(self.writer, failure_of(planned.candidate, reason))
+            self._failed += 1
 
 
 def take_part(worker: str, threads: int, divide_gpus: bool) -> None:

@@ -56,6 +56,7 @@ class DaskEngine:
                 base=station.base,
                 store=station.writer.location,
                 longest=longest,
+                volumes=len(pending.volumes),
                 divide_gpus=workers.ours,
                 versions=versions(),
             )
@@ -93,8 +94,7 @@ def run_dask(
     )
     for (planned, _), result in came:
         _count(planned, result, writer, progress, tally)
-    if not workers.ours:
-        workers.client.run(forget)
+    workers.client.run(forget, on_error="ignore")
 
 
 def _count(

@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,13 +33,16 @@ class Work:
     store: str
     longest: int
     """Most slices of a volume."""
+    volumes: int
+    """How many there are."""
     divide_gpus: bool
     """Whether the workers of a machine are to divide its GPUs among them."""
     versions: dict[str, str | None]
     """Of `ALIKE`, where the command runs."""
 
 
-_benches: list[Bench] = []
+_benches: list[tuple[Bench, ExitStack]] = []
+"""One or none; what is open behind a bench ends with it."""
 _making = threading.Lock()
 
 
@@ -75,16 +78,24 @@ def bench_for(work: Work) -> Bench:
         SlicecacheError: If this worker cannot take part.
     """
     with _making:
-        if not _benches or _benches[0].run != work.run:
-            _benches.clear()
-            _benches.append(_made(work))
-        return _benches[0]
+        if not _benches or _benches[0][0].run != work.run:
+            _clear()
+            bench, behind = _made(work), ExitStack()
+            behind.enter_context(bench.heart())
+            _benches.append((bench, behind))
+        return _benches[0][0]
 
 
 def forget() -> None:
-    """Let the backbone go, on workers that live on after a run."""
+    """Let the backbone go, and say that all is done."""
     with _making:
-        _benches.clear()
+        _clear()
+
+
+def _clear() -> None:
+    while _benches:
+        _, behind = _benches.pop()
+        behind.close()
 
 
 def versions() -> dict[str, str | None]:
@@ -101,7 +112,8 @@ def _made(work: Work) -> Bench:
     me = get_worker()
     take_part(str(me.name), me.state.nthreads, work.divide_gpus)
     station = open_station(work.section, work.base, work.store, (), longest=work.longest)
-    return Bench(work.run, work.section.preprocessing, station.embedder(), station.writer)
+    embedder = station.embedder()
+    return Bench(work.run, work.section.preprocessing, embedder, station.writer, work.volumes)
 
 
 def require_alike(asked: dict[str, str | None], found: dict[str, str | None]) -> None:

@@ -14,4 +14,4 @@ export HF_HUB_OFFLINE=1
 export HF_HOME='/data/weights here'
 ulimit -n 4096
 export DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE=False
-/opt/bin/python -m distributed.cli.dask_worker tls://10.0.0.1:1234 --name worker --nthreads 8 --memory-limit 48.00GiB --nanny --death-timeout 60 --lifetime 73440s --lifetime-stagger 4320s --no-dashboard --interface ib0
+/opt/env/bin/python -m distributed.cli.dask_worker tls://10.0.0.1:1234 --name worker --nthreads 8 --memory-limit 48.00GiB --nanny --death-timeout 60 --lifetime 73440s --lifetime-stagger 4320s --no-dashboard --interface ib0

@@ -1,0 +1,1 @@
+"""Several stores made into one, and one into a part of it."""

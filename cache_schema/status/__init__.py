@@ -1,0 +1,1 @@
+"""How far a store is, told from any machine that sees it."""

@@ -1,0 +1,1 @@
+"""What workers say of themselves while they write a store."""

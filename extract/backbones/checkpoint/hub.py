@@ -1,0 +1,56 @@
+"""Checkpoints of a Hugging Face repository: where they lie here, fetched when that is allowed and needed.
+
+Only `config.json` and safetensors files are fetched and read; no code of a repository ever runs.
+"""
+
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from cache_schema.common.errors import ConfigError
+
+FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
+INSIDE = "*/*"
+"""Files in folders of a repository are other formats' affair."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """A repository at a commit, tag or branch."""
+
+    repository: str
+    revision: str | None = None
+    """None for the main branch."""
+
+
+def is_read(name: str) -> bool:
+    """Whether a file of a repository is one that we read."""
+    return not fnmatch(name, INSIDE) and any(fnmatch(name, pattern) for pattern in FILES)
+
+
+def snapshot(source: HubSource, offline: bool) -> Path:
+    """The local folder of a repository's files.
+
+    Raises:
+        ConfigError: If they are not here and cannot be fetched.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                source.repository,
+                revision=source.revision,
+                allow_patterns=list(FILES),
+                ignore_patterns=INSIDE,
+                local_files_only=offline,
+            )
+        )
+    except (OSError, ValueError) as error:  # every error of the hub derives from one of the two
+        advice = (
+            "it is not in the local Hugging Face cache, and extract.offline is set or a lock is given"
+            if offline
+            else "without internet give extract.backbone.path, or kind: untrained to try things out"
+        )
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"cannot get the backbone {source.repository!r}: {advice} ({reason})") from error

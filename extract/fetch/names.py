@@ -1,0 +1,77 @@
+"""What `backbone fetch` is told: a pipeline file, a listed name, or a repository.
+
+slicecache backbone fetch pipeline.yaml
+slicecache backbone fetch dinov2/small
+slicecache backbone fetch dinov2/OWNER/NAME@REVISION
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from cache_schema.common.errors import ConfigError
+from cache_schema.common.pipeline_file import load_pipeline
+from cache_schema.common.text.mistakes import suggest
+from extract.backbones.backbone import NamedBackbone
+from extract.backbones.checkpoint.hub import HubSource
+from extract.backbones.registry import KINDS
+from extract.backbones.shape import Shape
+
+PIPELINES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A backbone, and where its lock is written when nobody says it."""
+
+    spec: NamedBackbone
+    lock: Path
+
+
+def listed() -> Iterator[tuple[str, NamedBackbone, Shape]]:
+    """Every backbone that has a name of its own, with its sizes."""
+    for kind in get_args(KINDS):
+        for name, (spec, shape) in kind.listed().items():
+            yield name, spec, shape
+
+
+def wanted(name: str, overrides: Sequence[str]) -> Wanted:
+    """The backbone that is meant.
+
+    Raises:
+        ConfigError: If the pipeline is wrong, or there is no such backbone.
+    """
+    path = Path(name)
+    if path.suffix in PIPELINES or path.is_file():
+        return _of_pipeline(path, overrides)
+    if overrides:
+        raise ConfigError(f"--set is for a pipeline file, and {name!r} is the name of a backbone")
+    spec = next((spec for other, spec, _ in listed() if other == name), None) or _of_repository(name)
+    if spec is None:
+        known = [other for other, _, _ in listed()]
+        raise ConfigError(
+            f"there is no backbone {name!r}{suggest(name, known)}; give a pipeline file, a name from "
+            "`slicecache backbone list`, or a repository, e.g. dinov2/OWNER/NAME@REVISION"
+        )
+    return Wanted(spec, Path(f"{name.partition('@')[0].replace('/', '-')}.lock.json"))
+
+
+def _of_pipeline(path: Path, overrides: Sequence[str]) -> Wanted:
+    """The backbone of a pipeline file, with its lock where the file says, or beside it."""
+    from extract.planning.config import ExtractSection
+
+    pipeline = load_pipeline(path, overrides)
+    spec = pipeline.section("extract", ExtractSection).backbone.located(pipeline.base)
+    return Wanted(spec, spec.lock_file or path.with_suffix(".lock.json"))
+
+
+def _of_repository(name: str) -> NamedBackbone | None:
+    """`dinov2/OWNER/NAME@REVISION`."""
+    kind, _, rest = name.partition("/")
+    repository, _, revision = rest.partition("@")
+    if repository.count("/") != 1 or not all(repository.split("/")):
+        return None
+    source = HubSource(repository, revision or None)
+    found: Iterator[NamedBackbone | None] = (each.of_repository(kind, source) for each in get_args(KINDS))
+    return next((spec for spec in found if spec is not None), None)
