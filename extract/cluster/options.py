@@ -48,13 +48,12 @@ PackAtTheEnd = Annotated[
     ),
 ]
 TAKEN_BY: dict[str, tuple[EngineName, ...]] = {
-    "--shard": ("local",),
     "--site": ("slurm", "dask"),
     "--dry-run": ("slurm",),
     "--no-pack": ("slurm",),
     "--scheduler": ("dask",),
 }
-"""Options of one engine or another; slurm and dask divide the work themselves."""
+"""Options of one engine or another."""
 
 
 def refuse_elsewhere(engine: EngineName, given: Mapping[str, object]) -> None:
@@ -62,7 +61,7 @@ def refuse_elsewhere(engine: EngineName, given: Mapping[str, object]) -> None:
 
     Args:
         engine: What runs it.
-        given: What was typed of `TAKEN_BY`.
+        given: What was typed of `TAKEN_BY`, and of `--shard`.
 
     Raises:
         ConfigError: If so.
@@ -70,4 +69,6 @@ def refuse_elsewhere(engine: EngineName, given: Mapping[str, object]) -> None:
     for option, engines in TAKEN_BY.items():
         if given[option] and engine not in engines:
             theirs = " or ".join(f"--engine {name}" for name in engines)
-            raise ConfigError(f"{option} is for {theirs}, and this is --engine {engine}")
+            raise ConfigError(f"{option} says nothing to --engine {engine}: add {theirs}")
+    if given["--shard"] and engine != "local":
+        raise ConfigError(f"--shard is for one process of its own; --engine {engine} divides the work itself")

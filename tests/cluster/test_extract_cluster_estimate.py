@@ -6,7 +6,7 @@ import pytest
 
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Entities
-from extract.backbones.backbone import Outline
+from extract.backbones.shape import Outline
 from extract.cluster.estimate import estimate, parameters, slice_operations
 from extract.planning.plan import PlannedVolume
 from extract.sources.candidate import Candidate
