@@ -10,7 +10,7 @@ import typer
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.options import AsJson, PipelineFile, SetValues
 from cache_schema.files.disk.room import in_units
-from extract.cluster.options import DryRun, Engine, PackAtTheEnd, SiteFile, refuse_elsewhere
+from extract.cluster.options import DryRun, Engine, PackAtTheEnd, Scheduler, SiteFile, refuse_elsewhere
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,6 +139,7 @@ def extract(
     site: SiteFile = None,
     dry_run: DryRun = False,
     pack: PackAtTheEnd = True,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> int:
     """Read every volume of PIPELINE once and commit its embeddings to the store.
@@ -162,7 +163,8 @@ def extract(
         raise ConfigError(
             "--readmit takes back for a whole extraction, not for one share: run it without --shard once"
         )
-    refuse_elsewhere(engine, shard=share is not None, slurms_own=bool(site or dry_run or not pack))
+    typed = {"--shard": shard, "--site": site, "--dry-run": dry_run, "--scheduler": scheduler}
+    refuse_elsewhere(engine, typed | {"--no-pack": not pack})
     if replace:
         overrides = [*overrides, "extract.replace=true"]
     if check_hashes:
@@ -170,15 +172,21 @@ def extract(
     if no_fsync:
         overrides = [*overrides, "extract.fsync=false"]
     loaded = load_pipeline(pipeline, overrides)
+    section = read_extract_section(loaded)
     if engine == "slurm":
         from extract.cluster.slurm import by_slurm
         from extract.cluster.tasks import Asked
 
         asked = Asked(pipeline, tuple(overrides), tuple(readmit), site, pack)
-        return by_slurm(loaded, read_extract_section(loaded), asked, dry_run, as_json)
-    if share is None and (unsaid := undivided(os.environ)):
+        return by_slurm(loaded, section, asked, dry_run, as_json)
+    embeds = None
+    if engine == "dask":
+        from extract.cluster.for_dask import dask_engine
+
+        embeds = dask_engine(loaded, section, site, scheduler)
+    elif share is None and (unsaid := undivided(os.environ)):
         typer.echo(unsaid, err=True)
-    outcome = run_extract(loaded, read_extract_section(loaded), readmit=readmit, shard=share)
+    outcome = run_extract(loaded, section, readmit=readmit, shard=share, engine=embeds)
     typer.echo(json.dumps(outcome.as_json()) if as_json else describe_extraction(outcome))
     return 1 if outcome.failed else 0
 

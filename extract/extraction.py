@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from cache_schema.common.errors import MachineError
 from cache_schema.common.machine import is_machine, machine_words
 from cache_schema.common.pipeline_file import Pipeline
-from cache_schema.common.terminal.progress import progress_for
+from cache_schema.common.terminal.progress import VolumeCounter, progress_for
 from cache_schema.files.remote.urls import require_place
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
@@ -33,6 +33,9 @@ from extract.planning.kept import KeptPlan, keep_plan, kept_plan, plan_place
 from extract.planning.plan import ExtractionPlan, withdrawn_json
 from extract.planning.room import require_places, require_store_room
 from extract.planning.shard import Shard
+
+Engine = Callable[[Pending, Station, VolumeCounter, EngineTally], None]
+"""Embeds and commits what is left to do, and counts it, also on the way to an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ def run_extraction(
     progress: bool = True,
     readmit: Sequence[str] = (),
     shard: Shard | None = None,
+    engine: Engine | None = None,
 ) -> Outcome:
     """Embed every volume of the input that the store does not hold yet, or those of one share.
 
@@ -105,6 +109,7 @@ def run_extraction(
         progress: Whether to report on standard error.
         readmit: Participants who were withdrawn from the store, and are taken back.
         shard: One share of the plan that is kept in the run folder, which is made when there is none.
+        engine: Who embeds what is left; this process by default.
 
     Raises:
         ConfigError: For a mistake in what was asked.
@@ -131,7 +136,7 @@ def run_extraction(
     station.shard = "" if shard is None else str(shard)
     start = time.perf_counter()
     refused = record_refusals(mine.refused, station.writer)
-    tally = _embed(pending, station, progress)
+    tally = _embed(pending, station, progress, engine or locally)
     seconds = time.perf_counter() - start
     failures = as_given((*refused, *pending.unusable, *tally.failures), mine)
     table = folder / "failures.tsv"
@@ -207,7 +212,7 @@ def create_planned(
     return plan
 
 
-def _embed(pending: Pending, station: Station, progress: bool) -> EngineTally:
+def _embed(pending: Pending, station: Station, progress: bool, engine: Engine) -> EngineTally:
     """Embed and commit what is left to do."""
     tally, left, section = EngineTally(), pending.volumes, station.section
     if not left:
@@ -215,21 +220,19 @@ def _embed(pending: Pending, station: Station, progress: bool) -> EngineTally:
     tally.shard = station.shard
     # Else the store may as well be read-only.
     require_store_room(station.writer.location, station.writer.header, left, section.check_space)
+    with progress_for(len(left), progress) as shown, _saying_what_stays(tally):
+        engine(pending, station, shown, tally)
+    return tally
+
+
+def locally(pending: Pending, station: Station, progress: VolumeCounter, tally: EngineTally) -> None:
+    """Embed and commit in this process."""
+    section, left = station.section, pending.volumes
     embedder = station.embedder()
     workers = choose_workers(section.workers, station.device, station.machine, len(left))
-    with progress_for(len(left), progress) as shown, _saying_what_stays(tally):
-        run_local(
-            left,
-            section.preprocessing,
-            embedder,
-            station.writer,
-            workers,
-            shown,
-            tally,
-            pending.replacing,
-        )
+    steps, writer = section.preprocessing, station.writer
+    run_local(left, steps, embedder, writer, workers, progress, tally, pending.replacing)
     tally.notes += embedder.notes
-    return tally
 
 
 @contextmanager

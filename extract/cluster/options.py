@@ -1,5 +1,6 @@
 """Options of `extract` that say where it runs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,6 +31,15 @@ SiteFile = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="With --engine slurm: print the scripts and submit nothing.")
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        show_default=False,
+        help="With --engine dask: the scheduler to use, e.g. tcp://10.0.0.1:8786, instead of starting one.",
+    ),
+]
 PackAtTheEnd = Annotated[
     bool,
     typer.Option(
@@ -37,22 +47,28 @@ PackAtTheEnd = Annotated[
         "failed."
     ),
 ]
+TAKEN_BY: dict[str, tuple[EngineName, ...]] = {
+    "--site": ("slurm", "dask"),
+    "--dry-run": ("slurm",),
+    "--no-pack": ("slurm",),
+    "--scheduler": ("dask",),
+}
+"""Options of one engine or another."""
 
 
-def refuse_elsewhere(engine: EngineName, *, shard: bool, slurms_own: bool) -> None:
+def refuse_elsewhere(engine: EngineName, given: Mapping[str, object]) -> None:
     """Options that say nothing to an engine are a mistake.
 
     Args:
         engine: What runs it.
-        shard: Whether one share is asked for.
-        slurms_own: Whether something that only Slurm's scripts have is asked for.
+        given: What was typed of `TAKEN_BY`, and of `--shard`.
 
     Raises:
         ConfigError: If so.
     """
-    if engine == "dask":
-        raise ConfigError("--engine dask is not there yet; `--engine local` and `--engine slurm` are")
-    if engine != "local" and shard:
+    for option, engines in TAKEN_BY.items():
+        if given[option] and engine not in engines:
+            theirs = " or ".join(f"--engine {name}" for name in engines)
+            raise ConfigError(f"{option} says nothing to --engine {engine}: add {theirs}")
+    if given["--shard"] and engine != "local":
         raise ConfigError(f"--shard is for one process of its own; --engine {engine} divides the work itself")
-    if engine != "slurm" and slurms_own:
-        raise ConfigError("--site, --dry-run and --no-pack say how Slurm is used: add --engine slurm")

@@ -12,6 +12,7 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import validate
 from cache_schema.common.strict import Strict
 from cache_schema.common.text.yaml_text import read_yaml
+from extract.engines.over_dask.settings import DaskSettings
 
 VARIABLE = "SLICECACHE_SITE"
 USUAL = Path("~/.config/slicecache/site.yaml")
@@ -70,6 +71,8 @@ class Site(Strict):
     """A folder on the node's own disk, e.g. `$TMPDIR`: volumes are copied there before they are read."""
     finish_partition: Name | None = None
     """Where the last task runs, which needs no GPU; `partition` by default."""
+    dask: DaskSettings = DaskSettings()
+    """Where the workers of `--engine dask` come from."""
 
 
 @dataclass(frozen=True, slots=True)

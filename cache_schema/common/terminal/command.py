@@ -43,6 +43,8 @@ EXTRAS = {
     "matplotlib": "report",
     "nilearn": "simulate",
     "obstore": "remote",
+    "distributed": "cluster",
+    "dask_jobqueue": "cluster",
 }
 """Import name -> the extra that brings it."""
 
