@@ -82,6 +82,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/detect.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/remote.py
+	$(BIN)/python benchmarks/remote_writing.py
 	$(BIN)/python benchmarks/export.py
 	$(BIN)/python benchmarks/custom_head.py
 	$(BIN)/python benchmarks/house.py --depth

@@ -136,6 +136,7 @@ def wrote_nothing(scene: Scene, answer: Answer) -> None:
     )
 
 
+BUCKET = "s3://bucket/cache.zarr"
 S3 = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": PASSWORD, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
 URL = "http://127.0.0.1:9/cache.zarr"
 
@@ -405,6 +406,61 @@ ATTACKS = [
     ),
     Attack("of a URL", "cache seal", words(URL), "seal takes a folder or a bucket", 2, check=wrote_nothing),
     Attack("of a URL", "cache pack", words(URL), "pack works on a folder", 2, check=wrote_nothing),
+    Attack(
+        "to a bucket where nobody listens",
+        "extract",
+        words("{folder}/pipeline.yaml", "--set", f"cache.store={BUCKET}", AWS_ALLOW_HTTP="true", **S3),
+        "cannot write 's3://bucket/cache.zarr/tmp/probe': nobody listens",
+        3,
+        check=keeps_secrets,
+    ),
+    Attack(
+        "to a bucket without encryption",
+        "extract",
+        words("{folder}/pipeline.yaml", "--set", f"cache.store={BUCKET}", **S3),
+        "cannot write .*AWS_ALLOW_HTTP=true",
+        3,
+        check=keeps_secrets,
+    ),
+    Attack(
+        "to a bucket without credentials",
+        "extract",
+        words(
+            "{folder}/pipeline.yaml",
+            "--set",
+            f"cache.store={BUCKET}",
+            AWS_ENDPOINT_URL=S3["AWS_ENDPOINT_URL"],
+        ),
+        "cannot write .*no credentials were found",
+        3,
+        check=keeps_secrets,
+    ),
+    Attack(
+        "with a password in the URL",
+        "extract",
+        words("{folder}/pipeline.yaml", "--set", f"cache.store=s3://me:{PASSWORD}@bucket/cache.zarr"),
+        "'s3://bucket/cache.zarr' was given with a user",
+        2,
+        check=keeps_secrets,
+    ),
+    Attack(
+        "of a bucket where nobody listens",
+        "cache seal",
+        words(BUCKET, AWS_ALLOW_HTTP="true", **S3),
+        "header.json': nobody listens",
+        3,
+        check=keeps_secrets,
+    ),
+    Attack(
+        "to a zip in a bucket",
+        "extract",
+        words("{folder}/pipeline.yaml", "--set", "cache.store=s3://bucket/cache.zip"),
+        "is one file",
+        2,
+        check=wrote_nothing,
+    ),
+    Attack("of a bucket", "cache pack", words(BUCKET), "pack works on a folder", 2, check=wrote_nothing),
+    Attack("of a bucket", "cache unpack", words(BUCKET), "unpack works on a folder", 2, check=wrote_nothing),
     Attack(
         "to a URL",
         "cache pack",

@@ -15,7 +15,6 @@ from typing import Any
 
 from cache_schema.common.errors import MachineError, StoreError
 from cache_schema.common.stored_json import MEBIBYTE
-from cache_schema.files.disk.unfinished import owner_token
 from cache_schema.files.objects import TEMPORARY
 from cache_schema.files.remote.connection import connect, pauses, request_errors
 from cache_schema.files.remote.faults import NO_CONDITION, told
@@ -25,7 +24,7 @@ SETTLE_SECONDS = 0.5
 """Before a creation is read back: puts that were under way at the same moment have landed by then."""
 SINGLE_PUT = 64 * MEBIBYTE
 """An object up to this size is one request. A larger one goes up in parts, and takes its name at the end."""
-WAITING = 4 * REQUESTS
+WAITING = REQUESTS
 """Objects of one block that may wait in memory for their requests."""
 _UNCONDITIONAL: set[str] = set()
 """Places whose server refused a condition, for this process."""
@@ -34,7 +33,7 @@ _UNCONDITIONAL: set[str] = set()
 class Bucket(RemoteObjects):
     """The objects below a URL, for reading and writing; nothing that was read is kept."""
 
-    durable, exclusive, at_once = True, False, 4
+    durable, exclusive, at_once = True, False, 8
     keeps = False
 
     def __init__(self, url: str) -> None:
@@ -170,6 +169,6 @@ class Bucket(RemoteObjects):
             StoreError: If there is no such bucket.
             MachineError: If it cannot be written to.
         """
-        probe = f"{TEMPORARY}/probe{owner_token()}"
+        probe = f"{TEMPORARY}/probe"  # of whomever: one is as good as another
         self._put(self._place, probe, b"slicecache")
         self._delete(probe)
