@@ -120,10 +120,9 @@ def run_extraction(
     changes = Changes.against(folder / "extract" / SEEN, section.check_hashes)
     pending = sort_out(mine.embeddable, station.writer, changes, section.replace)
     changes.remember()
-    station.shard = "" if shard is None else str(shard)
     start = time.perf_counter()
     refused = record_refusals(mine.refused, station.writer)
-    tally = _embed(pending, station, progress)
+    tally = _embed(pending, station, progress, shard)
     seconds = time.perf_counter() - start
     failures = as_given((*refused, *pending.unusable, *tally.failures), mine)
     table = folder / "failures.tsv"
@@ -197,12 +196,11 @@ def create_planned(
     return plan
 
 
-def _embed(pending: Pending, station: Station, progress: bool) -> EngineTally:
+def _embed(pending: Pending, station: Station, progress: bool, shard: Shard | None) -> EngineTally:
     """Embed and commit what is left to do."""
     tally, left, section = EngineTally(), pending.volumes, station.section
     if not left:
         return tally
-    tally.shard = station.shard
     # Else the store may as well be read-only.
     require_store_room(station.writer.location, station.writer.header, left, section.check_space)
     embedder = station.embedder()
@@ -217,6 +215,7 @@ def _embed(pending: Pending, station: Station, progress: bool) -> EngineTally:
             shown,
             tally,
             pending.replacing,
+            "" if shard is None else str(shard),
         )
     tally.notes += embedder.notes
     return tally
