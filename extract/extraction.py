@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cache_schema.common.errors import MachineError
@@ -133,10 +134,10 @@ def run_extraction(
     changes = Changes.against(folder / "extract" / SEEN, section.check_hashes)
     pending = sort_out(mine.embeddable, station.writer, changes, section.replace)
     changes.remember()
-    station.shard = "" if shard is None else str(shard)
     start = time.perf_counter()
     refused = record_refusals(mine.refused, station.writer)
-    tally = _embed(pending, station, progress, engine or locally)
+    embeds = engine or partial(locally, shard="" if shard is None else str(shard))
+    tally = _embed(pending, station, progress, embeds)
     seconds = time.perf_counter() - start
     failures = as_given((*refused, *pending.unusable, *tally.failures), mine)
     table = folder / "failures.tsv"
@@ -217,7 +218,6 @@ def _embed(pending: Pending, station: Station, progress: bool, engine: Engine) -
     tally, left, section = EngineTally(), pending.volumes, station.section
     if not left:
         return tally
-    tally.shard = station.shard
     # Else the store may as well be read-only.
     require_store_room(station.writer.location, station.writer.header, left, section.check_space)
     with progress_for(len(left), progress) as shown, _saying_what_stays(tally):
@@ -225,13 +225,15 @@ def _embed(pending: Pending, station: Station, progress: bool, engine: Engine) -
     return tally
 
 
-def locally(pending: Pending, station: Station, progress: VolumeCounter, tally: EngineTally) -> None:
-    """Embed and commit in this process."""
+def locally(
+    pending: Pending, station: Station, progress: VolumeCounter, tally: EngineTally, shard: str = ""
+) -> None:
+    """Embed and commit in this process; `shard` names the share that it is, if it is one."""
     section, left = station.section, pending.volumes
     embedder = station.embedder()
     workers = choose_workers(section.workers, station.device, station.machine, len(left))
     steps, writer = section.preprocessing, station.writer
-    run_local(left, steps, embedder, writer, workers, progress, tally, pending.replacing)
+    run_local(left, steps, embedder, writer, workers, progress, tally, pending.replacing, shard)
     tally.notes += embedder.notes
 
 

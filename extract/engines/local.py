@@ -46,8 +46,6 @@ class EngineTally:
     """Of the device."""
     workers: int = 0
     """Decoding processes."""
-    shard: str = ""
-    """`I/N`, of one share."""
 
     def so_far(self) -> WorkDone:
         """What a heartbeat says of it."""
@@ -69,6 +67,7 @@ def run_local(
     progress: VolumeCounter,
     tally: EngineTally,
     replacing: frozenset[VolumeKey] = frozenset(),
+    shard: str = "",
 ) -> None:
     """Embed the volumes and commit them.
 
@@ -81,10 +80,11 @@ def run_local(
         progress: Is told of every volume.
         tally: Counts them, also when the machine fails on the way.
         replacing: Volumes whose record goes before their new data is written.
+        shard: `I/N`, for heartbeats.
     """
     tally.workers = workers
     names = {planned.candidate.key: planned.candidate for planned in volumes}
-    worker = worker_of(embedder.device, writer.header.numerics.compute_dtype, len(volumes), tally.shard)
+    worker = worker_of(embedder.device, writer.header.numerics.compute_dtype, len(volumes), shard)
     heart = Heart(writer.location, worker, tally.so_far)
     with heart, Committer(writer, tally, names, progress, replacing) as committer:
         decoding = partial(decode_ahead, volumes, preprocessing, workers)

@@ -41,8 +41,6 @@ class Station:
     compute: ComputeName
     _backbone: Backbone
     notes: list[str] = field(default_factory=list)
-    shard: str = ""
-    """`I/N`, of one share; for heartbeats."""
 
     def embedder(self) -> Embedder:
         """Fix the store's numerics, or obey those that somebody else has fixed, and make ready to embed.

@@ -3,10 +3,8 @@
 Time counts from the first image on: until it is there nothing can be done, however many cores decode.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TypeVar
 
 from cache_schema.workers.share import share_of, waits_too_long
@@ -66,36 +64,6 @@ class Stopwatch:
             return 0.0
         end = self._now() if self._until is None else self._until
         return max(0.0, end - self._since - self.waiting_seconds)
-
-
-class Turns:
-    """Divides the time of a device that threads share, of which each decodes an image and then embeds it."""
-
-    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
-        """The device is free."""
-        self.now = now
-        self.busy_seconds = 0.0
-        self.waiting_seconds = 0.0
-        """In which the device was free while whoever came next was decoding; none before the first came."""
-        self._one = threading.Lock()
-        self._free: float | None = None
-
-    @contextmanager
-    def turn(self, decoding_since: float) -> Iterator[None]:
-        """Have the device alone in a block.
-
-        Args:
-            decoding_since: When this thread began to decode what it embeds now.
-        """
-        with self._one:
-            began = self.now()
-            if self._free is not None:
-                self.waiting_seconds += max(0.0, began - max(self._free, decoding_since))
-            try:
-                yield
-            finally:
-                self._free = self.now()
-                self.busy_seconds += self._free - began
 
 
 def said_of_waiting(waiting_seconds: float, busy_seconds: float, workers: int) -> list[str]:

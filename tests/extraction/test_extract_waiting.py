@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from extract.engines.embed import Embedder
-from extract.engines.waiting import Stopwatch, Turns, said_of_waiting
+from extract.engines.waiting import Stopwatch, said_of_waiting
 
 
 class Clock:
@@ -89,27 +89,6 @@ def test_an_error_while_decoding_is_raised():
 
     with pytest.raises(ZeroDivisionError):
         list(watch.over(images, lambda waited: waited))
-
-
-def test_threads_in_turn_wait_from_when_the_device_is_free_and_they_decode():
-    clock = Clock()
-    turns = Turns(clock)
-
-    def decode_and_embed(begin: float, ready: float, embed: float) -> None:
-        clock.now = ready
-        with turns.turn(begin):
-            clock.now += embed
-
-    decode_and_embed(0, 10, 5)  # nobody could embed before
-    decode_and_embed(2, 15, 5)  # ready when the device was
-    assert (turns.busy_seconds, turns.waiting_seconds) == (10, 0)
-    decode_and_embed(12, 23, 5)  # three seconds late
-    decode_and_embed(30, 34, 5)  # nothing was there to be done from 28 to 30
-    assert (turns.busy_seconds, turns.waiting_seconds) == (20, 7)
-    with pytest.raises(ZeroDivisionError), turns.turn(39):
-        raise ZeroDivisionError
-    decode_and_embed(39, 40, 1)  # whose turn ended badly held nobody up
-    assert turns.waiting_seconds == 8
 
 
 class Passed:
