@@ -61,7 +61,8 @@ class Jobs:
         """What was handed in, and what to type next."""
         status = f"slicecache status {shlex.quote(self.store)}"
         if self.array is None and self.finish is None:
-            return f"nothing is left to hand in; `{status}` says how far it is"
+            said = f"{self.volumes} volumes are left, and tasks that embed them wait or run already"
+            return f"{said if self.volumes else 'nothing is left to do'}; `{status}` says how far it is"
         lines = []
         if self.array is not None:
             some = "" if len(self.shares) == self.tasks else f" of {self.tasks}"
