@@ -83,12 +83,12 @@ def hub_said(source: HubSource) -> Iterator[None]:
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     what = f"cannot fetch {source.repository!r}"
     what += f" at {source.revision!r}" if source.revision else ""
+    if constants.HF_HUB_OFFLINE:
+        raise ConfigError(f"{what}: HF_HUB_OFFLINE is set; unset it where there is internet")
     try:
         yield
     except SlicecacheError:
         raise
-    except errors.OfflineModeIsEnabled as error:
-        raise ConfigError(f"{what}: HF_HUB_OFFLINE is set; unset it where there is internet") from error
     except errors.GatedRepoError as error:
         raise ConfigError(f"{what}: its owner lets in who asked and logged in (hf auth login)") from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:

@@ -2,7 +2,11 @@
 
 import errno
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,7 @@ from extract.backbones.present import weights_missing
 from extract.backbones.weights import read_weights, weights_digest
 from extract.fetch.names import listed
 
+ROOT = Path(__file__).parents[2]
 NAME, ID = "dinov2/lab/small", "lab/small"
 
 
@@ -49,7 +54,9 @@ def at(url, monkeypatch):
     """What `HF_ENDPOINT` does when the package is imported."""
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
     template = "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url + template)
+    for module in ("constants", "file_download"):  # old versions keep it in both
+        place = f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE"
+        monkeypatch.setattr(place, url + template, raising=False)
 
 
 def command(*given):
@@ -89,6 +96,32 @@ def test_what_is_read_is_fetched_into_the_cache_and_written_down(hub, tmp_path, 
     assert lock.weights_sha256 == said["weights_sha256"] == weights_digest(read_weights(checkpoint))
     assert sorted(path.name for path in snapshot(tmp_path).iterdir()) == ["config.json", "model.safetensors"]
     assert weights_missing(Dinov2Spec(repository=ID), tmp_path) is None
+
+
+def test_from_the_login_node_to_a_node_without_a_network(tmp_path, checkpoint):
+    """As typed: `HF_ENDPOINT` and `HF_HOME` in the environment, the hub gone before the extraction."""
+    archive = Path(__file__).parents[1] / "data" / "v1"
+    shutil.copytree(archive / "images", tmp_path / "images")
+    text = (archive / "pipeline.yaml").read_text()
+    lines = [line for line in text.splitlines() if "backbone:" not in line]
+    own = f"  backbone: {{kind: dinov2, repository: {ID}, lock: dino.lock.json}}"
+    (tmp_path / "pipeline.yaml").write_text("\n".join(lines).replace("\nextract:", f"\nextract:\n{own}"))
+
+    def typed(*words, **environment):
+        command = [sys.executable, ROOT / "slicecache.py", *words, tmp_path / "pipeline.yaml", "--json"]
+        env = {**os.environ, "HF_HOME": str(tmp_path / "home"), **environment}
+        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120, check=False)
+        assert "Traceback" not in done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    with hub_serving(Hub(tmp_path / "none", repositories={ID: Repository(checkpoint)})) as hub:
+        code, fetched = typed("backbone", "fetch", HF_ENDPOINT=hub.url)
+    assert code == 0
+    assert fetched["lock_file"] == str(tmp_path / "dino.lock.json")
+    code, extracted = typed("extract", HF_ENDPOINT="http://127.0.0.1:9")
+    assert (code, extracted["embedded"]) == (1, 9), "one of the archive's images cannot be embedded"
+    header = json.loads((tmp_path / "unsealed.zarr" / "header.json").read_text())["header"]
+    assert header["fingerprint"]["backbone"]["weights_sha256"] == fetched["weights_sha256"]
 
 
 def test_a_folder_appears_whole_with_its_lock_and_is_not_fetched_twice(hub, tmp_path, capsys):
@@ -225,8 +258,6 @@ def test_a_connection_that_breaks_off_in_a_file_leaves_no_half(hub, tmp_path, ca
     ],
 )
 def test_what_cannot_be_fetched_is_a_mistake_in_one_line(hub, capsys, name, says):
-    import re
-
     assert re.search(says, refusal(capsys, name))
     assert not list(Path().glob("*.lock.json"))
 
