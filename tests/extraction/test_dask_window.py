@@ -67,12 +67,14 @@ def test_no_more_than_the_window_is_ever_under_way(workers):
             most[0] = max(most[0], under_way[0])
         return f"window-{number}"
 
-    came = []
+    came, known = [], []
     for _, number in outcomes(workers.client, abs, range(60), name, lambda: 5):
         under_way[0] -= 1
         came.append(number)
+        known.append(len(workers.client.cluster.scheduler.tasks))
     assert sorted(came) == list(range(60))
     assert most[0] == 5
+    assert max(known) <= 10  # the scheduler hears a moment later what was let go
     assert nothing_left(workers.client)
 
 
