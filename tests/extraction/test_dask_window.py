@@ -141,6 +141,24 @@ def test_only_what_kills_its_worker_alone_is_given_up():
     assert came == {n: str(n) for n in (0, 1, 3, 4, 5)}
 
 
+@pytest.mark.parametrize("when", ["asked for its workers", "asked for a result"])
+def test_a_scheduler_that_is_gone_is_one_sentence(when, monkeypatch):
+    class Gone(Giving):
+        scheduler, _start_arg = None, "tcp://gone:1"
+
+    def width():
+        if when == "asked for its workers":
+            raise OSError("Timed out")
+        return 1
+
+    def result(self):
+        raise OSError("closed")
+
+    monkeypatch.setattr(Given, "result", result)
+    with pytest.raises(MachineError, match=r"tcp://gone:1.*went away"):
+        list(outcomes(Gone(), str, [7], str, width))
+
+
 def test_a_receipt_is_below_a_kilobyte():
     worst = Receipt(100_000, 1e5, "h" * 64, cut("ü" * 5000))
     assert len(pickle.dumps(worst)) < 1000
