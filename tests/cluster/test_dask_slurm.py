@@ -3,13 +3,14 @@
 import os
 import re
 
-import psutil
 import pytest
 import yaml
 from slow_cohort import VOLUMES, cohort, command, ended, undisturbed, wait_for_records
 from slurm_cluster import missing, slurm_cluster, wait_for
 
 pytest.importorskip("dask_jobqueue", reason="the extra [cluster] is not installed")
+
+import psutil
 
 pytestmark = pytest.mark.slow
 

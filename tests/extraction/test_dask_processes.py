@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 from slow_cohort import VOLUMES, cohort, command, ended, undisturbed, wait_for_records
 
 pytest.importorskip("distributed", reason="the extra [cluster] is not installed")
+
+import psutil
 
 pytestmark = pytest.mark.slow
 

@@ -67,12 +67,14 @@ def test_no_more_than_the_window_is_ever_under_way(workers):
             most[0] = max(most[0], under_way[0])
         return f"window-{number}"
 
-    came = []
+    came, known = [], []
     for _, number in outcomes(workers.client, abs, range(60), name, lambda: 5):
         under_way[0] -= 1
         came.append(number)
+        known.append(len(workers.client.cluster.scheduler.tasks))
     assert sorted(came) == list(range(60))
     assert most[0] == 5
+    assert max(known) <= 10  # the scheduler hears a moment later what was let go
     assert nothing_left(workers.client)
 
 
@@ -137,6 +139,24 @@ def test_only_what_kills_its_worker_alone_is_given_up():
     came = dict(outcomes(Giving(), str, range(6), lambda n: f"task-{n}", lambda: 3))
     assert isinstance(came.pop(2), KilledWorker)
     assert came == {n: str(n) for n in (0, 1, 3, 4, 5)}
+
+
+@pytest.mark.parametrize("when", ["asked for its workers", "asked for a result"])
+def test_a_scheduler_that_is_gone_is_one_sentence(when, monkeypatch):
+    class Gone(Giving):
+        scheduler, _start_arg = None, "tcp://gone:1"
+
+    def width():
+        if when == "asked for its workers":
+            raise OSError("Timed out")
+        return 1
+
+    def result(self):
+        raise OSError("closed")
+
+    monkeypatch.setattr(Given, "result", result)
+    with pytest.raises(MachineError, match=r"tcp://gone:1.*went away"):
+        list(outcomes(Gone(), str, [7], str, width))
 
 
 def test_a_receipt_is_below_a_kilobyte():

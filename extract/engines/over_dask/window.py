@@ -7,6 +7,7 @@ run beside it: the suspects run again at the end, one at a time, and only who is
 
 import queue
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -61,33 +62,37 @@ def _pass(
     flying: dict[str, tuple[Any, Any]] = {}
     try:
         while True:
-            for each in islice(waiting, max(0, width() - len(flying))):
+            require_scheduler(client)
+            with answering(client):
+                room = max(0, width() - len(flying))
+            for each in islice(waiting, room):
                 future = client.submit(function, each, key=name(each), pure=False)
                 flying[future.key] = each, future
                 future.add_done_callback(ended.put)
             if not flying:
                 return
-            heard = list(_heard(ended, client))
+            heard = list(_heard(ended))
             for future in heard:
                 each, _ = flying.pop(future.key)
                 came = result_of(future, client)
                 future.release()
                 yield each, came
             if not heard:
-                idle()
+                with answering(client):
+                    idle()
     finally:
         for _, future in flying.values():
             future.release()
 
 
-def _heard(ended: "queue.SimpleQueue[Any]", client: Any) -> Iterator[Any]:
+def _heard(ended: "queue.SimpleQueue[Any]") -> Iterator[Any]:
     """What has ended, after waiting for it a moment."""
     try:
         yield ended.get(timeout=LISTEN_SECONDS)
         while True:
             yield ended.get_nowait()
     except queue.Empty:
-        require_scheduler(client)
+        return
 
 
 def result_of(future: Any, client: Any) -> Any | BaseException:
@@ -98,10 +103,21 @@ def result_of(future: Any, client: Any) -> Any | BaseException:
     """
     if future.status == "error":
         return future.exception()
+    with answering(client):
+        return future.result()
+
+
+@contextmanager
+def answering(client: Any) -> Iterator[None]:
+    """Asking the scheduler something, which may be gone by then.
+
+    Raises:
+        MachineError: If it is.
+    """
     from dask.distributed import CancelledError
 
     try:
-        return future.result()
+        yield
     except (CancelledError, OSError) as error:
         raise gone(client) from error
 
