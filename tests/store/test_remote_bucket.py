@@ -22,6 +22,7 @@ from cache_schema.store.seal import seal
 from cache_schema.store.table import encode_segment, segment_name
 from cache_schema.store.writer import StoreWriter
 from cache_schema.verify.verify import verify_store
+from cache_schema.workers.heart import Heart, WorkDone, Worker
 
 URL = "s3://cohort/study/cache.zarr"
 SECONDS = 0.1
@@ -316,6 +317,14 @@ def test_a_participant_is_taken_out_for_good(s3, header, tmp_path):
     readmit(URL, ["p002"])
     commit(StoreWriter.open(URL, header, rows(*range(N))), 2)
     assert_as_a_folder(tmp_path, header)
+
+
+def test_a_worker_is_heard_of(s3, header):
+    StoreWriter.open(URL, header, rows(0))
+    worker = Worker("cpu", "", "float32", "a processor", "", 1)
+    with Heart(URL, worker, lambda: WorkDone(0, 0, 0, 0.0, 0.0), every=0.01) as heart:
+        pass
+    assert (heart.notes, len(objects_of(s3, "/workers/"))) == ([], 1)
 
 
 def test_a_twin_that_puts_its_record_over_ours(s3, header, monkeypatch):
