@@ -151,9 +151,9 @@ def run(
     from aggregate.common.run_folder import verb_folder
     from cache_schema.common.pipeline_file import load_pipeline
     from cache_schema.files.disk.room import require_writable
-    from extract.cli import describe_extraction
     from extract.cli import read_extract_section as read_extract
     from extract.extraction import run_extraction
+    from extract.said import describe_extraction
 
     loaded = load_pipeline(pipeline, overrides)
     # Both sections are checked before the long part starts: a typo in stage two must not cost a night.

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.options import AsJson, PipelineFile, SetValues
-from cache_schema.files.disk.room import in_units
 from extract.cluster.options import DryRun, Engine, PackAtTheEnd, Scheduler, SiteFile, refuse_elsewhere
+from extract.said import describe_extraction, describe_plan, plan_json, store_bytes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cache_schema.common.pipeline_file import Pipeline
-    from extract.extraction import Outcome
     from extract.planning.config import ExtractSection
-    from extract.planning.plan import ExtractionPlan
-
-SHOWN_FAILURES = 20
-SHOWN_VOLUMES = 20
-SHOWN_REFUSED = 100
-SHOWN_NOTES = 20
 
 
 def read_extract_section(pipeline: Pipeline) -> ExtractSection:
@@ -189,128 +179,3 @@ def extract(
     outcome = run_extract(loaded, section, readmit=readmit, shard=share, engine=embeds)
     typer.echo(json.dumps(outcome.as_json()) if as_json else describe_extraction(outcome))
     return 1 if outcome.failed else 0
-
-
-def describe_extraction(outcome: Outcome) -> str:
-    """What was done, in a few lines."""
-    from extract.engines.waiting import said_of_waiting
-    from extract.planning.plan import said_of_withdrawn
-
-    speed = outcome.slices / max(outcome.seconds, 1e-9)
-    lines = [
-        f"store {outcome.store}",
-        f"  {outcome.embedded} volumes embedded, {outcome.skipped} already there, {outcome.failed} failed",
-    ]
-    if outcome.shard is not None:
-        lines[0] += f", share {outcome.shard}"
-    if outcome.slices:
-        lines.append(f"  {outcome.slices} slices in {outcome.seconds:.1f} s ({speed:.1f} slices/s)")
-    waited = said_of_waiting(outcome.waiting_seconds, outcome.busy_seconds, outcome.workers)
-    lines += [f"  {line}" for line in waited]
-    if outcome.content_digest:
-        lines.append(f"  content digest {outcome.content_digest}")
-    lines += [f"  note: {note}" for note in outcome.notes[:SHOWN_NOTES]]
-    if len(outcome.notes) > SHOWN_NOTES:
-        lines.append(f"  and {len(outcome.notes) - SHOWN_NOTES} more notes, which --json lists")
-    if outcome.withdrawn:
-        lines.append(f"  {said_of_withdrawn(outcome.withdrawn)}")
-    if outcome.failures:
-        lines.append(f"failed, as listed in {outcome.failures_table}")
-        shown = outcome.failures[:SHOWN_FAILURES]
-        lines += [f"  {failure.key}: {failure.reason}" for failure in shown]
-    if len(outcome.failures) > SHOWN_FAILURES:
-        lines.append(f"  and {len(outcome.failures) - SHOWN_FAILURES} more")
-    return "\n".join(lines)
-
-
-def store_bytes(section: ExtractSection, base: Path, made: ExtractionPlan) -> int | None:
-    """Upper bound of the store's size; None for a backbone whose sizes only a download would tell."""
-    from cache_schema.format.layout import token_arrays
-    from extract.backbones.backbone import stored_tokens
-
-    sizes = section.backbone.located(base).outline(section.preprocessing.pixels)
-    if sizes is None:
-        return None
-    arrays = token_arrays(
-        stored_tokens(section.tokens, sizes.offers),
-        dim=sizes.dim,
-        heads=sizes.heads,
-        grid=sizes.grid,
-        dtype=section.storage,
-        layers=section.layers,
-    )
-    return made.bytes(arrays)
-
-
-def describe_plan(made: ExtractionPlan, size: int | None) -> str:
-    """A table of the first volumes, everything that cannot be embedded, and the sums."""
-    from extract.planning.plan import said_of_withdrawn
-
-    shown = made.embeddable[:SHOWN_VOLUMES]
-    lines = columns(
-        [("volume", "shape", "spacing mm", "slices")]
-        + [
-            (
-                str(volume.candidate.key),
-                "x".join(map(str, volume.shape or ())),
-                "x".join(f"{value:.3g}" for value in volume.spacing_mm or ()),
-                str(volume.max_slices),
-            )
-            for volume in shown
-        ]
-    )
-    if len(made.embeddable) > len(shown):
-        lines.append(f"and {len(made.embeddable) - len(shown)} more")
-    warned = [(str(v.candidate.key), note) for v in made.embeddable for note in v.warnings]
-    if warned:
-        lines += ["", "warnings", *columns(warned[:SHOWN_VOLUMES])]
-    if made.refused:
-        lines += ["", "cannot be embedded"]
-        lines += [f"  {volume.candidate.key}: {volume.refusal}" for volume in made.refused[:SHOWN_REFUSED]]
-        if len(made.refused) > SHOWN_REFUSED:
-            lines.append(f"  and {len(made.refused) - SHOWN_REFUSED} more, which --json lists")
-    lines += ["", *made.notes]
-    if made.withdrawn:
-        lines.append(said_of_withdrawn(made.withdrawn))
-    bound = "an unknown size" if size is None else f"at most {in_units(size)}"
-    lines.append(
-        f"{len(made.embeddable)} volumes to embed, {len(made.refused)} cannot be; "
-        f"at most {made.slices} slices, a store of {bound}"
-    )
-    return "\n".join(lines)
-
-
-def plan_json(made: ExtractionPlan, size: int | None) -> dict[str, Any]:
-    """The plan as one JSON object."""
-    from extract.planning.plan import withdrawn_json
-
-    return {
-        "volumes": [
-            {
-                "participant_id": volume.candidate.key.participant_id,
-                "session_id": volume.candidate.key.session_id,
-                "volume_id": volume.candidate.key.volume_id,
-                "path": volume.candidate.shown,
-                "shape": volume.shape,
-                "spacing_mm": volume.spacing_mm,
-                "max_slices": volume.max_slices,
-                "refusal": volume.refusal,
-                "warnings": volume.warnings,
-            }
-            for volume in made.volumes
-        ],
-        "embeddable": len(made.embeddable),
-        "refused": len(made.refused),
-        "withdrawn": withdrawn_json(made.withdrawn),
-        "max_slices": made.slices,
-        "max_bytes": size,
-        "notes": made.notes,
-    }
-
-
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align the cells of a small table."""
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]

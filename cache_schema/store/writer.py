@@ -49,14 +49,14 @@ from cache_schema.store.create import (
     stored_header_hash,
     sweep_siblings,
 )
-from cache_schema.store.create_in_bucket import create_in_bucket
-from cache_schema.store.drafts import draft_record, stored_arrays
 from cache_schema.store.extents import ensure_extents
-from cache_schema.store.give_rows import give_rows
-from cache_schema.store.guard import Guard
 from cache_schema.store.numerics import fix, read_fixed
 from cache_schema.store.packed import is_packed, require_unpacked
 from cache_schema.store.table import VolumeTable, append_rows
+from cache_schema.store.writing.create_in_bucket import create_in_bucket
+from cache_schema.store.writing.drafts import draft_record, stored_arrays
+from cache_schema.store.writing.give_rows import give_rows
+from cache_schema.store.writing.guard import Guard
 
 ATTEMPTS = 3
 """To commit a volume that a twin, with other numbers, commits at the same moment."""

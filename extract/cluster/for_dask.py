@@ -12,7 +12,7 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline
 from extract.cluster.site import FoundSite, Site, find_site
 from extract.cluster.tasks import environment as own_variables
-from extract.engines.device import usable_cores
+from extract.engines.cores import usable_cores
 from extract.engines.over_dask.engine import DaskEngine
 from extract.engines.over_dask.settings import WorkerHost
 from extract.extraction import Engine

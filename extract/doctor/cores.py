@@ -2,20 +2,19 @@
 
 import os
 import resource
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cache_schema.files.disk.room import in_units
 from extract.doctor.finding import Finding
+from extract.engines.cores import GROUPS, OWN, allotted, bound_cores, memory_limits, quotas, whole
 
 GIBIBYTE = 2**30
 LITTLE_MEMORY = 4 * GIBIBYTE
 """torch and a backbone take one or two, each decoding process a volume's few copies."""
 TOO_LITTLE_MEMORY = 3 * GIBIBYTE // 2
 FEW_FILES = 1024
-NO_LIMIT = 1 << 60
-"""cgroups of version 1 say no limit by a number near the largest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +46,16 @@ class MachineFacts:
 
 def machine_facts(
     environment: Mapping[str, str] = os.environ,
-    groups: Path = Path("/sys/fs/cgroup"),
-    own: Path = Path("/proc/self/cgroup"),
+    groups: Path = GROUPS,
+    own: Path = OWN,
 ) -> MachineFacts:
     """Look at this machine and process."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = os.cpu_count() or 1
     return MachineFacts(
-        cores,
-        len(affinity(0)) if affinity else cores,
+        os.cpu_count() or 1,
+        bound_cores(),
         min(quotas(groups, own), default=None),
-        _whole(environment.get("SLURM_CPUS_PER_TASK")),
-        _whole(environment.get("OMP_NUM_THREADS")),
+        allotted(environment),
+        whole(environment.get("OMP_NUM_THREADS")),
         "SLURM_JOB_ID" in environment,
         _memory(),
         min(memory_limits(groups, own), default=None),
@@ -66,59 +63,11 @@ def machine_facts(
     )
 
 
-def _whole(text: str | None) -> int | None:
-    """A number of the environment above 0, if it is one."""
-    return int(text) if text is not None and text.isdecimal() and int(text) else None
-
-
 def _memory() -> int:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):
         return 0
-
-
-def own_groups(groups: Path, own: Path, controller: str) -> Iterator[Path]:
-    """Folders of the groups that this process is in, and of those above; of both versions."""
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if controllers and controller not in controllers.split(","):
-            continue
-        top = groups / controllers if controllers else groups
-        top = top if top.is_dir() else groups / controller
-        parts = [part for part in path.split("/") if part not in ("", "..")]
-        for depth in range(len(parts), -1, -1):
-            yield top.joinpath(*parts[:depth])
-
-
-def quotas(groups: Path, own: Path) -> Iterator[float]:
-    """Cores that the groups allow at a time."""
-    for group in own_groups(groups, own, "cpu"):
-        words = _words(group / "cpu.max") or [
-            *_words(group / "cpu.cfs_quota_us"),
-            *_words(group / "cpu.cfs_period_us"),
-        ]
-        if len(words) == 2 and words[0].isdecimal() and words[1].isdecimal() and int(words[1]):
-            yield int(words[0]) / int(words[1])
-
-
-def memory_limits(groups: Path, own: Path) -> Iterator[int]:
-    """Bytes that the groups allow."""
-    for group in own_groups(groups, own, "memory"):
-        for word in _words(group / "memory.max") or _words(group / "memory.limit_in_bytes"):
-            if word.isdecimal() and int(word) < NO_LIMIT:
-                yield int(word)
-
-
-def _words(path: Path) -> list[str]:
-    try:
-        return path.read_text().split()
-    except OSError:
-        return []
 
 
 def judge_cores(facts: MachineFacts) -> Finding:
@@ -130,10 +79,11 @@ def judge_cores(facts: MachineFacts) -> Finding:
     if facts.threads is not None and facts.threads > facts.usable:
         shown += f", OMP_NUM_THREADS={facts.threads}"
         return Finding("cores", "note", shown, f"set OMP_NUM_THREADS to {max(1, int(facts.usable))} or less")
-    if facts.usable < facts.bound:
+    if facts.usable < facts.bound and facts.threads is None:
         n = max(1, int(facts.usable))
-        advice = f"processes are started for {facts.bound}: set extract.workers: {n} and OMP_NUM_THREADS={n}"
-        return Finding("cores", "note", shown, advice)
+        return Finding(
+            "cores", "note", shown, f"torch starts threads for {facts.bound}: set OMP_NUM_THREADS={n}"
+        )
     if facts.usable < 2:
         advice = "decoding needs cores, 5 to 20 beside a fast GPU"
         more = " (Slurm: --cpus-per-task)" if facts.in_job else ""

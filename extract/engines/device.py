@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.workers.heart import Worker
+from extract.engines.cores import usable_cores
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 ComputeName = Literal["float32", "bfloat16"]
@@ -47,14 +48,6 @@ def read_cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
         return frozenset()
     line = next((line for line in text.splitlines() if line.startswith("flags")), "")
     return frozenset(line.partition(":")[2].split())
-
-
-def usable_cores() -> int:
-    """Cores that the scheduler lets us use, which on a cluster node are fewer than there are."""
-    import os
-
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def choose_device(asked: DeviceName, machine: Machine, begun_on: str | None = None) -> torch.device:

@@ -20,6 +20,7 @@ from extract.doctor.places import LACKS, DiskFacts, judge_disk, judge_semantics
 from extract.doctor.python import VERBS, PythonFacts, judge_python, read_extras
 from extract.doctor.scheduler import SchedulerFacts, judge_scheduler, scheduler_facts
 from extract.doctor.weights import NetworkFacts, judge_network, judge_store_weights, judge_weights
+from extract.engines.cores import usable_cores
 
 ROOT = Path(__file__).parents[2]
 A100 = Gpu("NVIDIA A100", 40 * 2**30, (8, 0))
@@ -132,6 +133,8 @@ def test_limits_of_groups_are_read(tmp_path, make, quota, limit):
     facts = machine_facts(environment, tmp_path / "groups", own)
     assert (facts.quota, facts.memory_limit) == (quota, limit)
     assert (facts.slurm, facts.in_job, facts.threads) == (3, True, None)
+    assert usable_cores(environment, tmp_path / "groups", own) == min(facts.bound, 3, int(quota or 3))
+    assert usable_cores({"SLURM_CPUS_PER_TASK": "1"}, tmp_path / "groups", own) == 1
 
 
 def test_python_and_extras():

@@ -20,12 +20,13 @@ from cache_schema.store.reader import open_store
 from extract.backbones.backbone import Tokens, require_normalised
 from extract.backbones.custom import CustomBackboneSpec
 from extract.backbones.registry import KINDS
-from extract.cli import describe_plan, read_extract_section, store_bytes
+from extract.cli import read_extract_section
 from extract.embedding import embed
 from extract.extraction import run_extraction
 from extract.planning.config import ExtractSection
 from extract.planning.plan import plan_extraction
 from extract.recompute.recompute import recompute
+from extract.said import describe_plan, store_bytes
 from extract.testing.backbones import check_backbone, gives_the_declared_sizes
 
 CPU, F32 = torch.device("cpu"), torch.float32

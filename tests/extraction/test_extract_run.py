@@ -20,8 +20,9 @@ from cache_schema.move.pack import pack
 from cache_schema.store.reader import open_store
 from cache_schema.store.seal import seal
 from extract.backbones.transformer import Transformer
-from extract.cli import describe_extraction, read_extract_section
+from extract.cli import read_extract_section
 from extract.extraction import run_extraction
+from extract.said import describe_extraction
 
 SLICES = 23
 

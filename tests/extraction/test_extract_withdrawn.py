@@ -17,9 +17,10 @@ from cache_schema.store.reader import open_store
 from cache_schema.store.seal import seal
 from cache_schema.store.writer import StoreWriter
 from cache_schema.verify.verify import verify_store
-from extract.cli import describe_extraction, read_extract_section
+from extract.cli import read_extract_section
 from extract.extraction import Outcome, run_extraction
 from extract.planning.plan import said_of_withdrawn
+from extract.said import describe_extraction
 
 PEOPLE = ("p0", "p1", "p2")
 

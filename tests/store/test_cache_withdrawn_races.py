@@ -215,7 +215,7 @@ def no_second_look(monkeypatch):
 
 
 def no_second_look_at_rows(monkeypatch):
-    monkeypatch.setattr("cache_schema.store.give_rows.withdraw_rows", lambda objects: None)
+    monkeypatch.setattr("cache_schema.store.writing.give_rows.withdraw_rows", lambda objects: None)
     return "an extraction that begins", [switched("open", operations) for operations in range(12)]
 
 

@@ -16,11 +16,11 @@ from cache_schema.format.layout import HEADER, NUMERICS, SEALED_INDEX, record_na
 from cache_schema.move.remove import readmit, remove_participant
 from cache_schema.store import create_in_bucket as creation
 from cache_schema.store.commit import encode_record
-from cache_schema.store.drafts import draft_record, stored_arrays
 from cache_schema.store.reader import open_store
 from cache_schema.store.seal import seal
 from cache_schema.store.table import encode_segment, segment_name
 from cache_schema.store.writer import StoreWriter
+from cache_schema.store.writing.drafts import draft_record, stored_arrays
 from cache_schema.verify.verify import verify_store
 from cache_schema.workers.heart import Heart, WorkDone, Worker
 
