@@ -31,7 +31,7 @@ from power_loss.recording import why_not
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
-    from multiprocessing.synchronize import Barrier
+    from multiprocessing.synchronize import Barrier, Semaphore
 
 CALLS = (
     *("openat", "write", "pwrite64", "rename", "renameat2", "link", "linkat", "unlink", "unlinkat"),
@@ -40,9 +40,10 @@ CALLS = (
 PR_SET_PTRACER, ANYBODY = 0x59616D61, ctypes.c_ulong(-1)
 
 
-def wait_and_extract(base: Path, name: str, go: Barrier) -> None:
+def wait_and_extract(base: Path, name: str, ready: Semaphore, go: Barrier) -> None:
     """What a process does that strace holds; where only parents may trace, it says that anybody may."""
     ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANYBODY, 0, 0, 0)
+    ready.release()  # from here on it makes no call that counts until all are there
     go.wait()
     extract_into(base, name)
 
@@ -51,12 +52,14 @@ def traced(
     context: ForkServerContext, base: Path, name: str, log: Path, *inject: str, rival: bool = False
 ) -> tuple[int | None, bool]:
     """One extraction under strace: its exit code, and whether an untraced rival ended well."""
-    go = context.Barrier(3 if rival else 2)
+    ready, go = context.Semaphore(0), context.Barrier(3 if rival else 2)
     process, *others = [
-        context.Process(target=wait_and_extract, args=(base, name, go)) for _ in range(1 + rival)
+        context.Process(target=wait_and_extract, args=(base, name, ready, go)) for _ in range(1 + rival)
     ]
     for each in (process, *others):
         each.start()
+    for _ in (process, *others):
+        ready.acquire()
     calls = ",".join(f"?{name}" for name in CALLS)
     command = ["strace", "-f", "-y", "-o", str(log), "-e", f"trace={calls}", "-e", "signal=none", *inject]
     with subprocess.Popen([*command, "-p", str(process.pid)], stderr=subprocess.PIPE, text=True) as strace:

@@ -10,7 +10,7 @@ from cache_schema.files.objects import Objects
 from cache_schema.format.layout import FAILURES, PREVIEWS, WORKERS, ArrayLayout, failure_name, metadata_name
 from cache_schema.store.table import VolumeTable
 from cache_schema.verify.records import SoundRecord
-from cache_schema.workers.heard import heard
+from cache_schema.workers.heard import heard, is_torn
 
 
 def check_strays(
@@ -78,5 +78,5 @@ def check_side_objects(
             text = "it is committed, and noted as failed as well"
             yield Problem(str(record.key), FAILURES, text, f"delete {failure_name(record.key)}")
     for stored, beat in heard(objects):
-        if beat is None:
+        if beat is None and not is_torn(objects, stored):
             yield Problem("", WORKERS, f"{stored} is no heartbeat of a worker", DELETE_IT)

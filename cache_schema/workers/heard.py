@@ -56,12 +56,23 @@ def heard(objects: Objects, names: list[str] | None = None) -> Iterator[tuple[st
 
 
 def sweep_old(objects: Objects, now: datetime | None = None) -> None:
-    """Delete heartbeats of workers that were not heard of for a day, of some that are looked at."""
+    """Delete heartbeats of workers that were not heard of for a day, and torn ones, of some of them."""
     now = now or datetime.now(UTC)
     names = objects.list(WORKERS)
     for name, beat in heard(objects, random.sample(names, min(LOOKED_AT, len(names)))):
-        if beat is not None and now - beat.beat > OLD:
+        if is_torn(objects, name) if beat is None else now - beat.beat > OLD:
             objects.delete(name)
+
+
+def is_torn(objects: Objects, name: str) -> bool:
+    """Whether a heartbeat is no JSON, as after a power failure: nobody waits for the disk with them."""
+    try:
+        read_object(objects.get(name) or b"", object_limit(WORKERS))
+    except StoredJsonError:
+        return True
+    except StoreError:  # larger than any
+        return False
+    return False
 
 
 def forget_workers(objects: Objects) -> None:

@@ -1,6 +1,9 @@
 """A real Slurm, disturbed: a task cancelled, one out of time, a node lost; the store as if undisturbed."""
 
 import json
+import os
+import re
+import signal
 import sys
 import time
 from collections import Counter
@@ -23,8 +26,9 @@ ROOT = Path(__file__).parents[2]
 VOLUMES, TASKS = 40, 8
 LIMITED, CANCELLED, LOST = 0, 1, 2
 """Tasks that are disturbed; they begin first, one on each node."""
-SLOW = {LIMITED: (3, 60.0), CANCELLED: (0, 40.0), LOST: (3, 8.0)}
-"""After so many volumes so many seconds before each, the first time that the task runs."""
+SLOW = {LIMITED: (3, 60.0), CANCELLED: (0, 40.0), LOST: (3, 40.0)}
+"""After so many volumes so many seconds before each, the first time that the task runs. On the lost node that
+is longer than Slurm waits for it: its task must not be done before Slurm gives it to another."""
 
 WRAPPER = '''
 """slicecache as it is, but slow where the test says so, and every record that is written is noted."""
@@ -34,6 +38,8 @@ import extract.engines.decode as decode
 from cache_schema.files.objects import LocalObjects
 
 folder = pathlib.Path(__file__).parent
+with open(folder / "processes.txt", "a") as log:
+    log.write(f"{os.getpid()}\\n")
 slow = folder / ("slow." + os.environ.get("SLURM_ARRAY_TASK_ID", "finish"))
 attempt, put = decode.attempt, LocalObjects.put
 quick, seconds = map(float, slow.read_text().split()) if slow.exists() else (0, 0)
@@ -114,6 +120,14 @@ class Run:
             name for name, by, again in lines if task in (None, int(by)) and restarts in (None, int(again))
         ]
 
+    def end(self) -> None:
+        """End what still runs, as on the node that was lost."""
+        path = self.folder / "processes.txt"
+        for number in path.read_text().split() if path.exists() else []:
+            command = Path("/proc", number, "cmdline")
+            if command.exists() and str(self.folder / "wrapper.py").encode() in command.read_bytes():
+                os.kill(int(number), signal.SIGKILL)
+
     def log(self, job: object) -> str:
         return (self.folder / "run" / "slurm" / "logs" / f"{job}.txt").read_text()
 
@@ -126,8 +140,15 @@ def state(slurm: SlurmCluster, job: str) -> str:
     return slurm.ask("squeue", "-h", "-r", "-t", "all", "-j", job, "-o", "%T")
 
 
+def restarts(slurm: SlurmCluster, job: str) -> int:
+    """How often a task was started again; a busy machine may meet a limit of one minute twice."""
+    return int(re.search(r"Restarts=(\d+)", slurm.ask("scontrol", "show", "job", job))[1])
+
+
 @pytest.mark.slow
-def test_a_disturbed_array_gives_the_store_of_an_undisturbed_one(slurm, tmp_path, capsys, monkeypatch):
+def test_a_disturbed_array_gives_the_store_of_an_undisturbed_one(
+    slurm, tmp_path, capsys, monkeypatch, request
+):
     simulate_tree(tmp_path / "cohort", 34, "none", 0, coarseness=4.0, workers=2)
     alone = Run(tmp_path / "alone", tmp_path / "cohort")
     pipeline = load_pipeline(alone.folder / "pipeline.yaml")
@@ -137,6 +158,7 @@ def test_a_disturbed_array_gives_the_store_of_an_undisturbed_one(slurm, tmp_path
     odd, disk = tmp_path / "a b;\"c\" $HOME 'd' 100%", tmp_path / "disk"
     disk.mkdir()
     run = Run(odd, tmp_path / "cohort", time="00:01:00", warn_seconds=10, stage=str(disk))
+    request.addfinalizer(run.end)
     monkeypatch.chdir(run.folder)
     for task, (quick, seconds) in SLOW.items():
         (run.folder / f"slow.{task}").write_text(f"{quick} {seconds}")
@@ -171,13 +193,13 @@ def test_a_disturbed_array_gives_the_store_of_an_undisturbed_one(slurm, tmp_path
     assert run.commits(LIMITED, restarts=0)
     assert run.commits(LIMITED, restarts=1)
     assert run.commits(LOST, restarts=0)
-    for task in (LIMITED, LOST):
-        assert " Restarts=1 " in slurm.ask("scontrol", "show", "job", f"{array}_{task}")
+    assert restarts(slurm, f"{array}_{LIMITED}") >= 1
+    assert restarts(slurm, f"{array}_{LOST}") >= 1
     assert reader.sealed
     assert f"{expected.embedded} of {expected.embedded} volumes, packed" in run.log(
         f"finish_{second['finish_job']}"
     )
-    assert list(disk.iterdir()) == [], "what the nodes had copied is gone"
+    assert len(list(disk.iterdir())) <= 1, "what the nodes had copied is gone, but on the one that was lost"
     assert run.submit(capsys)["shares"] == []
 
 

@@ -259,3 +259,14 @@ def test_no_clock_makes_a_rate_that_is_none(looks):
     rate = Rate(START)
     for when, slices in looks:
         assert 0 <= rate.at(when, slices) < float("inf")
+
+
+def test_a_heartbeat_that_a_power_failure_tore_is_no_damage_and_goes(location):
+    objects = LocalObjects(Path(location))
+    objects.put(f"workers/{'0' * 16}.json", b"")
+    objects.put(f"workers/{'1' * 16}.json", bytes(300))
+    objects.put(f"workers/{'2' * 16}.json", b'{"of": "a later version"}')
+    problems = verify_store(location, full=True).problems
+    assert [problem.problem.split()[0] for problem in problems] == [f"workers/{'2' * 16}.json"]
+    sweep_old(objects)
+    assert objects.list(WORKERS) == [f"workers/{'2' * 16}.json"]
