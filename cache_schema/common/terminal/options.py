@@ -47,6 +47,25 @@ AllowCustom = Annotated[
         "are looked for among installed packages and in the current folder.",
     ),
 ]
+SiteFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--site",
+        metavar="FILE",
+        show_default=False,
+        help="What the cluster wants said (partition, account, modules, container, ...); else the file that "
+        "SLICECACHE_SITE names, else ~/.config/slicecache/site.yaml.",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        show_default=False,
+        help="With --engine dask: the scheduler to use, e.g. tcp://10.0.0.1:8786, instead of starting one.",
+    ),
+]
 
 
 def with_proof(overrides: list[str], prove: Prove | None) -> list[str]:
