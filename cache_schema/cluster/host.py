@@ -51,7 +51,7 @@ def worker_host(found: FoundSite, cpu_only: bool, gpus_here: int = 0) -> WorkerH
         return WorkerHost(usable_cores(), 0 if cpu_only else gpus_here)
     slurm = site.dask.cluster == "slurm"
     has_gpu = site.gpu is not None and not cpu_only
-    gpus = int(has_gpu) if site.dask.gpus is None else site.dask.gpus
+    gpus = 0 if cpu_only else int(has_gpu) if site.dask.gpus is None else site.dask.gpus
     options = [site.gpu] * bool(has_gpu and gpus) + [f"--qos={site.qos}"] * (site.qos is not None)
     return WorkerHost(
         cores=site.cpus or CORES,

@@ -1,7 +1,7 @@
 """Arguments and options that more than one verb has, each declared once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -45,6 +45,12 @@ AllowCustom = Annotated[
         "--allow-custom",
         help="Import the custom parts that the bundle names: they are code, run only what you trust. They "
         "are looked for among installed packages and in the current folder.",
+    ),
+]
+PoolEngine = Annotated[
+    Literal["local", "dask"],
+    typer.Option(
+        "--engine", help="Where volumes are scored: in this process, or on the workers of a dask scheduler."
     ),
 ]
 SiteFile = Annotated[
