@@ -27,6 +27,8 @@ Line = Annotated[str, StringConstraints(pattern=r"^[^\n\r]*$", max_length=2000)]
 """A line of shell."""
 NodePath = Annotated[str, StringConstraints(pattern=r"^[^\"`\\()\n\r]+$", max_length=500)]
 """A folder of the node, where the node's own variables may stand: `$TMPDIR`."""
+Memory = Annotated[str, StringConstraints(pattern=r"^[0-9]+[KMGT]?$")]
+Time = Annotated[str, StringConstraints(pattern=r"^([0-9]+-)?[0-9]+(:[0-9]{1,2}){0,2}$")]
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
 
 
@@ -42,9 +44,9 @@ class Site(Strict):
     """Further options of `sbatch` for the tasks that embed."""
     cpus: int | None = Field(default=None, ge=1)
     """Per task."""
-    memory: Annotated[str, StringConstraints(pattern=r"^[0-9]+[KMGT]?$")] | None = None
+    memory: Memory | None = None
     """Per task, as Slurm writes it: `32G`."""
-    time: Annotated[str, StringConstraints(pattern=r"^([0-9]+-)?[0-9]+(:[0-9]{1,2}){0,2}$")] | None = None
+    time: Time | None = None
     """Limit of a task, as Slurm writes it: `4:00:00`."""
     tasks: int | None = Field(default=None, ge=1)
     """Parts of the work, each a task of the array."""
@@ -71,6 +73,8 @@ class Site(Strict):
     """A folder on the node's own disk, e.g. `$TMPDIR`: volumes are copied there before they are read."""
     finish_partition: Name | None = None
     """Where the last task runs, which needs no GPU; `partition` by default."""
+    finish_memory: Memory | None = None
+    finish_time: Time | None = None
     dask: DaskSettings = DaskSettings()
     """Where the workers of `--engine dask` come from."""
 

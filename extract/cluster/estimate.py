@@ -27,6 +27,11 @@ START_SECONDS = 120
 SAFETY = 2.0
 TASK_SECONDS = 1800
 """Work of one task: short enough to be put in between others' jobs, long enough to be worth its start."""
+FINISH_PASSES, FINISH_DISK = 5, 100e6
+"""Times that the last task goes over the store's bytes, at so many a second."""
+FINISH_VOLUME_SECONDS, FINISH_VOLUME_BYTES = 0.02, 20_000
+"""Beside its bytes; `verify` alone takes 2 ms and 3 kB a volume."""
+FINISH_MINUTES, FINISH_BYTES = 60, 3 * 2**30
 LEAST_MINUTES = 15
 DECODE_BYTES = 32
 """Per voxel while a volume is decoded; 18 were measured."""
@@ -104,6 +109,18 @@ def estimate(
             "time": f"{operations / 1e9:.3g} GFLOP a slice{guessed} at {speed}, times {SAFETY:g}",
         },
     )
+
+
+def finish_needs(volumes: Sequence[PlannedVolume], size: int) -> tuple[str, str]:
+    """Memory and time of the last task, which reads the store four times and writes it once.
+
+    Args:
+        volumes: All that are planned.
+        size: Bytes of the store at most; 0 where the backbone does not say its sizes.
+    """
+    seconds = size * FINISH_PASSES / FINISH_DISK + len(volumes) * FINISH_VOLUME_SECONDS
+    memory = FINISH_BYTES + len(volumes) * FINISH_VOLUME_BYTES
+    return f"{ceil(memory / 2**30)}G", clock(max(FINISH_MINUTES, 5 * ceil(SAFETY * seconds / 300)))
 
 
 def cores_beside_gpu(decode_seconds: float, embed_seconds: float) -> int:

@@ -15,9 +15,6 @@ from cache_schema.common.one_line import printable
 from extract.cluster.estimate import Estimate
 from extract.staging import VARIABLE
 
-FINISH_TIME = "1:00:00"
-FINISH_MEMORY = "4G"
-
 Directive = tuple[str, str]
 """An option of `sbatch`, and where it came from."""
 
@@ -70,22 +67,34 @@ def array_script(found: FoundSite, needs: Estimate, shares: str, task: Task) -> 
     )
 
 
-def finish_script(found: FoundSite, task: Task) -> str:
-    """The task that comes after: it needs no GPU, and reads no images."""
+def finish_script(found: FoundSite, task: Task, memory: str, time: str) -> str:
+    """The task that comes after: it needs no GPU, and reads no images.
+
+    Args:
+        found: The site's settings.
+        task: What it runs.
+        memory: That it needs by estimate.
+        time: Likewise.
+    """
     found = replace(found, site=found.site.model_copy(update={"gpu": None, "stage": None}))
-    partition = found.site.finish_partition or found.site.partition
+    site = found.site
+    partition = site.finish_partition or site.partition
     lines = [
         ("--job-name=slicecache-finish", ""),
         *_whereabouts(found, partition, "finish_partition"),
         ("--cpus-per-task=2", ""),
-        (f"--mem={FINISH_MEMORY}", ""),
-        (f"--time={FINISH_TIME}", ""),
+        (f"--mem={site.finish_memory or memory}", _origin(found, "finish_memory")),
+        (f"--time={site.finish_time or time}", _origin(found, "finish_time")),
         _output(task.log),
     ]
     what = "checks that all is there, verifies, seals and packs; again: sbatch FILE"
     return "\n".join(
         [*_head(what, found, lines), *_surroundings(found, task, "2"), _command(found, task), ""]
     )
+
+
+def _origin(found: FoundSite, name: str) -> str:
+    return f"{name}: {found.origin(name, 'estimated')}"
 
 
 def _head(what: str, found: FoundSite, lines: Iterable[Directive]) -> list[str]:

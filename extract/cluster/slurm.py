@@ -98,7 +98,7 @@ def scripts_of(pipeline: Pipeline, section: ExtractSection, asked: Asked) -> dic
     plan = plan_for_store(pipeline.store(), section, pipeline.base, asked.readmit)
     left = uncommitted(pipeline.store(), plan.embeddable)
     needs = needed(found, section, pipeline, left)
-    return written(found, pipeline, section, asked, needs, range(needs.tasks), needs.tasks)
+    return written(found, pipeline, section, asked, needs, range(needs.tasks), needs.tasks, plan)
 
 
 def extract_by_slurm(pipeline: Pipeline, section: ExtractSection, asked: Asked) -> Jobs:
@@ -127,7 +127,7 @@ def extract_by_slurm(pipeline: Pipeline, section: ExtractSection, asked: Asked) 
     )
     if not shares and (left or is_sealed(pipeline.store())):
         return jobs
-    scripts = written(found, pipeline, section, asked, needs, shares, tasks)
+    scripts = written(found, pipeline, section, asked, needs, shares, tasks, plan)
     return hand_in(jobs, scripts, before if busy else None)
 
 

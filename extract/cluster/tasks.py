@@ -11,11 +11,12 @@ from cache_schema.cluster.site import FoundSite
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.store.create import read_header
 from cache_schema.store.reader import open_store
-from extract.cluster.estimate import Estimate, estimate
+from extract.cluster.estimate import Estimate, estimate, finish_needs
 from extract.cluster.script import Task, array_script, finish_script, spans
 from extract.planning.config import ExtractSection
-from extract.planning.plan import PlannedVolume
+from extract.planning.plan import ExtractionPlan, PlannedVolume
 from extract.planning.shard import division
+from extract.said import store_bytes
 
 FOLDER = "slurm"
 """Of the run folder, with scripts and logs."""
@@ -41,8 +42,9 @@ def written(
     needs: Estimate,
     shares: Sequence[int],
     tasks: int,
+    plan: ExtractionPlan,
 ) -> dict[str, str]:
-    """Both scripts by file name, for some of so many shares."""
+    """Both scripts by file name, for some of so many shares of a plan."""
     logs, location = pipeline.folder() / FOLDER / "logs", pipeline.store()
     own = () if section.workers is not None else (f"extract.workers={decoders(found, needs)}",)
     values = [word for value in (*own, *asked.overrides) for word in ("--set", value)]
@@ -56,10 +58,11 @@ def written(
         log=logs / "%A_%a.txt",
         binds=bound(pipeline, section, asked),
     )
+    size = store_bytes(section, pipeline.base, plan)
     finish = replace(array, arguments=("cache", "finish", location, *pack), log=logs / "finish_%j.txt")
     return {
         "extract.sh": array_script(found, needs, spans(shares), array),
-        "finish.sh": finish_script(found, finish),
+        "finish.sh": finish_script(found, finish, *finish_needs(plan.embeddable, size or 0)),
     }
 
 

@@ -7,7 +7,7 @@ import pytest
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Entities
 from extract.backbones.shape import Outline
-from extract.cluster.estimate import estimate, parameters, slice_operations
+from extract.cluster.estimate import estimate, finish_needs, parameters, slice_operations
 from extract.planning.plan import PlannedVolume
 from extract.sources.candidate import Candidate
 
@@ -80,3 +80,13 @@ def test_a_network_that_says_nothing_of_its_sizes_is_taken_for_a_large_one_and_t
     unknown = estimate(volumes(2000), None, True, 1001, tasks=4)
     assert unknown.time == estimate(volumes(2000), LARGE, True, 1001, tasks=4).time
     assert "does not say" in unknown.why["time"]
+
+
+def test_the_last_task_has_time_and_memory_for_what_it_reads():
+    small, volume = volumes(40), 61_000 * 50
+    assert finish_needs(small, 40 * volume) == ("4G", "1:00:00")
+    assert finish_needs(small, 0) == ("4G", "1:00:00")
+    memory, time = finish_needs(volumes(1) * 100_000, 100_000 * volume)
+    assert memory == "5G"
+    # 305 GB five times at 100 MB/s, and 20 ms a volume, twice for safety
+    assert minutes(time) == pytest.approx(2 * (305e9 * 5 / 100e6 + 2000) / 60, abs=5)

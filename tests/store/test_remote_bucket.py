@@ -14,12 +14,12 @@ from cache_schema.files.remote.bucket import Bucket
 from cache_schema.format.header import Numerics
 from cache_schema.format.layout import HEADER, NUMERICS, SEALED_INDEX, record_name
 from cache_schema.move.remove import readmit, remove_participant
-from cache_schema.store import create_in_bucket as creation
 from cache_schema.store.commit import encode_record
 from cache_schema.store.reader import open_store
 from cache_schema.store.seal import seal
 from cache_schema.store.table import encode_segment, segment_name
 from cache_schema.store.writer import StoreWriter
+from cache_schema.store.writing import create_in_bucket as creation
 from cache_schema.store.writing.drafts import draft_record, stored_arrays
 from cache_schema.verify.verify import verify_store
 from cache_schema.workers.heart import Heart, WorkDone, Worker

@@ -9,8 +9,10 @@
 # qos: site file
 #SBATCH --qos=long
 #SBATCH --cpus-per-task=2
+# finish_memory: estimated
 #SBATCH --mem=4G
-#SBATCH --time=1:00:00
+# finish_time: site file
+#SBATCH --time=3:00:00
 #SBATCH --output="/cohorts/a b/run 100%%/slurm/logs/finish_%j.txt"
 
 cd -- '/home/some one' || exit 3

@@ -3,7 +3,9 @@
 # Settings: no site file; a line there (`memory: 32G`) replaces an estimate.
 #SBATCH --job-name=slicecache-finish
 #SBATCH --cpus-per-task=2
+# finish_memory: estimated
 #SBATCH --mem=4G
+# finish_time: estimated
 #SBATCH --time=1:00:00
 #SBATCH --output="/cohorts/a b/run 100%%/slurm/logs/finish_%j.txt"
 
