@@ -3,10 +3,11 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from aggregate.options import AllowUnlike, BundlePlace, LabelTable, Maps
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.command import WARNING, say
 from cache_schema.common.terminal.options import (
@@ -14,9 +15,12 @@ from cache_schema.common.terminal.options import (
     AsJson,
     PipelineFile,
     PlanOnly,
+    PoolEngine,
     ProveWith,
+    Scheduler,
     SetValues,
     ShuffleLabels,
+    SiteFile,
     StorePlace,
     with_proof,
 )
@@ -25,6 +29,7 @@ from cache_schema.common.terminal.visible import visible
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from aggregate.anomaly.study.predict import Judge
     from aggregate.config.section import AggregateSection
     from aggregate.train.results import Results
     from cache_schema.common.pipeline_file import Pipeline
@@ -112,6 +117,9 @@ def detect(
     overrides: SetValues,
     plan_only: PlanOnly = False,
     prove: ProveWith = None,
+    engine: PoolEngine = "local",
+    site: SiteFile = None,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> int:
     """Fit the detectors of PIPELINE on its reference group, map everybody else and write the report.
@@ -121,9 +129,11 @@ def detect(
     from aggregate.anomaly.study.terminal import detection_summary
     from aggregate.detect import detect_pipeline, detect_plan
     from aggregate.present import last_lines, present_index
+    from cache_schema.cluster.pool import asked_pool
     from cache_schema.common.pipeline_file import load_pipeline
 
     loaded = load_pipeline(pipeline, with_proof(overrides, prove))
+    pool = asked_pool(engine, scheduler, site, loaded.folder() / "detect")
     if plan_only:
         plan = detect_plan(loaded)
         told = [*plan.sentences(), *filter(None, [plan.turnout.line()]), *plan.notes]
@@ -133,35 +143,13 @@ def detect(
         else:
             say("\n".join([*(f"{WARNING}{sentence}" for sentence in plan.warnings), *told]))
         return 0
-    results = detect_pipeline(loaded)
+    results = detect_pipeline(loaded, pool)
     present_index(loaded.folder())
     if as_json:
         typer.echo(json.dumps(results.metrics))
     else:
         say(f"{detection_summary(results)}\n{last_lines(loaded.folder(), results.folder)}")
     return 0
-
-
-BundlePlace = Annotated[
-    Path,
-    typer.Argument(metavar="BUNDLE", help="A run folder, a verb's folder in it, or the bundle's own folder."),
-]
-LabelTable = Annotated[
-    Path | None, typer.Option("--out", metavar="CSV", help="Write a CSV here, not on standard output.")
-]
-Maps = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FOLDER", help="A bundle of detectors: also write NIfTI anomaly maps into this folder."
-    ),
-]
-AllowUnlike = Annotated[
-    bool,
-    typer.Option(
-        "--allow-unlike-reference",
-        help="A bundle of detectors: score volumes of another contrast or kind of foreground all the same.",
-    ),
-]
 
 
 def predict(
@@ -172,6 +160,9 @@ def predict(
     allow_unlike_reference: AllowUnlike = False,
     allow_custom: AllowCustom = False,
     prove: ProveWith = None,
+    engine: PoolEngine = "local",
+    site: SiteFile = None,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> int:
     """Apply the trained BUNDLE, of heads or of detectors, to every volume of STORE.
@@ -182,6 +173,7 @@ def predict(
     from aggregate.cohort.turnout import shortfall_of
     from aggregate.common.artefacts import csv_text, write_text
     from aggregate.common.run_folder import find_bundle, permit_bundle
+    from cache_schema.cluster.pool import asked_pool
     from cache_schema.files.disk.room import require_target, require_writable
     from cache_schema.store.reader import open_store
 
@@ -189,13 +181,25 @@ def predict(
         require_target(out, "--out")
     if maps is not None:
         require_writable(maps, "the folder of --maps")
+    pool = asked_pool(engine, scheduler, site, Path.cwd())
     folder = find_bundle(bundle)
     if allow_custom:
         permit_bundle(folder)
-    reader = open_store(store, prove or "crc32c")
+    proof = prove or "crc32c"
+    reader = open_store(store, proof)
     if is_detector_bundle(folder):
-        table = _predict_detectors(folder, reader, maps, allow_unlike_reference)
+        judge = None
+        if pool is not None:
+            from aggregate.anomaly.study.predict_over_dask import DaskJudge
+
+            judge = DaskJudge(pool, folder, proof, allow_custom)
+        table = _predict_detectors(folder, reader, maps, allow_unlike_reference, judge)
     else:
+        if pool is not None:
+            raise ConfigError(
+                f"{str(folder)!r} is a bundle of heads, and --engine dask is for detectors: heads read 2,000 "
+                "volumes in about 10 s; leave it out"
+            )
         table = _predict_heads(folder, reader, maps)
     if out is not None:
         write_text(out, csv_text(table))
@@ -224,13 +228,15 @@ def _predict_heads(bundle: Path, store: "StoreReader", maps: Path | None) -> "Da
 
 
 def _predict_detectors(
-    bundle: Path, store: "StoreReader", maps: Path | None, allow_unlike: bool
+    bundle: Path, store: "StoreReader", maps: Path | None, allow_unlike: bool, judge: "Judge | None"
 ) -> "DataFrame":
     """Detectors' scores; warnings go to standard error."""
     from aggregate.anomaly.study.bundle import load_detectors
     from aggregate.anomaly.study.predict import predict_detectors
 
-    table, warnings = predict_detectors(load_detectors(bundle), store, maps=maps, allow_unlike=allow_unlike)
+    table, warnings = predict_detectors(
+        load_detectors(bundle), store, maps=maps, allow_unlike=allow_unlike, judge=judge
+    )
     for sentence in warnings:
         typer.echo(f"{WARNING}{sentence}", err=True)
     return table

@@ -14,18 +14,21 @@ from typing import Any
 from aggregate.anomaly.findings.results import DetectionResults
 from aggregate.anomaly.reference.prepare import DetectionPlan, plan_detection
 from aggregate.anomaly.request import OWN_STORE, DetectRequest
+from aggregate.anomaly.scoring.over_dask import DaskScorer
+from aggregate.anomaly.scoring.wanted import score_here
 from aggregate.anomaly.spec import DetectSpec
 from aggregate.anomaly.study.detect import run_detection
 from aggregate.common.artefacts import log_to, write_json
 from aggregate.common.resolved import absolute_input
 from aggregate.common.run_folder import verb_folder
 from aggregate.config.section import DetectSection, read_detect_section
+from cache_schema.cluster.pool import DaskPool
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.files.disk.room import require_writable
 
 
-def detect_pipeline(pipeline: Pipeline) -> DetectionResults:
+def detect_pipeline(pipeline: Pipeline, pool: DaskPool | None = None) -> DetectionResults:
     """Fit detectors on the reference group, score everybody else, measure and report.
 
     Killed at any time, the same call goes on behind the last epoch and the last volume, and leaves the same
@@ -33,14 +36,16 @@ def detect_pipeline(pipeline: Pipeline) -> DetectionResults:
 
     Args:
         pipeline: Names the store and the run folder, and has `aggregate.detect`.
+        pool: Workers that score the volumes; by default this process does.
 
     Raises:
         SlicecacheError: If the file, a store, the table or the masks cannot be used as asked.
     """
     require_writable(verb_folder(pipeline.folder(), "detect"), "the run folder")
     plan = detect_plan(pipeline)
+    score = score_here if pool is None else DaskScorer(pool, pipeline.base, plan.request.prove)
     with log_to(plan.request.folder):
-        results = run_detection(plan)
+        results = run_detection(plan, score)
         write_detection_report(results)
         # Last, so that its presence means that all is there.
         write_json(results.folder / "metrics.json", results.metrics)

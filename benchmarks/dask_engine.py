@@ -14,10 +14,10 @@ from pathlib import Path
 
 import psutil
 
-from extract.engines.over_dask.connect import Workers, connected
+from cache_schema.cluster.connect import Workers, connected
+from cache_schema.cluster.settings import DaskSettings, WorkerHost
+from cache_schema.cluster.window import outcomes
 from extract.engines.over_dask.receipt import Receipt
-from extract.engines.over_dask.settings import DaskSettings, WorkerHost
-from extract.engines.over_dask.window import outcomes
 
 SLOWNESS = {"0": 3.0, "1": 1.0}
 

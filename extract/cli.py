@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cache_schema.common.errors import ConfigError
-from cache_schema.common.terminal.options import AsJson, PipelineFile, SetValues
-from extract.cluster.options import DryRun, Engine, PackAtTheEnd, Scheduler, SiteFile, refuse_elsewhere
+from cache_schema.common.terminal.options import AsJson, PipelineFile, Scheduler, SetValues, SiteFile
+from extract.cluster.options import DryRun, Engine, PackAtTheEnd, refuse_elsewhere
 from extract.said import describe_extraction, describe_plan, plan_json, store_bytes
 
 if TYPE_CHECKING:

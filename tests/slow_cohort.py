@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -95,3 +96,11 @@ def wait_for_records(folder: Path, count: int, process: subprocess.Popen[str]) -
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end, "no volume is committed"
         time.sleep(0.05)
+
+
+def worker_processes(process: subprocess.Popen[str]) -> list[Any]:
+    """The processes of dask that a command has started; psutil comes with dask."""
+    import psutil
+
+    children = psutil.Process(process.pid).children()
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]

@@ -62,10 +62,10 @@ def _bundles(folder: Path) -> Iterator[Path]:
     yield from (place for place in places if (place / CARD).is_file())
 
 
-def permit_bundle(folder: Path) -> None:
-    """Let the custom parts that a bundle names be imported, also from the current folder.
+def permit_bundle(folder: Path, code: Path | None = None) -> None:
+    """Let the custom parts that a bundle names be imported, also from a folder, by default the current one.
 
-    The current folder comes last on the path, so that nothing in it stands in for an installed module.
+    That folder comes last on the path, so that nothing in it stands in for an installed module.
     """
     try:
         data = (folder / CARD).read_bytes()
@@ -75,8 +75,8 @@ def permit_bundle(folder: Path) -> None:
     targets = set(_targets(card))
     for target in targets:
         permit(target)
-    if targets and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    if targets and (place := str(code or Path.cwd())) not in sys.path:
+        sys.path.append(place)
 
 
 def _targets(value: Any) -> Iterator[str]:

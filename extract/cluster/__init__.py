@@ -1,1 +1,1 @@
-"""Stage one under a batch system: what a site wants said, the scripts, and who submits and finishes them."""
+"""Stage one under a batch system: estimates, the scripts, and who submits and finishes them."""

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cache_schema.cluster.site import FoundSite
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.one_line import printable
 from extract.cluster.estimate import Estimate
-from extract.cluster.site import FoundSite
 from extract.staging import VARIABLE
 
 Directive = tuple[str, str]

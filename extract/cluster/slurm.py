@@ -9,13 +9,13 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
+from cache_schema.cluster.site import FoundSite, find_site
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.common.machine import machine_said
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.files.disk.whole import write_whole
 from cache_schema.store.create import read_header
 from cache_schema.store.reader import open_store
-from extract.cluster.site import FoundSite, find_site
 from extract.cluster.submit import Submitted, cancel_waiting, require_slurm, submit, tasks_in_queue
 from extract.cluster.tasks import FOLDER, Asked, needed, shares_left, uncommitted, written
 from extract.extraction import create_planned

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cache_schema.cluster.host import HANDED_ON, environment
+from cache_schema.cluster.site import FoundSite
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.store.create import read_header
 from cache_schema.store.reader import open_store
 from extract.cluster.estimate import Estimate, estimate, finish_needs
 from extract.cluster.script import Task, array_script, finish_script, spans
-from extract.cluster.site import FoundSite
 from extract.planning.config import ExtractSection
 from extract.planning.plan import ExtractionPlan, PlannedVolume
 from extract.planning.shard import division
@@ -19,8 +20,6 @@ from extract.said import store_bytes
 
 FOLDER = "slurm"
 """Of the run folder, with scripts and logs."""
-HANDED_ON = ("HF_HOME", "HF_HUB_CACHE")
-"""Variables that say where weights lie; the scripts state them, so that they also work by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +100,6 @@ def shares_left(
 def own_command() -> tuple[str, ...]:
     """This very Python, which nodes see on the same disk."""
     return (sys.executable, "-m", "slicecache")
-
-
-def environment() -> dict[str, str]:
-    """Variables of every task: weights come from the disk, since nodes have no internet."""
-    kept = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
-    return {"HF_HUB_OFFLINE": "1", **kept}
 
 
 def bound(pipeline: Pipeline, section: ExtractSection, asked: Asked) -> tuple[Path, ...]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cache_schema.cluster.cores import GROUPS, OWN, allotted, bound_cores, memory_limits, quotas, whole
 from cache_schema.files.disk.room import in_units
 from extract.doctor.finding import Finding
-from extract.engines.cores import GROUPS, OWN, allotted, bound_cores, memory_limits, quotas, whole
 
 GIBIBYTE = 2**30
 LITTLE_MEMORY = 4 * GIBIBYTE

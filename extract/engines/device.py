@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from cache_schema.cluster.cores import usable_cores
 from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.workers.heart import Worker
-from extract.engines.cores import usable_cores
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 ComputeName = Literal["float32", "bfloat16"]

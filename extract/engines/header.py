@@ -5,12 +5,12 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from cache_schema.cluster.alike import library_version
 from cache_schema.format.header import Fingerprint, FloatName, Header, Numerics
 from cache_schema.format.layout import token_arrays
 from extract.backbones.backbone import Backbone, require_normalised, require_storable, stored_tokens
@@ -77,11 +77,3 @@ def provenance(
         "batch_size": batch_size,
         "configuration": dict(configuration),
     }
-
-
-def library_version(name: str) -> str | None:
-    """Installed version, or None."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

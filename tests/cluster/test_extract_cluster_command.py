@@ -7,9 +7,9 @@ import pytest
 import yaml
 from made_up_inputs import write_inputs
 
+from cache_schema.cluster import site as site_module
+from cache_schema.cluster.site import VARIABLE
 from cache_schema.store.reader import open_store
-from extract.cluster import site as site_module
-from extract.cluster.site import VARIABLE
 from slicecache import cli, guarded
 
 SBATCH = """#!/bin/bash

@@ -10,12 +10,11 @@ import yaml
 
 pytest.importorskip("dask_jobqueue", reason="the extra [cluster] is not installed")
 
+from cache_schema.cluster.host import HANDED_ON, gib_of, seconds_of, worker_host
+from cache_schema.cluster.jobs import cluster_class, job_options, lifetime
+from cache_schema.cluster.kubernetes import pod_description
+from cache_schema.cluster.site import find_site
 from cache_schema.common.errors import ConfigError
-from extract.cluster.for_dask import gib_of, seconds_of, worker_host
-from extract.cluster.site import find_site
-from extract.cluster.tasks import HANDED_ON
-from extract.engines.over_dask.jobs import cluster_class, job_options, lifetime
-from extract.engines.over_dask.kubernetes import pod_description
 
 GOLDEN = Path(__file__).parent / "golden"
 SITE = {

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from cache_schema.cluster.site import FoundSite, Site
 from cache_schema.common.errors import ConfigError
 from extract.cluster.estimate import Estimate
 from extract.cluster.script import Task, array_script, finish_script, spans
-from extract.cluster.site import FoundSite, Site
 
 GOLDEN = Path(__file__).parent / "golden"
 NEEDS = Estimate(8, 6, "24G", "0:45:00", dict.fromkeys(("tasks", "cpus", "memory", "time"), "because"))

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cache_schema.cluster import site as site_module
+from cache_schema.cluster.site import VARIABLE, Site, find_site
 from cache_schema.common.errors import ConfigError
-from extract.cluster import site as site_module
-from extract.cluster.site import VARIABLE, Site, find_site
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,11 @@
 """A run that is killed goes on to the same files, and nothing is done twice."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from scored_files import files_of
 
 from aggregate.anomaly.detectors.memory_bank import MemoryBank
 from aggregate.anomaly.scoring.execute import reader
@@ -18,26 +17,6 @@ from cache_schema.common.pipeline_file import load_pipeline
 
 class Killed(BaseException):
     pass
-
-
-def files_of(run: Path) -> dict[str, bytes]:
-    """Every file that a killed run must leave as an unkilled one does, bit for bit, seconds taken out."""
-    found = {}
-    for path in sorted(run.rglob("*")):
-        name = path.relative_to(run).as_posix()
-        if path.is_dir() or name.startswith(
-            ("scores/", "log.txt", "report.html", "config.yaml", "metrics.json")
-        ):
-            continue
-        found[name] = path.read_bytes()
-        if name == "detectors.csv":
-            found[name] = pd.read_csv(path).drop(columns="ms_per_slice").to_csv().encode()
-        if name == "bundle/bundle.json":
-            card = json.loads(path.read_text())
-            for one in card["training"]["metrics"].values():
-                del one["ms_per_slice"]
-            found[name] = json.dumps(card).encode()
-    return found
 
 
 @pytest.mark.numerics

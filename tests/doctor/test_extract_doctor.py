@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import slicecache
+from cache_schema.cluster.cores import usable_cores
 from cache_schema.files.disk.mounts import Mount
 from cache_schema.files.disk.probe import QUESTIONS, Semantics
 from extract.backbones.dinov2 import Dinov2Spec, write_example
@@ -20,7 +21,6 @@ from extract.doctor.places import LACKS, DiskFacts, judge_disk, judge_semantics
 from extract.doctor.python import VERBS, PythonFacts, judge_python, read_extras
 from extract.doctor.scheduler import SchedulerFacts, judge_scheduler, scheduler_facts
 from extract.doctor.weights import NetworkFacts, judge_network, judge_store_weights, judge_weights
-from extract.engines.cores import usable_cores
 
 ROOT = Path(__file__).parents[2]
 A100 = Gpu("NVIDIA A100", 40 * 2**30, (8, 0))

@@ -11,6 +11,7 @@ pytest.importorskip("distributed", reason="the extra [cluster] is not installed"
 from dask.distributed import LocalCluster
 from made_up_inputs import write_inputs, write_manifest
 
+from cache_schema.cluster.settings import NO_DASHBOARD, DaskSettings, WorkerHost
 from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.move.remove import remove_participant
@@ -19,7 +20,6 @@ from extract.engines.over_dask import engine as dask_engine
 from extract.engines.over_dask import worker
 from extract.engines.over_dask.bench import one_of
 from extract.engines.over_dask.engine import DaskEngine
-from extract.engines.over_dask.settings import NO_DASHBOARD, DaskSettings, WorkerHost
 from extract.extraction import run_extraction
 
 

@@ -10,18 +10,13 @@ import sys
 import time
 
 import pytest
-from slow_cohort import VOLUMES, cohort, command, ended, undisturbed, wait_for_records
+from slow_cohort import VOLUMES, cohort, command, ended, undisturbed, wait_for_records, worker_processes
 
 pytest.importorskip("distributed", reason="the extra [cluster] is not installed")
 
 import psutil
 
 pytestmark = pytest.mark.slow
-
-
-def worker_processes(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    children = psutil.Process(process.pid).children()
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
 def test_a_worker_that_is_killed_costs_nothing_and_a_volume_that_kills_costs_itself(tmp_path):

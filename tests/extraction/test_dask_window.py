@@ -13,11 +13,11 @@ pytest.importorskip("distributed", reason="the extra [cluster] is not installed"
 import dask
 from dask.distributed import Client, KilledWorker, LocalCluster, get_worker
 
+from cache_schema.cluster.connect import Workers, connected
+from cache_schema.cluster.settings import NO_DASHBOARD, DaskSettings, WorkerHost
+from cache_schema.cluster.window import outcomes
 from cache_schema.common.errors import ConfigError, MachineError
-from extract.engines.over_dask.connect import Workers, connected
 from extract.engines.over_dask.receipt import Receipt, cut
-from extract.engines.over_dask.settings import NO_DASHBOARD, DaskSettings, WorkerHost
-from extract.engines.over_dask.window import outcomes
 
 SLOWNESS = {"0": 3.0, "1": 1.0}
 device = defaultdict(threading.Lock)

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from aggregate.anomaly.reference.group import Part
-from aggregate.anomaly.scoring.fitted import RATES, Fitted
+from aggregate.anomaly.scoring.fitted import RATES, Fitted, Judged
 from aggregate.anomaly.scoring.volumes import Surroundings, VolumeScores
 from cache_schema.format.identity import VolumeKey
 
@@ -36,10 +36,15 @@ def volume_row(
         scores: As they are reported; None for a volume that was fitted on, which has no honest score.
         around: Of the volume.
     """
+    judged = None if scores is None or around is None else fitted.judge(scores, around)
+    return judged_row(key, part, fitted, judged)
+
+
+def judged_row(key: VolumeKey, part: Part, fitted: Fitted, judged: Judged | None) -> dict[str, Any]:
+    """As `volume_row`, of what a detector has said already."""
     row: dict[str, Any] = {**_key(key), "detector": fitted.name, "seed": fitted.seed, "part": part}
-    if scores is None or around is None:
+    if judged is None:
         return {**dict.fromkeys(VOLUME_COLUMNS), **row}
-    judged = fitted.judge(scores, around)
     row["score"] = judged.score
     row |= {f"above_{name}": None if found is None else int(found) for name, found in judged.above.items()}
     return row | {f"share_{name}": share for name, share in judged.shares.items()}

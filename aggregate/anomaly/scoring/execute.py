@@ -7,18 +7,18 @@ from functools import lru_cache
 from pathlib import Path
 
 from aggregate.anomaly.detectors.base import Detector
-from aggregate.anomaly.fitting.checkpoint import checkpoint_path
+from aggregate.anomaly.fitting.checkpoint import Identity, checkpoint_path
 from aggregate.anomaly.fitting.fit import fit, identity_of
 from aggregate.anomaly.fitting.stream import SliceStream, open_stream
 from aggregate.anomaly.reference.group import StudyVolume
 from aggregate.anomaly.reference.prepare import DetectorTask, StoreWork
 from aggregate.anomaly.scoring.finished import ScoreBook
 from aggregate.anomaly.scoring.fitted import Fitted, Read, calibrated
-from aggregate.anomaly.scoring.volumes import Surroundings, VolumeScores, score_volumes, surroundings
+from aggregate.anomaly.scoring.volumes import Surroundings, VolumeScores, surroundings
+from aggregate.anomaly.scoring.wanted import Scorer, Wanted, missing_of, score_here
 from aggregate.anomaly.spec import DetectSpec
 from cache_schema.common.errors import StoreError
-from cache_schema.common.terminal.progress import Progress, bar
-from cache_schema.store.reader import VolumeEntry
+from cache_schema.common.terminal.progress import bar
 
 CHECKPOINTS = "checkpoints"
 SCORES = "scores"
@@ -42,13 +42,16 @@ class FinishedStore:
         return self.reads[fitted.name, fitted.seed](member)
 
 
-def finish_store(work: StoreWork, detect: DetectSpec, folder: Path) -> FinishedStore:
+def finish_store(
+    work: StoreWork, detect: DetectSpec, folder: Path, score: Scorer = score_here
+) -> FinishedStore:
     """Fit, score and calibrate all detectors of a store.
 
     Args:
         work: The store and its tasks.
         detect: Says how.
         folder: The run folder.
+        score: Scores volumes, here or elsewhere.
 
     Raises:
         SlicecacheError: If a detector refuses the reference group.
@@ -60,10 +63,22 @@ def finish_store(work: StoreWork, detect: DetectSpec, folder: Path) -> FinishedS
     detectors = [detector for _, detector in made]
     with bar("fitting") as progress:
         fit(detectors, streams[0], streams[1], folder / CHECKPOINTS, progress)
-    books = [_book(detector, streams, folder) for detector in detectors]
+    identities = [identity_of(detector, *streams) for detector in detectors]
+    books = [_book(identity, folder) for identity in identities]
     entries = [member.entry for member in work.members if member.part != "fit"]
-    with bar("scoring") as progress:
-        n = score_missing(work, entries, detectors, books, budget, progress)
+    wanted = Wanted(
+        work.store,
+        missing_of(entries, books),
+        tuple(detectors),
+        tuple(identities),
+        tuple(books),
+        streams[0].reference,
+        folder / CHECKPOINTS,
+        budget,
+    )
+    if wanted.missing:
+        with bar("scoring") as progress:
+            score(wanted, progress)
     reads = [reader(work, book) for book in books]
     normals = work.part("calibration")
     with bar("thresholds") as progress:
@@ -73,7 +88,7 @@ def finish_store(work: StoreWork, detect: DetectSpec, folder: Path) -> FinishedS
             if progress is not None:
                 progress(len(fitted), len(made))
     by_name = {(one.name, one.seed): read for one, read in zip(fitted, reads, strict=True)}
-    return FinishedStore(work, tuple(fitted), by_name, streams, n)
+    return FinishedStore(work, tuple(fitted), by_name, streams, len(wanted.missing))
 
 
 def _calibrated(
@@ -92,38 +107,9 @@ def reference_stream(work: StoreWork, part: str, budget: int) -> SliceStream:
     return open_stream(work.store, [member.entry for member in members], slices, budget=budget)
 
 
-def _book(detector: Detector, streams: tuple[SliceStream, SliceStream], folder: Path) -> ScoreBook:
+def _book(identity: Identity, folder: Path) -> ScoreBook:
     """Where a fit's scores are kept."""
-    identity = identity_of(detector, *streams)
-    name = checkpoint_path(folder, identity).stem
-    return ScoreBook.open(folder / SCORES / name, identity.digest)
-
-
-def score_missing(
-    work: StoreWork,
-    entries: Sequence[VolumeEntry],
-    detectors: Sequence[Detector],
-    books: Sequence[ScoreBook],
-    budget: int,
-    progress: Progress | None,
-) -> int:
-    """Score what the books do not hold; returns how many volumes that was."""
-    missing = {
-        entry.key: absent
-        for entry in entries
-        if (absent := [n for n, book in enumerate(books) if not book.has(entry)])
-    }
-    if not missing:
-        return 0
-    stream = open_stream(work.store, [entry for entry in entries if entry.key in missing], budget=budget)
-
-    def wanted(entry: VolumeEntry) -> list[Detector]:
-        return [detectors[n] for n in missing[entry.key]]
-
-    for entry, scores in score_volumes(stream, wanted, progress=progress):
-        for n, own in zip(missing[entry.key], scores, strict=True):
-            books[n].write(entry, own)
-    return len(missing)
+    return ScoreBook.open(folder / SCORES / checkpoint_path(folder, identity).stem, identity.digest)
 
 
 def reader(work: StoreWork, book: ScoreBook) -> Read:

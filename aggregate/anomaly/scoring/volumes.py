@@ -6,7 +6,9 @@ later and is one line per slice, so that neither thresholds nor options ever ask
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,6 +62,7 @@ def score_volumes(
     wanted: Callable[[VolumeEntry], Sequence[Detector]],
     storage: FloatName = "float32",
     progress: Callable[[int, int], None] | None = None,
+    turn: AbstractContextManager[Any] | None = None,
 ) -> Iterator[tuple[VolumeEntry, list[VolumeScores]]]:
     """Score volume by volume.
 
@@ -68,6 +71,7 @@ def score_volumes(
         wanted: The detectors that score a volume.
         storage: Tokens are rounded through it first: that of the fit.
         progress: Told of every batch.
+        turn: Held while a batch is scored, so that of several threads one scores and the others read.
 
     Yields:
         A volume and its scores, in the order of `wanted`.
@@ -82,8 +86,9 @@ def score_volumes(
         if pending is None or entry.key != pending.key:
             pending, detectors = entry, wanted(entry)
             parts = [[] for _ in detectors]
-        for own, detector in zip(parts, detectors, strict=True):
-            own.append(score_batch(detector, rounded(batch, storage)))
+        with turn or nullcontext():
+            for own, detector in zip(parts, detectors, strict=True):
+                own.append(score_batch(detector, rounded(batch, storage)))
         done += len(batch)
         if progress is not None:
             progress(done, stream.n_slices)

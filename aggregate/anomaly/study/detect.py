@@ -18,6 +18,7 @@ from aggregate.anomaly.reference.group import STUDY_PARTS
 from aggregate.anomaly.reference.prepare import DetectionPlan, reference_words
 from aggregate.anomaly.request import DetectRequest
 from aggregate.anomaly.scoring.execute import FinishedStore, counting, finish_store
+from aggregate.anomaly.scoring.wanted import Scorer, score_here
 from aggregate.anomaly.study.bundle import DetectorCard, detector_member, save_detectors
 from aggregate.anomaly.study.map_files import describe_fits, write_map_once
 from aggregate.anomaly.study.predict import first_seeds
@@ -29,10 +30,14 @@ logger = logging.getLogger("slicecache")
 MAPS = "maps"
 
 
-def run_detection(plan: DetectionPlan) -> DetectionResults:
+def run_detection(plan: DetectionPlan, score: Scorer = score_here) -> DetectionResults:
     """Fit, score, measure, and write everything but the report and `metrics.json`, which are the door's.
 
     Killed at any time, the same call goes on behind the last epoch and the last volume.
+
+    Args:
+        plan: The study.
+        score: Scores volumes, here or elsewhere.
 
     Raises:
         SlicecacheError: If a detector refuses the reference group.
@@ -41,7 +46,7 @@ def run_detection(plan: DetectionPlan) -> DetectionResults:
     request = plan.request
     for sentence in (*plan.sentences(), plan.turnout.line()):
         logger.info("%s", sentence)
-    finished = [finish_store(work, request.detect, request.folder) for work in plan.works]
+    finished = [finish_store(work, request.detect, request.folder, score) for work in plan.works]
     rows, slices = volume_rows(plan, finished)
     write_maps(request, finished)
     measured = {one.work.name: measure_all(one) for one in finished}

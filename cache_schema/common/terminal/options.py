@@ -1,7 +1,7 @@
 """Arguments and options that more than one verb has, each declared once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -45,6 +45,31 @@ AllowCustom = Annotated[
         "--allow-custom",
         help="Import the custom parts that the bundle names: they are code, run only what you trust. They "
         "are looked for among installed packages and in the current folder.",
+    ),
+]
+PoolEngine = Annotated[
+    Literal["local", "dask"],
+    typer.Option(
+        "--engine", help="Where volumes are scored: in this process, or on the workers of a dask scheduler."
+    ),
+]
+SiteFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--site",
+        metavar="FILE",
+        show_default=False,
+        help="What the cluster wants said (partition, account, modules, container, ...); else the file that "
+        "SLICECACHE_SITE names, else ~/.config/slicecache/site.yaml.",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        show_default=False,
+        help="With --engine dask: the scheduler to use, e.g. tcp://10.0.0.1:8786, instead of starting one.",
     ),
 ]
 

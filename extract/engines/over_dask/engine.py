@@ -1,28 +1,25 @@
 """The dask engine, from the command's side: what is left goes out volume by volume, the largest first."""
 
-import sys
-import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-from cache_schema.common.errors import MachineError, ParticipantWithdrawn
+from cache_schema.cluster.alike import versions
+from cache_schema.cluster.connect import Workers, connected
+from cache_schema.cluster.patience import Patience
+from cache_schema.cluster.settings import DaskSettings, WorkerHost
+from cache_schema.cluster.window import is_killed, outcomes
+from cache_schema.common.errors import ParticipantWithdrawn
 from cache_schema.common.terminal.progress import VolumeCounter
 from cache_schema.store.writer import StoreWriter
 from extract.engines.local import EngineTally, failure_of, note_failure
-from extract.engines.over_dask.connect import Workers, connected
-from extract.engines.over_dask.jobs import refusals_of
 from extract.engines.over_dask.receipt import Receipt
-from extract.engines.over_dask.settings import DaskSettings, WorkerHost
-from extract.engines.over_dask.window import is_killed, outcomes
-from extract.engines.over_dask.worker import Work, embed_volume, forget, versions
+from extract.engines.over_dask.worker import Work, embed_volume, forget
 from extract.engines.pending import Pending
 from extract.engines.station import Station
 from extract.planning.plan import PlannedVolume
 
-PATIENCE_SECONDS = 30.0
 DIED = "the workers that read it died, most likely for want of memory"
 
 
@@ -125,27 +122,3 @@ def _count(
         tally.embedded += 1
         tally.slices += result.slices
         progress.done(result.slices)
-
-
-class Patience:
-    """Waits for workers, and says so: a queue may be long, and a job that is refused never comes."""
-
-    def __init__(self, workers: Workers) -> None:
-        """Begin to wait."""
-        self._workers, self._since, self._said = workers, time.monotonic(), False
-
-    def look(self) -> None:
-        """Whether anybody works.
-
-        Raises:
-            MachineError: If nobody does, and the batch system has refused a job.
-        """
-        client: Any = self._workers.client
-        if client.nthreads():
-            self._since, self._said = time.monotonic(), False
-            return
-        if refusals := refusals_of(client.cluster):
-            raise MachineError(f"the batch system took no job: {refusals[0]}")
-        if not self._said and time.monotonic() - self._since > PATIENCE_SECONDS:
-            self._said = True
-            print("waiting: the dask scheduler has no worker yet", file=sys.stderr, flush=True)

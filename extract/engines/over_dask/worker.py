@@ -1,24 +1,20 @@
-"""The task: one volume, in a thread of a worker; and the worker's side of what may be wrong with a worker."""
+"""The task: one volume, in a thread of a worker."""
 
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from cache_schema.cluster.alike import naming_host, require_alike, versions
 from cache_schema.common.custom import permit_targets
-from cache_schema.common.errors import ConfigError, ParticipantWithdrawn, SlicecacheError, VolumeError
-from extract.engines.header import library_version
+from cache_schema.common.errors import ParticipantWithdrawn, VolumeError
 from extract.engines.over_dask.bench import Bench, take_part
 from extract.engines.over_dask.receipt import Receipt, cut
 from extract.engines.station import open_station
 from extract.planning.config import ExtractSection
 from extract.planning.plan import PlannedVolume
-
-ALIKE = ("slicecache", "distributed")
-"""Packages of one version on both sides; what the numbers need alike is in the store's numerics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +94,6 @@ def _clear() -> None:
         behind.close()
 
 
-def versions() -> dict[str, str | None]:
-    """What is installed here of `ALIKE`."""
-    return {name: library_version(name) for name in ALIKE}
-
-
 def _made(work: Work) -> Bench:
     from dask.distributed import get_worker
 
@@ -114,26 +105,3 @@ def _made(work: Work) -> Bench:
     station = open_station(work.section, work.base, work.store, (), longest=work.longest)
     embedder = station.embedder()
     return Bench(work.run, work.section.preprocessing, embedder, station.writer, work.volumes)
-
-
-def require_alike(asked: dict[str, str | None], found: dict[str, str | None]) -> None:
-    """Refuse a worker that would run another program than the one that asks.
-
-    Raises:
-        ConfigError: Naming what differs.
-    """
-    for name, version in asked.items():
-        if found[name] != version:
-            raise ConfigError(
-                f"this worker has {name} {found[name]}, and the command that asks it {version}: install one "
-                "version on both sides"
-            )
-
-
-@contextmanager
-def naming_host() -> Iterator[None]:
-    """Say of what is wrong with a worker on which machine that was."""
-    try:
-        yield
-    except SlicecacheError as error:
-        raise type(error)(f"on {socket.gethostname()}: {error}") from None

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from cache_schema.cluster.settings import DaskSettings, WorkerHost
 from cache_schema.common.errors import ConfigError
-from extract.engines.over_dask.settings import DaskSettings, WorkerHost
 
 
 @contextmanager

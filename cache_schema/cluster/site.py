@@ -8,11 +8,11 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from cache_schema.cluster.settings import DaskSettings
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import validate
 from cache_schema.common.strict import Strict
 from cache_schema.common.text.yaml_text import read_yaml
-from extract.engines.over_dask.settings import DaskSettings
 
 VARIABLE = "SLICECACHE_SITE"
 USUAL = Path("~/.config/slicecache/site.yaml")

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cache_schema.cluster import on_this_machine
+from cache_schema.cluster.jobs import cluster_class, job_cluster
+from cache_schema.cluster.kubernetes import kubernetes_cluster
+from cache_schema.cluster.settings import NO_DASHBOARD, DaskSettings, WorkerHost
 from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.common.one_line import one_line
-from extract.engines.over_dask import on_this_machine
-from extract.engines.over_dask.jobs import cluster_class, job_cluster
-from extract.engines.over_dask.kubernetes import kubernetes_cluster
-from extract.engines.over_dask.settings import NO_DASHBOARD, DaskSettings, WorkerHost
 
 AHEAD = 2
 """Tasks under way for each thread of a worker: one that runs, and one that waits at hand."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
+from cache_schema.cluster.settings import NO_DASHBOARD, ClusterName, DaskSettings, WorkerHost
 from cache_schema.common.one_line import one_line
-from extract.engines.over_dask.settings import NO_DASHBOARD, ClusterName, DaskSettings, WorkerHost
 
 LIFETIME, STAGGER = 0.85, 0.05
 """Shares of the walltime after which a worker ends, and by which that is drawn earlier or later."""
