@@ -269,4 +269,4 @@ def test_a_heartbeat_that_a_power_failure_tore_is_no_damage_and_goes(location):
     problems = verify_store(location, full=True).problems
     assert [problem.problem.split()[0] for problem in problems] == [f"workers/{'2' * 16}.json"]
     sweep_old(objects)
-    assert objects.list(WORKERS) == [f"workers/{'2' * 16}.json"]
+    assert objects.list("workers") == [f"workers/{'2' * 16}.json"]
