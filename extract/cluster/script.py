@@ -60,8 +60,7 @@ def array_script(found: FoundSite, needs: Estimate, shares: str, task: Task) -> 
             *_staging(found),
             *_trap(site.requeues),
             f"{_command(found, task)} &",
-            "work=$!",
-            'wait "$work"',
+            'wait "$!"',
             "",
         ]
     )
@@ -172,7 +171,7 @@ def _trap(requeues: int) -> list[str]:
     """Slurm requeues a task whose node is lost, but not one that meets its limit: that one does it itself."""
     return [
         "again() {",
-        '    if [ -n "$work" ]; then kill -TERM "$work"; wait "$work"; fi',
+        '    if [ -n "$!" ]; then kill -TERM "$!"; wait "$!"; fi',
         f'    if [ "${{SLURM_RESTART_COUNT:-0}}" -ge {requeues} ]; then',
         f'        echo "slicecache: started again {requeues} times, and out of time once more: not '
         'queued again; give it more time, or more tasks (time:, tasks: in the site file)" >&2',
@@ -182,7 +181,6 @@ def _trap(requeues: int) -> list[str]:
         '    scontrol requeue "$SLURM_JOB_ID" || exit 1',
         "    exit 0",
         "}",
-        "work=",
         "trap again USR1",
     ]
 

@@ -39,7 +39,7 @@ stage=$(mktemp -d -- "$TMPDIR/slicecache-XXXXXX") || exit 3
 trap 'rm -rf -- "$stage"' EXIT
 export SLICECACHE_STAGE="$stage"
 again() {
-    if [ -n "$work" ]; then kill -TERM "$work"; wait "$work"; fi
+    if [ -n "$!" ]; then kill -TERM "$!"; wait "$!"; fi
     if [ "${SLURM_RESTART_COUNT:-0}" -ge 10 ]; then
         echo "slicecache: started again 10 times, and out of time once more: not queued again; give it more time, or more tasks (time:, tasks: in the site file)" >&2
         exit 1
@@ -48,8 +48,6 @@ again() {
     scontrol requeue "$SLURM_JOB_ID" || exit 1
     exit 0
 }
-work=
 trap again USR1
 apptainer exec --nv --bind '/cohorts/a b' --bind /data --bind "$stage" /etc/slicecache/slicecache.sif slicecache extract '/cohorts/a b/pipeline.yaml' --set extract.batch_size=32 --shard auto/8 &
-work=$!
-wait "$work"
+wait "$!"

@@ -23,7 +23,7 @@ cd -- '/home/some one' || exit 3
 export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
 export HF_HUB_OFFLINE=1
 again() {
-    if [ -n "$work" ]; then kill -TERM "$work"; wait "$work"; fi
+    if [ -n "$!" ]; then kill -TERM "$!"; wait "$!"; fi
     if [ "${SLURM_RESTART_COUNT:-0}" -ge 10 ]; then
         echo "slicecache: started again 10 times, and out of time once more: not queued again; give it more time, or more tasks (time:, tasks: in the site file)" >&2
         exit 1
@@ -32,8 +32,6 @@ again() {
     scontrol requeue "$SLURM_JOB_ID" || exit 1
     exit 0
 }
-work=
 trap again USR1
 /opt/python -m slicecache extract '/cohorts/a b/pipeline.yaml' --set extract.batch_size=32 --shard auto/8 &
-work=$!
-wait "$work"
+wait "$!"
