@@ -79,6 +79,7 @@ class SealedIndex(Strict):
             name: len(getattr(self, name))
             for name in ("participant_id", "session_id", "volume_id", "row", "n_slices", "digest")
         }
+        lengths |= {f"crc32c of {name}": len(column) for name, column in self.crc32c.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"its columns have different lengths {lengths}")
         return self

@@ -149,6 +149,13 @@ NUMBERS = [
         "columns have different lengths",
     ),
     Attack(
+        "a short column of checksums in the sealed index",
+        "cache verify",
+        store(index(lambda i: i.update(crc32c={"cls": [1]})), name="sealed.zarr"),
+        "columns have different lengths",
+        1,
+    ),
+    Attack(
         "a seal with a volume twice",
         "cache inspect",
         store(index(lambda i: i["row"].__setitem__(0, i["row"][1])), name="sealed.zarr"),
