@@ -110,6 +110,8 @@ class H5Objects(ReadOnly):
         checksums = self._checksums[array]
         if row >= len(checksums) or block >= checksums.shape[1] or checksums[row, block] < 0:
             return None
+        if checksums[row, block] >= 2**32:
+            raise ValueError(f"{checksums[row, block]} is no crc32c")
         dataset = self._arrays[array]
         place = (row, block * self._steps[array], *[0] * (dataset.ndim - 2))
         _, data = dataset.id.read_direct_chunk(place)
