@@ -93,7 +93,8 @@ class Evaluator:
         text = re.sub(r"`([^`]+)`", self._quote, self.expression.strip())
         try:
             tree = ast.parse(text, mode="eval")
-        except (SyntaxError, ValueError) as error:
+        # The last two are what Python's parser says of what is nested too deep.
+        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
             raise self.error("is not a condition; write for example \"age >= 55 and sex == 'F'\"") from error
         return self.truth(tree.body)
 
