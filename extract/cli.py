@@ -155,12 +155,8 @@ def extract(
         )
     typed = {"--shard": shard, "--site": site, "--dry-run": dry_run, "--scheduler": scheduler}
     refuse_elsewhere(engine, typed | {"--no-pack": not pack})
-    if replace:
-        overrides = [*overrides, "extract.replace=true"]
-    if check_hashes:
-        overrides = [*overrides, "extract.check_hashes=true"]
-    if no_fsync:
-        overrides = [*overrides, "extract.fsync=false"]
+    said = {"replace=true": replace, "check_hashes=true": check_hashes, "fsync=false": no_fsync}
+    overrides = [*overrides, *(f"extract.{value}" for value, given in said.items() if given)]
     loaded = load_pipeline(pipeline, overrides)
     section = read_extract_section(loaded)
     if engine == "slurm":

@@ -16,7 +16,7 @@ from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.terminal.progress import VolumeCounter, progress_for
 from cache_schema.files.remote.urls import require_place
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.record import Failure
+from cache_schema.format.record import Failure, TableRow
 from cache_schema.move.remove import readmit as readmit_to
 from cache_schema.store.create import read_header
 from cache_schema.store.reader import open_store
@@ -121,15 +121,7 @@ def run_extraction(
     location, folder = pipeline.store(), pipeline.folder()
     require_place(location, "extract")
     require_places(folder, location)
-    if shard is None:
-        mine = planned(pipeline, section, readmit)
-        rows, longest = mine.rows(), mine.longest
-    else:
-        kept = planned_once(pipeline, section)
-        mine = without_withdrawn(kept.share(shard), tombstones_at(location))
-        # A store that is there has rows for all; whoever makes it gives rows to all.
-        rows = (mine if read_header(location) is not None else kept.whole()).rows()
-        longest = kept.longest
+    mine, rows, longest = _to_do(pipeline, section, readmit, shard)
     station = open_station(section, pipeline.base, location, rows, longest=longest)
     changes = Changes.against(folder / "extract" / SEEN, section.check_hashes)
     pending = sort_out(mine.embeddable, station.writer, changes, section.replace)
@@ -163,6 +155,20 @@ def run_extraction(
         withdrawn=tuple(sorted((*mine.withdrawn, *tally.withdrawn))),
         shard=shard,
     )
+
+
+def _to_do(
+    pipeline: Pipeline, section: ExtractSection, readmit: Sequence[str], shard: Shard | None
+) -> tuple[ExtractionPlan, Sequence[TableRow], int]:
+    """What this process does, the rows that the store must have for it, and the most slices of any volume."""
+    if shard is None:
+        whole = planned(pipeline, section, readmit)
+        return whole, whole.rows(), whole.longest
+    location, kept = pipeline.store(), planned_once(pipeline, section)
+    mine = without_withdrawn(kept.share(shard), tombstones_at(location))
+    # A store that is there has rows for all; whoever makes it gives rows to all.
+    rows = (mine if read_header(location) is not None else kept.whole()).rows()
+    return mine, rows, kept.longest
 
 
 def planned(pipeline: Pipeline, section: ExtractSection, readmit: Sequence[str] = ()) -> ExtractionPlan:
