@@ -204,7 +204,7 @@ def test_a_zip_of_a_store_is_imported(tmp_path, store):
 
 
 def test_small_objects_beyond_the_buffer_come_back(tmp_path, store, monkeypatch):
-    monkeypatch.setattr("cache_schema.files.h5.objects.ASIDE", 1000)
+    monkeypatch.setattr("cache_schema.files.h5.sink.ASIDE", 1000)
     export_store(store.location, str(tmp_path / "x.h5"), previews=True)
     assert verify_store(str(tmp_path / "x.h5")).problems == ()
     assert open_store(tmp_path / "x.h5").preview(example_key(3)) == tiny_png(3)
