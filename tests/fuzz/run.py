@@ -15,10 +15,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
+from cache_schema.files.h5 import apart
 from fuzz.mutate import mutated
 from fuzz.target import Files, Target
-
-from cache_schema.files.h5 import apart
 
 LIMIT_S = 5.0
 LONGEST = 3000

@@ -2,8 +2,8 @@
 
 HDF5's C library does not live through a damaged file: it ran for ever (2.0, in an attribute), and it spoiled
 the memory of its process so that later files failed and the process ended in an abort (1.14). So it runs in
-`serve`, under limits, and what it does there is an answer or a refusal here. A process has one such process,
-started when it is first needed, which answers one question at a time and ends with it.
+`serving`, under limits, and what it does there is an answer or a refusal here. A process has one such
+process, started when it is first needed, which answers one question at a time and ends with it.
 """
 
 import atexit
@@ -24,7 +24,7 @@ def ask(what: str, path: str | os.PathLike[str], *, most: int = 0, **given: Any)
     """Ask about an HDF5 file.
 
     Args:
-        what: One of `serve.QUESTIONS`.
+        what: One of `serving.__main__.QUESTIONS`.
         path: The file.
         most: Bytes that may come with the answer.
         given: What belongs to the question.

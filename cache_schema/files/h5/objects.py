@@ -6,6 +6,7 @@ number of threads. So the reader and the checks see the same named objects as in
 
 import os
 import weakref
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,17 @@ Index = dict[str, tuple[str, int, int]]
 """Where each object lies: the part, its first byte there and its length."""
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """An array in the file."""
+
+    axes: int
+    n_bytes: int
+    """Of a chunk."""
+    starts: NDArray[np.int64]
+    """Where each chunk begins, `(volume, chunk)`; -1 where there is none."""
+
+
 class H5Objects(ReadOnly):
     """The objects of an HDF5 file, for reading."""
 
@@ -41,9 +53,11 @@ class H5Objects(ReadOnly):
         self.path, self.where = path, str(path)
         self._file = self._opened()
         weakref.finalize(self, self._file.__exit__)
-        self._chunks: dict[str, NDArray[np.int64]] = {}
         try:
-            said, _ = self._ask("store")
+            # The place of a chunk takes three times what its checksum takes, which lies in the file.
+            said, body = ask("store", path, most=3 * self._file.size)
+            if said["file"] != self._file.identity:
+                raise UnusualHdf5("the file was replaced while it was opened")
             self._parts = {
                 name: Stretches.of(place, self._file.size, f"{OBJECTS}/{name}")
                 for name, place in said["parts"].items()
@@ -51,7 +65,9 @@ class H5Objects(ReadOnly):
             index = self._parts[H5_INDEX]
             self._index = parsed_index(index.read(self._file, 0, index.size), self._parts)
             self._checksums = {name: self._table(name, place) for name, place in said["checksums"].items()}
-            self._arrays = {name: cut for name, cut in said["arrays"].items() if self._sound(name, cut)}
+            self._arrays: dict[str, Cut] = {}
+            for name, cut in said["arrays"].items():
+                self._arrays[name], body = self._cut(name, cut, body)
         except UnusualHdf5 as error:
             raise StoreError(f"{self.where!r}: {error}, which no export has; it is not read") from error
         except UnreadableHdf5 as error:
@@ -79,25 +95,25 @@ class H5Objects(ReadOnly):
             "`slicecache cache export` makes one"
         )
 
-    def _ask(self, what: str, **given: Any) -> tuple[dict[str, Any], bytearray]:
-        """Ask about this very file, not about one that took its name meanwhile."""
-        said, body = ask(what, self.path, **given)
-        if said["file"] != self._file.identity:
-            raise UnusualHdf5("the file was replaced while it was opened")
-        return said, body
-
     def _table(self, name: str, place: Any) -> NDArray[np.int64]:
         """The checksums of an array, `(volume, chunk)`."""
         stretches = Stretches.of(place, self._file.size, f"{CHECKSUMS}/{name}")
         values = np.frombuffer(stretches.read(self._file, 0, stretches.size), dtype="<i8")
         return values.reshape(place["shape"])
 
-    def _sound(self, name: str, cut: Any) -> bool:
-        """Whether an array is cut as one can be; its chunks are read whole."""
-        if int(cut["bytes"]) > self._file.size or int(cut["step"]) < 1 or int(cut["axes"]) < 2:
-            raise UnusualHdf5(f"the dataset {name!r} has chunks of {cut['bytes']} bytes")
-        require_size(f"{name}/c.0.0", int(cut["bytes"]) + CHECKSUM.size)
-        return True
+    def _cut(self, name: str, said: Any, body: bytearray) -> tuple[Cut, bytearray]:
+        """How an array is cut, and what stands behind its chunks' places."""
+        axes, n_bytes, behind = int(said["axes"]), int(said["bytes"]), 24 * int(said["chunks"])
+        rows, blocks = self._checksums[name].shape
+        row, block, offset = np.frombuffer(body[:behind], dtype=np.int64).reshape(-1, 3).T
+        inside = (row >= 0) & (row < rows) & (block >= 0) & (block < blocks)
+        inside &= (offset >= 0) & (offset <= self._file.size - n_bytes)
+        if axes < 2 or n_bytes < 1 or not inside.all():
+            raise UnusualHdf5(f"the dataset {name!r} has chunks that lie outside the file")
+        require_size(f"{name}/c.0.0", n_bytes + CHECKSUM.size)
+        starts = np.full((rows, blocks), -1, dtype=np.int64)
+        starts[row, block] = offset
+        return Cut(axes, n_bytes, starts), body[behind:]
 
     def get(self, name: str) -> bytes | None:
         """Read an object, or a chunk with its checksum."""
@@ -131,30 +147,18 @@ class H5Objects(ReadOnly):
             return None
         if checksums[row, block] >= 2**32:
             raise ValueError(f"{checksums[row, block]} is no crc32c")
-        if array not in self._chunks:
-            self._chunks[array] = self._places(array)
-        start = int(self._chunks[array][row, block])
+        cut = self._arrays[array]
+        start = int(cut.starts[row, block])
         if start < 0:
             raise ValueError("it has a checksum, and no bytes")
         checksum = CHECKSUM.pack(int(checksums[row, block]))
-        return OpenedChunk(self._file, start, self._arrays[array]["bytes"], checksum)
-
-    def _places(self, array: str) -> NDArray[np.int64]:
-        """Where each chunk of an array begins, `(volume, chunk)`; -1 where there is none."""
-        shape, n = self._checksums[array].shape, self._arrays[array]["bytes"]
-        _, body = self._ask("chunks", most=32 * shape[0] * shape[1], name=array, shape=list(shape))
-        row, block, offset, size = np.frombuffer(body, dtype=np.int64).reshape(-1, 4).T
-        if (size != n).any() or (offset < 0).any() or (offset > self._file.size - n).any():
-            raise UnusualHdf5(f"the dataset {array!r} has chunks that lie outside the file, or are cut")
-        places = np.full(shape, -1, dtype=np.int64)
-        places[row, block] = offset
-        return places
+        return OpenedChunk(self._file, start, cut.n_bytes, checksum)
 
     def list(self, prefix: str) -> list[str]:
         """Names below a folder."""
         names = [name for name in self._index if name.startswith(f"{prefix}/")]
         if prefix in self._checksums:
-            rest = ".0" * (self._arrays[prefix]["axes"] - 2)
+            rest = ".0" * (self._arrays[prefix].axes - 2)
             found = np.argwhere(self._checksums[prefix] >= 0)
             names += [f"{prefix}/c.{row}.{block}{rest}" for row, block in found]
         return sorted(names)

@@ -14,7 +14,7 @@ from cache_schema.common.errors import MachineError
 from cache_schema.common.machine import refuse_machine
 from cache_schema.files.h5.wire import DONE, HEAD, MOST_JSON
 
-COMMAND = ("-P", "-W", "ignore", "-m", "cache_schema.files.h5.serve")
+COMMAND = ("-P", "-W", "ignore", "-m", "cache_schema.files.h5.serving")
 ENDING_S = 5.0
 """A process that closed its end is gone after so long, or it is ended."""
 WHAT = "the process that reads HDF5 files"

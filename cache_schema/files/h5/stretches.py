@@ -32,8 +32,9 @@ class Stretches:
             UnusualHdf5: If it points outside the file.
         """
         found = cls(int(said["size"]), int(said["step"]), [int(offset) for offset in said["offsets"]])
-        covered = found.step * len(found.offsets)
-        if not 0 <= found.size <= covered or any(not 0 <= at <= there - found.step for at in found.offsets):
+        covered = min(found.step * len(found.offsets), there)
+        inside = all(0 <= at <= there - found.step for at in found.offsets)
+        if not 0 <= found.size <= covered or not inside:
             raise UnusualHdf5(f"the dataset {name!r} lies outside the file, or not all of it does inside")
         return found
 

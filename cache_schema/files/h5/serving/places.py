@@ -10,64 +10,62 @@ from cache_schema.files.h5.names import CHECKSUMS, OBJECTS
 
 
 def store_places(file: Any, *, seconds: float) -> tuple[dict[str, Any], bytes]:
-    """Where the objects and the checksums of a store lie, and how its arrays are cut.
+    """Where objects, checksums and chunks of a store lie.
+
+    Returns:
+        By name where each dataset lies, of each array its axes, the bytes of a chunk and how many it has;
+        and behind it, array by array, row, block and offset of each chunk as int64.
 
     Raises:
         KeyError: If it is no store.
         UnusualHdf5: If it is one that no export is.
     """
-    _require_ours(file)
+    if file.userblock_size:
+        raise UnusualHdf5("the file begins with a user block")
     checksums = {name: numbers_of(file, f"{CHECKSUMS}/{name}", "<i8", 2) for name in _group(file, CHECKSUMS)}
     parts = {name: numbers_of(file, f"{OBJECTS}/{name}", "u1", 1) for name in _group(file, OBJECTS)}
+    arrays = {name: chunked(file, name) for name in checksums}
+    chunks = {name: _chunks(arrays[name], name, checksums[name].shape) for name in arrays}
+    opened = os.fstat(file.id.get_vfd_handle())
     return {
-        "file": _identity(file),
+        "file": [opened.st_dev, opened.st_ino],
         "parts": {name: _place(found) for name, found in parts.items()},
         "checksums": {name: {"shape": list(d.shape), **_place(d)} for name, d in checksums.items()},
-        "arrays": {name: _cut(chunked(file, name)) for name in checksums},
-    }, b""
+        "arrays": {
+            name: {"axes": d.ndim, "bytes": _chunk_bytes(d), "chunks": len(chunks[name]) // 3}
+            for name, d in arrays.items()
+        },
+    }, b"".join(each.tobytes() for each in chunks.values())
 
 
-def chunk_places(file: Any, *, name: str, shape: list[int], seconds: float) -> tuple[dict[str, Any], bytes]:
-    """Where the chunks of an array lie.
+def _chunk_bytes(dataset: Any) -> int:
+    """Bytes of a chunk as it is written without a filter."""
+    return int(math.prod(dataset.chunks) * dataset.dtype.itemsize)
+
+
+def _chunks(dataset: Any, name: str, shape: tuple[int, int]) -> "array[int]":
+    """Row, block and offset of each chunk of an array, one behind the other.
 
     Args:
-        file: The open file.
-        name: Of the array.
+        dataset: The array.
+        name: Of it.
         shape: Of its checksums, (volume, chunk); what lies beyond is left out.
-        seconds: Of the processor.
-
-    Returns:
-        The file's identity, and row, block, offset and bytes of each chunk as int64.
 
     Raises:
-        UnusualHdf5: If a chunk says that it is filtered.
+        UnusualHdf5: If a chunk says that it is filtered, or has another size.
     """
-    _require_ours(file)
-    dataset = chunked(file, name)
-    step, (rows, blocks) = dataset.chunks[1], shape
+    step, n_bytes, (rows, blocks) = dataset.chunks[1], _chunk_bytes(dataset), shape
     found = array("q")
 
     def note(chunk: Any) -> None:
         row, start, *rest = chunk.chunk_offset
-        if chunk.filter_mask:
-            raise UnusualHdf5(f"the dataset {name!r} has a filter on a chunk")
+        if chunk.filter_mask or chunk.size != n_bytes:
+            raise UnusualHdf5(f"the dataset {name!r} has a chunk of {chunk.size} bytes, or a filtered one")
         if row < rows and start // step < blocks and not any(rest):
-            found.extend((row, start // step, chunk.byte_offset, chunk.size))
+            found.extend((row, start // step, chunk.byte_offset))
 
     dataset.id.chunk_iter(note)
-    return {"file": _identity(file)}, found.tobytes()
-
-
-def _require_ours(file: Any) -> None:
-    """Refuse a file in which offsets do not count from its first byte."""
-    if file.userblock_size:
-        raise UnusualHdf5("the file begins with a user block")
-
-
-def _identity(file: Any) -> list[int]:
-    """Which file it is that HDF5 opened."""
-    found = os.fstat(file.id.get_vfd_handle())
-    return [found.st_dev, found.st_ino]
+    return found
 
 
 def _group(file: Any, name: str) -> Any:
@@ -98,12 +96,3 @@ def _place(dataset: Any) -> dict[str, Any]:
 
     dataset.id.chunk_iter(note)
     return {"size": size, "step": step, "offsets": offsets}
-
-
-def _cut(dataset: Any) -> dict[str, int]:
-    """Of an array: its axes, slices of a chunk, and bytes of a chunk."""
-    return {
-        "axes": dataset.ndim,
-        "step": dataset.chunks[1],
-        "bytes": math.prod(dataset.chunks) * dataset.dtype.itemsize,
-    }

@@ -3,7 +3,7 @@
 from typing import Any
 
 from cache_schema.files.h5.caps import UnusualHdf5, require_in_file, within
-from cache_schema.files.h5.limits import limit_memory, limit_processor
+from cache_schema.files.h5.serving.limits import limit_memory, limit_processor
 
 Said = tuple[dict[str, Any], Any]
 """An answer and the bytes behind it."""

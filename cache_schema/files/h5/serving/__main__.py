@@ -1,4 +1,4 @@
-"""The process in which HDF5 runs: `python -m cache_schema.files.h5.serve`, questions in, answers out.
+"""The process in which HDF5 runs: questions in, answers out.
 
 This process never opens a file. It makes a copy of itself (a fork, 2 ms) for every question, which opens one
 file, answers, and is gone with whatever HDF5 made of its memory. Where there is no fork it answers once.
@@ -12,16 +12,15 @@ from collections.abc import Callable
 from typing import Any
 
 from cache_schema.files.h5.caps import UnusualHdf5
-from cache_schema.files.h5.limits import end_with_parent, limit_memory, limit_processor, no_core
-from cache_schema.files.h5.places import chunk_places, store_places
-from cache_schema.files.h5.volumes import dataset_facts, voxels
+from cache_schema.files.h5.serving.limits import end_with_parent, limit_memory, limit_processor, no_core
+from cache_schema.files.h5.serving.places import store_places
+from cache_schema.files.h5.serving.volumes import dataset_facts, voxels
 from cache_schema.files.h5.wire import BROKEN, DONE, UNOPENED, UNUSUAL, answer
 
 QUESTIONS: dict[str, Callable[..., tuple[dict[str, Any], Any]]] = {
     "dataset": dataset_facts,
     "voxels": voxels,
     "store": store_places,
-    "chunks": chunk_places,
 }
 
 
