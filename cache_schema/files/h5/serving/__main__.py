@@ -12,7 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 from cache_schema.files.h5.caps import UnusualHdf5
-from cache_schema.files.h5.serving.limits import end_with_parent, limit_memory, limit_processor, no_core
+from cache_schema.files.h5.serving.limits import (
+    end_with_parent,
+    limit_memory,
+    limit_processor,
+    no_core,
+    widen,
+)
 from cache_schema.files.h5.serving.places import store_places
 from cache_schema.files.h5.serving.volumes import dataset_facts, voxels
 from cache_schema.files.h5.wire import BROKEN, DONE, UNOPENED, UNUSUAL, answer
@@ -29,6 +35,7 @@ def main() -> None:
     out = os.dup(1)
     os.dup2(2, 1)  # what a library prints is no answer
     no_core()
+    widen(out)
     try:
         import h5py  # noqa: F401  # before the copies are made
     except Exception as error:
