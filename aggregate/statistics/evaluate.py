@@ -25,6 +25,9 @@ from cache_schema.common.errors import SlicecacheError
 
 UNCALIBRATED = Calibration()
 
+GUESSING = 0.5
+"""AUROC of scores that know nothing, of several classes too."""
+
 
 @dataclass(frozen=True, slots=True)
 class OutOfFold:
@@ -132,12 +135,34 @@ def pooled_auroc(cohort: Cohort, outputs: Sequence[OutOfFold]) -> float:
     return float(np.mean(found))
 
 
-def compare(ours: Measured, other: Measured, metric: str = "auroc") -> dict[str, Any] | None:
-    """Corrected paired comparison over the same folds; None when there are too few."""
+def compare(ours: Measured, other: Measured) -> dict[str, Any] | None:
+    """Corrected paired comparison of AUROC over the same folds; None when there are too few.
+
+    No difference rests on a value below guessing: a side whose mean AUROC is below 0.5 counts as 0.5 in
+    every fold, and is named in `as_guessing`. Cross-validation puts what reads matched traits below 0.5,
+    and whatever stands beside it would look better for that (`docs/statistics.md`).
+
+    Returns:
+        difference, ci_low, ci_high, p (None where not defined) and as_guessing.
+    """
+    sides = [_at_least_guessing(side) for side in (ours, other)]
     try:
-        differences = ours.values[metric] - other.values[metric]
-        found = corrected_t_test(differences, ours.n_train, ours.n_test, overlap=SHARED_PAIRS)
+        found = corrected_t_test(sides[0] - sides[1], ours.n_train, ours.n_test, overlap=SHARED_PAIRS)
     except SlicecacheError:
         return None
-    pairs = {"difference": found.difference, "ci_low": found.low, "ci_high": found.high, "p": found.p}
-    return {name: float(value) if np.isfinite(value) else None for name, value in pairs.items()}
+    low, high = np.clip([found.low, found.high], -1, 1)
+    pairs = {"difference": found.difference, "ci_low": low, "ci_high": high, "p": found.p}
+    numbers = {name: float(value) if np.isfinite(value) else None for name, value in pairs.items()}
+    return {**numbers, "as_guessing": [side.configuration for side in (ours, other) if below_guessing(side)]}
+
+
+def below_guessing(measured: Measured) -> bool:
+    """Whether the mean AUROC over folds is below 0.5."""
+    values = measured.values["auroc"]
+    return bool(np.isfinite(values).any() and np.nanmean(values) < GUESSING)
+
+
+def _at_least_guessing(measured: Measured) -> Floats:
+    """AUROC (fold,) as it is, or 0.5 in every fold that defines it when the mean is below that."""
+    values = measured.values["auroc"]
+    return np.where(np.isnan(values), np.nan, GUESSING) if below_guessing(measured) else values
