@@ -147,10 +147,12 @@ def summarise(looks: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     return found
 
 
-def measure(cohorts: int, sizes: Sequence[int], told: Callable[[str], None]) -> list[dict[str, Any]]:
+def measure(
+    designs: Sequence[str], cohorts: int, sizes: Sequence[int], told: Callable[[str], None]
+) -> list[dict[str, Any]]:
     """Every design, size, dealing and number of repeats."""
     found = []
-    for design in DESIGNS:
+    for design in designs:
         for n in sizes:
             for dealt in DEALT:
                 for repeats in (1, REPEATS):
@@ -178,12 +180,13 @@ def main() -> None:
     """Print a row per setting, and the same as JSON where asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cohorts", type=int, default=1000)
+    parser.add_argument("--designs", nargs="+", default=DESIGNS, choices=DESIGNS)
     parser.add_argument("--sizes", type=int, nargs="+", default=[40, 100])
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
     names = list(look(DESIGNS[0], 40, "label", 0))
     print(f"| design | n | dealt | repeats | {' | '.join(names)} |\n|{'---|' * (4 + len(names))}", flush=True)
-    found = measure(given.cohorts, given.sizes, lambda text: print(text, flush=True))
+    found = measure(given.designs, given.cohorts, given.sizes, lambda text: print(text, flush=True))
     if given.json:
         given.json.write_text(json.dumps(found, indent=1))
 

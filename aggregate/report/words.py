@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from aggregate.baselines.names import WORDS
 from aggregate.heads.registry import HEADS
 from aggregate.statistics.cautions import as_guessing, cannot_compare
 
 CONFIGURATION_NAMES = {
-    "mean_pool_logistic": "mean pooling + logistic regression",
-    "confounds_only": "confounds only",
-    "acquisition_only": "acquisition only",
+    **WORDS,
     **{head.model_fields["kind"].default: head.words for head in HEADS if head.words},
     "dinoatten3d": "DinoAtten3D",
     "dinoatten3d_sum": "DinoAtten3D, variance summed",
@@ -117,7 +116,8 @@ def chance(metrics: Mapping[str, Any]) -> str:
     null = (metrics.get("null") or {}).get("auroc")
     # What shuffled labels add is worth little while the interval holds 0.5: that comes first.
     guessing = found.get("ci_low") is not None and found["ci_low"] <= 0.5
-    unproven = "Its interval includes 0.5, so it is not shown to be better than guessing"
+    lies = "lies below" if guessing and (found.get("ci_high") or 1.0) < 0.5 else "includes"
+    unproven = f"Its interval {lies} 0.5, so it is not shown to be better than guessing"
     if null is not None:
         reached = f"AUROC {number(null['mean'])} ± {number(null['sd'])}, {p_value(null['p'])}"
         if guessing and null["p"] < LEVEL:
@@ -136,7 +136,7 @@ def chance(metrics: Mapping[str, Any]) -> str:
 def comparison_words(found: Mapping[str, Any]) -> str:
     """One row of the comparison table in words."""
     if found.get("p") is None:
-        return "cannot be said"
+        return "cannot be compared"
     if found["p"] >= LEVEL:
         return "not shown to differ"
     return "head is better" if found["difference"] > 0 else "head is worse"

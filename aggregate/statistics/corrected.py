@@ -29,8 +29,8 @@ SHARED_PAIRS: Overlap = "shared_pairs"
 CORRECTED = (
     "corrected resampled t interval (after Nadeau & Bengio 2003) over folds x repeats, seeds averaged first: "
     "variance factor 1/(k r) + c/(1 - c), with c the correlation of folds that share pairs of participants "
-    "in place of n_test/n, k r - 1 degrees of freedom, level 0.95; of a metric on the arcsine scale, of a "
-    "difference cut to [-1, 1]; none where all folds have one value"
+    "in place of n_test/n, k r - 1 degrees of freedom, level 0.95; on the arcsine scale where it would leave "
+    "the metric's range, of a difference cut to [-1, 1]; none where all folds have one value"
 )
 """`ci_method` of cross-validation."""
 
@@ -138,8 +138,8 @@ def corrected_interval(
 
     Folds in which the metric is not defined (one class in the test part) are left out. With fewer than
     two values left, or without any spread, the limits are NaN: folds that all say 1.0 do not show that the
-    metric is 1.0. With bounds the interval is symmetric on the arcsine scale, so that it stays inside
-    them and leans to the middle as the spread of a proportion does (`docs/statistics.md` has the coverage).
+    metric is 1.0. An interval that would leave the bounds is made on the arcsine scale, where it cannot:
+    cut at the bound, it misses what is near one in 8 to 12 % (`docs/statistics.md`).
 
     Args:
         values: One per fold of a repeat, seeds averaged (fold,).
@@ -154,7 +154,9 @@ def corrected_interval(
     if without_spread(kept):
         return Interval(mean, float("nan"), float("nan"))
     half = float(stats.t.ppf((1 + level) / 2, len(kept) - 1)) * standard_error(kept, train, test, overlap)
-    return Interval(mean, mean - half, mean + half) if bounds is None else _inside(mean, half, *bounds)
+    if bounds is None or (bounds[0] <= mean - half and mean + half <= bounds[1]):
+        return Interval(mean, mean - half, mean + half)
+    return _inside(mean, half, *bounds)
 
 
 def without_spread(values: Floats) -> bool:

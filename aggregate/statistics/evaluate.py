@@ -138,22 +138,27 @@ def pooled_auroc(cohort: Cohort, outputs: Sequence[OutOfFold]) -> float:
 def compare(ours: Measured, other: Measured) -> dict[str, Any] | None:
     """Corrected paired comparison of AUROC over the same folds; None when there are too few.
 
-    No difference rests on a value below guessing: a side whose mean AUROC is below 0.5 counts as 0.5 in
-    every fold, and is named in `as_guessing`. Cross-validation puts what reads matched traits below 0.5,
-    and whatever stands beside it would look better for that (`docs/statistics.md`).
+    No difference rests on a value below guessing: where a side's mean AUROC is below 0.5, the comparison
+    in which that side counts as 0.5 in every fold is made as well, and the one with the larger p is told.
+    Cross-validation puts what reads matched traits below 0.5, and whatever stands beside it would look
+    better for that (`docs/statistics.md`).
 
     Returns:
-        difference, ci_low, ci_high, p (None where not defined) and as_guessing.
+        difference, ci_low, ci_high, p (None where not defined) and as_guessing: who counts as 0.5.
     """
-    sides = [_at_least_guessing(side) for side in (ours, other)]
+    low = [side.configuration for side in (ours, other) if below_guessing(side)]
+    plain = [side.values["auroc"] for side in (ours, other)]
+    floored = [_at_least_guessing(side) for side in (ours, other)]
+    sizes = ours.n_train, ours.n_test
     try:
-        found = corrected_t_test(sides[0] - sides[1], ours.n_train, ours.n_test, overlap=SHARED_PAIRS)
+        found, stricter = (corrected_t_test(a - b, *sizes, overlap=SHARED_PAIRS) for a, b in (plain, floored))
     except SlicecacheError:
         return None
-    low, high = np.clip([found.low, found.high], -1, 1)
-    pairs = {"difference": found.difference, "ci_low": low, "ci_high": high, "p": found.p}
+    told = stricter if low and not stricter.p < found.p else found  # a p that is not defined is the larger
+    ends = np.clip([told.low, told.high], -1, 1)
+    pairs = {"difference": told.difference, "ci_low": ends[0], "ci_high": ends[1], "p": told.p}
     numbers = {name: float(value) if np.isfinite(value) else None for name, value in pairs.items()}
-    return {**numbers, "as_guessing": [side.configuration for side in (ours, other) if below_guessing(side)]}
+    return {**numbers, "as_guessing": low if told is stricter else []}
 
 
 def below_guessing(measured: Measured) -> bool:

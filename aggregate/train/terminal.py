@@ -49,9 +49,10 @@ def comparison_sentence(head: str, baseline: str, found: dict[str, Any]) -> str:
     """One sentence on a comparison that cannot be misread."""
     if found["p"] is None:
         return cannot_compare(head, baseline, found)
+    p = "p < 0.001" if found["p"] < 0.001 else f"p = {found['p']:.3f}"
     ours, theirs = (f"{name}{as_guessing(name, found)}" for name in (head, baseline))
     real = "differs from" if found["p"] < 0.05 else "is not shown to differ from"
     return (
         f"{ours} {real} {theirs}: AUROC {found['difference']:+.3f} "
-        f"[{found['ci_low']:+.3f}, {found['ci_high']:+.3f}], p = {found['p']:.3f}"
+        f"[{found['ci_low']:+.3f}, {found['ci_high']:+.3f}], {p}"
     )

@@ -105,9 +105,7 @@ def test_auroc_is_the_mean_within_folds_with_the_corrected_interval(cohort: Coho
     ratio = c / (1 - c)
     half = stats.t.ppf(0.975, len(values) - 1) * np.sqrt((1 / len(values) + ratio) * np.var(values, ddof=1))
     assert interval.value == pytest.approx(values.mean(), abs=1e-12)
-    m = values.mean()
-    angle = np.arcsin(np.sqrt(m)) - half / (2 * np.sqrt(m * (1 - m)))
-    assert interval.low == pytest.approx(np.sin(max(angle, 0)) ** 2, abs=1e-12)
+    assert interval.low == pytest.approx(values.mean() - half, abs=1e-12)
     assert ci_method(measured) == CORRECTED
 
 
@@ -141,6 +139,14 @@ def test_no_difference_rests_on_a_value_below_guessing() -> None:
     turned = compare(low, head)
     assert turned is not None
     assert (turned["difference"], turned["p"]) == (-found["difference"], found["p"])
+    # Of two comparisons the one with the larger p: this one is clearer against 0.5 than as it was measured.
+    steady, jumping = of_folds("a", 0.70, 0.71, 0.72), of_folds("b", 0.1, 0.9, 0.4)
+    assert (compare(steady, of_folds("", *[0.5] * 3)) or {})["p"] < 0.01
+    weaker = compare(steady, jumping)
+    assert weaker is not None
+    assert weaker["p"] > 0.2
+    assert weaker["difference"] == pytest.approx(0.71 - 1.4 / 3)
+    assert weaker["as_guessing"] == []
     both = compare(low, of_folds("head", 0.4, 0.3, 0.5, 0.45))
     assert "neither is better than guessing" in cannot_compare("a", "b", both)
     assert "confounds_only (0.23)" in below_guessing_notes([head, low])[0]

@@ -48,8 +48,14 @@ def test_undefined_folds_are_left_out_and_bounds_hold():
     assert with_gap.high > 1
     inside = corrected_interval([0.9, 1.0, 0.95], 10, 5, bounds=(0.0, 1.0))
     assert 0.5 < inside.low < inside.value < inside.high <= 1.0
+    m, half = 0.95, stats.t.ppf(0.975, 2) * math.sqrt((1 / 3 + 0.5) * np.var([0.9, 1.0, 0.95], ddof=1))
+    angle = math.asin(math.sqrt(m)) - half / (2 * math.sqrt(m * (1 - m)))
+    assert inside.low == pytest.approx(math.sin(angle) ** 2, abs=1e-12)
     mcc = corrected_interval([0.8, 1.0, 0.9], 10, 5, bounds=(-1.0, 1.0))
     assert (mcc.low, mcc.high) == pytest.approx((2 * inside.low - 1, 2 * inside.high - 1))
+    assert corrected_interval([0.6, 0.7, 0.5], 10, 1, bounds=(0.0, 1.0)) == corrected_interval(
+        [0.6, 0.7, 0.5], 10, 1
+    )
     wide = corrected_interval([0.1, 0.9], 10, 10, bounds=(0.0, 1.0))
     assert (wide.low, wide.high) == (0.0, 1.0)
     one = corrected_interval([0.8], 10, 5)

@@ -91,7 +91,7 @@ def test_few_shuffles_claim_nothing() -> None:
 def test_shuffled_labels_do_not_outdo_an_interval_that_holds_guessing() -> None:
     many = {"mean": 0.5, "sd": 0.05, "p": 0.01, "n": 99}
     (said,) = null_sentences({"a": many}, [row("a", 0.58)])
-    assert "not shown to be better than chance, p = 0.010, and its own interval includes 0.5" in said
+    assert "not shown to be better than chance, p = 0.010, and its own interval reaches down to 0.5" in said
 
 
 def test_configurations_that_are_one_run_count_once() -> None:

@@ -7,16 +7,12 @@ import numpy as np
 
 from aggregate.ablate.findings.compare import MEAN_POOL, SIGNIFICANCE, Comparison, Found, Row, better
 from aggregate.ablate.findings.results import AblationResults
+from aggregate.baselines.names import WORDS
 from aggregate.config.ablate import NESTED
 from aggregate.statistics.cautions import as_guessing, cannot_compare
 from aggregate.statistics.evaluate import GUESSING
 
-ROW_NAMES = {
-    MEAN_POOL: "mean pooling + logistic regression",
-    "confounds_only": "confounds only",
-    "acquisition_only": "acquisition only",
-    NESTED: "chosen by inner folds (nested selection)",
-}
+ROW_NAMES = {**WORDS, NESTED: "chosen by inner folds (nested selection)"}
 
 
 def row_name(name: str) -> str:
@@ -172,7 +168,7 @@ def null_sentences(nulls: Mapping[str, Mapping[str, Any]], rows: Sequence[Row]) 
             f"so few shuffles cannot give a p below {SIGNIFICANCE}"
             if few
             else f"{'better than' if better_than else 'not shown to be better than'} chance, "
-            f"{p_words(null['p'])}" + (", and its own interval includes 0.5" if guessing else "")
+            f"{p_words(null['p'])}" + (", and its own interval reaches down to 0.5" if guessing else "")
         )
         found.append(f"With labels shuffled, {row_name(name)} reaches {spread}: {verdict}.")
     return found
