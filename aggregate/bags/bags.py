@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aggregate.bags.lazy import LazyTokens, Shelf, TokenArray
 from aggregate.bags.places import Places
+from aggregate.bags.token_names import token_names
 from aggregate.common.table_values import nearest
 from cache_schema.common.errors import ConfigError
 from cache_schema.format.header import ArraySpec, Header
@@ -52,19 +53,25 @@ class Bags:
         return len(self.x)
 
 
-def token_array(header: Header, tokens: str) -> ArraySpec:
-    """The array that slices are described by.
+def arrays_of(header: Header, tokens: str) -> tuple[ArraySpec, ...]:
+    """The arrays that slices are described by, in the order in which their numbers stand side by side.
 
     Raises:
-        ConfigError: If the store has no such array, or it is not one vector per slice.
+        ConfigError: If the store has no such array, or one is not one vector per slice.
     """
     arrays = {spec.name: spec for spec in header.arrays}
     usable = [spec.name for spec in header.arrays if len(spec.item_shape) == 1]
-    if tokens not in arrays:
-        raise ConfigError(f"tokens: the store has no array {tokens!r}{nearest(tokens, usable)}")
-    if tokens not in usable:
-        raise ConfigError(f"tokens: {tokens!r} is not one vector per slice; use {' or '.join(usable)}")
-    return arrays[tokens]
+    for name in token_names(tokens):
+        if name not in arrays:
+            raise ConfigError(f"tokens: the store has no array {name!r}{nearest(name, usable)}")
+        if name not in usable:
+            raise ConfigError(f"tokens: {name!r} is not one vector per slice; use {' or '.join(usable)}")
+    return tuple(arrays[name] for name in token_names(tokens))
+
+
+def token_dim(header: Header, tokens: str) -> int:
+    """Numbers that describe a slice."""
+    return sum(spec.item_shape[0] for spec in arrays_of(header, tokens))
 
 
 def bags_bytes(
@@ -75,14 +82,14 @@ def bags_bytes(
     Args:
         entries: The volumes.
         header: Of their store.
-        tokens: Name of the array.
+        tokens: As `read_bags` takes it.
         bag: The bag of every volume, as `read_bags` takes it.
     """
-    spec = token_array(header, tokens)
+    item = max(np.dtype(spec.dtype).itemsize for spec in arrays_of(header, tokens))
     counts = np.array([entry.n_slices for entry in entries], dtype=np.int64)
     lengths = counts if bag is None else np.bincount(bag, weights=counts).astype(np.int64)
-    stored = len(counts) * int(counts.max(initial=0)) * np.dtype(spec.dtype).itemsize
-    return (stored + len(lengths) * int(lengths.max(initial=0)) * 4) * spec.item_shape[0]
+    stored = len(counts) * int(counts.max(initial=0)) * item
+    return (stored + len(lengths) * int(lengths.max(initial=0)) * 4) * token_dim(header, tokens)
 
 
 def read_bags(
@@ -97,7 +104,7 @@ def read_bags(
     Args:
         store: The open store.
         entries: Volumes, in the order of the bags (`Cohort.entries`).
-        tokens: Name of the array: cls, patch_mean, cls_l08.
+        tokens: Name of the array: cls, patch_mean, cls_l08; or of several, `cls+patch_mean`.
         bag: The bag of every entry (`Cohort.bag`), ascending; without it a volume is a bag. Volumes of
             one bag are put one behind the other along `slice`.
         dtype: Of `x` and `height_mm`.
@@ -147,5 +154,5 @@ def _places(
     store: StoreReader, entries: Sequence[VolumeEntry], tokens: str, bag: NDArray[np.int64] | None
 ) -> Places:
     """Where the volumes lie in their bags."""
-    token_array(store.header, tokens)
+    arrays_of(store.header, tokens)
     return Places(store, tuple(entries), tokens, np.arange(len(entries)) if bag is None else bag)

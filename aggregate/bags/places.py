@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aggregate.bags.token_names import token_names
 from cache_schema.common.errors import StoreError
 from cache_schema.store.reader import StoreReader, VolumeEntry
 
@@ -18,7 +19,7 @@ Stored = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Places:
-    """Volumes of one array with the bag and the first slice of each in it."""
+    """Volumes of one array, or of several side by side, with the bag and the first slice of each in it."""
 
     store: StoreReader
     entries: tuple[VolumeEntry, ...]
@@ -48,6 +49,11 @@ class Places:
         return before - before[self.first[self.bag]]
 
     @property
+    def dim(self) -> int:
+        """Numbers that describe a slice."""
+        return sum(int(self.store.layout(name).spec.item_shape[0]) for name in token_names(self.tokens))
+
+    @property
     def one_each(self) -> bool:
         """Whether every volume is a bag of its own."""
         return len(self.lengths) == len(self.entries)
@@ -70,7 +76,8 @@ class Places:
             StoreError: If a kept slice holds NaN.
         """
         entries = [self.entries[volume] for volume in volumes]
-        stored: Stored = self.store.read(self.tokens, entries)
+        parts = [self.store.read(name, entries) for name in token_names(self.tokens)]
+        stored: Stored = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
         keep = np.arange(stored.shape[1]) < self.counts[volumes][:, None]
         # One sum per slice finds NaN (and infinity) without a mask as large as the tokens.
         bad = ~np.isfinite(stored.sum(axis=-1, dtype=np.float32)) & keep

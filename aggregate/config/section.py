@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from aggregate.anomaly.spec import DetectSpec
+from aggregate.bags.token_names import Tokens
 from aggregate.baselines.names import BASELINES, BaselineName
 from aggregate.cohort.people import FoldSpec
 from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.select import SelectSpec
-from aggregate.cohort.table.join import JoinSpec
+from aggregate.cohort.table.join_spec import JoinSpec
 from aggregate.cohort.table.split import SplitSpec
 from aggregate.cohort.table.target import TargetSpec
 from aggregate.common.labels import Label, read_column, read_many
@@ -30,7 +31,9 @@ class AggregateKeys(Strict):
     """Everything that stage two is told, but the target."""
 
     cohort: Path
-    """CSV or TSV with a row per participant, or per session."""
+    """CSV, TSV, .xlsx or Parquet with a row per participant, or per session."""
+    sheet: str | None = None
+    """Of a workbook that has several."""
     where: str | None = None
     """Condition on the table's columns, e.g. `qc == 'pass' and age >= 55`."""
     missing: Annotated[tuple[Label, ...], BeforeValidator(read_many)] = ()
@@ -43,8 +46,9 @@ class AggregateKeys(Strict):
     combine: Literal["concat", "mean"] | None = None
     """Several volumes in a session: `concat` puts their slices into one bag; `mean` keeps a bag each and
     averages their logits."""
-    tokens: str = "cls"
-    """The array of the store that slices are described by: cls, patch_mean, cls_l08."""
+    tokens: Tokens = "cls"
+    """The array of the store that slices are described by: cls, patch_mean, cls_l08; or several, whose
+    numbers stand side by side: `[cls, patch_mean]`, which is also written `cls+patch_mean`."""
     head: HeadSpec = AttentionSpec()
     loss: LossSpec = LossSpec()
     recipe: str | None = None
@@ -82,8 +86,9 @@ class AggregateKeys(Strict):
         return CohortRequest(
             table=pipeline.path(self.cohort),
             where=self.where,
+            sheet=self.sheet,
             missing=self.missing,
-            join=self.join,
+            join=self.join.located(pipeline.path),
             sessions=self.sessions,
             select=self.select,
             combine=self.combine,

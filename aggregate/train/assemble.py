@@ -116,14 +116,19 @@ def previews(store: StoreReader, cohort: Cohort) -> list[tuple[str, bytes]]:
 
 
 def attention_frame(cohort: Cohort, bags: Bags, trained: Trained) -> pd.DataFrame:
-    """Out-of-fold attention over height, one row per kept slice."""
+    """Out-of-fold attention over height, one row per kept slice; of a bag of several volumes with its own."""
     bag, place = np.nonzero(np.isfinite(trained.attention))
+    volumes = np.repeat(
+        [entry.key.volume_id for entry in cohort.entries], [entry.n_slices for entry in cohort.entries]
+    )
+    first = np.concatenate([[0], np.cumsum(bags.keep.sum(dim=1).numpy())])
     return pd.DataFrame(
         {
             "height_mm": bags.height_mm.numpy()[bag, place],
             "attention": trained.attention[bag, place],
             "label": np.array(cohort.classes)[cohort.y[bag]],
             "participant_id": cohort.participants[bag],
+            "volume_id": volumes[first[bag] + place],
         }
     )
 
@@ -155,6 +160,8 @@ def make_bundle(
         dim=dim,
         classes=cohort.classes,
         positive=cohort.classes[-1] if cohort.task == "binary" else None,
+        select=cohort.select,
+        combine=cohort.combine,
         head=setup.head,
         members=tuple(members),
         training=training,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from aggregate.ablate.grid.expand import MAIN, Configuration, Study
-from aggregate.bags.bags import Bags, bags_bytes, token_array
+from aggregate.bags.bags import Bags, bags_bytes, token_dim
 from aggregate.bags.memory import memory_budget, open_bags
 from aggregate.cohort.cohort import Cohort, load_cohort
 from aggregate.common.table_values import listed
@@ -41,7 +41,7 @@ class Source:
         """Of one padded bag in float32."""
         counts = np.array([entry.n_slices for entry in self.cohort.entries])
         longest = np.bincount(self.cohort.bag, weights=counts).max()
-        return int(longest) * token_array(self.store.header, self.place[1]).item_shape[0] * 4
+        return int(longest) * token_dim(self.store.header, self.place[1]) * 4
 
 
 def place_of(configuration: Configuration) -> Place:
