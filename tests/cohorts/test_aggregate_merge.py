@@ -23,7 +23,7 @@ def test_a_table_by_participant_goes_to_every_visit(tmp_path):
         tmp_path,
         {"apoe.csv": "RID,APGEN1,APGEN2,Phase\n2.0,3,4,1\n3,3,3,1\n9,4,4,1\n"},
         rename={"AGE": "age"},
-        tables={"table": "apoe.csv", "on": "RID", "columns": ["APGEN1", "APGEN2"]},
+        tables={"table": "apoe.csv", "by": "RID", "columns": ["APGEN1", "APGEN2"]},
     )
     assert list(table.text.columns) == ["RID", "PTID", "VISCODE", "age", "APGEN1", "APGEN2"]
     assert table.text["APGEN2"].tolist() == ["4", "4", "3", ""]
@@ -43,7 +43,7 @@ def test_ids_and_visits_are_compared_as_the_join_compares_them(tmp_path):
         strip_prefix="ADNI",
         pad={"participant": 4, "session": 3},
         visits={"bl": "M000", "m*": "M*", "0": "M0"},
-        tables=[{"table": "mri.csv", "on": {"PTID": "who", "VISCODE": "visit"}}],
+        tables=[{"table": "mri.csv", "by": {"PTID": "who", "VISCODE": "visit"}}],
     )
     assert table.text["field"].tolist() == ["1.5", "3.0", "1.5", ""]
     assert table.merged[0].absent == ("(missing)",)
@@ -56,13 +56,13 @@ def test_several_rows_that_agree_in_what_is_taken_are_one(tmp_path):
     table = joined(
         tmp_path,
         {"mri.csv": TWICE},
-        tables={"table": "mri.csv", "on": "RID", "columns": "FIELD", "where": "DATE != 'd'"},
+        tables={"table": "mri.csv", "by": "RID", "columns": "FIELD", "where": "DATE != 'd'"},
     )
     assert table.text["FIELD"].tolist() == ["3.0", "3.0", "1.5", ""]
 
 
 def test_several_rows_that_differ_are_refused_or_left_out(tmp_path):
-    ask = {"table": "mri.csv", "on": "RID", "columns": "FIELD"}
+    ask = {"table": "mri.csv", "by": "RID", "columns": "FIELD"}
     with pytest.raises(
         SlicecacheError, match=r"mri.csv has several rows for 3 of visits.csv, which differ in FIELD"
     ):
@@ -78,7 +78,7 @@ def test_missing_codes_hold_in_further_tables_too(tmp_path):
         tmp_path,
         {"apoe.csv": "RID,GEN\n2,-4\n3,4\n-4,4\n"},
         missing=("-4",),
-        tables={"table": "apoe.csv", "on": "RID"},
+        tables={"table": "apoe.csv", "by": "RID"},
     )
     assert table.typed["GEN"].isna().tolist() == [True, True, False, True]
     assert table.merged[0].unused == 1
@@ -89,15 +89,15 @@ def test_missing_codes_hold_in_further_tables_too(tmp_path):
     [
         ({"rename": {"AEG": "age"}}, r"join.rename: visits.csv has no column 'AEG'; did you mean 'AGE'"),
         ({"rename": {"AGE": "RID"}}, "would have more than one column RID"),
-        ({"tables": {"table": "a.csv", "on": "SID"}}, r"on, for a.csv: visits.csv has no column 'SID'"),
-        ({"tables": {"table": "a.csv", "on": {"RID": "rdi"}}}, "on: a.csv has no column 'rdi'"),
-        ({"tables": {"table": "a.csv", "on": "RID"}}, "a.csv brings AGE, which visits.csv has already"),
+        ({"tables": {"table": "a.csv", "by": "SID"}}, r"by, for a.csv: visits.csv has no column 'SID'"),
+        ({"tables": {"table": "a.csv", "by": {"RID": "rdi"}}}, "by: a.csv has no column 'rdi'"),
+        ({"tables": {"table": "a.csv", "by": "RID"}}, "a.csv brings AGE, which visits.csv has already"),
         (
-            {"tables": {"table": "a.csv", "on": "RID", "columns": {"AGE": "x", "X": "x"}}},
+            {"tables": {"table": "a.csv", "by": "RID", "columns": {"AGE": "x", "X": "x"}}},
             "a.csv brings x, which visits.csv has already",
         ),
-        ({"tables": {"table": "a.csv", "on": "RID", "columns": "Y"}}, "columns: a.csv has no column 'Y'"),
-        ({"tables": {"table": "b.csv", "on": "RID"}}, "cannot read the cohort table"),
+        ({"tables": {"table": "a.csv", "by": "RID", "columns": "Y"}}, "columns: a.csv has no column 'Y'"),
+        ({"tables": {"table": "b.csv", "by": "RID"}}, "cannot read the cohort table"),
     ],
 )
 def test_mistakes_are_named(tmp_path, spec, message):

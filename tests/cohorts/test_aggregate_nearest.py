@@ -170,7 +170,7 @@ def test_further_tables_are_told_of_and_their_doubts_left_out(make_store, scan, 
         cohort="participant_id,dx\n1,x\n2,z\n3,x\n4,z\n",
         apoe="participant_id,e4\nsub-1,0\n2,1\n3,0\n3,1\n",
     )
-    join = {"tables": [{"table": "apoe.csv", "on": "participant_id"}], "ambiguous": "leave_out"}
+    join = {"tables": [{"table": "apoe.csv", "by": "participant_id"}], "ambiguous": "leave_out"}
     cohort = load(store, tmp_path, join=join, where="e4 >= 0")
     assert cohort.frame["e4"].tolist() == [0.0, 1.0]
     assert reasons(cohort) == {("3", ""): "ambiguous (2 rows of apoe.csv)"}

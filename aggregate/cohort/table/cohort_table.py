@@ -23,7 +23,7 @@ class MergedColumns:
 
     table: str
     """Its file's name."""
-    on: tuple[str, ...]
+    by: tuple[str, ...]
     """Columns of the cohort table that rows were found by."""
     rows: int
     """Of the cohort table."""
@@ -41,7 +41,7 @@ class MergedColumns:
         none = f"; none for {listed(self.absent, 3)}" if self.absent else ""
         several = f"; several that differ for {listed(self.unclear, 3)}" if self.unclear else ""
         return (
-            f"{self.table}: {self.found} of {self.rows} rows have theirs by {', '.join(self.on)}"
+            f"{self.table}: {self.found} of {self.rows} rows have theirs by {', '.join(self.by)}"
             f"{none}{several}"
         )
 

@@ -37,10 +37,10 @@ class MergeSpec(Strict):
 
     table: Path
     sheet: str | None = None
-    on: Annotated[dict[str, str], BeforeValidator(_same), Field(min_length=1)]
+    by: Annotated[dict[str, str], BeforeValidator(_same), Field(min_length=1)]
     """Columns that rows are found by: one name, several, or `{name here: name there}`."""
     columns: Annotated[dict[str, str] | None, BeforeValidator(_same)] = None
-    """What is taken: names, or `{name there: name here}`; by default everything but `on`."""
+    """What is taken: names, or `{name there: name here}`; by default everything but `by`."""
     where: str | None = None
     """Condition on the further table's rows."""
 

@@ -40,12 +40,12 @@ def _merged(table: CohortTable, spec: JoinSpec, further: MergeSpec, missing: Seq
     if further.where is not None:
         keep, _ = where(further.where, other.typed)
         other = other.rows(keep)
-    for here, there in further.on.items():
-        table.require(here, f"join.tables: on, for {other.path.name}")
-        other.require(there, "join.tables: on")
+    for here, there in further.by.items():
+        table.require(here, f"join.tables: by, for {other.path.name}")
+        other.require(there, "join.tables: by")
     taken = _taken(table, further, other)
-    ours = _keys(table, further.on, list(further.on), spec, missing)
-    theirs = _keys(other, further.on, list(further.on.values()), spec, missing)
+    ours = _keys(table, further.by, list(further.by), spec, missing)
+    theirs = _keys(other, further.by, list(further.by.values()), spec, missing)
     found = _by_key(theirs, other, list(taken))
     unclear = [key for key in dict.fromkeys(ours) if len(found.get(key, ())) > 1]
     if unclear and spec.ambiguous == "refuse":
@@ -53,7 +53,7 @@ def _merged(table: CohortTable, spec: JoinSpec, further: MergeSpec, missing: Seq
     wanted = set(ours)
     told = MergedColumns(
         table=other.path.name,
-        on=tuple(further.on),
+        by=tuple(further.by),
         rows=len(ours),
         found=sum(len(found.get(key, ())) == 1 for key in ours),
         absent=_told([key for key in ours if key not in found]),
@@ -68,7 +68,7 @@ def _merged(table: CohortTable, spec: JoinSpec, further: MergeSpec, missing: Seq
 
 def _taken(table: CohortTable, further: MergeSpec, other: CohortTable) -> dict[str, str]:
     """Columns of the further table -> their names in the cohort table."""
-    keys = set(further.on.values())
+    keys = set(further.by.values())
     taken = further.columns or {name: name for name in other.text.columns if name not in keys}
     for name in taken:
         other.require(name, "join.tables: columns")
