@@ -1,7 +1,7 @@
 """Where each volume's kept slices lie in the padded bags."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aggregate.bags.beside import Beside, store_of
 from aggregate.bags.token_names import token_names
 from cache_schema.common.errors import StoreError
 from cache_schema.store.reader import StoreReader, VolumeEntry
@@ -26,6 +27,8 @@ class Places:
     tokens: str
     bag: NDArray[np.int64]
     """The bag of every volume, ascending."""
+    beside: Beside = field(default_factory=dict)
+    """Other stores that `tokens` names arrays of."""
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
@@ -51,7 +54,8 @@ class Places:
     @property
     def dim(self) -> int:
         """Numbers that describe a slice."""
-        return sum(int(self.store.layout(name).spec.item_shape[0]) for name in token_names(self.tokens))
+        found = [store_of(name, self.store, self.beside) for name in token_names(self.tokens)]
+        return sum(int(store.layout(array).spec.item_shape[0]) for store, array in found)
 
     @property
     def one_each(self) -> bool:
@@ -76,7 +80,7 @@ class Places:
             StoreError: If a kept slice holds NaN.
         """
         entries = [self.entries[volume] for volume in volumes]
-        parts = [self.store.read(name, entries) for name in token_names(self.tokens)]
+        parts = [self._part(name, entries) for name in token_names(self.tokens)]
         stored: Stored = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
         keep = np.arange(stored.shape[1]) < self.counts[volumes][:, None]
         # One sum per slice finds NaN (and infinity) without a mask as large as the tokens.
@@ -87,3 +91,10 @@ class Places:
                 f"{self.store.location}: {self.tokens} of {key} holds NaN in a kept slice; run cache verify"
             )
         return stored
+
+    def _part(self, name: str, entries: Sequence[VolumeEntry]) -> Stored:
+        """One array's numbers, from whichever store it is in."""
+        store, array = store_of(name, self.store, self.beside)
+        own = entries if store is self.store else [store.entry(entry.key) for entry in entries]
+        part: Stored = store.read(array, own)
+        return part

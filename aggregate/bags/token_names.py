@@ -1,8 +1,11 @@
-"""Names of token arrays: one, or several whose numbers stand side by side, as `cls+patch_mean`."""
+"""Names of token arrays: one, or several whose numbers stand side by side, as `cls+patch_mean`.
+
+An array of another store than the main one is `STORE:NAME`.
+"""
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 BESIDE = "+"
 """No array's name has it (`[a-z][a-z0-9_]{0,63}`), so the names can be told apart again."""
@@ -26,5 +29,7 @@ def _each_once(value: str) -> str:
     return value
 
 
+StoreName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,63}$")]
+"""What another store is called: as arrays are."""
 Tokens = Annotated[str, BeforeValidator(_one_text), AfterValidator(_each_once)]
 """`cls`, or `[cls, patch_mean]`: the numbers of both, side by side."""

@@ -11,5 +11,6 @@ def resolved(pipeline: Pipeline, section: AggregateKeys) -> dict[str, Any]:
     """The content of `config.yaml`."""
     cohort = str(pipeline.path(section.cohort))
     join = section.join.located(pipeline.path).model_dump(mode="json")
-    own = {**section.model_dump(mode="json"), "cohort": cohort, "join": join}
+    stores = {name: pipeline.location(value) for name, value in section.stores.items()}
+    own = {**section.model_dump(mode="json"), "cohort": cohort, "join": join, "stores": stores}
     return {**resolved_stage_one(pipeline), "aggregate": own}

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from aggregate.anomaly.spec import DetectSpec
-from aggregate.bags.token_names import Tokens
+from aggregate.bags.beside import stores_used
+from aggregate.bags.token_names import StoreName, Tokens, token_names
 from aggregate.baselines.names import BASELINES, BaselineName
 from aggregate.cohort.people import FoldSpec
 from aggregate.cohort.request import CohortRequest
@@ -49,6 +50,9 @@ class AggregateKeys(Strict):
     tokens: Tokens = "cls"
     """The array of the store that slices are described by: cls, patch_mean, cls_l08; or several, whose
     numbers stand side by side: `[cls, patch_mean]`, which is also written `cls+patch_mean`."""
+    stores: dict[StoreName, str] = Field(default_factory=dict)
+    """Other stores of the same volumes, name -> location; `tokens: [cls, "large:cls"]` puts the numbers of
+    an array of theirs beside the main store's."""
     head: HeadSpec = AttentionSpec()
     loss: LossSpec = LossSpec()
     recipe: str | None = None
@@ -95,6 +99,11 @@ class AggregateKeys(Strict):
             target=getattr(self, "target", None),
             split=self.split,
         )
+
+    def beside(self, pipeline: Pipeline, tokens: str) -> dict[str, str]:
+        """Where the other stores lie that tokens are read from."""
+        used = [name for name in stores_used(token_names(tokens)) if name in self.stores]
+        return {name: pipeline.location(self.stores[name]) for name in used}
 
     @property
     def configuration(self) -> str:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from aggregate.bags.bags import Bags, read_bags
+from aggregate.bags.beside import NOTHING, Beside, arrays_by_name
 from aggregate.bags.token_names import token_names
 from aggregate.cohort.select import SelectSpec, choose_runs, make_bags, mismatch
 from aggregate.common.softmax import softmax
@@ -31,8 +32,10 @@ READ_BATCH = 256
 """Volumes read from the store at once."""
 
 
-def predict_store(bundle: Bundle, store: StoreReader) -> pd.DataFrame:
+def predict_store(bundle: Bundle, store: StoreReader, beside: Beside = NOTHING) -> pd.DataFrame:
     """Score every committed volume of a store that is of the kind that the bundle was trained on.
+
+    A bundle that reads from several stores needs the others in `beside`, under the names it knows them by.
 
     With `combine: concat` a row is a session, its volume_id those of all its volumes.
 
@@ -46,8 +49,10 @@ def predict_store(bundle: Bundle, store: StoreReader) -> pd.DataFrame:
         StoreMismatch: If the store's fingerprint is not the bundle's, naming the fields.
         SlicecacheError: If the store lacks the tokens that the bundle reads.
     """
-    check_store(bundle.card, store.header, store.location)
-    rows = [row for keys, logits in _scored(bundle, store) for row in _rows(bundle.card, keys, logits)]
+    check_store(bundle.card, store.header, store.location, beside)
+    rows = [
+        row for keys, logits in _scored(bundle, store, beside) for row in _rows(bundle.card, keys, logits)
+    ]
     unseen = sorted({row["participant_id"] for row in rows if not row["members"]})
     if unseen:
         logger.warning(
@@ -58,7 +63,7 @@ def predict_store(bundle: Bundle, store: StoreReader) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_columns(bundle.card))
 
 
-def check_store(card: BundleCard, header: Header, location: str) -> None:
+def check_store(card: BundleCard, header: Header, location: str, beside: Beside = NOTHING) -> None:
     """Refuse a store of other embeddings; warn of other arithmetic.
 
     Raises:
@@ -72,7 +77,8 @@ def check_store(card: BundleCard, header: Header, location: str) -> None:
         "Extract a store as the bundle's was made.",
     )
     warn_of_numerics(card.numerics, header, location)
-    shapes = {array.name: array.item_shape for array in header.arrays}
+    _check_beside(card, beside)
+    shapes = {name: array.item_shape for name, array in arrays_by_name(header, beside).items()}
     if not shapes.keys() >= set(token_names(card.tokens)):
         raise SlicecacheError(
             f"the bundle reads the tokens {card.tokens!r}, but the store {location} has {', '.join(shapes)}"
@@ -84,6 +90,32 @@ def check_store(card: BundleCard, header: Header, location: str) -> None:
             f"the bundle reads tokens of {card.dim} numbers, one a slice; {card.tokens!r} of the store "
             f"{location} has {told}"
         )
+
+
+def _check_beside(card: BundleCard, beside: Beside) -> None:
+    """Refuse other stores than the bundle's, or none where it reads from some.
+
+    Raises:
+        StoreMismatch: If fingerprints differ, naming the fields with both values.
+        SlicecacheError: If one is not given, or one is given that the bundle does not know.
+    """
+    if odd := sorted(card.beside.keys() ^ beside.keys()):
+        known = ", ".join(sorted(card.beside)) or "no other store"
+        told = ", ".join(sorted(beside)) or "none"
+        raise SlicecacheError(
+            f"the bundle reads from {known} beside its main store, and {told} was given: say --beside "
+            f"{odd[0]}=LOCATION for each of the bundle's, and no others"
+        )
+    for name, kept in card.beside.items():
+        there = beside[name]
+        require_equal(
+            kept.fingerprint,
+            there.header.fingerprint,
+            f"the bundle (here) was trained on other embeddings than the store {name!r} ({there.location}) "
+            "(there) holds",
+            "Extract a store as the bundle's was made.",
+        )
+        warn_of_numerics(kept.numerics, there.header, there.location)
 
 
 def warn_of_numerics(ours: Numerics, header: Header, location: str) -> None:
@@ -102,7 +134,9 @@ def warn_of_numerics(ours: Numerics, header: Header, location: str) -> None:
         )
 
 
-def _scored(bundle: Bundle, store: StoreReader) -> Iterator[tuple[Sequence[VolumeKey], NDArray[np.float64]]]:
+def _scored(
+    bundle: Bundle, store: StoreReader, beside: Beside
+) -> Iterator[tuple[Sequence[VolumeKey], NDArray[np.float64]]]:
     """Bags with the logits of all members (member, bag, class), some at a time."""
     head, dtype = bundle.head(), bundle.states[0]["classifier.weight"].dtype
     bags = bags_of_store(bundle.card, store)
@@ -110,7 +144,7 @@ def _scored(bundle: Bundle, store: StoreReader) -> Iterator[tuple[Sequence[Volum
         some = bags[start : start + READ_BATCH]
         entries = [store.entries[place] for bag in some for place in bag]
         bag = np.repeat(np.arange(len(some)), [len(places) for places in some])
-        read = read_bags(store, entries, bundle.card.tokens, bag, dtype)
+        read = read_bags(store, entries, bundle.card.tokens, bag, dtype, beside)
         keys = [_key([store.entries[place].key for place in places]) for places in some]
         rounded = _rounded(read, bundle.card, store.header)
         yield keys, apply_head(head, bundle.states, rounded).logits.double().numpy()

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from aggregate.bags.bags import Bags
+from aggregate.bags.beside import NOTHING, Beside
 from aggregate.baselines.baselines import Baseline
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold, FoldSpec
@@ -16,7 +17,7 @@ from aggregate.cohort.table.target import TargetSpec
 from aggregate.common.pictures import shown_preview
 from aggregate.common.versions import versions
 from aggregate.config.setup import TrainingSetup
-from aggregate.predict.bundle import Bundle, BundleCard, member_of
+from aggregate.predict.bundle import BesideCard, Bundle, BundleCard, member_of
 from aggregate.statistics.evaluate import (
     Measured,
     OutOfFold,
@@ -141,6 +142,7 @@ def make_bundle(
     trained: Trained,
     dim: int,
     training: dict[str, Any],
+    beside: Beside = NOTHING,
 ) -> Bundle:
     """Every fold's member with the participants that had a part in it; `training` is the card's summary."""
     by_fold = [fold for fold in folds for _ in range(setup.seeds)]
@@ -160,6 +162,10 @@ def make_bundle(
         dim=dim,
         classes=cohort.classes,
         positive=cohort.classes[-1] if cohort.task == "binary" else None,
+        beside={
+            name: BesideCard(fingerprint=other.header.fingerprint, numerics=other.header.numerics)
+            for name, other in beside.items()
+        },
         select=cohort.select,
         combine=cohort.combine,
         head=setup.head,
