@@ -31,7 +31,7 @@ FEWEST = 44
 """Of 50 slices: the fewest that a drawn bag keeps."""
 SIGNS = 3
 """Neighbouring slices of a focal sign."""
-INTERACTION = 4.0
+INTERACTION = 8.0
 """Strength of an interaction: no strength shows to the mean, so none is searched for."""
 AIM = 0.67
 """AUROC of mean pooling and logistic regression that the strength is set for."""
@@ -55,7 +55,7 @@ class Sign:
     slices: NDArray[np.bool_]
     """(bag, slice)"""
     shift: Floats
-    """At strength 1: as long as the residuals' standard deviation along it (dim,)."""
+    """At strength 1: a Mahalanobis distance of 1 among the residuals (dim,)."""
 
 
 def draw(statistics: Statistics, n: int, seed: int | tuple[int, ...]) -> Bags:
@@ -93,7 +93,8 @@ def plant(
         statistics: Of real brains.
         effect: What patients have.
         n: Bags, half of them patients.
-        strength: In standard deviations of the slices' residuals along the sign's direction.
+        strength: By how many standard deviations of the slices' residuals the sign moves a token, as the
+            best linear view of slices sees it (Mahalanobis).
         seed: Of directions and bags.
         part: Other bags with the same directions.
     """
@@ -149,12 +150,15 @@ def _pairs(
 
 
 def draw_shifts(statistics: Statistics, seed: int) -> list[Floats]:
-    """Two directions at right angles, drawn as residuals are, each as long as residuals vary along it."""
+    """Two shifts, drawn as residuals are, each at a Mahalanobis distance of 1 among these.
+
+    As long as residuals vary along them, the same strength would be two to three times as visible for one
+    seed as for another.
+    """
     generator, slices = np.random.default_rng((seed, 2)), statistics.slices
     normal = generator.standard_normal((2, len(slices.low)))
     found = normal @ slices.low + generator.standard_normal((2, statistics.dim)) * slices.rest
-    directions = np.linalg.qr(found.T)[0].T
-    return [direction * statistics.along(direction) for direction in directions]
+    return [shift / slices.distance(shift) for shift in found]
 
 
 def mean_logistic(train: Floats, y: Ints, test: Floats) -> Floats:
@@ -183,6 +187,8 @@ def find_strength(
         return INTERACTION if effect == "interaction" else 0.0
     file = folder / "strengths.json" if folder else None
     known: dict[str, float] = json.loads(file.read_text()) if file and file.exists() else {}
+    # The mean does not see where a sign is.
+    effect = "focal_wandering" if effect == "focal_fixed" else effect
     name = f"{effect} n={n} dim={statistics.dim} {statistics.digest}"
     if name not in known:
         # Seeds that no table uses.

@@ -44,6 +44,11 @@ class Factors:
         """Standard normal numbers (..., factor) and (..., column) made into columns."""
         return normal @ self.low.astype(np.float32) + left * self.rest.astype(np.float32)
 
+    def distance(self, shift: Floats) -> float:
+        """Mahalanobis length of a shift (column,)."""
+        covariance = self.low.T @ self.low + np.diag(np.maximum(self.rest**2, 1e-12))
+        return float(np.sqrt(shift @ np.linalg.solve(covariance, shift)))
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -76,11 +81,6 @@ class Statistics:
         others = [self.height_mm, self.mean, self.kept_of_factor, np.array(self.kept_of_rest), self.spread]
         parts = factors + others
         return hashlib.sha256(b"".join(np.round(p, 6).tobytes() for p in parts)).hexdigest()[:12]
-
-    def along(self, direction: Floats) -> float:
-        """Standard deviation of residuals along a unit vector."""
-        low, rest = self.slices.low @ direction, self.slices.rest * direction
-        return float(np.sqrt(low @ low + rest @ rest))
 
 
 def simulated_store(folder: Path, participants: int = 60) -> Path:
