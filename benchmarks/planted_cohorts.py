@@ -5,7 +5,7 @@
     fresh = plant(statistics, "focal_wandering", n=2000, strength=2.0, seed=0, part=1)
 
 A seed fixes the directions of an effect; parts of a seed are other bags with the same effect. Directions are
-drawn as residuals of slices are, so that a sign looks like what tokens differ by anyway.
+drawn as participants differ, so that a sign is of the kind that a mean over slices drowns in.
 """
 
 import json
@@ -150,15 +150,15 @@ def _pairs(
 
 
 def draw_shifts(statistics: Statistics, seed: int) -> list[Floats]:
-    """Two shifts, drawn as residuals are, each at a Mahalanobis distance of 1 among these.
+    """Two shifts, drawn as participants' offsets are, each at a Mahalanobis distance of 1 among residuals.
 
-    As long as residuals vary along them, the same strength would be two to three times as visible for one
-    seed as for another.
+    Drawn as residuals are, a sign would show to the mean nearly as well as to whoever looks at slices, since
+    participants hardly differ in most of what slices differ by.
     """
-    generator, slices = np.random.default_rng((seed, 2)), statistics.slices
-    normal = generator.standard_normal((2, len(slices.low)))
-    found = normal @ slices.low + generator.standard_normal((2, statistics.dim)) * slices.rest
-    return [shift / slices.distance(shift) for shift in found]
+    generator, people, dim = np.random.default_rng((seed, 2)), statistics.people, statistics.dim
+    low, rest = people.low[:, :dim], people.rest[:dim]
+    found = generator.standard_normal((2, len(low))) @ low + generator.standard_normal((2, dim)) * rest
+    return [shift / statistics.slices.distance(shift) for shift in found]
 
 
 def mean_logistic(train: Floats, y: Ints, test: Floats) -> Floats:
