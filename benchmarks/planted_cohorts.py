@@ -33,6 +33,8 @@ SIGNS = 3
 """Neighbouring slices of a focal sign."""
 INTERACTION = 8.0
 """Strength of an interaction: no strength shows to the mean, so none is searched for."""
+EDITION = 2
+"""Of the effects: raised when one is changed, so that strengths of the former are not taken for its own."""
 AIM = 0.67
 """AUROC of mean pooling and logistic regression that the strength is set for."""
 
@@ -189,7 +191,7 @@ def find_strength(
     known: dict[str, float] = json.loads(file.read_text()) if file and file.exists() else {}
     # The mean does not see where a sign is.
     effect = "focal_wandering" if effect == "focal_fixed" else effect
-    name = f"{effect} n={n} dim={statistics.dim} {statistics.digest}"
+    name = f"{effect} n={n} dim={statistics.dim} {statistics.digest} edition {EDITION}"
     if name not in known:
         # Seeds that no table uses.
         cells = [_pooled(statistics, effect, n, 10_000 + seed) for seed in range(seeds)]
