@@ -31,7 +31,7 @@ FEWEST = 44
 """Of 50 slices: the fewest that a drawn bag keeps."""
 SIGNS = 3
 """Neighbouring slices of a focal sign."""
-INTERACTION = 8.0
+INTERACTION = 12.0
 """Strength of an interaction: no strength shows to the mean, so none is searched for."""
 EDITION = 2
 """Of the effects: raised when one is changed, so that strengths of the former are not taken for its own."""
@@ -195,7 +195,7 @@ def find_strength(
     if name not in known:
         # Seeds that no table uses.
         cells = [_pooled(statistics, effect, n, 10_000 + seed) for seed in range(seeds)]
-        known[name] = _bisect(lambda s: float(np.mean([cell(s) for cell in cells])), AIM, 0.0, 16.0)
+        known[name] = _bisect(lambda s: float(np.mean([cell(s) for cell in cells])), AIM)
         if file:
             file.write_text(json.dumps(known, indent=1) + "\n")
     return known[name]
@@ -214,7 +214,13 @@ def _pooled(statistics: Statistics, effect: Effect, n: int, seed: int) -> Callab
     return lambda strength: auroc(truth, mean_logistic(x + strength * a, y, fresh + strength * b))
 
 
-def _bisect(rising: Callable[[float], float], aim: float, low: float, high: float, steps: int = 9) -> float:
+def _bisect(rising: Callable[[float], float], aim: float, steps: int = 8) -> float:
+    """Where a function rises to `aim`, from 0 on."""
+    low, high = 0.0, 4.0
+    while rising(high) < aim:
+        low, high = high, 2 * high
+        if high > 256:
+            raise SystemExit(f"no strength below {high} brings the baseline to an AUROC of {aim}")
     for _ in range(steps):
         middle = (low + high) / 2
         low, high = (middle, high) if rising(middle) < aim else (low, middle)

@@ -27,7 +27,7 @@ def made_up_brains(n=60, slices=47, dim=13, seed=0):
     """A curve, people of two kinds of variation, and slices of which neighbours share a part."""
     generator = np.random.default_rng(seed)
     place = np.linspace(0, 3, slices)[:, None]
-    x = 4 * np.sin(place + np.arange(dim)) + generator.normal(0, 0.6, (n, 1, 2)) @ generator.normal(
+    x = 4 * np.sin(place + np.arange(dim)) + generator.normal(0, 0.3, (n, 1, 2)) @ generator.normal(
         0, 1, (2, dim)
     )
     noise = generator.normal(0, 1, (n, slices, 5))
