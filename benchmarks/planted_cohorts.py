@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from planted_statistics import Statistics, line, take_apart
 
 from aggregate.bags.bags import Bags
-from aggregate.baselines.baselines import choose_strength, logistic, mean_pool, one_thread
-from aggregate.baselines.design import fit_scaling
+from aggregate.baselines.baselines import mean_pool
 from aggregate.common.arrays import Floats, Ints
 from aggregate.statistics.metrics import auroc
+from aggregate.training.logistic import solve_chosen
 
 Effect = Literal["diffuse", "focal_fixed", "focal_wandering", "interaction", "nothing"]
 EFFECTS: tuple[Effect, ...] = get_args(Effect)
@@ -165,11 +165,8 @@ def draw_shifts(statistics: Statistics, seed: int) -> list[Floats]:
 
 def mean_logistic(train: Floats, y: Ints, test: Floats) -> Floats:
     """Logits of fresh bags by the baseline: logistic regression on pooled tokens, penalty by inner folds."""
-    weight = np.ones(len(y))
-    with one_thread():
-        strength = choose_strength(train, y, weight, np.arange(len(y)), y, 2)
-        scale = fit_scaling(train)
-        found = logistic(scale(train), y, weight, scale(test), 2, strength)
+    weight, own = np.ones(len(y)), np.arange(len(y))
+    found = solve_chosen(train, y, weight, own, y, 2).log_probabilities(test)
     return found[:, 1] - found[:, 0]
 
 
