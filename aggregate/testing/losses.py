@@ -24,6 +24,8 @@ from cache_schema.common.law import LawError, hold
 
 TRIAL_LABELS = (0, 1, 2, 0, 1, 0, 2, 1)
 CLASSES, FEATURES = 3, 5
+TRIAL_COUNTS = torch.tensor([[7.0, 2.0, 4.0]], dtype=torch.float64)
+"""Training bags by label, of every run."""
 EXACT, STACKED, SINGLE = 1e-9, 1e-10, 2e-3
 """Tolerances: of float64, of stacked runs, of float32."""
 FEWEST_BAGS = {"one bag": (2,), "no two of one label": (0, 1, 2), "one label": (1, 1, 1)}
@@ -47,7 +49,7 @@ def check_loss(loss: Any, options: Mapping[str, Any] | None = None) -> None:
         loss if isinstance(loss, TermSpec) else CustomLossSpec(target=give(loss), options=dict(options or {}))
     )
     for law in LOSS_LAWS:
-        law(lambda n: type(spec).stacked([spec] * n))
+        law(lambda n: type(spec).stacked([spec] * n, TRIAL_COUNTS.expand(n, -1)))
 
 
 MakeLoss = Callable[[int], StackedLoss]

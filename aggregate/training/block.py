@@ -18,7 +18,7 @@ from aggregate.losses.base import Batch
 from aggregate.losses.cross_entropy import cross_entropy
 from aggregate.training.adam import StackedAdam
 from aggregate.training.inputs import Inputs
-from aggregate.training.objective import Objective
+from aggregate.training.objective import Objective, class_counts
 from aggregate.training.pooling import make_pooling
 from aggregate.training.runs import RunSpec, TrainedRun
 from aggregate.training.sampler import noise_seed
@@ -74,7 +74,8 @@ class Block:
         self.live = list(range(len(runs)))
         self.streams = streams_of(self.runs)
         self.pooling = make_pooling(head, inputs)
-        self.objective = Objective([run.loss for run in runs])
+        counts = class_counts([run.train_rows for run in runs], y, weight, head.n_classes)
+        self.objective = Objective([run.loss for run in runs], counts)
         self.gradients = {name: torch.empty_like(value) for name, value in self.trained_parameters.items()}
         self.adam = StackedAdam(
             self.trained_parameters,
@@ -112,6 +113,7 @@ class Block:
 
     def epoch(self, epoch: int) -> list[float]:
         """One pass over every live run's batches; returns each run's mean loss over its steps."""
+        self.objective.begin(epoch)
         y = self.y.numpy()
         drawn = [torch.from_numpy(stream.batches(y, epoch)) for stream in self.streams]
         total = torch.zeros(len(self.live), dtype=self.weight.dtype)

@@ -90,6 +90,8 @@ def check_run(run: RunSpec, y: NDArray[np.int64], n_classes: int) -> None:
         SlicecacheError: If it has no training bag, or a bag without a label.
     """
     require_trainable(run.loss, run.head.name, bool(run.head.embedding) or run.head.learned_pool)
+    for term in run.loss.terms.values():
+        term.check_classes(n_classes)
     if not len(run.train_rows):
         raise SlicecacheError(
             f"the run {run.name} has no bag to train on; use fewer folds or a larger cohort"
