@@ -76,6 +76,11 @@ class HeadBase(Strict):
         """What tables call it."""
         return self.kind
 
+    @property
+    def pool_learns(self) -> bool:
+        """Whether training changes the pool."""
+        return self.learned_pool and self.train == "all"
+
     @classmethod
     def examples(cls) -> tuple[Self, ...]:
         """Small heads of this kind, for tokens of 12 numbers: the laws are tried on them."""

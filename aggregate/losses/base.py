@@ -13,8 +13,24 @@ from torch import Tensor
 from aggregate.losses.schedule import Schedule
 from cache_schema.common.strict import Strict, later
 
-ActsOn = Literal["logits", "embedding", "both"]
+ActsOn = Literal["logits", "embedding", "both", "attention"]
 TargetKind = Literal["classes", "ordinal", "regression"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """What every run's head makes of the slices of its bags."""
+
+    weights: Float[Tensor, "run bag slice"]
+    """Summing to 1 over kept slices."""
+    keep: Bool[Tensor, "run bag slice"]
+    """True on real slices."""
+    height_mm: Float[Tensor, "run bag slice"]
+    """Below the vertex."""
+
+    def take(self, runs: Int[Tensor, " some"]) -> "Attention":
+        """Some of the runs."""
+        return Attention(*(part.index_select(0, runs) for part in (self.weights, self.keep, self.height_mm)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +44,8 @@ class Batch:
     """True on real bags; the others fill a batch that is not full."""
     weight: Float[Tensor, "run bag"]
     """Of the bags in the terms that act on logits."""
+    attention: Attention | None = None
+    """Where a term acts on it."""
 
     def __len__(self) -> int:
         """Runs."""
@@ -35,8 +53,9 @@ class Batch:
 
     def take(self, runs: Int[Tensor, " some"]) -> "Batch":
         """Some of the runs."""
-        parts = (self.logits, self.embedding, self.y, self.keep, self.weight)
-        return Batch(*(part.index_select(0, runs) for part in parts))
+        given = (self.logits, self.embedding, self.y, self.keep, self.weight)
+        logits, embedding, y, keep, weight = (part.index_select(0, runs) for part in given)
+        return Batch(logits, embedding, y, keep, weight, self.attention and self.attention.take(runs))
 
 
 StackedLoss = Callable[[Batch], Float[Tensor, " run"]]
@@ -98,6 +117,13 @@ def read_term(value: Any) -> Any:
     if isinstance(value, int | float | str):
         return {"weight": value}
     return {"weight": 1.0, **value} if isinstance(value, Mapping) else value
+
+
+def attention_of(batch: Batch) -> Attention:
+    """The attention that a term acts on."""
+    if batch.attention is None:
+        raise ValueError("this batch was made for terms that do not act on attention")
+    return batch.attention
 
 
 def column(values: Sequence[float]) -> Float[Tensor, " run"]:

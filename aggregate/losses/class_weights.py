@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import BeforeValidator, Field, PositiveFloat
+from pydantic import Field, PositiveFloat, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from torch import Tensor
 
 from aggregate.losses.base import Counts, TermSpec
@@ -32,13 +32,19 @@ class EffectiveNumber(Strict):
     """0 weighs all classes alike, near 1 it weighs them by `1 / n_c`."""
 
 
-def _none(value: Any) -> Any:
-    """Read YAML's null as `none`."""
-    return "none" if value is None else value
+def _one_of_all(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """Read YAML's null as `none`; say all forms at once where none fits."""
+    try:
+        return read("none" if value is None else value)
+    except ValidationError as error:
+        raise ValueError(
+            "none, balanced, {beta: a number from 0 to below 1} or a list with a number above 0 for each "
+            "class is expected"
+        ) from error
 
 
 Given = Annotated[tuple[PositiveFloat, ...], Field(min_length=2)]
-ClassWeights = Annotated[Literal["none", "balanced"] | EffectiveNumber | Given, BeforeValidator(_none)]
+ClassWeights = Annotated[Literal["none", "balanced"] | EffectiveNumber | Given, WrapValidator(_one_of_all)]
 
 
 class ClassWeightedSpec(TermSpec):

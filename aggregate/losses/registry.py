@@ -14,7 +14,8 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from aggregate.losses.base import TargetKind, TermSpec, read_term
+from aggregate.losses.attention_entropy import AttentionEntropySpec
+from aggregate.losses.base import ActsOn, TargetKind, TermSpec, read_term
 from aggregate.losses.center import CenterSpec
 from aggregate.losses.class_variance import ClassVarianceSpec
 from aggregate.losses.corn import CornSpec
@@ -22,6 +23,7 @@ from aggregate.losses.cross_entropy import CrossEntropySpec
 from aggregate.losses.custom import CustomLossSpec
 from aggregate.losses.focal import FocalSpec
 from aggregate.losses.huber import HuberSpec
+from aggregate.losses.normal_guidance import NormalGuidanceSpec
 from aggregate.losses.supcon import SupConSpec
 from aggregate.losses.triplet import TripletSpec
 from cache_schema.common.custom import read_part
@@ -51,6 +53,8 @@ class LossSpec(Strict):
     focal: Annotated[FocalSpec, Term] = later(FocalSpec())
     center: Annotated[CenterSpec, Term] = later(CenterSpec())
     triplet: Annotated[TripletSpec, Term] = later(TripletSpec())
+    attention_entropy: Annotated[AttentionEntropySpec, Term] = later(AttentionEntropySpec())
+    normal_guidance: Annotated[NormalGuidanceSpec, Term] = later(NormalGuidanceSpec())
     corn: Annotated[CornSpec, Term] = later(CornSpec())
     huber: Annotated[HuberSpec, Term] = later(HuberSpec())
 
@@ -71,7 +75,11 @@ class LossSpec(Strict):
     @property
     def contrastive(self) -> bool:
         """Whether a term acts on the embeddings and not on the logits."""
-        return any(term.acts_on == "embedding" for term in self.terms.values())
+        return bool(self.acting_on("embedding"))
+
+    def acting_on(self, part: ActsOn) -> list[str]:
+        """Names of the terms that act on this part of a head's output."""
+        return [name for name, term in self.terms.items() if term.acts_on == part]
 
     @property
     def balances(self) -> bool:
@@ -107,24 +115,30 @@ def require_target(loss: LossSpec, target: TargetKind = "classes") -> None:
             )
 
 
-def require_trainable(loss: LossSpec, head: str, below: bool) -> None:
+def require_trainable(loss: LossSpec, head: str, layers: bool, pool: bool) -> None:
     """Refuse a loss that trains nothing.
 
     Args:
         loss: The weighted sum.
         head: What messages call the head.
-        below: Whether anything trainable lies below the embedding: layers of it, or a pool that learns.
+        layers: Whether it has embedding layers.
+        pool: Whether training changes its pool.
 
     Raises:
-        ConfigError: If a contrastive loss has nothing to train, if all weights are 0, or if a term is for
-            another target than classes.
+        ConfigError: If a contrastive loss or one on attention has nothing to train, if all weights are 0,
+            or if a term is for another target than classes.
     """
     require_target(loss)
-    if loss.contrastive and not below:
-        names = " and ".join(name for name, term in loss.terms.items() if term.acts_on == "embedding")
+    if loss.contrastive and not (layers or pool):
+        names = " and ".join(loss.acting_on("embedding"))
         raise ConfigError(
             f"loss: {names} acts on the embedding, but head {head!r} with embedding: none has nothing "
             "trainable below it; give it embedding: [256, 128] or set that weight to 0"
+        )
+    if (names := " and ".join(loss.acting_on("attention"))) and not pool:
+        raise ConfigError(
+            f"loss: {names} acts on the attention, but head {head!r} has none that trains; take a head that "
+            "learns where to look, with train: all, or set that weight to 0"
         )
     if not loss.terms:
         raise ConfigError("loss: every weight is 0, so nothing would be trained; set cross_entropy: 1.0")

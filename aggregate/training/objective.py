@@ -61,9 +61,9 @@ class Objective:
             for name, term in loss.terms.items():
                 found.setdefault((name, term.group), {})[run] = term
         self.terms = {key: _term(by_run, counts) for key, by_run in found.items()}
-        self.reads_embedding = any(
-            term.acts_on != "logits" for by_run in found.values() for term in by_run.values()
-        )
+        parts = {term.acts_on for by_run in found.values() for term in by_run.values()}
+        self.reads_embedding = not parts.isdisjoint(("embedding", "both"))
+        self.reads_attention = "attention" in parts
 
     def __call__(self, batch: Batch) -> Float[Tensor, " run"]:
         """Losses of the first runs, as many as the batch has."""

@@ -20,6 +20,8 @@ from torch import Tensor
 from aggregate.heads.base import Head
 from aggregate.heads.custom import CustomHead, Way
 from aggregate.heads.module import BagTensors, by_loop, by_vmap, unbound
+from aggregate.losses.base import Attention
+from aggregate.training.attended import learned_attention
 from aggregate.training.inputs import BagInputs, Inputs
 from aggregate.training.streams import Stream
 from cache_schema.common.errors import ConfigError
@@ -41,13 +43,23 @@ class Pooled:
     runs: slice
     leaves: dict[str, Tensor]
     vectors: Float[Tensor, "#run bag pooled"]
+    attention: Attention | None = None
+    """If the objective reads it."""
 
-    def gradients(self, gradient: Float[Tensor, "run bag pooled"]) -> dict[str, Tensor]:
-        """Of the leaves, from that of the vectors."""
+    def gradients(
+        self,
+        gradient: Float[Tensor, "run bag pooled"],
+        by_attention: Float[Tensor, "run bag slice"] | None = None,
+    ) -> dict[str, Tensor]:
+        """Of the leaves, from that of the vectors and of the attention, whose pads have none."""
         if not self.leaves:
             return {}
-        given = list(self.leaves.values())
-        parts = torch.autograd.grad(self.vectors, given, gradient, materialize_grads=True)
+        given, found, slopes = list(self.leaves.values()), [self.vectors], [gradient]
+        if self.attention is not None and by_attention is not None:
+            weights = self.attention.weights
+            found.append(weights)
+            slopes.append(by_attention[..., : weights.shape[-1]])
+        parts = torch.autograd.grad(found, given, slopes, materialize_grads=True)
         return dict(zip(self.leaves, parts, strict=True))
 
 
@@ -57,9 +69,9 @@ class StreamPooling:
     way: Way | None = None
     random = False
 
-    def __init__(self, head: Head) -> None:
-        """Find out which of the pool's weights train."""
-        self.head = head
+    def __init__(self, head: Head, attends: bool = False) -> None:
+        """Find out which of the pool's weights train; `attends` if the objective reads the attention."""
+        self.head, self.attends = head, attends
         self.trained = [name for name in head.pool_shapes() if name in head.trainable]
 
     def __call__(
@@ -74,9 +86,34 @@ class StreamPooling:
         pools = []
         for stream, part in zip(streams, rows, strict=True):
             own, leaves = self.weights(parameters, stream.runs)
+            if self.attends and isinstance(inputs, BagInputs):
+                batch = inputs.gathered(self.head, part.clamp_min(0))
+                vectors, attention = self.head.pool(own, *batch)
+                pools.append(self._pooled(stream.runs, leaves, vectors, attention, side_by_side([batch])))
+                continue
             vectors = inputs.pooled(self.head, own, stream.runs, part.clamp_min(0))
             pools.append(Pooled(stream.runs, leaves, vectors))
         return pools
+
+    def _pooled(
+        self,
+        runs: slice,
+        leaves: dict[str, Tensor],
+        vectors: Float[Tensor, "run bag pooled"],
+        attention: Float[Tensor, "run bag slice"] | None,
+        batches: BagTensors,
+    ) -> Pooled:
+        """Vectors of neighbouring runs, with the attention of those `batches` (stream, bag, slice) if asked.
+
+        Raises:
+            ConfigError: If the head has none to learn.
+        """
+        if not self.attends:
+            return Pooled(runs, leaves, vectors)
+        _, keep, height_mm = batches
+        return Pooled(
+            runs, leaves, vectors, learned_attention(self.head.spec.name, attention, keep, height_mm)
+        )
 
     def weights(
         self, parameters: Mapping[str, Tensor], runs: slice
@@ -91,9 +128,9 @@ class ModulePooling(StreamPooling):
 
     head: CustomHead
 
-    def __init__(self, head: CustomHead) -> None:
+    def __init__(self, head: CustomHead, attends: bool = False) -> None:
         """The first step decides, where there is something to decide."""
-        super().__init__(head)
+        super().__init__(head, attends)
         self.random = head.facts.random
         asked = head.spec.stacking
         self.way = "loop" if self.random or not self.trained else None if asked == "auto" else asked
@@ -140,8 +177,8 @@ class ModulePooling(StreamPooling):
             own, leaves = self.weights(parameters, stream.runs)
             runs = stream.runs.stop - stream.runs.start
             states = unbound(self.head.state(own), runs)
-            vectors, _ = by_loop(self.head.trainer, states, [batch] * runs, noise[stream.runs])
-            pools.append(Pooled(stream.runs, leaves, vectors))
+            found = by_loop(self.head.trainer, states, [batch] * runs, noise[stream.runs])
+            pools.append(self._pooled(stream.runs, leaves, *found, side_by_side([batch])))
         return pools
 
     def _by_vmap(
@@ -155,18 +192,18 @@ class ModulePooling(StreamPooling):
         pools = []
         together = zip(streams, batches, strict=True)
         for _, neighbours in groupby(together, lambda pair: pair[0].runs.stop - pair[0].runs.start):
-            found = list(neighbours)
-            runs = slice(found[0][0].runs.start, found[-1][0].runs.stop)
+            alike = list(neighbours)
+            runs = slice(alike[0][0].runs.start, alike[-1][0].runs.stop)
             own, leaves = self.weights(parameters, runs)
-            batch = side_by_side([batch for _, batch in found])
+            batch = side_by_side([batch for _, batch in alike])
             try:
-                vectors, _ = by_vmap(self.head.trainer, self.head.state(own), batch, len(found))
+                found = by_vmap(self.head.trainer, self.head.state(own), batch, len(alike))
             except Exception as error:
                 target = self.head.spec.target
                 raise ConfigError(
                     f"vmap refuses the head {target!r}; set head.stacking: loop ({error})"
                 ) from error
-            pools.append(Pooled(runs, leaves, vectors))
+            pools.append(self._pooled(runs, leaves, *found, batch))
         return pools
 
     def _chosen(
@@ -200,11 +237,11 @@ class ModulePooling(StreamPooling):
         self.head.pool(self.weights(parameters, stream.runs)[0], *batch)
 
 
-def make_pooling(head: Head, inputs: Inputs) -> StreamPooling:
-    """A head's way to pool in training."""
+def make_pooling(head: Head, inputs: Inputs, attends: bool = False) -> StreamPooling:
+    """A head's way to pool in training; `attends` if the objective reads the attention."""
     if isinstance(head, CustomHead) and isinstance(inputs, BagInputs):
-        return ModulePooling(head)
-    return StreamPooling(head)
+        return ModulePooling(head, attends)
+    return StreamPooling(head, attends)
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def check_run(run: RunSpec, y: NDArray[np.int64], n_classes: int) -> None:
         ConfigError: If its loss cannot train its head, or its batches are too small to be balanced.
         SlicecacheError: If it has no training bag, or a bag without a label.
     """
-    require_trainable(run.loss, run.head.name, bool(run.head.embedding) or run.head.learned_pool)
+    require_trainable(run.loss, run.head.name, bool(run.head.embedding), run.head.pool_learns)
     for term in run.loss.terms.values():
         term.check_classes(n_classes)
     if not len(run.train_rows):
