@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 
@@ -23,9 +23,9 @@ class Descent:
         """Sort by millimetres below the vertex."""
         return cls(height_mm.masked_fill(~keep, torch.inf).argsort(dim=1, stable=True))
 
-    def sorted(self, tokens: Float[Tensor, "bag slice dim"]) -> Float[Tensor, "bag slice dim"]:
-        """The tokens in this order."""
-        return tokens.gather(1, self.index.unsqueeze(-1).expand_as(tokens))
+    def sorted(self, values: Shaped[Tensor, "bag slice width"]) -> Shaped[Tensor, "bag slice width"]:
+        """What belongs to slices, in this order."""
+        return values.gather(1, self.index.unsqueeze(-1).expand_as(values))
 
     def restored(self, attention: Float[Tensor, "run bag slice"]) -> Float[Tensor, "run bag slice"]:
         """Attention in this order, put back where its slices lie."""

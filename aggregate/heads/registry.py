@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.base import HeadBase
+from aggregate.heads.bigru import BigruSpec
 from aggregate.heads.centre_gaussian import CentreGaussianSpec
 from aggregate.heads.concat_logistic import ConcatLogisticSpec
 from aggregate.heads.custom import CustomHeadSpec
@@ -39,6 +40,7 @@ HeadSpec = Annotated[
     | GatedAttentionSpec
     | QuerySpec
     | SmapSpec
+    | BigruSpec
     | MstSpec
     | CentreGaussianSpec
     | RandomAttentionSpec

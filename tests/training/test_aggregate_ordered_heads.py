@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from aggregate.heads.attention import AttentionSpec
+from aggregate.heads.bigru import BigruSpec
+from aggregate.heads.gru import GruStates
 from aggregate.heads.smap import SmapSpec
 
 pytestmark = pytest.mark.numerics
@@ -74,3 +76,47 @@ def test_without_neighbours_smooth_attention_is_attention(bags):
     plain = AttentionSpec().build(DIM, CLASSES)
     for ours, theirs in zip(head.pool(parameters, *bags), plain.pool(parameters, *bags), strict=True):
         near(ours, theirs)
+
+
+def unit(own, state):
+    """PyTorch's own network with one run's weights; its second biases of r and z are 0."""
+    gru = torch.nn.GRU(DIM, state, batch_first=True, bidirectional=True).double()
+    zero = torch.zeros(2 * state, dtype=torch.float64)
+    for place, suffix in enumerate(("l0", "l0_reverse")):
+        read, hidden = (
+            slice(place * 3 * state, (place + 1) * 3 * state),
+            slice(place * state, (place + 1) * state),
+        )
+        given = {
+            "weight_ih": own["gru.read.weight"][read],
+            "bias_ih": own["gru.read.bias"][read],
+            "weight_hh": own["gru.recurrent.weight"][read],
+            "bias_hh": torch.cat([zero, own["gru.recurrent.bias"][hidden]]),
+        }
+        gru.load_state_dict({f"{name}_{suffix}": value for name, value in given.items()}, strict=False)
+    return gru
+
+
+def test_recurrent_network_is_pytorchs(bags):
+    x, _, _ = bags
+    head, parameters, runs = made(BigruSpec(state=5, hidden=4))
+    pooled, attention = head.pool(parameters, *bags)
+    for run, own in enumerate(runs):
+        for bag in range(BAGS):
+            order = downwards(bag, *bags)
+            states = unit(own, 5)(x[bag, order].unsqueeze(0))[0][0]
+            v, b = own["attention.project.weight"], own["attention.project.bias"]
+            e = torch.stack([own["attention.score.weight"] @ torch.tanh(v @ row + b) for row in states])
+            a = e.exp() / e.exp().sum()
+            near(attention[run, bag][order], a)
+            near(pooled[run, bag], a @ states)
+
+
+def test_recurrent_backward_is_the_derivative():
+    generator = torch.Generator().manual_seed(1)
+    sizes = ((4, 2, 3, 6), (2, 6, 2), (2, 2))
+    given = [torch.randn(size, dtype=torch.float64, generator=generator).requires_grad_() for size in sizes]
+    keep = (
+        torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 0], [0, 1, 1]]).bool().view(4, 1, 3, 1).repeat(1, 2, 1, 1)
+    )
+    assert torch.autograd.gradcheck(lambda *w: GruStates.apply(*w, keep), given)
