@@ -26,6 +26,7 @@ from aggregate.heads.query import QuerySpec
 from aggregate.heads.random_attention import RandomAttentionSpec
 from aggregate.heads.smap import SmapSpec
 from aggregate.heads.topk import TopkSpec
+from aggregate.heads.transmil_1d import Transmil1dSpec
 from cache_schema.common.custom import read_part
 
 HeadSpec = Annotated[
@@ -42,6 +43,7 @@ HeadSpec = Annotated[
     | SmapSpec
     | BigruSpec
     | MstSpec
+    | Transmil1dSpec
     | CentreGaussianSpec
     | RandomAttentionSpec
     | CustomHeadSpec,

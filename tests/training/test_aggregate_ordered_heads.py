@@ -5,8 +5,11 @@ import torch
 
 from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.bigru import BigruSpec
+from aggregate.heads.convolution import AlongSlices
 from aggregate.heads.gru import GruStates
 from aggregate.heads.smap import SmapSpec
+from aggregate.heads.transmil_1d import Transmil1dSpec
+from cache_schema.common.errors import ConfigError
 
 pytestmark = pytest.mark.numerics
 
@@ -120,3 +123,70 @@ def test_recurrent_backward_is_the_derivative():
         torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 0], [0, 1, 1]]).bool().view(4, 1, 3, 1).repeat(1, 2, 1, 1)
     )
     assert torch.autograd.gradcheck(lambda *w: GruStates.apply(*w, keep), given)
+
+
+def transmil(own, h, heads):
+    """The CLS token and its attention, for one bag in order: token by token, head by head."""
+
+    def norm(name, tokens):
+        mean, var = tokens.mean(-1, keepdim=True), tokens.var(-1, unbiased=False, keepdim=True)
+        weight, bias = own[f"transmil.norm_{name}.weight"], own[f"transmil.norm_{name}.bias"]
+        return (tokens - mean) / (var + 1e-5).sqrt() * weight + bias
+
+    def attend(tokens, query, key, value, output):
+        normed = [torch.stack([w @ row for row in tokens]) for w in (query, key, value)]
+        width = len(query) // heads
+        mixed, rows = torch.zeros_like(tokens), []
+        for head in range(heads):
+            q, k, v = (part[:, head * width : (head + 1) * width] for part in normed)
+            a = (q @ k.T / width**0.5).softmax(-1)
+            mixed[:, head * width : (head + 1) * width] = a @ v
+            rows.append(a[0, 1:] / a[0, 1:].sum())
+        weight, bias = own[f"transmil.{output}.output.weight"], own[f"transmil.{output}.output.bias"]
+        return mixed @ weight.T + bias, sum(rows) / heads
+
+    features = (h @ own["transmil.feature.weight"].T + own["transmil.feature.bias"]).clamp_min(0)
+    tokens = torch.cat([own["transmil.token.cls"].unsqueeze(0), features])
+    tokens = tokens + attend(norm("first", tokens), *own["transmil.first.qkv.weight"].chunk(3), "first")[0]
+    placed = tokens[1:].clone() + own["transmil.across_7.bias"]
+    for taps in (3, 5, 7):
+        for i in range(len(h)):
+            for tap in range(taps):
+                j = i + tap - taps // 2
+                if 0 <= j < len(h):
+                    placed[i] += own[f"transmil.across_{taps}.weight"][:, tap] * tokens[1 + j]
+    tokens = torch.cat([tokens[:1], placed])
+    weights = (own[f"transmil.second.{name}.weight"] for name in ("query", "key", "value"))
+    added, attention = attend(norm("second", tokens), *weights, "second")
+    return norm("final", tokens[0] + added[0]), attention
+
+
+@pytest.mark.parametrize(("width", "heads"), [(8, 2), (5, 1)])
+def test_transmil_is_the_whole_two_layers(width, heads, bags):
+    x, _, _ = bags
+    head, parameters, runs = made(Transmil1dSpec(width=width, heads=heads))
+    pooled, attention = head.pool(parameters, *bags)
+    for run, own in enumerate(runs):
+        for bag in range(BAGS):
+            order = downwards(bag, *bags)
+            expected, weights = transmil(own, x[bag, order], heads)
+            near(pooled[run, bag], expected)
+            near(attention[run, bag][order], weights)
+
+
+def test_convolution_is_pytorchs_and_its_backward_the_derivative():
+    generator = torch.Generator().manual_seed(1)
+    x, kernel = (
+        torch.randn(size, dtype=torch.float64, generator=generator).requires_grad_()
+        for size in ((2, 3, 4, 5), (2, 5, 7))
+    )
+    found = AlongSlices.apply(x, kernel)
+    for run in range(2):
+        given = (x[run].transpose(1, 2), kernel[run].unsqueeze(1))
+        near(found[run], torch.nn.functional.conv1d(*given, padding=3, groups=5).transpose(1, 2))
+    assert torch.autograd.gradcheck(AlongSlices.apply, (x, kernel))
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(ConfigError, match="5 heads do not divide a width of 12"):
+        Transmil1dSpec(width=12, heads=5).build(DIM, CLASSES)
