@@ -13,8 +13,10 @@ from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.base import HeadBase
 from aggregate.heads.bigru import BigruSpec
 from aggregate.heads.centre_gaussian import CentreGaussianSpec
+from aggregate.heads.clam_sb import ClamSbSpec
 from aggregate.heads.concat_logistic import ConcatLogisticSpec
 from aggregate.heads.custom import CustomHeadSpec
+from aggregate.heads.dsmil import DsmilSpec
 from aggregate.heads.gated_attention import GatedAttentionSpec
 from aggregate.heads.linear_attention import LinearAttentionSpec
 from aggregate.heads.lse import LseSpec
@@ -40,6 +42,8 @@ HeadSpec = Annotated[
     | LinearAttentionSpec
     | GatedAttentionSpec
     | QuerySpec
+    | ClamSbSpec
+    | DsmilSpec
     | SmapSpec
     | BigruSpec
     | MstSpec

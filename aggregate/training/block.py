@@ -19,7 +19,7 @@ from aggregate.losses.cross_entropy import cross_entropy
 from aggregate.training.adam import StackedAdam
 from aggregate.training.inputs import Inputs
 from aggregate.training.objective import Objective
-from aggregate.training.pooling import make_pooling
+from aggregate.training.pooling import Labels, make_pooling
 from aggregate.training.runs import RunSpec, TrainedRun
 from aggregate.training.sampler import noise_seed
 from aggregate.training.stopping import Watch
@@ -73,7 +73,7 @@ class Block:
         self.watches = [Watch(run.train, len(run.validation_rows) > 0) for run in runs]
         self.live = list(range(len(runs)))
         self.streams = streams_of(self.runs)
-        self.pooling = make_pooling(head, inputs)
+        self.pooling = make_pooling(head, inputs, Labels(y, weight))
         self.objective = Objective([run.loss for run in runs])
         self.gradients = {name: torch.empty_like(value) for name, value in self.trained_parameters.items()}
         self.adam = StackedAdam(
@@ -138,6 +138,8 @@ class Block:
             gradient = gradients(own, found, grad_logits, grad_embedding, wanted)
             gradient = self.head.pooled_gradient(own, gradient)
         for pool in pools:
+            if pool.auxiliary is not None:
+                losses[pool.runs] += pool.auxiliary.detach()
             for name, part in pool.gradients(gradient[pool.runs]).items():
                 self.gradients[name][pool.runs] = part
         self.adam.step(wanted)

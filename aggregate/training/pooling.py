@@ -35,19 +35,35 @@ Drawn = Sequence[Int[Tensor, " batch"]]
 
 
 @dataclass(frozen=True, slots=True)
+class Labels:
+    """What a head's own term of the objective knows of the cohort."""
+
+    y: Int[Tensor, " bag"]
+    weight: Float[Tensor, " bag"]
+
+
+@dataclass(frozen=True, slots=True)
 class Pooled:
-    """The pooled vectors of neighbouring runs, and the trained weights that they hang on."""
+    """What neighbouring runs made of their batch, and the trained weights that it hangs on."""
 
     runs: slice
     leaves: dict[str, Tensor]
     vectors: Float[Tensor, "#run bag pooled"]
+    attention: Float[Tensor, "#run bag slice"] | None = None
+    """In the same graph; None if the vectors were pooled before, or by a custom head."""
+    auxiliary: Float[Tensor, " run"] | None = None
+    """The head's own term of the objective, in the same graph; None if it has none."""
 
     def gradients(self, gradient: Float[Tensor, "run bag pooled"]) -> dict[str, Tensor]:
-        """Of the leaves, from that of the vectors."""
+        """Of the leaves, from that of the vectors and the head's own term."""
         if not self.leaves:
             return {}
-        given = list(self.leaves.values())
-        parts = torch.autograd.grad(self.vectors, given, gradient, materialize_grads=True)
+        outputs, given = [self.vectors], [gradient]
+        if self.auxiliary is not None:
+            outputs.append(self.auxiliary)
+            given.append(torch.ones_like(self.auxiliary))
+        leaves = list(self.leaves.values())
+        parts = torch.autograd.grad(outputs, leaves, given, materialize_grads=True)
         return dict(zip(self.leaves, parts, strict=True))
 
 
@@ -57,9 +73,9 @@ class StreamPooling:
     way: Way | None = None
     random = False
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, labels: Labels) -> None:
         """Find out which of the pool's weights train."""
-        self.head = head
+        self.head, self.labels = head, labels
         self.trained = [name for name in head.pool_shapes() if name in head.trainable]
 
     def __call__(
@@ -74,9 +90,30 @@ class StreamPooling:
         pools = []
         for stream, part in zip(streams, rows, strict=True):
             own, leaves = self.weights(parameters, stream.runs)
-            vectors = inputs.pooled(self.head, own, stream.runs, part.clamp_min(0))
-            pools.append(Pooled(stream.runs, leaves, vectors))
+            if isinstance(inputs, BagInputs):
+                batch = inputs.gathered(self.head, part.clamp_min(0))
+                vectors, attention = self.head.pool(own, *batch)
+                auxiliary = self.auxiliary(own, batch, attention, part)
+                pools.append(Pooled(stream.runs, leaves, vectors, attention, auxiliary))
+            else:
+                vectors = inputs.pooled(self.head, own, stream.runs, part.clamp_min(0))
+                pools.append(Pooled(stream.runs, leaves, vectors))
         return pools
+
+    def auxiliary(
+        self,
+        parameters: Mapping[str, Tensor],
+        batch: BagTensors,
+        attention: Float[Tensor, "#run bag slice"],
+        rows: Int[Tensor, " batch"],
+    ) -> Float[Tensor, " run"] | None:
+        """The head's own term, a mean over the batch's bags by their weight; -1 only fills a batch."""
+        if not self.head.has_auxiliary:
+            return None
+        bags = rows.clamp_min(0)
+        terms = self.head.auxiliary(parameters, *batch, attention, self.labels.y[bags])
+        weight = self.labels.weight[bags] * (rows >= 0)
+        return (terms * weight).sum(1) / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
 
     def weights(
         self, parameters: Mapping[str, Tensor], runs: slice
@@ -91,9 +128,9 @@ class ModulePooling(StreamPooling):
 
     head: CustomHead
 
-    def __init__(self, head: CustomHead) -> None:
+    def __init__(self, head: CustomHead, labels: Labels) -> None:
         """The first step decides, where there is something to decide."""
-        super().__init__(head)
+        super().__init__(head, labels)
         self.random = head.facts.random
         asked = head.spec.stacking
         self.way = "loop" if self.random or not self.trained else None if asked == "auto" else asked
@@ -200,11 +237,11 @@ class ModulePooling(StreamPooling):
         self.head.pool(self.weights(parameters, stream.runs)[0], *batch)
 
 
-def make_pooling(head: Head, inputs: Inputs) -> StreamPooling:
+def make_pooling(head: Head, inputs: Inputs, labels: Labels) -> StreamPooling:
     """A head's way to pool in training."""
     if isinstance(head, CustomHead) and isinstance(inputs, BagInputs):
-        return ModulePooling(head)
-    return StreamPooling(head)
+        return ModulePooling(head, labels)
+    return StreamPooling(head, labels)
 
 
 @contextmanager
