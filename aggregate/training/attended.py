@@ -10,35 +10,34 @@ from torch.nn.functional import pad
 from aggregate.losses.base import Attention
 from cache_schema.common.errors import ConfigError
 
+Slices = tuple[Bool[Tensor, "run bag slice"], Float[Tensor, "run bag slice"]]
+"""Which are real, and their heights in mm."""
 
-def learned_attention(
-    head: str,
-    weights: Float[Tensor, "run bag slice"] | None,
-    keep: Bool[Tensor, "stream bag slice"],
-    height_mm: Float[Tensor, "stream bag slice"],
-) -> Attention:
-    """Attention of runs with what their bags are, each of as many neighbouring runs.
+
+def require_learned(head: str, attention: Float[Tensor, "run bag slice"] | None) -> int:
+    """The runs of an attention that training can change.
 
     Raises:
-        ConfigError: If the head gives none, or none that training could change.
+        ConfigError: If the head gives none such.
     """
-    if weights is None or not weights.requires_grad:
+    if attention is None or not attention.requires_grad:
         raise ConfigError(
             f"loss: a term acts on the attention, but the head {head!r} gives none that training could "
             "change; return the weights that it pools with, with their gradient, or set that weight to 0"
         )
-    runs = len(weights) // len(keep)
-    return Attention(weights, keep.repeat_interleave(runs, 0), height_mm.repeat_interleave(runs, 0))
+    return len(attention)
 
 
-def joined_attention(found: Sequence[Attention]) -> Attention | None:
-    """Of all runs, as far as the longest bag reaches; a leaf, whose gradient goes back to the pools."""
+def joined_attention(found: Sequence[tuple[Tensor | None, Tensor, Tensor]]) -> Attention | None:
+    """Attention, keep and heights of neighbouring runs, as far as the longest bag of all of them reaches.
+
+    The weights are a leaf, whose gradient goes back to the pools.
+    """
     if not found:
         return None
-    longest = max(one.keep.shape[-1] for one in found)
-
-    def joined(parts: Sequence[Tensor]) -> Tensor:
-        return torch.cat([pad(part.detach(), (0, longest - part.shape[-1])) for part in parts])
-
-    weights = joined([one.weights for one in found]).requires_grad_()
-    return Attention(weights, joined([one.keep for one in found]), joined([one.height_mm for one in found]))
+    longest = max(keep.shape[-1] for _, keep, _ in found)
+    weights, keep, height_mm = (
+        torch.cat([pad(part.detach(), (0, longest - part.shape[-1])) for part in parts if part is not None])
+        for parts in zip(*found, strict=True)
+    )
+    return Attention(weights.requires_grad_(), keep, height_mm)

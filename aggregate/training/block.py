@@ -21,7 +21,7 @@ from aggregate.training.adam import StackedAdam
 from aggregate.training.attended import joined_attention
 from aggregate.training.inputs import Inputs
 from aggregate.training.objective import Objective, class_counts
-from aggregate.training.pooling import Pooled, make_pooling
+from aggregate.training.pooling import Labels, Pooled, make_pooling
 from aggregate.training.runs import RunSpec, TrainedRun
 from aggregate.training.sampler import noise_seed
 from aggregate.training.stopping import Watch
@@ -86,7 +86,7 @@ class Block:
         self.streams = streams_of(self.runs)
         counts = class_counts([run.train_rows for run in runs], y, weight, head.n_classes)
         self.objective = Objective([run.loss for run in runs], counts)
-        self.pooling = make_pooling(head, inputs, self.objective.reads_attention)
+        self.pooling = make_pooling(head, inputs, Labels(y, weight), self.objective.reads_attention)
         self.gradients = {name: torch.empty_like(value) for name, value in self.trained_parameters.items()}
         self.adam = StackedAdam(
             self.trained_parameters,
@@ -151,6 +151,8 @@ class Block:
             gradient = gradients(own, found, slopes.logits, slopes.embedding, wanted)
             gradient = self.head.pooled_gradient(own, gradient)
         for pool in pools:
+            if pool.auxiliary is not None:
+                losses[pool.runs] += pool.auxiliary.detach()
             by_attention = None if slopes.attention is None else slopes.attention[pool.runs]
             for name, part in pool.gradients(gradient[pool.runs], by_attention).items():
                 self.gradients[name][pool.runs] = part
@@ -179,7 +181,9 @@ class Block:
         inputs = {"logits": logits}
         if self.objective.reads_embedding:
             inputs["embedding"] = embedding.requires_grad_()
-        attention = joined_attention([pool.attention for pool in pools if pool.attention is not None])
+        attention = joined_attention(
+            [(pool.attention, *pool.slices) for pool in pools if pool.slices is not None]
+        )
         if attention is not None:
             inputs["attention"] = attention.weights
         batch = Batch(logits, embedding, self.y[order], keep, self.weight[order], attention)

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aggregate.heads.base import Head
 from aggregate.heads.custom import CustomHead, Way
 from aggregate.heads.module import BagTensors, by_loop, by_vmap, unbound
-from aggregate.losses.base import Attention
-from aggregate.training.attended import learned_attention
+from aggregate.training.attended import Slices, require_learned
 from aggregate.training.inputs import BagInputs, Inputs
 from aggregate.training.streams import Stream
 from cache_schema.common.errors import ConfigError
@@ -37,29 +36,44 @@ Drawn = Sequence[Int[Tensor, " batch"]]
 
 
 @dataclass(frozen=True, slots=True)
+class Labels:
+    """What a head's own term of the objective knows of the cohort."""
+
+    y: Int[Tensor, " bag"]
+    weight: Float[Tensor, " bag"]
+
+
+@dataclass(frozen=True, slots=True)
 class Pooled:
-    """The pooled vectors of neighbouring runs, and the trained weights that they hang on."""
+    """What neighbouring runs made of their batch, and the trained weights that it hangs on."""
 
     runs: slice
     leaves: dict[str, Tensor]
     vectors: Float[Tensor, "#run bag pooled"]
-    attention: Attention | None = None
-    """If the objective reads it."""
+    attention: Float[Tensor, "#run bag slice"] | None = None
+    """In the same graph; None if the vectors were pooled before, or a custom head gives none."""
+    auxiliary: Float[Tensor, " run"] | None = None
+    """The head's own term of the objective, in the same graph; None if it has none."""
+    slices: Slices | None = None
+    """Of the batch, where a term of the objective acts on attention."""
 
     def gradients(
         self,
         gradient: Float[Tensor, "run bag pooled"],
         by_attention: Float[Tensor, "run bag slice"] | None = None,
     ) -> dict[str, Tensor]:
-        """Of the leaves, from that of the vectors and of the attention, whose pads have none."""
+        """Of the leaves, from those of the vectors and the attention, and from the head's own term."""
         if not self.leaves:
             return {}
-        given, found, slopes = list(self.leaves.values()), [self.vectors], [gradient]
+        outputs, given = [self.vectors], [gradient]
         if self.attention is not None and by_attention is not None:
-            weights = self.attention.weights
-            found.append(weights)
-            slopes.append(by_attention[..., : weights.shape[-1]])
-        parts = torch.autograd.grad(found, given, slopes, materialize_grads=True)
+            outputs.append(self.attention)
+            given.append(by_attention[..., : self.attention.shape[-1]])
+        if self.auxiliary is not None:
+            outputs.append(self.auxiliary)
+            given.append(torch.ones_like(self.auxiliary))
+        leaves = list(self.leaves.values())
+        parts = torch.autograd.grad(outputs, leaves, given, materialize_grads=True)
         return dict(zip(self.leaves, parts, strict=True))
 
 
@@ -69,9 +83,9 @@ class StreamPooling:
     way: Way | None = None
     random = False
 
-    def __init__(self, head: Head, attends: bool = False) -> None:
+    def __init__(self, head: Head, labels: Labels, attends: bool = False) -> None:
         """Find out which of the pool's weights train; `attends` if the objective reads the attention."""
-        self.head, self.attends = head, attends
+        self.head, self.labels, self.attends = head, labels, attends
         self.trained = [name for name in head.pool_shapes() if name in head.trainable]
 
     def __call__(
@@ -86,34 +100,47 @@ class StreamPooling:
         pools = []
         for stream, part in zip(streams, rows, strict=True):
             own, leaves = self.weights(parameters, stream.runs)
-            if self.attends and isinstance(inputs, BagInputs):
+            if isinstance(inputs, BagInputs):
                 batch = inputs.gathered(self.head, part.clamp_min(0))
                 vectors, attention = self.head.pool(own, *batch)
-                pools.append(self._pooled(stream.runs, leaves, vectors, attention, side_by_side([batch])))
-                continue
-            vectors = inputs.pooled(self.head, own, stream.runs, part.clamp_min(0))
-            pools.append(Pooled(stream.runs, leaves, vectors))
+                auxiliary = self.auxiliary(own, batch, attention, part)
+                slices = self.slices(attention, *(part.unsqueeze(0) for part in batch[1:]))
+                pools.append(Pooled(stream.runs, leaves, vectors, attention, auxiliary, slices))
+            else:
+                vectors = inputs.pooled(self.head, own, stream.runs, part.clamp_min(0))
+                pools.append(Pooled(stream.runs, leaves, vectors))
         return pools
 
-    def _pooled(
+    def auxiliary(
         self,
-        runs: slice,
-        leaves: dict[str, Tensor],
-        vectors: Float[Tensor, "run bag pooled"],
+        parameters: Mapping[str, Tensor],
+        batch: BagTensors,
+        attention: Float[Tensor, "#run bag slice"],
+        rows: Int[Tensor, " batch"],
+    ) -> Float[Tensor, " run"] | None:
+        """The head's own term, a mean over the batch's bags by their weight; -1 only fills a batch."""
+        if not self.head.has_auxiliary:
+            return None
+        bags = rows.clamp_min(0)
+        terms = self.head.auxiliary(parameters, *batch, attention, self.labels.y[bags])
+        weight = self.labels.weight[bags] * (rows >= 0)
+        return (terms * weight).sum(1) / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+
+    def slices(
+        self,
         attention: Float[Tensor, "run bag slice"] | None,
-        batches: BagTensors,
-    ) -> Pooled:
-        """Vectors of neighbouring runs, with the attention of those `batches` (stream, bag, slice) if asked.
+        keep: Bool[Tensor, "stream bag slice"],
+        height_mm: Float[Tensor, "stream bag slice"],
+    ) -> Slices | None:
+        """Of neighbouring streams' batches, for terms that act on the attention; None without any.
 
         Raises:
-            ConfigError: If the head has none to learn.
+            ConfigError: If there is one, and the head has no attention to learn.
         """
         if not self.attends:
-            return Pooled(runs, leaves, vectors)
-        _, keep, height_mm = batches
-        return Pooled(
-            runs, leaves, vectors, learned_attention(self.head.spec.name, attention, keep, height_mm)
-        )
+            return None
+        runs = require_learned(self.head.spec.name, attention) // len(keep)
+        return keep.repeat_interleave(runs, 0), height_mm.repeat_interleave(runs, 0)
 
     def weights(
         self, parameters: Mapping[str, Tensor], runs: slice
@@ -128,9 +155,9 @@ class ModulePooling(StreamPooling):
 
     head: CustomHead
 
-    def __init__(self, head: CustomHead, attends: bool = False) -> None:
+    def __init__(self, head: CustomHead, labels: Labels, attends: bool = False) -> None:
         """The first step decides, where there is something to decide."""
-        super().__init__(head, attends)
+        super().__init__(head, labels, attends)
         self.random = head.facts.random
         asked = head.spec.stacking
         self.way = "loop" if self.random or not self.trained else None if asked == "auto" else asked
@@ -177,8 +204,9 @@ class ModulePooling(StreamPooling):
             own, leaves = self.weights(parameters, stream.runs)
             runs = stream.runs.stop - stream.runs.start
             states = unbound(self.head.state(own), runs)
-            found = by_loop(self.head.trainer, states, [batch] * runs, noise[stream.runs])
-            pools.append(self._pooled(stream.runs, leaves, *found, side_by_side([batch])))
+            vectors, attention = by_loop(self.head.trainer, states, [batch] * runs, noise[stream.runs])
+            slices = self.slices(attention, *(part.unsqueeze(0) for part in batch[1:]))
+            pools.append(Pooled(stream.runs, leaves, vectors, attention, slices=slices))
         return pools
 
     def _by_vmap(
@@ -197,13 +225,15 @@ class ModulePooling(StreamPooling):
             own, leaves = self.weights(parameters, runs)
             batch = side_by_side([batch for _, batch in alike])
             try:
-                found = by_vmap(self.head.trainer, self.head.state(own), batch, len(alike))
+                state = self.head.state(own)
+                vectors, attention = by_vmap(self.head.trainer, state, batch, len(alike))
             except Exception as error:
                 target = self.head.spec.target
                 raise ConfigError(
                     f"vmap refuses the head {target!r}; set head.stacking: loop ({error})"
                 ) from error
-            pools.append(self._pooled(runs, leaves, *found, batch))
+            slices = self.slices(attention, *batch[1:])
+            pools.append(Pooled(runs, leaves, vectors, attention, slices=slices))
         return pools
 
     def _chosen(
@@ -237,11 +267,11 @@ class ModulePooling(StreamPooling):
         self.head.pool(self.weights(parameters, stream.runs)[0], *batch)
 
 
-def make_pooling(head: Head, inputs: Inputs, attends: bool = False) -> StreamPooling:
+def make_pooling(head: Head, inputs: Inputs, labels: Labels, attends: bool = False) -> StreamPooling:
     """A head's way to pool in training; `attends` if the objective reads the attention."""
     if isinstance(head, CustomHead) and isinstance(inputs, BagInputs):
-        return ModulePooling(head, attends)
-    return StreamPooling(head, attends)
+        return ModulePooling(head, labels, attends)
+    return StreamPooling(head, labels, attends)
 
 
 @contextmanager
