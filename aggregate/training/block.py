@@ -22,7 +22,7 @@ from aggregate.training.attended import joined_attention
 from aggregate.training.inputs import Inputs
 from aggregate.training.objective import Objective, class_counts
 from aggregate.training.pooling import Labels, Pooled, make_pooling
-from aggregate.training.runs import RunSpec, TrainedRun
+from aggregate.training.runs import RunSpec, TrainedRun, require_finite
 from aggregate.training.sampler import noise_seed
 from aggregate.training.stopping import Watch
 from aggregate.training.streams import Stream, streams_of
@@ -116,8 +116,13 @@ class Block:
         return [trained[index] for index in range(len(self.runs))]
 
     def result(self, index: int) -> TrainedRun:
-        """What a run leaves."""
+        """What a run leaves.
+
+        Raises:
+            SlicecacheError: If it diverged.
+        """
         watch = self.watches[index]
+        require_finite(self.runs[index], watch.state)
         return TrainedRun(
             self.runs[index], watch.state, watch.best_epoch, watch.epochs, watch.history, self.pooling.way
         )

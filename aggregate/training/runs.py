@@ -1,5 +1,6 @@
 """What goes into one training and what comes out of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,7 +30,7 @@ class TrainSpec(Strict):
     null trains all epochs and keeps the last weights."""
     optimiser: Literal["adam"] = "adam"
     class_balanced: bool | Literal["auto"] = "auto"
-    """Equal shares of the classes in each batch; `auto`: when a term of the loss wants that, as `supcon`."""
+    """Equal shares of the classes in each batch; `auto`: when a term of the loss wants that, as `supcon` and `triplet`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,4 +105,18 @@ def check_run(run: RunSpec, y: NDArray[np.int64], n_classes: int) -> None:
         raise ConfigError(
             f"train.batch_size is {run.train.batch_size}, but class-balanced batches (two bags of each "
             f"class) need at least {needed}; raise it or set train.class_balanced: false"
+        )
+
+
+def require_finite(run: RunSpec, state: Mapping[str, Tensor]) -> None:
+    """Refuse what a run left that has diverged.
+
+    Raises:
+        SlicecacheError: If a weight is no number.
+    """
+    wrong = [name for name, value in state.items() if not bool(value.isfinite().all())]
+    if wrong:
+        raise SlicecacheError(
+            f"the run {run.name} diverged: {wrong[0]} holds what is no finite number; lower "
+            f"train.learning_rate ({run.train.learning_rate:g}), or the weights and options of the loss"
         )

@@ -19,7 +19,7 @@ from aggregate.losses.registry import LOSSES, LossSpec, require_target
 from aggregate.training.objective import class_counts
 from aggregate.training.runs import TrainSpec
 from aggregate.training.stacked import RunSpec, TrainedRun, train_stacked
-from cache_schema.common.errors import ConfigError
+from cache_schema.common.errors import ConfigError, SlicecacheError
 
 pytestmark = pytest.mark.numerics
 
@@ -255,3 +255,9 @@ def test_the_page_on_losses_reads_as_it_stands():
     ways = re.findall(r"^\| `(\{kind: .*?\})` \|", page, re.MULTILINE)
     kinds = {factors(yaml.safe_load(way), 100)[-1] for way in ways}
     assert (len(ways), kinds) == (4, {0.0, 1.0})
+
+
+def test_a_run_that_diverges_is_named(cohort):
+    wild = run({}, epochs=3, learning_rate=1e300)
+    with pytest.raises(SlicecacheError, match=r"fold 0, seed 0 diverged: .*train.learning_rate \(1e\+300\)"):
+        train([run({}), wild], cohort)
