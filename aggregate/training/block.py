@@ -21,10 +21,11 @@ from aggregate.training.adam import StackedAdam
 from aggregate.training.attended import joined_attention
 from aggregate.training.inputs import Inputs
 from aggregate.training.objective import Objective, class_counts
-from aggregate.training.pooling import Labels, Pooled, make_pooling
+from aggregate.training.pooling import make_pooling
 from aggregate.training.runs import RunSpec, TrainedRun, require_finite
 from aggregate.training.sampler import noise_seed
 from aggregate.training.stopping import Watch
+from aggregate.training.stream_pooling import Labels, Pooled
 from aggregate.training.streams import Stream, streams_of
 from cache_schema.common.terminal.progress import Progress
 

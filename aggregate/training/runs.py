@@ -30,7 +30,8 @@ class TrainSpec(Strict):
     null trains all epochs and keeps the last weights."""
     optimiser: Literal["adam"] = "adam"
     class_balanced: bool | Literal["auto"] = "auto"
-    """Equal shares of the classes in each batch; `auto`: when a term of the loss wants that, as `supcon` and `triplet`."""
+    """Equal shares of the classes in each batch; `auto`: when a term of the loss wants that, as `supcon` and
+    `triplet` do."""
 
 
 @dataclass(frozen=True, slots=True)
