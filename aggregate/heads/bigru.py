@@ -61,7 +61,7 @@ class BigruHead(OwnSpaceHead):
     @property
     def slice_width(self) -> int:
         """What a step reads, its gates, state and gradients, and the attention's layer with its own."""
-        return DIRECTIONS * 5 * GATES * self.state + 3 * self.hidden
+        return DIRECTIONS * 7 * GATES * self.state + 3 * self.hidden
 
     def pool_shapes(self) -> Shapes:
         """`gru.read` and `gru.recurrent` hold r, z and n, first all of the way down, then of the way up."""

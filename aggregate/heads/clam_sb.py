@@ -131,8 +131,12 @@ class ClamSbHead(OwnSpaceHead):
     ) -> tuple[Int[Tensor, "run bag chosen"], Float[Tensor, "bag chosen"], Int[Tensor, " bag"]]:
         """The slices in question, 1 for evidence and -1 for none (0 fills up), and how many a side has."""
         k = max(1, min(self.k, keep.shape[1] // 2))
-        highest = attention.masked_fill(~keep, -1).topk(k, -1).indices
-        lowest = attention.masked_fill(~keep, 2).topk(k, -1, largest=False).indices
-        count = (keep.sum(1) // 2).clamp_max(k)
-        side = (torch.arange(k) < count.unsqueeze(1)).to(attention.dtype)
-        return torch.cat([highest, lowest], -1), torch.cat([side, -side], -1), count
+        n = keep.sum(1, keepdim=True)
+        # One order for both sides, so that slices that are level are never on both.
+        order = attention.masked_fill(~keep, 2).argsort(dim=-1, stable=True)
+        first = torch.arange(k).expand(len(keep), -1)
+        places = torch.cat([n - 1 - first, first], 1).clamp_min(0)
+        count = (n // 2).clamp_max(k)
+        side = (first < count).to(attention.dtype)
+        index = order.gather(2, places.expand(len(order), -1, -1))
+        return index, torch.cat([side, -side], 1), count.squeeze(1)

@@ -61,8 +61,8 @@ class DsmilHead(Head):
 
     @property
     def slice_width(self) -> int:
-        """Queries, scores and attention, and the gradients of these."""
-        return 3 * self.query + 6 * self.n_classes
+        """Queries and scores, their copies in another order, and the gradients of these."""
+        return 6 * (self.query + self.n_classes)
 
     @property
     def has_auxiliary(self) -> bool:

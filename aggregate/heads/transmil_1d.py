@@ -15,7 +15,7 @@ from typing import ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 from torch import Tensor
 
 from aggregate.heads.base import HeadBase, Parameters
@@ -26,7 +26,6 @@ from aggregate.heads.norm import affine, layer_norm, norm_shapes, standardised
 from aggregate.heads.order import Descent
 from aggregate.heads.own_space import OwnSpaceHead
 from aggregate.heads.stacked_linear import StackedLinear, stacked_linear
-from cache_schema.common.errors import ConfigError
 
 TAPS = (3, 5, 7)
 """Slices under each convolution, as wide as the published ones are."""
@@ -42,6 +41,12 @@ class Transmil1dSpec(HeadBase):
     heads: PositiveInt = 8
     """Attention heads; they must divide the width."""
 
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide a width of {self.width}")
+        return self
+
     @classmethod
     def examples(cls) -> tuple[Self, ...]:
         """Small ones."""
@@ -56,15 +61,9 @@ class Transmil1dHead(OwnSpaceHead):
     """The CLS token behind two layers."""
 
     def __init__(self, spec: Transmil1dSpec, dim: int, n_classes: int) -> None:
-        """Fix the shapes.
-
-        Raises:
-            ConfigError: If the heads do not divide the width.
-        """
+        """Fix the shapes."""
         super().__init__(spec, dim, n_classes)
         self.width, self.heads = spec.width, spec.heads
-        if self.width % self.heads:
-            raise ConfigError(f"head transmil_1d: {self.heads} heads do not divide a width of {self.width}")
 
     @property
     def attends_by_content(self) -> bool:
@@ -78,8 +77,8 @@ class Transmil1dHead(OwnSpaceHead):
 
     @property
     def slice_width(self) -> int:
-        """A dozen tensors of tokens, and as many gradients."""
-        return 24 * self.width
+        """Measured: what both layers keep of a token, and their gradients."""
+        return 16 * self.width
 
     def pool_shapes(self) -> Shapes:
         """Both layers by the names of their parts; `transmil.token.cls` is the CLS token."""

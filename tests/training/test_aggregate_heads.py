@@ -165,6 +165,9 @@ def test_training_the_embedding_alone():
         {"kind": "mst", "centre": True},
         {"kind": "mst", "positions": "absolute"},
         {"kind": "centre_gaussian", "sigma": 0},
+        {"kind": "transmil_1d", "width": 12, "heads": 5},
+        {"kind": "concat_logistic", "from_vertex_mm": [90, 20]},
+        {"kind": "concat_logistic", "from_vertex_mm": [10, float("inf")]},
         {"kind": "nothing"},
     ],
 )

@@ -84,6 +84,16 @@ def test_clam_is_the_formula(k, bags):
             near(losses[run, bag], 0.7 * loss)
 
 
+def test_slices_that_are_level_are_never_evidence_and_none_at_once(bags):
+    x, keep, _ = bags
+    head, parameters, runs = made(ClamSbSpec(features=9, hidden=4, k=2, instance_weight=1))
+    parameters["attention.score.weight"].zero_()
+    losses = head.auxiliary(parameters, *bags, head.pool(parameters, *bags)[1], Y)
+    for run, own in enumerate(runs):
+        for bag in range(BAGS):
+            near(losses[run, bag], clam(own, x[bag][keep[bag]], int(Y[bag]), 2)[2])
+
+
 def test_clam_without_its_instance_loss_has_no_instance_classifier():
     head = ClamSbSpec(instance_weight=0).build(DIM, CLASSES)
     assert not head.has_auxiliary

@@ -9,7 +9,6 @@ from aggregate.heads.convolution import AlongSlices
 from aggregate.heads.gru import GruStates
 from aggregate.heads.smap import SmapSpec
 from aggregate.heads.transmil_1d import Transmil1dSpec
-from cache_schema.common.errors import ConfigError
 
 pytestmark = pytest.mark.numerics
 
@@ -185,8 +184,3 @@ def test_convolution_is_pytorchs_and_its_backward_the_derivative():
         given = (x[run].transpose(1, 2), kernel[run].unsqueeze(1))
         near(found[run], torch.nn.functional.conv1d(*given, padding=3, groups=5).transpose(1, 2))
     assert torch.autograd.gradcheck(AlongSlices.apply, (x, kernel))
-
-
-def test_heads_that_do_not_divide_the_width_are_refused():
-    with pytest.raises(ConfigError, match="5 heads do not divide a width of 12"):
-        Transmil1dSpec(width=12, heads=5).build(DIM, CLASSES)
