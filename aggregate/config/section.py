@@ -178,5 +178,5 @@ def parse_section(data: Any) -> AggregateSection:
     filled = with_recipe(data) if isinstance(data, dict) else data
     section = validate(AggregateSection, filled, "aggregate")
     head = section.head
-    require_trainable(section.loss, head.name, bool(head.embedding) or head.learned_pool)
+    require_trainable(section.loss, head.name, bool(head.embedding), head.pool_learns)
     return section

@@ -1,6 +1,6 @@
 """What goes into one training and what comes out of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -36,7 +36,8 @@ class TrainSpec(Strict):
     null trains all epochs and keeps the last weights."""
     optimiser: Literal["adam"] = "adam"
     class_balanced: bool | Literal["auto"] = "auto"
-    """Equal shares of the classes in each batch; `auto`: when a term of the loss wants that, as `supcon`."""
+    """Equal shares of the classes in each batch; `auto`: when a term of the loss wants that, as `supcon` and
+    `triplet` do."""
 
     def training(self, head: HeadBase, loss: LossSpec, n_bags: int) -> "Training":
         """What it comes to for a head and a loss on so many bags."""
@@ -155,7 +156,9 @@ def check_run(run: RunSpec, y: NDArray[np.int64], n_classes: int) -> None:
         ConfigError: If its loss cannot train its head, or its batches are too small to be balanced.
         SlicecacheError: If it has no training bag, or a bag without a label.
     """
-    require_trainable(run.loss, run.head.name, bool(run.head.embedding) or run.head.learned_pool)
+    require_trainable(run.loss, run.head.name, bool(run.head.embedding), run.head.pool_learns)
+    for term in run.loss.terms.values():
+        term.check_classes(n_classes)
     if not len(run.train_rows):
         raise SlicecacheError(
             f"the run {run.name} has no bag to train on; use fewer folds or a larger cohort"
@@ -168,4 +171,18 @@ def check_run(run: RunSpec, y: NDArray[np.int64], n_classes: int) -> None:
         raise ConfigError(
             f"train.batch_size is {run.training.batch_size}, but class-balanced batches (two bags of each "
             f"class) need at least {needed}; raise it or set train.class_balanced: false"
+        )
+
+
+def require_finite(run: RunSpec, state: Mapping[str, Tensor]) -> None:
+    """Refuse what a run left that has diverged.
+
+    Raises:
+        SlicecacheError: If a weight is no number.
+    """
+    wrong = [name for name, value in state.items() if not bool(value.isfinite().all())]
+    if wrong:
+        raise SlicecacheError(
+            f"the run {run.name} diverged: {wrong[0]} holds what is no finite number; lower "
+            f"train.learning_rate ({run.training.learning_rate:g}), or the weights and options of the loss"
         )

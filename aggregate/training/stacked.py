@@ -103,8 +103,8 @@ def train_group(
     """Train runs of one head, by index; their blocks side by side on the cores."""
     head = group.first.head.build(cohort.x.shape[2], cohort.labelled.n_classes)
     for index in group.members:
-        below = bool(head.spec.embedding) or not head.pool_is_fixed
-        require_trainable(runs[index].loss, head.spec.name, below)
+        layers = bool(head.spec.embedding)
+        require_trainable(runs[index].loss, head.spec.name, layers, pool=not head.pool_is_fixed)
     tokens = prepare_tokens(head, cohort.x, cohort.keep, cohort.height_mm)
     size = bytes_of_run(head, group.first.training.batch_size, cohort.x.shape[1], cohort.dtype.itemsize)
     blocks = group.blocks(size, torch.get_num_threads())
