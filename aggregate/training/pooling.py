@@ -17,12 +17,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from aggregate.heads.base import Head
-from aggregate.heads.custom import CustomHead, Way
+from aggregate.heads.custom import CustomHead, Way, vmap_refuses
 from aggregate.heads.module import BagTensors, by_loop, by_vmap, unbound
 from aggregate.training.inputs import BagInputs, Inputs
 from aggregate.training.stream_pooling import Drawn, Labels, Pooled, StreamPooling
 from aggregate.training.streams import Stream
-from cache_schema.common.errors import ConfigError
 
 logger = logging.getLogger("slicecache.training")
 
@@ -109,10 +108,7 @@ class ModulePooling(StreamPooling):
                 state = self.head.state(own)
                 vectors, attention = by_vmap(self.head.trainer, state, batch, len(alike))
             except Exception as error:
-                target = self.head.spec.target
-                raise ConfigError(
-                    f"vmap refuses the head {target!r}; set head.stacking: loop ({error})"
-                ) from error
+                raise vmap_refuses(self.head.spec.target, error) from error
             slices = self.slices(attention, *batch[1:])
             pools.append(Pooled(runs, leaves, vectors, attention, slices=slices))
         return pools
