@@ -1,4 +1,4 @@
-"""What any head has to beat: mean pooling with logistic regression, confounds only, acquisition only.
+"""What any head has to beat: mean pooling with logistic regression, confounds, scanner, head size alone.
 
 Each is fitted per fold on its training and validation rows together, and scored on its test rows.
 Logistic regression has an L2 penalty on standardised columns. For the tokens its strength is chosen by
@@ -17,7 +17,7 @@ from aggregate.bags.lazy import BLOCK
 from aggregate.baselines.confounds import confound_frame
 from aggregate.baselines.design import design
 from aggregate.baselines.names import BaselineName
-from aggregate.cohort.acquisition import VOLUME
+from aggregate.cohort.acquisition import VOLUME, head_size_columns, scanner_columns
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold, people_of
 from aggregate.common.arrays import Floats, Ints
@@ -53,7 +53,7 @@ def make_baselines(
         elif name == "confounds_only":
             made.append(confounds_only(cohort, folds, confounds, site))
         else:
-            made.append(acquisition_only(cohort, folds))
+            made.append(from_acquisition(name, cohort, folds))
     return made
 
 
@@ -86,14 +86,25 @@ def confounds_only(
     return Baseline("confounds_only", tuple(logits), notes=tuple(notes))
 
 
-def acquisition_only(cohort: Cohort, folds: Sequence[Fold]) -> Baseline:
-    """Logistic regression on spacing, shape, foreground, intensities, slice count; numerics where mixed."""
-    frame = cohort.acquisition.drop(columns=[VOLUME])
-    varying = [name for name in frame.columns if frame[name].nunique(dropna=False) > 1]
+def from_acquisition(name: BaselineName, cohort: Cohort, folds: Sequence[Fold]) -> Baseline:
+    """Logistic regression on what the records say of the acquisition: scanner, head size, or both.
+
+    Args:
+        name: `scanner_only`, `head_size_only`, or `acquisition_only` for both (without millilitres).
+        cohort: The cohort.
+        folds: To fit and score on.
+    """
+    frame = cohort.acquisition
+    known = {
+        "scanner_only": scanner_columns(frame.columns),
+        "head_size_only": head_size_columns(frame.columns),
+        "acquisition_only": [column for column in frame.columns if column != VOLUME],
+    }
+    varying = [column for column in known[name] if frame[column].nunique(dropna=False) > 1]
     if not varying:
-        return Baseline("acquisition_only", (), "every volume was acquired in the same way")
+        return Baseline(name, (), f"{listed(known[name])} are the same in every volume")
     logits = [_fit_columns(design(frame[varying], both(fold)), cohort, fold) for fold in folds]
-    return Baseline("acquisition_only", tuple(logits))
+    return Baseline(name, tuple(logits), notes=(f"columns: {listed(varying)}",))
 
 
 def both(fold: Fold) -> Ints:

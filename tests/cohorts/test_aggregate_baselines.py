@@ -10,14 +10,15 @@ from sklearn.linear_model import LogisticRegression
 
 from aggregate.bags.bags import Bags, read_bags
 from aggregate.baselines.baselines import (
-    acquisition_only,
     both,
     confounds_only,
+    from_acquisition,
     make_baselines,
     mean_pool,
 )
 from aggregate.baselines.confounds import confound_frame, site_by_label, site_warnings
 from aggregate.baselines.design import design
+from aggregate.baselines.names import BASELINES
 from aggregate.cohort.cohort import load_cohort
 from aggregate.cohort.folds import make_folds
 from aggregate.common.scaling import fit_scaling
@@ -161,11 +162,11 @@ def out_of_fold(baseline, cohort, folds):
     return np.mean(found)
 
 
-def test_all_three_are_out_of_fold_probabilities(built):
+def test_all_are_out_of_fold_probabilities(built):
     section, cohort, folds, store = built()
     bags = read_bags(store, cohort.entries, "cls")
     made = make_baselines(cohort, bags, folds, section.baselines)
-    assert [b.name for b in made] == ["mean_pool_logistic", "confounds_only", "acquisition_only"]
+    assert [b.name for b in made] == list(BASELINES)
     for baseline in made:
         assert not baseline.reason
         for fold, logits in zip(folds, baseline.logits, strict=True):
@@ -173,6 +174,30 @@ def test_all_three_are_out_of_fold_probabilities(built):
             assert np.exp(logits).sum(axis=1) == pytest.approx(np.ones(len(fold.test)))
     assert out_of_fold(made[0], cohort, folds) > 0.9
     assert made[1].notes[-1] == "confounds: gender, age, Site, brain_ml"
+
+
+def test_scanner_and_head_size_are_told_apart(built):
+    _section, cohort, folds, store = built()
+    bags = read_bags(store, cohort.entries, "cls")
+    told = np.where(cohort.y == 1, 2.0, 1.0)
+    for column, only in (
+        ("spacing_i_mm", "scanner_only"),
+        ("contrast", "scanner_only"),
+        ("foreground_ml", "head_size_only"),
+        ("slices", "head_size_only"),
+        ("intensity_q50", "head_size_only"),
+    ):
+        even = pd.DataFrame({**dict.fromkeys(cohort.acquisition.columns, 1.0), column: told})
+        made = make_baselines(
+            replace(cohort, acquisition=even), bags, folds, ("scanner_only", "head_size_only")
+        )
+        found = {b.name: out_of_fold(b, cohort, folds) for b in made if b.logits}
+        assert found == {only: 1.0}, column
+    whole = make_baselines(cohort, bags, folds, ("acquisition_only",))
+    assert whole[0].notes[0].startswith("columns: ")
+    assert parse_section({"cohort": "t", "target": "d", "baselines": ["acquisition_only"]}).baselines == (
+        "acquisition_only",
+    )
 
 
 def test_test_rows_never_reach_the_fit(built):
@@ -208,7 +233,8 @@ def test_a_heads_millilitres_are_no_brain_volume(make_store, scan, tmp_path):
     assert confounds_only(cohort, folds).reason == (
         "the table has no age, sex or site column; no brain volume: the foreground is a head, not a brain"
     )
-    assert acquisition_only(cohort, folds).reason == "every volume was acquired in the same way"
+    assert "orientation" in from_acquisition("scanner_only", cohort, folds).reason
+    assert "are the same in every volume" in from_acquisition("head_size_only", cohort, folds).reason
 
 
 def test_sites_by_label_and_the_red_line(built):

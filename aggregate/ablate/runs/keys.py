@@ -33,6 +33,11 @@ class Keys:
             "tokens": source.place[1],
             "classes": list(cohort.classes),
         }
+        if source.beside:
+            self.common["beside"] = {
+                name: [store.header.fingerprint.digest, store.header.numerics.digest, store.content_digest()]
+                for name, store in source.beside.items()
+            }
         frame = cohort.frame
         columns = [frame[name] for name in ("participant_id", "session_id", "volume_id")]
         self.bags = [
