@@ -116,7 +116,8 @@ def train_group(
         layers = bool(head.spec.embedding)
         require_trainable(runs[index].loss, head.spec.name, layers, pool=not head.pool_is_fixed)
     tokens = prepare_tokens(head, cohort.x, cohort.keep, cohort.height_mm)
-    size = bytes_of_run(head, group.first.training.batch_size, cohort.x.shape[1], cohort.dtype.itemsize)
+    batch, pairs = group.first.training.batch_size, any(runs[i].loss.contrastive for i in group.members)
+    size = bytes_of_run(head, batch, cohort.x.shape[1], cohort.dtype.itemsize, pairs)
     blocks = group.blocks(size, torch.get_num_threads())
     jobs = [
         partial(train_block, cohort, tokens, [runs[index] for index in members], report) for members in blocks
