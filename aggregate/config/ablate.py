@@ -1,10 +1,11 @@
 """What a pipeline file may say under `aggregate.ablate`. The grammar is told in `docs/ablations.md`."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, PositiveInt, field_validator, model_validator
 
 from aggregate.bags.token_names import Tokens
+from aggregate.baselines.names import BaselineName
 from cache_schema.common.custom import with_targets
 from cache_schema.common.strict import Strict
 
@@ -14,7 +15,7 @@ FROM = "from"
 NESTED = "nested_selection"
 """What the configuration that inner folds choose is called in every table."""
 
-RESERVED_NAMES = ("mean_pool_logistic", "confounds_only", "acquisition_only", NESTED)
+RESERVED_NAMES = (*get_args(BaselineName), NESTED)
 """Names that no configuration may have: rows of the same tables."""
 
 Assignment = Annotated[dict[str, Any], BeforeValidator(with_targets)]

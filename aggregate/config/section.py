@@ -79,6 +79,16 @@ class AggregateKeys(Strict):
     detect: DetectSpec | None = None
     """What `slicecache detect` does; `train` takes no notice of it."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _confounds_may_be_matched(cls, data: Any) -> Any:
+        """Confounds that are named are what folds are dealt by too, where the design matched them."""
+        folds = data.get("folds", {}) if isinstance(data, dict) else None
+        if not isinstance(folds, dict) or not isinstance(data.get("confounds"), list | tuple):
+            return data
+        site = [data["site"]] if data.get("site") else []
+        return {**data, "folds": {"matched": [*data["confounds"], *site], **folds}}
+
     @model_validator(mode="after")
     def _one_way_to_split(self) -> Self:
         if self.split is not None and self.leave_group_out is not None:
@@ -168,5 +178,5 @@ def parse_section(data: Any) -> AggregateSection:
     filled = with_recipe(data) if isinstance(data, dict) else data
     section = validate(AggregateSection, filled, "aggregate")
     head = section.head
-    require_trainable(section.loss, head.name, bool(head.embedding) or head.learned_pool)
+    require_trainable(section.loss, head.name, bool(head.embedding), head.pool_learns)
     return section

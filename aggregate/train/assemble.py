@@ -11,6 +11,7 @@ from aggregate.bags.bags import Bags
 from aggregate.bags.beside import NOTHING, Beside
 from aggregate.baselines.baselines import Baseline
 from aggregate.cohort.cohort import Cohort
+from aggregate.cohort.folds import matched_notes
 from aggregate.cohort.people import Fold, FoldSpec
 from aggregate.cohort.sides import fold_notes
 from aggregate.cohort.table.target import TargetSpec
@@ -96,7 +97,7 @@ def run_notes(
     spec: FoldSpec, cohort: Cohort, folds: Sequence[Fold], baselines: Sequence[Baseline]
 ) -> list[str]:
     """Plain sentences on how it was done and what was not."""
-    notes = [*cohort.notes, *fold_notes(cohort, folds, spec)]
+    notes = [*cohort.notes, *fold_notes(cohort, folds, spec), *matched_notes(cohort, folds, spec)]
     for baseline in baselines:
         notes += [f"{baseline.name}: {note}" for note in baseline.notes]
         if baseline.reason:

@@ -16,6 +16,7 @@ from aggregate.common.run_folder import BUNDLE, METRICS_FILE, REPORT, verb_folde
 from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
 from aggregate.predict.bundle import save_bundle
+from aggregate.statistics.cautions import below_guessing_notes, few_folds
 from aggregate.statistics.evaluate import measure_folds
 from aggregate.train.assemble import (
     attention_frame,
@@ -70,9 +71,10 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         if n_shuffles:
             observed = metrics["metrics"]["auroc"]["value"]
             metrics["null"] = _null(section, cohort, bags, observed, n_shuffles)
-        notes = run_notes(section.folds, cohort, folds, baselines)
+        notes = run_notes(section.folds, cohort, folds, baselines) + below_guessing_notes(measured.values())
         site = site_by_label(cohort, section.site)
-        metrics["warnings"] = [*cohort.warnings, *site_warnings(site)]
+        doubts = few_folds(measured[trained.outputs[0].configuration])
+        metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *doubts]
         results = Results(
             folder=folder,
             command=shlex.join(["slicecache", *sys.argv[1:]]),
