@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from aggregate.options import AllowUnlike, BundlePlace, LabelTable, Maps
+from aggregate.options import AllowUnlike, BesideStores, BundlePlace, LabelTable, Maps
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.command import WARNING, say
 from cache_schema.common.terminal.options import (
@@ -157,6 +157,7 @@ def predict(
     store: StorePlace,
     out: LabelTable = None,
     maps: Maps = None,
+    beside: BesideStores = None,
     allow_unlike_reference: AllowUnlike = False,
     allow_custom: AllowCustom = False,
     prove: ProveWith = None,
@@ -189,6 +190,8 @@ def predict(
     reader = open_store(store, proof)
     if is_detector_bundle(folder):
         judge = None
+        if beside:
+            raise ConfigError(f"--beside is for a bundle of heads, and {str(folder)!r} is of detectors")
         if pool is not None:
             from aggregate.anomaly.study.predict_over_dask import DaskJudge
 
@@ -200,7 +203,7 @@ def predict(
                 f"{str(folder)!r} is a bundle of heads, and --engine dask is for detectors: heads read 2,000 "
                 "volumes in about 10 s; leave it out"
             )
-        table = _predict_heads(folder, reader, maps)
+        table = _predict_heads(folder, reader, maps, beside or [])
     if out is not None:
         write_text(out, csv_text(table))
     shortfall = shortfall_of(reader)
@@ -217,14 +220,18 @@ def predict(
     return 0
 
 
-def _predict_heads(bundle: Path, store: "StoreReader", maps: Path | None) -> "DataFrame":
+def _predict_heads(bundle: Path, store: "StoreReader", maps: Path | None, beside: list[str]) -> "DataFrame":
     """A head's predictions."""
+    from aggregate.bags.beside import open_beside
     from aggregate.predict.bundle import load_bundle
     from aggregate.predict.predict import predict_store as apply_bundle
 
     if maps is not None:
         raise ConfigError(f"--maps is for a bundle of detectors, and {str(bundle)!r} is none")
-    return apply_bundle(load_bundle(bundle), store)
+    named = dict(each.partition("=")[::2] for each in beside)
+    if len(named) < len(beside) or not all(name and place for name, place in named.items()):
+        raise ConfigError(f"--beside takes NAME=STORE, each name once, not {' '.join(beside)!r}")
+    return apply_bundle(load_bundle(bundle), store, open_beside(named, store.prove))
 
 
 def _predict_detectors(

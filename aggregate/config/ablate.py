@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, PositiveInt, field_validator, model_validator
 
+from aggregate.bags.token_names import Tokens
 from aggregate.baselines.names import BaselineName
 from cache_schema.common.custom import with_targets
 from cache_schema.common.strict import Strict
@@ -62,7 +63,7 @@ class AblateSpec(Strict):
     """Further points of the grid; a path that one does not say is as in `from`."""
     exclude: tuple[Assignment, ...] = ()
     """Points of the grid that agree with all values of one of these are left out."""
-    tokens: Annotated[tuple[str, ...], BeforeValidator(_many)] = ()
+    tokens: Annotated[tuple[Tokens, ...], BeforeValidator(_many)] = ()
     """An axis for every configuration that does not say its own tokens."""
     stores: Annotated[dict[str, str], BeforeValidator(_named)] = Field(default_factory=dict)
     """An axis likewise: name -> location, or a list of locations; `main` is the pipeline's own store."""

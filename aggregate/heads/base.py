@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, PositiveInt, model_validator
 from torch import Tensor
@@ -75,6 +75,11 @@ class HeadBase(Strict):
     def name(self) -> str:
         """What tables call it."""
         return self.kind
+
+    @property
+    def pool_learns(self) -> bool:
+        """Whether training changes the pool."""
+        return self.learned_pool and self.train == "all"
 
     @classmethod
     def examples(cls) -> tuple[Self, ...]:
@@ -146,6 +151,32 @@ class Head(ABC):
         """
 
     @property
+    def has_auxiliary(self) -> bool:
+        """Whether training adds a term of the head's own to the objective."""
+        return False
+
+    def auxiliary(
+        self,
+        parameters: Parameters,
+        x: Float[Tensor, "bag slice dim"],
+        keep: Bool[Tensor, "bag slice"],
+        height_mm: Float[Tensor, "bag slice"],
+        attention: Float[Tensor, "#run bag slice"],
+        y: Int[Tensor, " bag"],
+    ) -> Float[Tensor, "run bag"]:
+        """That term of every bag, weighted as the head's options say.
+
+        Args:
+            parameters: Of every run.
+            x: Prepared bags, as `pool` had them.
+            keep: True on real slices.
+            height_mm: Of the slices.
+            attention: As `pool` gave it, in the same graph.
+            y: Label of every bag.
+        """
+        raise NotImplementedError
+
+    @property
     def shapes(self) -> Shapes:
         """Names and one-run shapes of all parameters, in the order of the computation."""
         centring: Shapes = {MEAN: (self.dim,), SCALE: ()} if self.spec.centre else {}
@@ -188,6 +219,15 @@ class Head(ABC):
             return np.full(shape, float(name == SCALE))
         weight = name.rpartition(".")[0] + ".weight"
         return initial(name, shape, self.shapes.get(weight, shape)[-1], seed)
+
+    @property
+    def starts_as_mean(self) -> bool:
+        """Whether it pools the plain mean over kept slices when its parameters are `even`."""
+        return False
+
+    def even(self, parameters: Parameters) -> dict[str, Tensor]:
+        """The parameters with those values replaced that make attention even, where some do."""
+        return dict(parameters)
 
     def read_out(self, parameters: Parameters, pooled: Float[Tensor, "#run bag pooled"]) -> ReadOut:
         """Pooled vectors -> embedding and logits."""

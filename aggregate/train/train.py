@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from aggregate.bags.bags import Bags
+from aggregate.bags.beside import open_beside
 from aggregate.bags.memory import open_bags
 from aggregate.baselines.baselines import make_baselines
 from aggregate.baselines.confounds import site_by_label, site_warnings
@@ -57,7 +58,8 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         logger.info(
             "%d participants, %d bags, %d folds", cohort.n_participants(), len(cohort.frame), len(folds)
         )
-        bags = open_bags(store, setup.tokens, cohort.entries, cohort.bag, section.memory_gib)
+        beside = open_beside(section.beside(pipeline, setup.tokens), pipeline.prove())
+        bags = open_bags(store, setup.tokens, cohort.entries, cohort.bag, section.memory_gib, beside)
         with bar("training") as progress:
             trained = cross_validate(setup, cohort, bags, folds, progress)
         baselines = make_baselines(cohort, bags, folds, section.baselines, section.confounds, section.site)
@@ -65,6 +67,8 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         outputs += [(b.name, baseline_outputs(b, folds)) for b in baselines if b.logits]
         measured = {name: measure_folds(cohort, out) for name, out in outputs}
         metrics = metrics_json(setup.seeds, cohort, store, dict(outputs), measured)
+        if beside:
+            metrics["beside"] = {name: other.header.fingerprint.digest for name, other in beside.items()}
         n_shuffles = max(shuffle_labels, section.shuffle_labels)
         if n_shuffles:
             observed = metrics["metrics"]["auroc"]["value"]
@@ -93,7 +97,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         for sentence in [*results.warnings, cohort.turnout.line(), *results.notes]:
             logger.info(sentence)
         summary = training_summary_of(setup, section.target, section.folds, trained, metrics)
-        bundle = make_bundle(setup, cohort, store, folds, trained, bags.x.shape[2], summary)
+        bundle = make_bundle(setup, cohort, store, folds, trained, bags.x.shape[2], summary, beside)
         save_bundle(folder / BUNDLE, bundle)
         write_results(results)
     return results

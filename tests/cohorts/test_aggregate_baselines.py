@@ -10,23 +10,21 @@ from sklearn.linear_model import LogisticRegression
 
 from aggregate.bags.bags import Bags, read_bags
 from aggregate.baselines.baselines import (
-    STRENGTHS,
     both,
-    choose_strength,
     confounds_only,
     from_acquisition,
-    logistic,
     make_baselines,
     mean_pool,
-    reduce,
 )
 from aggregate.baselines.confounds import confound_frame, site_by_label, site_warnings
-from aggregate.baselines.design import design, fit_scaling
+from aggregate.baselines.design import design
 from aggregate.baselines.names import BASELINES
 from aggregate.cohort.cohort import load_cohort
 from aggregate.cohort.folds import make_folds
+from aggregate.common.scaling import fit_scaling
 from aggregate.config.section import parse_section
 from aggregate.statistics.metrics import by_participant, measure
+from aggregate.training.logistic import STRENGTHS, choose_strength, solve, solve_chosen
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.format.record import UsedForeground
@@ -74,20 +72,46 @@ def test_rotation_changes_no_prediction(n_classes):
     train, test = generator.normal(size=(23, 61)), generator.normal(size=(11, 61))
     y = np.arange(23) % n_classes
     weight = generator.uniform(0.5, 1, 23)
-    plain = LogisticRegression(C=0.01, max_iter=10_000, tol=1e-10).fit(train, y, sample_weight=weight)
-    found = logistic(train, y, weight, test, n_classes, 0.01)
-    assert np.exp(found) == pytest.approx(plain.predict_proba(test), abs=1e-4)
-    a, b = reduce(train, test)
-    assert a.shape == (23, 23)
-    assert b @ a.T == pytest.approx(test @ train.T)
+    mean, sd = train.mean(axis=0), train.std(axis=0)
+    plain = LogisticRegression(C=0.01, max_iter=10_000, tol=1e-10)
+    plain.fit((train - mean) / sd, y, sample_weight=weight)
+    found = solve(train, y, weight, n_classes, 0.01)
+    expected = plain.predict_proba((test - mean) / sd)
+    assert np.exp(found.log_probabilities(test)) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_solution_is_where_its_penalised_loss_is_flat(n_classes):
+    generator = np.random.default_rng(n_classes)
+    x, y = generator.normal(2, 3, size=(41, 7)), np.arange(41) % n_classes
+    weight = generator.uniform(0.5, 1, 41)
+    found = solve(x, y, weight, n_classes, 0.1)
+    z = (x - found.mean) / found.sd
+    p = np.exp(found.log_probabilities(x))
+    miss = (p - np.eye(n_classes)[y]) * (weight / weight.sum())[:, None]
+    # Of two classes scikit-learn penalises the difference of the rows, which is twice as large as either.
+    penalty = (2 if n_classes == 2 else 1) / (0.1 * weight.sum())
+    assert miss.T @ z + penalty * found.weight == pytest.approx(np.zeros((n_classes, 7)), abs=1e-3)
+    assert miss.sum(axis=0) == pytest.approx(np.zeros(n_classes), abs=1e-3)
+
+
+def test_equal_rows_are_solved_once():
+    generator = np.random.default_rng(5)
+    x, y = generator.normal(size=(30, 4)), np.arange(30) % 2
+    rows = (y, np.ones(30), np.arange(30), y, 2)
+    first = solve_chosen(x, *rows)
+    assert solve_chosen(x.copy(), *rows) is first
+    assert solve_chosen(x + 1e-9, *rows) is not first
 
 
 def test_logistic_without_columns_or_a_class():
     weight = np.array([1.0, 1.0, 2.0])
-    nothing = logistic(np.zeros((3, 0)), np.array([0, 1, 1]), weight, np.zeros((2, 0)), 2, 1.0)
-    assert np.exp(nothing) == pytest.approx(np.array([[0.25, 0.75]] * 2), abs=1e-6)
-    unseen = logistic(np.arange(3.0)[:, None], np.array([0, 2, 2]), weight, np.ones((1, 1)), 3, 1.0)
-    assert np.exp(unseen)[0, 1] == pytest.approx(1e-9)
+    nothing = solve(np.zeros((3, 0)), np.array([0, 1, 1]), weight, 2, 1.0)
+    assert np.exp(nothing.log_probabilities(np.zeros((2, 0)))) == pytest.approx(
+        np.array([[0.25, 0.75]] * 2), abs=1e-6
+    )
+    unseen = solve(np.arange(3.0)[:, None], np.array([0, 2, 2]), weight, 3, 1.0)
+    assert np.exp(unseen.log_probabilities(np.ones((1, 1))))[0, 1] < 1e-8
 
 
 def test_the_penalty_is_chosen_by_participants():
