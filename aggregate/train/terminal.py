@@ -29,6 +29,7 @@ def training_summary(results: Results) -> str:
         comparison_sentence(metrics["configuration"], name, found)
         for name, found in metrics["comparison"].items()
     ]
+    lines += metrics["training"]["said"]
     if "null" in metrics:
         null = metrics["null"]["auroc"]
         spread = f"AUROC {null['mean']:.3f} (sd {null['sd']:.3f}), p = {null['p']:.3f}"

@@ -31,6 +31,7 @@ from aggregate.train.crossval import cross_validate
 from aggregate.train.null import shuffled_null
 from aggregate.train.predictions import predictions
 from aggregate.train.results import Results
+from aggregate.train.starts import start_facts
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.terminal.progress import bar
 from cache_schema.files.disk.room import require_writable
@@ -71,7 +72,9 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         if n_shuffles:
             observed = metrics["metrics"]["auroc"]["value"]
             metrics["null"] = _null(section, cohort, bags, observed, n_shuffles)
-        notes = run_notes(section.folds, cohort, folds, baselines) + below_guessing_notes(measured.values())
+        metrics["training"] = start_facts(trained.runs)
+        notes = [*run_notes(section.folds, cohort, folds, baselines), *metrics["training"]["said"]]
+        notes += below_guessing_notes(measured.values())
         site = site_by_label(cohort, section.site)
         doubts = few_folds(measured[trained.outputs[0].configuration])
         metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *doubts]

@@ -10,6 +10,7 @@ from aggregate.bags.bags import Bags
 from aggregate.baselines.baselines import mean_pool
 from aggregate.heads.registry import HEADS
 from aggregate.losses.registry import LossSpec
+from aggregate.train.starts import start_facts
 from aggregate.training.chosen import RATES, inner_runs, mean_curve
 from aggregate.training.logistic import solve_chosen
 from aggregate.training.runs import Chosen, RunSpec, TrainSpec
@@ -161,3 +162,20 @@ def test_too_few_participants_for_inner_folds_take_the_fixed_epochs():
     attention = next(head for head in AS_MEAN if head.kind == "attention")
     (found,) = train(bags, y, one_run(attention, np.array([0, 1, 2, 3, 5]), auto=True, epochs=4))
     assert (found.spec.chosen, found.epochs) == (None, 4)
+
+
+def test_what_is_said_of_starts():
+    bags, y = make_bags(shift=0.0)
+    attention, mean = (next(head for head in AS_MEAN if head.kind == kind) for kind in ("attention", "mean"))
+    validation = np.arange(31, BAGS)
+    flipped = torch.cat([y[:31], 1 - y[31:]])
+    lost = train(bags, flipped, *(one_run(attention, validation=validation, seed=s) for s in range(3)))
+    facts = start_facts(lost)
+    assert (facts["start"], facts["runs"], facts["validated"]) == ("baseline", 3, 3)
+    assert facts["past_start"] == sum(run.best_epoch > 0 for run in lost) < 2
+    assert "did not get past its start" in " ".join(facts["said"])
+    assert "fixed way" in start_facts(train(bags, y, one_run(mean)))["said"][0]
+    layered = attention.model_copy(update={"embedding": (6,)})
+    assert "does not apply" in start_facts(train(bags, y, one_run(layered, epochs=2)))["said"][0]
+    auto = train(bags, y, one_run(attention, auto=True, epochs=5))
+    assert sum(start_facts(auto)["chosen"].values()) == 1
