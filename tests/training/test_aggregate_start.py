@@ -169,7 +169,11 @@ def test_what_is_said_of_starts():
     attention, mean = (next(head for head in AS_MEAN if head.kind == kind) for kind in ("attention", "mean"))
     validation = np.arange(31, BAGS)
     flipped = torch.cat([y[:31], 1 - y[31:]])
-    lost = train(bags, flipped, *(one_run(attention, validation=validation, seed=s) for s in range(3)))
+    lost = train(
+        bags,
+        flipped,
+        *(one_run(attention, validation=validation, seed=s, learning_rate=0.5) for s in range(3)),
+    )
     facts = start_facts(lost)
     assert (facts["start"], facts["runs"], facts["validated"]) == ("baseline", 3, 3)
     assert facts["past_start"] == sum(run.best_epoch > 0 for run in lost) < 2
