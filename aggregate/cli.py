@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from aggregate.options import AllowUnlike, BesideStores, BundlePlace, LabelTable, Maps
+from aggregate.options import AllowUnlike, BesideStores, BundlePlace, LabelTable, Maps, named_stores
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.command import WARNING, say
 from cache_schema.common.terminal.options import (
@@ -190,12 +190,12 @@ def predict(
     reader = open_store(store, proof)
     if is_detector_bundle(folder):
         judge = None
-        if beside:
-            raise ConfigError(f"--beside is for a bundle of heads, and {str(folder)!r} is of detectors")
         if pool is not None:
             from aggregate.anomaly.study.predict_over_dask import DaskJudge
 
             judge = DaskJudge(pool, folder, proof, allow_custom)
+        if beside:
+            raise ConfigError(f"--beside is for a bundle of heads, and {str(folder)!r} is of detectors")
         table = _predict_detectors(folder, reader, maps, allow_unlike_reference, judge)
     else:
         if pool is not None:
@@ -228,10 +228,7 @@ def _predict_heads(bundle: Path, store: "StoreReader", maps: Path | None, beside
 
     if maps is not None:
         raise ConfigError(f"--maps is for a bundle of detectors, and {str(bundle)!r} is none")
-    named = dict(each.partition("=")[::2] for each in beside)
-    if len(named) < len(beside) or not all(name and place for name, place in named.items()):
-        raise ConfigError(f"--beside takes NAME=STORE, each name once, not {' '.join(beside)!r}")
-    return apply_bundle(load_bundle(bundle), store, open_beside(named, store.prove))
+    return apply_bundle(load_bundle(bundle), store, open_beside(named_stores(beside), store.prove))
 
 
 def _predict_detectors(

@@ -48,8 +48,10 @@ def metrics_json(
     store: StoreReader,
     outputs: dict[str, Sequence[OutOfFold]],
     measured: dict[str, Measured],
+    beside: Beside = NOTHING,
 ) -> dict[str, Any]:
     """The content of `metrics.json`; the first configuration is the head's, the others are baselines."""
+    others_of = {name: other.header.fingerprint.digest for name, other in beside.items()}
     table = {
         name: {metric: found.as_json() for metric, found in intervals(cohort, out, measured[name]).items()}
         for name, out in outputs.items()
@@ -70,6 +72,7 @@ def metrics_json(
         "n_repeats": len({fold.repeat for fold in folds}),
         "n_seeds": seeds,
         "fingerprint": store.header.fingerprint.digest,
+        **({"beside": others_of} if beside else {}),
         "numerics": store.header.numerics.digest,
         "content_digest": store.content_digest(),
         "metrics": {**table[head], "auroc_pooled": {"value": pooled, "ci_low": None, "ci_high": None}},

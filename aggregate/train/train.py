@@ -66,9 +66,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         outputs = [(trained.outputs[0].configuration, trained.outputs)]
         outputs += [(b.name, baseline_outputs(b, folds)) for b in baselines if b.logits]
         measured = {name: measure_folds(cohort, out) for name, out in outputs}
-        metrics = metrics_json(setup.seeds, cohort, store, dict(outputs), measured)
-        if beside:
-            metrics["beside"] = {name: other.header.fingerprint.digest for name, other in beside.items()}
+        metrics = metrics_json(setup.seeds, cohort, store, dict(outputs), measured, beside)
         n_shuffles = max(shuffle_labels, section.shuffle_labels)
         if n_shuffles:
             observed = metrics["metrics"]["auroc"]["value"]
