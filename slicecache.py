@@ -106,6 +106,10 @@ COMMANDS = {
         "Stage one: read every volume once and commit its embeddings to the store.",
     ),
     "train": ("aggregate.cli:train", "Stage two: train the head in cross-validation, compare it, report it."),
+    "evaluate": (
+        "aggregate.evaluating:evaluate",
+        "Measure a trained bundle on an external cohort: nothing is fitted, nothing is chosen.",
+    ),
     "ablate": (
         "aggregate.cli:ablate",
         "Train many configurations on the same folds, test what was named before, report it.",

@@ -27,8 +27,8 @@ from aggregate.predict.bundle_files import (
 from aggregate.training.runs import TrainedRun
 from cache_schema.common.custom import give, permit
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.common.strict import Strict
-from cache_schema.format.limits import Extent
+from cache_schema.common.strict import Strict, later
+from cache_schema.format.limits import Digest, Extent
 
 
 class Member(Strict):
@@ -63,6 +63,8 @@ class BundleCard(CardBase):
     """The label that a binary threshold is about."""
     head: HeadSpec
     members: tuple[Member, ...] = Field(min_length=1)
+    contents: tuple[Digest, ...] = later(())
+    """Of every volume that had a part in it (see `predict.seen`); none in bundles of before."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -99,16 +99,32 @@ def _scored(
     bundle: Bundle, store: StoreReader
 ) -> Iterator[tuple[Sequence[VolumeEntry], NDArray[np.float64]]]:
     """Volumes with the logits of all members (member, volume, class), some at a time."""
-    head, dtype = bundle.head(), bundle.states[0]["classifier.weight"].dtype
     for start in range(0, len(store.entries), READ_BATCH):
         entries = store.entries[start : start + READ_BATCH]
-        bags = _rounded(read_bags(store, entries, bundle.card.tokens, dtype=dtype), bundle.card, store.header)
-        yield entries, apply_head(head, bundle.states, bags).logits.double().numpy()
+        yield entries, member_logits(bundle, read_bags(store, entries, bundle.card.tokens), store.header)
 
 
-def _rounded(bags: Bags, card: BundleCard, header: Header) -> Bags:
+def member_logits(bundle: Bundle, bags: Bags, header: Header) -> NDArray[np.float64]:
+    """Every member's logits (member, bag, class), some bags at a time.
+
+    Args:
+        bundle: Of these tokens.
+        bags: To score; their tokens may lie in the store.
+        header: Of that store.
+    """
+    head, every = bundle.head(), np.arange(len(bags))
+    parts = [
+        apply_head(
+            head, bundle.states, _rounded(bags.take(every[start : start + READ_BATCH]), bundle, header)
+        )
+        for start in range(0, len(bags), READ_BATCH)
+    ]
+    return np.concatenate([part.logits.double().numpy() for part in parts], axis=1)
+
+
+def _rounded(bags: Bags, bundle: Bundle, header: Header) -> Bags:
     """Round tokens through the storage dtype that the bundle was trained on, if the store's is finer."""
-    if card.numerics.storage_dtype == "float32" or header.numerics.storage_dtype == "float16":
+    if bundle.card.numerics.storage_dtype == "float32" or header.numerics.storage_dtype == "float16":
         return bags
     return Bags(bags.x.to(torch.float16).to(bags.x.dtype), bags.keep, bags.height_mm)
 
@@ -135,16 +151,32 @@ def _decision(card: BundleCard, used: Sequence[int], logits: NDArray[np.float64]
     if not used:
         names = [name for name in _columns(card)[4:] if name != "predicted"]
         return {**dict.fromkeys(names, np.nan), "predicted": ""}
-    temperatures = np.array([card.members[i].temperature for i in used])
-    p = softmax((logits / temperatures[:, None]).mean(0))
+    p = softmax(tempered(card, used, logits))
     decision = {f"logit_{name}": value for name, value in zip(card.classes, logits.mean(0), strict=True)}
     decision |= {f"p_{name}": value for name, value in zip(card.classes, p, strict=True)}
     if card.positive is None:
         return {**decision, "predicted": card.classes[int(p.argmax())]}
-    threshold = float(np.mean([card.members[i].threshold for i in used]))
+    threshold = frozen_threshold(card, used)
     positive = card.classes.index(card.positive)
     chosen = positive if p[positive] >= threshold else 1 - positive
     return {**decision, "threshold": threshold, "predicted": card.classes[chosen]}
+
+
+def tempered(card: BundleCard, used: Sequence[int], logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the members used of their logits, each over its own temperature: (..., class).
+
+    Args:
+        card: Of the bundle.
+        used: Members.
+        logits: Theirs (member, ..., class).
+    """
+    each = np.array([card.members[i].temperature for i in used])
+    return np.asarray((logits / each.reshape(-1, *[1] * (logits.ndim - 1))).mean(0))
+
+
+def frozen_threshold(card: BundleCard, used: Sequence[int]) -> float:
+    """The mean of the thresholds of the members used."""
+    return float(np.mean([card.members[i].threshold for i in used]))
 
 
 def _columns(card: BundleCard) -> list[str]:

@@ -1,7 +1,7 @@
 """What the results of a training consist of, each put together from its parts."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from aggregate.common.pictures import shown_preview
 from aggregate.common.versions import versions
 from aggregate.config.setup import TrainingSetup
 from aggregate.predict.bundle import Bundle, BundleCard, member_of
+from aggregate.predict.seen import contents_of
 from aggregate.statistics.evaluate import (
     Measured,
     OutOfFold,
@@ -27,6 +28,7 @@ from aggregate.statistics.evaluate import (
     pooled_auroc,
 )
 from aggregate.train.crossval import Trained
+from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader
 
 SHOWN_PREVIEWS = 6
@@ -157,9 +159,17 @@ def make_bundle(
         positive=cohort.classes[-1] if cohort.task == "binary" else None,
         head=setup.head,
         members=tuple(members),
+        contents=contents_of(seen_records(cohort, folds)),
         training=training,
     )
     return Bundle(card, tuple(run.state for run in trained.runs))
+
+
+def seen_records(cohort: Cohort, folds: Sequence[Fold]) -> Iterator[VolumeRecord]:
+    """Of every volume that had a part in any member."""
+    inside = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.validation)]))
+    for place in np.flatnonzero(np.isin(cohort.bag, inside)).tolist():
+        yield cohort.records[place]
 
 
 def training_summary_of(

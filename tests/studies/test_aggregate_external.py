@@ -1,0 +1,190 @@
+"""An external cohort: nothing is fitted on it, nobody of it was in training, and its numbers are right."""
+
+import html.parser
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from made_up_store import example_draft, example_header, example_row
+from sklearn.metrics import roc_auc_score
+
+import slicecache
+from aggregate.cli import train_and_report
+from aggregate.config.section import read_aggregate_section
+from aggregate.predict.bundle import load_bundle
+from aggregate.predict.predict import predict_store
+from aggregate.statistics.delong import delong_interval
+from aggregate.statistics.recalibration import recalibrate
+from cache_schema.common.pipeline_file import load_pipeline
+from cache_schema.format.identity import VolumeKey
+from cache_schema.store.reader import open_store
+from cache_schema.store.writer import StoreWriter
+
+DIM, TRAINED, OUTSIDE = 7, 41, 29
+
+
+def make_store(place: Path, people: list[str], sick: list[bool], seed: int, sessions: int = 1) -> None:
+    """Patients' tokens differ in one dimension, by about as much as people differ."""
+    header = example_header(("cls",), dim=DIM, slice_chunk=5)
+    visits = [f"s{visit}" for visit in range(sessions)] if sessions > 1 else [""]
+    keys = [VolumeKey(name, visit, "T1w") for name in people for visit in visits]
+    writer = StoreWriter.open(str(place), header, [example_row(key, 4) for key in keys])
+    for number, key in enumerate(keys):
+        stream = np.random.default_rng([seed, number])
+        own = stream.normal(size=DIM)
+        own[0] += 1.5 * sick[number // sessions]
+        tokens = own + 0.3 * stream.normal(size=(2 + number % 3, DIM))
+        writer.commit(example_draft(key, 2 + number % 3), {"cls": tokens.astype(np.float32)})
+
+
+def make_table(place: Path, people: list[str], labels: list[str], column: str = "diagnosis") -> None:
+    rows = [f"{name}\t{label}" for name, label in zip(people, labels, strict=True)]
+    place.write_text("\n".join([f"participant_id\t{column}", *rows]) + "\n")
+
+
+def words(sick: list[bool]) -> list[str]:
+    return ["patient" if s else "control" for s in sick]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a trained run, and the store and table of another cohort."""
+    folder = tmp_path_factory.mktemp("external")
+    here, there = [f"sub-a{i:02d}" for i in range(TRAINED)], [f"sub-b{i:02d}" for i in range(OUTSIDE)]
+    sick, ill = [i % 2 == 0 for i in range(TRAINED)], [i % 3 == 0 for i in range(OUTSIDE)]
+    make_store(folder / "a.zarr", here, sick, 1)
+    make_store(folder / "b.zarr", there, ill, 2)
+    make_table(folder / "a.tsv", here, words(sick))
+    make_table(folder / "b.tsv", there, words(ill))
+    section = {
+        "cohort": "a.tsv",
+        "target": "diagnosis",
+        "train": {"epochs": 8, "learning_rate": 0.01},
+        "folds": {"n": 3, "minimum_per_class": 10},
+    }
+    data = {"run": {"folder": "run"}, "cache": {"store": "a.zarr"}, "aggregate": section}
+    (folder / "pipeline.yaml").write_text(yaml.safe_dump(data))
+    train(folder / "pipeline.yaml")
+    return folder
+
+
+def train(file: Path, *overrides: str) -> Any:
+    loaded = load_pipeline(file, overrides)
+    return train_and_report(loaded, read_aggregate_section(loaded), 0)
+
+
+def evaluate(folder: Path, run: Path, *more: str, store: str = "b.zarr", cohort: str = "b.tsv") -> int:
+    """The command, into a run folder of the test's own."""
+    given = [str(folder / "run"), "--store", str(folder / store), "--cohort", str(folder / cohort)]
+    return slicecache.guarded(slicecache.cli.main, ["evaluate", *given, "--run", str(run), *more])
+
+
+def read(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    table = pd.read_csv(run / "evaluate" / "predictions.csv", keep_default_na=False, na_values=[""])
+    return json.loads((run / "evaluate" / "metrics.json").read_text()), table
+
+
+def test_the_folder_is_as_the_design_has_it(trained: Path, tmp_path: Path) -> None:
+    assert evaluate(trained, tmp_path) == 0
+    folder = tmp_path / "evaluate"
+    names = {"config.yaml", "metrics.json", "predictions.csv", "report.html", "figures", "log.txt"}
+    assert {path.name for path in folder.iterdir()} == names
+    drawn = {"roc", "calibration", "decision_curve"}
+    assert {path.name for path in (folder / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in drawn for kind in ("svg", "csv")
+    }
+    html.parser.HTMLParser().feed((folder / "report.html").read_text())
+    assert "Outside training" in (tmp_path / "index.html").read_text()
+
+
+def test_the_scores_are_those_of_predict_and_the_numbers_those_of_references(
+    trained: Path, tmp_path: Path
+) -> None:
+    evaluate(trained, tmp_path)
+    metrics, table = read(tmp_path)
+    head = table[table["configuration"] == "attention"].set_index("participant_id")
+    bundle = load_bundle(trained / "run" / "train" / "bundle")
+    said = predict_store(bundle, open_store(str(trained / "b.zarr"))).set_index("participant_id")
+    for column in ("logit_patient", "p_patient", "threshold"):
+        np.testing.assert_allclose(head[column], said.loc[head.index, column], rtol=0, atol=1e-9)
+    assert set(head["set"]) == {"external"}
+    y, p = (head["y"] == "patient").to_numpy().astype(int), head["p_patient"].to_numpy()
+    found = metrics["metrics"]
+    assert found["auroc"]["value"] == pytest.approx(roc_auc_score(y, p))
+    interval = delong_interval(y, p)
+    assert found["auroc"]["ci_low"] == pytest.approx(interval.low)
+    assert found["sensitivity"]["value"] == pytest.approx(np.mean(p[y == 1] >= metrics["threshold"]))
+    assert found["brier"]["value"] == pytest.approx(np.mean((p - y) ** 2))
+    slope = recalibrate(y, np.log(p / (1 - p))).slope
+    assert found["calibration_slope"]["value"] == pytest.approx(slope.value)
+    assert metrics["threshold"] == pytest.approx(np.mean([m.threshold for m in bundle.card.members]))
+
+
+def test_a_training_with_the_same_participants_is_refused(trained, tmp_path, capsys) -> None:
+    assert evaluate(trained, tmp_path, store="a.zarr", cohort="a.tsv") == 2
+    assert "volumes that were in training: 41 participants (sub-a00" in capsys.readouterr().err
+    assert not (tmp_path / "evaluate" / "metrics.json").exists()
+
+
+def test_a_shared_id_is_refused_unless_it_is_somebody_else(trained, tmp_path, capsys) -> None:
+    ids = ["a00", *(f"c{i:02d}" for i in range(12))]  # the training calls its own sub-a00
+    sick = [i % 2 == 0 for i in range(13)]
+    make_store(tmp_path / "c.zarr", ids, sick, 3)
+    make_table(tmp_path / "c.tsv", ids, words(sick))
+    given = {"store": str(tmp_path / "c.zarr"), "cohort": str(tmp_path / "c.tsv")}
+    assert evaluate(trained, tmp_path, **given) == 2
+    assert "were in training: 1 participant (a00)" in capsys.readouterr().err
+    assert evaluate(trained, tmp_path, "--set", "own_ids=true", **given) == 0
+    assert read(tmp_path)[0]["n_participants"] == 13
+
+
+def test_a_copy_under_another_id_is_refused(trained, tmp_path, capsys) -> None:
+    names = [f"sub-x{i:02d}" for i in range(TRAINED)]
+    sick = [i % 2 == 0 for i in range(TRAINED)]
+    make_store(tmp_path / "x.zarr", names, sick, 1)  # the training's tokens, the files' bytes differ
+    make_table(tmp_path / "x.tsv", names, words(sick))
+    assert evaluate(trained, tmp_path, store=str(tmp_path / "x.zarr"), cohort=str(tmp_path / "x.tsv")) == 2
+    assert "equal file or equal content" in capsys.readouterr().err
+
+
+def test_labels_that_training_did_not_know_are_left_out_and_counted(trained, tmp_path, capsys) -> None:
+    people = [f"sub-b{i:02d}" for i in range(OUTSIDE)]
+    labels = ["AD" if i % 3 == 0 else "CN" if i % 3 == 1 else "MCI" for i in range(OUTSIDE)]
+    make_table(tmp_path / "other.tsv", people, labels, column="DX")
+    mapped = "target={column: DX, classes: {patient: [AD], control: [CN]}}"
+    assert evaluate(trained, tmp_path, "--set", mapped, cohort=str(tmp_path / "other.tsv")) == 0
+    metrics, _ = read(tmp_path)
+    assert metrics["n_per_class"] == {"control": 10, "patient": 10}
+    assert sum(row["reason"] == "target MCI is in no class" for row in metrics["left_out"]) == 9
+    assert "target MCI is in no class" in capsys.readouterr().out
+    other = "target={column: DX, classes: {patient: [AD], control: [CN], mild: [MCI]}}"
+    assert evaluate(trained, tmp_path, "--set", other, cohort=str(tmp_path / "other.tsv")) == 2
+    assert "must name the training's classes control, patient" in capsys.readouterr().err
+
+
+def test_sessions_of_a_participant_count_once(trained, tmp_path) -> None:
+    people, sick = [f"p{i:02d}" for i in range(15)], [i % 2 == 0 for i in range(15)]
+    make_store(tmp_path / "s.zarr", people, sick, 4, sessions=3)
+    make_table(tmp_path / "s.tsv", people, words(sick))
+    given = {"store": str(tmp_path / "s.zarr"), "cohort": str(tmp_path / "s.tsv")}
+    assert evaluate(trained, tmp_path, "--set", "sessions=all", **given) == 0
+    metrics, table = read(tmp_path)
+    assert (metrics["n_participants"], metrics["n_bags"]) == (15, 45)
+    head = table[table["configuration"] == "attention"]
+    logit = np.log(head["p_patient"] / head["p_control"]).groupby(head["participant_id"]).mean()
+    assert metrics["metrics"]["auroc"]["value"] == pytest.approx(roc_auc_score(sick, logit[people]))
+
+
+def test_a_bundle_without_a_run_folder_asks_for_one(trained, tmp_path, capsys) -> None:
+    (trained / "run" / "train" / "bundle").rename(tmp_path / "sent")
+    try:
+        given = ["--store", str(trained / "b.zarr"), "--cohort", str(trained / "b.tsv")]
+        code = slicecache.guarded(slicecache.cli.main, ["evaluate", str(tmp_path / "sent"), *given])
+    finally:
+        (tmp_path / "sent").rename(trained / "run" / "train" / "bundle")
+    assert code == 2
+    assert "--run" in capsys.readouterr().err
