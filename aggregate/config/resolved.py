@@ -11,4 +11,6 @@ def resolved(pipeline: Pipeline, section: AggregateKeys) -> dict[str, Any]:
     """The content of `config.yaml`."""
     cohort = str(pipeline.path(section.cohort))
     own = {**section.model_dump(mode="json"), "cohort": cohort}
+    if section.external is not None:
+        own["external"] = section.external.placed(pipeline).model_dump(mode="json")
     return {**resolved_stage_one(pipeline), "aggregate": own}

@@ -152,7 +152,9 @@ def prediction_rows(cohort: Cohort, configuration: str, scored: Scored) -> pd.Da
     """A row per bag, in the columns of a training's; repeat, fold and seed are empty: all members spoke."""
     frame, p = cohort.frame, softmax(scored.calibrated)
     columns: dict[str, Any] = {n: frame[n].to_numpy() for n in ("volume_id", "participant_id", "session_id")}
-    columns |= {"set": SET, "configuration": configuration, "repeat": "", "fold": "", "seed": ""}
+    nothing = pd.array([pd.NA] * len(frame), dtype="Int64")
+    columns |= {"set": SET, "configuration": configuration}
+    columns |= dict.fromkeys(("repeat", "fold", "seed"), nothing)
     columns["y"] = [cohort.classes[index] for index in cohort.y]
     columns |= {f"logit_{name}": scored.logits[:, c] for c, name in enumerate(cohort.classes)}
     columns |= {f"p_{name}": p[:, c] for c, name in enumerate(cohort.classes)}

@@ -8,6 +8,7 @@ from typing import Any
 
 from aggregate.common.artefacts import csv_text, log_to, write_json, write_text, write_yaml
 from aggregate.common.run_folder import METRICS_FILE, REPORT
+from aggregate.evaluate.curves import Curves
 from aggregate.evaluate.evaluate import Evaluation, evaluate_bundle
 from aggregate.evaluate.external import external_target, open_external, trained_target
 from aggregate.evaluate.spec import ExternalSpec
@@ -79,7 +80,12 @@ def write_evaluation(results: EvaluationResults) -> None:
         (folder / name).unlink(missing_ok=True)
     write_yaml(folder / "config.yaml", results.config)
     write_text(folder / "predictions.csv", csv_text(evaluation.predictions))
-    (folder / FIGURES).mkdir(exist_ok=True)
-    for name, table in evaluation.curves.tables().items():
-        write_text(folder / FIGURES / f"{name}.csv", csv_text(table))
+    write_curves(folder, evaluation.curves)
     write_json(folder / METRICS_FILE, evaluation.metrics)
+
+
+def write_curves(folder: Path, curves: Curves, prefix: str = "") -> None:
+    """Write the tables behind the figures of a verb's folder."""
+    (folder / FIGURES).mkdir(exist_ok=True)
+    for name, table in curves.tables().items():
+        write_text(folder / FIGURES / f"{prefix}{name}.csv", csv_text(table))

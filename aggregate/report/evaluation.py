@@ -1,12 +1,14 @@
 """The report of an external evaluation: one HTML file. Importing it needs the `report` extra."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from aggregate.common.artefacts import write_text
 from aggregate.common.run_folder import REPORT
+from aggregate.evaluate.curves import Curves
 from aggregate.evaluate.results import FIGURES, EvaluationResults
 from aggregate.report import tables, words
 from aggregate.report.evaluation_figures import evaluation_figures
@@ -15,16 +17,34 @@ from aggregate.report.pages import rendered, whole
 
 def render_evaluation(results: EvaluationResults) -> None:
     """Write the report and, beside their tables, the figures in it."""
-    figures = evaluation_figures(results.evaluation.curves)
-    for name, drawn in figures.items():
-        write_text(results.folder / FIGURES / f"{name}.svg", drawn)
+    figures = drawn_figures(results.folder, results.evaluation.curves)
     write_text(results.folder / REPORT, rendered("evaluation.html", evaluation_content(results, figures)))
+
+
+def drawn_figures(folder: Path, curves: Curves, prefix: str = "") -> dict[str, str]:
+    """Draw the figures of an evaluation and put them beside their tables in a verb's folder."""
+    figures = evaluation_figures(curves)
+    (folder / FIGURES).mkdir(exist_ok=True)
+    for name, drawn in figures.items():
+        write_text(folder / FIGURES / f"{prefix}{name}.svg", drawn)
+    return figures
+
+
+def external_content(metrics: Mapping[str, Any], figures: Mapping[str, str]) -> dict[str, Any]:
+    """What the section on an external cohort shows."""
+    names, rows = tables.metric_table(metrics)
+    return {
+        "metric_names": names,
+        "metric_rows": rows,
+        "comparison": tables.comparison_table(metrics),
+        "figures": figures,
+        "ci_method": metrics["ci_method"],
+    }
 
 
 def evaluation_content(results: EvaluationResults, figures: Mapping[str, str]) -> dict[str, Any]:
     """Everything that the template shows."""
     metrics, cohort = results.evaluation.metrics, results.evaluation.cohort
-    names, rows = tables.metric_table(metrics)
     return {
         "target": metrics["target"],
         "classes": metrics["classes"],
@@ -32,14 +52,10 @@ def evaluation_content(results: EvaluationResults, figures: Mapping[str, str]) -
         "untrained": results.header.fingerprint.backbone.architecture.get("kind") == "untrained",
         "warnings": metrics["warnings"],
         "facts": evaluation_facts(metrics),
-        "metric_names": names,
-        "metric_rows": rows,
-        "comparison": tables.comparison_table(metrics),
-        "figures": figures,
+        "external": external_content(metrics, figures),
         "left_out": tables.reasons(cohort.turnout.rows()),
         "turnout": cohort.turnout.line(),
         "notes": metrics["notes"],
-        "ci_method": metrics["ci_method"],
         "command": whole(results.command),
         "hashes": [(name, metrics[name.replace(" ", "_")]) for name in ("fingerprint", "content digest")],
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(metrics["versions"].items())),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from aggregate.evaluate.terminal import evaluation_summary
 from aggregate.train.results import Results
 from cache_schema.common.terminal.visible import label
 
@@ -32,6 +33,8 @@ def training_summary(results: Results) -> str:
         null = metrics["null"]["auroc"]
         spread = f"AUROC {null['mean']:.3f} (sd {null['sd']:.3f}), p = {null['p']:.3f}"
         lines.append(f"shuffled labels ({null['n']} times): {spread}")
+    if "external" in metrics:
+        lines += ["", evaluation_summary(metrics["external"], "")]
     return "\n".join(lines)
 
 

@@ -19,6 +19,7 @@ from aggregate.predict.bundle import load_bundle
 from aggregate.predict.predict import predict_store
 from aggregate.statistics.delong import delong_interval
 from aggregate.statistics.recalibration import recalibrate
+from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.format.identity import VolumeKey
 from cache_schema.store.reader import open_store
@@ -122,6 +123,32 @@ def test_the_scores_are_those_of_predict_and_the_numbers_those_of_references(
     slope = recalibrate(y, np.log(p / (1 - p))).slope
     assert found["calibration_slope"]["value"] == pytest.approx(slope.value)
     assert metrics["threshold"] == pytest.approx(np.mean([m.threshold for m in bundle.card.members]))
+
+
+def test_train_judges_the_external_cohort_that_its_pipeline_names(trained, tmp_path) -> None:
+    evaluate(trained, tmp_path)
+    alone, _ = read(tmp_path)
+    place = ["run.folder=" + str(tmp_path / "run"), "aggregate.external={store: b.zarr, cohort: b.tsv}"]
+    results = train(trained / "pipeline.yaml", *place)
+    found = json.loads((tmp_path / "run" / "train" / "metrics.json").read_text())["external"]
+    assert found["metrics"] == alone["metrics"]
+    table = pd.read_csv(tmp_path / "run" / "train" / "predictions.csv")
+    assert table["set"].value_counts()["external"] == OUTSIDE
+    assert results.predictions["repeat"].isna().sum() == OUTSIDE
+    figures = {path.name for path in (tmp_path / "run" / "train" / "figures").iterdir()}
+    assert {"external_roc.svg", "external_roc.csv", "external_decision_curve.csv"} <= figures
+    report = (tmp_path / "run" / "train" / "report.html").read_text()
+    assert "Out-of-fold ROC" in report
+    assert "Decision curve" in report
+    resolved = yaml.safe_load((tmp_path / "run" / "train" / "config.yaml").read_text())
+    assert resolved["aggregate"]["external"]["cohort"] == str(trained / "b.tsv")
+
+
+def test_a_mistake_in_external_is_found_before_training(trained, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("aggregate.train.train.cross_validate", lambda *_: pytest.fail("it trained"))
+    place = ["run.folder=" + str(tmp_path / "run"), "aggregate.external={store: a.zarr, cohort: a.tsv}"]
+    with pytest.raises(SlicecacheError, match="in training: 41 participants"):
+        train(trained / "pipeline.yaml", *place)
 
 
 def test_a_training_with_the_same_participants_is_refused(trained, tmp_path, capsys) -> None:
