@@ -47,6 +47,7 @@ def training_content(results: Results) -> dict[str, Any]:
         "metric_rows": rows,
         "comparison": tables.comparison_table(metrics),
         "forest": forest_figure(metrics),
+        "groups": tables.group_table(metrics),
         "external": external_section(results),
         "null": (metrics.get("null") or {}).get("auroc"),
         "roc": roc_figure(results),

@@ -28,6 +28,7 @@ from aggregate.statistics.evaluate import (
     pooled_auroc,
 )
 from aggregate.train.crossval import Trained
+from aggregate.train.groups import groups_json
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader
 
@@ -78,6 +79,7 @@ def metrics_json(
         "comparison": {
             name: found for name in others if (found := compare(measured[head], measured[name])) is not None
         },
+        **({"groups": groups} if (groups := groups_json(cohort, outputs)) else {}),
         **cohort.turnout.as_json(),
         "versions": versions(),
     }

@@ -19,6 +19,7 @@ from aggregate.predict.bundle import load_bundle
 from aggregate.predict.predict import predict_store
 from aggregate.statistics.delong import delong_interval
 from aggregate.statistics.recalibration import recalibrate
+from aggregate.train.terminal import training_summary
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.format.identity import VolumeKey
@@ -215,3 +216,29 @@ def test_a_bundle_without_a_run_folder_asks_for_one(trained, tmp_path, capsys) -
         (tmp_path / "sent").rename(trained / "run" / "train" / "bundle")
     assert code == 2
     assert "--run" in capsys.readouterr().err
+
+
+def test_each_site_is_judged_by_the_models_that_saw_nobody_of_it(trained, tmp_path) -> None:
+    people, sick = [f"sub-a{i:02d}" for i in range(TRAINED)], [i % 2 == 0 for i in range(TRAINED)]
+    rows = [
+        f"{p}\t{w}\t{'NSW'[i * 3 // TRAINED]}"
+        for i, (p, w) in enumerate(zip(people, words(sick), strict=True))
+    ]
+    (tmp_path / "sites.tsv").write_text("\n".join(["participant_id\tdiagnosis\tsite", *rows]) + "\n")
+    place = [f"run.folder={tmp_path / 'run'}", f"aggregate.cohort={tmp_path / 'sites.tsv'}"]
+    found = train(trained / "pipeline.yaml", *place, "aggregate.leave_group_out=site", "aggregate.seeds=2")
+    groups = found.metrics["groups"]
+    assert {name: group["n_participants"] for name, group in groups.items()} == {"N": 14, "S": 14, "W": 13}
+    bundle = load_bundle(tmp_path / "run" / "train" / "bundle")
+    assert [len(member.participants) for member in bundle.card.members] == [27, 27, 27, 27, 28, 28]
+    said = predict_store(bundle, open_store(str(trained / "a.zarr"))).set_index("participant_id")
+    south = [p for i, p in enumerate(people) if i * 3 // TRAINED == 1]
+    y = np.array([i % 2 == 0 for i in range(TRAINED) if i * 3 // TRAINED == 1])
+    assert groups["S"]["metrics"]["auroc"]["value"] == pytest.approx(
+        roc_auc_score(y, said.loc[south, "p_patient"])
+    )
+    assert groups["S"]["metrics"]["auroc"]["ci_low"] is not None
+    assert groups["S"]["comparison"]["mean_pool_logistic"]["p"] is not None
+    report = (tmp_path / "run" / "train" / "report.html").read_text()
+    assert "Group by group, each left out of training" in report
+    assert "without S: auroc" in training_summary(found)
