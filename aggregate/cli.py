@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -187,6 +187,7 @@ def predict(
         permit_bundle(folder)
     proof = prove or "crc32c"
     reader = open_store(store, proof)
+    familiarity = None
     if is_detector_bundle(folder):
         judge = None
         if pool is not None:
@@ -200,7 +201,7 @@ def predict(
                 f"{str(folder)!r} is a bundle of heads, and --engine dask is for detectors: heads read 2,000 "
                 "volumes in about 10 s; leave it out"
             )
-        table = _predict_heads(folder, reader, maps)
+        table, familiarity = _predict_heads(folder, reader, maps)
     if out is not None:
         write_text(out, csv_text(table))
     shortfall = shortfall_of(reader)
@@ -209,7 +210,8 @@ def predict(
     if as_json:
         rows = json.loads(table.to_json(orient="records"))
         left_out = [asdict(item) for item in shortfall.missing]
-        typer.echo(json.dumps({"predictions": rows, "left_out": left_out}))
+        found = {"familiarity": familiarity} if familiarity is not None else {}
+        typer.echo(json.dumps({"predictions": rows, "left_out": left_out, **found}))
     elif out is None:
         typer.echo(csv_text(table), nl=False)
     else:
@@ -217,14 +219,19 @@ def predict(
     return 0
 
 
-def _predict_heads(bundle: Path, store: "StoreReader", maps: Path | None) -> "DataFrame":
-    """A head's predictions."""
+def _predict_heads(
+    bundle: Path, store: "StoreReader", maps: Path | None
+) -> "tuple[DataFrame, dict[str, Any]]":
+    """A head's predictions, and how the volumes compare with its training cohort."""
     from aggregate.predict.bundle import load_bundle
-    from aggregate.predict.predict import predict_store as apply_bundle
+    from aggregate.predict.predict import predict_and_compare
 
     if maps is not None:
         raise ConfigError(f"--maps is for a bundle of detectors, and {str(bundle)!r} is none")
-    return apply_bundle(load_bundle(bundle), store)
+    found = predict_and_compare(load_bundle(bundle), store)
+    for sentence in found.comparison.lines():
+        typer.echo(visible(sentence), err=True)
+    return found.table, found.comparison.summary
 
 
 def _predict_detectors(

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aggregate.bags.bags import Bags
 from aggregate.bags.memory import open_bags
 from aggregate.cohort.cohort import Cohort
 from aggregate.common.arrays import Floats
@@ -23,9 +22,12 @@ from aggregate.evaluate.measure import (
     external_metrics,
 )
 from aggregate.predict.bundle import Bundle
-from aggregate.predict.predict import check_store, frozen_threshold, member_logits, tempered
+from aggregate.predict.compare import Batch, Comparison, compare
+from aggregate.predict.predict import check_store
+from aggregate.predict.scoring import Said, frozen_threshold, say, tempered
 from aggregate.predict.seen import refuse_seen
 from aggregate.statistics.evaluate import n_participants, scores_of
+from cache_schema.format.record import VolumeRecord
 
 SET = "external"
 """The `set` column of the predictions."""
@@ -77,27 +79,47 @@ def evaluate_bundle(bundle: Bundle, external: External, memory_gib: float | None
     trained = {name for member in card.members for name in member.participants}
     refuse_seen(cohort, trained, card.contents, external.own_ids)
     bags = open_bags(external.store, card.tokens, cohort.entries, cohort.bag, memory_gib)
-    scored = {card.members[0].configuration: score_by_members(bundle, external, bags)}
+    said = say(bundle, bags, external.store.header, cohort.participants.tolist(), strangers=True)
+    scored = {card.members[0].configuration: score_by_members(bundle, cohort, said)}
+    comparison = compare_external(bundle, cohort, said)
     judged = {name: found.judged(cohort) for name, found in scored.items()}
-    notes = evaluation_notes(bundle, external)
-    warnings = tuple(cohort.warnings)
+    notes = (*evaluation_notes(bundle, external), *comparison.notes)
+    warnings = (*cohort.warnings, *comparison.warnings)
     metrics = {
         **evaluation_metrics(judged, external, bundle),
+        "familiarity": comparison.summary or None,
         "warnings": list(warnings),
         "notes": list(notes),
     }
-    rows = pd.concat([prediction_rows(cohort, name, found) for name, found in scored.items()])
+    rows = pd.concat(
+        [
+            pd.concat([prediction_rows(cohort, name, found), comparison.rows], axis=1)
+            for name, found in scored.items()
+        ]
+    )
     curves = curves_of(judged, cohort.classes)
     return Evaluation(metrics, rows.reset_index(drop=True), curves, cohort, notes, warnings)
 
 
-def score_by_members(bundle: Bundle, external: External, bags: Bags) -> Scored:
+def score_by_members(bundle: Bundle, cohort: Cohort, said: Said) -> Scored:
     """The mean over all members."""
     card, every = bundle.card, range(len(bundle.card.members))
-    logits = member_logits(bundle, bags, external.store.header)
-    order = [card.classes.index(name) for name in external.cohort.classes]
+    order = [card.classes.index(name) for name in cohort.classes]
     threshold = frozen_threshold(card, every) if card.positive is not None else 0.5
-    return Scored(logits.mean(0)[:, order], tempered(card, every, logits)[:, order], threshold)
+    calibrated = tempered(card, every, said.logits)
+    return Scored(said.logits.mean(0)[:, order], calibrated[:, order], threshold)
+
+
+def compare_external(bundle: Bundle, cohort: Cohort, said: Said) -> Comparison:
+    """Hold the cohort's bags against the training cohort."""
+    records: list[list[VolumeRecord]] = [[] for _ in range(len(cohort.frame))]
+    for bag, record in zip(cohort.bag.tolist(), cohort.records, strict=True):
+        records[bag].append(record)
+    names = [member.name for member in bundle.card.members]
+    people = cohort.participants.tolist()
+    return compare(
+        bundle.familiar, Batch(people, records, said.familiarity, said.logits, names, strangers=True)
+    )
 
 
 def evaluation_metrics(judged: Mapping[str, Judged], external: External, bundle: Bundle) -> dict[str, Any]:

@@ -39,9 +39,11 @@ def evaluation_summary(metrics: Mapping[str, Any], turnout: str) -> str:
         for name, shown in SHOWN.items()
         if name in metrics["metrics"]
     ]
+    alike = (metrics["familiarity"] or {}).get("sentences", [])
+    lines += ["", *(sentence for sentence in alike if sentence not in metrics["warnings"])]
     before = metrics["in_training"]
     if before is not None:
-        lines += ["", f"out-of-fold in its own cohort, auroc was {_cell(before)}"]
+        lines += [f"out-of-fold in its own cohort, auroc was {_cell(before)}"]
     lines += [_compared(metrics["configuration"], *item) for item in metrics["comparison"].items()]
     return "\n".join(lines)
 

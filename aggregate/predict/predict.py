@@ -6,17 +6,18 @@ the mean logits of all members.
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
-from aggregate.bags.bags import Bags, read_bags
+from aggregate.bags.bags import read_bags
 from aggregate.common.softmax import softmax
 from aggregate.predict.bundle import Bundle, BundleCard
-from aggregate.training.stacked import apply_head
+from aggregate.predict.compare import Batch, Comparison, compare
+from aggregate.predict.scoring import frozen_threshold, joined, say, tempered
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.header import Header, Numerics, differing_fields, require_equal
 from cache_schema.store.reader import StoreReader, VolumeEntry
@@ -27,21 +28,54 @@ READ_BATCH = 256
 """Volumes read from the store at once."""
 
 
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What a bundle says of a store."""
+
+    table: pd.DataFrame
+    """As `predict_store` gives it."""
+    comparison: Comparison
+    """With the training cohort."""
+
+
 def predict_store(bundle: Bundle, store: StoreReader) -> pd.DataFrame:
-    """Score every committed volume of a store.
+    """Score every committed volume of a store; what makes the predictions doubtful is logged as a warning.
 
     Returns:
         Columns participant_id, session_id, volume_id, members (names of those that scored, by blanks),
         logit_* (mean over them), p_* (softmax of the mean of the logits over each member's temperature),
         threshold (their mean; binary only) and predicted. A participant whom every member saw has no
-        members and NaN.
+        members and NaN. Behind these, where the bundle knows its training cohort: distance (1 is typical),
+        typical_p, flag (`atypical` or empty) and unlike (facts of the acquisition that training never had).
 
     Raises:
         StoreMismatch: If the store's fingerprint is not the bundle's, naming the fields.
         SlicecacheError: If the store lacks the tokens that the bundle reads.
     """
+    found = predict_and_compare(bundle, store)
+    for sentence in found.comparison.warnings:
+        logger.warning(sentence)
+    return found.table
+
+
+def predict_and_compare(bundle: Bundle, store: StoreReader) -> Predicted:
+    """Score every committed volume of a store and hold all of them against the training cohort.
+
+    Raises:
+        StoreMismatch: As `predict_store`.
+        SlicecacheError: As `predict_store`.
+    """
     check_store(bundle.card, store.header, store.location)
-    rows = [row for entries, logits in _scored(bundle, store) for row in _rows(bundle.card, entries, logits)]
+    entries = store.entries
+    people = [entry.key.participant_id for entry in entries]
+    parts = []
+    for start in range(0, len(entries), READ_BATCH):
+        bags = read_bags(store, entries[start : start + READ_BATCH], bundle.card.tokens)
+        parts.append(say(bundle, bags, store.header, people[start : start + READ_BATCH]))
+    if not parts:
+        return Predicted(pd.DataFrame(columns=_columns(bundle.card)), Comparison(pd.DataFrame()))
+    logits = np.concatenate([part.logits for part in parts], axis=1)
+    rows = list(_rows(bundle.card, entries, logits))
     unseen = sorted({row["participant_id"] for row in rows if not row["members"]})
     if unseen:
         logger.warning(
@@ -49,7 +83,12 @@ def predict_store(bundle: Bundle, store: StoreReader) -> pd.DataFrame:
             len(unseen),
             ", ".join(unseen[:3]),
         )
-    return pd.DataFrame(rows, columns=_columns(bundle.card))
+    near = joined([part.familiarity for part in parts if part.familiarity is not None])
+    names = [member.name for member in bundle.card.members]
+    batch = Batch(people, [(record,) for record in store.records()], near, logits, names)
+    comparison = compare(bundle.familiar, batch)
+    table = pd.DataFrame(rows, columns=_columns(bundle.card))
+    return Predicted(pd.concat([table, comparison.rows], axis=1), comparison)
 
 
 def check_store(card: BundleCard, header: Header, location: str) -> None:
@@ -95,40 +134,6 @@ def warn_of_numerics(ours: Numerics, header: Header, location: str) -> None:
         )
 
 
-def _scored(
-    bundle: Bundle, store: StoreReader
-) -> Iterator[tuple[Sequence[VolumeEntry], NDArray[np.float64]]]:
-    """Volumes with the logits of all members (member, volume, class), some at a time."""
-    for start in range(0, len(store.entries), READ_BATCH):
-        entries = store.entries[start : start + READ_BATCH]
-        yield entries, member_logits(bundle, read_bags(store, entries, bundle.card.tokens), store.header)
-
-
-def member_logits(bundle: Bundle, bags: Bags, header: Header) -> NDArray[np.float64]:
-    """Every member's logits (member, bag, class), some bags at a time.
-
-    Args:
-        bundle: Of these tokens.
-        bags: To score; their tokens may lie in the store.
-        header: Of that store.
-    """
-    head, every = bundle.head(), np.arange(len(bags))
-    parts = [
-        apply_head(
-            head, bundle.states, _rounded(bags.take(every[start : start + READ_BATCH]), bundle, header)
-        )
-        for start in range(0, len(bags), READ_BATCH)
-    ]
-    return np.concatenate([part.logits.double().numpy() for part in parts], axis=1)
-
-
-def _rounded(bags: Bags, bundle: Bundle, header: Header) -> Bags:
-    """Round tokens through the storage dtype that the bundle was trained on, if the store's is finer."""
-    if bundle.card.numerics.storage_dtype == "float32" or header.numerics.storage_dtype == "float16":
-        return bags
-    return Bags(bags.x.to(torch.float16).to(bags.x.dtype), bags.keep, bags.height_mm)
-
-
 def _rows(
     card: BundleCard, entries: Sequence[VolumeEntry], logits: NDArray[np.float64]
 ) -> Iterator[dict[str, Any]]:
@@ -160,23 +165,6 @@ def _decision(card: BundleCard, used: Sequence[int], logits: NDArray[np.float64]
     positive = card.classes.index(card.positive)
     chosen = positive if p[positive] >= threshold else 1 - positive
     return {**decision, "threshold": threshold, "predicted": card.classes[chosen]}
-
-
-def tempered(card: BundleCard, used: Sequence[int], logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the members used of their logits, each over its own temperature: (..., class).
-
-    Args:
-        card: Of the bundle.
-        used: Members.
-        logits: Theirs (member, ..., class).
-    """
-    each = np.array([card.members[i].temperature for i in used])
-    return np.asarray((logits / each.reshape(-1, *[1] * (logits.ndim - 1))).mean(0))
-
-
-def frozen_threshold(card: BundleCard, used: Sequence[int]) -> float:
-    """The mean of the thresholds of the members used."""
-    return float(np.mean([card.members[i].threshold for i in used]))
 
 
 def _columns(card: BundleCard) -> list[str]:

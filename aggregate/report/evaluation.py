@@ -39,6 +39,7 @@ def external_content(metrics: Mapping[str, Any], figures: Mapping[str, str]) -> 
         "comparison": tables.comparison_table(metrics),
         "figures": figures,
         "ci_method": metrics["ci_method"],
+        "familiarity": (metrics["familiarity"] or {}).get("sentences", []),
     }
 
 

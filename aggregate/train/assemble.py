@@ -1,7 +1,7 @@
 """What the results of a training consist of, each put together from its parts."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,8 @@ from aggregate.statistics.evaluate import (
     pooled_auroc,
 )
 from aggregate.train.crossval import Trained
+from aggregate.train.familiar import familiar_of, records_of, seen_bags
 from aggregate.train.groups import groups_json
-from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader
 
 SHOWN_PREVIEWS = 6
@@ -138,7 +138,7 @@ def make_bundle(
     store: StoreReader,
     folds: Sequence[Fold],
     trained: Trained,
-    dim: int,
+    bags: Bags,
     training: dict[str, Any],
 ) -> Bundle:
     """Every fold's member with the participants that had a part in it; `training` is the card's summary."""
@@ -152,26 +152,21 @@ def make_bundle(
         )
         for run, fold, output in zip(trained.runs, by_fold, trained.outputs, strict=True)
     ]
+    familiar = familiar_of(cohort, bags, folds, trained)
     card = BundleCard(
         fingerprint=store.header.fingerprint,
         numerics=store.header.numerics,
         tokens=setup.tokens,
-        dim=dim,
+        dim=bags.x.shape[2],
         classes=cohort.classes,
         positive=cohort.classes[-1] if cohort.task == "binary" else None,
         head=setup.head,
         members=tuple(members),
-        contents=contents_of(seen_records(cohort, folds)),
+        contents=contents_of(records_of(cohort, seen_bags(folds))),
+        familiar=familiar.card,
         training=training,
     )
-    return Bundle(card, tuple(run.state for run in trained.runs))
-
-
-def seen_records(cohort: Cohort, folds: Sequence[Fold]) -> Iterator[VolumeRecord]:
-    """Of every volume that had a part in any member."""
-    inside = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.validation)]))
-    for place in np.flatnonzero(np.isin(cohort.bag, inside)).tolist():
-        yield cohort.records[place]
+    return Bundle(card, tuple(run.state for run in trained.runs), familiar)
 
 
 def training_summary_of(

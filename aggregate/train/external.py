@@ -9,7 +9,7 @@ from aggregate.evaluate.evaluate import Evaluation, evaluate_bundle
 from aggregate.evaluate.external import External, external_target, open_external
 from aggregate.predict.bundle import Bundle
 from aggregate.predict.seen import contents_of, refuse_seen
-from aggregate.train.assemble import seen_records
+from aggregate.train.familiar import records_of, seen_bags
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.format.header import require_equal
 from cache_schema.store.reader import StoreReader
@@ -43,7 +43,7 @@ def open_external_cohort(
         f"the training's store (here) holds other embeddings than the external one, {spec.store} (there)",
         "Extract the external cohort as the training's was.",
     )
-    seen = list(seen_records(cohort, folds))
+    seen = records_of(cohort, seen_bags(folds))
     refuse_seen(
         external.cohort, {record.participant_id for record in seen}, contents_of(seen), external.own_ids
     )

@@ -75,7 +75,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         site = site_by_label(cohort, section.site)
         metrics["warnings"] = [*cohort.warnings, *site_warnings(site)]
         summary = training_summary_of(setup, section.target, section.folds, trained, metrics)
-        bundle = make_bundle(setup, cohort, store, folds, trained, bags.x.shape[2], summary)
+        bundle = make_bundle(setup, cohort, store, folds, trained, bags, summary)
         evaluation = judge_outside(bundle, external, section.memory_gib)
         if evaluation is not None:
             metrics["external"] = evaluation.metrics

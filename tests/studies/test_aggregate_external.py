@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from made_up_store import example_draft, example_header, example_row
+from made_up_people import people_store as make_store
+from made_up_people import people_table as make_table
+from made_up_people import words
 from sklearn.metrics import roc_auc_score
 
 import slicecache
@@ -22,34 +24,9 @@ from aggregate.statistics.recalibration import recalibrate
 from aggregate.train.terminal import training_summary
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.pipeline_file import load_pipeline
-from cache_schema.format.identity import VolumeKey
 from cache_schema.store.reader import open_store
-from cache_schema.store.writer import StoreWriter
 
-DIM, TRAINED, OUTSIDE = 7, 41, 29
-
-
-def make_store(place: Path, people: list[str], sick: list[bool], seed: int, sessions: int = 1) -> None:
-    """Patients' tokens differ in one dimension, by about as much as people differ."""
-    header = example_header(("cls",), dim=DIM, slice_chunk=5)
-    visits = [f"s{visit}" for visit in range(sessions)] if sessions > 1 else [""]
-    keys = [VolumeKey(name, visit, "T1w") for name in people for visit in visits]
-    writer = StoreWriter.open(str(place), header, [example_row(key, 4) for key in keys])
-    for number, key in enumerate(keys):
-        stream = np.random.default_rng([seed, number])
-        own = stream.normal(size=DIM)
-        own[0] += 1.5 * sick[number // sessions]
-        tokens = own + 0.3 * stream.normal(size=(2 + number % 3, DIM))
-        writer.commit(example_draft(key, 2 + number % 3), {"cls": tokens.astype(np.float32)})
-
-
-def make_table(place: Path, people: list[str], labels: list[str], column: str = "diagnosis") -> None:
-    rows = [f"{name}\t{label}" for name, label in zip(people, labels, strict=True)]
-    place.write_text("\n".join([f"participant_id\t{column}", *rows]) + "\n")
-
-
-def words(sick: list[bool]) -> list[str]:
-    return ["patient" if s else "control" for s in sick]
+TRAINED, OUTSIDE = 41, 29
 
 
 @pytest.fixture(scope="module")
