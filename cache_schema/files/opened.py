@@ -84,6 +84,7 @@ class OpenedFile:
             raise
         found = os.fstat(self._file)
         self.size = found.st_size
+        self.identity = [found.st_dev, found.st_ino]
         if not stat.S_ISREG(found.st_mode):
             os.close(self._file)
             raise StoreError(f"{path!r} is no file, and a store holds nothing but files and folders")

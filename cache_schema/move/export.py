@@ -9,7 +9,7 @@ from cache_schema.common.errors import StoreError
 from cache_schema.common.terminal.progress import Progress
 from cache_schema.files.disk.room import require_fit
 from cache_schema.files.disk.whole import appears_whole, require_free
-from cache_schema.files.h5.objects import H5Sink
+from cache_schema.files.h5.sink import H5Sink
 from cache_schema.files.remote.urls import is_url, require_folder_place
 from cache_schema.format.header import Header
 from cache_schema.format.layout import ArrayLayout

@@ -4,7 +4,9 @@ A dataset of numbers alone has no left and no top. Its place in the world is its
 an orientation and voxel sizes, each as an attribute (`orientation`, `spacing_mm`) or a manifest column.
 """
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,13 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import VolumeError
-from cache_schema.files.h5.caps import UnusualHdf5, require_in_file, within
+from cache_schema.files.h5.apart import ask
+from cache_schema.files.h5.caps import UnusualHdf5
+from cache_schema.files.h5.running import UnreadableHdf5
 from extract.sources.candidate import Candidate
-from extract.volume.headers import BROKEN, one_line, open_image, refuse_by_content, stated_affine
+from extract.volume.headers import one_line, open_image, refuse_by_content, stated_affine
 
 AFFINE, ORIENTATION, SPACING = "affine", "orientation", "spacing_mm"
-DATASETS_LISTED = 5
 
 
 class Dataset:
@@ -32,10 +35,10 @@ class Dataset:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """All voxels; always a new array."""
-        import h5py
-
-        with h5py.File(self.path, "r") as file:
-            values: NDArray[Any] = file[self.name][()]
+        shape, stored = list(self.shape), self.dtype.str
+        most = math.prod(shape) * self.dtype.itemsize
+        _, body = ask("voxels", self.path, most=most, name=self.name, shape=shape, dtype=stored)
+        values: NDArray[Any] = np.frombuffer(body, dtype=self.dtype).reshape(shape)
         return values if dtype is None else values.astype(dtype, copy=False)
 
 
@@ -54,44 +57,65 @@ def open_dataset(candidate: Candidate) -> SpatialImage:
     Raises:
         VolumeError: If there is none, or it does not say how it lies.
     """
-    import h5py
-
     path, name = candidate.path, candidate.dataset
     refuse_by_content(path, hdf5=True)
     try:
-        with h5py.File(path, "r") as file:
-            found = within(file, name)
-            if not isinstance(found, h5py.Dataset):
-                raise VolumeError(
-                    f"there is no dataset {name!r} in {path.name!r}, which has {_listing(file)}"
-                )
-            require_in_file(found, name)
-            voxels = Dataset(path, name, tuple(found.shape or ()), found.dtype)
-            attributes = {
-                key: found.attrs[key] for key in (AFFINE, ORIENTATION, SPACING) if key in found.attrs
-            }
+        said, _ = ask("dataset", path, name=name, attributes=[AFFINE, ORIENTATION, SPACING])
+        if "there" in said:
+            raise VolumeError(f"there is no dataset {name!r} in {path.name!r}, which has {said['there']}")
+        voxels = Dataset(path, name, tuple(map(int, said["shape"])), _dtype(said))
+        attributes = {key: Attribute(**each) for key, each in said["attributes"].items()}
     except UnusualHdf5 as error:
         raise VolumeError(f"{error}; only numbers that lie in {path.name!r} itself are read") from error
-    except BROKEN as error:
+    except (UnreadableHdf5, KeyError, TypeError, ValueError) as error:
         raise VolumeError(f"not a readable HDF5 file: {one_line(error)}") from error
     shape = voxels.shape
     if len(shape) < 3 or voxels.dtype.fields is not None or voxels.dtype.kind not in "fiub":
         affine = np.eye(4)  # `read_facts` refuses it for what it is
     else:
         affine = _affine(candidate, attributes, (shape[0], shape[1], shape[2]))
-    return SpatialImage(voxels, affine)
+    image = SpatialImage(voxels, affine)
+    image.file_map["image"].filename = str(path)
+    return image
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """What was said of an attribute: numbers, if it is some, and a text, if it is one."""
+
+    shape: list[int] | None
+    numbers: list[float]
+    """The first of them."""
+    text: str
+    shown: str
+
+    def as_numbers(self, name: str) -> NDArray[np.float64]:
+        """Few numbers.
+
+        Raises:
+            VolumeError: If it is something else.
+        """
+        if self.shape is None or math.prod(self.shape) != len(self.numbers):
+            raise VolumeError(f"the attribute {name!r} must be numbers, not {self.shown}")
+        return np.array(self.numbers, dtype=np.float64).reshape(self.shape)
+
+
+def _dtype(said: Mapping[str, Any]) -> "np.dtype[Any]":
+    """Of a dataset's numbers; one that is refused for its fields has their names."""
+    return np.dtype([(name, "u1") for name in said["fields"]]) if said["fields"] else np.dtype(said["dtype"])
 
 
 def _affine(
-    candidate: Candidate, attributes: Mapping[str, Any], shape: tuple[int, int, int]
+    candidate: Candidate, attributes: Mapping[str, Attribute], shape: tuple[int, int, int]
 ) -> NDArray[np.float64]:
     """From the affine attribute, or from axis codes and voxel sizes."""
     if AFFINE in attributes:
-        affine = _numbers(attributes[AFFINE], AFFINE)
+        affine = attributes[AFFINE].as_numbers(AFFINE)
         if affine.size != 16:
             raise VolumeError(f"the attribute {AFFINE!r} must have 4 x 4 numbers, it has {affine.size}")
         return affine.reshape(4, 4)
-    codes = candidate.orientation or _text(attributes.get(ORIENTATION)).upper()
+    stated = attributes[ORIENTATION].text if ORIENTATION in attributes else ""
+    codes = candidate.orientation or stated.upper()
     if not _are_codes(codes):
         raise VolumeError(
             "the dataset does not say its orientation: give it an 'affine' or 'orientation' attribute, or "
@@ -100,7 +124,7 @@ def _affine(
     if candidate.spacing_mm is not None:
         spacing = np.asarray(candidate.spacing_mm)
     elif SPACING in attributes:
-        spacing = _numbers(attributes[SPACING], SPACING)
+        spacing = attributes[SPACING].as_numbers(SPACING)
     else:
         raise VolumeError(
             "the dataset does not say its voxel sizes: give it an 'affine' or 'spacing_mm' attribute, or "
@@ -115,33 +139,3 @@ def _are_codes(text: str) -> bool:
     if len(text) != 3 or not set(text) <= set("LRAPSI"):
         return False
     return len(set(axcodes2ornt(text)[:, 0])) == 3
-
-
-def _numbers(value: Any, name: str) -> NDArray[np.float64]:
-    try:
-        return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise VolumeError(f"the attribute {name!r} must be numbers, not {value!r}") from error
-
-
-def _text(value: Any) -> str:
-    """An attribute as text, however it was stored."""
-    return value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
-
-
-def _listing(file: Any) -> str:
-    """The first datasets of a file, by name."""
-    import h5py
-
-    names: list[str] = []
-    try:
-        file.visititems(
-            lambda name, item: names.append(f"/{name}") if isinstance(item, h5py.Dataset) else None
-        )
-    except BROKEN:
-        return "a damaged list of them"
-    if not names:
-        return "no dataset"
-    return ", ".join(names[:DATASETS_LISTED]) + (
-        f" and {len(names) - DATASETS_LISTED} more" if len(names) > DATASETS_LISTED else ""
-    )

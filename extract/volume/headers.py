@@ -206,7 +206,7 @@ def _refuse_header_only(image: Any, expected: int) -> None:
     if not path.exists():
         raise VolumeError(f"the header's voxels are missing: there is no {path.name!r} beside it")
     size = path.stat().st_size
-    packed = path.suffix.lower() in (".gz", ".mgz", ".bz2", ".zst")
+    packed = path.suffix.lower() in (".gz", ".mgz", ".bz2", ".zst", ".h5", ".hdf5")
     if size < (expected / DEFLATE_LIMIT if packed else expected * (path.suffix.lower() in (".nii", ".img"))):
         raise VolumeError(f"a header without its voxels: {size} bytes cannot hold {expected} bytes of image")
 

@@ -91,6 +91,30 @@ def h5_odd_attributes(file: Any, scene: Scene) -> None:
     file.attrs["where"] = file["cls"].regionref[0, 0]
 
 
+def h5_nowhere(file: Any, scene: Scene) -> None:
+    """Checksums of which not a byte was written: HDF5 makes zeros of them."""
+    shape = file["checksums/cls"].shape
+    del file["checksums/cls"]
+    file.create_dataset("checksums/cls", shape, "<i8")
+
+
+def h5_cut_checksums(file: Any, scene: Scene) -> None:
+    values = file["checksums/cls"][:]
+    del file["checksums/cls"]
+    file.create_dataset("checksums/cls", data=values, chunks=(1, 1))
+
+
+def h5_behind_a_block(scene: Scene) -> list[str]:
+    """An export that begins with 512 bytes of something else."""
+    import h5py
+
+    path = scene.folder / "block.h5"
+    with h5py.File(scene.archived("store.h5")) as file, h5py.File(path, "w", userblock_size=512) as other:
+        for name in file:
+            file.copy(name, other)
+    return [str(path)]
+
+
 def zipped(*given: Any, **changes: Any):
     return lambda scene: [str(with_member(scene, *given, **changes))]
 
@@ -211,6 +235,9 @@ EXPORTS = [
         h5(h5_index(lambda i: i["header.json"].__setitem__(1, -1))),
         "points outside the file",
     ),
+    Attack("checksums of an .h5 that lie nowhere", "cache verify", h5(h5_nowhere), "has no place of its own"),
+    Attack("checksums of an .h5 that are cut", "cache inspect", h5(h5_cut_checksums), "is cut in chunks"),
+    Attack("an .h5 behind a user block", "cache inspect", h5_behind_a_block, "begins with a user block"),
     Attack("an .h5 with odd attributes", "cache verify", h5(h5_odd_attributes), "all right", 0),
 ]
 PICTURES = [

@@ -178,3 +178,15 @@ def test_numbers_that_lie_elsewhere_are_refused(tmp_path, voxels, how, says):
     )
     with pytest.raises(VolumeError, match=says):
         prepare_volume(candidate, section().preprocessing)
+
+
+def test_a_header_that_says_more_than_its_file_can_hold_is_refused_when_it_is_planned(tmp_path):
+    with h5py.File(tmp_path / "huge.h5", "w") as file:
+        dataset = file.create_dataset("t1", (4096, 4096, 4096), "f4", chunks=(64, 64, 64), compression="gzip")
+        dataset.attrs["affine"] = AFFINE
+        file["words"] = np.zeros((3, 4, 5))
+        file["words"].attrs.update(orientation=["RAS"] * 3, spacing_mm=np.zeros(1000))
+    candidates(tmp_path, "a,huge.h5:/t1", "b,huge.h5:/words")
+    huge, words = planned(section(), tmp_path).refused
+    assert "cannot hold 274877906944 bytes of image" in str(huge.refusal)
+    assert "does not say its orientation" in str(words.refusal)

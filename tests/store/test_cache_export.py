@@ -30,6 +30,7 @@ from made_up_store import (
 )
 
 from cache_schema.common.errors import StoreError
+from cache_schema.files.h5 import apart, objects
 from cache_schema.files.locate import open_objects
 from cache_schema.format import layout
 from cache_schema.move.export import export_store, import_store
@@ -204,7 +205,7 @@ def test_a_zip_of_a_store_is_imported(tmp_path, store):
 
 
 def test_small_objects_beyond_the_buffer_come_back(tmp_path, store, monkeypatch):
-    monkeypatch.setattr("cache_schema.files.h5.objects.ASIDE", 1000)
+    monkeypatch.setattr("cache_schema.files.h5.sink.ASIDE", 1000)
     export_store(store.location, str(tmp_path / "x.h5"), previews=True)
     assert verify_store(str(tmp_path / "x.h5")).problems == ()
     assert open_store(tmp_path / "x.h5").preview(example_key(3)) == tiny_png(3)
@@ -292,3 +293,85 @@ def test_many_threads_read_one_file(tmp_path, store):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(objects.get, names * 20))
     assert found == alone * 20
+
+
+READ = """
+import sys
+from cache_schema.store.reader import open_store
+from cache_schema.verify.verify import verify_store
+store = open_store(sys.argv[1])
+assert len(store.read("cls")) == 3 and len(store.records()) == 3
+assert verify_store(sys.argv[1]).problems == ()
+print({"h5py", "zarr"} & set(sys.modules))
+"""
+
+
+def test_an_export_is_read_and_verified_without_hdf5_in_this_process(tmp_path, store):
+    export_store(store.location, str(tmp_path / "x.h5"))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", READ, str(tmp_path / "x.h5")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+    )
+    assert (done.stdout.strip(), done.stderr) == ("set()", "")
+
+
+def test_a_file_that_takes_the_name_of_one_being_opened_is_not_read_in_its_place(
+    tmp_path, store, monkeypatch
+):
+    for name in ("x.h5", "y.h5"):
+        export_store(store.location, str(tmp_path / name))
+
+    def ask(*args, **given):
+        os.replace(tmp_path / "y.h5", tmp_path / "x.h5")
+        return apart.ask(*args, **given)
+
+    monkeypatch.setattr(objects, "ask", ask)
+    with pytest.raises(StoreError, match="was replaced while it was opened"):
+        open_store(tmp_path / "x.h5")
+
+
+def beyond(said, body):
+    said["parts"]["records"]["offsets"][0] = 2**40
+
+
+def before(said, body):
+    said["checksums"]["cls"]["offsets"][0] = -8
+
+
+def more_than_there_is(said, body):
+    said["parts"]["records"]["size"] *= 2
+
+
+def chunks_beyond(said, body):
+    np.frombuffer(body, dtype=np.int64)[2] = 2**40
+
+
+def rows_beyond(said, body):
+    np.frombuffer(body, dtype=np.int64)[0] = 2**40
+
+
+def no_numbers(said, body):
+    said["arrays"]["cls"]["bytes"] = "many"
+
+
+def nothing(said, body):
+    said.pop("parts")
+
+
+@pytest.mark.parametrize(
+    "change", [beyond, before, more_than_there_is, chunks_beyond, rows_beyond, no_numbers, nothing]
+)
+def test_what_is_said_of_a_file_is_not_believed(tmp_path, store, monkeypatch, change):
+    export_store(store.location, str(tmp_path / "x.h5"))
+
+    def ask(*args, **given):
+        said, body = apart.ask(*args, **given)
+        change(said, body)
+        return said, body
+
+    monkeypatch.setattr(objects, "ask", ask)
+    with pytest.raises(StoreError, match=r"outside the file|without a readable slicecache store"):
+        open_store(tmp_path / "x.h5")

@@ -1,46 +1,44 @@
-"""A store in one HDF5 file: for taking along, never for workers to write to.
+"""A store in one HDF5 file, read without HDF5 in this process.
 
-Arrays are HDF5 datasets of the same name and chunks; the crc32c of every chunk stands beside them, and
-all other objects lie byte for byte in a few datasets with an index. So the reader and the checks see
-the same named objects as in a folder.
+A process apart opens the file and says where everything lies; here its bytes are read from there, by any
+number of threads. So the reader and the checks see the same named objects as in a folder.
 """
 
-import json
-import re
-import threading
-from collections.abc import Mapping
+import os
+import weakref
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.machine import refuse_machine
 from cache_schema.common.stored_json import read_object
 from cache_schema.files.chunks.chunk import CHECKSUM
-from cache_schema.files.h5.caps import UnusualHdf5, chunked, numbers_of
-from cache_schema.files.h5.out import SteadyFile
-from cache_schema.files.opened import Opened, OpenedBytes, require_size
+from cache_schema.files.h5.apart import ask
+from cache_schema.files.h5.caps import UnusualHdf5
+from cache_schema.files.h5.names import CHECKSUMS, CHUNK, H5_INDEX, OBJECTS
+from cache_schema.files.h5.running import UnreadableHdf5
+from cache_schema.files.h5.stretches import OpenedChunk, Stretches
+from cache_schema.files.opened import Opened, OpenedBytes, OpenedFile, require_size
 from cache_schema.files.read_only import ReadOnly
-from cache_schema.format.canonical import canonical_json
-from cache_schema.format.header import FORMAT, VERSION
-from cache_schema.format.layout import HEADER, MARKER, ArrayLayout
 from cache_schema.format.limits import unsafe_name
 
-CHECKSUMS = "checksums"
-"""Group with an int64 dataset per array, (volume, chunk): the crc32c, or -1 where there is no chunk."""
-OBJECTS = "objects"
-"""Group with one uint8 dataset per folder of objects, and `index`: name -> [dataset, start, length]."""
-H5_INDEX = "index"
-ROOT = "root"
-"""The dataset of objects that lie in no folder."""
-ASIDE = 4 * 1024 * 1024
-"""Bytes of small objects that are kept in memory before they are written."""
-CHUNK = re.compile(r"(?P<array>[^/]+)/c\.(?P<row>\d+)\.(?P<block>\d+)(\.0)*")
+Index = dict[str, tuple[str, int, int]]
+"""Where each object lies: the part, its first byte there and its length."""
 
-ONE_AT_A_TIME = threading.Lock()
-"""HDF5 is one for the process and takes one thread; h5py up to 3.12 does not hold its own lock while it
-reads a chunk directly, and fails now and then where several threads read."""
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """An array in the file."""
+
+    axes: int
+    n_bytes: int
+    """Of a chunk."""
+    starts: NDArray[np.int64]
+    """Where each chunk begins, `(volume, chunk)`; -1 where there is none."""
 
 
 class H5Objects(ReadOnly):
@@ -52,92 +50,129 @@ class H5Objects(ReadOnly):
         Raises:
             StoreError: If it is no HDF5 file, a truncated one, or holds no store.
         """
-        import h5py
-
         self.path, self.where = path, str(path)
+        self._file = self._opened()
+        weakref.finalize(self, self._file.__exit__)
         try:
-            self._file = h5py.File(path, "r")
-        except OSError as error:
-            refuse_machine(error, "read", path)
-            raise StoreError(f"{str(path)!r} is no HDF5 file, or a truncated one") from error
-        try:
+            # The place of a chunk takes three times what its checksum takes, which lies in the file.
+            said, body = ask("store", path, most=3 * self._file.size)
+            if said["file"] != self._file.identity:
+                raise UnusualHdf5("the file was replaced while it was opened")
             self._parts = {
-                name: numbers_of(self._file, f"{OBJECTS}/{name}", "u1", 1) for name in self._file[OBJECTS]
+                name: Stretches.of(place, self._file.size, f"{OBJECTS}/{name}")
+                for name, place in said["parts"].items()
             }
-            self._index = read_index_of_parts(self._parts)
-            self._checksums = {
-                name: numbers_of(self._file, f"{CHECKSUMS}/{name}", "<i8", 2)[:]
-                for name in self._file[CHECKSUMS]
-            }
-            # Looking a dataset up by its name takes a third of the time of reading a chunk.
-            self._arrays = {name: chunked(self._file, name) for name in self._checksums}
-            self._steps = {name: int(array.chunks[1]) for name, array in self._arrays.items()}
+            index = self._parts[H5_INDEX]
+            self._index = parsed_index(index.read(self._file, 0, index.size), self._parts)
+            self._checksums = {name: self._table(name, place) for name, place in said["checksums"].items()}
+            self._arrays: dict[str, Cut] = {}
+            for name, cut in said["arrays"].items():
+                self._arrays[name], body = self._cut(name, cut, body)
         except UnusualHdf5 as error:
-            raise StoreError(f"{str(path)!r}: {error}, which no export has; it is not read") from error
-        except (KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError) as error:
-            raise StoreError(
-                f"{str(path)!r} is an HDF5 file without a readable slicecache store; "
-                "`slicecache cache export` makes one"
-            ) from error
+            raise StoreError(f"{self.where!r}: {error}, which no export has; it is not read") from error
+        except UnreadableHdf5 as error:
+            refuse_machine(error, "read", path)
+            if not error.opened:
+                raise StoreError(f"{self.where!r} is no HDF5 file, or a truncated one") from error
+            raise self._no_store(error) from error
+        except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
+            refuse_machine(error, "read", path)
+            raise self._no_store(error) from error
+
+    def _opened(self) -> OpenedFile:
+        """The file, for reading its bytes."""
+        try:
+            return OpenedFile(os.path.realpath(self.path))
+        except OSError as error:
+            refuse_machine(error, "read", self.path)
+            raise StoreError(f"{self.where!r} is no HDF5 file, or a truncated one") from error
+
+    def _no_store(self, error: Exception) -> StoreError:
+        """What is wrong with an HDF5 file in which there is no store."""
+        why = f" ({error})" if "damaged" in str(error) else ""
+        return StoreError(
+            f"{self.where!r} is an HDF5 file without a readable slicecache store{why}; "
+            "`slicecache cache export` makes one"
+        )
+
+    def _table(self, name: str, place: Any) -> NDArray[np.int64]:
+        """The checksums of an array, `(volume, chunk)`."""
+        stretches = Stretches.of(place, self._file.size, f"{CHECKSUMS}/{name}")
+        values = np.frombuffer(stretches.read(self._file, 0, stretches.size), dtype="<i8")
+        return values.reshape(place["shape"])
+
+    def _cut(self, name: str, said: Any, body: bytearray) -> tuple[Cut, bytearray]:
+        """How an array is cut, and what stands behind its chunks' places."""
+        axes, n_bytes, behind = int(said["axes"]), int(said["bytes"]), 24 * int(said["chunks"])
+        rows, blocks = self._checksums[name].shape
+        row, block, offset = np.frombuffer(body[:behind], dtype=np.int64).reshape(-1, 3).T
+        inside = (row >= 0) & (row < rows) & (block >= 0) & (block < blocks)
+        inside &= (offset >= 0) & (offset <= self._file.size - n_bytes)
+        if axes < 2 or n_bytes < 1 or not inside.all():
+            raise UnusualHdf5(f"the dataset {name!r} has chunks that lie outside the file")
+        require_size(f"{name}/c.0.0", n_bytes + CHECKSUM.size)
+        starts = np.full((rows, blocks), -1, dtype=np.int64)
+        starts[row, block] = offset
+        return Cut(axes, n_bytes, starts), body[behind:]
 
     def get(self, name: str) -> bytes | None:
         """Read an object, or a chunk with its checksum."""
-        try:
-            with ONE_AT_A_TIME:
-                return self._read(name)
-        except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-            refuse_machine(error, "read", self.path)
-            raise StoreError(f"{name} in {str(self.path)!r} cannot be read: {error}") from error
-
-    def _read(self, name: str) -> bytes | None:
-        """Read an object, or a chunk with its checksum, while nobody else is inside HDF5."""
-        if name in self._index:
-            part, start, n = self._index[name]
-            require_size(name, n)
-            return bytes(self._parts[part][start : start + n].tobytes())
-        chunk = CHUNK.fullmatch(name)
-        if chunk is None or chunk["array"] not in self._checksums:
+        opened = self.opened(name, parts=False)
+        if opened is None:
             return None
-        return self._chunk(chunk["array"], int(chunk["row"]), int(chunk["block"]))
+        data = bytearray(opened.size)
+        if opened.read_into(0, [data]) < len(data):
+            raise StoreError(f"{name} in {self.where!r} cannot be read: the file was cut meanwhile")
+        return bytes(data)
 
     def opened(self, name: str, *, parts: bool) -> Opened | None:
-        """Read an object whole, or None."""
-        data = self.get(name)
-        return None if data is None else OpenedBytes(data)
+        """Read an object whole, or find a chunk; or None."""
+        try:
+            if name in self._index:
+                part, start, n = self._index[name]
+                require_size(name, n)
+                return OpenedBytes(bytes(self._parts[part].read(self._file, start, n)))
+            chunk = CHUNK.fullmatch(name)
+            if chunk is None or chunk["array"] not in self._checksums:
+                return None
+            return self._chunk(chunk["array"], int(chunk["row"]), int(chunk["block"]))
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            refuse_machine(error, "read", self.path)
+            raise StoreError(f"{name} in {self.where!r} cannot be read: {error}") from error
 
-    def _chunk(self, array: str, row: int, block: int) -> bytes | None:
+    def _chunk(self, array: str, row: int, block: int) -> OpenedChunk | None:
         """The bytes of a chunk as they lie in the file, followed by their checksum."""
         checksums = self._checksums[array]
         if row >= len(checksums) or block >= checksums.shape[1] or checksums[row, block] < 0:
             return None
         if checksums[row, block] >= 2**32:
             raise ValueError(f"{checksums[row, block]} is no crc32c")
-        dataset = self._arrays[array]
-        place = (row, block * self._steps[array], *[0] * (dataset.ndim - 2))
-        _, data = dataset.id.read_direct_chunk(place)
-        return bytes(data) + CHECKSUM.pack(int(checksums[row, block]))
+        cut = self._arrays[array]
+        start = int(cut.starts[row, block])
+        if start < 0:
+            raise ValueError("it has a checksum, and no bytes")
+        checksum = CHECKSUM.pack(int(checksums[row, block]))
+        return OpenedChunk(self._file, start, cut.n_bytes, checksum)
 
     def list(self, prefix: str) -> list[str]:
         """Names below a folder."""
         names = [name for name in self._index if name.startswith(f"{prefix}/")]
         if prefix in self._checksums:
-            rest = ".0" * (self._arrays[prefix].ndim - 2)
+            rest = ".0" * (self._arrays[prefix].axes - 2)
             found = np.argwhere(self._checksums[prefix] >= 0)
             names += [f"{prefix}/c.{row}.{block}{rest}" for row, block in found]
         return sorted(names)
 
 
-def read_index_of_parts(parts: Mapping[str, Any]) -> dict[str, tuple[str, int, int]]:
-    """Where each object lies: the part, its first byte there and its length.
+def parsed_index(stored: bytes | bytearray, parts: dict[str, Stretches]) -> Index:
+    """Where each object lies.
 
     Raises:
         UnusualHdf5: If it names what is not there, or what could lie outside a store.
         ValueError: If it is no JSON.
     """
-    stored = parts[H5_INDEX]
-    index = read_object(stored[:].tobytes(), limit=stored.size)
-    found: dict[str, tuple[str, int, int]] = {}
-    for name, place in index.items():
+    found: Index = {}
+    for name, place in read_object(bytes(stored), limit=len(stored)).items():
         if unsafe_name(name) or not name.isascii():
             raise UnusualHdf5(f"the index names {name!a:.200}")
         part, start, n = place
@@ -147,81 +182,3 @@ def read_index_of_parts(parts: Mapping[str, Any]) -> dict[str, tuple[str, int, i
             raise UnusualHdf5(f"the index points outside the file for {name:.200}")
         found[name] = part, start, n
     return found
-
-
-class H5Sink:
-    """Writes the objects of a store to a new HDF5 file."""
-
-    def __init__(self, path: Path, layouts: dict[str, ArrayLayout]) -> None:
-        """Create the file with its datasets, all chunks still missing."""
-        import h5py
-
-        self._out = SteadyFile(path)
-        self._file = h5py.File(self._out, "w")
-        self._file.attrs[MARKER] = json.dumps({"format": FORMAT, "version": VERSION, "header": HEADER})
-        self._layouts = layouts
-        self._parts: dict[str, bytearray] = {}
-        self._written: dict[str, int] = {}
-        self._index: dict[str, tuple[str, int, int]] = {}
-        self._checksums: dict[str, Any] = {}
-        for name, layout in layouts.items():
-            dataset = self._file.create_dataset(
-                name,
-                shape=layout.shape,
-                chunks=(1, *layout.chunk_shape),
-                dtype=layout.dtype,
-                fillvalue=np.nan,
-            )
-            for axis, dim in enumerate(layout.spec.dims):
-                dataset.dims[axis].label = dim
-            blocks = layout.blocks(layout.shape[1])
-            self._checksums[name] = np.full((layout.shape[0], blocks), -1, dtype=np.int64)
-
-    def put(self, name: str, data: bytes) -> None:
-        """Write a chunk into its dataset, or set another object aside."""
-        chunk = CHUNK.fullmatch(name)
-        if chunk is not None and chunk["array"] in self._layouts:
-            row, block = int(chunk["row"]), int(chunk["block"])
-            layout = self._layouts[chunk["array"]]
-            place = (row, block * layout.chunk_slices, *[0] * len(layout.spec.item_shape))
-            self._file[chunk["array"]].id.write_direct_chunk(place, data[: -CHECKSUM.size])
-            self._out.check()
-            self._checksums[chunk["array"]][row, block] = CHECKSUM.unpack(data[-CHECKSUM.size :])[0]
-            return
-        folder, slash, _ = name.partition("/")
-        part = folder if slash else ROOT
-        body = self._parts.setdefault(part, bytearray())
-        self._index[name] = (part, self._written.get(part, 0) + len(body), len(data))
-        body += data
-        if len(body) >= ASIDE:
-            self._append(part)
-
-    def _append(self, part: str) -> None:
-        """Write what was set aside of a part behind what is there."""
-        body = np.frombuffer(bytes(self._parts[part]), dtype=np.uint8)
-        name, start = f"{OBJECTS}/{part}", self._written.get(part, 0)
-        if start == 0:
-            chunks = (ASIDE,) if len(body) >= ASIDE else None
-            self._file.create_dataset(name, data=body, chunks=chunks, maxshape=(None,) if chunks else None)
-        else:
-            self._file[name].resize(start + len(body), axis=0)
-            self._file[name][start:] = body
-        self._out.check()
-        self._written[part] = start + len(body)
-        self._parts[part].clear()
-
-    def close(self) -> None:
-        """Write what was set aside, and close the file."""
-        for name, checksums in self._checksums.items():
-            self._file[f"{CHECKSUMS}/{name}"] = checksums
-        for part, body in self._parts.items():
-            if body:
-                self._append(part)
-        self._file[f"{OBJECTS}/{H5_INDEX}"] = np.frombuffer(canonical_json(self._index), dtype=np.uint8)
-        self.abandon()
-        self._out.check()
-
-    def abandon(self) -> None:
-        """Let go of the file, be it whole or not."""
-        self._file.close()
-        self._out.close()

@@ -302,6 +302,6 @@ TARGETS = [
         "h5 store",
         lambda: [_stores()["h5"]],
         lambda folder: _whole(str(folder / "store.h5")),
-        ("cache_schema.files.h5.objects", "cache_schema.files.h5.caps"),
+        ("cache_schema.files.h5.objects", "cache_schema.files.h5.stretches"),
     ),
 ]
