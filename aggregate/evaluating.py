@@ -59,6 +59,7 @@ def evaluate(
     from aggregate.evaluate.results import evaluate_to
     from aggregate.evaluate.spec import ExternalSpec
     from aggregate.evaluate.terminal import evaluation_summary
+    from aggregate.predict.bundle import load_bundle
     from aggregate.present import last_lines, present_evaluation
     from cache_schema.common.pipeline_file import Pipeline, apply_override, validate
 
@@ -76,7 +77,10 @@ def evaluate(
     spec = validate(ExternalSpec, data, "external").placed(Pipeline({}, Path.cwd()))
     if allow_custom:
         permit_bundle(folder)
-    results = evaluate_to(verb_folder(place, "evaluate"), folder, spec, prove or "crc32c")
+    bundled = load_bundle(folder)
+    results = evaluate_to(
+        verb_folder(place, "evaluate"), bundled, str(folder.absolute()), spec, prove or "crc32c"
+    )
     present_evaluation(results, place)
     metrics = results.evaluation.metrics
     if as_json:

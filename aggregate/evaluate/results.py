@@ -12,7 +12,7 @@ from aggregate.evaluate.curves import Curves
 from aggregate.evaluate.evaluate import Evaluation, evaluate_bundle
 from aggregate.evaluate.external import external_target, open_external, trained_target
 from aggregate.evaluate.spec import ExternalSpec
-from aggregate.predict.bundle import load_bundle
+from aggregate.predict.bundle import Bundle
 from cache_schema.common.prove import Prove
 from cache_schema.files.disk.room import require_writable
 from cache_schema.format.header import Header
@@ -36,13 +36,14 @@ class EvaluationResults:
 
 
 def evaluate_to(
-    folder: Path, bundle_folder: Path, spec: ExternalSpec, prove: Prove = "crc32c"
+    folder: Path, bundle: Bundle, called: str, spec: ExternalSpec, prove: Prove = "crc32c"
 ) -> EvaluationResults:
     """Evaluate a bundle; everything but the report goes to a folder.
 
     Args:
         folder: Of the verb.
-        bundle_folder: Of the bundle.
+        bundle: Trained on another cohort.
+        called: Where it came from.
         spec: With absolute paths.
         prove: What the store's numbers are held to.
 
@@ -50,7 +51,6 @@ def evaluate_to(
         SlicecacheError: If bundle, store or table cannot be used as asked, or somebody was in training.
     """
     require_writable(folder, "the run folder")
-    bundle = load_bundle(bundle_folder)
     card = bundle.card
     target = external_target(card.classes, card.positive, trained_target(card), spec.target)
     external = open_external(spec, target, prove)
@@ -60,7 +60,7 @@ def evaluate_to(
             folder=folder,
             command=shlex.join(["slicecache", *sys.argv[1:]]),
             config={
-                "bundle": str(bundle_folder),
+                "bundle": called,
                 "external": {**spec.model_dump(mode="json"), "target": target.model_dump(mode="json")},
             },
             evaluation=evaluation,

@@ -219,3 +219,20 @@ def test_each_site_is_judged_by_the_models_that_saw_nobody_of_it(trained, tmp_pa
     report = (tmp_path / "run" / "train" / "report.html").read_text()
     assert "Group by group, each left out of training" in report
     assert "without S: auroc" in training_summary(found)
+
+
+def test_python_gives_what_the_command_gives(trained, tmp_path) -> None:
+    evaluate(trained, tmp_path / "command")
+    metrics, _ = read(tmp_path / "command")
+    table = pd.read_csv(trained / "b.tsv", sep="\t")
+    found = slicecache.evaluate(trained / "run", slicecache.open(trained / "b.zarr"), table)
+    assert found.folder is None
+    assert found.metrics["metrics"] == metrics["metrics"]
+    assert set(found.curves) == {"roc", "calibration", "decision_curve"}
+    assert found.table.loc["attention", "auroc"] == metrics["metrics"]["auroc"]["value"]
+    found.save(tmp_path / "saved")
+    assert read(tmp_path / "saved")[0]["metrics"] == metrics["metrics"]
+    assert (tmp_path / "saved" / "evaluate" / "report.html").exists()
+    half = slicecache.evaluate(trained / "run", trained / "b.zarr", table.iloc[:15])
+    assert half.metrics["n_participants"] == 15
+    assert len(half.left_out) == OUTSIDE - 15
