@@ -111,7 +111,7 @@ COMMANDS = {
     ),
     "train": ("aggregate.cli:train", "Stage two: train the head in cross-validation, compare it, report it."),
     "evaluate": (
-        "aggregate.evaluating:evaluate",
+        "aggregate.applying:evaluate",
         "Measure a trained bundle on an external cohort: nothing is fitted, nothing is chosen.",
     ),
     "ablate": (
@@ -122,7 +122,7 @@ COMMANDS = {
         "aggregate.cli:detect",
         "Fit anomaly detectors on a reference group, map everybody else, measure and report it.",
     ),
-    "predict": ("aggregate.cli:predict", "Apply a trained bundle, of heads or detectors, to a store."),
+    "predict": ("aggregate.applying:predict", "Apply a trained bundle, of heads or detectors, to a store."),
     "status": (
         "cache_schema.status.cli:status",
         "Say how far a store is, who is at work on it, and how long it will take.",

@@ -18,6 +18,14 @@ Maps = Annotated[
         metavar="FOLDER", help="A bundle of detectors: also write NIfTI anomaly maps into this folder."
     ),
 ]
+BesideStores = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--beside",
+        metavar="NAME=STORE",
+        help="A bundle that reads from several stores: where the other of that name lies; repeatable.",
+    ),
+]
 AllowUnlike = Annotated[
     bool,
     typer.Option(

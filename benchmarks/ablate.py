@@ -84,14 +84,14 @@ def seconds(call: Callable[[], Any]) -> float:
 
 def n_steps(runs: list[RunSpec]) -> int:
     """Optimiser steps of all runs together, without early stop."""
-    return sum(-(-len(run.train_rows) // run.train.batch_size) * run.train.epochs for run in runs)
+    return sum(-(-len(run.train_rows) // run.training.batch_size) * run.training.epochs for run in runs)
 
 
 def compare(args: argparse.Namespace, bags: Bags, y: Tensor, name: str) -> dict[str, float]:
     """Interleaved medians of both ways for one head."""
     head, plain_head = CASES[name]
     weight = torch.ones(len(y))
-    train = TrainSpec(epochs=args.epochs, patience=None, class_balanced=False)
+    train = TrainSpec(start="plain", epochs=args.epochs, patience=None, class_balanced=False)
     grid = make_grid(args.volumes, head, train)
     sample = make_grid(args.volumes, head, train.model_copy(update={"epochs": 1}))[:: 125 // args.sample]
     train_stacked(bags, y, weight, 2, sample)
@@ -111,7 +111,7 @@ def compare(args: argparse.Namespace, bags: Bags, y: Tensor, name: str) -> dict[
 
 def whole_grid(args: argparse.Namespace, bags: Bags, y: Tensor) -> tuple[float, float]:
     """Seconds of all 125 runs with the default early stop, and the mean of their epochs."""
-    train = TrainSpec(class_balanced=False)
+    train = TrainSpec(start="plain", class_balanced=False)
     runs = make_grid(args.volumes, CASES["attention"][0], train, validation=0.2)
     trained: list[Any] = []
     taken = seconds(lambda: trained.extend(train_stacked(bags, y, torch.ones(len(y)), 2, runs)))
@@ -120,7 +120,7 @@ def whole_grid(args: argparse.Namespace, bags: Bags, y: Tensor) -> tuple[float, 
 
 def where_the_time_goes(args: argparse.Namespace, bags: Bags, y: Tensor) -> dict[str, float]:
     """Shares of one epoch of the grid on one core by kind of work, from the profiler's self times."""
-    train = TrainSpec(epochs=1, patience=None, class_balanced=False)
+    train = TrainSpec(start="plain", epochs=1, patience=None, class_balanced=False)
     runs = make_grid(args.volumes, CASES["attention"][0], train)
     # Blocks in threads of their own are hidden from the profiler.
     with single_threaded(), profile(activities=[ProfilerActivity.CPU]) as found:

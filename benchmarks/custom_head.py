@@ -58,7 +58,7 @@ CASES = {"5 folds": (5, 1), "25 runs": (5, 5), "60 runs": (5, 12)}
 def make_runs(n: int, folds: int, seeds: int, epochs: int, stacking: str) -> list[RunSpec]:
     """One run per fold and seed, plain batches, no early stop, raw tokens as the plain loop has them."""
     parts = np.array_split(np.random.default_rng(0).permutation(n), folds)
-    train = TrainSpec(epochs=epochs, patience=None, class_balanced=False)
+    train = TrainSpec(start="plain", epochs=epochs, patience=None, class_balanced=False)
     head = CustomHeadSpec.model_validate({"target": give(Pool), "centre": False, "stacking": stacking})
     rest = [np.concatenate(parts[:fold] + parts[fold + 1 :]) for fold in range(folds)]
     nobody = np.array([], dtype=np.int64)

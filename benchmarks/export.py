@@ -103,7 +103,7 @@ def training(location: str, kind: str) -> None:
 
     torch.set_num_threads(1)
     store = open_store(location)
-    n, train = len(store.entries), TrainSpec(epochs=EPOCHS)
+    n, train = len(store.entries), TrainSpec(start="plain", epochs=EPOCHS)
     hands = np.arange(n) % 5
     runs = [
         RunSpec("c", 0, f, 0, AttentionSpec(), LossSpec(), train, np.flatnonzero(hands != f), np.arange(0))

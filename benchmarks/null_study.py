@@ -17,7 +17,13 @@ from made_up_cohorts import (
 )
 
 from aggregate.cohort.folds import deal
-from aggregate.statistics.corrected import Interval, Overlap, corrected_interval, corrected_t_test
+from aggregate.statistics.corrected import (
+    SHARED_PAIRS,
+    Interval,
+    Overlap,
+    corrected_interval,
+    corrected_t_test,
+)
 
 PERMUTATIONS, INNER = 99, 3
 PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
@@ -46,7 +52,9 @@ class Look:
     def interval(self, values: Floats, overlap: Overlap) -> Interval:
         """Of a mean over all folds, or over the first repeat's."""
         train, test = self.division.n_train[: len(values)], self.division.n_test[: len(values)]
-        return corrected_interval(values, train, test, overlap=overlap)
+        # Nadeau and Bengio's as others have it, ours as the software has it: inside what is possible.
+        bounds = (0.0, 1.0) if overlap == SHARED_PAIRS else None
+        return corrected_interval(values, train, test, bounds=bounds, overlap=overlap)
 
     def p(self, difference: Floats, overlap: Overlap) -> float:
         """Of a mean difference over all folds, or over the first repeat's."""

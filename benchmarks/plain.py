@@ -105,10 +105,10 @@ def train_plain(
     for run in runs:
         torch.manual_seed(run.seed)
         model = make(bags.x.shape[2], 2)
-        optimiser = torch.optim.Adam(model.parameters(), lr=run.train.learning_rate)
-        for epoch in range(run.train.epochs):
+        optimiser = torch.optim.Adam(model.parameters(), lr=run.training.learning_rate)
+        for epoch in range(run.training.epochs):
             stream = order_stream(run.seed, run.repeat, run.fold, epoch)
-            for batch in plain_batches(run.train_rows, run.train.batch_size, stream):
+            for batch in plain_batches(run.train_rows, run.training.batch_size, stream):
                 rows = torch.from_numpy(batch[batch >= 0])
                 optimiser.zero_grad()
                 loss = loss_of(run.loss, *model(bags.x[rows], bags.keep[rows]), y[rows])

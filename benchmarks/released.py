@@ -42,7 +42,9 @@ def main() -> None:
     args = parser.parse_args()
     forward = embed(args.volumes, args.slices) / args.volumes
     bags, y = make_data(300, args.slices, 384)
-    grid = make_grid(300, CASES["attention"][0], TrainSpec(epochs=2, patience=None, class_balanced=False))
+    grid = make_grid(
+        300, CASES["attention"][0], TrainSpec(start="plain", epochs=2, patience=None, class_balanced=False)
+    )
     train_stacked(bags, y, torch.ones(len(y)), 2, grid[:5])
     taken = seconds(lambda: train_stacked(bags, y, torch.ones(len(y)), 2, grid))
     step = taken / n_steps(grid)

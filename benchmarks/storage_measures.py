@@ -118,7 +118,7 @@ def attention_aurocs(
     keep = torch.arange(x.shape[1]) < counts[:, None]
     bags = Bags(x, keep, torch.zeros(keep.shape))
     head, none = AttentionSpec(), np.array([], dtype=np.int64)
-    train = TrainSpec(epochs=epochs, patience=None)
+    train = TrainSpec(start="plain", epochs=epochs, patience=None)
     runs = [
         RunSpec("attention", number // 5, number % 5, 0, head, LossSpec(), train, rows, none)
         for number, (rows, _) in enumerate(folds)

@@ -42,7 +42,7 @@ def make_data(n: int, slices: int, dim: int) -> tuple[Bags, Tensor]:
 def make_runs(n: int, folds: int, epochs: int, loss: LossSpec) -> list[RunSpec]:
     """One run per fold, plain batches, no early stop."""
     parts = np.array_split(np.random.default_rng(0).permutation(n), folds)
-    train = TrainSpec(epochs=epochs, patience=None, class_balanced=False)
+    train = TrainSpec(start="plain", epochs=epochs, patience=None, class_balanced=False)
     nobody = np.array([], dtype=np.int64)
     return [
         RunSpec(
@@ -79,7 +79,7 @@ def measure(args: argparse.Namespace, loss: LossSpec) -> dict[str, Any]:
     for _ in range(args.repeats):
         ours.append(seconds(lambda: train_stacked(bags, y, weight, 2, runs)))
         plain.append(seconds(lambda: train_plain(Attention, bags, y, runs)))
-    steps = sum(-(-len(run.train_rows) // run.train.batch_size) for run in runs) * args.epochs
+    steps = sum(-(-len(run.train_rows) // run.training.batch_size) for run in runs) * args.epochs
     return {
         "stacked_seconds": median(ours),
         "plain_seconds": median(plain),

@@ -20,12 +20,13 @@ def people_store(
     seed: int,
     *,
     sessions: int = 1,
+    effect: float = 1.5,
     noise: float = 0.3,
     shift: float = 0.0,
     spacing_mm: float = 2.0,
     **changes: Any,
 ) -> None:
-    """Write a store; patients' tokens differ in one dimension, by about as much as people differ.
+    """Write a store; patients' tokens differ in one dimension.
 
     Args:
         place: Of the store.
@@ -33,6 +34,7 @@ def people_store(
         sick: Of every one.
         seed: Of everything drawn.
         sessions: Volumes of every one.
+        effect: Of being sick, in standard deviations between people.
         noise: How much slices of one volume differ.
         shift: Added to every token.
         spacing_mm: Of neighbouring slices; voxels are half as wide.
@@ -45,7 +47,7 @@ def people_store(
     for number, key in enumerate(keys):
         stream, length = np.random.default_rng([seed, number]), 6 + number % 3
         own = stream.normal(size=DIM)
-        own[0] += 1.5 * sick[number // sessions]
+        own[0] += effect * sick[number // sessions]
         tokens = shift + own + noise * stream.normal(size=(length, DIM))
         draft = example_draft(key, length, **changes)
         wide = {"spacing_mm": (spacing_mm / 2, spacing_mm / 2, spacing_mm)}

@@ -27,6 +27,7 @@ from aggregate.common.artefacts import log_to
 from aggregate.common.run_folder import verb_folder
 from aggregate.config.ablate import NESTED
 from aggregate.config.resolved import resolved
+from aggregate.statistics.cautions import below_guessing_notes, few_folds
 from aggregate.statistics.evaluate import Measured, intervals, measure_folds
 from aggregate.train.assemble import metrics_json, run_notes
 from cache_schema.common.pipeline_file import Pipeline
@@ -85,7 +86,7 @@ def assemble(prepared: PreparedStudy, gathered: Gathered, ledger: Ledger, second
     baselines = outputs_of_baselines(prepared, gathered.baselines)
     outputs: Outputs = {**gathered.outputs, **baselines}
     measured = {name: measure_folds(cohort, out) for name, out in outputs.items()}
-    primary = primary_comparisons(study, measured)
+    primary = primary_comparisons(study, measured, prepared.same)
     rows = [_row(prepared, gathered, name, outputs, measured, primary) for name in gathered.outputs]
     bars = [_row(prepared, gathered, name, outputs, measured, primary) for name in baselines]
     shown = {name: outputs[name] for name in (study.reference, *baselines)}
@@ -99,7 +100,10 @@ def assemble(prepared: PreparedStudy, gathered: Gathered, ledger: Ledger, second
     chosen = dict(Counter(gathered.chosen.values()))
     metrics["ablation"] = ablation_json(prepared, rows, primary, chosen, nulls)
     site = site_by_label(cohort, section.site)
-    metrics["warnings"] = [*cohort.warnings, *site_warnings(site)]
+    doubts = few_folds(measured[study.reference])
+    metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *doubts]
+    notes = run_notes(section.folds, cohort, prepared.folds, gathered.baselines)
+    notes += below_guessing_notes(m for name, m in measured.items() if prepared.same.get(name, name) == name)
     return AblationResults(
         folder=prepared.folder,
         command=shlex.join(["slicecache", *sys.argv[1:]]),
@@ -117,7 +121,7 @@ def assemble(prepared: PreparedStudy, gathered: Gathered, ledger: Ledger, second
         n_trained=ledger.trained,
         wall_seconds=seconds,
         turnout=cohort.turnout,
-        notes=run_notes(section.folds, cohort, prepared.folds, gathered.baselines) + _notes(prepared),
+        notes=notes + _notes(prepared),
         warnings=metrics["warnings"],
     )
 
@@ -137,7 +141,7 @@ def _row(
     varied = next((c.varied for c in study.configurations if c.name == name), {})
     trained = len(outputs[name]) if name in prepared.same else 0
     found = intervals(prepared.first.cohort, outputs[name], measured[name])
-    return make_row(study, name, varied, trained, measured, found, primary, bar_name)
+    return make_row(study, name, varied, trained, measured, found, primary, bar_name, prepared.same)
 
 
 def ablation_json(
@@ -152,12 +156,14 @@ def ablation_json(
     found: dict[str, Any] = {
         "reference": study.reference,
         "n_configurations": len(study.configurations),
+        "n_distinct": len(prepared.distinct),
         "n_runs": sum(len(prepared.outer_jobs(place)) for place in prepared.sources),
         "primary": [{"configurations": [c.a, c.b], **(c.found or {}), "p_holm": c.p_holm} for c in primary],
         "configurations": {
             row.name: {
                 "auroc": row.intervals["auroc"].as_json(),
                 "comparison": row.kind,
+                **({"same_as": row.same_as} if row.same_as else {}),
                 "beats_mean_pooling": row.beats_mean_pool if row.versus_mean_pool is not None else None,
             }
             for row in rows

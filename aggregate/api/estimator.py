@@ -111,6 +111,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
             len(self.classes_),
             [run],
             bags.x.dtype,
+            group=people.of_bag,
         )
         self.head_, self.state_ = setup.head, trained.state
         self.n_iter_, self.best_epoch_, self.history_ = trained.epochs, trained.best_epoch, trained.history

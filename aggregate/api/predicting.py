@@ -14,6 +14,8 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.store.reader import StoreReader, open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from aggregate.api.store import Store
@@ -26,6 +28,7 @@ def predict(
     bundle: Bundled,
     store: "str | Path | Store | StoreReader",
     *,
+    beside: "Mapping[str, str | Path | Store | StoreReader] | None" = None,
     maps: str | Path | None = None,
     allow_unlike_reference: bool = False,
     allow_custom: bool = False,
@@ -37,6 +40,7 @@ def predict(
     Args:
         bundle: Its folder, the run folder, or what `sc.train` and `sc.detect` returned.
         store: Of the same embeddings.
+        beside: Of a bundle that reads from several stores: the others, by the names that it was trained with.
         maps: Of detectors: folder for NIfTI anomaly maps; without it nothing is written.
         allow_unlike_reference: Of detectors: score volumes of another contrast or kind of foreground, too.
         allow_custom: Import the custom parts that a bundle in a folder names; in the process that made them
@@ -59,7 +63,9 @@ def predict(
     if isinstance(loaded, Bundle):
         if maps is not None:
             raise ConfigError("maps are what detectors draw, and the bundle is of heads")
-        return predict_heads(loaded, reader)
+        return predict_heads(loaded, reader, {name: _reader(other) for name, other in (beside or {}).items()})
+    if beside:
+        raise ConfigError("stores beside are for a bundle of heads, and this one is of detectors")
     table, warnings = predict_detectors(
         loaded, reader, maps=None if maps is None else Path(maps), allow_unlike=allow_unlike_reference
     )

@@ -10,8 +10,10 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aggregate.bags.beside import NOTHING, Beside, arrays_by_name, require_alike, stores_used
 from aggregate.bags.lazy import LazyTokens, Shelf, TokenArray
 from aggregate.bags.places import Places
+from aggregate.bags.token_names import token_names
 from aggregate.common.table_values import nearest
 from cache_schema.common.errors import ConfigError
 from cache_schema.format.header import ArraySpec, Header
@@ -52,37 +54,54 @@ class Bags:
         return len(self.x)
 
 
-def token_array(header: Header, tokens: str) -> ArraySpec:
-    """The array that slices are described by.
+def arrays_of(header: Header, tokens: str, beside: Beside = NOTHING) -> tuple[ArraySpec, ...]:
+    """The arrays that slices are described by, in the order in which their numbers stand side by side.
 
     Raises:
-        ConfigError: If the store has no such array, or it is not one vector per slice.
+        ConfigError: If a store has no such array, is not named, or the array is not one vector per slice.
     """
-    arrays = {spec.name: spec for spec in header.arrays}
-    usable = [spec.name for spec in header.arrays if len(spec.item_shape) == 1]
-    if tokens not in arrays:
-        raise ConfigError(f"tokens: the store has no array {tokens!r}{nearest(tokens, usable)}")
-    if tokens not in usable:
-        raise ConfigError(f"tokens: {tokens!r} is not one vector per slice; use {' or '.join(usable)}")
-    return arrays[tokens]
+    arrays = arrays_by_name(header, beside)
+    usable = [name for name, spec in arrays.items() if len(spec.item_shape) == 1]
+    for other in stores_used(token_names(tokens)):
+        if other not in beside:
+            raise ConfigError(
+                f"tokens: {tokens!r} reads from a store {other!r}, which is not given; say where it lies: "
+                f"stores: {{{other}: LOCATION}}, and for predict --beside {other}=LOCATION"
+            )
+    for name in token_names(tokens):
+        if name not in arrays:
+            raise ConfigError(f"tokens: the store has no array {name!r}{nearest(name, usable)}")
+        if name not in usable:
+            raise ConfigError(f"tokens: {name!r} is not one vector per slice; use {' or '.join(usable)}")
+    return tuple(arrays[name] for name in token_names(tokens))
+
+
+def token_dim(header: Header, tokens: str, beside: Beside = NOTHING) -> int:
+    """Numbers that describe a slice."""
+    return sum(spec.item_shape[0] for spec in arrays_of(header, tokens, beside))
 
 
 def bags_bytes(
-    entries: Sequence[VolumeEntry], header: Header, tokens: str, bag: NDArray[np.int64] | None = None
+    entries: Sequence[VolumeEntry],
+    header: Header,
+    tokens: str,
+    bag: NDArray[np.int64] | None = None,
+    beside: Beside = NOTHING,
 ) -> int:
     """Bytes that `read_bags` needs at its peak: the stored numbers and their float32 copy, both padded.
 
     Args:
         entries: The volumes.
         header: Of their store.
-        tokens: Name of the array.
+        tokens: As `read_bags` takes it.
         bag: The bag of every volume, as `read_bags` takes it.
+        beside: Other stores, as `read_bags` takes them.
     """
-    spec = token_array(header, tokens)
+    item = max(np.dtype(spec.dtype).itemsize for spec in arrays_of(header, tokens, beside))
     counts = np.array([entry.n_slices for entry in entries], dtype=np.int64)
     lengths = counts if bag is None else np.bincount(bag, weights=counts).astype(np.int64)
-    stored = len(counts) * int(counts.max(initial=0)) * np.dtype(spec.dtype).itemsize
-    return (stored + len(lengths) * int(lengths.max(initial=0)) * 4) * spec.item_shape[0]
+    stored = len(counts) * int(counts.max(initial=0)) * item
+    return (stored + len(lengths) * int(lengths.max(initial=0)) * 4) * token_dim(header, tokens, beside)
 
 
 def read_bags(
@@ -91,22 +110,25 @@ def read_bags(
     tokens: str,
     bag: NDArray[np.int64] | None = None,
     dtype: torch.dtype = torch.float32,
+    beside: Beside = NOTHING,
 ) -> Bags:
     """Read volumes in one piece.
 
     Args:
         store: The open store.
         entries: Volumes, in the order of the bags (`Cohort.entries`).
-        tokens: Name of the array: cls, patch_mean, cls_l08.
+        tokens: Name of the array: cls, patch_mean, cls_l08; or of several, `cls+patch_mean`.
         bag: The bag of every entry (`Cohort.bag`), ascending; without it a volume is a bag. Volumes of
             one bag are put one behind the other along `slice`.
         dtype: Of `x` and `height_mm`.
+        beside: Other stores of the same volumes, of which `tokens` may name arrays: `cls+large:cls`.
 
     Raises:
         ConfigError: If the store has no such array.
+        SlicecacheError: If a store beside does not hold the same slices.
         StoreError: If a kept slice holds NaN.
     """
-    places = _places(store, entries, tokens, bag)
+    places = _places(store, entries, tokens, bag, beside)
     stored = places.read(np.arange(len(entries)))
     keep, height = places.frame(dtype)
     if places.one_each:
@@ -125,6 +147,7 @@ def lazy_bags(
     tokens: str,
     bag: NDArray[np.int64] | None = None,
     budget: int = 0,
+    beside: Beside = NOTHING,
 ) -> Bags:
     """The bags of `read_bags` with their tokens left in the store until they are needed.
 
@@ -134,18 +157,26 @@ def lazy_bags(
         tokens: As for `read_bags`.
         bag: As for `read_bags`.
         budget: Bytes of volumes that may stay in memory once they were read.
+        beside: As for `read_bags`.
 
     Raises:
         ConfigError: If the store has no such array.
+        SlicecacheError: If a store beside does not hold the same slices.
     """
-    places = _places(store, entries, tokens, bag)
+    places = _places(store, entries, tokens, bag, beside)
     keep, height = places.frame(torch.float32)
     return Bags(LazyTokens(Shelf(places, budget), np.arange(len(keep)), keep.shape[1]), keep, height)
 
 
 def _places(
-    store: StoreReader, entries: Sequence[VolumeEntry], tokens: str, bag: NDArray[np.int64] | None
+    store: StoreReader,
+    entries: Sequence[VolumeEntry],
+    tokens: str,
+    bag: NDArray[np.int64] | None,
+    beside: Beside,
 ) -> Places:
     """Where the volumes lie in their bags."""
-    token_array(store.header, tokens)
-    return Places(store, tuple(entries), tokens, np.arange(len(entries)) if bag is None else bag)
+    arrays_of(store.header, tokens, beside)
+    for name in stores_used(token_names(tokens)):
+        require_alike(store, beside[name], name, entries)
+    return Places(store, tuple(entries), tokens, np.arange(len(entries)) if bag is None else bag, beside)

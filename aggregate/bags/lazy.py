@@ -30,7 +30,7 @@ class Shelf:
         self.left = budget
         self.kept: dict[int, NDArray[Any]] = {}
         self.lock = threading.Lock()
-        self.dim = int(places.store.layout(places.tokens).spec.item_shape[0])
+        self.dim = places.dim
 
     def gather(
         self, bags: NDArray[np.int64], length: int, dtype: torch.dtype

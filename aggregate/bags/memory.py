@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregate.bags.bags import Bags, bags_bytes, lazy_bags, read_bags
+from aggregate.bags.beside import NOTHING, Beside
 from cache_schema.store.reader import StoreReader, VolumeEntry
 
 MEMORY_SHARE = 0.5
@@ -24,6 +25,7 @@ def open_bags(
     entries: Sequence[VolumeEntry],
     bag: NDArray[np.int64],
     memory_gib: float | None = None,
+    beside: Beside = NOTHING,
 ) -> Bags:
     """A cohort's bags: in memory if they fit the budget, else read by blocks while training.
 
@@ -35,8 +37,9 @@ def open_bags(
         entries: Volumes in the order of the bags.
         bag: The bag of every entry (entry,).
         memory_gib: What tokens may take; by default half of the memory.
+        beside: Other stores that `tokens` names arrays of.
     """
-    needed = bags_bytes(entries, store.header, tokens, bag)
+    needed = bags_bytes(entries, store.header, tokens, bag, beside)
     budget = memory_budget(memory_gib)
     fits = needed <= budget
     sentence = (
@@ -47,9 +50,9 @@ def open_bags(
     logging.getLogger("slicecache").info(sentence)
     print(sentence, file=sys.stderr)
     if fits:
-        return read_bags(store, entries, tokens, bag=bag)
+        return read_bags(store, entries, tokens, bag=bag, beside=beside)
     # Half of the budget for volumes that stay; batches and the head's own tensors come beside them.
-    return lazy_bags(store, entries, tokens, bag=bag, budget=budget // 2)
+    return lazy_bags(store, entries, tokens, bag=bag, budget=budget // 2, beside=beside)
 
 
 def memory_budget(gib: float | None) -> int:

@@ -1,7 +1,7 @@
 """Where each volume's kept slices lie in the padded bags."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aggregate.bags.beside import Beside, store_of
+from aggregate.bags.token_names import token_names
 from cache_schema.common.errors import StoreError
 from cache_schema.store.reader import StoreReader, VolumeEntry
 
@@ -18,13 +20,15 @@ Stored = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Places:
-    """Volumes of one array with the bag and the first slice of each in it."""
+    """Volumes of one array, or of several side by side, with the bag and the first slice of each in it."""
 
     store: StoreReader
     entries: tuple[VolumeEntry, ...]
     tokens: str
     bag: NDArray[np.int64]
     """The bag of every volume, ascending."""
+    beside: Beside = field(default_factory=dict)
+    """Other stores that `tokens` names arrays of."""
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
@@ -46,6 +50,12 @@ class Places:
         """The slice of its bag at which each volume begins."""
         before = np.cumsum(self.counts) - self.counts
         return before - before[self.first[self.bag]]
+
+    @property
+    def dim(self) -> int:
+        """Numbers that describe a slice."""
+        found = [store_of(name, self.store, self.beside) for name in token_names(self.tokens)]
+        return sum(int(store.layout(array).spec.item_shape[0]) for store, array in found)
 
     @property
     def one_each(self) -> bool:
@@ -70,7 +80,8 @@ class Places:
             StoreError: If a kept slice holds NaN.
         """
         entries = [self.entries[volume] for volume in volumes]
-        stored: Stored = self.store.read(self.tokens, entries)
+        parts = [self._part(name, entries) for name in token_names(self.tokens)]
+        stored: Stored = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
         keep = np.arange(stored.shape[1]) < self.counts[volumes][:, None]
         # One sum per slice finds NaN (and infinity) without a mask as large as the tokens.
         bad = ~np.isfinite(stored.sum(axis=-1, dtype=np.float32)) & keep
@@ -80,3 +91,10 @@ class Places:
                 f"{self.store.location}: {self.tokens} of {key} holds NaN in a kept slice; run cache verify"
             )
         return stored
+
+    def _part(self, name: str, entries: Sequence[VolumeEntry]) -> Stored:
+        """One array's numbers, from whichever store it is in."""
+        store, array = store_of(name, self.store, self.beside)
+        own = entries if store is self.store else [store.entry(entry.key) for entry in entries]
+        part: Stored = store.read(array, own)
+        return part

@@ -1,1 +1,1 @@
-"""What every head is compared with: mean pooling, confounds, acquisition."""
+"""What every head is compared with: mean pooling, confounds, scanner, head size."""

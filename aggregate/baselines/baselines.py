@@ -1,4 +1,4 @@
-"""What any head has to beat: mean pooling with logistic regression, confounds only, acquisition only.
+"""What any head has to beat: mean pooling with logistic regression, confounds, scanner, head size alone.
 
 Each is fitted per fold on its training and validation rows together, and scored on its test rows.
 Logistic regression has an L2 penalty on standardised columns. For the tokens its strength is chosen by
@@ -8,7 +8,6 @@ handful of columns it is 1.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,20 +15,14 @@ import torch
 from aggregate.bags.bags import Bags
 from aggregate.bags.lazy import BLOCK
 from aggregate.baselines.confounds import confound_frame
-from aggregate.baselines.design import design, fit_scaling
+from aggregate.baselines.design import design
 from aggregate.baselines.names import BaselineName
-from aggregate.cohort.acquisition import VOLUME
+from aggregate.cohort.acquisition import VOLUME, head_size_columns, scanner_columns
 from aggregate.cohort.cohort import Cohort
-from aggregate.cohort.folds import deal
 from aggregate.cohort.people import Fold, people_of
 from aggregate.common.arrays import Floats, Ints
 from aggregate.common.table_values import listed
-
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Inverse penalties (scikit-learn's C) that inner folds choose from."""
-INNER_FOLDS = 3
-FEW = 1e-2
-"""The inverse penalty where a class has fewer participants than inner folds."""
+from aggregate.training.logistic import one_thread, solve, solve_chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +35,6 @@ class Baseline:
     reason: str = ""
     """Why it cannot be made."""
     notes: tuple[str, ...] = ()
-
-
-def one_thread() -> Any:
-    """Let linear algebra use one thread: many small fits on threads that wait for each other crawl.
-
-    Measured on a busy machine with two cores: 0.6 s in place of 12 to 42 s for two folds of 300 bags.
-    """
-    from threadpoolctl import threadpool_limits  # comes with scikit-learn
-
-    return threadpool_limits(1)
 
 
 def make_baselines(
@@ -70,7 +53,7 @@ def make_baselines(
         elif name == "confounds_only":
             made.append(confounds_only(cohort, folds, confounds, site))
         else:
-            made.append(acquisition_only(cohort, folds))
+            made.append(from_acquisition(name, cohort, folds))
     return made
 
 
@@ -80,9 +63,10 @@ def mean_pool_logistic(cohort: Cohort, bags: Bags, folds: Sequence[Fold]) -> Bas
     logits = []
     for fold in folds:
         train = both(fold)
-        groups = people_of(cohort.participants[train].tolist(), cohort.y[train])
-        with one_thread():
-            logits.append(_fit(x[train], x[fold.test], cohort, train, groups.of_bag, groups.y))
+        people = people_of(cohort.participants[train].tolist(), cohort.y[train])
+        y, weight = cohort.y[train], cohort.weight[train]
+        found = solve_chosen(x[train], y, weight, people.of_bag, people.y, len(cohort.classes))
+        logits.append(found.log_probabilities(x[fold.test]))
     return Baseline("mean_pool_logistic", tuple(logits))
 
 
@@ -102,14 +86,25 @@ def confounds_only(
     return Baseline("confounds_only", tuple(logits), notes=tuple(notes))
 
 
-def acquisition_only(cohort: Cohort, folds: Sequence[Fold]) -> Baseline:
-    """Logistic regression on spacing, shape, foreground, intensities, slice count; numerics where mixed."""
-    frame = cohort.acquisition.drop(columns=[VOLUME])
-    varying = [name for name in frame.columns if frame[name].nunique(dropna=False) > 1]
+def from_acquisition(name: BaselineName, cohort: Cohort, folds: Sequence[Fold]) -> Baseline:
+    """Logistic regression on what the records say of the acquisition: scanner, head size, or both.
+
+    Args:
+        name: `scanner_only`, `head_size_only`, or `acquisition_only` for both (without millilitres).
+        cohort: The cohort.
+        folds: To fit and score on.
+    """
+    frame = cohort.acquisition
+    known = {
+        "scanner_only": scanner_columns(frame.columns),
+        "head_size_only": head_size_columns(frame.columns),
+        "acquisition_only": [column for column in frame.columns if column != VOLUME],
+    }
+    varying = [column for column in known[name] if frame[column].nunique(dropna=False) > 1]
     if not varying:
-        return Baseline("acquisition_only", (), "every volume was acquired in the same way")
+        return Baseline(name, (), f"{listed(known[name])} are the same in every volume")
     logits = [_fit_columns(design(frame[varying], both(fold)), cohort, fold) for fold in folds]
-    return Baseline("acquisition_only", tuple(logits))
+    return Baseline(name, tuple(logits), notes=(f"columns: {listed(varying)}",))
 
 
 def both(fold: Fold) -> Ints:
@@ -131,79 +126,6 @@ def mean_pool(bags: Bags) -> Floats:
 
 def _fit_columns(x: Floats, cohort: Cohort, fold: Fold) -> Floats:
     train = both(fold)
-    scale = fit_scaling(x[train])
-    y, weight, n = cohort.y[train], cohort.weight[train], len(cohort.classes)
     with one_thread():
-        return logistic(scale(x[train]), y, weight, scale(x[fold.test]), n, 1.0)
-
-
-def _fit(x: Floats, test: Floats, cohort: Cohort, rows: Ints, group: Ints, labels: Ints) -> Floats:
-    """Choose the penalty inside the training part, then fit all of it."""
-    y, weight, n = cohort.y[rows], cohort.weight[rows], len(cohort.classes)
-    strength = choose_strength(x, y, weight, group, labels, n)
-    scale = fit_scaling(x)
-    return logistic(scale(x), y, weight, scale(test), n, strength)
-
-
-def choose_strength(x: Floats, y: Ints, weight: Floats, group: Ints, labels: Ints, n_classes: int) -> float:
-    """The inverse penalty with the lowest cross-entropy on inner folds.
-
-    Args:
-        x: Training rows (bag, column).
-        y: Class index (bag,).
-        weight: (bag,)
-        group: Participant of every bag (bag,), counting from 0.
-        labels: Class index of every participant (participant,).
-        n_classes: Number of classes.
-    """
-    if np.bincount(labels, minlength=n_classes).min() < INNER_FOLDS:
-        return FEW
-    hand = deal(labels, INNER_FOLDS, np.random.default_rng(0))[group]
-    losses = np.zeros(len(STRENGTHS))
-    for inner in range(INNER_FOLDS):
-        inside, out = hand != inner, hand == inner
-        scale = fit_scaling(x[inside])
-        a, b = scale(x[inside]), scale(x[out])
-        a, b = reduce(a, b)
-        for index, strength in enumerate(STRENGTHS):
-            logits = logistic(a, y[inside], weight[inside], b, n_classes, strength)
-            losses[index] -= float((weight[out] * logits[np.arange(len(b)), y[out]]).sum())
-    return STRENGTHS[int(np.argmin(losses))]
-
-
-def reduce(train: Floats, test: Floats) -> tuple[Floats, Floats]:
-    """Rotate into the space that the training rows span, when that is smaller.
-
-    An L2-penalised fit has no weight outside that space, so nothing changes but the time it takes.
-    """
-    if train.shape[0] >= train.shape[1]:
-        return train, test
-    u, s, vt = np.linalg.svd(train, full_matrices=False)
-    return u * s, test @ vt.T
-
-
-def logistic(train: Floats, y: Ints, weight: Floats, test: Floats, n_classes: int, strength: float) -> Floats:
-    """L2-penalised logistic regression: log-probabilities of the test rows (row, class).
-
-    Without a column it is the weighted share of each class.
-
-    Args:
-        train: Standardised training rows.
-        y: Class index per training row; a class that does not occur gets probability 1e-9.
-        weight: Of each training row.
-        test: Rows to score, standardised likewise.
-        n_classes: Number of classes.
-        strength: Inverse penalty, scikit-learn's C.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    classes = np.unique(y)
-    p = np.full((len(test), n_classes), 1e-9)
-    if train.shape[1] == 0 or len(classes) < 2:
-        p += np.bincount(y, weights=weight, minlength=n_classes) / weight.sum()
-    elif len(test):
-        a, b = reduce(train, test)
-        model = LogisticRegression(C=strength, max_iter=10_000)
-        model.fit(a, y, sample_weight=weight)
-        p[:, classes] += model.predict_proba(b)
-    return np.asarray(np.log(p), dtype=np.float64)
+        found = solve(x[train], cohort.y[train], cohort.weight[train], len(cohort.classes), 1.0)
+    return found.log_probabilities(x[fold.test])

@@ -7,31 +7,12 @@ import pandas as pd
 
 from aggregate.cohort.acquisition import VOLUME
 from aggregate.cohort.cohort import Cohort
+from aggregate.cohort.table.columns import SYNONYMS, find_column, same_meaning
 from aggregate.common.table_values import listed, natural, nearest, value_name
 from cache_schema.common.errors import ConfigError
 
-SYNONYMS = (
-    ("sex", "gender"),
-    ("age",),
-    ("site", "center", "centre", "scanner", "siteid", "site_id"),
-)
-"""Column names that mean the same; the first of each group is what the documentation calls it."""
-
 BRAIN = ("mask", "stripped")
 """Foregrounds that are a brain; a head's millilitres are no brain volume."""
-
-
-def same_meaning(a: str, b: str) -> bool:
-    """Whether two column names are equal or synonyms, ignoring case."""
-    x, y = a.lower(), b.lower()
-    return x == y or any(x in group and y in group for group in SYNONYMS)
-
-
-def find_column(columns: Sequence[str], meaning: str) -> str | None:
-    """The table's column for age, sex or site; synonyms in their order of preference."""
-    group = next(group for group in SYNONYMS if group[0] == meaning)
-    by_lower = {name.lower(): name for name in reversed(columns)}
-    return next((by_lower[name] for name in group if name in by_lower), None)
 
 
 def confound_frame(

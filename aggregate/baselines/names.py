@@ -2,5 +2,23 @@
 
 from typing import Literal
 
-BaselineName = Literal["mean_pool_logistic", "confounds_only", "acquisition_only"]
-BASELINES: tuple[BaselineName, ...] = ("mean_pool_logistic", "confounds_only", "acquisition_only")
+BaselineName = Literal[
+    "mean_pool_logistic", "confounds_only", "scanner_only", "head_size_only", "acquisition_only"
+]
+BASELINES: tuple[BaselineName, ...] = (
+    "mean_pool_logistic",
+    "confounds_only",
+    "scanner_only",
+    "head_size_only",
+)
+"""Made unless the section says otherwise. `acquisition_only` is scanner and head size in one row, as it was
+before they were told apart."""
+
+WORDS: dict[str, str] = {
+    "mean_pool_logistic": "mean pooling + logistic regression",
+    "confounds_only": "confounds only",
+    "scanner_only": "scanner only",
+    "head_size_only": "head size only",
+    "acquisition_only": "acquisition only",
+}
+"""What people call them."""

@@ -1,10 +1,13 @@
 """What the records say about how a volume was acquired: never a label, always a possible shortcut."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cache_schema.format.record import VolumeRecord
 
-COLUMNS = (
+VOLUME = "foreground_ml"
+"""Millilitres of the foreground: a brain volume when the foreground is a mask or a stripped brain."""
+
+SCANNER = (
     "shape_i",
     "shape_j",
     "shape_k",
@@ -13,14 +16,28 @@ COLUMNS = (
     "spacing_k_mm",
     "orientation",
     "slice_spacing_mm",
-    "slices",
-    "coverage_mm",
+    "contrast",
     "foreground",
+    "numerics",
 )
-"""Fixed columns; intensity quantiles come after them as `intensity_<name>`."""
+"""Columns that the scanner, its protocol and the processing decide; `numerics` in mixed stores only."""
 
-VOLUME = "foreground_ml"
-"""Millilitres of the foreground: a brain volume when the foreground is a mask or a stripped brain."""
+HEAD_SIZE = ("slices", "coverage_mm", VOLUME)
+"""Columns that the size of the head decides, where all volumes have one grid."""
+
+INTENSITY = "intensity_"
+"""Begins the names of the intensity quantiles' columns, which go with the head's size: both are of the
+person and the day, not of the protocol."""
+
+
+def scanner_columns(names: Iterable[str]) -> list[str]:
+    """Those of the acquisition's columns that tell the scanner."""
+    return [name for name in names if name in SCANNER]
+
+
+def head_size_columns(names: Iterable[str]) -> list[str]:
+    """Those that tell the size of the head."""
+    return [name for name in names if name in HEAD_SIZE or name.startswith(INTENSITY)]
 
 
 def acquisition_row(records: Sequence[VolumeRecord]) -> dict[str, float | str]:
@@ -37,8 +54,9 @@ def acquisition_row(records: Sequence[VolumeRecord]) -> dict[str, float | str]:
     row["slice_spacing_mm"] = record.slices.spacing_mm
     row["slices"] = float(len(heights))
     row["coverage_mm"] = max(heights) - min(heights) if heights else 0.0
+    row["contrast"] = record.entities.contrast
     row["foreground"] = record.foreground.kind
-    row |= {f"intensity_{name}": value for name, value in sorted(record.intensity_quantiles.items())}
+    row |= {f"{INTENSITY}{name}": value for name, value in sorted(record.intensity_quantiles.items())}
     row[VOLUME] = record.foreground.millilitres
     return row
 

@@ -26,5 +26,5 @@ def mixed_numerics(records: Sequence[VolumeRecord], header: Header) -> tuple[str
     told = ", ".join(f"{name} ({n} volumes)" for name, n in sorted(counts.items()))
     return (
         f"the cohort mixes numerics: {told}; where the label goes with the arithmetic a head may learn that, "
-        "so acquisition only has it too",
+        "so scanner only has it too",
     )

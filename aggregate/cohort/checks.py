@@ -57,6 +57,24 @@ def mixed_contrasts(records: Sequence[VolumeRecord], combined: bool) -> tuple[st
     return ("the cohort mixes contrasts: " + ", ".join(f"{n} ({k})" for n, k in sorted(counts.items())),)
 
 
+def uneven_sessions(records: Sequence[VolumeRecord], combined: bool) -> tuple[str, ...]:
+    """A warning when sessions whose volumes are combined do not all hold the same contrasts."""
+    if not combined:
+        return ()
+    held: dict[tuple[str, str], list[str]] = {}
+    for record in records:
+        session = record.participant_id, record.session_id
+        held.setdefault(session, []).append(record.entities.contrast or "(none)")
+    counts = Counter("+".join(sorted(contrasts)) for contrasts in held.values())
+    if len(counts) < 2:
+        return ()
+    told = ", ".join(f"{name} ({n})" for name, n in counts.most_common())
+    return (
+        f"sessions do not all hold the same volumes: {told}; where the label goes with what was scanned a "
+        "head may learn that",
+    )
+
+
 def mixed_foregrounds(records: Sequence[VolumeRecord]) -> tuple[str, ...]:
     """A warning when slices and percentiles come from different kinds of foreground."""
     counts = Counter(record.foreground.kind for record in records)

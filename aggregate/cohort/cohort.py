@@ -5,7 +5,7 @@ Volumes and rows are narrowed in this order: `where`, join, target, split, `sele
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,25 @@ from numpy.typing import NDArray
 
 from aggregate.cohort.acquisition import acquisition_row
 from aggregate.cohort.arithmetic import ARITHMETIC, arithmetic_of, mixed_numerics
-from aggregate.cohort.checks import mixed_contrasts, mixed_foregrounds, refuse_empty_class, refuse_torn
-from aggregate.cohort.narrowing import Narrowing, apply_where, choose_bags, match, take_turnout
-from aggregate.cohort.request import CohortRequest
-from aggregate.cohort.table.join import CohortTable, LeftOut, make_join, read_table
+from aggregate.cohort.checks import (
+    mixed_contrasts,
+    mixed_foregrounds,
+    refuse_empty_class,
+    refuse_torn,
+    uneven_sessions,
+)
+from aggregate.cohort.narrowing import (
+    Narrowing,
+    apply_where,
+    choose_bags,
+    match,
+    read_cohort_table,
+    take_turnout,
+)
+from aggregate.cohort.request import CohortRequest, Combine
+from aggregate.cohort.select import SelectSpec
+from aggregate.cohort.table.cohort_table import CohortTable
+from aggregate.cohort.table.join import LeftOut, make_join
 from aggregate.cohort.table.split import Side, read_split
 from aggregate.cohort.table.target import Target, read_target
 from aggregate.cohort.turnout import Turnout
@@ -59,6 +74,10 @@ class Cohort:
     """What a reader of the results should know: the positive class, mixed contrasts."""
     warnings: tuple[str, ...] = ()
     """What makes the results doubtful: mixed foreground kinds, a part of a store, ids that look alike."""
+    select: SelectSpec = field(default_factory=SelectSpec)
+    """Which volumes of a session take part."""
+    combine: Combine | None = None
+    """What several volumes of a session are to each other."""
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
@@ -104,7 +123,7 @@ def load_cohort(request: CohortRequest, store: StoreReader) -> Cohort:
     """
     if not store.entries:
         raise SlicecacheError(f"the store {store.location} holds no committed volume yet; run extract first")
-    whole = read_table(request.table, request.missing)
+    whole = read_cohort_table(request)
     join = make_join(request.join, whole, [entry.key for entry in store.entries])
     table, dropped = apply_where(request, whole, join)
     pairs = join.of_table(table)
@@ -175,8 +194,15 @@ def _assemble(
         acquisition=acquisition,
         target=target.column,
         sides=split,
-        notes=target.notes + mixed_contrasts(records, request.combine is not None),
-        warnings=turnout.warnings() + mixed_foregrounds(records) + mixed_numerics(records, header),
+        notes=target.notes
+        + mixed_contrasts(records, request.combine is not None)
+        + tuple(each.sentence() for each in turnout.merged),
+        warnings=turnout.warnings()
+        + uneven_sessions(records, request.combine is not None)
+        + mixed_foregrounds(records)
+        + mixed_numerics(records, header),
+        select=request.select,
+        combine=request.combine,
     )
 
 

@@ -1,7 +1,8 @@
 """Who trains and who tests: folds that keep a participant, and a volume's copies, on one side.
 
 Folds are dealt over participants like cards, class after class without starting anew, so that fold
-sizes and the count of each class differ by at most one. The validation part is cut from the training
+sizes and the count of each class differ by at most one; within a class by what is matched between the
+classes (`table/matched.py`). The validation part is cut from the training
 part in the same way; nothing of the test part is ever looked at.
 """
 
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold, FoldSpec, People, people_of
 from aggregate.cohort.sides import check_sides
+from aggregate.cohort.table.columns import SYNONYMS, find_column, same_meaning
+from aggregate.cohort.table.matched import Matched, find_matched
 from aggregate.common.arrays import Ints
 from aggregate.common.table_values import listed, natural, nearest, value_name
 from cache_schema.common.errors import ConfigError, SlicecacheError
@@ -41,13 +44,54 @@ def make_folds(cohort: Cohort, spec: FoldSpec, leave_group_out: str | None = Non
     return folds
 
 
-def deal(y: Ints, n: int, generator: np.random.Generator) -> Ints:
-    """Deal participants to `n` hands, stratified: the hand of each (participant,)."""
-    order = np.concatenate([generator.permutation(np.flatnonzero(y == c)) for c in np.unique(y)])
+def deal(y: Ints, n: int, generator: np.random.Generator, matched: Matched | None = None) -> Ints:
+    """Deal participants to `n` hands, stratified: the hand of each (participant,).
+
+    Args:
+        y: Class index (participant,).
+        n: Hands.
+        generator: Draws the order.
+        matched: Traits to be dealt evenly inside each class.
+    """
+    strata = y if matched is None else y * (1 + matched.cells.max()) + matched.cells
+    order = np.concatenate([generator.permutation(np.flatnonzero(strata == c)) for c in np.unique(strata)])
+    if matched is not None and matched.number is not None:
+        # Neighbours in the number go to different hands: who of them to which is drawn.
+        order = order[np.lexsort([matched.number[order], strata[order]])]
+        rounds = np.arange(len(y)) // n
+        order = order[np.lexsort([generator.random(len(y)), rounds, strata[order]])]
     hands = np.empty(len(y), dtype=np.int64)
     # Which hand gets the odd ones is drawn too, or the first folds would always be the large ones.
     hands[order] = generator.permutation(n)[np.arange(len(y)) % n]
     return hands
+
+
+def matched_traits(cohort: Cohort, spec: FoldSpec) -> Matched:
+    """What is matched between the classes of a cohort, of what its folds are to be dealt by.
+
+    Raises:
+        ConfigError: If a column that the user names does not exist.
+    """
+    known = list(map(str, cohort.table.columns))
+    for name in spec.matched or ():
+        if name not in known:
+            raise ConfigError(f"folds.matched: the table has no column {name!r}{nearest(name, known)}")
+    usual = (find_column(known, group[0]) for group in SYNONYMS)
+    names = [name for name in usual if name] if spec.matched is None else list(dict.fromkeys(spec.matched))
+    people = people_of(cohort.participants.tolist(), cohort.y)
+    first = np.unique(people.of_bag, return_index=True)[1]
+    traits = {name: cohort.table[name].iloc[first] for name in names if not same_meaning(name, cohort.target)}
+    return find_matched(traits, people.y)
+
+
+def matched_notes(cohort: Cohort, folds: Sequence[Fold], spec: FoldSpec) -> list[str]:
+    """A sentence on folds that are dealt by what is matched."""
+    if cohort.sides is not None or any(fold.name for fold in folds):
+        return []
+    names = matched_traits(cohort, spec).names
+    return (
+        [f"matched between the classes, so folds are dealt by it too: {listed(list(names))}"] if names else []
+    )
 
 
 def _stratified(cohort: Cohort, people: People, spec: FoldSpec) -> list[Fold]:
@@ -60,9 +104,9 @@ def _stratified(cohort: Cohort, people: People, spec: FoldSpec) -> list[Fold]:
             f"class {cohort.classes[smallest]!r} has {few} participant{'s' * (few != 1)}, too few for "
             f"{spec.n} folds; {advice}"
         )
-    folds = []
+    folds, matched = [], matched_traits(cohort, spec)
     for repeat in range(spec.repeats):
-        hands = deal(people.y, spec.n, np.random.default_rng([spec.seed, repeat]))
+        hands = deal(people.y, spec.n, np.random.default_rng([spec.seed, repeat]), matched)
         for fold in range(spec.n):
             rest, test = np.flatnonzero(hands != fold), np.flatnonzero(hands == fold)
             folds.append(_fold(people, rest, test, spec, repeat, fold))

@@ -6,11 +6,15 @@ Narrowing goes in the order `where`, join, what the caller asks, `select`, `sess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from aggregate.cohort.lookalikes import lookalikes_of
 from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.select import choose_runs, make_bags, mismatch
-from aggregate.cohort.table.join import CohortTable, Join, LeftOut, Pair, refuse_no_match
-from aggregate.cohort.table.sessions import Visit, choose_sessions
+from aggregate.cohort.table.cohort_table import CohortTable, read_table
+from aggregate.cohort.table.join import ALONE, ROW_ALONE, Join, LeftOut, Pair, refuse_no_match
+from aggregate.cohort.table.merge import read_joined_table
+from aggregate.cohort.table.sessions import Visit, choose_sessions, session_order
 from aggregate.cohort.table.where import where
 from aggregate.cohort.turnout import Turnout, shortfall_of, turnout_of
 from aggregate.common.table_values import natural
@@ -19,9 +23,6 @@ from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, VolumeEntry
 from cache_schema.store.reading.records import Picked
-
-ALONE = "in the store, not in the table"
-ROW_ALONE = "in the table, not in the store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,34 +57,51 @@ class Narrowing:
         ]
 
 
+def read_cohort_table(request: CohortRequest) -> CohortTable:
+    """The table that was asked for, renamed, with further tables beside it.
+
+    Raises:
+        ConfigError: If a column does not exist.
+        SlicecacheError: If a table cannot be read or is ambiguous.
+    """
+    table = read_table(request.table, request.missing, request.sheet)
+    return read_joined_table(table, request.join, request.missing)
+
+
 def apply_where(
     request: CohortRequest, table: CohortTable, join: Join
 ) -> tuple[CohortTable, dict[Pair, str]]:
-    """Rows that satisfy `where`, and the pairs of those that do not, with the reason."""
-    if request.where is None:
-        return table, {}
-    keep, unknown = where(request.where, table.typed)
+    """Rows that are clear and satisfy `where`, and the pairs of those that do not, with the reason."""
+    why = np.array(table.unclear or [""] * len(table.text), dtype=object)
+    if request.where is not None:
+        keep, unknown = where(request.where, table.typed)
+        why[~keep & ~unknown & (why == "")] = "left out by where"
+        why[unknown & (why == "")] = "left out by where (value missing)"
     people = table.text[request.join.participant]
     visits = table.text[join.session] if join.session else [""] * len(people)
-    reasons = {}
-    for person, visit, kept, open_ in zip(people, visits, keep, unknown, strict=True):
-        if not kept:
-            reasons[join.of_row(person, visit)] = "left out by where" + (" (value missing)" if open_ else "")
-    if not keep.any():
-        raise SlicecacheError(f"where: {request.where!r} leaves no row of {table.path.name}")
-    return table.rows(keep), reasons
+    reasons = {
+        join.of_row(person, visit): reason
+        for person, visit, reason in zip(people, visits, why, strict=True)
+        if reason
+    }
+    kept = np.asarray(why == "", dtype=np.bool_)
+    if not kept.any():
+        raise SlicecacheError(
+            f"where: {request.where!r} leaves no row of {table.path.name}"
+            if request.where is not None
+            else f"no row of {table.path.name} is clear: {why[0]}"
+        )
+    return table.rows(kept), reasons
 
 
 def match(
     store: StoreReader, join: Join, pairs: Sequence[Pair], dropped: dict[Pair, str], table: CohortTable
 ) -> Narrowing:
     """Every committed volume with its row of the table."""
-    row_of = {pair: row for row, pair in enumerate(pairs)}
-    found = [join.of_key(entry.key) for entry in store.entries]
-    rows = [row_of.get(pair, -1) for pair in found]
-    absent = [dropped.get(pair, ALONE) for pair in found]
-    reasons = ["" if row >= 0 else reason for row, reason in zip(rows, absent, strict=True)]
-    if all(reasons) and not any(pair in dropped for pair in found):
+    keys = [entry.key for entry in store.entries]
+    rows, reasons = join.rows_of(keys, table, pairs, dropped)
+    if all(reason == ALONE for reason in reasons):
+        found = [join.of_key(key) for key in keys]
         refuse_no_match(pairs, found, table, join, lookalikes_of(found, pairs, table.path.name))
     return Narrowing(store.entries, store.records(), rows, reasons)
 
@@ -98,7 +116,9 @@ def narrow(request: CohortRequest, table: CohortTable, join: Join, volumes: Narr
         Visit(key.participant_id, key.session_id, volumes.rows[index])
         for key, index in zip(keys, left, strict=True)
     ]
-    reasons = choose_sessions(request.sessions, visits, table, request.join, join.session is not None)
+    ordered = request.sessions in ("first", "last")
+    order = session_order(visits, keys, table, join) if ordered else None
+    reasons = choose_sessions(request.sessions, visits, table, join.session is not None, order)
     volumes.leave_out(left, reasons)
     left = volumes.alive()
     volumes.leave_out(left, choose_runs(request.select, Picked(volumes.records, left)))
@@ -141,6 +161,7 @@ def take_turnout(
     here = {join.of_key(entry.key) for entry in store.entries}
     missing = shortfall.missing
     here |= {join.of_key(VolumeKey(item.participant_id, item.session_id, "")) for item in missing}
+    matched = set(volumes.rows)
     alone = [row for row, pair in enumerate(pairs) if pair not in here]
     visits = table.text[join.session] if join.session else None
     people = table.text[join.spec.participant]
@@ -148,6 +169,13 @@ def take_turnout(
         LeftOut(str(people.iloc[row]), "" if visits is None else str(visits.iloc[row]), "", ROW_ALONE)
         for row in alone
     ]
+    if join.spec.nearest is not None:
+        rows += [
+            LeftOut(str(people.iloc[row]), "", "", "nearest to no session")
+            for row, pair in enumerate(pairs)
+            if pair in here and row not in matched
+        ]
     lost = [join.of_key(volumes.entries[i].key) for i, why in enumerate(volumes.reasons) if why == ALONE]
     alike = lookalikes_of(lost, [pairs[row] for row in alone], table.path.name)
-    return turnout_of(store, join, used, [*volumes.left_out(), *rows], shortfall, alike)
+    left_out = [*volumes.left_out(), *rows]
+    return turnout_of(store, join, used, left_out, shortfall, alike, table.merged)

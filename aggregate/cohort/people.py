@@ -22,6 +22,9 @@ class FoldSpec(Strict):
     minimum_per_class: int = Field(default=20, ge=2)
     """With fewer training participants in a class there is no validation part: epochs are fixed and the
     threshold is 0.5."""
+    matched: tuple[str, ...] | None = None
+    """Columns that folds are dealt by besides the label, as far as they are matched between the classes;
+    by default age, sex and site."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from aggregate.cohort.select import SelectSpec
-from aggregate.cohort.table.join import JoinSpec
+from aggregate.cohort.table.join_spec import JoinSpec
 from aggregate.cohort.table.split import SplitSpec
 from aggregate.cohort.table.target import TargetSpec
 
@@ -19,6 +19,8 @@ class CohortRequest:
 
     table: Path
     """The cohort table; an absolute path, or one relative to the working folder."""
+    sheet: str | None = None
+    """Of a workbook."""
     where: str | None = None
     missing: Sequence[str] = ()
     join: JoinSpec = field(default_factory=JoinSpec)

@@ -1,13 +1,15 @@
-"""Which volumes of a session take part: `select: {contrast: T1w, run: first}`, `combine: concat | mean`.
+"""Which volumes of a session take part: `select: {contrast: [T1w, FLAIR]}`, `combine: concat | mean`.
 
 A session that still holds several volumes is refused unless `combine` says what to do with them:
 silently taking one, or all, would weigh participants by how often they were scanned.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from aggregate.common.labels import Label
+from pydantic import BeforeValidator, Field, field_validator
+
+from aggregate.common.labels import Label, read_many
 from aggregate.common.table_values import listed, natural, value_name
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.strict import Strict
@@ -17,26 +19,43 @@ ENTITIES = ("contrast", "space", "acquisition", "description")
 """What distinguishes volumes of a session, besides the run."""
 
 
-class SelectSpec(Strict):
-    """Which volumes of a session are used."""
+def _some(value: Any) -> Any:
+    """Read a single value as a list of one."""
+    return value if value is None else read_many(value)
 
-    contrast: Label | None = None
-    acquisition: Label | None = None
-    space: Label | None = None
-    description: Label | None = None
-    volume_id: Label | None = None
-    run: Label | None = None
-    """A run's number, or `first` or `last` of those in the session."""
+
+Some = Annotated[Annotated[tuple[Label, ...], Field(min_length=1)] | None, BeforeValidator(_some)]
+"""Values that are let through; None for all."""
+EXTREMES = (("first",), ("last",))
+
+
+class SelectSpec(Strict):
+    """Which volumes of a session are used; a key takes one value or a list."""
+
+    contrast: Some = None
+    acquisition: Some = None
+    space: Some = None
+    description: Some = None
+    volume_id: Some = None
+    run: Some = None
+    """Numbers of runs, or `first` or `last` of those in the session."""
+
+    @field_validator("run")
+    @classmethod
+    def _one_extreme(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and value not in EXTREMES and {"first", "last"} & set(value):
+            raise ValueError("run is either first, or last, or a list of numbers")
+        return value
 
 
 def mismatch(spec: SelectSpec, record: VolumeRecord) -> str:
     """Why a volume is not selected; empty when it is."""
     for name in (*ENTITIES, "volume_id", "run"):
         wanted = getattr(spec, name)
-        if wanted is None or (name == "run" and wanted in ("first", "last")):
+        if wanted is None or (name == "run" and wanted in EXTREMES):
             continue
         found = record.volume_id if name == "volume_id" else getattr(record.entities, name)
-        if _plain(found, name) != _plain(wanted, name):
+        if _plain(found, name) not in {_plain(value, name) for value in wanted}:
             return f"not selected ({name} {found or 'not given'})"
     return ""
 
@@ -57,7 +76,7 @@ def _session(record: VolumeRecord) -> tuple[str, str]:
 
 def choose_runs(spec: SelectSpec, records: Sequence[VolumeRecord]) -> list[str]:
     """Apply `run: first | last` within each session and kind of volume; a reason for those left out."""
-    if spec.run not in ("first", "last"):
+    if spec.run not in EXTREMES:
         return [""] * len(records)
     groups: dict[tuple[str, ...], list[int]] = {}
     for index, record in enumerate(records):
@@ -66,16 +85,16 @@ def choose_runs(spec: SelectSpec, records: Sequence[VolumeRecord]) -> list[str]:
     chosen: set[int] = set()
     for group in groups.values():
         runs = sorted((records[index].entities.run for index in group), key=natural)
-        run = runs[0 if spec.run == "first" else -1]
+        run = runs[0 if spec.run == EXTREMES[0] else -1]
         # Volumes of one run that differ in something else stay, and are refused as ambiguous later.
         chosen |= {index for index in group if records[index].entities.run == run}
-    return ["" if index in chosen else f"run not {spec.run}" for index in range(len(records))]
+    return ["" if index in chosen else f"run not {spec.run[0]}" for index in range(len(records))]
 
 
 def make_bags(
     records: Sequence[VolumeRecord], combine: Literal["concat", "mean"] | None
 ) -> list[tuple[int, ...]]:
-    """Group volumes into bags: one volume each, or all of a session for `concat`.
+    """Group volumes into bags: one volume each, or all of a session for `concat`, in order of volume_id.
 
     Returns:
         The indices of every bag's records.
@@ -90,7 +109,10 @@ def make_bags(
     if several and combine is None:
         _refuse([[records[index] for index in group] for group in several])
     if combine == "concat":
-        return [tuple(group) for group in sessions.values()]
+        return [
+            tuple(sorted(group, key=lambda index: natural(records[index].volume_id)))
+            for group in sessions.values()
+        ]
     return [(index,) for group in sessions.values() for index in group]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from aggregate.cohort.table.cohort_table import MergedColumns
 from aggregate.cohort.table.join import Join, LeftOut
 from aggregate.common.table_values import listed
 from cache_schema.format.identity import VolumeKey
@@ -90,6 +91,8 @@ class Turnout:
     shortfall: Shortfall = Shortfall()
     lookalikes: str = ""
     """What would match if ids were written alike; empty where nothing would."""
+    merged: tuple[MergedColumns, ...] = ()
+    """What became of further tables."""
 
     def line(self) -> str:
         """`31 of 35 participants are used; left out: 4 volumes ...`; empty where nobody is left out."""
@@ -119,6 +122,7 @@ class Turnout:
                 "participants": {"used": self.used, "known": self.known},
                 "volumes": {"committed": self.shortfall.committed, "planned": self.shortfall.planned},
                 "lookalikes": self.lookalikes,
+                "tables": [asdict(table) for table in self.merged],
             },
             "left_out": self.rows(),
         }
@@ -146,6 +150,7 @@ def turnout_of(
     left_out: Sequence[LeftOut],
     shortfall: Shortfall,
     lookalikes: str,
+    merged: tuple[MergedColumns, ...] = (),
 ) -> Turnout:
     """Put the answer together.
 
@@ -156,6 +161,7 @@ def turnout_of(
         left_out: Committed volumes, and rows of the table.
         shortfall: Of the store.
         lookalikes: From `lookalikes_of`.
+        merged: Further tables.
     """
     committed = {join.participant(entry.key.participant_id) for entry in store.entries}
     missing = {join.participant(item.participant_id) for item in shortfall.missing}
@@ -165,4 +171,5 @@ def turnout_of(
         left_out=(*left_out, *shortfall.missing),
         shortfall=shortfall,
         lookalikes=lookalikes,
+        merged=merged,
     )

@@ -1,9 +1,11 @@
 """What a pipeline file may say under `aggregate.ablate`. The grammar is told in `docs/ablations.md`."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, PositiveInt, field_validator, model_validator
 
+from aggregate.bags.token_names import Tokens
+from aggregate.baselines.names import BaselineName
 from cache_schema.common.custom import with_targets
 from cache_schema.common.strict import Strict
 
@@ -13,7 +15,7 @@ FROM = "from"
 NESTED = "nested_selection"
 """What the configuration that inner folds choose is called in every table."""
 
-RESERVED_NAMES = ("mean_pool_logistic", "confounds_only", "acquisition_only", NESTED)
+RESERVED_NAMES = (*get_args(BaselineName), NESTED)
 """Names that no configuration may have: rows of the same tables."""
 
 Assignment = Annotated[dict[str, Any], BeforeValidator(with_targets)]
@@ -61,7 +63,7 @@ class AblateSpec(Strict):
     """Further points of the grid; a path that one does not say is as in `from`."""
     exclude: tuple[Assignment, ...] = ()
     """Points of the grid that agree with all values of one of these are left out."""
-    tokens: Annotated[tuple[str, ...], BeforeValidator(_many)] = ()
+    tokens: Annotated[tuple[Tokens, ...], BeforeValidator(_many)] = ()
     """An axis for every configuration that does not say its own tokens."""
     stores: Annotated[dict[str, str], BeforeValidator(_named)] = Field(default_factory=dict)
     """An axis likewise: name -> location, or a list of locations; `main` is the pipeline's own store."""

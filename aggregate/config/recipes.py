@@ -19,7 +19,12 @@ from cache_schema.common.text.mistakes import suggest
 PARTS = ("head", "loss", "train")
 
 _HEAD = {"kind": "attention", "hidden": 64, "embedding": [256, 128], "centre": False, "train": "all"}
-_TRAIN = {"batch_size": 16, "learning_rate": 1e-3, "weight_decay": 0.0}
+_TRAIN = {
+    "start": "plain",
+    "batch_size": 16,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+}
 
 
 def _loss(reduction: str) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from cache_schema.common.pipeline_file import Pipeline
 def resolved(pipeline: Pipeline, section: AggregateKeys) -> dict[str, Any]:
     """The content of `config.yaml`."""
     cohort = str(pipeline.path(section.cohort))
-    own = {**section.model_dump(mode="json"), "cohort": cohort}
+    join = section.join.located(pipeline.path).model_dump(mode="json")
+    stores = {name: pipeline.location(value) for name, value in section.stores.items()}
+    own = {**section.model_dump(mode="json"), "cohort": cohort, "join": join, "stores": stores}
     if section.external is not None:
         own["external"] = section.external.placed(pipeline).model_dump(mode="json")
     return {**resolved_stage_one(pipeline), "aggregate": own}

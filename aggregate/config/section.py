@@ -6,11 +6,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from aggregate.anomaly.spec import DetectSpec
+from aggregate.bags.beside import stores_used
+from aggregate.bags.token_names import StoreName, Tokens, token_names
 from aggregate.baselines.names import BASELINES, BaselineName
 from aggregate.cohort.people import FoldSpec
 from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.select import SelectSpec
-from aggregate.cohort.table.join import JoinSpec
+from aggregate.cohort.table.join_spec import JoinSpec
 from aggregate.cohort.table.split import SplitSpec
 from aggregate.cohort.table.target import TargetSpec
 from aggregate.common.labels import Label, read_column, read_many
@@ -31,7 +33,9 @@ class AggregateKeys(Strict):
     """Everything that stage two is told, but the target."""
 
     cohort: Path
-    """CSV or TSV with a row per participant, or per session."""
+    """CSV, TSV, .xlsx or Parquet with a row per participant, or per session."""
+    sheet: str | None = None
+    """Of a workbook that has several."""
     where: str | None = None
     """Condition on the table's columns, e.g. `qc == 'pass' and age >= 55`."""
     missing: Annotated[tuple[Label, ...], BeforeValidator(read_many)] = ()
@@ -44,8 +48,12 @@ class AggregateKeys(Strict):
     combine: Literal["concat", "mean"] | None = None
     """Several volumes in a session: `concat` puts their slices into one bag; `mean` keeps a bag each and
     averages their logits."""
-    tokens: str = "cls"
-    """The array of the store that slices are described by: cls, patch_mean, cls_l08."""
+    tokens: Tokens = "cls"
+    """The array of the store that slices are described by: cls, patch_mean, cls_l08; or several, whose
+    numbers stand side by side: `[cls, patch_mean]`, which is also written `cls+patch_mean`."""
+    stores: dict[StoreName, str] = Field(default_factory=dict)
+    """Other stores of the same volumes, name -> location; `tokens: [cls, "large:cls"]` puts the numbers of
+    an array of theirs beside the main store's."""
     head: HeadSpec = AttentionSpec()
     loss: LossSpec = LossSpec()
     recipe: str | None = None
@@ -74,6 +82,16 @@ class AggregateKeys(Strict):
     detect: DetectSpec | None = None
     """What `slicecache detect` does; `train` takes no notice of it."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _confounds_may_be_matched(cls, data: Any) -> Any:
+        """Confounds that are named are what folds are dealt by too, where the design matched them."""
+        folds = data.get("folds", {}) if isinstance(data, dict) else None
+        if not isinstance(folds, dict) or not isinstance(data.get("confounds"), list | tuple):
+            return data
+        site = [data["site"]] if data.get("site") else []
+        return {**data, "folds": {"matched": [*data["confounds"], *site], **folds}}
+
     @model_validator(mode="after")
     def _one_way_to_split(self) -> Self:
         if self.split is not None and self.leave_group_out is not None:
@@ -85,14 +103,20 @@ class AggregateKeys(Strict):
         return CohortRequest(
             table=pipeline.path(self.cohort),
             where=self.where,
+            sheet=self.sheet,
             missing=self.missing,
-            join=self.join,
+            join=self.join.located(pipeline.path),
             sessions=self.sessions,
             select=self.select,
             combine=self.combine,
             target=getattr(self, "target", None),
             split=self.split,
         )
+
+    def beside(self, pipeline: Pipeline, tokens: str) -> dict[str, str]:
+        """Where the other stores lie that tokens are read from."""
+        used = [name for name in stores_used(token_names(tokens)) if name in self.stores]
+        return {name: pipeline.location(self.stores[name]) for name in used}
 
     @property
     def configuration(self) -> str:

@@ -22,8 +22,8 @@ from aggregate.evaluate.measure import (
     external_metrics,
 )
 from aggregate.predict.bundle import Bundle
+from aggregate.predict.check import check_store
 from aggregate.predict.compare import Batch, Comparison, compare
-from aggregate.predict.predict import check_store
 from aggregate.predict.scoring import Said, frozen_threshold, say, tempered
 from aggregate.predict.seen import refuse_seen
 from aggregate.statistics.evaluate import n_participants, scores_of
@@ -75,10 +75,10 @@ def evaluate_bundle(bundle: Bundle, external: External, memory_gib: float | None
         SlicecacheError: If anybody was in training.
     """
     cohort, card = external.cohort, bundle.card
-    check_store(card, external.store.header, external.store.location)
+    check_store(card, external.store.header, external.store.location, external.beside)
     trained = {name for member in card.members for name in member.participants}
     refuse_seen(cohort, trained, card.contents, external.own_ids)
-    bags = open_bags(external.store, card.tokens, cohort.entries, cohort.bag, memory_gib)
+    bags = open_bags(external.store, card.tokens, cohort.entries, cohort.bag, memory_gib, external.beside)
     said = say(bundle, bags, external.store.header, cohort.participants.tolist(), strangers=True)
     scored = {card.members[0].configuration: score_by_members(bundle, cohort, said)}
     comparison = compare_external(bundle, cohort, said)

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aggregate.bags.beside import Beside, open_beside
 from aggregate.cohort.cohort import Cohort, load_cohort
+from aggregate.cohort.request import Combine
+from aggregate.cohort.select import SelectSpec
 from aggregate.cohort.table.target import TargetSpec
 from aggregate.common.table_values import listed
 from aggregate.evaluate.spec import ExternalSpec
@@ -21,21 +24,28 @@ class External:
     store: StoreReader
     cohort: Cohort
     own_ids: bool
+    beside: Beside
+    """Other stores of its volumes."""
 
 
-def open_external(spec: ExternalSpec, target: TargetSpec, prove: Prove) -> External:
+def open_external(
+    spec: ExternalSpec, target: TargetSpec, prove: Prove, select: SelectSpec, combine: Combine | None
+) -> External:
     """Open store and table and join them.
 
     Args:
         spec: With absolute paths.
         target: With every class written out.
         prove: What numbers are held to.
+        select: The training's.
+        combine: The training's.
 
     Raises:
         SlicecacheError: If one of them cannot be used as asked.
     """
     store = open_store(spec.store, prove)
-    return External(store, load_cohort(spec.request(target), store), spec.own_ids)
+    cohort = load_cohort(spec.request(target, select, combine), store)
+    return External(store, cohort, spec.own_ids, open_beside(spec.stores, prove))
 
 
 def trained_target(card: BundleCard) -> TargetSpec | None:

@@ -189,6 +189,15 @@ class Head(ABC):
         weight = name.rpartition(".")[0] + ".weight"
         return initial(name, shape, self.shapes.get(weight, shape)[-1], seed)
 
+    @property
+    def starts_as_mean(self) -> bool:
+        """Whether it pools the plain mean over kept slices when its parameters are `even`."""
+        return False
+
+    def even(self, parameters: Parameters) -> dict[str, Tensor]:
+        """The parameters with those values replaced that make attention even, where some do."""
+        return dict(parameters)
+
     def read_out(self, parameters: Parameters, pooled: Float[Tensor, "#run bag pooled"]) -> ReadOut:
         """Pooled vectors -> embedding and logits."""
         return read_out(parameters, centred(parameters, pooled), len(self.spec.embedding))

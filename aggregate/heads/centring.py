@@ -8,6 +8,7 @@ every slice, and a projection `V h + b` takes `V s` and `b - V s m` where runs d
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -69,38 +70,53 @@ def scaled(parameters: Mapping[str, Tensor], weight: Float[Tensor, "run ..."]) -
     return weight * parameters[SCALE].view(-1, *(1,) * (weight.ndim - 1))
 
 
+@dataclass(frozen=True, slots=True)
+class BagSums:
+    """What is needed of every bag, in float64, from one pass over tokens that may lie in the store."""
+
+    total: Float[Tensor, "bag dim"]
+    """Sum of its slices; padded ones are 0."""
+    squares: Float[Tensor, " bag"]
+    """Sum of the squares of all its numbers."""
+    count: Float[Tensor, " bag"]
+    """Kept slices."""
+
+    @property
+    def mean(self) -> Float[Tensor, "bag dim"]:
+        """Mean over kept slices."""
+        return self.total / self.count.clamp_min(1).unsqueeze(1)
+
+
 @torch.no_grad()
-def fit_centring(
-    x: TokenArray,
-    keep: Bool[Tensor, "bag slice"],
-    rows: Sequence[NDArray[np.int64]],
-    dtype: torch.dtype,
-) -> dict[str, Tensor]:
+def sum_bags(x: TokenArray, keep: Bool[Tensor, "bag slice"]) -> BagSums:
+    """Go over the tokens of a cohort once."""
+    total = torch.empty((len(x), x.shape[2]), dtype=torch.float64)
+    squares = torch.empty(len(x), dtype=torch.float64)
+    for place, bag in enumerate(x):
+        total[place], squares[place] = bag.sum(0, dtype=torch.float64), bag.double().square().sum()
+    return BagSums(total, squares, keep.sum(1).double())
+
+
+@torch.no_grad()
+def fit_centring(sums: BagSums, rows: Sequence[NDArray[np.int64]], dtype: torch.dtype) -> dict[str, Tensor]:
     """Mean and scale of each run's training slices, in float64.
 
     Args:
-        x: TokenArray of the cohort, 0 at pads.
-        keep: True on real slices.
+        sums: Of the cohort's bags.
         rows: Training bags of each run.
         dtype: Of the result.
 
     Returns:
         `input.mean` (run, dim) and `input.scale` (run,); the scale is 1 if the slices are all equal.
     """
-    sums = torch.empty((len(x), x.shape[2]), dtype=torch.float64)
-    squares = torch.empty(len(x), dtype=torch.float64)
-    # One pass, since the tokens may lie in the store.
-    for place, bag in enumerate(x):
-        sums[place], squares[place] = bag.sum(0, dtype=torch.float64), bag.double().square().sum()
-    counts = keep.sum(1).double()
     means, scales = [], []
     for run in rows:
         index = torch.as_tensor(run)
-        n = counts[index].sum()
-        mean = sums[index].sum(0) / n
-        spread = squares[index].sum() / n - mean.square().sum()
+        n = sums.count[index].sum()
+        mean = sums.total[index].sum(0) / n
+        spread = sums.squares[index].sum() / n - mean.square().sum()
         # Tiny spreads are what rounding leaves of equal slices, and dividing by them would blow it up.
         flat = spread <= 1e-12 * mean.square().sum()
         means.append(mean)
-        scales.append(torch.ones(()) if flat else (spread / x.shape[2]).rsqrt())
+        scales.append(torch.ones(()) if flat else (spread / len(mean)).rsqrt())
     return {MEAN: torch.stack(means).to(dtype), SCALE: torch.stack(scales).to(dtype)}

@@ -28,6 +28,7 @@ from aggregate.heads.centring import MEAN, SCALE
 from aggregate.heads.embedding import ReadOut, Shapes, read_out
 from aggregate.heads.module import State, by_loop, by_vmap, look_at, make_module, state_of, unbound
 from cache_schema.common.custom import CustomSpec
+from cache_schema.common.errors import ConfigError
 
 PREFIX = "pool."
 """Before the module's own names among the parameters."""
@@ -154,7 +155,10 @@ class CustomHead(Head):
         first = (self.tokens(parameters, 0, x, keep), keep, height_mm)
         if self.way == "vmap" and alike and runs > 1 and state:
             one = tuple(part.unsqueeze(0) for part in first)
-            pooled, attention = by_vmap(self.module, state, (one[0], one[1], one[2]), 1)
+            try:
+                pooled, attention = by_vmap(self.module, state, (one[0], one[1], one[2]), 1)
+            except Exception as error:
+                raise vmap_refuses(self.spec.target, error) from error
         else:
             # One after another, since each run of another fold has a copy of the tokens.
             batches = (
@@ -173,6 +177,11 @@ class CustomHead(Head):
     ) -> Float[Tensor, "run bag pooled"]:
         """Nothing lies between."""
         return gradient
+
+
+def vmap_refuses(target: str, error: Exception) -> ConfigError:
+    """What is said of a module that was asked to be stacked by vmap and cannot be."""
+    return ConfigError(f"vmap refuses the head {target!r}; set head.stacking: loop ({error})")
 
 
 def _alike(parameters: Parameters) -> bool:

@@ -47,6 +47,18 @@ class GatedAttentionHead(Head):
         score = {"attention.score.weight": (self.hidden,)}
         return linear_shapes("attention.project", self.dim, 2 * self.hidden) | score
 
+    @property
+    def starts_as_mean(self) -> bool:
+        """With all scores 0."""
+        return True
+
+    def even(self, parameters: Parameters) -> dict[str, Tensor]:
+        """Scores are 0."""
+        return {
+            **parameters,
+            "attention.score.weight": torch.zeros_like(parameters["attention.score.weight"]),
+        }
+
     def pool(
         self,
         parameters: Parameters,

@@ -5,6 +5,7 @@ The published form adds a bias, which has no effect under a softmax and is left 
 
 from typing import Literal
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -30,6 +31,18 @@ class LinearAttentionHead(Head):
     def pool_shapes(self) -> Shapes:
         """`attention.score.weight` is w."""
         return {"attention.score.weight": (self.dim,)}
+
+    @property
+    def starts_as_mean(self) -> bool:
+        """With all scores 0."""
+        return True
+
+    def even(self, parameters: Parameters) -> dict[str, Tensor]:
+        """Scores are 0."""
+        return {
+            **parameters,
+            "attention.score.weight": torch.zeros_like(parameters["attention.score.weight"]),
+        }
 
     def pool(
         self,

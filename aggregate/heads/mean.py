@@ -29,6 +29,11 @@ class MeanHead(Head):
         """The pool has no parameter."""
         return {}
 
+    @property
+    def starts_as_mean(self) -> bool:
+        """It is nothing else."""
+        return True
+
     def pool(
         self,
         parameters: Parameters,

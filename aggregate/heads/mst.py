@@ -117,6 +117,19 @@ class MstHead(Head):
             shapes |= linear_shapes(name, dim, dim)
         return shapes | norm_shapes("mst.norm_final", dim)
 
+    def even(self, parameters: Parameters) -> dict[str, Tensor]:
+        """The CLS token asks for nothing in particular, and the layer hands on what it reads.
+
+        Scores are 0, values and output the identity, and the feed-forward part adds nothing yet.
+        """
+        biases = ("mst.query.bias", "mst.value.bias", "mst.output.bias", "mst.feed.1.bias")
+        nothing = (*biases, "mst.query.weight", "mst.feed.1.weight")
+        started = {name: torch.zeros_like(parameters[name]) for name in nothing}
+        for name in ("mst.value.weight", "mst.output.weight"):
+            drawn = parameters[name]
+            started[name] = torch.eye(self.dim, dtype=drawn.dtype).expand_as(drawn).clone()
+        return {**parameters, **started}
+
     def prepare(
         self,
         x: Float[Tensor, "bag slice dim"],

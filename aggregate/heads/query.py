@@ -6,6 +6,7 @@ the mean.
 
 from typing import ClassVar, Literal, Self
 
+import torch
 from jaxtyping import Bool, Float
 from pydantic import PositiveInt
 from torch import Tensor
@@ -54,6 +55,17 @@ class QueryHead(Head):
     def pool_shapes(self) -> Shapes:
         """`query.weight` holds the queries as rows."""
         return {"query.weight": (self.queries, self.dim)}
+
+    @property
+    def starts_as_mean(self) -> bool:
+        """A single query, with all scores 0."""
+        return self.queries == 1
+
+    def even(self, parameters: Parameters) -> dict[str, Tensor]:
+        """A single query is 0; several begin as drawn, close to even, or they would stay alike."""
+        if self.queries > 1:
+            return dict(parameters)
+        return {**parameters, "query.weight": torch.zeros_like(parameters["query.weight"])}
 
     def pool(
         self,

@@ -8,9 +8,10 @@ same seed it is the same attention as that of `kind: attention` before training.
 from typing import ClassVar, Literal
 
 from pydantic import PositiveInt
+from torch import Tensor
 
 from aggregate.heads.attention import AttentionHead
-from aggregate.heads.base import HeadBase
+from aggregate.heads.base import HeadBase, Parameters
 
 
 class RandomAttentionSpec(HeadBase):
@@ -29,6 +30,15 @@ class RandomAttentionSpec(HeadBase):
 
 class RandomAttentionHead(AttentionHead):
     """The attention head with a pool that no optimiser gets."""
+
+    @property
+    def starts_as_mean(self) -> bool:
+        """Its attention is what was drawn."""
+        return False
+
+    def even(self, parameters: Parameters) -> dict[str, Tensor]:
+        """As drawn: that is its point."""
+        return dict(parameters)
 
     @property
     def trainable(self) -> frozenset[str]:

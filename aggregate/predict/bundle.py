@@ -14,6 +14,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from aggregate.bags.token_names import StoreName
+from aggregate.cohort.select import SelectSpec
 from aggregate.heads.base import Head
 from aggregate.heads.custom import CustomHeadSpec
 from aggregate.heads.registry import HeadSpec
@@ -29,6 +31,7 @@ from aggregate.training.runs import TrainedRun
 from cache_schema.common.custom import give, permit
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.strict import Strict, later
+from cache_schema.format.header import Fingerprint, Numerics
 from cache_schema.format.limits import Digest, Extent
 
 FAMILIAR = "familiar"
@@ -54,6 +57,13 @@ class Member(Strict):
     epochs: int
 
 
+class BesideCard(Strict):
+    """Another store that tokens are read from."""
+
+    fingerprint: Fingerprint
+    numerics: Numerics
+
+
 class BundleCard(CardBase):
     """All that a bundle says in words and numbers."""
 
@@ -65,6 +75,12 @@ class BundleCard(CardBase):
     """Labels in the order of the logits."""
     positive: str | None = None
     """The label that a binary threshold is about."""
+    beside: dict[StoreName, BesideCard] = later({})
+    """Other stores of the same volumes that `tokens` names arrays of."""
+    select: SelectSpec = later(SelectSpec())
+    """Which volumes of a session it was trained on."""
+    combine: Literal["concat", "mean"] | None = later(None)
+    """What several volumes of a session were to each other: with `concat` a bag holds all of them."""
     head: HeadSpec
     members: tuple[Member, ...] = Field(min_length=1)
     contents: tuple[Digest, ...] = later(())

@@ -1,6 +1,6 @@
 """Volumes held against a bundle's training cohort: a row for each, and what is said of all together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -31,7 +31,7 @@ class Batch:
 
     participants: Sequence[str]
     """Of every volume."""
-    records: Sequence[Sequence[VolumeRecord]]
+    records: Iterable[Sequence[VolumeRecord]]
     """Of every volume; several where volumes were put into one bag."""
     familiarity: Familiarity | None
     """Of every volume."""

@@ -14,13 +14,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aggregate.bags.bags import read_bags
+from aggregate.bags.beside import NOTHING, Beside
+from aggregate.cohort.select import SelectSpec, choose_runs, make_bags, mismatch
 from aggregate.common.softmax import softmax
 from aggregate.predict.bundle import Bundle, BundleCard
+from aggregate.predict.check import check_store
 from aggregate.predict.compare import Batch, Comparison, compare
-from aggregate.predict.scoring import frozen_threshold, joined, say, tempered
-from cache_schema.common.errors import SlicecacheError
-from cache_schema.format.header import Header, Numerics, differing_fields, require_equal
-from cache_schema.store.reader import StoreReader, VolumeEntry
+from aggregate.predict.scoring import Said, frozen_threshold, joined, say, tempered
+from cache_schema.format.identity import VolumeKey
+from cache_schema.store.reader import StoreReader
+from cache_schema.store.reading.records import Picked
 
 logger = logging.getLogger("slicecache.predict")
 
@@ -38,8 +41,12 @@ class Predicted:
     """With the training cohort."""
 
 
-def predict_store(bundle: Bundle, store: StoreReader) -> pd.DataFrame:
-    """Score every committed volume of a store; what makes the predictions doubtful is logged as a warning.
+def predict_store(bundle: Bundle, store: StoreReader, beside: Beside = NOTHING) -> pd.DataFrame:
+    """Score every committed volume of a store that is of the kind that the bundle was trained on.
+
+    A bundle that reads from several stores needs the others in `beside`, under the names it knows them by.
+    With `combine: concat` a row is a session, its volume_id those of all its volumes. What makes the
+    predictions doubtful is logged as a warning.
 
     Returns:
         Columns participant_id, session_id, volume_id, members (names of those that scored, by blanks),
@@ -52,30 +59,27 @@ def predict_store(bundle: Bundle, store: StoreReader) -> pd.DataFrame:
         StoreMismatch: If the store's fingerprint is not the bundle's, naming the fields.
         SlicecacheError: If the store lacks the tokens that the bundle reads.
     """
-    found = predict_and_compare(bundle, store)
+    found = predict_and_compare(bundle, store, beside)
     for sentence in found.comparison.warnings:
         logger.warning(sentence)
     return found.table
 
 
-def predict_and_compare(bundle: Bundle, store: StoreReader) -> Predicted:
-    """Score every committed volume of a store and hold all of them against the training cohort.
+def predict_and_compare(bundle: Bundle, store: StoreReader, beside: Beside = NOTHING) -> Predicted:
+    """Score a store as `predict_store` does, and hold all of it against the training cohort.
 
     Raises:
         StoreMismatch: As `predict_store`.
         SlicecacheError: As `predict_store`.
     """
-    check_store(bundle.card, store.header, store.location)
-    entries = store.entries
-    people = [entry.key.participant_id for entry in entries]
-    parts = []
-    for start in range(0, len(entries), READ_BATCH):
-        bags = read_bags(store, entries[start : start + READ_BATCH], bundle.card.tokens)
-        parts.append(say(bundle, bags, store.header, people[start : start + READ_BATCH]))
-    if not parts:
-        return Predicted(pd.DataFrame(columns=_columns(bundle.card)), Comparison(pd.DataFrame()))
-    logits = np.concatenate([part.logits for part in parts], axis=1)
-    rows = list(_rows(bundle.card, entries, logits))
+    card = bundle.card
+    check_store(card, store.header, store.location, beside)
+    bags = bags_of_store(card, store)
+    keys = [_key([store.entries[place].key for place in places]) for places in bags]
+    if not bags:
+        return Predicted(pd.DataFrame(columns=_columns(card)), Comparison(pd.DataFrame()))
+    said = _said(bundle, store, bags, keys, beside)
+    rows = list(_rows(card, keys, said.logits))
     unseen = sorted({row["participant_id"] for row in rows if not row["members"]})
     if unseen:
         logger.warning(
@@ -83,64 +87,76 @@ def predict_and_compare(bundle: Bundle, store: StoreReader) -> Predicted:
             len(unseen),
             ", ".join(unseen[:3]),
         )
-    near = joined([part.familiarity for part in parts if part.familiarity is not None])
-    names = [member.name for member in bundle.card.members]
-    batch = Batch(people, [(record,) for record in store.records()], near, logits, names)
+    records = store.records()
+    batch = Batch(
+        participants=[key.participant_id for key in keys],
+        records=([records[place] for place in places] for places in bags),
+        familiarity=said.familiarity,
+        logits=said.logits,
+        members=[member.name for member in card.members],
+    )
     comparison = compare(bundle.familiar, batch)
-    table = pd.DataFrame(rows, columns=_columns(bundle.card))
+    table = pd.DataFrame(rows, columns=_columns(card))
     return Predicted(pd.concat([table, comparison.rows], axis=1), comparison)
 
 
-def check_store(card: BundleCard, header: Header, location: str) -> None:
-    """Refuse a store of other embeddings; warn of other arithmetic.
-
-    Raises:
-        StoreMismatch: If the fingerprints differ, naming the fields with both values.
-        SlicecacheError: If the store has no such tokens.
-    """
-    require_equal(
-        card.fingerprint,
-        header.fingerprint,
-        f"the bundle (here) was trained on other embeddings than the store {location} (there) holds",
-        "Extract a store as the bundle's was made.",
+def _said(
+    bundle: Bundle,
+    store: StoreReader,
+    bags: Sequence[tuple[int, ...]],
+    keys: Sequence[VolumeKey],
+    beside: Beside,
+) -> Said:
+    """What the members say of bags, some of them in memory at a time."""
+    parts = []
+    for start in range(0, len(bags), READ_BATCH):
+        some = bags[start : start + READ_BATCH]
+        entries = [store.entries[place] for bag in some for place in bag]
+        bag = np.repeat(np.arange(len(some)), [len(places) for places in some])
+        read = read_bags(store, entries, bundle.card.tokens, bag, beside=beside)
+        people = [key.participant_id for key in keys[start : start + READ_BATCH]]
+        parts.append(say(bundle, read, store.header, people))
+    return Said(
+        np.concatenate([part.logits for part in parts], axis=1),
+        joined([part.familiarity for part in parts if part.familiarity is not None]),
     )
-    warn_of_numerics(card.numerics, header, location)
-    names = [array.name for array in header.arrays]
-    if card.tokens not in names:
-        raise SlicecacheError(
-            f"the bundle reads the tokens {card.tokens!r}, but the store {location} has {', '.join(names)}"
-        )
-    shape = header.arrays[names.index(card.tokens)].item_shape
-    if shape != (card.dim,):
-        raise SlicecacheError(
-            f"the bundle reads tokens of {card.dim} numbers, one a slice; {card.tokens!r} of the store "
-            f"{location} has {' x '.join(map(str, shape))}"
-        )
 
 
-def warn_of_numerics(ours: Numerics, header: Header, location: str) -> None:
-    """Say when a store, or a part of it, was computed with other arithmetic than a bundle's."""
-    lines = [
-        line
-        for theirs in (header.numerics, *header.other_numerics)
-        for line in differing_fields(ours.model_dump(mode="json"), theirs.model_dump(mode="json"))
-    ]
-    if lines:
+def bags_of_store(card: BundleCard, store: StoreReader) -> list[tuple[int, ...]]:
+    """Places of the volumes that the bundle is for, by bag; says how many it is not for."""
+    places = list(range(len(store.entries)))
+    if card.select == SelectSpec() and card.combine != "concat":
+        return [(place,) for place in places]
+    records = store.records()
+    places = [place for place in places if not mismatch(card.select, records[place])]
+    runs = choose_runs(card.select, Picked(records, places))
+    places = [place for place, reason in zip(places, runs, strict=True) if not reason]
+    if len(places) < len(records):
+        asked = card.select.model_dump(exclude_none=True)
+        told = ", ".join(f"{name}: {' or '.join(values)}" for name, values in asked.items())
         logger.warning(
-            "the store %s (there) was computed with other arithmetic than the bundle's (here): %s; "
-            "predictions may differ slightly",
-            location,
-            "; ".join(lines),
+            "%d of %d volumes are not of the kind that the bundle was trained on (%s) and get no prediction",
+            len(records) - len(places),
+            len(records),
+            told,
         )
+    if card.combine != "concat":
+        return [(place,) for place in places]
+    grouped = make_bags(Picked(records, places), card.combine)
+    return [tuple(places[index] for index in bag) for bag in grouped]
+
+
+def _key(keys: Sequence[VolumeKey]) -> VolumeKey:
+    """A bag's: its session, and all its volumes."""
+    return VolumeKey(keys[0].participant_id, keys[0].session_id, "+".join(key.volume_id for key in keys))
 
 
 def _rows(
-    card: BundleCard, entries: Sequence[VolumeEntry], logits: NDArray[np.float64]
+    card: BundleCard, keys: Sequence[VolumeKey], logits: NDArray[np.float64]
 ) -> Iterator[dict[str, Any]]:
-    """One row per volume from the logits of all members."""
+    """One row per bag from the logits of all members."""
     participants = [frozenset(member.participants) for member in card.members]
-    for column, entry in enumerate(entries):
-        key = entry.key
+    for column, key in enumerate(keys):
         used = [i for i, seen in enumerate(participants) if key.participant_id not in seen]
         yield {
             "participant_id": key.participant_id,

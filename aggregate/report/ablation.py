@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from aggregate.ablate.findings.claims import row_name, verdicts
+from aggregate.ablate.findings.claims import row_name, told_name, verdicts
 from aggregate.ablate.findings.heat import Heat, heat_of
 from aggregate.ablate.findings.results import AblationResults
 from aggregate.ablate.findings.tables import LAST, PRIMARY_HEAD, TABLE_HEAD, cells, primary_cells
@@ -77,7 +77,7 @@ def ablation_facts(results: AblationResults) -> list[tuple[str, str]]:
     """Key figures under the title."""
     metrics = results.metrics
     return [
-        ("configurations", str(len(results.study.configurations))),
+        ("different configurations", str(metrics["ablation"]["n_distinct"])),
         ("participants", str(metrics["n_participants"])),
         ("folds × repeats × seeds", f"{metrics['n_folds']} × {metrics['n_repeats']} × {metrics['n_seeds']}"),
         ("runs", str(metrics["ablation"]["n_runs"])),
@@ -97,7 +97,7 @@ def comparison_forest(results: AblationResults) -> str | None:
     """Differences to the reference, as far as they are defined."""
     marks = [
         ablation_figures.Mark(
-            name=row_name(row.name),
+            name=told_name(row),
             value=row.difference["difference"],
             low=row.difference["ci_low"],
             high=row.difference["ci_high"],

@@ -11,6 +11,7 @@ from aggregate.common.artefacts import write_text
 from aggregate.common.run_folder import INDEX, METRICS_FILE, REPORT, VERBS, verb_folder
 from aggregate.report.pages import rendered
 from aggregate.report.words import LEVEL, interval, named, number, p_value, verdict
+from aggregate.statistics.cautions import cannot_compare
 from cache_schema.common.stored_json import read_json
 
 DOES = {
@@ -158,7 +159,7 @@ def _primary(found: Mapping[str, Any]) -> str:
     first, second = map(named, found["configurations"])
     p = found.get("p_holm")
     if p is None:
-        return f"{first} against {second}: cannot be said"
+        return cannot_compare(first, second, found if "difference" in found else None)
     better = "better" if found["difference"] > 0 else "worse"
     return (
         f"{first} against {second}: {'not shown to differ' if p >= LEVEL else better} (AUROC "

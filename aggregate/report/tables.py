@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from aggregate.report.words import METRICS, comparison_words, head_of, interval, named, number, p_value
+from aggregate.statistics.cautions import as_guessing
 from aggregate.train.results import Results
 
 GROUP_METRICS = ("auroc", "sensitivity", "specificity", "brier", "calibration_slope")
@@ -55,7 +56,7 @@ def comparison_table(metrics: Mapping[str, Any]) -> TextTable | None:
     """The head against every baseline, by AUROC."""
     rows = tuple(
         (
-            named(name),
+            named(name) + as_guessing(name, found),
             number(found.get("difference"), signed=True),
             interval(found, signed=True),
             p_value(found.get("p")).removeprefix("p = ").removeprefix("p "),

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from aggregate.baselines.names import WORDS
 from aggregate.heads.registry import HEADS
+from aggregate.statistics.cautions import as_guessing, cannot_compare
 
 CONFIGURATION_NAMES = {
-    "mean_pool_logistic": "mean pooling + logistic regression",
-    "confounds_only": "confounds only",
-    "acquisition_only": "acquisition only",
+    **WORDS,
     **{head.model_fields["kind"].default: head.words for head in HEADS if head.words},
     "dinoatten3d": "DinoAtten3D",
     "dinoatten3d_sum": "DinoAtten3D, variance summed",
@@ -92,12 +92,10 @@ def verdict(metrics: Mapping[str, Any]) -> str:
 def against(name: str, value: float, metrics: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """The comparison with mean pooling + logistic regression in one sentence."""
     other = auroc_of(metrics, REFERENCE)
-    both = f"{area(metrics)} {number(value)} against {number(other)}"
+    ours, theirs = (as_guessing(side, found) for side in (head_of(metrics), REFERENCE))
+    both = f"{area(metrics)} {number(value)}{ours} against {number(other)}{theirs}"
     if found.get("p") is None:
-        return (
-            f"{capital(name)} and {named(REFERENCE)} cannot be compared ({both}): "
-            "their difference has no spread over folds."
-        )
+        return f"{capital(cannot_compare(name, named(REFERENCE), found))} ({both})."
     size = f"{number(found['difference'], signed=True)}, {interval(found, signed=True)}"
     gap = f"difference {size}, {p_value(found['p'])}"
     if found["p"] >= LEVEL:
@@ -115,10 +113,17 @@ def area(metrics: Mapping[str, Any]) -> str:
 
 
 def chance(metrics: Mapping[str, Any]) -> str:
-    """Whether the head is better than guessing: by shuffled labels if there are any, else its interval."""
+    """Whether the head is better than guessing: by its interval first, then by shuffled labels."""
     found = metrics["metrics"]["auroc"]
     null = (metrics.get("null") or {}).get("auroc")
+    # What shuffled labels add is worth little while the interval holds 0.5: that comes first.
+    guessing = found.get("ci_low") is not None and found["ci_low"] <= 0.5
+    lies = "lies below" if guessing and (found.get("ci_high") or 1.0) < 0.5 else "includes"
+    unproven = f"Its interval {lies} 0.5, so it is not shown to be better than guessing"
     if null is not None:
+        reached = f"AUROC {number(null['mean'])} ± {number(null['sd'])}, {p_value(null['p'])}"
+        if guessing and null["p"] < LEVEL:
+            return f"{unproven}, though it is above the same training with labels shuffled ({reached})."
         real = "better than" if null["p"] < LEVEL else "not shown to be better than"
         times = f" {null['n']} times" if "n" in null else ""
         if "n" in null and 1 / (1 + null["n"]) >= LEVEL:
@@ -126,21 +131,14 @@ def chance(metrics: Mapping[str, Any]) -> str:
                 f"With labels shuffled{times} the same training reaches {number(null['mean'])} "
                 f"± {number(null['sd'])}; so few shuffles cannot give a p below {LEVEL}."
             )
-        return (
-            f"It is {real} the same training with labels shuffled{times} "
-            f"(AUROC {number(null['mean'])} ± {number(null['sd'])}, {p_value(null['p'])})."
-        )
-    if found.get("ci_low") is None:
-        return ""
-    if found["ci_low"] <= 0.5:
-        return "Its interval includes 0.5, so it is not shown to be better than guessing."
-    return ""
+        return f"It is {real} the same training with labels shuffled{times} ({reached})."
+    return f"{unproven}." if guessing else ""
 
 
 def comparison_words(found: Mapping[str, Any]) -> str:
     """One row of the comparison table in words."""
     if found.get("p") is None:
-        return "cannot be said"
+        return "cannot be compared"
     if found["p"] >= LEVEL:
         return "not shown to differ"
     return "head is better" if found["difference"] > 0 else "head is worse"

@@ -80,7 +80,7 @@ def delong_interval(y: Ints, score: Floats, level: float = 0.95) -> Interval:
 
 
 def delong_test(y: Ints, ours: Floats, other: Floats, level: float = 0.95) -> DeLong:
-    """Whether two fixed models differ in AUROC on the same participants, two-sided.
+    """Whether two fixed models differ in AUROC on the same participants, two-sided; limits cut to [-1, 1].
 
     Models that rank alike leave no spread: p is 1 when the difference is 0, and not defined otherwise.
 
@@ -100,7 +100,8 @@ def delong_test(y: Ints, ours: Floats, other: Floats, level: float = 0.95) -> De
         same = difference == 0
         return DeLong(difference, difference, difference, 0.0 if same else np.nan, 1.0 if same else np.nan)
     z, half = difference / error, float(stats.norm.ppf((1 + level) / 2)) * error
-    return DeLong(difference, difference - half, difference + half, z, float(2 * stats.norm.sf(abs(z))))
+    low, high = max(difference - half, -1.0), min(difference + half, 1.0)
+    return DeLong(difference, low, high, z, float(2 * stats.norm.sf(abs(z))))
 
 
 def delong_spread(covariance: Floats) -> float:

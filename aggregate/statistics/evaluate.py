@@ -25,6 +25,9 @@ from cache_schema.common.errors import SlicecacheError
 
 UNCALIBRATED = Calibration()
 
+GUESSING = 0.5
+"""AUROC of scores that know nothing, of several classes too."""
+
 
 @dataclass(frozen=True, slots=True)
 class OutOfFold:
@@ -132,12 +135,39 @@ def pooled_auroc(cohort: Cohort, outputs: Sequence[OutOfFold]) -> float:
     return float(np.mean(found))
 
 
-def compare(ours: Measured, other: Measured, metric: str = "auroc") -> dict[str, Any] | None:
-    """Corrected paired comparison over the same folds; None when there are too few."""
+def compare(ours: Measured, other: Measured) -> dict[str, Any] | None:
+    """Corrected paired comparison of AUROC over the same folds; None when there are too few.
+
+    No difference rests on a value below guessing: where a side's mean AUROC is below 0.5, the comparison
+    in which that side counts as 0.5 in every fold is made as well, and the one with the larger p is told.
+    Cross-validation puts what reads matched traits below 0.5, and whatever stands beside it would look
+    better for that (`docs/statistics.md`).
+
+    Returns:
+        difference, ci_low, ci_high, p (None where not defined) and as_guessing: who counts as 0.5.
+    """
+    low = [side.configuration for side in (ours, other) if below_guessing(side)]
+    plain = [side.values["auroc"] for side in (ours, other)]
+    floored = [_at_least_guessing(side) for side in (ours, other)]
+    sizes = ours.n_train, ours.n_test
     try:
-        differences = ours.values[metric] - other.values[metric]
-        found = corrected_t_test(differences, ours.n_train, ours.n_test, overlap=SHARED_PAIRS)
+        found, stricter = (corrected_t_test(a - b, *sizes, overlap=SHARED_PAIRS) for a, b in (plain, floored))
     except SlicecacheError:
         return None
-    pairs = {"difference": found.difference, "ci_low": found.low, "ci_high": found.high, "p": found.p}
-    return {name: float(value) if np.isfinite(value) else None for name, value in pairs.items()}
+    told = stricter if low and not stricter.p < found.p else found  # a p that is not defined is the larger
+    ends = np.clip([told.low, told.high], -1, 1)
+    pairs = {"difference": told.difference, "ci_low": ends[0], "ci_high": ends[1], "p": told.p}
+    numbers = {name: float(value) if np.isfinite(value) else None for name, value in pairs.items()}
+    return {**numbers, "as_guessing": low if told is stricter else []}
+
+
+def below_guessing(measured: Measured) -> bool:
+    """Whether the mean AUROC over folds is below 0.5."""
+    values = measured.values["auroc"]
+    return bool(np.isfinite(values).any() and np.nanmean(values) < GUESSING)
+
+
+def _at_least_guessing(measured: Measured) -> Floats:
+    """AUROC (fold,) as it is, or 0.5 in every fold that defines it when the mean is below that."""
+    values = measured.values["auroc"]
+    return np.where(np.isnan(values), np.nan, GUESSING) if below_guessing(measured) else values

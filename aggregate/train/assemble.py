@@ -8,15 +8,17 @@ import numpy as np
 import pandas as pd
 
 from aggregate.bags.bags import Bags
+from aggregate.bags.beside import NOTHING, Beside
 from aggregate.baselines.baselines import Baseline
 from aggregate.cohort.cohort import Cohort
+from aggregate.cohort.folds import matched_notes
 from aggregate.cohort.people import Fold, FoldSpec
 from aggregate.cohort.sides import fold_notes
 from aggregate.cohort.table.target import TargetSpec
 from aggregate.common.pictures import shown_preview
 from aggregate.common.versions import versions
 from aggregate.config.setup import TrainingSetup
-from aggregate.predict.bundle import Bundle, BundleCard, member_of
+from aggregate.predict.bundle import BesideCard, Bundle, BundleCard, member_of
 from aggregate.predict.seen import contents_of
 from aggregate.statistics.evaluate import (
     Measured,
@@ -96,7 +98,7 @@ def run_notes(
     spec: FoldSpec, cohort: Cohort, folds: Sequence[Fold], baselines: Sequence[Baseline]
 ) -> list[str]:
     """Plain sentences on how it was done and what was not."""
-    notes = [*cohort.notes, *fold_notes(cohort, folds, spec)]
+    notes = [*cohort.notes, *fold_notes(cohort, folds, spec), *matched_notes(cohort, folds, spec)]
     for baseline in baselines:
         notes += [f"{baseline.name}: {note}" for note in baseline.notes]
         if baseline.reason:
@@ -120,14 +122,19 @@ def previews(store: StoreReader, cohort: Cohort) -> list[tuple[str, bytes]]:
 
 
 def attention_frame(cohort: Cohort, bags: Bags, trained: Trained) -> pd.DataFrame:
-    """Out-of-fold attention over height, one row per kept slice."""
+    """Out-of-fold attention over height, one row per kept slice; of a bag of several volumes with its own."""
     bag, place = np.nonzero(np.isfinite(trained.attention))
+    volumes = np.repeat(
+        [entry.key.volume_id for entry in cohort.entries], [entry.n_slices for entry in cohort.entries]
+    )
+    first = np.concatenate([[0], np.cumsum(bags.keep.sum(dim=1).numpy())])
     return pd.DataFrame(
         {
             "height_mm": bags.height_mm.numpy()[bag, place],
             "attention": trained.attention[bag, place],
             "label": np.array(cohort.classes)[cohort.y[bag]],
             "participant_id": cohort.participants[bag],
+            "volume_id": volumes[first[bag] + place],
         }
     )
 
@@ -140,6 +147,7 @@ def make_bundle(
     trained: Trained,
     bags: Bags,
     training: dict[str, Any],
+    beside: Beside = NOTHING,
 ) -> Bundle:
     """Every fold's member with the participants that had a part in it; `training` is the card's summary."""
     by_fold = [fold for fold in folds for _ in range(setup.seeds)]
@@ -160,6 +168,12 @@ def make_bundle(
         dim=bags.x.shape[2],
         classes=cohort.classes,
         positive=cohort.classes[-1] if cohort.task == "binary" else None,
+        beside={
+            name: BesideCard(fingerprint=other.header.fingerprint, numerics=other.header.numerics)
+            for name, other in beside.items()
+        },
+        select=cohort.select,
+        combine=cohort.combine,
         head=setup.head,
         members=tuple(members),
         contents=contents_of(records_of(cohort, seen_bags(folds))),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aggregate.bags.bags import Bags
 from aggregate.cohort.cohort import Cohort
-from aggregate.cohort.people import Fold
+from aggregate.cohort.people import Fold, people_of
 from aggregate.config.setup import TrainingSetup
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.scoring import score_run
@@ -65,7 +65,8 @@ def cross_validate(
     # Copies: pandas hands out arrays that torch may not own.
     y, weight = torch.tensor(cohort.y), torch.tensor(cohort.weight, dtype=bags.x.dtype)
     n_classes = len(cohort.classes)
-    runs = train_stacked(bags, y, weight, n_classes, specs, bags.x.dtype, progress)
+    people = people_of(cohort.participants.tolist(), cohort.y).of_bag
+    runs = train_stacked(bags, y, weight, n_classes, specs, bags.x.dtype, progress, group=people)
     head = setup.head.build(bags.x.shape[2], n_classes)
     by_fold = [fold for fold in folds for _ in range(setup.seeds)]
     attention = _Attention(bags)

@@ -36,7 +36,7 @@ def open_external_cohort(
     spec = section.external.placed(pipeline)
     positive = cohort.classes[-1] if cohort.task == "binary" else None
     target = external_target(cohort.classes, positive, section.target, spec.target)
-    external = open_external(spec, target, pipeline.prove())
+    external = open_external(spec, target, pipeline.prove(), cohort.select, cohort.combine)
     require_equal(
         store.header.fingerprint,
         external.store.header.fingerprint,

@@ -3,6 +3,7 @@
 from typing import Any
 
 from aggregate.evaluate.terminal import evaluation_summary
+from aggregate.statistics.cautions import as_guessing, cannot_compare
 from aggregate.train.results import Results
 from cache_schema.common.terminal.visible import label
 
@@ -55,9 +56,11 @@ def interval_cell(interval: dict[str, Any]) -> str:
 def comparison_sentence(head: str, baseline: str, found: dict[str, Any]) -> str:
     """One sentence on a comparison that cannot be misread."""
     if found["p"] is None:
-        return f"{head} and {baseline}: the difference has no spread over folds, so nothing can be said"
+        return cannot_compare(head, baseline, found)
+    p = "p < 0.001" if found["p"] < 0.001 else f"p = {found['p']:.3f}"
+    ours, theirs = (f"{name}{as_guessing(name, found)}" for name in (head, baseline))
     real = "differs from" if found["p"] < 0.05 else "is not shown to differ from"
     return (
-        f"{head} {real} {baseline}: AUROC {found['difference']:+.3f} "
-        f"[{found['ci_low']:+.3f}, {found['ci_high']:+.3f}], p = {found['p']:.3f}"
+        f"{ours} {real} {theirs}: AUROC {found['difference']:+.3f} "
+        f"[{found['ci_low']:+.3f}, {found['ci_high']:+.3f}], {p}"
     )

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from aggregate.bags.bags import Bags
+from aggregate.bags.beside import open_beside
 from aggregate.bags.memory import open_bags
 from aggregate.baselines.baselines import make_baselines
 from aggregate.baselines.confounds import site_by_label, site_warnings
@@ -16,6 +17,7 @@ from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
 from aggregate.evaluate.results import write_curves
 from aggregate.predict.bundle import save_bundle
+from aggregate.statistics.cautions import below_guessing_notes, few_folds
 from aggregate.statistics.evaluate import measure_folds
 from aggregate.train.assemble import (
     attention_frame,
@@ -59,7 +61,8 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         logger.info(
             "%d participants, %d bags, %d folds", cohort.n_participants(), len(cohort.frame), len(folds)
         )
-        bags = open_bags(store, setup.tokens, cohort.entries, cohort.bag, section.memory_gib)
+        beside = open_beside(section.beside(pipeline, setup.tokens), pipeline.prove())
+        bags = open_bags(store, setup.tokens, cohort.entries, cohort.bag, section.memory_gib, beside)
         with bar("training") as progress:
             trained = cross_validate(setup, cohort, bags, folds, progress)
         baselines = make_baselines(cohort, bags, folds, section.baselines, section.confounds, section.site)
@@ -67,15 +70,18 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         outputs += [(b.name, baseline_outputs(b, folds)) for b in baselines if b.logits]
         measured = {name: measure_folds(cohort, out) for name, out in outputs}
         metrics = metrics_json(setup.seeds, cohort, store, dict(outputs), measured)
+        if beside:
+            metrics["beside"] = {name: other.header.fingerprint.digest for name, other in beside.items()}
         n_shuffles = max(shuffle_labels, section.shuffle_labels)
         if n_shuffles:
             observed = metrics["metrics"]["auroc"]["value"]
             metrics["null"] = _null(section, cohort, bags, observed, n_shuffles)
-        notes = run_notes(section.folds, cohort, folds, baselines)
+        notes = run_notes(section.folds, cohort, folds, baselines) + below_guessing_notes(measured.values())
         site = site_by_label(cohort, section.site)
-        metrics["warnings"] = [*cohort.warnings, *site_warnings(site)]
+        doubts = few_folds(measured[trained.outputs[0].configuration])
+        metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *doubts]
         summary = training_summary_of(setup, section.target, section.folds, trained, metrics)
-        bundle = make_bundle(setup, cohort, store, folds, trained, bags, summary)
+        bundle = make_bundle(setup, cohort, store, folds, trained, bags, summary, beside)
         evaluation = judge_outside(bundle, external, section.memory_gib)
         if evaluation is not None:
             metrics["external"] = evaluation.metrics

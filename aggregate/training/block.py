@@ -20,8 +20,9 @@ from aggregate.training.adam import StackedAdam
 from aggregate.training.inputs import Inputs
 from aggregate.training.objective import Objective
 from aggregate.training.pooling import make_pooling
-from aggregate.training.runs import RunSpec, TrainedRun
+from aggregate.training.runs import RunSpec, TrainedRun, is_plain
 from aggregate.training.sampler import noise_seed
+from aggregate.training.start import Standard
 from aggregate.training.stopping import Watch
 from aggregate.training.streams import Stream, streams_of
 from cache_schema.common.terminal.progress import Progress
@@ -65,12 +66,17 @@ class Block:
         y: Int[Tensor, " bag"],
         weight: Float[Tensor, " bag"],
         runs: Sequence[RunSpec],
+        standard: Standard | None = None,
     ) -> None:
-        """Hold the runs, most steps per epoch first and streams together, and their weights likewise."""
+        """Hold the runs, most steps per epoch first and streams together, and their weights likewise.
+
+        `standard` is of runs that start at the baseline: all of a block do, or none.
+        """
+        self.standard = standard
         self.head, self.parameters, self.inputs = head, parameters, inputs
         self.y, self.weight = y, weight
         self.runs = list(runs)
-        self.watches = [Watch(run.train, len(run.validation_rows) > 0) for run in runs]
+        self.watches = [Watch(run.training, len(run.validation_rows) > 0) for run in runs]
         self.live = list(range(len(runs)))
         self.streams = streams_of(self.runs)
         self.pooling = make_pooling(head, inputs)
@@ -78,8 +84,8 @@ class Block:
         self.gradients = {name: torch.empty_like(value) for name, value in self.trained_parameters.items()}
         self.adam = StackedAdam(
             self.trained_parameters,
-            [run.train.learning_rate for run in runs],
-            [run.train.weight_decay for run in runs],
+            [run.training.learning_rate for run in runs],
+            [run.training.weight_decay for run in runs],
         )
 
     @property
@@ -91,23 +97,45 @@ class Block:
         """Train until every run is done; each is handed over as soon as it is."""
         trained: dict[int, TrainedRun] = {}
         epoch = 0
+        self.begin()
+        self._hand_over(trained, report)
+        report.add(self.compact())
         while self.live:
             before = sum(self.watches[index].epochs for index in self.live)
             self.note(self.epoch(epoch), self.validate())
             after = sum(self.watches[index].epochs for index in self.live)
-            for index in [index for index in self.live if self.watches[index].done]:
-                trained[index] = self.result(index)
-                report.hand_over(trained[index])
-            saved = self.compact()
-            report.add(after - before + saved)
+            self._hand_over(trained, report)
+            report.add(after - before + self.compact())
             epoch += 1
         return [trained[index] for index in range(len(self.runs))]
+
+    def _hand_over(self, trained: dict[int, TrainedRun], report: Count) -> None:
+        """Give away what the runs that are done have left."""
+        for index in [index for index in self.live if self.watches[index].done]:
+            trained[index] = self.result(index)
+            report.hand_over(trained[index])
+
+    def begin(self) -> None:
+        """Look at the start of every run; one that is already what it looks for is not trained."""
+        for place, (index, loss) in enumerate(zip(self.live, self.validate(), strict=True)):
+            watch = self.watches[index]
+            watch.settled = (
+                self.standard is not None and self.head.pool_is_fixed and is_plain(self.runs[index])
+            )
+            if watch.begin(loss, self.standard is not None):
+                watch.state = self.state(place)
 
     def result(self, index: int) -> TrainedRun:
         """What a run leaves."""
         watch = self.watches[index]
         return TrainedRun(
-            self.runs[index], watch.state, watch.best_epoch, watch.epochs, watch.history, self.pooling.way
+            self.runs[index],
+            watch.state,
+            watch.best_epoch,
+            watch.epochs,
+            watch.history,
+            watch.start,
+            self.pooling.way,
         )
 
     def epoch(self, epoch: int) -> list[float]:
@@ -127,7 +155,8 @@ class Block:
         """One optimiser step of the first streams, each on its own batch; returns the losses."""
         streams = self.streams[: len(rows)]
         n = streams[-1].runs.stop
-        own = {name: value[:n] for name, value in self.parameters.items()}
+        trained = {name: value[:n] for name, value in self.parameters.items()}
+        own = self._as_read(trained, slice(0, n))
         wanted = {name: value[:n] for name, value in self.gradients.items()}
         pools = self.pooling(self.inputs, self.parameters, streams, rows, self._noise(n))
         with torch.no_grad():
@@ -137,6 +166,8 @@ class Block:
         with torch.no_grad():
             gradient = gradients(own, found, grad_logits, grad_embedding, wanted)
             gradient = self.head.pooled_gradient(own, gradient)
+            if self.standard is not None:
+                self.standard.unfold_gradients(wanted)
         for pool in pools:
             for name, part in pool.gradients(gradient[pool.runs]).items():
                 self.gradients[name][pool.runs] = part
@@ -174,8 +205,10 @@ class Block:
         """Each live run's mean cross entropy over its validation bags (0 without any)."""
         total = torch.zeros(len(self.live), dtype=self.weight.dtype)
         for stream in self.streams:
-            rows, chunk = torch.from_numpy(stream.first.validation_rows), stream.first.train.batch_size
-            own = {name: value[stream.runs] for name, value in self.parameters.items()}
+            rows, chunk = torch.from_numpy(stream.first.validation_rows), stream.first.training.batch_size
+            own = self._as_read(
+                {name: value[stream.runs] for name, value in self.parameters.items()}, stream.runs
+            )
             for part in rows.split(chunk) if len(rows) else ():
                 pooled = self.inputs.pooled(self.head, own, stream.runs, part)
                 logits = self.head.read_out(own, pooled).logits
@@ -191,8 +224,17 @@ class Block:
             zip(self.live, train_losses, validation_losses, strict=True)
         ):
             if self.watches[index].note(train, validation):
-                kept = {name: value[place].clone() for name, value in self.parameters.items()}
-                self.watches[index].state = kept
+                self.watches[index].state = self.state(place)
+
+    def state(self, place: int) -> dict[str, Tensor]:
+        """A copy of one live run's weights, as they are applied."""
+        span = slice(place, place + 1)
+        own = self._as_read({name: value[span] for name, value in self.parameters.items()}, span)
+        return {name: value[0].clone() for name, value in own.items()}
+
+    def _as_read(self, parameters: dict[str, Tensor], runs: slice) -> dict[str, Tensor]:
+        """Weights of these runs as they are applied to vectors as they are."""
+        return parameters if self.standard is None else self.standard.span(runs).folded(parameters)
 
     def compact(self) -> int:
         """Take runs that are done out of every tensor; returns the epochs that stopping saved."""
@@ -206,6 +248,7 @@ class Block:
         self.gradients = {name: value[: len(left)] for name, value in self.gradients.items()}
         self.adam.select(self.trained_parameters, place)
         self.objective = self.objective.select(place)
+        self.standard = None if self.standard is None else self.standard.select(place)
         self.inputs = self.inputs.select(place)
         self.streams = streams_of([self.runs[index] for index in self.live])
-        return sum(self.runs[index].train.epochs - self.watches[index].epochs for index in gone)
+        return sum(self.runs[index].training.epochs - self.watches[index].epochs for index in gone)

@@ -1,4 +1,4 @@
-"""Which runs train together: those of one head and one batch size, within a bound."""
+"""Which runs train together: those of one head, one batch size and one kind of start, within a bound."""
 
 import itertools
 from collections.abc import Sequence
@@ -38,9 +38,9 @@ class Group:
 
 def group_runs(runs: Sequence[RunSpec]) -> list[Group]:
     """Sort runs by what their tensors look like, then by their order of bags."""
-    found: dict[tuple[str, int], list[int]] = {}
+    found: dict[tuple[str, int, bool], list[int]] = {}
     for index, run in enumerate(runs):
-        key = (run.head.model_dump_json(), run.train.batch_size)
+        key = (run.head.model_dump_json(), run.training.batch_size, run.training.starts_at_baseline)
         found.setdefault(key, []).append(index)
     for members in found.values():
         members.sort(key=lambda index: (-steps_of(runs[index]), order_of(runs[index])))

@@ -18,11 +18,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from aggregate.heads.base import Head
-from aggregate.heads.custom import CustomHead, Way
+from aggregate.heads.custom import CustomHead, Way, vmap_refuses
 from aggregate.heads.module import BagTensors, by_loop, by_vmap, unbound
 from aggregate.training.inputs import BagInputs, Inputs
 from aggregate.training.streams import Stream
-from cache_schema.common.errors import ConfigError
 
 logger = logging.getLogger("slicecache.training")
 
@@ -162,10 +161,7 @@ class ModulePooling(StreamPooling):
             try:
                 vectors, _ = by_vmap(self.head.trainer, self.head.state(own), batch, len(found))
             except Exception as error:
-                target = self.head.spec.target
-                raise ConfigError(
-                    f"vmap refuses the head {target!r}; set head.stacking: loop ({error})"
-                ) from error
+                raise vmap_refuses(self.head.spec.target, error) from error
             pools.append(Pooled(runs, leaves, vectors))
         return pools
 

@@ -1,6 +1,7 @@
 """What goes into one training and what comes out of it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -8,20 +9,26 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
+from aggregate.heads.base import HeadBase
 from aggregate.heads.registry import HeadSpec
+from aggregate.losses.cross_entropy import CrossEntropySpec
 from aggregate.losses.registry import LossSpec, require_trainable
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.common.strict import Strict
 
 
 class TrainSpec(Strict):
-    """How one run is trained."""
+    """How one run is trained; what is null follows from its start, as `Training` says."""
 
-    epochs: PositiveInt = 100
+    start: Literal["baseline", "plain"] = "baseline"
+    """`baseline`: pooled vectors are standardised and the classifier starts at the L2-logistic solution on
+    them, attention even (`training/start.py`); `plain`: everything as it was drawn. With embedding layers
+    there is no such solution, and every start is plain."""
+    epochs: PositiveInt | None = None
     """The most epochs; all of them when nothing stops the run early."""
-    batch_size: PositiveInt = 16
+    batch_size: PositiveInt | None = None
     """Bags per step."""
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     """L2 term added to the gradient, as `torch.optim.Adam` has it."""
     patience: PositiveInt | None = 20
@@ -30,6 +37,43 @@ class TrainSpec(Strict):
     optimiser: Literal["adam"] = "adam"
     class_balanced: bool | Literal["auto"] = "auto"
     """Equal shares of the classes in each batch; `auto`: when a term of the loss wants that, as `supcon`."""
+
+    def training(self, head: HeadBase, loss: LossSpec, n_bags: int) -> "Training":
+        """What it comes to for a head and a loss on so many bags."""
+        baseline = self.start == "baseline" and not head.embedding and head.train == "all"
+        epochs, size, rate = (60, min(WHOLE, n_bags), 1e-3) if baseline else (100, 16, 1e-3)
+        asked = self.class_balanced
+        return Training(
+            starts_at_baseline=baseline,
+            epochs=epochs if self.epochs is None else self.epochs,
+            batch_size=self.batch_size or max(1, size),
+            learning_rate=self.learning_rate or rate,
+            weight_decay=self.weight_decay,
+            patience=self.patience,
+            class_balanced=loss.balances if asked == "auto" else asked,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How one run is trained, in numbers.
+
+    A run that starts at the baseline takes at most 60 steps of 1e-3, each on its whole training part (up to
+    512 bags), unless told otherwise; one that starts plain 100 epochs of 1e-3 by 16 bags, as DinoAtten3D has
+    rate and batches.
+    """
+
+    starts_at_baseline: bool
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    patience: int | None
+    class_balanced: bool
+
+
+WHOLE = 512
+"""Bags per step of a whole training part at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +103,9 @@ class RunSpec:
         return self.seed, self.repeat, self.fold
 
     @property
-    def class_balanced(self) -> bool:
-        """Whether batches hold equal shares of the labels."""
-        asked = self.train.class_balanced
-        return self.loss.balances if asked == "auto" else asked
+    def training(self) -> Training:
+        """How it is trained, in numbers."""
+        return self.train.training(self.head, self.loss, len(self.train_rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +116,36 @@ class TrainedRun:
     state: dict[str, Tensor]
     """All weights of the best epoch, without the run axis."""
     best_epoch: int
-    """Counted from 1; the last one when nothing could stop the run early."""
+    """Counted from 1; 0 is the baseline that it started at; the last one when nothing could stop it early."""
     epochs: int
     """Epochs trained."""
     history: dict[str, list[float]]
     """Per epoch: `train_loss`, and `validation_cross_entropy` where there are validation bags."""
+    start: float | None = None
+    """Validation cross-entropy before the first step; None without validation bags."""
     stacking: str | None = None
     """`vmap` or `loop`: how a custom head's runs were computed."""
+
+
+def is_plain(run: RunSpec) -> bool:
+    """Whether it minimises the cross entropy of its bags and nothing else."""
+    terms = run.loss.terms
+    weight = run.loss.cross_entropy.weight
+    return set(terms) == {"cross_entropy"} and run.loss.cross_entropy == CrossEntropySpec(weight=weight)
+
+
+def with_common_batches(runs: Sequence[RunSpec]) -> list[RunSpec]:
+    """The runs with one size for all that take their whole training part as a batch.
+
+    It is the largest that any of them needs: places that stay empty change nothing, and runs of one size
+    train together.
+    """
+    whole = [run.train.batch_size is None and run.training.starts_at_baseline for run in runs]
+    size = max((run.training.batch_size for run, all_ in zip(runs, whole, strict=True) if all_), default=1)
+    return [
+        replace(run, train=run.train.model_copy(update={"batch_size": size})) if all_ else run
+        for run, all_ in zip(runs, whole, strict=True)
+    ]
 
 
 def check_run(run: RunSpec, y: NDArray[np.int64], n_classes: int) -> None:
@@ -98,8 +164,8 @@ def check_run(run: RunSpec, y: NDArray[np.int64], n_classes: int) -> None:
     if labels.min() < 0 or labels.max() >= n_classes:
         raise SlicecacheError(f"the run {run.name} holds a bag whose label is not one of 0..{n_classes - 1}")
     needed = 2 * len(np.unique(y[run.train_rows]))
-    if run.class_balanced and run.train.batch_size < needed:
+    if run.training.class_balanced and run.training.batch_size < needed:
         raise ConfigError(
-            f"train.batch_size is {run.train.batch_size}, but class-balanced batches (two bags of each "
+            f"train.batch_size is {run.training.batch_size}, but class-balanced batches (two bags of each "
             f"class) need at least {needed}; raise it or set train.class_balanced: false"
         )

@@ -9,20 +9,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aggregate.bags.bags import Bags
 from aggregate.bags.lazy import TokenArray
 from aggregate.heads.base import Head, HeadOutput, require_slices
-from aggregate.heads.centring import fit_centring
+from aggregate.heads.centring import BagSums, fit_centring, sum_bags
 from aggregate.losses.registry import require_trainable
 from aggregate.training.block import Block, Count, Finished
 from aggregate.training.blocks import Group, bytes_of_run, group_runs
 from aggregate.training.inputs import make_inputs, prepare_tokens
-from aggregate.training.runs import RunSpec, TrainedRun, check_run
+from aggregate.training.runs import RunSpec, TrainedRun, check_run, with_common_batches
 from aggregate.training.sampler import init_seed
+from aggregate.training.start import Labelled, start_at_baseline
 from aggregate.training.workers import run_side_by_side
 from cache_schema.common.terminal.progress import Progress
 
@@ -38,6 +41,7 @@ def train_stacked(
     dtype: torch.dtype = torch.float32,
     progress: Progress | None = None,
     finished: Finished | None = None,
+    group: NDArray[np.int64] | None = None,
 ) -> list[TrainedRun]:
     """Train every run and return them in the order given.
 
@@ -50,21 +54,32 @@ def train_stacked(
         dtype: Of weights and arithmetic.
         progress: Called with (run-epochs done, run-epochs at most) after every epoch.
         finished: Called with every run as soon as it is trained; from any thread, but never twice at once.
+        group: Participant of every bag (bag,), for the inner folds that a baseline is chosen by; by default
+            every bag is somebody's own.
 
     Raises:
         ConfigError: If a run's loss cannot train its head.
         SlicecacheError: If a bag has no kept slice, or a run no bag or an unlabelled one.
     """
     require_slices(bags.keep)
+    runs = with_common_batches(runs)
     for run in runs:
         check_run(run, y.numpy(), n_classes)
-    report = Count(progress, sum(run.train.epochs for run in runs), finished)
+    report = Count(progress, sum(run.training.epochs for run in runs), finished)
+    people = np.arange(len(y)) if group is None else group
     cohort = TrainingBags(
-        bags.x.to(dtype), bags.keep, bags.height_mm.to(dtype), y, weight.to(dtype), n_classes, dtype
+        x=bags.x.to(dtype),
+        keep=bags.keep,
+        height_mm=bags.height_mm.to(dtype),
+        y=y,
+        weight=weight.to(dtype),
+        labelled=Labelled(y.numpy(), weight.double().numpy(), people, n_classes),
+        sums=sum_bags(bags.x, bags.keep),
+        dtype=dtype,
     )
     trained: dict[int, TrainedRun] = {}
-    for group in group_runs(runs):
-        trained |= train_group(cohort, group, runs, report)
+    for alike in group_runs(runs):
+        trained |= train_group(cohort, alike, runs, report)
     return [trained[index] for index in range(len(runs))]
 
 
@@ -77,7 +92,8 @@ class TrainingBags:
     height_mm: Float[Tensor, "bag slice"]
     y: Int[Tensor, " bag"]
     weight: Float[Tensor, " bag"]
-    n_classes: int
+    labelled: Labelled
+    sums: BagSums
     dtype: torch.dtype
 
 
@@ -85,12 +101,12 @@ def train_group(
     cohort: TrainingBags, group: Group, runs: Sequence[RunSpec], report: Count
 ) -> dict[int, TrainedRun]:
     """Train runs of one head, by index; their blocks side by side on the cores."""
-    head = group.first.head.build(cohort.x.shape[2], cohort.n_classes)
+    head = group.first.head.build(cohort.x.shape[2], cohort.labelled.n_classes)
     for index in group.members:
         below = bool(head.spec.embedding) or not head.pool_is_fixed
         require_trainable(runs[index].loss, head.spec.name, below)
     tokens = prepare_tokens(head, cohort.x, cohort.keep, cohort.height_mm)
-    size = bytes_of_run(head, group.first.train.batch_size, cohort.x.shape[1], cohort.dtype.itemsize)
+    size = bytes_of_run(head, group.first.training.batch_size, cohort.x.shape[1], cohort.dtype.itemsize)
     blocks = group.blocks(size, torch.get_num_threads())
     jobs = [
         partial(train_block, cohort, tokens, [runs[index] for index in members], report) for members in blocks
@@ -107,13 +123,18 @@ def train_block(
     cohort: TrainingBags, tokens: TokenArray, runs: Sequence[RunSpec], report: Count
 ) -> list[TrainedRun]:
     """Draw the runs' first weights and train them together, with a head that no other thread uses."""
-    head = runs[0].head.build(cohort.x.shape[2], cohort.n_classes)
+    head = runs[0].head.build(cohort.x.shape[2], cohort.labelled.n_classes)
     parameters = head.init([init_seed(*run.stream) for run in runs], cohort.dtype)
     if head.spec.centre:
-        rows = [run.train_rows for run in runs]
-        parameters |= fit_centring(cohort.x, cohort.keep, rows, cohort.dtype)
+        parameters |= fit_centring(cohort.sums, [run.train_rows for run in runs], cohort.dtype)
+    if not runs[0].training.starts_at_baseline:
+        inputs = make_inputs(head, parameters, tokens, cohort.keep, cohort.height_mm)
+        return Block(head, parameters, inputs, cohort.y, cohort.weight, runs).train(report)
+    parameters = head.even(parameters)
     inputs = make_inputs(head, parameters, tokens, cohort.keep, cohort.height_mm)
-    return Block(head, parameters, inputs, cohort.y, cohort.weight, runs).train(report)
+    means = cohort.sums.mean.numpy()
+    standard = start_at_baseline(head, parameters, inputs, runs, cohort.labelled, means)
+    return Block(head, parameters, inputs, cohort.y, cohort.weight, runs, standard).train(report)
 
 
 @torch.no_grad()

@@ -8,18 +8,22 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from aggregate.training.runs import TrainSpec
+from aggregate.training.runs import Training
 
 
 @dataclass(slots=True)
 class Watch:
     """One run's progress: its history, its best epoch and the weights it had then."""
 
-    train: TrainSpec
+    train: Training
     validated: bool
     """Whether the run has validation bags."""
     best: float = float("inf")
     best_epoch: int = 0
+    start: float | None = None
+    """Validation cross-entropy before the first step."""
+    settled: bool = False
+    """Whether the start is already what training looks for."""
     epochs: int = 0
     state: dict[str, Tensor] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=dict)
@@ -28,6 +32,21 @@ class Watch:
     def may_stop(self) -> bool:
         """Whether the run may end early; without validation bags or patience it trains all its epochs."""
         return self.validated and self.train.patience is not None
+
+    def begin(self, validation_loss: float, candidate: bool) -> bool:
+        """Take in the start, before the first step.
+
+        Args:
+            validation_loss: Of the weights that the run starts from.
+            candidate: Whether they are worth keeping: a baseline is, what was drawn is not.
+
+        Returns:
+            Whether they are to be kept (`state`).
+        """
+        self.start = validation_loss if self.validated else None
+        if candidate and self.may_stop:
+            self.best = validation_loss
+        return candidate and (self.may_stop or self.settled)
 
     def note(self, train_loss: float, validation_loss: float) -> bool:
         """Take in one more epoch.
@@ -41,7 +60,7 @@ class Watch:
         if self.validated:
             self.history.setdefault("validation_cross_entropy", []).append(validation_loss)
         # The first epoch counts as better even if its loss is NaN: a run that diverges at once still ends.
-        better = self.epochs == 1 or validation_loss < self.best
+        better = (self.epochs == 1 and not self.state) or validation_loss < self.best
         if not self.may_stop:
             better = self.epochs == self.train.epochs
         if better:
@@ -54,4 +73,4 @@ class Watch:
         """Whether the run needs no further epoch."""
         patience = self.train.patience
         waited = self.may_stop and patience is not None and self.epochs - self.best_epoch >= patience
-        return waited or self.epochs >= self.train.epochs
+        return self.settled or waited or self.epochs >= self.train.epochs

@@ -30,16 +30,16 @@ class Stream:
     def batches(self, y: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
         """Rows of one epoch's batches (step, batch_size), filled with `NO_ROW`."""
         run = self.first
-        rows, size = run.train_rows, run.train.batch_size
+        rows, size = run.train_rows, run.training.batch_size
         source = order_stream(run.seed, run.repeat, run.fold, epoch)
-        if run.class_balanced:
+        if run.training.class_balanced:
             return balanced_batches(rows, y[rows], size, source)
         return plain_batches(rows, size, source)
 
 
 def steps_of(run: RunSpec) -> int:
     """Steps of one epoch."""
-    return n_steps(len(run.train_rows), run.train.batch_size)
+    return n_steps(len(run.train_rows), run.training.batch_size)
 
 
 Order = tuple[int, int, int, bool, int, bytes, bytes]
@@ -48,7 +48,7 @@ Order = tuple[int, int, int, bool, int, bytes, bytes]
 def order_of(run: RunSpec) -> Order:
     """Equal for runs that see the same batches and validation bags."""
     rows = (run.train_rows.tobytes(), run.validation_rows.tobytes())
-    return (run.repeat, run.fold, run.seed, run.class_balanced, run.train.batch_size, *rows)
+    return (run.repeat, run.fold, run.seed, run.training.class_balanced, run.training.batch_size, *rows)
 
 
 def streams_of(runs: Sequence[RunSpec]) -> list[Stream]:

@@ -60,7 +60,10 @@ class Pipeline:
 
     def store(self) -> str:
         """The store's location, with local paths made relative to the file's folder."""
-        value = self.section("cache", CacheSection).store
+        return self.location(self.section("cache", CacheSection).store)
+
+    def location(self, value: str) -> str:
+        """A store's location as the file writes it: a URL, or a path relative to the file's folder."""
         return value if "://" in value else str(self.path(value))
 
     def prove(self) -> Prove:

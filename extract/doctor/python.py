@@ -15,6 +15,7 @@ VERBS = {
     "report": "report.html of train, ablate and detect",
     "cluster": "extract --engine dask",
     "remote": "stores and images by URL",
+    "tables": ".xlsx workbooks and Parquet as tables",
     "simulate": "simulate",
 }
 """Extra -> what does not work without it."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import ValidationInfo, field_validator
 
 from cache_schema.common.errors import ConfigError
-from cache_schema.common.strict import Strict
+from cache_schema.common.strict import Strict, later
 from cache_schema.format.identity import VolumeKey
 from extract.sources.candidate import (
     Candidate,
@@ -73,6 +73,8 @@ class ManifestInput(Strict):
 
     manifest: Path
     columns: Columns = Columns()
+    sheet: str | None = later(None)
+    """Of a workbook that has several."""
     row_is_participant: bool = False
     """Every row is another participant, named by its file; only for tables without a participant column."""
 
@@ -96,7 +98,7 @@ def find_manifest(spec: ManifestInput, base: Path) -> tuple[list[Candidate], lis
         ConfigError: If the table, a column or a cell is not what it must be.
     """
     table = base / os.path.expanduser(spec.manifest)
-    names, rows = read_text_table(table)
+    names, rows = read_text_table(table, spec.sheet)
     columns = find_columns(spec, names, table)
     with_file = [
         (number, row) for number, row in enumerate(rows, start=2) if not is_empty(row[columns["path"]])

@@ -1,4 +1,4 @@
-"""Read a CSV or TSV as text: ids keep their leading zeros, and nothing is guessed to be a number."""
+"""Read a table as text: ids keep their leading zeros, and nothing is guessed to be a number."""
 
 from collections import Counter
 from pathlib import Path
@@ -14,16 +14,18 @@ EMPTY_CELLS = frozenset({"", "na", "n/a", "nan", "none", "null"})
 DELIMITERS = ("\t", ",", ";", "|")
 
 
-def read_text_table(path: Path) -> tuple[list[str], list[TextRow]]:
+def read_text_table(path: Path, sheet: str | None = None) -> tuple[list[str], list[TextRow]]:
     """Column names and rows of a table.
 
-    The delimiter is whichever splits the header line most.
+    Args:
+        path: CSV, TSV, .xlsx or Parquet; the delimiter is whichever splits the header line most.
+        sheet: Of a workbook.
 
     Raises:
         ConfigError: If the file cannot be read, has no rows, a doubled column, or a row of another length.
     """
     what = f"the table {str(path)!r}"
-    rows = read_rows(path, what, DELIMITERS)
+    rows = read_rows(path, what, DELIMITERS, sheet)
     if len(rows) < 2:
         raise ConfigError(f"{what} needs a header line and at least one row")
     names, *body = (cells for _, cells in rows)

@@ -11,8 +11,10 @@ from aggregate.cohort.people import Fold
 from aggregate.cohort.turnout import Turnout
 from aggregate.statistics.bootstrap import BOOTSTRAP
 from aggregate.statistics.calibration import Calibration
+from aggregate.statistics.cautions import below_guessing_notes, cannot_compare, few_folds
 from aggregate.statistics.corrected import CORRECTED
 from aggregate.statistics.evaluate import (
+    Measured,
     OutOfFold,
     ci_method,
     compare,
@@ -103,7 +105,7 @@ def test_auroc_is_the_mean_within_folds_with_the_corrected_interval(cohort: Coho
     ratio = c / (1 - c)
     half = stats.t.ppf(0.975, len(values) - 1) * np.sqrt((1 / len(values) + ratio) * np.var(values, ddof=1))
     assert interval.value == pytest.approx(values.mean(), abs=1e-12)
-    assert interval.low == pytest.approx(max(0, values.mean() - half), abs=1e-12)
+    assert interval.low == pytest.approx(values.mean() - half, abs=1e-12)
     assert ci_method(measured) == CORRECTED
 
 
@@ -115,8 +117,63 @@ def test_comparison_is_paired(cohort: Cohort) -> None:
     assert result["difference"] == pytest.approx(difference.mean(), abs=1e-12)
     assert result["p"] < 0.05
     same = compare(measure_folds(cohort, good), measure_folds(cohort, good))
-    assert same is not None
-    assert same["p"] == 1.0
+    assert same == {"difference": 0.0, "ci_low": None, "ci_high": None, "p": None, "as_guessing": []}
+    assert cannot_compare("a", "b", same) == (
+        "a and b cannot be compared: they differ by +0.000 in every fold, and without spread nothing can be "
+        "said"
+    )
+
+
+def of_folds(name: str, *values: float) -> Measured:
+    """A configuration of 30 participants with these AUROC."""
+    array = np.array(values)
+    return Measured(name, {"auroc": array}, np.full(len(array), 20.0), np.full(len(array), 10.0))
+
+
+def test_no_difference_rests_on_a_value_below_guessing() -> None:
+    head, low = of_folds("head", 0.6, 0.5, 0.55, np.nan), of_folds("confounds_only", 0.1, 0.3, 0.2, 0.3)
+    found = compare(head, low)
+    assert found is not None
+    assert found == {**(compare(head, of_folds("", *[0.5] * 4)) or {}), "as_guessing": ["confounds_only"]}
+    assert found["difference"] == pytest.approx(0.05)
+    turned = compare(low, head)
+    assert turned is not None
+    assert (turned["difference"], turned["p"]) == (-found["difference"], found["p"])
+    # Of two comparisons the one with the larger p: this one is clearer against 0.5 than as it was measured.
+    steady, jumping = of_folds("a", 0.70, 0.71, 0.72), of_folds("b", 0.1, 0.9, 0.4)
+    assert (compare(steady, of_folds("", *[0.5] * 3)) or {})["p"] < 0.01
+    weaker = compare(steady, jumping)
+    assert weaker is not None
+    assert weaker["p"] > 0.2
+    assert weaker["difference"] == pytest.approx(0.71 - 1.4 / 3)
+    assert weaker["as_guessing"] == []
+    both = compare(low, of_folds("head", 0.4, 0.3, 0.5, 0.45))
+    assert "neither is better than guessing" in cannot_compare("a", "b", both)
+    assert "confounds_only (0.23)" in below_guessing_notes([head, low])[0]
+    assert below_guessing_notes([head]) == []
+
+
+def test_a_difference_stays_within_what_is_possible() -> None:
+    found = compare(of_folds("a", 0.5, 1.0), of_folds("b", 0.9, 0.5))
+    assert found is not None
+    assert (found["ci_low"], found["ci_high"]) == (-1.0, 1.0)
+
+
+def test_rounding_is_no_spread() -> None:
+    found = compare(of_folds("a", 0.9, 0.8, 0.7), of_folds("b", 0.8, 0.7, 0.6))
+    assert found is not None
+    assert found["p"] is None
+    assert "differ by +0.100 in every fold" in cannot_compare("a", "b", found)
+    assert "too few folds" in cannot_compare("a", "b", compare(of_folds("a", 0.9), of_folds("b", 0.8)))
+
+
+def test_very_few_folds_are_said() -> None:
+    assert (
+        "2 folds define an AUROC: intervals and p values have 1 degree "
+        in few_folds(of_folds("a", 0.6, 0.7))[0]
+    )
+    assert "3 degrees of freedom" in few_folds(of_folds("a", 0.6, 0.7, 0.8, 0.5, np.nan))[0]
+    assert few_folds(of_folds("a", 0.6, 0.7, 0.8, 0.5, 0.6)) == []
 
 
 def test_a_given_split_is_resampled_and_not_compared_by_folds(cohort: Cohort) -> None:

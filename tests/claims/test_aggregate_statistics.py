@@ -46,8 +46,18 @@ def test_undefined_folds_are_left_out_and_bounds_hold():
     with_gap = corrected_interval([0.9, float("nan"), 1.0, 0.95], [10, 99, 10, 10], [5, 99, 5, 5])
     assert with_gap == corrected_interval([0.9, 1.0, 0.95], 10, 5)
     assert with_gap.high > 1
-    cut = corrected_interval([0.9, 1.0, 0.95], 10, 5, bounds=(0.0, 1.0))
-    assert cut.high == 1.0
+    inside = corrected_interval([0.9, 1.0, 0.95], 10, 5, bounds=(0.0, 1.0))
+    assert 0.5 < inside.low < inside.value < inside.high <= 1.0
+    m, half = 0.95, stats.t.ppf(0.975, 2) * math.sqrt((1 / 3 + 0.5) * np.var([0.9, 1.0, 0.95], ddof=1))
+    angle = math.asin(math.sqrt(m)) - half / (2 * math.sqrt(m * (1 - m)))
+    assert inside.low == pytest.approx(math.sin(angle) ** 2, abs=1e-12)
+    mcc = corrected_interval([0.8, 1.0, 0.9], 10, 5, bounds=(-1.0, 1.0))
+    assert (mcc.low, mcc.high) == pytest.approx((2 * inside.low - 1, 2 * inside.high - 1))
+    assert corrected_interval([0.6, 0.7, 0.5], 10, 1, bounds=(0.0, 1.0)) == corrected_interval(
+        [0.6, 0.7, 0.5], 10, 1
+    )
+    wide = corrected_interval([0.1, 0.9], 10, 10, bounds=(0.0, 1.0))
+    assert (wide.low, wide.high) == (0.0, 1.0)
     one = corrected_interval([0.8], 10, 5)
     assert one.as_json() == {"value": 0.8, "ci_low": None, "ci_high": None}
     assert corrected_interval([float("nan")], 10, 5).as_json()["value"] is None
@@ -64,8 +74,11 @@ def test_the_t_test_is_the_formula():
 
 
 def test_differences_without_spread():
-    assert corrected_t_test([0.0, 0.0, 0.0], 10, 5).p == 1.0
-    assert math.isnan(corrected_t_test([0.5, 0.5], 10, 5).p)
+    for values in ([0.0, 0.0, 0.0], [0.5, 0.5], [0.9 - 0.8, 0.8 - 0.7, 0.7 - 0.6]):
+        found = corrected_t_test(values, 10, 5)
+        assert all(map(math.isnan, (found.low, found.high, found.t, found.p)))
+        assert found.difference == pytest.approx(values[0])
+        assert corrected_interval(values, 10, 5, bounds=(0.0, 1.0)).as_json()["ci_low"] is None
     with pytest.raises(SlicecacheError, match="at least two folds, found 1"):
         corrected_t_test([0.5, float("nan")], 10, 5)
 

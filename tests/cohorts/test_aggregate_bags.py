@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from aggregate.bags.bags import bags_bytes, read_bags
+from aggregate.bags.bags import bags_bytes, lazy_bags, read_bags
+from aggregate.config.section import parse_section
 from cache_schema.common.errors import ConfigError, StoreError
 
 
@@ -70,3 +71,32 @@ def test_nan_in_a_kept_slice_is_a_broken_store(store, monkeypatch):
     monkeypatch.setattr(type(store), "read", lambda self, name, entries=None: whole.copy())
     with pytest.raises(StoreError, match="cls of 2/T1w holds NaN"):
         read_bags(store, store.entries, "cls")
+
+
+def test_numbers_of_several_arrays_stand_side_by_side(store):
+    bag = np.array([0, 0, 1, 2, 2])
+    both = read_bags(store, store.entries, "patch_mean+cls", bag=bag)
+    parts = [read_bags(store, store.entries, name, bag=bag) for name in ("patch_mean", "cls")]
+    assert torch.equal(both.x, torch.cat([part.x for part in parts], dim=2))
+    assert torch.equal(both.height_mm, parts[0].height_mm)
+    lazy = lazy_bags(store, store.entries, "patch_mean+cls", bag=bag, budget=100)
+    assert lazy.shape == both.shape
+    assert torch.equal(lazy.x[0:3], both.x)
+    single = bags_bytes(store.entries, store.header, "cls", bag)
+    assert bags_bytes(store.entries, store.header, "patch_mean+cls", bag) == 2 * single
+    with pytest.raises(ConfigError, match="no array 'patches'; did you mean 'patch_mean'"):
+        read_bags(store, store.entries, "cls+patches")
+
+
+def test_tokens_are_written_as_a_list_or_as_one_name():
+    section = {"cohort": "a.csv", "target": "dx"}
+    several = parse_section({**section, "tokens": ["cls", "patch_mean"]})
+    assert several == parse_section({**section, "tokens": "cls+patch_mean"})
+    assert several.setup().tokens == "cls+patch_mean"
+    axis = parse_section(
+        {**section, "ablate": {"configurations": {"a": {}}, "tokens": ["cls", ["cls", "patch_mean"]]}}
+    )
+    assert axis.ablate.tokens == ("cls", "cls+patch_mean")
+    for wrong in (["cls", "cls"], "cls+", [], 3):
+        with pytest.raises(ConfigError, match=r"aggregate\.tokens"):
+            parse_section({**section, "tokens": wrong})

@@ -10,22 +10,21 @@ from sklearn.linear_model import LogisticRegression
 
 from aggregate.bags.bags import Bags, read_bags
 from aggregate.baselines.baselines import (
-    STRENGTHS,
-    acquisition_only,
     both,
-    choose_strength,
     confounds_only,
-    logistic,
+    from_acquisition,
     make_baselines,
     mean_pool,
-    reduce,
 )
 from aggregate.baselines.confounds import confound_frame, site_by_label, site_warnings
-from aggregate.baselines.design import design, fit_scaling
+from aggregate.baselines.design import design
+from aggregate.baselines.names import BASELINES
 from aggregate.cohort.cohort import load_cohort
 from aggregate.cohort.folds import make_folds
+from aggregate.common.scaling import fit_scaling
 from aggregate.config.section import parse_section
 from aggregate.statistics.metrics import by_participant, measure
+from aggregate.training.logistic import STRENGTHS, choose_strength, solve, solve_chosen
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.format.record import UsedForeground
@@ -73,20 +72,46 @@ def test_rotation_changes_no_prediction(n_classes):
     train, test = generator.normal(size=(23, 61)), generator.normal(size=(11, 61))
     y = np.arange(23) % n_classes
     weight = generator.uniform(0.5, 1, 23)
-    plain = LogisticRegression(C=0.01, max_iter=10_000, tol=1e-10).fit(train, y, sample_weight=weight)
-    found = logistic(train, y, weight, test, n_classes, 0.01)
-    assert np.exp(found) == pytest.approx(plain.predict_proba(test), abs=1e-4)
-    a, b = reduce(train, test)
-    assert a.shape == (23, 23)
-    assert b @ a.T == pytest.approx(test @ train.T)
+    mean, sd = train.mean(axis=0), train.std(axis=0)
+    plain = LogisticRegression(C=0.01, max_iter=10_000, tol=1e-10)
+    plain.fit((train - mean) / sd, y, sample_weight=weight)
+    found = solve(train, y, weight, n_classes, 0.01)
+    expected = plain.predict_proba((test - mean) / sd)
+    assert np.exp(found.log_probabilities(test)) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_solution_is_where_its_penalised_loss_is_flat(n_classes):
+    generator = np.random.default_rng(n_classes)
+    x, y = generator.normal(2, 3, size=(41, 7)), np.arange(41) % n_classes
+    weight = generator.uniform(0.5, 1, 41)
+    found = solve(x, y, weight, n_classes, 0.1)
+    z = (x - found.mean) / found.sd
+    p = np.exp(found.log_probabilities(x))
+    miss = (p - np.eye(n_classes)[y]) * (weight / weight.sum())[:, None]
+    # Of two classes scikit-learn penalises the difference of the rows, which is twice as large as either.
+    penalty = (2 if n_classes == 2 else 1) / (0.1 * weight.sum())
+    assert miss.T @ z + penalty * found.weight == pytest.approx(np.zeros((n_classes, 7)), abs=1e-3)
+    assert miss.sum(axis=0) == pytest.approx(np.zeros(n_classes), abs=1e-3)
+
+
+def test_equal_rows_are_solved_once():
+    generator = np.random.default_rng(5)
+    x, y = generator.normal(size=(30, 4)), np.arange(30) % 2
+    rows = (y, np.ones(30), np.arange(30), y, 2)
+    first = solve_chosen(x, *rows)
+    assert solve_chosen(x.copy(), *rows) is first
+    assert solve_chosen(x + 1e-9, *rows) is not first
 
 
 def test_logistic_without_columns_or_a_class():
     weight = np.array([1.0, 1.0, 2.0])
-    nothing = logistic(np.zeros((3, 0)), np.array([0, 1, 1]), weight, np.zeros((2, 0)), 2, 1.0)
-    assert np.exp(nothing) == pytest.approx(np.array([[0.25, 0.75]] * 2), abs=1e-6)
-    unseen = logistic(np.arange(3.0)[:, None], np.array([0, 2, 2]), weight, np.ones((1, 1)), 3, 1.0)
-    assert np.exp(unseen)[0, 1] == pytest.approx(1e-9)
+    nothing = solve(np.zeros((3, 0)), np.array([0, 1, 1]), weight, 2, 1.0)
+    assert np.exp(nothing.log_probabilities(np.zeros((2, 0)))) == pytest.approx(
+        np.array([[0.25, 0.75]] * 2), abs=1e-6
+    )
+    unseen = solve(np.arange(3.0)[:, None], np.array([0, 2, 2]), weight, 3, 1.0)
+    assert np.exp(unseen.log_probabilities(np.ones((1, 1))))[0, 1] < 1e-8
 
 
 def test_the_penalty_is_chosen_by_participants():
@@ -137,11 +162,11 @@ def out_of_fold(baseline, cohort, folds):
     return np.mean(found)
 
 
-def test_all_three_are_out_of_fold_probabilities(built):
+def test_all_are_out_of_fold_probabilities(built):
     section, cohort, folds, store = built()
     bags = read_bags(store, cohort.entries, "cls")
     made = make_baselines(cohort, bags, folds, section.baselines)
-    assert [b.name for b in made] == ["mean_pool_logistic", "confounds_only", "acquisition_only"]
+    assert [b.name for b in made] == list(BASELINES)
     for baseline in made:
         assert not baseline.reason
         for fold, logits in zip(folds, baseline.logits, strict=True):
@@ -149,6 +174,30 @@ def test_all_three_are_out_of_fold_probabilities(built):
             assert np.exp(logits).sum(axis=1) == pytest.approx(np.ones(len(fold.test)))
     assert out_of_fold(made[0], cohort, folds) > 0.9
     assert made[1].notes[-1] == "confounds: gender, age, Site, brain_ml"
+
+
+def test_scanner_and_head_size_are_told_apart(built):
+    _section, cohort, folds, store = built()
+    bags = read_bags(store, cohort.entries, "cls")
+    told = np.where(cohort.y == 1, 2.0, 1.0)
+    for column, only in (
+        ("spacing_i_mm", "scanner_only"),
+        ("contrast", "scanner_only"),
+        ("foreground_ml", "head_size_only"),
+        ("slices", "head_size_only"),
+        ("intensity_q50", "head_size_only"),
+    ):
+        even = pd.DataFrame({**dict.fromkeys(cohort.acquisition.columns, 1.0), column: told})
+        made = make_baselines(
+            replace(cohort, acquisition=even), bags, folds, ("scanner_only", "head_size_only")
+        )
+        found = {b.name: out_of_fold(b, cohort, folds) for b in made if b.logits}
+        assert found == {only: 1.0}, column
+    whole = make_baselines(cohort, bags, folds, ("acquisition_only",))
+    assert whole[0].notes[0].startswith("columns: ")
+    assert parse_section({"cohort": "t", "target": "d", "baselines": ["acquisition_only"]}).baselines == (
+        "acquisition_only",
+    )
 
 
 def test_test_rows_never_reach_the_fit(built):
@@ -184,7 +233,8 @@ def test_a_heads_millilitres_are_no_brain_volume(make_store, scan, tmp_path):
     assert confounds_only(cohort, folds).reason == (
         "the table has no age, sex or site column; no brain volume: the foreground is a head, not a brain"
     )
-    assert acquisition_only(cohort, folds).reason == "every volume was acquired in the same way"
+    assert "orientation" in from_acquisition("scanner_only", cohort, folds).reason
+    assert "are the same in every volume" in from_acquisition("head_size_only", cohort, folds).reason
 
 
 def test_sites_by_label_and_the_red_line(built):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from made_up_store import example_draft
 
 from aggregate.cohort.cohort import Cohort
-from aggregate.cohort.folds import deal, make_folds
+from aggregate.cohort.folds import deal, make_folds, matched_notes, matched_traits
 from aggregate.cohort.people import Fold, FoldSpec
 from aggregate.cohort.sides import check_sides, find_twins, fold_notes
 from aggregate.cohort.turnout import Turnout
@@ -220,3 +220,59 @@ def test_copies_within_a_participant_are_no_leak():
         for r in made.records
     ]
     assert find_twins(replace(made, records=tuple(records))) == []
+
+
+def matched_cohort(n_each=20, **changes):
+    """Sex (2) and site (3) dealt equally to both classes, patients older."""
+    pair = np.tile(np.arange(n_each), 2)
+    columns = {
+        "sex": np.array(["F", "M"])[(pair // 3) % 2].tolist(),
+        "site": (pair % 3).tolist(),
+        "age": (np.random.default_rng(1).normal(66, 8, 2 * n_each) + np.repeat([0, 4], n_each)).tolist(),
+    }
+    return cohort([0] * n_each + [1] * n_each, **{**columns, **changes})
+
+
+def test_what_is_matched_is_found():
+    made = matched_cohort()
+    assert matched_traits(made, FoldSpec()).names == ("sex", "site")
+    assert matched_traits(made, FoldSpec(matched=("site",))).names == ("site",)
+    assert matched_traits(made, FoldSpec(matched=())).names == ()
+    assert matched_traits(replace(made, target="Sex"), FoldSpec()).names == ("site",)
+    with pytest.raises(ConfigError, match=r"folds.matched: .*no column 'sxe'.*sex"):
+        matched_traits(made, FoldSpec(matched=("sxe",)))
+    uneven = matched_cohort(sex=["F"] * 12 + ["M"] * 8 + ["F"] * 10 + ["M"] * 10)
+    assert matched_traits(uneven, FoldSpec()).names == ("site",)
+    ages = np.random.default_rng(0).normal(70, 9, 20)
+    paired = matched_cohort(age=[*ages, *(ages + 0.1)], sex=["F"] * 40)
+    assert matched_traits(paired, FoldSpec()).names == ("age", "site")
+
+
+def test_folds_keep_the_match_and_say_so():
+    made = matched_cohort(40)
+    folds = make_folds(made, FoldSpec(repeats=3))
+    for fold in folds:
+        rows = made.table.iloc[fold.test].assign(y=made.y[fold.test])
+        assert np.ptp(rows.groupby(["sex", "site", "y"]).size()) <= 1
+    assert matched_notes(made, folds, FoldSpec()) == [
+        "matched between the classes, so folds are dealt by it too: sex, site"
+    ]
+    named = make_folds(made, FoldSpec(), "site")
+    assert matched_notes(made, named, FoldSpec()) == []
+
+
+def test_ages_that_are_matched_are_dealt_by_neighbours():
+    ages = np.random.default_rng(0).normal(70, 9, 50)
+    made = cohort([0] * 50 + [1] * 50, age=[*ages, *(ages + 0.1)])
+    by_age, by_label = (
+        [made.table["age"][fold.test].mean() for fold in make_folds(made, FoldSpec(repeats=5, matched=names))]
+        for names in (None, ())
+    )
+    assert 3 * np.std(by_age) < np.std(by_label)
+
+
+def test_what_is_not_matched_is_left_to_chance():
+    made = cohort([0] * 20 + [1] * 20, sex=["F"] * 14 + ["M"] * 6 + ["F"] * 6 + ["M"] * 14)
+    plain = replace(made, table=pd.DataFrame(index=range(40)))
+    for a, b in zip(make_folds(made, FoldSpec()), make_folds(plain, FoldSpec()), strict=True):
+        assert np.array_equal(a.test, b.test)

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from aggregate.cohort.table.join import JoinSpec, make_join, read_table
+from aggregate.cohort.table.cohort_table import read_table
+from aggregate.cohort.table.join import make_join
+from aggregate.cohort.table.join_spec import JoinSpec
 from aggregate.common.table_values import natural, read_number, typed, value_name
 from aggregate.config.section import parse_section
 from cache_schema.common.errors import ConfigError, SlicecacheError

@@ -2,6 +2,7 @@
 
 import pytest
 from made_up_store import example_draft
+from pydantic import ValidationError
 
 from aggregate.cohort.select import SelectSpec, choose_runs, make_bags, mismatch
 from cache_schema.common.errors import SlicecacheError
@@ -25,6 +26,9 @@ def volumes(*records):
         ({"contrast": "T1w"}, {"contrast": "T1w"}, ""),
         ({"contrast": "T1w"}, {"contrast": "T2w"}, "not selected (contrast T2w)"),
         ({"contrast": "T1w"}, {}, "not selected (contrast not given)"),
+        ({"contrast": ["T1w", "FLAIR"]}, {"contrast": "FLAIR"}, ""),
+        ({"contrast": ["T1w", "FLAIR"]}, {"contrast": "T2w"}, "not selected (contrast T2w)"),
+        ({"run": [1, 3]}, {"run": "03"}, ""),
         ({"run": 1}, {"run": "01"}, ""),
         ({"run": "run-01"}, {"run": "1"}, ""),
         ({"run": 2}, {"run": "01"}, "not selected (run 01)"),
@@ -41,9 +45,14 @@ def test_first_and_last_run_per_contrast():
     group = volumes(
         record(contrast="T1w", run="10"), record(contrast="T1w", run="2"), record(contrast="T2w", run="3")
     )
-    assert choose_runs(SelectSpec(run="first"), group) == ["run not first", "", ""]
-    assert choose_runs(SelectSpec(run="last"), group) == ["", "run not last", ""]
-    assert choose_runs(SelectSpec(run="2"), group) == ["", "", ""]
+    assert choose_runs(SelectSpec(run=("first",)), group) == ["run not first", "", ""]
+    assert choose_runs(SelectSpec(run=("last",)), group) == ["", "run not last", ""]
+    assert choose_runs(SelectSpec(run=("2",)), group) == ["", "", ""]
+    for wrong in ([], [True]):
+        with pytest.raises(ValidationError):
+            SelectSpec.model_validate({"contrast": wrong})
+    with pytest.raises(ValidationError, match="either first, or last, or a list of numbers"):
+        SelectSpec.model_validate({"run": ["first", 2]})
 
 
 @pytest.mark.parametrize(
@@ -70,3 +79,9 @@ def test_combining():
     assert make_bags([*group, other], "concat") == [(0, 1), (2,)]
     assert make_bags([*group, other], "mean") == [(0,), (1,), (2,)]
     assert make_bags([group[0], other], None) == [(0,), (1,)]
+
+
+def test_volumes_of_a_bag_are_in_one_order_whatever_the_stores():
+    one, two = volumes(record("T1w"), record("FLAIR"))
+    assert make_bags([one, two], "concat") == [(1, 0)]
+    assert make_bags([two, one], "concat") == [(0, 1)]

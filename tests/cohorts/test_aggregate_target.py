@@ -2,7 +2,7 @@
 
 import pytest
 
-from aggregate.cohort.table.join import read_table
+from aggregate.cohort.table.cohort_table import read_table
 from aggregate.cohort.table.target import TargetSpec, read_target
 from cache_schema.common.errors import ConfigError, SlicecacheError
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import slicecache as sc
+from aggregate.baselines.names import BASELINES
 from aggregate.config.section import read_aggregate_section
 from aggregate.present import present_training
 from aggregate.train.train import train_pipeline
@@ -79,12 +80,7 @@ def test_training_leaves_nothing_and_says_everything(clean: Path, store: str, ta
     assert found.folder is None
     assert found.metrics["n_participants"] == N
     assert found.table.loc["attention", "auroc"] == found.metrics["metrics"]["auroc"]["value"]
-    assert set(found.table.index) == {
-        "attention",
-        "mean_pool_logistic",
-        "confounds_only",
-        "acquisition_only",
-    }
+    assert set(found.table.index) == {"attention", *BASELINES}
     assert found.predictions["participant_id"].nunique() == N
     assert len(found.bundle.states) == 3
     assert "attention" in repr(found)

@@ -11,7 +11,7 @@ from cache_schema.common.pipeline_file import validate
 from cache_schema.format.identity import VolumeKey
 from extract.sources.bids import BidsInput, find_bids
 from extract.sources.candidate import bids_parts, contrast_of, source_name, stem
-from extract.sources.manifest import ManifestInput, find_manifest
+from extract.sources.manifest import Columns, ManifestInput, find_manifest
 from extract.sources.table import read_text_table
 
 
@@ -343,8 +343,23 @@ def test_an_unreadable_table_is_a_sentence(tmp_path):
     with pytest.raises(ConfigError, match="cannot read the table"):
         read_text_table(tmp_path / "none.csv")
     (tmp_path / "x.xlsx").write_bytes(b"PK\x03\x04\xff\xfe\xfa")
-    with pytest.raises(ConfigError, match="not UTF-8"):
+    with pytest.raises(ConfigError, match="is no workbook that can be read: it is a broken zip"):
         read_text_table(tmp_path / "x.xlsx")
+
+
+def test_a_sheet_of_a_workbook_may_be_the_manifest(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl", reason="slicecache[tables] is not installed")
+    book = openpyxl.Workbook()
+    book.active.append(["nothing"])
+    sheet = book.create_sheet("Images")
+    for line in (["PTID", "path"], ["007", "a.nii"], [None, None], [8, "b.nii"]):
+        sheet.append(line)
+    book.save(tmp_path / "m.xlsx")
+    spec = ManifestInput(manifest=Path("m.xlsx"), sheet="Images", columns=Columns(participant="PTID"))
+    found, _ = find_manifest(spec, tmp_path)
+    assert [each.key.participant_id for each in found] == ["007", "8"]
+    with pytest.raises(ConfigError, match="has 2 sheets: say which by sheet:"):
+        find_manifest(ManifestInput(manifest=Path("m.xlsx")), tmp_path)
 
 
 def test_names():

@@ -11,13 +11,14 @@ from aggregate.ablate.findings.claims import (
     null_sentences,
     primary_sentence,
 )
-from aggregate.ablate.findings.compare import Comparison, Row, primary_comparisons
+from aggregate.ablate.findings.compare import Comparison, Row, make_row, primary_comparisons
 from aggregate.ablate.findings.heat import heat_of
 from aggregate.ablate.findings.results import AblationResults
 from aggregate.ablate.findings.tables import cells, csv_frame, escape
 from aggregate.ablate.grid.expand import Study, expand
 from aggregate.statistics.corrected import SHARED_PAIRS, Interval, corrected_t_test
 from aggregate.statistics.evaluate import Measured
+from aggregate.statistics.holm import holm
 
 
 def found(difference: float, p: float | None) -> dict[str, float | None]:
@@ -82,9 +83,60 @@ def test_exploratory_comparisons_come_with_what_chance_would_give() -> None:
 
 def test_few_shuffles_claim_nothing() -> None:
     null = {"mean": 0.5, "sd": 0.1, "p": 0.1, "n": 9}
-    assert "so few shuffles cannot give a p below 0.05" in null_sentences({"a": null})[0]
+    assert "so few shuffles cannot give a p below 0.05" in null_sentences({"a": null}, [row("a")])[0]
     many = {"mean": 0.5, "sd": 0.1, "p": 0.01, "n": 99}
-    assert "better than chance" in null_sentences({"a": many})[0]
+    assert ": better than chance" in null_sentences({"a": many}, [row("a")])[0]
+
+
+def test_shuffled_labels_do_not_outdo_an_interval_that_holds_guessing() -> None:
+    many = {"mean": 0.5, "sd": 0.05, "p": 0.01, "n": 99}
+    (said,) = null_sentences({"a": many}, [row("a", 0.58)])
+    assert "not shown to be better than chance, p = 0.010, and its own interval reaches down to 0.5" in said
+
+
+def test_configurations_that_are_one_run_count_once() -> None:
+    study = small_study(
+        {
+            "configurations": {name: {} for name in "abcd"},
+            "primary": [["b", "a"], ["c", "a"], ["a", "d"], ["d", "b"], ["c", "b"]],
+        }
+    )
+    same = {"a": "a", "b": "b", "c": "b", "d": "d"}
+    rng = np.random.default_rng(0)
+    sizes = np.full(15, 40.0), np.full(15, 10.0)
+    draws = {run: rng.normal(0.6, 0.05, 15) for run in "abd"}
+    measured = {name: Measured(name, {"auroc": draws[run]}, *sizes) for name, run in same.items()}
+    found = {(c.a, c.b): c for c in primary_comparisons(study, measured, same)}
+    p = {pair: (c.found or {})["p"] for pair, c in found.items()}
+    family = holm([p["b", "a"], p["a", "d"], p["d", "b"]])  # five were named; three are different
+    told = [found[pair].p_holm for pair in (("b", "a"), ("a", "d"), ("d", "b"))]
+    assert told == pytest.approx(family)
+    assert found["c", "a"].p_holm == found["b", "a"].p_holm
+    assert found["c", "b"].p_holm is None
+    assert "one run under two names" in primary_sentence(found["c", "b"])
+    low = Interval(0.6, 0.5, 0.7)
+    rows = [
+        make_row(study, name, {}, 15, measured, {"auroc": low}, list(found.values()), None, same)
+        for name in "abcd"
+    ]
+    assert [r.same_as for r in rows] == ["", "", "b", ""]
+    assert [r.kind for r in rows] == ["reference", "primary", "primary", "primary"]
+    twins = [row("x"), row("y"), row("z", same_as="y")]
+    assert "1 of 2" not in exploratory_sentence(twins, "ref")
+    assert "2 comparisons" in exploratory_sentence(twins, "ref")
+    assert "None of 2 configurations" in mean_pool_sentences(twins, [BAR])[0]
+    assert cells(twins[2])[0] == "z (same run as y)"
+    assert list(csv_frame(twins)["same_as"]) == ["", "", "y"]
+
+
+def test_the_reference_under_another_name_is_not_compared_with_itself() -> None:
+    study = small_study({"configurations": {"a": {}, "b": {}}, "reference": "a"})
+    values = {name: Measured(name, {"auroc": np.arange(5) / 5}, *(np.full(5, 10.0),) * 2) for name in "ab"}
+    same = {"a": "a", "b": "a"}
+    made = make_row(study, "b", {}, 5, values, {"auroc": Interval(0.4, 0.3, 0.5)}, [], None, same)
+    assert made.difference is None
+    assert made.same_as == "a"
+    assert exploratory_sentence([made], "a") == ""
 
 
 def small_study(ablate: dict[str, Any]) -> Study:
@@ -117,7 +169,7 @@ def test_holm_is_over_the_primary_comparisons_alone() -> None:
     for left, (value, pair) in enumerate(sorted(zip(p, pairs, strict=True))):
         worst = max(worst, min(1.0, value * (len(p) - left)))
         expected[pair] = worst
-    result = primary_comparisons(study, measured)
+    result = primary_comparisons(study, measured, {name: name for name in names})
     assert [(c.a, c.b) for c in result] == pairs
     assert [c.p_holm for c in result] == pytest.approx([expected[pair] for pair in pairs])
 

@@ -92,13 +92,14 @@ def test_the_scores_are_those_of_predict_and_the_numbers_those_of_references(
         np.testing.assert_allclose(head[column], said.loc[head.index, column], rtol=0, atol=1e-9)
     assert set(head["set"]) == {"external"}
     y, p = (head["y"] == "patient").to_numpy().astype(int), head["p_patient"].to_numpy()
+    logit = np.log(p / head["p_control"].to_numpy())
     found = metrics["metrics"]
-    assert found["auroc"]["value"] == pytest.approx(roc_auc_score(y, p))
-    interval = delong_interval(y, p)
+    assert found["auroc"]["value"] == pytest.approx(roc_auc_score(y, logit))
+    interval = delong_interval(y, logit)
     assert found["auroc"]["ci_low"] == pytest.approx(interval.low)
     assert found["sensitivity"]["value"] == pytest.approx(np.mean(p[y == 1] >= metrics["threshold"]))
     assert found["brier"]["value"] == pytest.approx(np.mean((p - y) ** 2))
-    slope = recalibrate(y, np.log(p / (1 - p))).slope
+    slope = recalibrate(y, logit).slope
     assert found["calibration_slope"]["value"] == pytest.approx(slope.value)
     assert metrics["threshold"] == pytest.approx(np.mean([m.threshold for m in bundle.card.members]))
 
@@ -211,9 +212,9 @@ def test_each_site_is_judged_by_the_models_that_saw_nobody_of_it(trained, tmp_pa
     said = predict_store(bundle, open_store(str(trained / "a.zarr"))).set_index("participant_id")
     south = [p for i, p in enumerate(people) if i * 3 // TRAINED == 1]
     y = np.array([i % 2 == 0 for i in range(TRAINED) if i * 3 // TRAINED == 1])
-    assert groups["S"]["metrics"]["auroc"]["value"] == pytest.approx(
-        roc_auc_score(y, said.loc[south, "p_patient"])
-    )
+    own = said.loc[south]
+    logit = np.log(own["p_patient"] / own["p_control"])
+    assert groups["S"]["metrics"]["auroc"]["value"] == pytest.approx(roc_auc_score(y, logit))
     assert groups["S"]["metrics"]["auroc"]["ci_low"] is not None
     assert groups["S"]["comparison"]["mean_pool_logistic"]["p"] is not None
     report = (tmp_path / "run" / "train" / "report.html").read_text()

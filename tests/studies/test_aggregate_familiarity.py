@@ -30,12 +30,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training, and a cohort drawn alike."""
     folder = tmp_path_factory.mktemp("familiar")
     here, sick = [f"a{i:02d}" for i in range(TRAINED)], [i % 2 == 0 for i in range(TRAINED)]
-    people_store(folder / "a.zarr", here, sick, 1)
+    people_store(folder / "a.zarr", here, sick, 1, effect=3.0)
     people_table(folder / "a.tsv", here, words(sick))
     section = {
         "cohort": "a.tsv",
         "target": "diagnosis",
-        "train": {"epochs": 8, "learning_rate": 0.01},
+        "train": {"epochs": 3},
         "baselines": [],
         "seeds": 2,
     }
@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(data))
     loaded = load_pipeline(folder / "pipeline.yaml")
     train_pipeline(loaded, read_aggregate_section(loaded))
-    people_store(folder / "b.zarr", *drawn(40), 2)
+    people_store(folder / "b.zarr", *drawn(40), 2, effect=3.0)
     return folder
 
 
@@ -105,7 +105,7 @@ def test_a_little_more_is_not_another_spacing(folder: Path, tmp_path: Path) -> N
 
 
 def test_other_people_shift_the_scores(folder: Path, tmp_path: Path) -> None:
-    people_store(tmp_path / "ill.zarr", *drawn(60, every=1), 7)
+    people_store(tmp_path / "ill.zarr", *drawn(60, every=1), 7, effect=3.0)
     found = predicted(folder, tmp_path / "ill.zarr")
     assert found.comparison.summary["scores"]["p"] < 0.01
     assert any("not distributed as the training's out-of-fold scores" in w for w in found.comparison.warnings)

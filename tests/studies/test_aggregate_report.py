@@ -13,12 +13,16 @@ import pytest
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
+from aggregate.ablate.findings.claims import primary_sentence
+from aggregate.ablate.findings.compare import Comparison
 from aggregate.cohort.table.join import LeftOut
 from aggregate.cohort.turnout import Turnout
-from aggregate.report import render_report
+from aggregate.report import index, render_report
 from aggregate.report.html import page
+from aggregate.report.tables import comparison_table
 from aggregate.report.words import named, verdict
 from aggregate.train.results import Results
+from aggregate.train.terminal import comparison_sentence
 from cache_schema.format.header import BackboneIdentity, Fingerprint, Header, Numerics
 from cache_schema.format.layout import token_arrays
 
@@ -290,6 +294,52 @@ def test_the_verdict_on_chance() -> None:
     )
     few = {"auroc": {**null["auroc"], "p": 1 / 6, "n": 5}}
     assert "so few shuffles cannot give a p below 0.05" in verdict({**metrics, "null": few})
+
+
+def test_shuffled_labels_do_not_lead_while_the_interval_holds_guessing() -> None:
+    metrics = results().metrics
+    null = {"auroc": {"mean": 0.5, "sd": 0.04, "p": 0.01, "n": 99}}
+    wide = {**metrics, "metrics": {"auroc": {"value": 0.6, "ci_low": 0.41, "ci_high": 0.8}}, "null": null}
+    assert (
+        "Its interval includes 0.5, so it is not shown to be better than guessing, though it is above the "
+        "same training with labels shuffled (AUROC 0.50 ± 0.04, p = 0.010)."
+    ) in verdict(wide)
+    assert "better than the same training" in verdict({**metrics, "null": null})
+    low = {**metrics, "metrics": {"auroc": {"value": 0.3, "ci_low": 0.2, "ci_high": 0.4}}}
+    assert "Its interval lies below 0.5" in verdict(low)
+
+
+def test_a_row_below_guessing_is_said_to_count_as_guessing() -> None:
+    metrics = results().metrics
+    found = {
+        "difference": 0.2,
+        "ci_low": 0.1,
+        "ci_high": 0.3,
+        "p": 0.01,
+        "as_guessing": ["mean_pool_logistic"],
+    }
+    made = {**metrics, "comparison": {"mean_pool_logistic": found}}
+    assert ", which counts as 0.5 (difference +0.20" in verdict(made)
+    table = comparison_table(made)
+    assert table is not None
+    assert table.rows[0][0] == "mean pooling + logistic regression, which counts as 0.5"
+    assert comparison_sentence("attention", "mean_pool_logistic", found) == (
+        "attention differs from mean_pool_logistic, which counts as 0.5: AUROC +0.200 [+0.100, +0.300], "
+        "p = 0.010"
+    )
+
+
+def test_a_difference_without_spread_is_said_alike_everywhere() -> None:
+    found = {"difference": 0.0, "ci_low": None, "ci_high": None, "p": None, "as_guessing": []}
+    why = "cannot be compared: they differ by +0.000 in every fold, and without spread nothing can be said"
+    pair = ["attention", "mean_pool_logistic"]
+    said = (
+        verdict({**results().metrics, "comparison": {"mean_pool_logistic": found}}),
+        comparison_sentence(*pair, found),
+        primary_sentence(Comparison(*pair, found, None)),
+        index._primary({"configurations": pair, **found, "p_holm": None}),
+    )
+    assert [why in sentence for sentence in said] == [True] * 4
 
 
 def test_heads_and_recipes_are_called_as_people_call_them() -> None:

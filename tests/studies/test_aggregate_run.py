@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import slicecache as conductor
+from aggregate.baselines.names import BASELINES
 from aggregate.cli import train_and_report
 from aggregate.config.section import read_aggregate_section
 from aggregate.predict.bundle import load_bundle
@@ -71,7 +72,7 @@ def test_the_run_folder_is_as_the_design_has_it(project: Path) -> None:
     assert metrics["task"] == "binary"
     assert metrics["n_participants"] == N
     assert metrics["metrics"]["auroc"]["value"] > 0.9
-    assert set(metrics["baselines"]) == {"mean_pool_logistic", "confounds_only", "acquisition_only"}
+    assert set(metrics["baselines"]) == set(BASELINES)
     assert set(metrics["baselines"]["confounds_only"]["auroc"]) == {"value", "ci_low", "ci_high"}
     table = pd.read_csv(folder / "predictions.csv")
     head = table[table["configuration"] == "attention"]

@@ -10,7 +10,7 @@ from attacks.scene import ARCHIVE, Answer, run
 from conftest import Scan
 from made_up_store import example_arrays, example_draft, example_header, example_row
 
-from aggregate.baselines.baselines import acquisition_only
+from aggregate.baselines.baselines import from_acquisition
 from aggregate.cohort.cohort import load_cohort
 from aggregate.cohort.folds import make_folds
 from aggregate.cohort.people import FoldSpec
@@ -120,7 +120,7 @@ def test_the_acquisition_baseline_knows_the_arithmetic(tmp_path: Path) -> None:
     ]
     assert ["mixes numerics" in sentence for sentence in cohort.warnings] == [True]
     folds = make_folds(cohort, FoldSpec(n=3), None)
-    found = acquisition_only(cohort, folds)
+    found = from_acquisition("scanner_only", cohort, folds)
     for fold, logits in zip(folds, found.logits, strict=True):
         np.testing.assert_array_equal(logits.argmax(axis=1), cohort.y[fold.test])
     alike = load_cohort(request, open_store(of_one_arithmetic(tmp_path / "alike", people, "float32")))

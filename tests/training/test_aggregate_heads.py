@@ -8,7 +8,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from aggregate.config.section import parse_section
 from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.base import Head, require_slices
-from aggregate.heads.centring import fit_centring
+from aggregate.heads.centring import fit_centring, sum_bags
 from aggregate.heads.mean import MeanSpec
 from aggregate.heads.registry import HEADS, HeadSpec
 from aggregate.losses.registry import LossSpec
@@ -207,12 +207,13 @@ def test_centring_equals_centring_every_token(spec, bags):
 def test_centring_is_fitted_on_the_slices_of_the_training_bags(bags):
     x, keep = bags[0], bags[1]
     rows = [np.array([0, 2]), np.array([1, 3, 4])]
-    found = fit_centring(x, keep, rows, torch.float64)
+    found = fit_centring(sum_bags(x, keep), rows, torch.float64)
     for run, chosen in enumerate(rows):
         slices = torch.stack([x[bag, i] for bag in chosen for i in range(SLICES) if keep[bag, i]])
         mean = slices.mean(0)
         spread = (slices - mean).square().mean()
         torch.testing.assert_close(found["input.mean"][run], mean, rtol=0, atol=1e-12)
         torch.testing.assert_close(found["input.scale"][run], spread.rsqrt(), rtol=0, atol=1e-12)
-    flat = fit_centring(torch.full_like(x, 3.7), torch.ones_like(keep), rows, torch.float64)
+    every = sum_bags(torch.full_like(x, 3.7), torch.ones_like(keep))
+    flat = fit_centring(every, rows, torch.float64)
     assert flat["input.scale"].tolist() == [1.0, 1.0]

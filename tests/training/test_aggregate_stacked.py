@@ -209,7 +209,9 @@ def test_twenty_steps_equal_plain_pytorch(cohort, released):
         validation=False,
         head=head_spec,
         loss=LossSpec(supcon=1.0, class_variance=0.1),
-        train=TrainSpec(epochs=4, batch_size=8, patience=None, class_balanced=False),
+        train=TrainSpec(
+            start="plain", learning_rate=1e-3, epochs=4, batch_size=8, patience=None, class_balanced=False
+        ),
     )
     (ours,) = train_stacked(bags, y, torch.ones(BAGS), 2, [spec], torch.float64)
 

@@ -3,22 +3,27 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from aggregate.ablate.findings.compare import MEAN_POOL, SIGNIFICANCE, Comparison, Found, Row, better
 from aggregate.ablate.findings.results import AblationResults
+from aggregate.baselines.names import WORDS
 from aggregate.config.ablate import NESTED
+from aggregate.statistics.cautions import as_guessing, cannot_compare
+from aggregate.statistics.evaluate import GUESSING
 
-ROW_NAMES = {
-    MEAN_POOL: "mean pooling + logistic regression",
-    "confounds_only": "confounds only",
-    "acquisition_only": "acquisition only",
-    NESTED: "chosen by inner folds (nested selection)",
-}
+ROW_NAMES = {**WORDS, NESTED: "chosen by inner folds (nested selection)"}
 
 
 def row_name(name: str) -> str:
     """A row as people call it."""
     first, _, rest = name.partition(" ")
     return f"{ROW_NAMES[first]} {rest}".strip() if first in ROW_NAMES else name
+
+
+def told_name(row: Row) -> str:
+    """A row as people call it, with the run that it shares."""
+    return row_name(row.name) + (f" (same run as {row_name(row.same_as)})" if row.same_as else "")
 
 
 def digits(value: float | None, signed: bool = False) -> str:
@@ -59,8 +64,11 @@ def difference_words(found: Found | None) -> str:
 def primary_sentence(comparison: Comparison) -> str:
     """One comparison that was named before, judged by Holm's p."""
     a, b, found = row_name(comparison.a), row_name(comparison.b), comparison.found
+    if comparison.one_run:
+        return f"{a} and {b} are one run under two names: there is nothing to compare."
     if found is None or comparison.p_holm is None:
-        return f"{a} and {b} cannot be compared: too few folds, or a difference without spread."
+        return f"{cannot_compare(a, b, found)}."
+    a, b = a + as_guessing(comparison.a, found), b + as_guessing(comparison.b, found)
     size = f"{difference_words(found)}, {p_words(found['p'])}, Holm {p_words(comparison.p_holm)}"
     if comparison.p_holm >= SIGNIFICANCE:
         return f"{a} is not shown to differ from {b} ({size}); that does not prove them equal."
@@ -80,7 +88,7 @@ def primary_sentences(results: AblationResults) -> list[str]:
 
 def exploratory_sentence(rows: Sequence[Row], reference: str) -> str:
     """How much the other comparisons are worth."""
-    others = [row for row in rows if row.kind == "exploratory" and row.difference is not None]
+    others = [r for r in rows if r.kind == "exploratory" and r.difference is not None and not r.same_as]
     if not others:
         return ""
     low = sum(
@@ -97,7 +105,7 @@ def exploratory_sentence(rows: Sequence[Row], reference: str) -> str:
 
 def mean_pool_sentences(rows: Sequence[Row], baselines: Sequence[Row]) -> list[str]:
     """Which configurations are not shown to beat mean pooling + logistic regression."""
-    judged = [row for row in rows if row.versus_mean_pool is not None and row.name != NESTED]
+    judged = [r for r in rows if r.versus_mean_pool is not None and r.name != NESTED and not r.same_as]
     bar = next((row for row in baselines if row.name == MEAN_POOL), None)
     if not judged or bar is None:
         return []
@@ -116,7 +124,7 @@ def mean_pool_sentences(rows: Sequence[Row], baselines: Sequence[Row]) -> list[s
     return [f"{first}{second}."]
 
 
-def _turned(found: Mapping[str, float | None]) -> dict[str, float | None]:
+def _turned(found: Mapping[str, Any]) -> dict[str, Any]:
     """The same comparison the other way round."""
     difference = found["difference"]
     return {**found, "difference": None if difference is None else -difference}
@@ -134,7 +142,7 @@ def selection_sentence(results: AblationResults) -> str:
             f"taken, most often {most} ({results.chosen[most]} of {sum(results.chosen.values())}). It is "
             f"{'' if by_name[NESTED].beats_mean_pool else 'not '}shown to beat {ROW_NAMES[MEAN_POOL]}."
         )
-    rows = [row for row in results.rows if row.intervals["auroc"].value == row.intervals["auroc"].value]
+    rows = [row for row in results.rows if not np.isnan(row.intervals["auroc"].value) and not row.same_as]
     if len(rows) < 3:
         return ""
     best = max(rows, key=lambda row: row.intervals["auroc"].value)
@@ -145,17 +153,22 @@ def selection_sentence(results: AblationResults) -> str:
     )
 
 
-def null_sentences(nulls: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What the same trainings reach on shuffled labels."""
-    found = []
+def null_sentences(nulls: Mapping[str, Mapping[str, Any]], rows: Sequence[Row]) -> list[str]:
+    """What the same trainings reach on shuffled labels; no more than their own interval shows."""
+    found, shown = [], {row.name: row for row in rows}
     for name, null in nulls.items():
+        row = shown[name]
+        if row.same_as in nulls:
+            continue
+        guessing = row.intervals["auroc"].low <= GUESSING
         spread = f"AUROC {digits(null['mean'])} ± {digits(null['sd'])} over {null['n']} shuffles"
         few = 1 / (1 + null["n"]) >= SIGNIFICANCE
+        better_than = null["p"] < SIGNIFICANCE and not guessing
         verdict = (
             f"so few shuffles cannot give a p below {SIGNIFICANCE}"
             if few
-            else f"{'better than' if null['p'] < SIGNIFICANCE else 'not shown to be better than'} chance, "
-            f"{p_words(null['p'])}"
+            else f"{'better than' if better_than else 'not shown to be better than'} chance, "
+            f"{p_words(null['p'])}" + (", and its own interval reaches down to 0.5" if guessing else "")
         )
         found.append(f"With labels shuffled, {row_name(name)} reaches {spread}: {verdict}.")
     return found
@@ -171,5 +184,5 @@ def verdicts(results: AblationResults) -> list[str]:
     found = primary_sentences(results)
     found += mean_pool_sentences(results.rows, results.baselines)
     found += [exploratory_sentence(results.rows, results.study.reference), selection_sentence(results)]
-    found += null_sentences(results.nulls)
+    found += null_sentences(results.nulls, results.rows)
     return [sentence for sentence in found if sentence]

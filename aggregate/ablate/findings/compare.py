@@ -14,8 +14,8 @@ from aggregate.statistics.holm import holm
 SIGNIFICANCE = 0.05
 MEAN_POOL = "mean_pool_logistic"
 
-Found = dict[str, float | None]
-"""difference, ci_low, ci_high, p; None where not defined."""
+Found = dict[str, Any]
+"""difference, ci_low, ci_high, p, as_guessing; None where not defined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class Comparison:
     found: Found | None
     """None when there are too few folds to compare over."""
     p_holm: float | None
+    one_run: bool = False
+    """Both names are of one run, so there is nothing to compare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Row:
     """Of the comparison with the reference, if that is primary."""
     versus_mean_pool: Found | None
     """To mean pooling + logistic regression of the same tokens."""
+    same_as: str = ""
+    """The earlier configuration that is the same run; it counts there."""
 
     @property
     def beats_mean_pool(self) -> bool:
@@ -55,24 +59,34 @@ class Row:
         return found is not None and better(found)
 
 
-def better(found: Mapping[str, float | None]) -> bool:
+def better(found: Mapping[str, Any]) -> bool:
     """Whether a difference is above 0 with p below the level."""
     difference, p = found["difference"], found["p"]
     return difference is not None and p is not None and difference > 0 and p < SIGNIFICANCE
 
 
-def primary_comparisons(study: Study, measured: Mapping[str, Measured]) -> list[Comparison]:
+def primary_comparisons(
+    study: Study, measured: Mapping[str, Measured], same: Mapping[str, str]
+) -> list[Comparison]:
     """The comparisons that were named before, adjusted together.
 
-    One whose p is not defined counts as 1 among the others and stays undefined itself.
+    One whose p is not defined counts as 1 among the others and stays undefined itself. Two that compare
+    the same runs under other names count once, and one of a run with itself not at all.
+
+    Args:
+        study: Names them.
+        measured: Of all configurations and baselines.
+        same: Every configuration's name -> the first one that is the same run.
     """
     pairs = [(a, b) for a, b in study.spec.primary if a in measured and b in measured]
     found = [compare(measured[a], measured[b]) for a, b in pairs]
     p = [None if item is None else item["p"] for item in found]
-    adjusted = holm([1.0 if value is None else value for value in p])
+    runs = [frozenset(same.get(side, side) for side in pair) for pair in pairs]
+    family = {two: 1.0 if own is None else own for two, own in zip(runs, p, strict=True) if len(two) == 2}
+    adjusted = dict(zip(family, holm(list(family.values())), strict=True))
     return [
-        Comparison(a, b, item, None if own is None else all_)
-        for (a, b), item, own, all_ in zip(pairs, found, p, adjusted, strict=True)
+        Comparison(a, b, item, None if own is None else adjusted.get(two), one_run=len(two) == 1)
+        for (a, b), item, own, two in zip(pairs, found, p, runs, strict=True)
     ]
 
 
@@ -85,6 +99,7 @@ def make_row(
     intervals: dict[str, Interval],
     primary: Sequence[Comparison],
     mean_pool: str | None,
+    same: Mapping[str, str],
 ) -> Row:
     """One configuration beside the reference and beside mean pooling.
 
@@ -97,9 +112,11 @@ def make_row(
         intervals: Of this one.
         primary: The primary comparisons.
         mean_pool: Name of the mean pooling baseline of its tokens, if there is one.
+        same: As in `primary_comparisons`.
     """
     ours, reference = measured[name], study.reference
-    pair = next((c for c in primary if {c.a, c.b} == {name, reference}), None)
+    run, other = same.get(name, name), same.get(reference, reference)
+    pair = next((c for c in primary if {same.get(s, s) for s in (c.a, c.b)} == {run, other}), None)
     kind = "primary" if pair is not None else "exploratory"
     values = ours.values["auroc"]
     return Row(
@@ -108,8 +125,9 @@ def make_row(
         n_runs=n_runs,
         intervals=intervals,
         auroc_sd=float(np.nanstd(values, ddof=1)) if np.isfinite(values).sum() > 1 else float("nan"),
-        difference=None if name == reference else compare(ours, measured[reference]),
+        difference=None if run == other else compare(ours, measured[reference]),
         kind="reference" if name == reference else kind,
         p_holm=None if pair is None else pair.p_holm,
         versus_mean_pool=None if mean_pool is None else compare(ours, measured[mean_pool]),
+        same_as="" if run == name else run,
     )

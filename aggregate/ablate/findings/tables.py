@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from aggregate.ablate.findings.claims import bare_p, digits, row_name, span, verdicts
+from aggregate.ablate.findings.claims import bare_p, digits, row_name, span, told_name, verdicts
 from aggregate.ablate.findings.compare import Comparison, Found, Row
 from aggregate.ablate.findings.results import AblationResults
 
@@ -49,7 +49,7 @@ def csv_frame(rows: Sequence[Row]) -> pd.DataFrame:
 def _csv_row(row: Row, paths: Sequence[str]) -> dict[str, Any]:
     auroc = row.intervals["auroc"]
     found: dict[str, Any] = {"configuration": row.name}
-    found |= {path: row.varied.get(path, "") for path in paths}
+    found |= {path: row.varied.get(path, "") for path in paths} | {"same_as": row.same_as}
     found |= {"runs": row.n_runs, "auroc": auroc.value, "ci_low": auroc.low, "ci_high": auroc.high}
     found["auroc_sd_over_folds"] = row.auroc_sd
     for metric, interval in row.intervals.items():
@@ -76,7 +76,7 @@ def cells(row: Row) -> list[str]:
     auroc, found = row.intervals["auroc"], row.difference
     values = found or {}
     return [
-        row_name(row.name),
+        told_name(row),
         str(row.n_runs) if row.n_runs else "–",
         digits(auroc.value),
         span(auroc.low, auroc.high),

@@ -1,12 +1,13 @@
 """Where configurations get their tokens from: one store and one array, for a cohort that all share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from aggregate.ablate.grid.expand import MAIN, Configuration, Study
-from aggregate.bags.bags import Bags, bags_bytes, token_array
+from aggregate.bags.bags import Bags, bags_bytes, token_dim
+from aggregate.bags.beside import Beside, open_beside
 from aggregate.bags.memory import memory_budget, open_bags
 from aggregate.cohort.cohort import Cohort, load_cohort
 from aggregate.common.table_values import listed
@@ -27,21 +28,25 @@ class Source:
     cohort: Cohort
     memory_gib: float | None
     """What the tokens may take."""
+    beside: Beside = field(default_factory=dict)
+    """Other stores that tokens are read from."""
 
     def bags(self) -> Bags:
         """Read them, or leave them in the store if they are too many."""
-        return open_bags(self.store, self.place[1], self.cohort.entries, self.cohort.bag, self.memory_gib)
+        cohort = self.cohort
+        return open_bags(self.store, self.place[1], cohort.entries, cohort.bag, self.memory_gib, self.beside)
 
     def bytes(self) -> int:
         """What the tokens take in memory, at most what is allowed."""
-        needed = bags_bytes(self.cohort.entries, self.store.header, self.place[1], self.cohort.bag)
+        cohort = self.cohort
+        needed = bags_bytes(cohort.entries, self.store.header, self.place[1], cohort.bag, self.beside)
         return min(needed, memory_budget(self.memory_gib))
 
     def bag_bytes(self) -> int:
         """Of one padded bag in float32."""
         counts = np.array([entry.n_slices for entry in self.cohort.entries])
         longest = np.bincount(self.cohort.bag, weights=counts).max()
-        return int(longest) * token_array(self.store.header, self.place[1]).item_shape[0] * 4
+        return int(longest) * token_dim(self.store.header, self.place[1], self.beside) * 4
 
 
 def place_of(configuration: Configuration) -> Place:
@@ -68,7 +73,8 @@ def open_sources(study: Study, pipeline: Pipeline) -> dict[Place, Source]:
             store = open_store(location(study, pipeline, configuration.store), pipeline.prove())
             stores[configuration.store] = store, load_cohort(section.cohort_request(pipeline), store)
         store, cohort = stores[configuration.store]
-        source = Source(place, store, cohort, section.memory_gib)
+        beside = open_beside(section.beside(pipeline, place[1]), pipeline.prove())
+        source = Source(place, store, cohort, section.memory_gib, beside)
         source.bytes()  # says now, not in an hour, that a store has no such tokens
         found[place] = source
     _refuse_different(list(found.values()))
@@ -80,7 +86,7 @@ def location(study: Study, pipeline: Pipeline, name: str) -> str:
     named = study.spec.stores.get(name, name)
     if named == MAIN:
         return pipeline.store()
-    return named if "://" in named else str(pipeline.path(named))
+    return pipeline.location(named)
 
 
 def _refuse_different(sources: Sequence[Source]) -> None:

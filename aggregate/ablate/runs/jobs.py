@@ -60,7 +60,9 @@ def portions_of(jobs: Iterable[Job], keys: Keys) -> list[Portion]:
 
 def kind_of(job: Job) -> str:
     """Equal for runs that can train together, and cost the same per step."""
-    return f"{job.run.train.batch_size} {job.run.head.model_dump_json()}"
+    training = job.run.training
+    size = job.run.train.batch_size or "all" if training.starts_at_baseline else training.batch_size
+    return f"{training.starts_at_baseline} {size} {job.run.head.model_dump_json()}"
 
 
 def representatives(configurations: Sequence[Configuration]) -> dict[str, str]:

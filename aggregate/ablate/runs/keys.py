@@ -14,7 +14,7 @@ from aggregate.training.stacked import RunSpec
 from cache_schema.common.custom import code_digest, targets_in
 from cache_schema.format.canonical import canonical_json, sha256_json
 
-ARITHMETIC = 1
+ARITHMETIC = 2
 """Raised when heads, losses, training, scoring or calibration give other numbers than before."""
 
 
@@ -33,6 +33,11 @@ class Keys:
             "tokens": source.place[1],
             "classes": list(cohort.classes),
         }
+        if source.beside:
+            self.common["beside"] = {
+                name: [store.header.fingerprint.digest, store.header.numerics.digest, store.content_digest()]
+                for name, store in source.beside.items()
+            }
         frame = cohort.frame
         columns = [frame[name] for name in ("participant_id", "session_id", "volume_id")]
         self.bags = [

@@ -124,13 +124,13 @@ def expected_seconds(jobs: Sequence[Job], steps: dict[str, float]) -> tuple[floa
     for job in jobs:
         epoch = steps[kind_of(job)] * steps_of(job.run)
         soonest += epoch * _fewest_epochs(job)
-        latest += epoch * job.run.train.epochs
+        latest += epoch * job.run.training.epochs
     return soonest, latest
 
 
 def _fewest_epochs(job: Job) -> int:
     """A run that is never better than in its first epoch ends when its patience does."""
-    train = job.run.train
+    train = job.run.training
     if train.patience is None or not len(job.run.validation_rows):
         return train.epochs
     return min(train.epochs, train.patience + 1)

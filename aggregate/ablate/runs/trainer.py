@@ -17,6 +17,7 @@ from aggregate.ablate.runs.jobs import Job, Portion, portions_of
 from aggregate.ablate.runs.journal import Arrays, Journal
 from aggregate.ablate.runs.keys import Keys
 from aggregate.bags.bags import Bags
+from aggregate.cohort.people import people_of
 from aggregate.statistics.calibration import Calibration
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.scoring import score_run
@@ -87,7 +88,8 @@ def train_portion(
     # Copies: pandas hands out arrays that torch may not own.
     y, weight = torch.tensor(cohort.y), torch.tensor(cohort.weight, dtype=dtype)
     runs = [job.run for job in jobs]
-    return train_stacked(bags, y, weight, len(cohort.classes), runs, dtype, progress)
+    people = people_of(cohort.participants.tolist(), cohort.y).of_bag
+    return train_stacked(bags, y, weight, len(cohort.classes), runs, dtype, progress, group=people)
 
 
 def _train(

@@ -7,8 +7,16 @@ from pathlib import Path
 from aggregate.anomaly.measure.truth import LesionTruth
 from aggregate.anomaly.request import DetectRequest
 from aggregate.anomaly.spec import DetectSpec, ReferenceSpec
-from aggregate.cohort.narrowing import Narrowing, apply_where, match, narrow, take_turnout
-from aggregate.cohort.table.join import CohortTable, make_join, read_table
+from aggregate.cohort.narrowing import (
+    Narrowing,
+    apply_where,
+    match,
+    narrow,
+    read_cohort_table,
+    take_turnout,
+)
+from aggregate.cohort.table.cohort_table import CohortTable
+from aggregate.cohort.table.join import make_join
 from aggregate.cohort.turnout import Turnout
 from aggregate.common.table_values import is_missing, listed, natural, value_name
 from cache_schema.common.errors import ConfigError, SlicecacheError
@@ -60,7 +68,7 @@ def read_candidates(request: DetectRequest, store: StoreReader) -> CandidateVolu
     if not store.entries:
         raise SlicecacheError(f"the store {store.location} holds no committed volume yet; run extract first")
     asked = request.cohort
-    whole = read_table(asked.table, asked.missing)
+    whole = read_cohort_table(asked)
     join = make_join(asked.join, whole, [entry.key for entry in store.entries])
     table, dropped = apply_where(asked, whole, join)
     pairs = join.of_table(table)

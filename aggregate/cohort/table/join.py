@@ -1,45 +1,27 @@
-"""The cohort table, and how its rows find the volumes of the store.
+"""How rows of the cohort table find the volumes of the store.
 
-Ids stay text from the file to the end ("007" is not 7). A participant's id is compared without `sub-`
-and the user's own prefixes, a session's without `ses-`. A table with a session column is joined on
-(participant, session), one without on the participant.
+A participant's id is compared without `sub-` and the user's own prefixes, a session's without `ses-`. A
+table with a session column is joined on (participant, session), one without on the participant, and with
+`nearest` on the participant and the date that is nearest to the scan.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from datetime import date
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
-
-from aggregate.common.labels import Label, read_many, read_text_keys
-from aggregate.common.table_values import listed, nearest, typed
-from cache_schema.common.errors import ConfigError, SlicecacheError
-from cache_schema.common.strict import Strict
-from cache_schema.common.text.tables import read_rows
+from aggregate.cohort.table.cohort_table import CohortTable
+from aggregate.cohort.table.dates import ScanDates, nearest_row, read_dates, read_scan_dates
+from aggregate.cohort.table.ids import plain_participant, plain_session, session_of_visit
+from aggregate.cohort.table.join_spec import JoinSpec
+from aggregate.common.table_values import listed
+from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.identity import VolumeKey, twins
-
-
-class JoinSpec(Strict):
-    """How rows of the table find volumes of the store."""
-
-    participant: str = "participant_id"
-    session: str | None = None
-    """Column of the session; by default `session_id` where the table has it."""
-    strip_prefix: Annotated[tuple[str, ...], BeforeValidator(read_many)] = ()
-    """Taken off participant ids on both sides; `sub-` (and `ses-` off sessions) always is."""
-    visits: Annotated[dict[str, Label], BeforeValidator(read_text_keys)] = Field(default_factory=dict)
-    """Session code of the table -> session of the store, e.g. `{bl: "01", m06: "02"}`."""
-    order: str | None = None
-    """Column that orders the sessions of a participant (age, days, an ISO date); by default they are
-    in natural order of the session id, in which `ses-2` comes before `ses-10`."""
-
 
 Pair = tuple[str, str]
 """Participant and session, as they are compared; the session is empty where it plays no part."""
+
+ALONE = "in the store, not in the table"
+ROW_ALONE = "in the table, not in the store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,102 +35,37 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
-class CohortTable:
-    """The cohort file: the same rows as text and with typed columns."""
-
-    path: Path
-    text: pd.DataFrame
-    """Every cell as it was written, stripped."""
-    typed: pd.DataFrame
-    """Numbers as float64, text as object, missing values as NaN."""
-
-    def require(self, column: str, what: str) -> str:
-        """The column's name, if there is such a column.
-
-        Raises:
-            ConfigError: Naming the nearest one.
-        """
-        if column in self.text.columns:
-            return column
-        near = nearest(column, list(self.text.columns))
-        raise ConfigError(f"{what}: {self.path.name} has no column {column!r}{near}")
-
-    def rows(self, keep: NDArray[np.bool_]) -> "CohortTable":
-        """The table with some of its rows, renumbered from 0."""
-        return CohortTable(
-            self.path, self.text[keep].reset_index(drop=True), self.typed[keep].reset_index(drop=True)
-        )
-
-
-def read_table(path: Path, missing: Sequence[str] = ()) -> CohortTable:
-    """Read a CSV or TSV; the separator is the one that the header line has most of.
-
-    Args:
-        path: UTF-8, with a header line; separated by tabs, commas or semicolons.
-        missing: Codes that mean missing in every column, besides empty cells, n/a and NaN.
-
-    Raises:
-        SlicecacheError: If it cannot be read, is empty, has ragged rows or two columns of one name.
-    """
-    lines = read_rows(path, f"the cohort table {str(path)!r}", "\t,;")
-    if len(lines) < 2:
-        raise SlicecacheError(f"the cohort table {str(path)!r} has no rows")
-    names = _header(lines[0][1], path)
-    for number, line in lines[1:]:
-        if len(line) != len(names):
-            raise SlicecacheError(
-                f"line {number} of {str(path)!r} has {len(line)} cells, its header has {len(names)}"
-            )
-    columns = {name: [line[i] for _, line in lines[1:]] for i, name in enumerate(names)}
-    text = pd.DataFrame({name: pd.Series(cells, dtype="object") for name, cells in columns.items()})
-    numbers = pd.DataFrame({name: typed(cells, missing) for name, cells in columns.items()})
-    return CohortTable(path, text, numbers)
-
-
-def _header(names: list[str], path: Path) -> list[str]:
-    """Column names; an unnamed one (an exported row number) is called by its place."""
-    named = [name or f"column_{i + 1}" for i, name in enumerate(names)]
-    twice = sorted({name for name in named if named.count(name) > 1})
-    if twice:
-        raise SlicecacheError(f"{str(path)!r} has more than one column {listed(twice)}")
-    return named
-
-
-def bare(name: str, prefixes: Sequence[str]) -> str:
-    """An id without its prefixes, each taken off at most once, in the order given."""
-    for prefix in prefixes:
-        name = name.removeprefix(prefix)
-    return name
-
-
-@dataclass(frozen=True, slots=True)
 class Join:
     """The rule that turns rows and volumes into pairs that can be compared."""
 
     spec: JoinSpec
     session: str | None
     """Column of the session, or None when the join is on the participant alone."""
+    by_session: bool = False
+    """Whether the store's volumes have sessions."""
+    scans: ScanDates | None = None
+    """When the store's sessions were scanned, if that was asked for."""
 
     def participant(self, name: str) -> str:
         """A participant's id as it is compared."""
-        return bare(name, [*self.spec.strip_prefix, "sub-"])
+        return plain_participant(self.spec, name)
 
     def of_key(self, key: VolumeKey) -> Pair:
         """A volume's pair."""
-        return self.participant(key.participant_id), bare(key.session_id, ["ses-"]) if self.session else ""
+        return self.participant(key.participant_id), (
+            plain_session(self.spec, key.session_id) if self.session else ""
+        )
 
     def of_row(self, participant: str, session: str) -> Pair:
         """A row's pair, its visit code translated."""
-        if not self.session:
-            return self.participant(participant), ""
-        return self.participant(participant), bare(self.spec.visits.get(session, session), ["ses-"])
+        return self.participant(participant), session_of_visit(self.spec, session) if self.session else ""
 
     def of_table(self, table: CohortTable) -> list[Pair]:
         """Every row's pair.
 
         Raises:
-            SlicecacheError: If two rows have the same one, two ids are one to the eye, or a row has no
-                participant.
+            SlicecacheError: If two rows have the same one (and that is to be refused), two ids are one to
+                the eye, or a row has no participant.
         """
         people = list(table.text[self.spec.participant])
         visits = list(table.text[self.session]) if self.session else [""] * len(people)
@@ -158,26 +75,96 @@ class Join:
             )
         _refuse_twins(people, table)
         pairs = [self.of_row(person, visit) for person, visit in zip(people, visits, strict=True)]
-        _refuse_duplicates(pairs, people, visits, self, table)
+        if self.spec.nearest is None and self.spec.ambiguous == "refuse":
+            _refuse_duplicates(pairs, people, visits, self, table)
         return pairs
+
+    def day(self, key: VolumeKey) -> tuple[date | None, str]:
+        """When a volume was scanned, or why that is not known."""
+        if self.scans is None:
+            return None, "no dates were given"
+        session = plain_session(self.spec, key.session_id) if self.by_session else ""
+        return self.scans.day((self.participant(key.participant_id), session))
+
+    def rows_of(
+        self, keys: Sequence[VolumeKey], table: CohortTable, pairs: Sequence[Pair], dropped: dict[Pair, str]
+    ) -> tuple[list[int], list[str]]:
+        """The row of every volume, -1 where there is none, and the reason for that.
+
+        Args:
+            keys: Of the volumes.
+            table: As narrowed by `where`.
+            pairs: Of its rows.
+            dropped: Pairs of rows that are not in it any more, with the reason.
+
+        Raises:
+            SlicecacheError: If a date of the table is none.
+        """
+        places: dict[Pair, list[int]] = {}
+        for row, pair in enumerate(pairs):
+            places.setdefault(pair, []).append(row)
+        if self.spec.nearest is not None:
+            return self._nearest(keys, table, places, dropped)
+        rows, reasons = [], []
+        for key in keys:
+            pair = self.of_key(key)
+            found = places.get(pair, [])
+            rows.append(found[0] if len(found) == 1 else -1)
+            if len(found) > 1:
+                reasons.append(f"ambiguous ({len(found)} rows of {table.path.name})")
+            else:
+                reasons.append("" if found else dropped.get(pair, ALONE))
+        return rows, reasons
+
+    def _nearest(
+        self,
+        keys: Sequence[VolumeKey],
+        table: CohortTable,
+        places: dict[Pair, list[int]],
+        dropped: dict[Pair, str],
+    ) -> tuple[list[int], list[str]]:
+        asked = self.spec.nearest
+        assert asked is not None
+        when = read_dates(
+            table, asked.column, self.spec.date_format, "join.nearest.column", "join.date_format"
+        )
+        rows, reasons = [], []
+        for key in keys:
+            pair = self.of_key(key)
+            day, reason = self.day(key)
+            row = -1
+            if pair not in places:
+                reason = dropped.get(pair, ALONE)
+            elif day is not None:
+                own = [(place, when[place]) for place in places[pair]]
+                dated = [(place, found.date()) for place, found in own if found is not None]
+                row, reason = nearest_row(day, dated, asked.days, table.path.name)
+            rows.append(row)
+            reasons.append(reason)
+        return rows, reasons
 
 
 def make_join(spec: JoinSpec, table: CohortTable, keys: Sequence[VolumeKey]) -> Join:
-    """Decide the columns of the join.
+    """Decide the columns of the join, and read the dates of scans where there are some.
 
     A store whose volumes have no sessions is joined on the participant, whatever the table has.
 
     Raises:
         ConfigError: If a column does not exist.
-        SlicecacheError: If two participants of the store have the same id without prefixes.
+        SlicecacheError: If two participants of the store have the same id without prefixes, or dates
+            cannot be read.
     """
     table.require(spec.participant, "join.participant")
     session = spec.session
     if session is not None:
         table.require(session, "join.session")
-    elif "session_id" in table.text.columns:
+    elif "session_id" in table.text.columns and spec.nearest is None:
         session = "session_id"
-    join = Join(spec, session if any(key.session_id for key in keys) else None)
+    if spec.nearest is not None:
+        table.require(spec.nearest.column, "join.nearest.column")
+    by_session = any(key.session_id for key in keys)
+    scans = None if spec.dates is None else read_scan_dates(spec.dates, spec, by_session)
+    join = Join(spec, session if by_session else None, by_session, scans)
     names: dict[str, str] = {}
     for key in keys:
         other = names.setdefault(join.participant(key.participant_id), key.participant_id)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from aggregate.cohort.table.join import CohortTable
+from aggregate.cohort.table.cohort_table import CohortTable
 from aggregate.common.table_values import listed
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.strict import Strict

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from aggregate.cohort.table.join import CohortTable
+from aggregate.cohort.table.cohort_table import CohortTable
 from aggregate.common.labels import Label, Labels, read_text_keys
 from aggregate.common.table_values import is_missing, listed, natural, nearest, read_number, value_name
 from cache_schema.common.errors import ConfigError, SlicecacheError

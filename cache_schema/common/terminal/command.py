@@ -43,6 +43,8 @@ EXTRAS = {
     "matplotlib": "report",
     "nilearn": "simulate",
     "obstore": "remote",
+    "openpyxl": "tables",
+    "pyarrow": "tables",
     "distributed": "cluster",
     "dask_jobqueue": "cluster",
 }

@@ -7,7 +7,8 @@ from fuzz.target import ARCHIVE, Files, Target
 from aggregate.cohort.cohort import load_cohort
 from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.select import SelectSpec
-from aggregate.cohort.table.join import JoinSpec, read_table
+from aggregate.cohort.table.cohort_table import read_table
+from aggregate.cohort.table.join_spec import JoinSpec
 from aggregate.cohort.table.split import SplitSpec
 from aggregate.cohort.table.target import TargetSpec
 from aggregate.cohort.table.where import where

@@ -1,0 +1,35 @@
+"""Names of token arrays: one, or several whose numbers stand side by side, as `cls+patch_mean`.
+
+An array of another store than the main one is `STORE:NAME`.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+BESIDE = "+"
+"""No array's name has it (`[a-z][a-z0-9_]{0,63}`), so the names can be told apart again."""
+
+
+def token_names(tokens: str) -> tuple[str, ...]:
+    """The arrays, in the order in which their numbers stand."""
+    return tuple(tokens.split(BESIDE))
+
+
+def _one_text(value: Any) -> Any:
+    """Read a list of arrays as one name."""
+    several = isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value)
+    return BESIDE.join(value) if several else value
+
+
+def _each_once(value: str) -> str:
+    names = token_names(value)
+    if "" in names or len(set(names)) < len(names):
+        raise ValueError(f"tokens names each array once, e.g. cls, or [cls, patch_mean], not {value!r}")
+    return value
+
+
+StoreName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,63}$")]
+"""What another store is called: as arrays are."""
+Tokens = Annotated[str, BeforeValidator(_one_text), AfterValidator(_each_once)]
+"""`cls`, or `[cls, patch_mean]`: the numbers of both, side by side."""
