@@ -19,6 +19,7 @@ from aggregate.common.labels import Label, read_column, read_many
 from aggregate.config.ablate import AblateSpec
 from aggregate.config.recipes import with_recipe
 from aggregate.config.setup import TrainingSetup
+from aggregate.evaluate.spec import ExternalSpec
 from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.registry import HeadSpec
 from aggregate.losses.registry import LossSpec, require_trainable
@@ -70,6 +71,8 @@ class AggregateKeys(Strict):
     confounds: tuple[str, ...] | None = None
     """Columns of the confounds-only baseline; by default age, sex and site where the table has them."""
     baselines: tuple[BaselineName, ...] = BASELINES
+    external: ExternalSpec | None = None
+    """Another cohort that `train` holds its bundle against when it is done; `evaluate` does so later."""
     shuffle_labels: int = Field(default=0, ge=0)
     """Also train on so many permutations of the labels."""
     memory_gib: float | None = Field(default=None, ge=0)

@@ -19,6 +19,7 @@ from aggregate.common.pictures import shown_preview
 from aggregate.common.versions import versions
 from aggregate.config.setup import TrainingSetup
 from aggregate.predict.bundle import BesideCard, Bundle, BundleCard, member_of
+from aggregate.predict.seen import contents_of
 from aggregate.statistics.evaluate import (
     Measured,
     OutOfFold,
@@ -29,6 +30,8 @@ from aggregate.statistics.evaluate import (
     pooled_auroc,
 )
 from aggregate.train.crossval import Trained
+from aggregate.train.familiar import familiar_of, records_of, seen_bags
+from aggregate.train.groups import groups_json
 from cache_schema.store.reader import StoreReader
 
 SHOWN_PREVIEWS = 6
@@ -81,6 +84,7 @@ def metrics_json(
         "comparison": {
             name: found for name in others if (found := compare(measured[head], measured[name])) is not None
         },
+        **({"groups": groups} if (groups := groups_json(cohort, outputs)) else {}),
         **cohort.turnout.as_json(),
         "versions": versions(),
     }
@@ -144,7 +148,7 @@ def make_bundle(
     store: StoreReader,
     folds: Sequence[Fold],
     trained: Trained,
-    dim: int,
+    bags: Bags,
     training: dict[str, Any],
     beside: Beside = NOTHING,
 ) -> Bundle:
@@ -159,11 +163,12 @@ def make_bundle(
         )
         for run, fold, output in zip(trained.runs, by_fold, trained.outputs, strict=True)
     ]
+    familiar = familiar_of(cohort, bags, folds, trained)
     card = BundleCard(
         fingerprint=store.header.fingerprint,
         numerics=store.header.numerics,
         tokens=setup.tokens,
-        dim=dim,
+        dim=bags.x.shape[2],
         classes=cohort.classes,
         positive=cohort.classes[-1] if cohort.task == "binary" else None,
         beside={
@@ -174,9 +179,11 @@ def make_bundle(
         combine=cohort.combine,
         head=setup.head,
         members=tuple(members),
+        contents=contents_of(records_of(cohort, seen_bags(folds))),
+        familiar=familiar.card,
         training=training,
     )
-    return Bundle(card, tuple(run.state for run in trained.runs))
+    return Bundle(card, tuple(run.state for run in trained.runs), familiar)
 
 
 def training_summary_of(
