@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from aggregate.api.dataset import BagDataset as BagDataset
     from aggregate.api.dataset import collate_bags as collate_bags
     from aggregate.api.estimator import HeadClassifier as HeadClassifier
+    from aggregate.api.evaluating import evaluate as evaluate
     from aggregate.api.given_bags import InputError as InputError
     from aggregate.api.predicting import predict as predict
     from aggregate.api.results import AblateResult as AblateResult
     from aggregate.api.results import DetectResult as DetectResult
+    from aggregate.api.results import EvaluateResult as EvaluateResult
     from aggregate.api.results import TrainResult as TrainResult
     from aggregate.api.store import Store as Store
     from aggregate.api.store import open as open
@@ -62,6 +64,7 @@ PUBLIC_NAMES: dict[str, Any] = {
     "ablate": "aggregate.api.studies:ablate",
     "detect": "aggregate.api.studies:detect",
     "predict": "aggregate.api.predicting:predict",
+    "evaluate": "aggregate.api.evaluating:evaluate",
     "extract": "extract.api:extract",
     "simulate": "extract.api:simulate",
     "embed": "extract.embedding:embed",
@@ -73,6 +76,7 @@ PUBLIC_NAMES: dict[str, Any] = {
     "collate_bags": "aggregate.api.dataset:collate_bags",
     "TrainResult": "aggregate.api.results:TrainResult",
     "AblateResult": "aggregate.api.results:AblateResult",
+    "EvaluateResult": "aggregate.api.results:EvaluateResult",
     "DetectResult": "aggregate.api.results:DetectResult",
     "HeadClassifier": "aggregate.api.estimator:HeadClassifier",
     "InputError": "aggregate.api.given_bags:InputError",
@@ -106,6 +110,10 @@ COMMANDS = {
         "Stage one: read every volume once and commit its embeddings to the store.",
     ),
     "train": ("aggregate.cli:train", "Stage two: train the head in cross-validation, compare it, report it."),
+    "evaluate": (
+        "aggregate.applying:evaluate",
+        "Measure a trained bundle on an external cohort: nothing is fitted, nothing is chosen.",
+    ),
     "ablate": (
         "aggregate.cli:ablate",
         "Train many configurations on the same folds, test what was named before, report it.",
@@ -114,7 +122,7 @@ COMMANDS = {
         "aggregate.cli:detect",
         "Fit anomaly detectors on a reference group, map everybody else, measure and report it.",
     ),
-    "predict": ("aggregate.cli:predict", "Apply a trained bundle, of heads or detectors, to a store."),
+    "predict": ("aggregate.applying:predict", "Apply a trained bundle, of heads or detectors, to a store."),
     "status": (
         "cache_schema.status.cli:status",
         "Say how far a store is, who is at work on it, and how long it will take.",

@@ -1,17 +1,13 @@
 """The commands of stage two. Nothing heavy is imported until one of them runs."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from aggregate.options import AllowUnlike, BesideStores, BundlePlace, LabelTable, Maps
-from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.command import WARNING, say
 from cache_schema.common.terminal.options import (
-    AllowCustom,
     AsJson,
     PipelineFile,
     PlanOnly,
@@ -21,19 +17,13 @@ from cache_schema.common.terminal.options import (
     SetValues,
     ShuffleLabels,
     SiteFile,
-    StorePlace,
     with_proof,
 )
-from cache_schema.common.terminal.visible import visible
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
-    from aggregate.anomaly.study.predict import Judge
     from aggregate.config.section import AggregateSection
     from aggregate.train.results import Results
     from cache_schema.common.pipeline_file import Pipeline
-    from cache_schema.store.reader import StoreReader
 
 
 def read_training_section(pipeline: "Pipeline") -> "AggregateSection":
@@ -150,100 +140,3 @@ def detect(
     else:
         say(f"{detection_summary(results)}\n{last_lines(loaded.folder(), results.folder)}")
     return 0
-
-
-def predict(
-    bundle: BundlePlace,
-    store: StorePlace,
-    out: LabelTable = None,
-    maps: Maps = None,
-    beside: BesideStores = None,
-    allow_unlike_reference: AllowUnlike = False,
-    allow_custom: AllowCustom = False,
-    prove: ProveWith = None,
-    engine: PoolEngine = "local",
-    site: SiteFile = None,
-    scheduler: Scheduler = None,
-    as_json: AsJson = False,
-) -> int:
-    """Apply the trained BUNDLE, of heads or of detectors, to every volume of STORE.
-
-    A participant who was in training is scored only by members that did not see them.
-    """
-    from aggregate.anomaly.study.bundle import is_detector_bundle
-    from aggregate.cohort.turnout import shortfall_of
-    from aggregate.common.artefacts import csv_text, write_text
-    from aggregate.common.run_folder import find_bundle, permit_bundle
-    from cache_schema.cluster.pool import asked_pool
-    from cache_schema.files.disk.room import require_target, require_writable
-    from cache_schema.store.reader import open_store
-
-    if out is not None:
-        require_target(out, "--out")
-    if maps is not None:
-        require_writable(maps, "the folder of --maps")
-    pool = asked_pool(engine, scheduler, site, Path.cwd())
-    folder = find_bundle(bundle)
-    if allow_custom:
-        permit_bundle(folder)
-    proof = prove or "crc32c"
-    reader = open_store(store, proof)
-    if is_detector_bundle(folder):
-        judge = None
-        if beside:
-            raise ConfigError(f"--beside is for a bundle of heads, and {str(folder)!r} is of detectors")
-        if pool is not None:
-            from aggregate.anomaly.study.predict_over_dask import DaskJudge
-
-            judge = DaskJudge(pool, folder, proof, allow_custom)
-        table = _predict_detectors(folder, reader, maps, allow_unlike_reference, judge)
-    else:
-        if pool is not None:
-            raise ConfigError(
-                f"{str(folder)!r} is a bundle of heads, and --engine dask is for detectors: heads read 2,000 "
-                "volumes in about 10 s; leave it out"
-            )
-        table = _predict_heads(folder, reader, maps, beside or [])
-    if out is not None:
-        write_text(out, csv_text(table))
-    shortfall = shortfall_of(reader)
-    if shortfall.missing:
-        typer.echo(visible(shortfall.of_predictions()), err=True)
-    if as_json:
-        rows = json.loads(table.to_json(orient="records"))
-        left_out = [asdict(item) for item in shortfall.missing]
-        typer.echo(json.dumps({"predictions": rows, "left_out": left_out}))
-    elif out is None:
-        typer.echo(csv_text(table), nl=False)
-    else:
-        typer.echo(f"{len(table)} volumes -> {out}")
-    return 0
-
-
-def _predict_heads(bundle: Path, store: "StoreReader", maps: Path | None, beside: list[str]) -> "DataFrame":
-    """A head's predictions."""
-    from aggregate.bags.beside import open_beside
-    from aggregate.predict.bundle import load_bundle
-    from aggregate.predict.predict import predict_store as apply_bundle
-
-    if maps is not None:
-        raise ConfigError(f"--maps is for a bundle of detectors, and {str(bundle)!r} is none")
-    named = dict(each.partition("=")[::2] for each in beside)
-    if len(named) < len(beside) or not all(name and place for name, place in named.items()):
-        raise ConfigError(f"--beside takes NAME=STORE, each name once, not {' '.join(beside)!r}")
-    return apply_bundle(load_bundle(bundle), store, open_beside(named, store.prove))
-
-
-def _predict_detectors(
-    bundle: Path, store: "StoreReader", maps: Path | None, allow_unlike: bool, judge: "Judge | None"
-) -> "DataFrame":
-    """Detectors' scores; warnings go to standard error."""
-    from aggregate.anomaly.study.bundle import load_detectors
-    from aggregate.anomaly.study.predict import predict_detectors
-
-    table, warnings = predict_detectors(
-        load_detectors(bundle), store, maps=maps, allow_unlike=allow_unlike, judge=judge
-    )
-    for sentence in warnings:
-        typer.echo(f"{WARNING}{sentence}", err=True)
-    return table

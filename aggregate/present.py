@@ -12,6 +12,7 @@ from aggregate.common.run_folder import INDEX, REPORT
 
 if TYPE_CHECKING:
     from aggregate.ablate.findings.results import AblationResults
+    from aggregate.evaluate.results import EvaluationResults
     from aggregate.train.results import Results
 
 DRAWN_BY = ("jinja2", "markupsafe", "matplotlib")
@@ -33,6 +34,15 @@ def present_ablation(results: "AblationResults", run_folder: Path) -> None:
         from aggregate.report.ablation import render_ablation
 
         render_ablation(results, results.folder / REPORT)
+    present_index(run_folder)
+
+
+def present_evaluation(results: "EvaluationResults", run_folder: Path) -> None:
+    """Write an external evaluation's report, its figures and the index."""
+    with _report_extra():
+        from aggregate.report.evaluation import render_evaluation
+
+        render_evaluation(results)
     present_index(run_folder)
 
 

@@ -25,7 +25,14 @@ def make_runs(head: HeadBase, n: int, batch: int, runs: int, epochs: int) -> lis
     """As many learning rates on the same bags, no early stop."""
     rows, nobody = np.arange(n), np.array([], dtype=np.int64)
     trains = [
-        TrainSpec(epochs=epochs, patience=None, class_balanced=False, batch_size=batch, learning_rate=rate)
+        TrainSpec(
+            start="plain",
+            epochs=epochs,
+            patience=None,
+            class_balanced=False,
+            batch_size=batch,
+            learning_rate=rate,
+        )
         for rate in np.geomspace(1e-4, 1e-3, runs).tolist()
     ]
     return [

@@ -58,7 +58,7 @@ def predict(
         >>> table = sc.predict("runs/demo/bundle", "new.zarr")
         >>> table[["participant_id", "predicted"]]
     """
-    loaded = _loaded(bundle, allow_custom)
+    loaded = loaded_bundle(bundle, allow_custom)
     reader = _reader(store)
     if isinstance(loaded, Bundle):
         if maps is not None:
@@ -74,7 +74,7 @@ def predict(
     return table
 
 
-def _loaded(bundle: Bundled, allow_custom: bool) -> "Bundle | DetectorBundle":
+def loaded_bundle(bundle: Bundled, allow_custom: bool) -> "Bundle | DetectorBundle":
     """A bundle in memory."""
     if isinstance(bundle, TrainResult | DetectResult):
         if bundle.bundle is None:

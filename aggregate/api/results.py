@@ -1,4 +1,4 @@
-"""What `sc.train`, `sc.ablate` and `sc.detect` return."""
+"""What `sc.train`, `sc.evaluate`, `sc.ablate` and `sc.detect` return."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -85,6 +85,24 @@ class TrainResult(StudyResult):
     """Who of table and store took no part, with the reason."""
     attention: "pd.DataFrame"
     """Out-of-fold attention over height: height_mm, attention, label, participant_id."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EvaluateResult(StudyResult):
+    """A bundle on a cohort that had no part in its making.
+
+    `table` has a row per configuration, a column per metric with its interval.
+
+    Example:
+        >>> found = sc.evaluate("runs/adni", "other.zarr", "other.csv")
+        >>> found.metrics["metrics"]["calibration_slope"]
+        >>> found.curves["decision_curve"]
+    """
+
+    left_out: "pd.DataFrame"
+    """Who of table and store took no part, with the reason."""
+    curves: "dict[str, pd.DataFrame]"
+    """What is behind the figures: `roc`, `calibration`, `decision_curve`."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

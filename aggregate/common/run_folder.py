@@ -5,7 +5,7 @@ A run folder of before had the files of its only verb directly in it; it is stil
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from cache_schema.common.custom import permit
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.stored_json import read_json
 
-VERBS = ("train", "ablate", "detect")
+VERBS = ("train", "evaluate", "ablate", "detect")
 """That leave a folder in the run folder, in the order of a study."""
 BUNDLING = ("train", "detect")
 """Of these, the ones that keep what they fitted; an ablation keeps no weights."""
@@ -30,20 +30,25 @@ def verb_folder(run_folder: Path, verb: str) -> Path:
     return run_folder / verb
 
 
-def find_bundle(folder: Path) -> Path:
+def find_bundle(folder: Path, bundling: Sequence[str] = BUNDLING) -> Path:
     """The one bundle in a run folder, a verb's folder, or a bundle's own folder.
+
+    Args:
+        folder: Where to look.
+        bundling: Verbs whose folders are looked into.
 
     Raises:
         ConfigError: If there is none, or more than one to choose from.
     """
     if not os.path.isdir(folder):
-        raise ConfigError(f"there is no folder {str(folder)!r}; give a run folder, train/ or detect/ in it")
-    found = sorted(set(_bundles(folder)))
+        verbs = " or ".join(f"{verb}/" for verb in bundling)
+        raise ConfigError(f"there is no folder {str(folder)!r}; give a run folder, {verbs} in it")
+    found = sorted(set(_bundles(folder, bundling)))
     if not found:
         raise ConfigError(
             f"{str(folder)!r} holds no bundle: there is no {CARD} in it, in {BUNDLE}/, or in "
-            f"{' or '.join(f'{verb}/{BUNDLE}/' for verb in BUNDLING)}; give the run folder of a finished "
-            f"{' or '.join(BUNDLING)}"
+            f"{' or '.join(f'{verb}/{BUNDLE}/' for verb in bundling)}; give the run folder of a finished "
+            f"{' or '.join(bundling)}"
         )
     if len(found) > 1:
         raise ConfigError(
@@ -53,9 +58,16 @@ def find_bundle(folder: Path) -> Path:
     return found[0]
 
 
-def _bundles(folder: Path) -> Iterator[Path]:
+def run_folder_of(bundle: Path) -> Path | None:
+    """The run folder that a bundle lies in, if it lies where `train` leaves it."""
+    if bundle.name != BUNDLE or bundle.parent.name != "train":
+        return None
+    return bundle.parent.parent
+
+
+def _bundles(folder: Path, bundling: Sequence[str]) -> Iterator[Path]:
     """Every folder with a card; a detection over several stores has one bundle for each."""
-    own = [folder / BUNDLE, *(verb_folder(folder, verb) / BUNDLE for verb in BUNDLING)]
+    own = [folder / BUNDLE, *(verb_folder(folder, verb) / BUNDLE for verb in bundling)]
     places = [folder, *own]
     for place in [folder, *own] if folder.name == BUNDLE else own:
         places += sorted(card.parent for card in place.glob(f"*/{CARD}"))

@@ -13,4 +13,6 @@ def resolved(pipeline: Pipeline, section: AggregateKeys) -> dict[str, Any]:
     join = section.join.located(pipeline.path).model_dump(mode="json")
     stores = {name: pipeline.location(value) for name, value in section.stores.items()}
     own = {**section.model_dump(mode="json"), "cohort": cohort, "join": join, "stores": stores}
+    if section.external is not None:
+        own["external"] = section.external.placed(pipeline).model_dump(mode="json")
     return {**resolved_stage_one(pipeline), "aggregate": own}

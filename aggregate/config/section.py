@@ -19,10 +19,11 @@ from aggregate.common.labels import Label, read_column, read_many
 from aggregate.config.ablate import AblateSpec
 from aggregate.config.recipes import with_recipe
 from aggregate.config.setup import TrainingSetup
+from aggregate.evaluate.spec import ExternalSpec
 from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.registry import HeadSpec
 from aggregate.losses.registry import LossSpec, require_trainable
-from aggregate.training.runs import TrainSpec
+from aggregate.training.runs import TrainSpec, read_auto
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline, validate
 from cache_schema.common.strict import Strict
@@ -57,7 +58,8 @@ class AggregateKeys(Strict):
     loss: LossSpec = LossSpec()
     recipe: str | None = None
     """Sets head, loss and train at once; keys beside it win."""
-    train: TrainSpec = TrainSpec()
+    train: Annotated[TrainSpec, BeforeValidator(read_auto)] = TrainSpec()
+    """`auto` lets inner folds choose rate and epochs."""
     seeds: int = Field(default=1, ge=1)
     """Trainings per fold that differ in initialisation and batches only; averaged before statistics."""
     folds: FoldSpec = FoldSpec()
@@ -69,6 +71,8 @@ class AggregateKeys(Strict):
     confounds: tuple[str, ...] | None = None
     """Columns of the confounds-only baseline; by default age, sex and site where the table has them."""
     baselines: tuple[BaselineName, ...] = BASELINES
+    external: ExternalSpec | None = None
+    """Another cohort that `train` holds its bundle against when it is done; `evaluate` does so later."""
     shuffle_labels: int = Field(default=0, ge=0)
     """Also train on so many permutations of the labels."""
     memory_gib: float | None = Field(default=None, ge=0)

@@ -71,6 +71,13 @@ class BigruHead(OwnSpaceHead):
         shapes |= linear_shapes("attention.project", units, self.hidden)
         return shapes | {"attention.score.weight": (self.hidden,)}
 
+    def even(self, parameters: Parameters) -> dict[str, Tensor]:
+        """Scores are 0: the mean of the states, which begin as drawn."""
+        return {
+            **parameters,
+            "attention.score.weight": torch.zeros_like(parameters["attention.score.weight"]),
+        }
+
     def pool(
         self,
         parameters: Parameters,

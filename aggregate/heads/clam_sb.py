@@ -69,6 +69,10 @@ class ClamSbHead(OwnSpaceHead):
         """Features, both layers and their product, and the gradients of these."""
         return 4 * self.features + 8 * self.hidden
 
+    def even(self, parameters: Parameters) -> dict[str, Tensor]:
+        """As drawn, which is close to even: where all are level, no slice is evidence more than another."""
+        return dict(parameters)
+
     @property
     def has_auxiliary(self) -> bool:
         """The instance loss, if it weighs anything."""

@@ -74,6 +74,10 @@ class DsmilHead(Head):
         instance = linear_shapes("instance", self.dim, self.n_classes)
         return instance | linear_shapes("query", self.dim, self.query)
 
+    def even(self, parameters: Parameters) -> dict[str, Tensor]:
+        """All queries are the bias, so every slice is as like the critical one as any other."""
+        return {**parameters, "query.weight": torch.zeros_like(parameters["query.weight"])}
+
     def pool(
         self,
         parameters: Parameters,

@@ -94,6 +94,11 @@ class Transmil1dHead(OwnSpaceHead):
         shapes |= linear_shapes("transmil.second.output", width, width)
         return shapes | norm_shapes("transmil.norm_final", width)
 
+    def even(self, parameters: Parameters) -> dict[str, Tensor]:
+        """The CLS token asks for nothing in particular in the second layer."""
+        name = "transmil.second.query.weight"
+        return {**parameters, name: torch.zeros_like(parameters[name])}
+
     def pool(
         self,
         parameters: Parameters,

@@ -6,7 +6,7 @@ a custom head's target is text, which nothing imports unless the caller permits 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -26,12 +26,16 @@ from aggregate.predict.bundle_files import (
     tensors_below,
     write_bundle_files,
 )
+from aggregate.predict.familiar import Familiar, FamiliarCard, read_familiar
 from aggregate.training.runs import TrainedRun
 from cache_schema.common.custom import give, permit
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.strict import Strict, later
 from cache_schema.format.header import Fingerprint, Numerics
-from cache_schema.format.limits import Extent
+from cache_schema.format.limits import Digest, Extent
+
+FAMILIAR = "familiar"
+"""Below it lies what a bundle keeps of its training cohort."""
 
 
 class Member(Strict):
@@ -79,6 +83,10 @@ class BundleCard(CardBase):
     """What several volumes of a session were to each other: with `concat` a bag holds all of them."""
     head: HeadSpec
     members: tuple[Member, ...] = Field(min_length=1)
+    contents: tuple[Digest, ...] = later(())
+    """Of every volume that had a part in it (see `predict.seen`); none in bundles of before."""
+    familiar: FamiliarCard | None = later(None)
+    """What the training cohort looked like (see `predict.familiar`); none in bundles of before."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -98,6 +106,8 @@ class Bundle:
 
     card: BundleCard
     states: tuple[dict[str, Tensor], ...]
+    familiar: Familiar | None = None
+    """The training cohort, where the card has one."""
 
     def head(self) -> Head:
         """The head that the weights belong to."""
@@ -136,6 +146,8 @@ def save_bundle(folder: str | Path, bundle: Bundle) -> None:
         for member, state in zip(bundle.card.members, bundle.states, strict=True)
         for name, value in state.items()
     }
+    if bundle.familiar is not None:
+        tensors |= {f"{FAMILIAR}/{name}": value for name, value in bundle.familiar.tensors().items()}
     write_bundle_files(folder, bundle.card, tensors)
 
 
@@ -156,7 +168,11 @@ def load_bundle(folder: str | Path, custom: Any = None, allow_custom: bool = Fal
     tensors = read_tensors(folder, card)
     bundle = Bundle(card, tuple(tensors_below(tensors, member.name) for member in card.members))
     _check_states(bundle, str(folder))
-    return bundle
+    if card.familiar is None:
+        return bundle
+    names = frozenset(member.name for member in card.members)
+    kept = tensors_below(tensors, FAMILIAR)
+    return replace(bundle, familiar=read_familiar(card.familiar, kept, names, card.dim, str(folder)))
 
 
 def _with_custom(card: BundleCard, custom: Any, allow_custom: bool) -> BundleCard:

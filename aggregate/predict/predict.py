@@ -6,22 +6,21 @@ the mean logits of all members.
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
-from aggregate.bags.bags import Bags, read_bags
-from aggregate.bags.beside import NOTHING, Beside, arrays_by_name
-from aggregate.bags.token_names import token_names
+from aggregate.bags.bags import read_bags
+from aggregate.bags.beside import NOTHING, Beside
 from aggregate.cohort.select import SelectSpec, choose_runs, make_bags, mismatch
 from aggregate.common.softmax import softmax
 from aggregate.predict.bundle import Bundle, BundleCard
-from aggregate.training.stacked import apply_head
-from cache_schema.common.errors import SlicecacheError
-from cache_schema.format.header import Header, Numerics, differing_fields, require_equal
+from aggregate.predict.check import check_store
+from aggregate.predict.compare import Batch, Comparison, compare
+from aggregate.predict.scoring import Said, frozen_threshold, joined, say, tempered
 from cache_schema.format.identity import VolumeKey
 from cache_schema.store.reader import StoreReader
 from cache_schema.store.reading.records import Picked
@@ -32,27 +31,55 @@ READ_BATCH = 256
 """Volumes read from the store at once."""
 
 
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What a bundle says of a store."""
+
+    table: pd.DataFrame
+    """As `predict_store` gives it."""
+    comparison: Comparison
+    """With the training cohort."""
+
+
 def predict_store(bundle: Bundle, store: StoreReader, beside: Beside = NOTHING) -> pd.DataFrame:
     """Score every committed volume of a store that is of the kind that the bundle was trained on.
 
     A bundle that reads from several stores needs the others in `beside`, under the names it knows them by.
-
-    With `combine: concat` a row is a session, its volume_id those of all its volumes.
+    With `combine: concat` a row is a session, its volume_id those of all its volumes. What makes the
+    predictions doubtful is logged as a warning.
 
     Returns:
         Columns participant_id, session_id, volume_id, members (names of those that scored, by blanks),
         logit_* (mean over them), p_* (softmax of the mean of the logits over each member's temperature),
         threshold (their mean; binary only) and predicted. A participant whom every member saw has no
-        members and NaN.
+        members and NaN. Behind these, where the bundle knows its training cohort: distance (1 is typical),
+        typical_p, flag (`atypical` or empty) and unlike (facts of the acquisition that training never had).
 
     Raises:
         StoreMismatch: If the store's fingerprint is not the bundle's, naming the fields.
         SlicecacheError: If the store lacks the tokens that the bundle reads.
     """
-    check_store(bundle.card, store.header, store.location, beside)
-    rows = [
-        row for keys, logits in _scored(bundle, store, beside) for row in _rows(bundle.card, keys, logits)
-    ]
+    found = predict_and_compare(bundle, store, beside)
+    for sentence in found.comparison.warnings:
+        logger.warning(sentence)
+    return found.table
+
+
+def predict_and_compare(bundle: Bundle, store: StoreReader, beside: Beside = NOTHING) -> Predicted:
+    """Score a store as `predict_store` does, and hold all of it against the training cohort.
+
+    Raises:
+        StoreMismatch: As `predict_store`.
+        SlicecacheError: As `predict_store`.
+    """
+    card = bundle.card
+    check_store(card, store.header, store.location, beside)
+    bags = bags_of_store(card, store)
+    keys = [_key([store.entries[place].key for place in places]) for places in bags]
+    if not bags:
+        return Predicted(pd.DataFrame(columns=_columns(card)), Comparison(pd.DataFrame()))
+    said = _said(bundle, store, bags, keys, beside)
+    rows = list(_rows(card, keys, said.logits))
     unseen = sorted({row["participant_id"] for row in rows if not row["members"]})
     if unseen:
         logger.warning(
@@ -60,94 +87,39 @@ def predict_store(bundle: Bundle, store: StoreReader, beside: Beside = NOTHING) 
             len(unseen),
             ", ".join(unseen[:3]),
         )
-    return pd.DataFrame(rows, columns=_columns(bundle.card))
-
-
-def check_store(card: BundleCard, header: Header, location: str, beside: Beside = NOTHING) -> None:
-    """Refuse a store of other embeddings; warn of other arithmetic.
-
-    Raises:
-        StoreMismatch: If the fingerprints differ, naming the fields with both values.
-        SlicecacheError: If the store has no such tokens.
-    """
-    require_equal(
-        card.fingerprint,
-        header.fingerprint,
-        f"the bundle (here) was trained on other embeddings than the store {location} (there) holds",
-        "Extract a store as the bundle's was made.",
+    records = store.records()
+    batch = Batch(
+        participants=[key.participant_id for key in keys],
+        records=([records[place] for place in places] for places in bags),
+        familiarity=said.familiarity,
+        logits=said.logits,
+        members=[member.name for member in card.members],
     )
-    warn_of_numerics(card.numerics, header, location)
-    _check_beside(card, beside)
-    shapes = {name: array.item_shape for name, array in arrays_by_name(header, beside).items()}
-    if not shapes.keys() >= set(token_names(card.tokens)):
-        raise SlicecacheError(
-            f"the bundle reads the tokens {card.tokens!r}, but the store {location} has {', '.join(shapes)}"
-        )
-    found = [shapes[name] for name in token_names(card.tokens)]
-    if any(len(shape) != 1 for shape in found) or sum(shape[0] for shape in found) != card.dim:
-        told = " and ".join(" x ".join(map(str, shape)) for shape in found)
-        raise SlicecacheError(
-            f"the bundle reads tokens of {card.dim} numbers, one a slice; {card.tokens!r} of the store "
-            f"{location} has {told}"
-        )
+    comparison = compare(bundle.familiar, batch)
+    table = pd.DataFrame(rows, columns=_columns(card))
+    return Predicted(pd.concat([table, comparison.rows], axis=1), comparison)
 
 
-def _check_beside(card: BundleCard, beside: Beside) -> None:
-    """Refuse other stores than the bundle's, or none where it reads from some.
-
-    Raises:
-        StoreMismatch: If fingerprints differ, naming the fields with both values.
-        SlicecacheError: If one is not given, or one is given that the bundle does not know.
-    """
-    if odd := sorted(card.beside.keys() ^ beside.keys()):
-        known = ", ".join(sorted(card.beside)) or "no other store"
-        told = ", ".join(sorted(beside)) or "none"
-        raise SlicecacheError(
-            f"the bundle reads from {known} beside its main store, and {told} was given: say --beside "
-            f"{odd[0]}=LOCATION for each of the bundle's, and no others"
-        )
-    for name, kept in card.beside.items():
-        there = beside[name]
-        require_equal(
-            kept.fingerprint,
-            there.header.fingerprint,
-            f"the bundle (here) was trained on other embeddings than the store {name!r} ({there.location}) "
-            "(there) holds",
-            "Extract a store as the bundle's was made.",
-        )
-        warn_of_numerics(kept.numerics, there.header, there.location)
-
-
-def warn_of_numerics(ours: Numerics, header: Header, location: str) -> None:
-    """Say when a store, or a part of it, was computed with other arithmetic than a bundle's."""
-    lines = [
-        line
-        for theirs in (header.numerics, *header.other_numerics)
-        for line in differing_fields(ours.model_dump(mode="json"), theirs.model_dump(mode="json"))
-    ]
-    if lines:
-        logger.warning(
-            "the store %s (there) was computed with other arithmetic than the bundle's (here): %s; "
-            "predictions may differ slightly",
-            location,
-            "; ".join(lines),
-        )
-
-
-def _scored(
-    bundle: Bundle, store: StoreReader, beside: Beside
-) -> Iterator[tuple[Sequence[VolumeKey], NDArray[np.float64]]]:
-    """Bags with the logits of all members (member, bag, class), some at a time."""
-    head, dtype = bundle.head(), bundle.states[0]["classifier.weight"].dtype
-    bags = bags_of_store(bundle.card, store)
+def _said(
+    bundle: Bundle,
+    store: StoreReader,
+    bags: Sequence[tuple[int, ...]],
+    keys: Sequence[VolumeKey],
+    beside: Beside,
+) -> Said:
+    """What the members say of bags, some of them in memory at a time."""
+    parts = []
     for start in range(0, len(bags), READ_BATCH):
         some = bags[start : start + READ_BATCH]
         entries = [store.entries[place] for bag in some for place in bag]
         bag = np.repeat(np.arange(len(some)), [len(places) for places in some])
-        read = read_bags(store, entries, bundle.card.tokens, bag, dtype, beside)
-        keys = [_key([store.entries[place].key for place in places]) for places in some]
-        rounded = _rounded(read, bundle.card, store.header)
-        yield keys, apply_head(head, bundle.states, rounded).logits.double().numpy()
+        read = read_bags(store, entries, bundle.card.tokens, bag, beside=beside)
+        people = [key.participant_id for key in keys[start : start + READ_BATCH]]
+        parts.append(say(bundle, read, store.header, people))
+    return Said(
+        np.concatenate([part.logits for part in parts], axis=1),
+        joined([part.familiarity for part in parts if part.familiarity is not None]),
+    )
 
 
 def bags_of_store(card: BundleCard, store: StoreReader) -> list[tuple[int, ...]]:
@@ -179,13 +151,6 @@ def _key(keys: Sequence[VolumeKey]) -> VolumeKey:
     return VolumeKey(keys[0].participant_id, keys[0].session_id, "+".join(key.volume_id for key in keys))
 
 
-def _rounded(bags: Bags, card: BundleCard, header: Header) -> Bags:
-    """Round tokens through the storage dtype that the bundle was trained on, if the store's is finer."""
-    if card.numerics.storage_dtype == "float32" or header.numerics.storage_dtype == "float16":
-        return bags
-    return Bags(bags.x.to(torch.float16).to(bags.x.dtype), bags.keep, bags.height_mm)
-
-
 def _rows(
     card: BundleCard, keys: Sequence[VolumeKey], logits: NDArray[np.float64]
 ) -> Iterator[dict[str, Any]]:
@@ -207,13 +172,12 @@ def _decision(card: BundleCard, used: Sequence[int], logits: NDArray[np.float64]
     if not used:
         names = [name for name in _columns(card)[4:] if name != "predicted"]
         return {**dict.fromkeys(names, np.nan), "predicted": ""}
-    temperatures = np.array([card.members[i].temperature for i in used])
-    p = softmax((logits / temperatures[:, None]).mean(0))
+    p = softmax(tempered(card, used, logits))
     decision = {f"logit_{name}": value for name, value in zip(card.classes, logits.mean(0), strict=True)}
     decision |= {f"p_{name}": value for name, value in zip(card.classes, p, strict=True)}
     if card.positive is None:
         return {**decision, "predicted": card.classes[int(p.argmax())]}
-    threshold = float(np.mean([card.members[i].threshold for i in used]))
+    threshold = frozen_threshold(card, used)
     positive = card.classes.index(card.positive)
     chosen = positive if p[positive] >= threshold else 1 - positive
     return {**decision, "threshold": threshold, "predicted": card.classes[chosen]}

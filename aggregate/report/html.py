@@ -9,8 +9,9 @@ import yaml
 from aggregate.common.artefacts import write_text
 from aggregate.report import figures, tables, words
 from aggregate.report.curves import Roc, profiles, roc_of
+from aggregate.report.evaluation import drawn_figures, external_content, external_verdict
 from aggregate.report.pages import encoded, rendered, whole
-from aggregate.train.results import Results
+from aggregate.train.results import EXTERNAL, Results
 
 FLAT = 0.02
 """Attention that stays this close to 1 everywhere is uniform: there is nothing to draw."""
@@ -46,6 +47,8 @@ def training_content(results: Results) -> dict[str, Any]:
         "metric_rows": rows,
         "comparison": tables.comparison_table(metrics),
         "forest": forest_figure(metrics),
+        "groups": tables.group_table(metrics),
+        "external": external_section(results),
         "null": (metrics.get("null") or {}).get("auroc"),
         "roc": roc_figure(results),
         "attention": attention_figure(results),
@@ -64,6 +67,16 @@ def training_content(results: Results) -> dict[str, Any]:
         "command": whole(results.command),
         "versions": versions_line(results),
     }
+
+
+def external_section(results: Results) -> dict[str, Any] | None:
+    """What the bundle is worth on another cohort, if the pipeline names one."""
+    if results.external is None:
+        return None
+    metrics = results.external.metrics
+    figures = drawn_figures(results.folder, results.external.curves, EXTERNAL)
+    notes = [external_verdict(metrics), results.external.cohort.turnout.line(), *metrics["warnings"]]
+    return {**external_content(metrics, figures), "notes": [*filter(None, notes), *metrics["notes"]]}
 
 
 def training_facts(results: Results) -> list[tuple[str, str]]:
@@ -145,7 +158,8 @@ def roc_figure(results: Results) -> str | None:
     if frame.empty or len(classes) < 2 or not needed <= set(frame.columns):
         return None
     head = words.head_of(results.metrics)
-    by_name = {str(name): rows for name, rows in frame.groupby("configuration", sort=False)}
+    inside = frame.dropna(subset=["repeat"])  # an external cohort's rows are of no fold
+    by_name = {str(name): rows for name, rows in inside.groupby("configuration", sort=False)}
     if head not in by_name:
         return None
     if len(classes) > 2:

@@ -16,6 +16,7 @@ from cache_schema.common.stored_json import read_json
 
 DOES = {
     "train": "Training: one head in cross-validation, beside its baselines",
+    "evaluate": "External evaluation: the trained bundle on participants outside its training",
     "ablate": "Ablation: many configurations on the same folds",
     "detect": "Detection: anomaly detectors, fitted on a reference group",
 }
@@ -111,7 +112,12 @@ def index_headline(verb: str, path: Path) -> tuple[str, tuple[tuple[str, str], .
     """A sentence and the first figures of a `metrics.json`, also of one that an older version wrote."""
     try:
         metrics = read_json(path.read_bytes())
-        sentence, facts = {"train": _training, "ablate": _ablation, "detect": _detection}[verb](metrics)
+        sentence, facts = {
+            "train": _training,
+            "evaluate": _external,
+            "ablate": _ablation,
+            "detect": _detection,
+        }[verb](metrics)
         return sentence, (("participants", str(metrics["n_participants"])), *facts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return f"Its {METRICS_FILE} cannot be read.", ()
@@ -122,6 +128,13 @@ Figures = tuple[str, list[tuple[str, str]]]
 
 def _training(metrics: Mapping[str, Any]) -> Figures:
     return verdict(metrics), _aurocs(metrics)
+
+
+def _external(metrics: Mapping[str, Any]) -> Figures:
+    names = {"calibration_slope": "calibration slope", "brier": "Brier"}
+    found = {told: metrics["metrics"].get(name) for name, told in names.items()}
+    more = [(told, _with_interval(row)) for told, row in found.items() if row and row["value"] is not None]
+    return f"Outside training: {verdict(metrics)}", [*_aurocs(metrics), *more]
 
 
 def _aurocs(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -11,6 +11,8 @@ from aggregate.report.words import METRICS, comparison_words, head_of, interval,
 from aggregate.statistics.cautions import as_guessing
 from aggregate.train.results import Results
 
+GROUP_METRICS = ("auroc", "sensitivity", "specificity", "brier", "calibration_slope")
+"""Shown of every group that was left out."""
 MOST_NAMES = 1000
 """Names behind one reason; `metrics.json` has all."""
 
@@ -127,6 +129,30 @@ def site_table(frame: pd.DataFrame | None) -> TextTable | None:
         for site, counts in zip(frame.index, frame.to_numpy(), strict=True)
     )
     return TextTable(("site", *(str(column) for column in frame.columns)), rows)
+
+
+def group_table(metrics: Mapping[str, Any]) -> TextTable | None:
+    """The head in every group that was left out of its training."""
+    groups: Mapping[str, Any] = metrics.get("groups") or {}
+    if not groups:
+        return None
+    shown = [name for name in GROUP_METRICS if name in next(iter(groups.values()))["metrics"]]
+    rows = tuple(
+        (
+            name,
+            ", ".join(f"{label} {n}" for label, n in found["n_per_class"].items()),
+            *(_with_interval(found["metrics"][metric]) for metric in shown),
+            *(_with_interval(row["auroc"]) for row in found.get("baselines", {}).values()),
+        )
+        for name, found in groups.items()
+    )
+    others = [f"AUROC, {named(name)}" for name in next(iter(groups.values())).get("baselines", {})]
+    return TextTable(("left out", "participants", *(METRICS[name] for name in shown), *others), rows)
+
+
+def _with_interval(found: Mapping[str, Any]) -> str:
+    """`0.81 (0.70 to 0.92)`."""
+    return number(found["value"]) + (f" ({interval(found)})" if interval(found) else "")
 
 
 def reasons(left_out: Sequence[Mapping[str, str]]) -> list[Reason]:

@@ -25,6 +25,8 @@ METRICS = {
     "sensitivity": "sensitivity",
     "specificity": "specificity",
     "brier": "Brier",
+    "calibration_slope": "calibration slope",
+    "calibration_intercept": "calibration intercept",
     "auroc_pooled": "AUROC, folds pooled",
 }
 """Metrics in the table's order; others follow under their own name."""

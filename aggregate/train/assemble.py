@@ -19,6 +19,7 @@ from aggregate.common.pictures import shown_preview
 from aggregate.common.versions import versions
 from aggregate.config.setup import TrainingSetup
 from aggregate.predict.bundle import BesideCard, Bundle, BundleCard, member_of
+from aggregate.predict.seen import contents_of
 from aggregate.statistics.evaluate import (
     Measured,
     OutOfFold,
@@ -29,6 +30,8 @@ from aggregate.statistics.evaluate import (
     pooled_auroc,
 )
 from aggregate.train.crossval import Trained
+from aggregate.train.familiar import familiar_of, records_of, seen_bags
+from aggregate.train.groups import groups_json
 from cache_schema.store.reader import StoreReader
 
 SHOWN_PREVIEWS = 6
@@ -48,8 +51,10 @@ def metrics_json(
     store: StoreReader,
     outputs: dict[str, Sequence[OutOfFold]],
     measured: dict[str, Measured],
+    beside: Beside = NOTHING,
 ) -> dict[str, Any]:
     """The content of `metrics.json`; the first configuration is the head's, the others are baselines."""
+    others_of = {name: other.header.fingerprint.digest for name, other in beside.items()}
     table = {
         name: {metric: found.as_json() for metric, found in intervals(cohort, out, measured[name]).items()}
         for name, out in outputs.items()
@@ -70,6 +75,7 @@ def metrics_json(
         "n_repeats": len({fold.repeat for fold in folds}),
         "n_seeds": seeds,
         "fingerprint": store.header.fingerprint.digest,
+        **({"beside": others_of} if beside else {}),
         "numerics": store.header.numerics.digest,
         "content_digest": store.content_digest(),
         "metrics": {**table[head], "auroc_pooled": {"value": pooled, "ci_low": None, "ci_high": None}},
@@ -78,6 +84,7 @@ def metrics_json(
         "comparison": {
             name: found for name in others if (found := compare(measured[head], measured[name])) is not None
         },
+        **({"groups": groups} if (groups := groups_json(cohort, outputs)) else {}),
         **cohort.turnout.as_json(),
         "versions": versions(),
     }
@@ -141,7 +148,7 @@ def make_bundle(
     store: StoreReader,
     folds: Sequence[Fold],
     trained: Trained,
-    dim: int,
+    bags: Bags,
     training: dict[str, Any],
     beside: Beside = NOTHING,
 ) -> Bundle:
@@ -156,11 +163,12 @@ def make_bundle(
         )
         for run, fold, output in zip(trained.runs, by_fold, trained.outputs, strict=True)
     ]
+    familiar = familiar_of(cohort, bags, folds, trained)
     card = BundleCard(
         fingerprint=store.header.fingerprint,
         numerics=store.header.numerics,
         tokens=setup.tokens,
-        dim=dim,
+        dim=bags.x.shape[2],
         classes=cohort.classes,
         positive=cohort.classes[-1] if cohort.task == "binary" else None,
         beside={
@@ -171,9 +179,11 @@ def make_bundle(
         combine=cohort.combine,
         head=setup.head,
         members=tuple(members),
+        contents=contents_of(records_of(cohort, seen_bags(folds))),
+        familiar=familiar.card,
         training=training,
     )
-    return Bundle(card, tuple(run.state for run in trained.runs))
+    return Bundle(card, tuple(run.state for run in trained.runs), familiar)
 
 
 def training_summary_of(

@@ -7,6 +7,7 @@ import pandas as pd
 
 from aggregate.cohort.cohort import Cohort
 from aggregate.common.softmax import softmax
+from aggregate.evaluate.evaluate import Evaluation
 from aggregate.statistics.evaluate import OutOfFold
 
 FIXED = (
@@ -50,7 +51,10 @@ def _rows(cohort: Cohort, output: OutOfFold, name: str) -> pd.DataFrame:
     return pd.DataFrame({**columns, "threshold": output.calibration.threshold})
 
 
-def predictions(cohort: Cohort, outputs: Sequence[Sequence[OutOfFold]]) -> pd.DataFrame:
-    """The content of `predictions.csv`."""
+def predictions(
+    cohort: Cohort, outputs: Sequence[Sequence[OutOfFold]], external: Evaluation | None = None
+) -> pd.DataFrame:
+    """The content of `predictions.csv`; an external cohort's rows come last."""
     name = "test" if cohort.sides is not None else "out_of_fold"
-    return pd.concat([prediction_rows(cohort, out, name) for out in outputs], ignore_index=True)
+    rows = [prediction_rows(cohort, out, name) for out in outputs]
+    return pd.concat([*rows, *([] if external is None else [external.predictions])], ignore_index=True)

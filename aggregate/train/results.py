@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aggregate.cohort.turnout import Turnout
+from aggregate.evaluate.evaluate import Evaluation
 from cache_schema.format.header import Header
 
 if TYPE_CHECKING:
     import pandas
+
+EXTERNAL = "external_"
+"""Begins the names of an external cohort's figures in the folder of a training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class Results:
     """Plain sentences on how it was done."""
     warnings: list[str] = field(default_factory=list)
     """Sentences that stand in red above the results."""
+    external: Evaluation | None = None
+    """What the bundle is worth on another cohort, where the pipeline names one."""
 
     @property
     def left_out(self) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from aggregate.evaluate.terminal import evaluation_summary
 from aggregate.statistics.cautions import as_guessing, cannot_compare
 from aggregate.train.results import Results
 from cache_schema.common.terminal.visible import label
@@ -29,10 +30,18 @@ def training_summary(results: Results) -> str:
         comparison_sentence(metrics["configuration"], name, found)
         for name, found in metrics["comparison"].items()
     ]
+    lines += metrics["training"]["said"]
+    lines += [
+        f"without {label(name)}: auroc {interval_cell(found['metrics']['auroc'])} in its "
+        f"{found['n_participants']} participants"
+        for name, found in metrics.get("groups", {}).items()
+    ]
     if "null" in metrics:
         null = metrics["null"]["auroc"]
         spread = f"AUROC {null['mean']:.3f} (sd {null['sd']:.3f}), p = {null['p']:.3f}"
         lines.append(f"shuffled labels ({null['n']} times): {spread}")
+    if "external" in metrics:
+        lines += ["", evaluation_summary(metrics["external"], "")]
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ from aggregate.common.artefacts import csv_text, log_to, write_json, write_text,
 from aggregate.common.run_folder import BUNDLE, METRICS_FILE, REPORT, verb_folder
 from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
+from aggregate.evaluate.results import write_curves
 from aggregate.predict.bundle import save_bundle
 from aggregate.statistics.cautions import below_guessing_notes, few_folds
 from aggregate.statistics.evaluate import measure_folds
@@ -28,9 +29,11 @@ from aggregate.train.assemble import (
     training_summary_of,
 )
 from aggregate.train.crossval import cross_validate
+from aggregate.train.external import judge_outside, open_external_cohort
 from aggregate.train.null import shuffled_null
 from aggregate.train.predictions import predictions
-from aggregate.train.results import Results
+from aggregate.train.results import EXTERNAL, Results
+from aggregate.train.starts import start_facts
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.terminal.progress import bar
 from cache_schema.files.disk.room import require_writable
@@ -54,6 +57,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
     setup = section.setup()
     cohort = load_cohort(section.cohort_request(pipeline), store)
     folds = make_folds(cohort, section.folds, section.leave_group_out)
+    external = open_external_cohort(pipeline, section, store, cohort, folds)
     with log_to(folder) as logger:
         logger.info(
             "%d participants, %d bags, %d folds", cohort.n_participants(), len(cohort.frame), len(folds)
@@ -66,23 +70,28 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         outputs = [(trained.outputs[0].configuration, trained.outputs)]
         outputs += [(b.name, baseline_outputs(b, folds)) for b in baselines if b.logits]
         measured = {name: measure_folds(cohort, out) for name, out in outputs}
-        metrics = metrics_json(setup.seeds, cohort, store, dict(outputs), measured)
-        if beside:
-            metrics["beside"] = {name: other.header.fingerprint.digest for name, other in beside.items()}
+        metrics = metrics_json(setup.seeds, cohort, store, dict(outputs), measured, beside)
         n_shuffles = max(shuffle_labels, section.shuffle_labels)
         if n_shuffles:
             observed = metrics["metrics"]["auroc"]["value"]
             metrics["null"] = _null(section, cohort, bags, observed, n_shuffles)
-        notes = run_notes(section.folds, cohort, folds, baselines) + below_guessing_notes(measured.values())
+        metrics["training"] = start_facts(trained.runs)
+        notes = [*run_notes(section.folds, cohort, folds, baselines), *metrics["training"]["said"]]
+        notes += below_guessing_notes(measured.values())
         site = site_by_label(cohort, section.site)
         doubts = few_folds(measured[trained.outputs[0].configuration])
         metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *doubts]
+        summary = training_summary_of(setup, section.target, section.folds, trained, metrics)
+        bundle = make_bundle(setup, cohort, store, folds, trained, bags, summary, beside)
+        evaluation = judge_outside(bundle, external, section.memory_gib)
+        if evaluation is not None:
+            metrics["external"] = evaluation.metrics
         results = Results(
             folder=folder,
             command=shlex.join(["slicecache", *sys.argv[1:]]),
             config=resolved(pipeline, section),
             metrics=metrics,
-            predictions=predictions(cohort, [out for _, out in outputs]),
+            predictions=predictions(cohort, [out for _, out in outputs], evaluation),
             cohort=cohort.frame,
             classes=cohort.classes,
             turnout=cohort.turnout,
@@ -93,11 +102,10 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
             site_by_label=site,
             notes=notes,
             warnings=metrics["warnings"],
+            external=evaluation,
         )
         for sentence in [*results.warnings, cohort.turnout.line(), *results.notes]:
             logger.info(sentence)
-        summary = training_summary_of(setup, section.target, section.folds, trained, metrics)
-        bundle = make_bundle(setup, cohort, store, folds, trained, bags.x.shape[2], summary, beside)
         save_bundle(folder / BUNDLE, bundle)
         write_results(results)
     return results
@@ -125,4 +133,6 @@ def write_results(results: Results) -> None:
         (folder / name).unlink(missing_ok=True)
     write_yaml(folder / "config.yaml", results.config)
     write_text(folder / "predictions.csv", csv_text(results.predictions))
+    if results.external is not None:
+        write_curves(folder, results.external.curves, EXTERNAL)
     write_json(folder / METRICS_FILE, results.metrics)

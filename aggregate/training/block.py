@@ -132,9 +132,8 @@ class Block:
         """Look at the start of every run; one that is already what it looks for is not trained."""
         for place, (index, loss) in enumerate(zip(self.live, self.validate(), strict=True)):
             watch = self.watches[index]
-            watch.settled = (
-                self.standard is not None and self.head.pool_is_fixed and is_plain(self.runs[index])
-            )
+            fixed = self.standard is not None and self.head.pool_is_fixed and is_plain(self.runs[index])
+            watch.settled = fixed or watch.train.epochs == 0
             if watch.begin(loss, self.standard is not None):
                 watch.state = self.state(place)
 

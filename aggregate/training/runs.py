@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ class TrainSpec(Strict):
     """Stop after so many epochs without a lower validation cross-entropy, and keep the best weights;
     null trains all epochs and keeps the last weights."""
     optimiser: Literal["adam"] = "adam"
+    auto: bool = False
+    """Inner folds choose rate and epochs in every run (`training/chosen.py`); `train: auto` says so."""
     class_balanced: bool | Literal["auto"] = "auto"
     """Equal shares of the classes in each batch; `auto`: when a term of the loss wants that, as `supcon` and
     `triplet` do."""
@@ -53,6 +55,11 @@ class TrainSpec(Strict):
             patience=self.patience,
             class_balanced=loss.balances if asked == "auto" else asked,
         )
+
+
+def read_auto(value: Any) -> Any:
+    """Read `train: auto`."""
+    return {"auto": True} if value == "auto" else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,15 @@ WHOLE = 512
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """What inner folds chose."""
+
+    learning_rate: float
+    epochs: int
+    """0: the start itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunSpec:
     """One training: what is trained, on which bags, from which seed."""
 
@@ -92,6 +108,8 @@ class RunSpec:
     """Bags to learn from, as rows of the cohort."""
     validation_rows: NDArray[np.int64]
     """Bags that decide when to stop; empty for a fixed number of epochs."""
+    chosen: Chosen | None = None
+    """What inner folds chose for it; then its validation bags decide nothing."""
 
     @property
     def name(self) -> str:
@@ -106,7 +124,11 @@ class RunSpec:
     @property
     def training(self) -> Training:
         """How it is trained, in numbers."""
-        return self.train.training(self.head, self.loss, len(self.train_rows))
+        asked = self.train.training(self.head, self.loss, len(self.train_rows))
+        if self.chosen is None:
+            return asked
+        rate, epochs = self.chosen.learning_rate, self.chosen.epochs
+        return replace(asked, learning_rate=rate, epochs=epochs, patience=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,9 +155,8 @@ HEAD = AttentionSpec(hidden=5, centre=False)
 
 def run(loss: dict[str, Any], head: HeadBase = HEAD, fold: int = 0, n_train: int = 20, **options: Any):
     order = np.random.default_rng(fold).permutation(BAGS)
-    asked = {"epochs": 5, "batch_size": 6, "learning_rate": 0.02, "patience": None, **options}
-    if "start" in TrainSpec.model_fields:
-        asked["start"] = "plain"
+    asked = {"start": "plain", "epochs": 5, "batch_size": 6, "learning_rate": 0.02, "patience": None}
+    asked |= options
     given: Any = head
     spec = LossSpec.model_validate(loss)
     return RunSpec(str(loss), 0, fold, 0, given, spec, TrainSpec(**asked), order[:n_train], order[n_train:])
@@ -216,17 +215,19 @@ def by(way: str, part: type = Pool, **options: Any) -> CustomHeadSpec:
     return CustomHeadSpec(target=give(part), options=options, stacking=way, centre=False)
 
 
-def mixed(head: HeadBase) -> list[RunSpec]:
+def mixed(head: HeadBase, start: str) -> list[RunSpec]:
     """Runs of three streams, with and without terms on attention; one stops early."""
+    peak = {"attention_entropy": {"toward": "peak", "weight": 2.0}}
     return [
-        run({}, head),
-        run(GUIDED, head),
-        run({"attention_entropy": {"toward": "peak", "weight": 2.0}}, head, fold=1, patience=1),
-        run({"normal_guidance": 1.0}, head, fold=1),
-        run({**GUIDED, "triplet": 0.5}, head, fold=2, n_train=14),
+        run({}, head, start=start),
+        run(GUIDED, head, start=start),
+        run(peak, head, fold=1, patience=1, start=start),
+        run({"normal_guidance": 1.0}, head, fold=1, start=start),
+        run({**GUIDED, "triplet": 0.5}, head, fold=2, n_train=14, start=start),
     ]
 
 
+@pytest.mark.parametrize("start", ["plain", "baseline"])
 @pytest.mark.parametrize(
     "make",
     [
@@ -237,8 +238,8 @@ def mixed(head: HeadBase) -> list[RunSpec]:
     ],
     ids=["attention", "with embedding", "loop", "vmap"],
 )
-def test_runs_train_together_as_alone(cohort, make: Callable[[], HeadBase]):
-    runs = mixed(make())
+def test_runs_train_together_as_alone(cohort, make: Callable[[], HeadBase], start: str):
+    runs = mixed(make(), start)
     together = train_stacked(*cohort, 2, runs, torch.float64)
     for spec, ours in zip(runs, together, strict=True):
         (alone,) = train_stacked(*cohort, 2, [spec], torch.float64)

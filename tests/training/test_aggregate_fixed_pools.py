@@ -2,15 +2,21 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from aggregate.bags.bags import Bags
 from aggregate.heads.concat_logistic import ConcatLogisticSpec
 from aggregate.heads.lse import LseSpec
 from aggregate.heads.max import MaxSpec
 from aggregate.heads.mean_max import MeanMaxSpec
 from aggregate.heads.topk import TopkSpec
+from aggregate.losses.registry import LossSpec
 from aggregate.training.inputs import PooledInputs, make_inputs
+from aggregate.training.logistic import solve_chosen
+from aggregate.training.runs import TrainSpec
+from aggregate.training.stacked import RunSpec, train_stacked
 
 pytestmark = pytest.mark.numerics
 
@@ -142,3 +148,26 @@ def test_slices_of_one_height_are_no_division_by_nothing():
     assert pooled.isfinite().all()
     assert attention[0, 0, 3] == 0
     assert float(attention.sum()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("spec", [ConcatLogisticSpec(points=4), MeanMaxSpec(), LseSpec(r=2)])
+def test_a_fixed_pool_starts_and_ends_as_logistic_regression_on_its_vectors(spec):
+    generator = torch.Generator().manual_seed(6)
+    n = 40
+    y = torch.arange(n) % 2
+    keep = torch.arange(SLICES) < torch.randint(1, SLICES + 1, (n, 1), generator=generator)
+    x = (torch.randn(n, SLICES, DIM, generator=generator).double() + 0.5 * y.view(-1, 1, 1)) * keep.unsqueeze(
+        -1
+    )
+    height = 20.0 * torch.arange(SLICES).expand(n, -1).double() * keep
+    rows = np.arange(30)
+    run = RunSpec("c", 0, 0, 0, spec, LossSpec(), TrainSpec(), rows, np.array([], dtype=np.int64))
+    (trained,) = train_stacked(Bags(x, keep, height), y, torch.ones(n).double(), 2, [run], torch.float64)
+    head = spec.build(DIM, 2)
+    state = {name: value.unsqueeze(0) for name, value in trained.state.items()}
+    found = head(state, x, keep, height).logits[0].log_softmax(-1).numpy()
+    vectors = head.pool(state, x, keep, height)[0][0].numpy()
+    people = np.arange(30)
+    labels = y.numpy()
+    solved = solve_chosen(vectors[rows], labels[rows], np.ones(30), people, labels[rows], 2)
+    np.testing.assert_allclose(found, solved.log_probabilities(vectors), rtol=0, atol=1e-4)

@@ -17,7 +17,7 @@ from aggregate.anomaly.scoring.fitted import Fitted, Judged
 from aggregate.anomaly.scoring.volumes import score_volumes, surroundings
 from aggregate.anomaly.study.bundle import DetectorBundle, DetectorCard
 from aggregate.anomaly.study.map_files import describe_fits, write_map_once
-from aggregate.predict.predict import warn_of_numerics
+from aggregate.predict.check import warn_of_numerics
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.terminal.progress import Progress, bar
 from cache_schema.format.header import require_equal

@@ -1,0 +1,91 @@
+"""`sc.evaluate`: a bundle, from a folder or from a result, on a cohort that had no part in its making."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from aggregate.api.kept_files import keeping, moved
+from aggregate.api.predicting import Bundled, loaded_bundle
+from aggregate.api.results import EvaluateResult, train_table
+from aggregate.common.artefacts import csv_text, write_text
+from aggregate.common.run_folder import verb_folder
+from aggregate.evaluate.results import EvaluationResults, evaluate_to
+from aggregate.evaluate.spec import ExternalSpec
+from aggregate.predict.bundle import Bundle
+from aggregate.present import present_evaluation
+from cache_schema.common.errors import ConfigError
+from cache_schema.common.given_config import location_of
+from cache_schema.common.pipeline_file import Pipeline, validate
+
+if TYPE_CHECKING:
+    from aggregate.api.store import Store
+
+
+def evaluate(
+    bundle: Bundled,
+    store: "str | Path | Store",
+    cohort: "str | Path | pd.DataFrame",
+    *,
+    folder: str | Path | None = None,
+    allow_custom: bool = False,
+    **keys: Any,
+) -> EvaluateResult:
+    """Measure a trained bundle on an external cohort; weights, temperature and threshold stay as they are.
+
+    Args:
+        bundle: Its folder, the run folder, or what `sc.train` returned.
+        store: Of the same embeddings of other people.
+        cohort: The table of their labels, as a path or a DataFrame.
+        folder: A run folder to write `evaluate/` into; without it nothing is written.
+        allow_custom: Import the custom parts that a bundle in a folder names.
+        keys: What a pipeline says below `external`: `where="age >= 55"`, `target={"column": "DX", ...}`.
+
+    Raises:
+        StoreMismatch: If the store holds other embeddings than the bundle reads.
+        SlicecacheError: If bundle, store or table cannot be used as asked, or somebody was in training.
+
+    Example:
+        >>> found = sc.evaluate("runs/adni", "other.zarr", "other.csv", target="DX")
+        >>> found.table
+    """
+    loaded = loaded_bundle(bundle, allow_custom)
+    if not isinstance(loaded, Bundle):
+        raise ConfigError("evaluate is for a bundle of heads; detectors are measured by detect, with truth")
+    with keeping(folder) as files:
+        place = verb_folder(files.folder, "evaluate")
+        if isinstance(cohort, pd.DataFrame):
+            place.mkdir(parents=True, exist_ok=True)
+            write_text(place / "cohort.csv", csv_text(cohort))
+            cohort = place / "cohort.csv"
+        data = {"store": location_of(store), "cohort": str(cohort), **keys}
+        spec = validate(ExternalSpec, data, "external").placed(Pipeline({}, Path.cwd()))
+        called = str(bundle) if isinstance(bundle, str | Path) else "given in Python"
+        results = evaluate_to(place, loaded, called, spec, getattr(store, "prove", "crc32c"))
+        draw = partial(_draw, results, files.folder)
+        if not files.temporary:
+            draw(files.folder)
+        found = results.evaluation
+        columns = ["participant_id", "session_id", "volume_id", "reason"]
+        return EvaluateResult(
+            metrics=found.metrics,
+            table=train_table(found.metrics),
+            predictions=found.predictions,
+            left_out=pd.DataFrame(found.cohort.turnout.rows(), columns=columns),
+            config=results.config,
+            notes=list(found.notes),
+            warnings=list(found.warnings),
+            files=files,
+            draw=draw,
+            curves=found.curves.tables(),
+        )
+
+
+def _draw(results: EvaluationResults, old: Path, run_folder: Path) -> None:
+    """Draw the report where the files are now: in `run_folder`, which was `old` while it ran."""
+    config = moved(results.config, str(old), str(run_folder))
+    present_evaluation(
+        replace(results, folder=verb_folder(run_folder, "evaluate"), config=config), run_folder
+    )

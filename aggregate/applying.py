@@ -1,0 +1,208 @@
+"""The commands that apply a finished bundle: `predict` and `evaluate`. Nothing heavy is imported before."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aggregate.options import AllowUnlike, BesideStores, BundlePlace, LabelTable, Maps, named_stores
+from cache_schema.common.errors import ConfigError
+from cache_schema.common.terminal.command import WARNING, say
+from cache_schema.common.terminal.options import (
+    AllowCustom,
+    AsJson,
+    PoolEngine,
+    ProveWith,
+    Scheduler,
+    SiteFile,
+    StorePlace,
+)
+from cache_schema.common.terminal.visible import visible
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from aggregate.anomaly.study.predict import Judge
+    from cache_schema.store.reader import StoreReader
+
+ExternalStore = Annotated[
+    str,
+    typer.Option("--store", metavar="STORE", help="The external cohort's: a folder, a zip, an .h5 or a URL."),
+]
+ExternalTable = Annotated[
+    Path, typer.Option("--cohort", metavar="TABLE", help="The external cohort's labels: CSV or TSV.")
+]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--run",
+        metavar="FOLDER",
+        show_default=False,
+        help="The run folder to write evaluate/ into; by default the one that the bundle lies in.",
+    ),
+]
+SetExternal = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        default_factory=list,
+        show_default=False,
+        help="What a pipeline would say below external, e.g. target.column=DX or where=\"qc == 'pass'\"; may "
+        "be said again.",
+    ),
+]
+
+
+def predict(
+    bundle: BundlePlace,
+    store: StorePlace,
+    out: LabelTable = None,
+    maps: Maps = None,
+    beside: BesideStores = None,
+    allow_unlike_reference: AllowUnlike = False,
+    allow_custom: AllowCustom = False,
+    prove: ProveWith = None,
+    engine: PoolEngine = "local",
+    site: SiteFile = None,
+    scheduler: Scheduler = None,
+    as_json: AsJson = False,
+) -> int:
+    """Apply the trained BUNDLE, of heads or of detectors, to every volume of STORE.
+
+    A participant who was in training is scored only by members that did not see them.
+    """
+    from aggregate.anomaly.study.bundle import is_detector_bundle
+    from aggregate.cohort.turnout import shortfall_of
+    from aggregate.common.artefacts import csv_text, write_text
+    from aggregate.common.run_folder import find_bundle, permit_bundle
+    from cache_schema.cluster.pool import asked_pool
+    from cache_schema.files.disk.room import require_target, require_writable
+    from cache_schema.store.reader import open_store
+
+    if out is not None:
+        require_target(out, "--out")
+    if maps is not None:
+        require_writable(maps, "the folder of --maps")
+    pool = asked_pool(engine, scheduler, site, Path.cwd())
+    folder = find_bundle(bundle)
+    if allow_custom:
+        permit_bundle(folder)
+    proof = prove or "crc32c"
+    reader = open_store(store, proof)
+    familiarity = None
+    if is_detector_bundle(folder):
+        judge = None
+        if beside:
+            raise ConfigError(f"--beside is for a bundle of heads, and {str(folder)!r} is of detectors")
+        if pool is not None:
+            from aggregate.anomaly.study.predict_over_dask import DaskJudge
+
+            judge = DaskJudge(pool, folder, proof, allow_custom)
+        table = _predict_detectors(folder, reader, maps, allow_unlike_reference, judge)
+    else:
+        if pool is not None:
+            raise ConfigError(
+                f"{str(folder)!r} is a bundle of heads, and --engine dask is for detectors: heads read 2,000 "
+                "volumes in about 10 s; leave it out"
+            )
+        table, familiarity = _predict_heads(folder, reader, maps, beside or [])
+    if out is not None:
+        write_text(out, csv_text(table))
+    shortfall = shortfall_of(reader)
+    if shortfall.missing:
+        typer.echo(visible(shortfall.of_predictions()), err=True)
+    if as_json:
+        rows = json.loads(table.to_json(orient="records"))
+        left_out = [asdict(item) for item in shortfall.missing]
+        found = {"familiarity": familiarity} if familiarity is not None else {}
+        typer.echo(json.dumps({"predictions": rows, "left_out": left_out, **found}))
+    elif out is None:
+        typer.echo(csv_text(table), nl=False)
+    else:
+        typer.echo(f"{len(table)} volumes -> {out}")
+    return 0
+
+
+def _predict_heads(
+    bundle: Path, store: "StoreReader", maps: Path | None, beside: list[str]
+) -> "tuple[DataFrame, dict[str, Any]]":
+    """A head's predictions, and how the volumes compare with its training cohort."""
+    from aggregate.bags.beside import open_beside
+    from aggregate.predict.bundle import load_bundle
+    from aggregate.predict.predict import predict_and_compare
+
+    if maps is not None:
+        raise ConfigError(f"--maps is for a bundle of detectors, and {str(bundle)!r} is none")
+    found = predict_and_compare(load_bundle(bundle), store, open_beside(named_stores(beside), store.prove))
+    for sentence in found.comparison.lines():
+        typer.echo(visible(sentence), err=True)
+    return found.table, found.comparison.summary
+
+
+def _predict_detectors(
+    bundle: Path, store: "StoreReader", maps: Path | None, allow_unlike: bool, judge: "Judge | None"
+) -> "DataFrame":
+    """Detectors' scores; warnings go to standard error."""
+    from aggregate.anomaly.study.bundle import load_detectors
+    from aggregate.anomaly.study.predict import predict_detectors
+
+    table, warnings = predict_detectors(
+        load_detectors(bundle), store, maps=maps, allow_unlike=allow_unlike, judge=judge
+    )
+    for sentence in warnings:
+        typer.echo(f"{WARNING}{sentence}", err=True)
+    return table
+
+
+def evaluate(
+    bundle: BundlePlace,
+    store: ExternalStore,
+    cohort: ExternalTable,
+    overrides: SetExternal,
+    run: RunFolder = None,
+    allow_custom: AllowCustom = False,
+    prove: ProveWith = None,
+    as_json: AsJson = False,
+) -> int:
+    """Measure the trained BUNDLE on a cohort that had no part in its making.
+
+    Weights, temperature and threshold stay as they are. Refused if participants or volumes were in training.
+    """
+    from aggregate.anomaly.study.bundle import is_detector_bundle
+    from aggregate.common.run_folder import find_bundle, permit_bundle, run_folder_of, verb_folder
+    from aggregate.evaluate.results import evaluate_to
+    from aggregate.evaluate.spec import ExternalSpec
+    from aggregate.evaluate.terminal import evaluation_summary
+    from aggregate.predict.bundle import load_bundle
+    from aggregate.present import last_lines, present_evaluation
+    from cache_schema.common.pipeline_file import Pipeline, apply_override, validate
+
+    folder = find_bundle(bundle, ("train",))
+    if is_detector_bundle(folder):
+        raise ConfigError(f"{str(folder)!r} is a bundle of detectors; detect measures them, by truth")
+    place = run or run_folder_of(folder.absolute())
+    if place is None:
+        raise ConfigError(
+            f"the bundle {str(folder)!r} does not lie in a run folder; say by --run where to write evaluate/"
+        )
+    data = {"store": store, "cohort": str(cohort)}
+    for override in overrides:
+        apply_override(data, override)
+    spec = validate(ExternalSpec, data, "external").placed(Pipeline({}, Path.cwd()))
+    if allow_custom:
+        permit_bundle(folder)
+    bundled = load_bundle(folder)
+    results = evaluate_to(
+        verb_folder(place, "evaluate"), bundled, str(folder.absolute()), spec, prove or "crc32c"
+    )
+    present_evaluation(results, place)
+    metrics = results.evaluation.metrics
+    if as_json:
+        typer.echo(json.dumps(metrics))
+    else:
+        told = evaluation_summary(metrics, results.evaluation.cohort.turnout.line())
+        say(f"{told}\n{last_lines(place, results.folder)}")
+    return 0

@@ -1,0 +1,94 @@
+"""The numbers behind the figures of an external evaluation, as tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_curve
+
+from aggregate.evaluate.measure import Judged, wilson
+from aggregate.statistics.decision import decision_curve
+
+BINS = 10
+FEWEST = 5
+"""Participants in a bin of the calibration figure; with less than two such bins there is one bin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """By figure; a decision and a calibration are about one of two classes."""
+
+    roc: pd.DataFrame
+    """configuration, class, false_positive_rate, true_positive_rate."""
+    calibration: pd.DataFrame | None
+    """configuration, n, probability (their mean), observed (share of positives), low, high."""
+    decision: pd.DataFrame | None
+    """threshold, treat_all, treat_none and a column per configuration: net benefit."""
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Those that there are, by the name of their files."""
+        named = {"roc": self.roc, "calibration": self.calibration, "decision_curve": self.decision}
+        return {name: table for name, table in named.items() if table is not None}
+
+
+def curves_of(judged: Mapping[str, Judged], classes: Sequence[str]) -> Curves:
+    """All curves of some models on the same participants.
+
+    Args:
+        judged: By configuration.
+        classes: In the order of the logits.
+    """
+    one = next(iter(judged.values()))
+    places = [1] if one.binary else range(len(classes))
+    roc = [_roc(name, found, place, classes) for name, found in judged.items() for place in places]
+    if not one.binary:
+        return Curves(pd.concat(roc, ignore_index=True), None, None)
+    calibration = [_calibration(name, found) for name, found in judged.items()]
+    return Curves(
+        pd.concat(roc, ignore_index=True), pd.concat(calibration, ignore_index=True), _decision(judged)
+    )
+
+
+def _roc(name: str, judged: Judged, place: int, classes: Sequence[str]) -> pd.DataFrame:
+    """One class against the rest."""
+    x, y, _ = roc_curve(judged.scores.y == place, judged.scores.probability()[:, place])
+    return pd.DataFrame(
+        {
+            "configuration": name,
+            "class": classes[place],
+            "false_positive_rate": x,
+            "true_positive_rate": y,
+        }
+    )
+
+
+def _calibration(name: str, judged: Judged) -> pd.DataFrame:
+    """Bins of equally many participants in the order of their probability."""
+    p, y = judged.positive, judged.scores.y
+    rows = []
+    for bin_ in np.array_split(np.argsort(p, kind="stable"), max(1, min(BINS, len(p) // FEWEST))):
+        observed = wilson(int(y[bin_].sum()), len(bin_))
+        rows.append(
+            {
+                "configuration": name,
+                "n": len(bin_),
+                "probability": float(p[bin_].mean()),
+                "observed": observed.value,
+                "low": observed.low,
+                "high": observed.high,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _decision(judged: Mapping[str, Judged]) -> pd.DataFrame:
+    """Net benefit of every configuration beside treating all and none."""
+    curves = {name: decision_curve(found.scores.y, found.positive) for name, found in judged.items()}
+    one = next(iter(curves.values()))
+    fixed = {
+        "threshold": one.threshold,
+        "treat_all": one.treat_all,
+        "treat_none": np.zeros(len(one.threshold)),
+    }
+    return pd.DataFrame({**fixed, **{name: curve.model for name, curve in curves.items()}})

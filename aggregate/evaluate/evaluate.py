@@ -1,0 +1,205 @@
+"""A bundle held against an external cohort: scores, measures, curves, and the rows behind them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aggregate.bags.memory import open_bags
+from aggregate.cohort.cohort import Cohort
+from aggregate.common.arrays import Floats
+from aggregate.common.softmax import softmax
+from aggregate.common.versions import versions
+from aggregate.evaluate.curves import Curves, curves_of
+from aggregate.evaluate.external import External
+from aggregate.evaluate.measure import (
+    METHODS,
+    SEVERAL,
+    Judged,
+    compare_fixed,
+    external_metrics,
+)
+from aggregate.predict.bundle import Bundle
+from aggregate.predict.check import check_store
+from aggregate.predict.compare import Batch, Comparison, compare
+from aggregate.predict.scoring import Said, frozen_threshold, say, tempered
+from aggregate.predict.seen import refuse_seen
+from aggregate.statistics.evaluate import n_participants, scores_of
+from cache_schema.format.record import VolumeRecord
+
+SET = "external"
+"""The `set` column of the predictions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What one model says of every bag."""
+
+    logits: Floats
+    """(bag, class), classes in the cohort's order."""
+    calibrated: Floats
+    """Over the temperature: the softmax is the probability."""
+    threshold: float
+
+    def judged(self, cohort: Cohort) -> Judged:
+        """By participant: the mean over their bags."""
+        return Judged(scores_of(cohort, np.arange(len(self.logits)), self.calibrated), self.threshold)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything that `evaluate` says; its folder holds the same numbers as files."""
+
+    metrics: dict[str, Any]
+    """As in `metrics.json`."""
+    predictions: pd.DataFrame
+    """As in `predictions.csv`."""
+    curves: Curves
+    cohort: Cohort
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def evaluate_bundle(bundle: Bundle, external: External, memory_gib: float | None = None) -> Evaluation:
+    """Score an external cohort by the mean of all members, threshold and temperature frozen, and measure.
+
+    Args:
+        bundle: Trained elsewhere.
+        external: Opened with the bundle's classes.
+        memory_gib: What tokens may take of the memory.
+
+    Raises:
+        StoreMismatch: If the store holds other embeddings than the bundle reads.
+        SlicecacheError: If anybody was in training.
+    """
+    cohort, card = external.cohort, bundle.card
+    check_store(card, external.store.header, external.store.location, external.beside)
+    trained = {name for member in card.members for name in member.participants}
+    refuse_seen(cohort, trained, card.contents, external.own_ids)
+    bags = open_bags(external.store, card.tokens, cohort.entries, cohort.bag, memory_gib, external.beside)
+    said = say(bundle, bags, external.store.header, cohort.participants.tolist(), strangers=True)
+    scored = {card.members[0].configuration: score_by_members(bundle, cohort, said)}
+    comparison = compare_external(bundle, cohort, said)
+    judged = {name: found.judged(cohort) for name, found in scored.items()}
+    notes = (*evaluation_notes(bundle, external), *comparison.notes)
+    warnings = (*cohort.warnings, *comparison.warnings)
+    metrics = {
+        **evaluation_metrics(judged, external, bundle),
+        "familiarity": comparison.summary or None,
+        "warnings": list(warnings),
+        "notes": list(notes),
+    }
+    rows = pd.concat(
+        [
+            pd.concat([prediction_rows(cohort, name, found), comparison.rows], axis=1)
+            for name, found in scored.items()
+        ]
+    )
+    curves = curves_of(judged, cohort.classes)
+    return Evaluation(metrics, rows.reset_index(drop=True), curves, cohort, notes, warnings)
+
+
+def score_by_members(bundle: Bundle, cohort: Cohort, said: Said) -> Scored:
+    """The mean over all members."""
+    card, every = bundle.card, range(len(bundle.card.members))
+    order = [card.classes.index(name) for name in cohort.classes]
+    threshold = frozen_threshold(card, every) if card.positive is not None else 0.5
+    calibrated = tempered(card, every, said.logits)
+    return Scored(said.logits.mean(0)[:, order], calibrated[:, order], threshold)
+
+
+def compare_external(bundle: Bundle, cohort: Cohort, said: Said) -> Comparison:
+    """Hold the cohort's bags against the training cohort."""
+    records: list[list[VolumeRecord]] = [[] for _ in range(len(cohort.frame))]
+    for bag, record in zip(cohort.bag.tolist(), cohort.records, strict=True):
+        records[bag].append(record)
+    names = [member.name for member in bundle.card.members]
+    people = cohort.participants.tolist()
+    return compare(
+        bundle.familiar, Batch(people, records, said.familiarity, said.logits, names, strangers=True)
+    )
+
+
+def evaluation_metrics(judged: Mapping[str, Judged], external: External, bundle: Bundle) -> dict[str, Any]:
+    """The content of `metrics.json`; the first configuration is the head's, the others are baselines."""
+    cohort, store = external.cohort, external.store
+    table = {
+        name: {metric: value.as_json() for metric, value in external_metrics(found).items()}
+        for name, found in judged.items()
+    }
+    head, *others = judged
+    per_class = {
+        name: n_participants(cohort, np.flatnonzero(cohort.y == c)) for c, name in enumerate(cohort.classes)
+    }
+    return {
+        "task": cohort.task,
+        "target": cohort.target,
+        "classes": list(cohort.classes),
+        "positive": cohort.classes[-1] if cohort.task == "binary" else None,
+        "configuration": head,
+        "n_participants": cohort.n_participants(),
+        "n_per_class": per_class,
+        "n_bags": len(cohort.frame),
+        "n_members": len(bundle.card.members),
+        "fingerprint": store.header.fingerprint.digest,
+        "numerics": store.header.numerics.digest,
+        "content_digest": store.content_digest(),
+        "metrics": table[head],
+        "ci_method": METHODS if cohort.task == "binary" else SEVERAL,
+        "threshold": judged[head].threshold if cohort.task == "binary" else None,
+        "baselines": {name: table[name] for name in others},
+        "comparison": {
+            name: found for name in others if (found := compare_fixed(judged[head], judged[name])) is not None
+        },
+        "in_training": auroc_in_training(bundle),
+        **cohort.turnout.as_json(),
+        "versions": versions(),
+    }
+
+
+def auroc_in_training(bundle: Bundle) -> dict[str, float | None] | None:
+    """What the bundle's own cohort gave out-of-fold, as far as its card says it."""
+    metrics = bundle.card.training.get("metrics")
+    found = metrics.get("auroc") if isinstance(metrics, dict) else None
+    if not isinstance(found, dict):
+        return None
+    values = {key: found.get(key) for key in ("value", "ci_low", "ci_high")}
+    numbers = all(value is None or isinstance(value, int | float) for value in values.values())
+    return values if numbers and values["value"] is not None else None
+
+
+def prediction_rows(cohort: Cohort, configuration: str, scored: Scored) -> pd.DataFrame:
+    """A row per bag, in the columns of a training's; repeat, fold and seed are empty: all members spoke."""
+    frame, p = cohort.frame, softmax(scored.calibrated)
+    columns: dict[str, Any] = {n: frame[n].to_numpy() for n in ("volume_id", "participant_id", "session_id")}
+    nothing = pd.array([pd.NA] * len(frame), dtype="Int64")
+    columns |= {"set": SET, "configuration": configuration}
+    columns |= dict.fromkeys(("repeat", "fold", "seed"), nothing)
+    columns["y"] = [cohort.classes[index] for index in cohort.y]
+    columns |= {f"logit_{name}": scored.logits[:, c] for c, name in enumerate(cohort.classes)}
+    columns |= {f"p_{name}": p[:, c] for c, name in enumerate(cohort.classes)}
+    return pd.DataFrame({**columns, "threshold": scored.threshold})
+
+
+def evaluation_notes(bundle: Bundle, external: External) -> tuple[str, ...]:
+    """Plain sentences on how it was done."""
+    members = len(bundle.card.members)
+    frozen = (
+        "; threshold and temperature are the members' own (the threshold their mean), none was chosen here"
+        if bundle.card.positive is not None
+        else "; temperatures are the members' own, none was chosen here"
+    )
+    notes = [
+        *external.cohort.notes,
+        f"every participant is scored by the mean of all {members} members{frozen}",
+    ]
+    if not bundle.card.contents:
+        notes.append(
+            "the bundle is from before it kept what its volumes held: shared participants were looked for by "
+            "id only"
+        )
+    if external.own_ids:
+        notes.append("own_ids: participants of the training with the same id were taken for other people")
+    return tuple(notes)

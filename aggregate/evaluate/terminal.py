@@ -1,0 +1,67 @@
+"""An evaluation as a person reads it on a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cache_schema.common.terminal.visible import label
+
+SHOWN = {
+    "auroc": "auroc",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "brier": "brier",
+    "calibration_slope": "slope",
+    "calibration_intercept": "intercept",
+}
+
+
+def evaluation_summary(metrics: Mapping[str, Any], turnout: str) -> str:
+    """Warnings, who was used, a row per measure, and what was compared.
+
+    Args:
+        metrics: As in `metrics.json`.
+        turnout: One line on who is left out; may be empty.
+    """
+    classes = ", ".join(f"{label(name)} {n}" for name, n in metrics["n_per_class"].items())
+    lines = [f"WARNING: {sentence}" for sentence in metrics["warnings"]]
+    lines += filter(None, [turnout])
+    lines.append(
+        f"{label(metrics['target'])}: {metrics['n_participants']} participants outside training ({classes})"
+    )
+    if metrics["threshold"] is not None:
+        lines.append(f"threshold {metrics['threshold']:.3f}, frozen")
+    lines.append("")
+    table = {metrics["configuration"]: metrics["metrics"], **metrics["baselines"]}
+    width = max(map(len, SHOWN.values()))
+    lines.append(f"{'':{width}}  " + "  ".join(f"{label(name):^24}" for name in table))
+    lines += [
+        f"{shown:{width}}  " + "  ".join(f"{_cell(row.get(name)):^24}" for row in table.values())
+        for name, shown in SHOWN.items()
+        if name in metrics["metrics"]
+    ]
+    alike = (metrics["familiarity"] or {}).get("sentences", [])
+    lines += ["", *(sentence for sentence in alike if sentence not in metrics["warnings"])]
+    before = metrics["in_training"]
+    if before is not None:
+        lines += [f"out-of-fold in its own cohort, auroc was {_cell(before)}"]
+    lines += [_compared(metrics["configuration"], *item) for item in metrics["comparison"].items()]
+    return "\n".join(lines)
+
+
+def _cell(found: Mapping[str, Any] | None) -> str:
+    """`0.812 [0.701, 0.923]`, or a dash where not defined."""
+    if found is None or found["value"] is None:
+        return "-"
+    if found["ci_low"] is None:
+        return f"{found['value']:.3f}"
+    return f"{found['value']:.3f} [{found['ci_low']:.3f}, {found['ci_high']:.3f}]"
+
+
+def _compared(head: str, other: str, found: Mapping[str, Any]) -> str:
+    if found["p"] is None:
+        return f"{head} and {other}: their difference has no spread, so nothing can be said"
+    real = "differs from" if found["p"] < 0.05 else "is not shown to differ from"
+    return (
+        f"{head} {real} {other}: AUROC {found['difference']:+.3f} "
+        f"[{found['ci_low']:+.3f}, {found['ci_high']:+.3f}], p = {found['p']:.3f} (DeLong)"
+    )

@@ -1,0 +1,100 @@
+"""What a bundle's members say of bags, and how much these look like the training's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aggregate.bags.bags import Bags
+from aggregate.common.arrays import Floats
+from aggregate.predict.bundle import Bundle, BundleCard
+from aggregate.predict.familiar import Familiar
+from aggregate.predict.familiarity import Familiarity, described, familiarity, own_familiarity
+from aggregate.training.stacked import apply_head
+from cache_schema.format.header import Header
+
+BLOCK = 256
+"""Bags scored at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Of bags, in their order."""
+
+    logits: Floats
+    """Of every member (member, bag, class)."""
+    familiarity: Familiarity | None
+    """None where the bundle keeps nothing to hold a bag against."""
+
+
+def say(
+    bundle: Bundle, bags: Bags, header: Header, participants: Sequence[str], strangers: bool = False
+) -> Said:
+    """Apply all members to bags, some at a time.
+
+    Args:
+        bundle: Of these tokens.
+        bags: To score; their tokens may lie in the store.
+        header: Of that store.
+        participants: Of every bag.
+        strangers: Nobody of them is of the training, whatever they are called.
+    """
+    head, every = bundle.head(), np.arange(len(bags))
+    logits, found = [], []
+    for start in range(0, len(bags), BLOCK):
+        block = _rounded(bags.take(every[start : start + BLOCK]), bundle, header)
+        logits.append(apply_head(head, bundle.states, block).logits.double().numpy())
+        if bundle.familiar is not None and bundle.familiar.references:
+            people = participants[start : start + BLOCK]
+            found.append(_held_against(bundle.familiar, block, people, strangers))
+    return Said(np.concatenate(logits, axis=1), joined(found))
+
+
+def joined(parts: Sequence[Familiarity]) -> Familiarity | None:
+    """Blocks one behind the other; None of none."""
+    if not parts:
+        return None
+    return Familiarity(
+        np.concatenate([part.distance for part in parts]), np.concatenate([part.p for part in parts])
+    )
+
+
+def _held_against(
+    familiar: Familiar, bags: Bags, participants: Sequence[str], strangers: bool
+) -> Familiarity:
+    """The training's own against what left them out, everybody else against all."""
+    hand = {} if strangers else familiar.hand
+    x, own = described(bags), np.array([hand.get(name, -1) for name in participants], dtype=np.int64)
+    distance, p = np.zeros(len(own)), np.zeros(len(own))
+    for rows, found in (
+        (own < 0, familiarity(familiar.references, x[own < 0])),
+        (own >= 0, own_familiarity(familiar.references, x[own >= 0], own[own >= 0])),
+    ):
+        distance[rows], p[rows] = found.distance, found.p
+    return Familiarity(distance, p)
+
+
+def _rounded(bags: Bags, bundle: Bundle, header: Header) -> Bags:
+    """Round tokens through the storage dtype that the bundle was trained on, if the store's is finer."""
+    if bundle.card.numerics.storage_dtype == "float32" or header.numerics.storage_dtype == "float16":
+        return bags
+    return Bags(bags.x.to(torch.float16).to(bags.x.dtype), bags.keep, bags.height_mm)
+
+
+def tempered(card: BundleCard, used: Sequence[int], logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the members used of their logits, each over its own temperature: (..., class).
+
+    Args:
+        card: Of the bundle.
+        used: Members.
+        logits: Theirs (member, ..., class).
+    """
+    each = np.array([card.members[i].temperature for i in used])
+    return np.asarray((logits / each.reshape(-1, *[1] * (logits.ndim - 1))).mean(0))
+
+
+def frozen_threshold(card: BundleCard, used: Sequence[int]) -> float:
+    """The mean of the thresholds of the members used."""
+    return float(np.mean([card.members[i].threshold for i in used]))

@@ -1,0 +1,102 @@
+"""The report of an external evaluation: one HTML file. Importing it needs the `report` extra."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aggregate.common.artefacts import write_text
+from aggregate.common.run_folder import REPORT
+from aggregate.evaluate.curves import Curves
+from aggregate.evaluate.results import FIGURES, EvaluationResults
+from aggregate.report import tables, words
+from aggregate.report.evaluation_figures import evaluation_figures
+from aggregate.report.pages import rendered, whole
+
+
+def render_evaluation(results: EvaluationResults) -> None:
+    """Write the report and, beside their tables, the figures in it."""
+    figures = drawn_figures(results.folder, results.evaluation.curves)
+    write_text(results.folder / REPORT, rendered("evaluation.html", evaluation_content(results, figures)))
+
+
+def drawn_figures(folder: Path, curves: Curves, prefix: str = "") -> dict[str, str]:
+    """Draw the figures of an evaluation and put them beside their tables in a verb's folder."""
+    figures = evaluation_figures(curves)
+    (folder / FIGURES).mkdir(exist_ok=True)
+    for name, drawn in figures.items():
+        write_text(folder / FIGURES / f"{prefix}{name}.svg", drawn)
+    return figures
+
+
+def external_content(metrics: Mapping[str, Any], figures: Mapping[str, str]) -> dict[str, Any]:
+    """What the section on an external cohort shows."""
+    names, rows = tables.metric_table(metrics)
+    return {
+        "metric_names": names,
+        "metric_rows": rows,
+        "comparison": tables.comparison_table(metrics),
+        "figures": figures,
+        "ci_method": metrics["ci_method"],
+        "familiarity": (metrics["familiarity"] or {}).get("sentences", []),
+    }
+
+
+def evaluation_content(results: EvaluationResults, figures: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that the template shows."""
+    metrics, cohort = results.evaluation.metrics, results.evaluation.cohort
+    return {
+        "target": metrics["target"],
+        "classes": metrics["classes"],
+        "verdict": external_verdict(metrics),
+        "untrained": results.header.fingerprint.backbone.architecture.get("kind") == "untrained",
+        "warnings": metrics["warnings"],
+        "facts": evaluation_facts(metrics),
+        "external": external_content(metrics, figures),
+        "left_out": tables.reasons(cohort.turnout.rows()),
+        "turnout": cohort.turnout.line(),
+        "notes": metrics["notes"],
+        "command": whole(results.command),
+        "hashes": [(name, metrics[name.replace(" ", "_")]) for name in ("fingerprint", "content digest")],
+        "versions": ", ".join(f"{name} {version}" for name, version in sorted(metrics["versions"].items())),
+        "config": whole(yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True)),
+    }
+
+
+def evaluation_facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Key figures under the title."""
+    auroc, before = metrics["metrics"]["auroc"], metrics["in_training"]
+    facts = [
+        ("AUROC", words.number(auroc["value"])),
+        ("95 % interval", words.interval(auroc) or "–"),
+        ("participants", str(metrics["n_participants"])),
+    ]
+    if metrics["threshold"] is not None:
+        facts.append(("threshold, frozen", words.number(metrics["threshold"])))
+    if before is not None:
+        facts.append(("AUROC in its own cohort", words.number(before["value"])))
+    return [*facts, ("members", str(metrics["n_members"])), ("head", words.named(words.head_of(metrics)))]
+
+
+def external_verdict(metrics: Mapping[str, Any]) -> str:
+    """What holds outside the cohort that the bundle was trained on."""
+    return f"Outside training: {words.verdict(metrics)} {calibration_words(metrics)}".strip()
+
+
+def calibration_words(metrics: Mapping[str, Any]) -> str:
+    """Whether probabilities mean what they say."""
+    slope = metrics["metrics"].get("calibration_slope") or {}
+    shift = metrics["metrics"].get("calibration_intercept") or {}
+    if slope.get("value") is None or shift.get("value") is None:
+        return ""
+    told = []
+    if not slope["ci_low"] <= 1 <= slope["ci_high"]:
+        sure = "too sure of themselves" if slope["value"] < 1 else "not sure enough"
+        told.append(f"are {sure} (slope {words.number(slope['value'])}, {words.interval(slope)})")
+    if not shift["ci_low"] <= 0 <= shift["ci_high"]:
+        side = "too low" if shift["value"] > 0 else "too high"
+        told.append(f"are {side} on the whole (intercept {words.number(shift['value'], True)})")
+    if not told:
+        return "Its probabilities are not shown to be miscalibrated."
+    return f"Its probabilities {' and '.join(told)}."

@@ -1,0 +1,55 @@
+"""The external cohort of a pipeline: opened before anything is trained, judged when all is done."""
+
+from collections.abc import Sequence
+
+from aggregate.cohort.cohort import Cohort
+from aggregate.cohort.people import Fold
+from aggregate.config.section import AggregateSection
+from aggregate.evaluate.evaluate import Evaluation, evaluate_bundle
+from aggregate.evaluate.external import External, external_target, open_external
+from aggregate.predict.bundle import Bundle
+from aggregate.predict.seen import contents_of, refuse_seen
+from aggregate.train.familiar import records_of, seen_bags
+from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.format.header import require_equal
+from cache_schema.store.reader import StoreReader
+
+
+def open_external_cohort(
+    pipeline: Pipeline, section: AggregateSection, store: StoreReader, cohort: Cohort, folds: Sequence[Fold]
+) -> External | None:
+    """What `external` names, if it is said: a mistake in it must not wait for the end of a training.
+
+    Args:
+        pipeline: Its paths are relative to this.
+        section: Says which.
+        store: Of the training.
+        cohort: Of the training.
+        folds: Whoever is on their training side has a part in the bundle.
+
+    Raises:
+        StoreMismatch: If its store holds other embeddings.
+        SlicecacheError: If store or table cannot be used as asked, or somebody is in both cohorts.
+    """
+    if section.external is None:
+        return None
+    spec = section.external.placed(pipeline)
+    positive = cohort.classes[-1] if cohort.task == "binary" else None
+    target = external_target(cohort.classes, positive, section.target, spec.target)
+    external = open_external(spec, target, pipeline.prove(), cohort.select, cohort.combine)
+    require_equal(
+        store.header.fingerprint,
+        external.store.header.fingerprint,
+        f"the training's store (here) holds other embeddings than the external one, {spec.store} (there)",
+        "Extract the external cohort as the training's was.",
+    )
+    seen = records_of(cohort, seen_bags(folds))
+    refuse_seen(
+        external.cohort, {record.participant_id for record in seen}, contents_of(seen), external.own_ids
+    )
+    return external
+
+
+def judge_outside(bundle: Bundle, external: External | None, memory_gib: float | None) -> Evaluation | None:
+    """What a bundle is worth on the external cohort, if there is one."""
+    return None if external is None else evaluate_bundle(bundle, external, memory_gib)

@@ -1,0 +1,57 @@
+"""With `leave_group_out`: each group as the cohort outside training that it is for the model without it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from aggregate.baselines.names import BaselineName
+from aggregate.cohort.cohort import Cohort
+from aggregate.evaluate.measure import Judged, compare_fixed, external_metrics
+from aggregate.statistics.evaluate import OutOfFold, n_participants, scores_of
+
+BAR: BaselineName = "mean_pool_logistic"
+"""What the head is compared with in every group."""
+
+
+def groups_json(cohort: Cohort, outputs: Mapping[str, Sequence[OutOfFold]]) -> dict[str, Any]:
+    """By group: participants, metrics of the head and of mean pooling, and their comparison.
+
+    Args:
+        cohort: All groups.
+        outputs: By configuration, the head first; folds that leave a group out have its name.
+
+    Returns:
+        Empty where folds leave no group out.
+    """
+    head = next(iter(outputs))
+    names = dict.fromkeys(output.fold.name for output in outputs[head] if output.fold.name)
+    return {name: _group(cohort, name, head, outputs) for name in names}
+
+
+def _group(
+    cohort: Cohort, name: str, head: str, outputs: Mapping[str, Sequence[OutOfFold]]
+) -> dict[str, Any]:
+    """One group."""
+    ours = judged_group(cohort, outputs[head], name)
+    rows = next(output.fold.test for output in outputs[head] if output.fold.name == name)
+    found: dict[str, Any] = {
+        "n_participants": n_participants(cohort, rows),
+        "n_per_class": {
+            label: n_participants(cohort, rows[cohort.y[rows] == c]) for c, label in enumerate(cohort.classes)
+        },
+        "metrics": {metric: value.as_json() for metric, value in external_metrics(ours).items()},
+    }
+    if BAR in outputs:
+        bar = judged_group(cohort, outputs[BAR], name)
+        found["baselines"] = {BAR: {m: value.as_json() for m, value in external_metrics(bar).items()}}
+        found["comparison"] = {BAR: compare_fixed(ours, bar)}
+    return found
+
+
+def judged_group(cohort: Cohort, outputs: Sequence[OutOfFold], name: str) -> Judged:
+    """What the models without a group say of it: the mean over repeats and seeds, calibrated each."""
+    own = [output for output in outputs if output.fold.name == name]
+    logits = np.mean([output.logits / output.calibration.temperature for output in own], axis=0)
+    threshold = float(np.mean([output.calibration.threshold for output in own]))
+    return Judged(scores_of(cohort, own[0].fold.test, logits), threshold)
