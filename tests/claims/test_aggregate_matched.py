@@ -37,7 +37,8 @@ def test_the_classifier_is_the_baselines():
     ours = matched_designs.logistic(x, people.y, division.outside)
     for fit in (0, 17, 49):
         train, test = division.outside[fit], ~division.outside[fit]
-        log_p = solve(x[train], people.y[train], np.ones(train.sum()), 2, 1.0).log_probabilities(x[test])
+        found = solve(x[train], people.y[train], np.ones(train.sum()), 2, 1.0)
+        log_p = found.log_probabilities(x[test])
         assert ours[fit, test] == pytest.approx(log_p[:, 1] - log_p[:, 0], abs=2e-3)
 
 
