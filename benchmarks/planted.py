@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from planted_cohorts import EFFECTS, Effect, Planted, describe, draw, find_strength, mean_logistic, plant
 from planted_statistics import Statistics, fit_bags, simulated_store, store_bags
 from pydantic import ValidationError
@@ -96,7 +97,7 @@ def run_cell(
     started = time.perf_counter()
     strength = find_strength(statistics, effect, n, args.folder)
     train = [plant(statistics, effect, n, strength, seed) for seed in range(args.seeds)]
-    jobs = [(spec, TrainSpec()) for spec in heads.values()]
+    jobs = [(spec, args.train) for spec in heads.values()]
     if args.ceiling:
         wanted = [TrainSpec.model_validate({**setting, "patience": None}) for setting in SETTINGS]
         jobs += [(AttentionSpec(), setting) for setting in wanted]
@@ -228,6 +229,10 @@ def main() -> None:
     print("\n".join(map(head_row, cells)))
 
 
+def _read_train(text: str) -> TrainSpec:
+    return TrainSpec.model_validate(yaml.safe_load(text))
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("planted"), help="keeps brains and strengths")
@@ -239,6 +244,7 @@ def parse() -> argparse.Namespace:
         "--dims", nargs="+", type=int, default=[192, 384], help="evenly spaced columns of tokens"
     )
     parser.add_argument("--heads", nargs="+", choices=sorted(default_heads()), help="by default all")
+    parser.add_argument("--train", type=_read_train, default=TrainSpec(), help="YAML in place of the default")
     parser.add_argument("--seeds", type=int, default=5, help="training cohorts of a cell")
     parser.add_argument("--fresh", type=int, default=2000)
     parser.add_argument("--no-ceiling", dest="ceiling", action="store_false")
