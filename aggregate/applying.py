@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aggregate.options import AllowUnlike, BesideStores, BundlePlace, LabelTable, Maps
+from aggregate.options import AllowUnlike, BesideStores, BundlePlace, LabelTable, Maps, named_stores
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.command import WARNING, say
 from cache_schema.common.terminal.options import (
@@ -136,10 +136,7 @@ def _predict_heads(
 
     if maps is not None:
         raise ConfigError(f"--maps is for a bundle of detectors, and {str(bundle)!r} is none")
-    named = dict(each.partition("=")[::2] for each in beside)
-    if len(named) < len(beside) or not all(name and place for name, place in named.items()):
-        raise ConfigError(f"--beside takes NAME=STORE, each name once, not {' '.join(beside)!r}")
-    found = predict_and_compare(load_bundle(bundle), store, open_beside(named, store.prove))
+    found = predict_and_compare(load_bundle(bundle), store, open_beside(named_stores(beside), store.prove))
     for sentence in found.comparison.lines():
         typer.echo(visible(sentence), err=True)
     return found.table, found.comparison.summary

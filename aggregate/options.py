@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cache_schema.common.errors import ConfigError
+
 BundlePlace = Annotated[
     Path,
     typer.Argument(metavar="BUNDLE", help="A run folder, a verb's folder in it, or the bundle's own folder."),
@@ -33,3 +35,15 @@ AllowUnlike = Annotated[
         help="A bundle of detectors: score volumes of another contrast or kind of foreground all the same.",
     ),
 ]
+
+
+def named_stores(given: list[str]) -> dict[str, str]:
+    """Locations by name, of what `--beside` was given.
+
+    Raises:
+        ConfigError: If one is not NAME=STORE, or a name is there twice.
+    """
+    named = dict(each.partition("=")[::2] for each in given)
+    if len(named) < len(given) or not all(name and place for name, place in named.items()):
+        raise ConfigError(f"--beside takes NAME=STORE, each name once, not {' '.join(given)!r}")
+    return named

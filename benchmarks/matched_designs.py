@@ -60,14 +60,14 @@ def recruit(design: str, n: int, generator: np.random.Generator) -> People:
     return People(np.repeat([0, 1], half)[order], matched["sex"][order], matched["site"][order], years[order])
 
 
-def divide(people: People, dealt: str) -> Division:
-    """Repeated folds by the software's `deal`."""
+def divide(people: People, dealt: str, seed: int) -> Division:
+    """Repeated folds by the software's `deal`, others for every cohort."""
     found: Matched | None = None
     if dealt == "matched":
         words = {"sex": np.array(["F", "M"])[people.sex], "site": np.array(["a", "b", "c"])[people.site]}
         traits = {name: pd.Series(values) for name, values in (words | {"age": people.age}).items()}
         found = find_matched(traits, people.y)
-    hands = [deal(people.y, FOLDS, np.random.default_rng([0, r]), found) for r in range(REPEATS)]
+    hands = [deal(people.y, FOLDS, np.random.default_rng([seed, r]), found) for r in range(REPEATS)]
     return Division(people.y, np.stack(hands))
 
 
@@ -119,7 +119,7 @@ def look(design: str, n: int, dealt: str, seed: int, repeats: int = REPEATS) -> 
     """What every test says of one cohort, and the mean AUROC of its rows."""
     generator = np.random.default_rng([seed, n])
     people = recruit(design, n, generator)
-    division = divide(people, dealt)
+    division = divide(people, dealt, seed)
     base, found = confounds_only(people, division), heads(people, division, generator)
     kept = repeats * FOLDS
     sizes = division.n_train[:kept], division.n_test[:kept]

@@ -90,7 +90,7 @@ def assemble(prepared: PreparedStudy, gathered: Gathered, ledger: Ledger, second
     rows = [_row(prepared, gathered, name, outputs, measured, primary) for name in gathered.outputs]
     bars = [_row(prepared, gathered, name, outputs, measured, primary) for name in baselines]
     shown = {name: outputs[name] for name in (study.reference, *baselines)}
-    metrics = metrics_json(section.seeds, cohort, first.store, dict(shown), measured)
+    metrics = metrics_json(section.seeds, cohort, first.store, dict(shown), measured, first.beside)
     nulls = {
         name: null_json(next(row for row in rows if row.name == name).intervals["auroc"].value, values)
         for name, values in gathered.nulls.items()

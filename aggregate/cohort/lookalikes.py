@@ -51,6 +51,7 @@ def lookalikes_of(store: Sequence[Pair], table: Sequence[Pair], name: str) -> st
     return (
         f"{several} are left out whose ids differ in {what} only: {_shown(ours)} in the store is "
         f"{_shown(theirs)} in {name}; write the ids of {name} as text{digits}, as the store has them"
+        + (f", or say join: {{pad: {digits.split()[1]}}}" if digits and ours[0] != theirs[0] else "")
     )
 
 

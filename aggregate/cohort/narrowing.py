@@ -118,7 +118,8 @@ def narrow(request: CohortRequest, table: CohortTable, join: Join, volumes: Narr
     ]
     ordered = request.sessions in ("first", "last")
     order = session_order(visits, keys, table, join) if ordered else None
-    reasons = choose_sessions(request.sessions, visits, table, join.session is not None, order)
+    by_session = join.session is not None or join.spec.nearest is not None
+    reasons = choose_sessions(request.sessions, visits, table, by_session, order)
     volumes.leave_out(left, reasons)
     left = volumes.alive()
     volumes.leave_out(left, choose_runs(request.select, Picked(volumes.records, left)))

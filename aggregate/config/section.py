@@ -23,7 +23,7 @@ from aggregate.evaluate.spec import ExternalSpec
 from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.registry import HeadSpec
 from aggregate.losses.registry import LossSpec, require_trainable
-from aggregate.training.runs import TrainSpec
+from aggregate.training.runs import TrainSpec, read_auto
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline, validate
 from cache_schema.common.strict import Strict
@@ -58,7 +58,8 @@ class AggregateKeys(Strict):
     loss: LossSpec = LossSpec()
     recipe: str | None = None
     """Sets head, loss and train at once; keys beside it win."""
-    train: TrainSpec = TrainSpec()
+    train: Annotated[TrainSpec, BeforeValidator(read_auto)] = TrainSpec()
+    """`auto` lets inner folds choose rate and epochs."""
     seeds: int = Field(default=1, ge=1)
     """Trainings per fold that differ in initialisation and batches only; averaged before statistics."""
     folds: FoldSpec = FoldSpec()
@@ -181,5 +182,5 @@ def parse_section(data: Any) -> AggregateSection:
     filled = with_recipe(data) if isinstance(data, dict) else data
     section = validate(AggregateSection, filled, "aggregate")
     head = section.head
-    require_trainable(section.loss, head.name, bool(head.embedding) or head.learned_pool)
+    require_trainable(section.loss, head.name, bool(head.embedding), head.pool_learns)
     return section

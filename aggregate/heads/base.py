@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, PositiveInt, model_validator
 from torch import Tensor
@@ -75,6 +75,11 @@ class HeadBase(Strict):
     def name(self) -> str:
         """What tables call it."""
         return self.kind
+
+    @property
+    def pool_learns(self) -> bool:
+        """Whether training changes the pool."""
+        return self.learned_pool and self.train == "all"
 
     @classmethod
     def examples(cls) -> tuple[Self, ...]:
@@ -144,6 +149,32 @@ class Head(ABC):
 
         Finite values at pads have no effect on them.
         """
+
+    @property
+    def has_auxiliary(self) -> bool:
+        """Whether training adds a term of the head's own to the objective."""
+        return False
+
+    def auxiliary(
+        self,
+        parameters: Parameters,
+        x: Float[Tensor, "bag slice dim"],
+        keep: Bool[Tensor, "bag slice"],
+        height_mm: Float[Tensor, "bag slice"],
+        attention: Float[Tensor, "#run bag slice"],
+        y: Int[Tensor, " bag"],
+    ) -> Float[Tensor, "run bag"]:
+        """That term of every bag, weighted as the head's options say.
+
+        Args:
+            parameters: Of every run.
+            x: Prepared bags, as `pool` had them.
+            keep: True on real slices.
+            height_mm: Of the slices.
+            attention: As `pool` gave it, in the same graph.
+            y: Label of every bag.
+        """
+        raise NotImplementedError
 
     @property
     def shapes(self) -> Shapes:

@@ -11,23 +11,43 @@ from pydantic import BeforeValidator, Field
 
 from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.base import HeadBase
+from aggregate.heads.bigru import BigruSpec
 from aggregate.heads.centre_gaussian import CentreGaussianSpec
+from aggregate.heads.clam_sb import ClamSbSpec
+from aggregate.heads.concat_logistic import ConcatLogisticSpec
 from aggregate.heads.custom import CustomHeadSpec
+from aggregate.heads.dsmil import DsmilSpec
 from aggregate.heads.gated_attention import GatedAttentionSpec
 from aggregate.heads.linear_attention import LinearAttentionSpec
+from aggregate.heads.lse import LseSpec
+from aggregate.heads.max import MaxSpec
 from aggregate.heads.mean import MeanSpec
+from aggregate.heads.mean_max import MeanMaxSpec
 from aggregate.heads.mst import MstSpec
 from aggregate.heads.query import QuerySpec
 from aggregate.heads.random_attention import RandomAttentionSpec
+from aggregate.heads.smap import SmapSpec
+from aggregate.heads.topk import TopkSpec
+from aggregate.heads.transmil_1d import Transmil1dSpec
 from cache_schema.common.custom import read_part
 
 HeadSpec = Annotated[
     MeanSpec
+    | MaxSpec
+    | MeanMaxSpec
+    | LseSpec
+    | TopkSpec
+    | ConcatLogisticSpec
     | AttentionSpec
     | LinearAttentionSpec
     | GatedAttentionSpec
     | QuerySpec
+    | ClamSbSpec
+    | DsmilSpec
+    | SmapSpec
+    | BigruSpec
     | MstSpec
+    | Transmil1dSpec
     | CentreGaussianSpec
     | RandomAttentionSpec
     | CustomHeadSpec,

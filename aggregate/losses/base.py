@@ -1,16 +1,36 @@
 """What a loss is: a term of the weighted sum that a run minimises, computed for many runs at once."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from cache_schema.common.strict import Strict
+from aggregate.losses.schedule import Schedule
+from cache_schema.common.strict import Strict, later
+
+ActsOn = Literal["logits", "embedding", "both", "attention"]
+TargetKind = Literal["classes", "ordinal", "regression"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """What every run's head makes of the slices of its bags."""
+
+    weights: Float[Tensor, "run bag slice"]
+    """Summing to 1 over kept slices."""
+    keep: Bool[Tensor, "run bag slice"]
+    """True on real slices."""
+    height_mm: Float[Tensor, "run bag slice"]
+    """Below the vertex."""
+
+    def take(self, runs: Int[Tensor, " some"]) -> "Attention":
+        """Some of the runs."""
+        return Attention(*(part.index_select(0, runs) for part in (self.weights, self.keep, self.height_mm)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +43,9 @@ class Batch:
     keep: Bool[Tensor, "run bag"]
     """True on real bags; the others fill a batch that is not full."""
     weight: Float[Tensor, "run bag"]
-    """Of the bags in the cross entropy."""
+    """Of the bags in the terms that act on logits."""
+    attention: Attention | None = None
+    """Where a term acts on it."""
 
     def __len__(self) -> int:
         """Runs."""
@@ -31,21 +53,37 @@ class Batch:
 
     def take(self, runs: Int[Tensor, " some"]) -> "Batch":
         """Some of the runs."""
-        parts = (self.logits, self.embedding, self.y, self.keep, self.weight)
-        return Batch(*(part.index_select(0, runs) for part in parts))
+        given = (self.logits, self.embedding, self.y, self.keep, self.weight)
+        logits, embedding, y, keep, weight = (part.index_select(0, runs) for part in given)
+        return Batch(logits, embedding, y, keep, weight, self.attention and self.attention.take(runs))
 
 
 StackedLoss = Callable[[Batch], Float[Tensor, " run"]]
 """Values of the first runs of a stack, as many as the batch has."""
+Counts = Float[Tensor, "run class"]
+"""Training bags of every run by label, by weight: a participant counts 1."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A stacked loss that keeps something from step to step."""
+
+    def recall(self, before: Any, runs: Int[Tensor, " run"]) -> None:
+        """Take over what the loss of a larger stack kept of the runs at these places in it."""
+        ...
 
 
 class TermSpec(Strict):
     """One term of the sum; its weight stands beside its options."""
 
-    acts_on: ClassVar[Literal["logits", "embedding", "both"]] = "embedding"
+    acts_on: ClassVar[ActsOn] = "embedding"
     balances: ClassVar[bool] = False
     """Whether it wants equal shares of the classes in each batch."""
+    for_target: ClassVar[TargetKind] = "classes"
+    """What kind of target it is for."""
     weight: float = Field(default=0.0, ge=0)
+    schedule: Schedule | None = later(None)
+    """Of the weight over the epochs; see `losses/schedule.py`."""
 
     @classmethod
     def examples(cls) -> tuple[Self, ...]:
@@ -57,17 +95,44 @@ class TermSpec(Strict):
         """Equal for terms that one call computes; by default options may differ between runs."""
         return ""
 
+    def weight_at(self, epoch: int) -> float:
+        """The weight in an epoch, counted from 0."""
+        return self.weight * (self.schedule.factor(epoch) if self.schedule else 1.0)
+
+    def check_classes(self, n_classes: int) -> None:
+        """Refuse options that do not fit so many labels.
+
+        Raises:
+            ConfigError: Saying which.
+        """
+
     @classmethod
     @abstractmethod
-    def stacked(cls, specs: Sequence[Self]) -> StackedLoss:
-        """The unweighted term of runs with these specs."""
+    def stacked(cls, specs: Sequence[Self], counts: Counts) -> StackedLoss:
+        """The unweighted term of runs with these specs and these training bags."""
 
 
-def bare_weight(value: Any) -> Any:
-    """Read a bare number as `{weight: number}`."""
-    return {"weight": value} if isinstance(value, int | float | str) else value
+def read_term(value: Any) -> Any:
+    """Read a bare number as `{weight: number}`; a term that is named with its options alone weighs 1."""
+    if isinstance(value, int | float | str):
+        return {"weight": value}
+    return {"weight": 1.0, **value} if isinstance(value, Mapping) else value
+
+
+def attention_of(batch: Batch) -> Attention:
+    """The attention that a term acts on."""
+    if batch.attention is None:
+        raise ValueError("this batch was made for terms that do not act on attention")
+    return batch.attention
 
 
 def column(values: Sequence[float]) -> Float[Tensor, " run"]:
     """One number per run, in double precision until it is used."""
     return torch.tensor(values, dtype=torch.float64)
+
+
+def mean_by_weight(
+    values: Float[Tensor, "run bag"], weight: Float[Tensor, "run bag"]
+) -> Float[Tensor, " run"]:
+    """`sum_i w_i v_i / sum_i w_i`; 0 for a run without weight."""
+    return (values * weight).sum(1) / weight.sum(1).clamp_min(torch.finfo(values.dtype).tiny)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from aggregate.losses.base import Batch, StackedLoss, TermSpec, column
+from aggregate.losses.base import Batch, Counts, StackedLoss, TermSpec, column
 
 
 class ClassVarianceSpec(TermSpec):
@@ -22,7 +22,7 @@ class ClassVarianceSpec(TermSpec):
         return (cls(weight=1.0), cls(weight=1.0, reduction="sum"))
 
     @classmethod
-    def stacked(cls, specs: Sequence[Self]) -> StackedLoss:
+    def stacked(cls, specs: Sequence[Self], counts: Counts) -> StackedLoss:
         """The sum over dimensions is the mean times their number, so one pass serves both reductions."""
         summed = column([float(spec.reduction == "sum") for spec in specs])
 

@@ -13,14 +13,14 @@ import functools
 import json
 import logging
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from aggregate.losses.base import Batch, StackedLoss, TermSpec
+from aggregate.losses.base import ActsOn, Batch, Counts, StackedLoss, TermSpec
 from cache_schema.common.custom import CustomSpec, resolve
 from cache_schema.common.errors import ConfigError
 
@@ -32,7 +32,7 @@ Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 class CustomLossSpec(TermSpec, CustomSpec):
     """A term of somebody else's."""
 
-    acts_on: ClassVar[Literal["logits", "embedding", "both"]] = "both"
+    acts_on: ClassVar[ActsOn] = "both"
     weight: float = Field(default=1.0, ge=0)
 
     @classmethod
@@ -62,7 +62,7 @@ class CustomLossSpec(TermSpec, CustomSpec):
         return made
 
     @classmethod
-    def stacked(cls, specs: Sequence[Self]) -> StackedLoss:
+    def stacked(cls, specs: Sequence[Self], counts: Counts) -> StackedLoss:
         """Equal specs, as their group says."""
         return Stack(specs[0].target, specs[0].loss())
 

@@ -1,9 +1,10 @@
 """The registry of losses: a weighted sum, each term by name.
 
 Grammar: `loss: {cross_entropy: 1.0, supcon: 1.0, class_variance: {weight: 0.1, reduction: mean}}`.
-A bare number is a term's weight. What is not named weighs 0, except cross entropy, which weighs 1:
-nothing else trains the classifier. A new loss is one new file, which holds its spec and its function, and
-its field here; somebody else's goes by any other name: `mine: {target: "package.module:f", weight: 0.5}`.
+A bare number is a term's weight; a term with options and no weight weighs 1. What is not named weighs 0,
+except cross entropy, which weighs 1; `schedule` changes a weight over the epochs. A new loss is one new
+file, which holds its spec and its function, and its field here; somebody else's goes by any other name:
+`mine: {target: "package.module:f", weight: 0.5}`.
 """
 
 import re
@@ -13,14 +14,21 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from aggregate.losses.base import TermSpec, bare_weight
+from aggregate.losses.attention_entropy import AttentionEntropySpec
+from aggregate.losses.base import ActsOn, TargetKind, TermSpec, read_term
+from aggregate.losses.center import CenterSpec
 from aggregate.losses.class_variance import ClassVarianceSpec
+from aggregate.losses.corn import CornSpec
 from aggregate.losses.cross_entropy import CrossEntropySpec
 from aggregate.losses.custom import CustomLossSpec
+from aggregate.losses.focal import FocalSpec
+from aggregate.losses.huber import HuberSpec
+from aggregate.losses.normal_guidance import NormalGuidanceSpec
 from aggregate.losses.supcon import SupConSpec
+from aggregate.losses.triplet import TripletSpec
 from cache_schema.common.custom import read_part
 from cache_schema.common.errors import ConfigError
-from cache_schema.common.strict import Strict
+from cache_schema.common.strict import Strict, later
 
 
 def _custom(value: Any) -> Any:
@@ -31,7 +39,7 @@ def _custom(value: Any) -> Any:
     raise PydanticCustomError("extra_forbidden", "no loss of this name, and no target for one")
 
 
-Number = BeforeValidator(bare_weight)
+Term = BeforeValidator(read_term)
 
 
 class LossSpec(Strict):
@@ -39,9 +47,16 @@ class LossSpec(Strict):
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[CustomLossSpec, BeforeValidator(_custom)]]
-    cross_entropy: Annotated[CrossEntropySpec, Number] = CrossEntropySpec()
-    supcon: Annotated[SupConSpec, Number] = SupConSpec()
-    class_variance: Annotated[ClassVarianceSpec, Number] = ClassVarianceSpec()
+    cross_entropy: Annotated[CrossEntropySpec, Term] = CrossEntropySpec()
+    supcon: Annotated[SupConSpec, Term] = SupConSpec()
+    class_variance: Annotated[ClassVarianceSpec, Term] = ClassVarianceSpec()
+    focal: Annotated[FocalSpec, Term] = later(FocalSpec())
+    center: Annotated[CenterSpec, Term] = later(CenterSpec())
+    triplet: Annotated[TripletSpec, Term] = later(TripletSpec())
+    attention_entropy: Annotated[AttentionEntropySpec, Term] = later(AttentionEntropySpec())
+    normal_guidance: Annotated[NormalGuidanceSpec, Term] = later(NormalGuidanceSpec())
+    corn: Annotated[CornSpec, Term] = later(CornSpec())
+    huber: Annotated[HuberSpec, Term] = later(HuberSpec())
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -60,7 +75,11 @@ class LossSpec(Strict):
     @property
     def contrastive(self) -> bool:
         """Whether a term acts on the embeddings and not on the logits."""
-        return any(term.acts_on == "embedding" for term in self.terms.values())
+        return bool(self.acting_on("embedding"))
+
+    def acting_on(self, part: ActsOn) -> list[str]:
+        """Names of the terms that act on this part of a head's output."""
+        return [name for name, term in self.terms.items() if term.acts_on == part]
 
     @property
     def balances(self) -> bool:
@@ -74,22 +93,52 @@ LOSSES: dict[str, type[TermSpec]] = {
 """The classes of the built-in terms, by name."""
 
 
-def require_trainable(loss: LossSpec, head: str, below: bool) -> None:
+TARGETS: dict[TargetKind, str] = {
+    "classes": "classes",
+    "ordinal": "ordered classes, with an output for each step between two of them",
+    "regression": "a number such as age",
+}
+"""Kinds of targets, in words."""
+
+
+def require_target(loss: LossSpec, target: TargetKind = "classes") -> None:
+    """Refuse a term that is for another kind of target.
+
+    Raises:
+        ConfigError: Naming both kinds.
+    """
+    for name, term in loss.terms.items():
+        if term.for_target != target:
+            raise ConfigError(
+                f"loss: {name} is for a target of kind {term.for_target} ({TARGETS[term.for_target]}), but "
+                f"this one is of kind {target}; set its weight to 0"
+            )
+
+
+def require_trainable(loss: LossSpec, head: str, layers: bool, pool: bool) -> None:
     """Refuse a loss that trains nothing.
 
     Args:
         loss: The weighted sum.
         head: What messages call the head.
-        below: Whether anything trainable lies below the embedding: layers of it, or a pool that learns.
+        layers: Whether it has embedding layers.
+        pool: Whether training changes its pool.
 
     Raises:
-        ConfigError: If a contrastive loss has nothing to train, or if all weights are 0.
+        ConfigError: If a contrastive loss or one on attention has nothing to train, if all weights are 0,
+            or if a term is for another target than classes.
     """
-    if loss.contrastive and not below:
-        names = " and ".join(name for name, term in loss.terms.items() if term.acts_on == "embedding")
+    require_target(loss)
+    if loss.contrastive and not (layers or pool):
+        names = " and ".join(loss.acting_on("embedding"))
         raise ConfigError(
             f"loss: {names} acts on the embedding, but head {head!r} with embedding: none has nothing "
             "trainable below it; give it embedding: [256, 128] or set that weight to 0"
+        )
+    if (names := " and ".join(loss.acting_on("attention"))) and not pool:
+        raise ConfigError(
+            f"loss: {names} acts on the attention, but head {head!r} has none that trains; take a head that "
+            "learns where to look, with train: all, or set that weight to 0"
         )
     if not loss.terms:
         raise ConfigError("loss: every weight is 0, so nothing would be trained; set cross_entropy: 1.0")

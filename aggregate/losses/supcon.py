@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from aggregate.losses.base import Batch, StackedLoss, TermSpec, column
+from aggregate.losses.base import Batch, Counts, StackedLoss, TermSpec, column
 
 NEVER = -1e30
 """Stands for minus infinity where a whole row may be masked: finite, so that 0 times it is 0."""
@@ -26,7 +26,7 @@ class SupConSpec(TermSpec):
         return (cls(weight=1.0), cls(weight=1.0, temperature=0.5))
 
     @classmethod
-    def stacked(cls, specs: Sequence[Self]) -> StackedLoss:
+    def stacked(cls, specs: Sequence[Self], counts: Counts) -> StackedLoss:
         """Each run by its own temperature."""
         temperature = column([spec.temperature for spec in specs])
 

@@ -4,8 +4,8 @@
     check_head(MyPool, options={"hidden": 8})
 
 shapes · attention (not negative, 1 over kept slices, 0 on pads) · padding · bag order · alone (a bag has no
-part in another's result, in training neither) · one slice · gradient · seeds · precision · runs (stacked as
-alone, to 1e-10 in float64).
+part in another's result, in training neither) · one slice · auxiliary (a head's own term of the objective is
+each bag's own, too) · gradient · seeds · precision · runs (stacked as alone, to 1e-10 in float64).
 """
 
 import copy
@@ -29,6 +29,7 @@ from cache_schema.common.law import hold
 CLASSES, RUNS = 3, 3
 TRIAL_LENGTHS = (7, 1, 3, 5, 2)
 """Kept slices of the bags."""
+TRIAL_LABELS = (0, 1, 2, 0, 1)
 EXACT, SINGLE = 1e-9, 2e-3
 """Tolerances of float64 and of float32."""
 
@@ -85,10 +86,12 @@ class Given:
     x: Tensor
     keep: Tensor
     height_mm: Tensor
+    y: Tensor
 
     def of(self, bags: Any, slices: Any = slice(None)) -> "Given":
         """Some of the bags and slices."""
-        return Given(self.x[bags, slices], self.keep[bags, slices], self.height_mm[bags, slices])
+        keep, height_mm = self.keep[bags, slices], self.height_mm[bags, slices]
+        return Given(self.x[bags, slices], keep, height_mm, self.y[bags])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,14 @@ class Tried:
     def output(self, bags: Given, parameters: Mapping[str, Tensor] | None = None) -> HeadOutput:
         """What the head says of some bags."""
         return self.head(parameters or self.parameters, bags.x, bags.keep, bags.height_mm)
+
+    def auxiliary(self, bags: Given, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The head's own term of the objective, for labels that `TRIAL_LABELS` gives; 0 if it has none."""
+        if not self.head.has_auxiliary:
+            return bags.x.new_zeros(RUNS, len(bags.y))
+        given = parameters or self.parameters
+        parts = (self.head.prepare(bags.x, bags.keep, bags.height_mm), bags.keep, bags.height_mm)
+        return self.head.auxiliary(given, *parts, self.head.pool(given, *parts)[1], bags.y)
 
     def pooled(self, bags: Given, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
         """Pooled vectors in training, where that differs: whatever a batch has in common acts there."""
@@ -121,7 +132,8 @@ def _bags(dim: int) -> Given:
     keep = torch.arange(shape[1]) < torch.tensor(TRIAL_LENGTHS).unsqueeze(1)
     x = torch.randn(*shape, dim, dtype=torch.float64, generator=generator)
     height_mm = 150 * torch.rand(shape, dtype=torch.float64, generator=generator)
-    return Given(x.masked_fill(~keep.unsqueeze(-1), 0), keep, height_mm.masked_fill(~keep, 0))
+    y = torch.tensor(TRIAL_LABELS)
+    return Given(x.masked_fill(~keep.unsqueeze(-1), 0), keep, height_mm.masked_fill(~keep, 0), y)
 
 
 def _parameters(head: Head) -> dict[str, Tensor]:
@@ -165,7 +177,7 @@ def _padding(tried: Tried) -> None:
     expected = tried.output(bags)
     generator = torch.Generator().manual_seed(7)
     more = [torch.nn.functional.pad(part, (0, 4)) for part in (bags.keep, bags.height_mm)]
-    longer = Given(torch.nn.functional.pad(bags.x, (0, 0, 0, 4)), more[0], more[1])
+    longer = Given(torch.nn.functional.pad(bags.x, (0, 0, 0, 4)), more[0], more[1], bags.y)
     for what, fill in (("0", 0.0), ("NaN", torch.nan)):
         padded = replace(longer, x=torch.where(longer.keep.unsqueeze(-1), longer.x, fill))
         found = tried.output(padded)
@@ -209,6 +221,16 @@ def _one_slice(tried: Tried) -> None:
     hold(bool(found.logits.isfinite().all()), "one slice", "logits of bags of one slice are not finite")
 
 
+def _auxiliary(tried: Tried) -> None:
+    bags = tried.bags
+    expected = tried.auxiliary(bags)
+    hold(bool(expected.isfinite().all()), "auxiliary", "it is not finite")
+    for bag, length in enumerate(TRIAL_LENGTHS):
+        one = slice(bag, bag + 1)
+        found = tried.auxiliary(bags.of(one, slice(length)))
+        hold_equal("auxiliary", found, expected[:, one], EXACT, "a bag alone has another one")
+
+
 def _gradient(tried: Tried) -> None:
     for name, gradient in _gradients(tried, tried.bags).items():
         hold(bool(gradient.isfinite().all()), "gradient", f"that of {name} is not finite")
@@ -217,14 +239,13 @@ def _gradient(tried: Tried) -> None:
 
 
 def _gradients(tried: Tried, bags: Given) -> dict[str, Tensor]:
-    """Of a sum over logits by every trainable parameter, through the pool as training has it."""
+    """Of what training would minimise by every trainable parameter, through the pool as training has it."""
     names = sorted(tried.head.trainable)
     leaves = {name: value.clone().requires_grad_(name in names) for name, value in tried.parameters.items()}
     logits = tried.head.read_out(leaves, tried.pooled(bags, leaves)).logits
+    value = logits.square().sum() + tried.auxiliary(bags, leaves).sum()
     given = [leaves[name] for name in names]
-    return dict(
-        zip(names, torch.autograd.grad(logits.square().sum(), given, materialize_grads=True), strict=True)
-    )
+    return dict(zip(names, torch.autograd.grad(value, given, materialize_grads=True), strict=True))
 
 
 def _seeds(tried: Tried) -> None:
@@ -240,7 +261,7 @@ def _precision(tried: Tried) -> None:
         for name, value in tried.parameters.items()
     }
     bags = tried.bags
-    found = tried.output(Given(bags.x.float(), bags.keep, bags.height_mm.float()), single)
+    found = tried.output(replace(bags, x=bags.x.float(), height_mm=bags.height_mm.float()), single)
     hold(found.logits.dtype == torch.float32, "precision", f"float32 gives logits of {found.logits.dtype}")
     expected = tried.output(bags).logits
     hold_equal(
@@ -249,5 +270,6 @@ def _precision(tried: Tried) -> None:
 
 
 HEAD_LAWS: tuple[Callable[[Tried], None], ...] = (
-    *(_shapes, _attention, _padding, _bag_order, _alone, _one_slice, _gradient, _seeds, _precision),
+    *(_shapes, _attention, _padding, _bag_order, _alone),
+    *(_one_slice, _auxiliary, _gradient, _seeds, _precision),
 )

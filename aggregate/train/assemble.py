@@ -45,14 +45,24 @@ def baseline_outputs(baseline: Baseline, folds: Sequence[Fold]) -> tuple[OutOfFo
     )
 
 
+def all_outputs(
+    trained: Trained, baselines: Sequence[Baseline], folds: Sequence[Fold]
+) -> dict[str, Sequence[OutOfFold]]:
+    """What is measured, by name; the head's comes first."""
+    found: dict[str, Sequence[OutOfFold]] = {trained.outputs[0].configuration: trained.outputs}
+    return found | {b.name: baseline_outputs(b, folds) for b in baselines if b.logits}
+
+
 def metrics_json(
     seeds: int,
     cohort: Cohort,
     store: StoreReader,
     outputs: dict[str, Sequence[OutOfFold]],
     measured: dict[str, Measured],
+    beside: Beside = NOTHING,
 ) -> dict[str, Any]:
     """The content of `metrics.json`; the first configuration is the head's, the others are baselines."""
+    others_of = {name: other.header.fingerprint.digest for name, other in beside.items()}
     table = {
         name: {metric: found.as_json() for metric, found in intervals(cohort, out, measured[name]).items()}
         for name, out in outputs.items()
@@ -73,6 +83,7 @@ def metrics_json(
         "n_repeats": len({fold.repeat for fold in folds}),
         "n_seeds": seeds,
         "fingerprint": store.header.fingerprint.digest,
+        **({"beside": others_of} if beside else {}),
         "numerics": store.header.numerics.digest,
         "content_digest": store.content_digest(),
         "metrics": {**table[head], "auroc_pooled": {"value": pooled, "ci_low": None, "ci_high": None}},
@@ -148,6 +159,7 @@ def make_bundle(
     bags: Bags,
     training: dict[str, Any],
     beside: Beside = NOTHING,
+    baselines: Sequence[Baseline] = (),
 ) -> Bundle:
     """Every fold's member with the participants that had a part in it; `training` is the card's summary."""
     by_fold = [fold for fold in folds for _ in range(setup.seeds)]
@@ -161,6 +173,7 @@ def make_bundle(
         for run, fold, output in zip(trained.runs, by_fold, trained.outputs, strict=True)
     ]
     familiar = familiar_of(cohort, bags, folds, trained)
+    solutions = tuple(solution for baseline in baselines for solution in baseline.solutions)
     card = BundleCard(
         fingerprint=store.header.fingerprint,
         numerics=store.header.numerics,
@@ -176,11 +189,12 @@ def make_bundle(
         combine=cohort.combine,
         head=setup.head,
         members=tuple(members),
+        mean_pooling=len(solutions),
         contents=contents_of(records_of(cohort, seen_bags(folds))),
         familiar=familiar.card,
         training=training,
     )
-    return Bundle(card, tuple(run.state for run in trained.runs), familiar)
+    return Bundle(card, tuple(run.state for run in trained.runs), familiar, solutions)
 
 
 def training_summary_of(

@@ -35,6 +35,7 @@ def training_summary(results: Results) -> str:
         f"{found['n_participants']} participants"
         for name, found in metrics.get("groups", {}).items()
     ]
+    lines += metrics["training"]["said"]
     if "null" in metrics:
         null = metrics["null"]["auroc"]
         spread = f"AUROC {null['mean']:.3f} (sd {null['sd']:.3f}), p = {null['p']:.3f}"

@@ -7,6 +7,7 @@ them together; behind the pool all runs are one stack. What has stopped leaves t
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -17,13 +18,15 @@ from aggregate.heads.embedding import ReadOut, gradients
 from aggregate.losses.base import Batch
 from aggregate.losses.cross_entropy import cross_entropy
 from aggregate.training.adam import StackedAdam
+from aggregate.training.attended import joined_attention
 from aggregate.training.inputs import Inputs
-from aggregate.training.objective import Objective
+from aggregate.training.objective import Objective, class_counts
 from aggregate.training.pooling import make_pooling
-from aggregate.training.runs import RunSpec, TrainedRun, is_plain
+from aggregate.training.runs import RunSpec, TrainedRun, is_plain, require_finite
 from aggregate.training.sampler import noise_seed
 from aggregate.training.start import Standard
 from aggregate.training.stopping import Watch
+from aggregate.training.stream_pooling import Labels, Pooled
 from aggregate.training.streams import Stream, streams_of
 from cache_schema.common.terminal.progress import Progress
 
@@ -55,6 +58,15 @@ class Count:
                 self.finished(run)
 
 
+@dataclass(frozen=True, slots=True)
+class Slopes:
+    """Gradients of the losses, by what a term acts on."""
+
+    logits: Float[Tensor, "run batch class"]
+    embedding: Float[Tensor, "run batch feature"] | None = None
+    attention: Float[Tensor, "run batch slice"] | None = None
+
+
 class Block:
     """Runs of one head and batch size, trained together."""
 
@@ -79,8 +91,9 @@ class Block:
         self.watches = [Watch(run.training, len(run.validation_rows) > 0) for run in runs]
         self.live = list(range(len(runs)))
         self.streams = streams_of(self.runs)
-        self.pooling = make_pooling(head, inputs)
-        self.objective = Objective([run.loss for run in runs])
+        counts = class_counts([run.train_rows for run in runs], y, weight, head.n_classes)
+        self.objective = Objective([run.loss for run in runs], counts)
+        self.pooling = make_pooling(head, inputs, Labels(y, weight), self.objective.reads_attention)
         self.gradients = {name: torch.empty_like(value) for name, value in self.trained_parameters.items()}
         self.adam = StackedAdam(
             self.trained_parameters,
@@ -119,15 +132,19 @@ class Block:
         """Look at the start of every run; one that is already what it looks for is not trained."""
         for place, (index, loss) in enumerate(zip(self.live, self.validate(), strict=True)):
             watch = self.watches[index]
-            watch.settled = (
-                self.standard is not None and self.head.pool_is_fixed and is_plain(self.runs[index])
-            )
+            fixed = self.standard is not None and self.head.pool_is_fixed and is_plain(self.runs[index])
+            watch.settled = fixed or watch.train.epochs == 0
             if watch.begin(loss, self.standard is not None):
                 watch.state = self.state(place)
 
     def result(self, index: int) -> TrainedRun:
-        """What a run leaves."""
+        """What a run leaves.
+
+        Raises:
+            SlicecacheError: If it diverged.
+        """
         watch = self.watches[index]
+        require_finite(self.runs[index], watch.state)
         return TrainedRun(
             self.runs[index],
             watch.state,
@@ -140,6 +157,7 @@ class Block:
 
     def epoch(self, epoch: int) -> list[float]:
         """One pass over every live run's batches; returns each run's mean loss over its steps."""
+        self.objective.begin(epoch)
         y = self.y.numpy()
         drawn = [torch.from_numpy(stream.batches(y, epoch)) for stream in self.streams]
         total = torch.zeros(len(self.live), dtype=self.weight.dtype)
@@ -162,14 +180,17 @@ class Block:
         with torch.no_grad():
             vectors = [pool.vectors.expand(pool.runs.stop - pool.runs.start, -1, -1) for pool in pools]
             found = self.head.read_out(own, vectors[0] if len(vectors) == 1 else torch.cat(vectors))
-        losses, grad_logits, grad_embedding = self._losses(found, streams, rows)
+        losses, slopes = self._losses(found, pools, streams, rows)
         with torch.no_grad():
-            gradient = gradients(own, found, grad_logits, grad_embedding, wanted)
+            gradient = gradients(own, found, slopes.logits, slopes.embedding, wanted)
             gradient = self.head.pooled_gradient(own, gradient)
             if self.standard is not None:
                 self.standard.unfold_gradients(wanted)
         for pool in pools:
-            for name, part in pool.gradients(gradient[pool.runs]).items():
+            if pool.auxiliary is not None:
+                losses[pool.runs] += pool.auxiliary.detach()
+            by_attention = None if slopes.attention is None else slopes.attention[pool.runs]
+            for name, part in pool.gradients(gradient[pool.runs], by_attention).items():
                 self.gradients[name][pool.runs] = part
         self.adam.step(wanted)
         return losses
@@ -182,23 +203,31 @@ class Block:
         return [noise_seed(*self.runs[index].stream, step) for index, step in places]
 
     def _losses(
-        self, found: ReadOut, streams: Sequence[Stream], rows: Sequence[Int[Tensor, " batch"]]
-    ) -> tuple[
-        Float[Tensor, " run"], Float[Tensor, "run batch class"], Float[Tensor, "run batch feature"] | None
-    ]:
-        """Losses (run,) and their gradients by logits and, where a term acts on them, by embeddings."""
+        self,
+        found: ReadOut,
+        pools: Sequence[Pooled],
+        streams: Sequence[Stream],
+        rows: Sequence[Int[Tensor, " batch"]],
+    ) -> tuple[Float[Tensor, " run"], Slopes]:
+        """Losses (run,) and their gradients."""
         counts = torch.tensor([stream.runs.stop - stream.runs.start for stream in streams])
         order = torch.stack(list(rows)).repeat_interleave(counts, 0)
         keep, order = order >= 0, order.clamp_min(0)
         logits, embedding = found.logits.requires_grad_(), found.embedding.detach()
-        inputs = [logits]
+        inputs = {"logits": logits}
         if self.objective.reads_embedding:
-            inputs.append(embedding.requires_grad_())
-        losses = self.objective(Batch(logits, embedding, self.y[order], keep, self.weight[order]))
+            inputs["embedding"] = embedding.requires_grad_()
+        attention = joined_attention(
+            [(pool.attention, *pool.slices) for pool in pools if pool.slices is not None]
+        )
+        if attention is not None:
+            inputs["attention"] = attention.weights
+        batch = Batch(logits, embedding, self.y[order], keep, self.weight[order], attention)
+        losses = self.objective(batch)
         if not losses.requires_grad:  # a custom loss alone, with nothing to say of this batch
-            return losses, torch.zeros_like(logits), None
-        parts = torch.autograd.grad(losses.sum(), inputs, materialize_grads=True)
-        return losses.detach(), parts[0], parts[1] if len(parts) > 1 else None
+            return losses, Slopes(torch.zeros_like(logits))
+        parts = torch.autograd.grad(losses.sum(), list(inputs.values()), materialize_grads=True)
+        return losses.detach(), Slopes(**dict(zip(inputs, parts, strict=True)))
 
     @torch.no_grad()
     def validate(self) -> list[float]:

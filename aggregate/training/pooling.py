@@ -1,7 +1,7 @@
-"""How the runs of a block pool their batches in one step, each pool with a graph of its own.
+"""How the runs of a block pool their batches in one step.
 
-Runs of one stream see one batch and pool it together. A custom head's runs go one by one, or all at once
-by `torch.func.vmap`, streams included: one timed step of both decides.
+Runs of one stream see one batch and pool it together (`training/stream_pooling.py`). A custom head's runs
+go one by one, or all at once by `torch.func.vmap`, streams included: one timed step of both decides.
 """
 
 import logging
@@ -10,17 +10,17 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from aggregate.heads.base import Head
 from aggregate.heads.custom import CustomHead, Way, vmap_refuses
 from aggregate.heads.module import BagTensors, by_loop, by_vmap, unbound
 from aggregate.training.inputs import BagInputs, Inputs
+from aggregate.training.stream_pooling import Drawn, Labels, Pooled, StreamPooling
 from aggregate.training.streams import Stream
 
 logger = logging.getLogger("slicecache.training")
@@ -29,70 +29,15 @@ _FILTERS = threading.Lock()
 WARM, TIMED = 1, 1
 """Passes of the step that decides."""
 
-Drawn = Sequence[Int[Tensor, " batch"]]
-"""Each stream's batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pooled:
-    """The pooled vectors of neighbouring runs, and the trained weights that they hang on."""
-
-    runs: slice
-    leaves: dict[str, Tensor]
-    vectors: Float[Tensor, "#run bag pooled"]
-
-    def gradients(self, gradient: Float[Tensor, "run bag pooled"]) -> dict[str, Tensor]:
-        """Of the leaves, from that of the vectors."""
-        if not self.leaves:
-            return {}
-        given = list(self.leaves.values())
-        parts = torch.autograd.grad(self.vectors, given, gradient, materialize_grads=True)
-        return dict(zip(self.leaves, parts, strict=True))
-
-
-class StreamPooling:
-    """A stream's batch is pooled by all its runs together, as the head has it."""
-
-    way: Way | None = None
-    random = False
-
-    def __init__(self, head: Head) -> None:
-        """Find out which of the pool's weights train."""
-        self.head = head
-        self.trained = [name for name in head.pool_shapes() if name in head.trainable]
-
-    def __call__(
-        self,
-        inputs: Inputs,
-        parameters: Mapping[str, Tensor],
-        streams: Sequence[Stream],
-        rows: Drawn,
-        noise: Sequence[int],
-    ) -> list[Pooled]:
-        """One step of these streams, each on its batch; a run's seed in `noise` is what it draws from."""
-        pools = []
-        for stream, part in zip(streams, rows, strict=True):
-            own, leaves = self.weights(parameters, stream.runs)
-            vectors = inputs.pooled(self.head, own, stream.runs, part.clamp_min(0))
-            pools.append(Pooled(stream.runs, leaves, vectors))
-        return pools
-
-    def weights(
-        self, parameters: Mapping[str, Tensor], runs: slice
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """These runs' parameters, and those of them that gradients are wanted of."""
-        own = {name: value[runs].detach() for name, value in parameters.items()}
-        return own, {name: own[name].requires_grad_() for name in self.trained}
-
 
 class ModulePooling(StreamPooling):
     """A custom head's runs, one by one or all at once."""
 
     head: CustomHead
 
-    def __init__(self, head: CustomHead) -> None:
+    def __init__(self, head: CustomHead, labels: Labels, attends: bool = False) -> None:
         """The first step decides, where there is something to decide."""
-        super().__init__(head)
+        super().__init__(head, labels, attends)
         self.random = head.facts.random
         asked = head.spec.stacking
         self.way = "loop" if self.random or not self.trained else None if asked == "auto" else asked
@@ -139,8 +84,9 @@ class ModulePooling(StreamPooling):
             own, leaves = self.weights(parameters, stream.runs)
             runs = stream.runs.stop - stream.runs.start
             states = unbound(self.head.state(own), runs)
-            vectors, _ = by_loop(self.head.trainer, states, [batch] * runs, noise[stream.runs])
-            pools.append(Pooled(stream.runs, leaves, vectors))
+            vectors, attention = by_loop(self.head.trainer, states, [batch] * runs, noise[stream.runs])
+            slices = self.slices(attention, *(part.unsqueeze(0) for part in batch[1:]))
+            pools.append(Pooled(stream.runs, leaves, vectors, attention, slices=slices))
         return pools
 
     def _by_vmap(
@@ -154,15 +100,17 @@ class ModulePooling(StreamPooling):
         pools = []
         together = zip(streams, batches, strict=True)
         for _, neighbours in groupby(together, lambda pair: pair[0].runs.stop - pair[0].runs.start):
-            found = list(neighbours)
-            runs = slice(found[0][0].runs.start, found[-1][0].runs.stop)
+            alike = list(neighbours)
+            runs = slice(alike[0][0].runs.start, alike[-1][0].runs.stop)
             own, leaves = self.weights(parameters, runs)
-            batch = side_by_side([batch for _, batch in found])
+            batch = side_by_side([batch for _, batch in alike])
             try:
-                vectors, _ = by_vmap(self.head.trainer, self.head.state(own), batch, len(found))
+                state = self.head.state(own)
+                vectors, attention = by_vmap(self.head.trainer, state, batch, len(alike))
             except Exception as error:
                 raise vmap_refuses(self.head.spec.target, error) from error
-            pools.append(Pooled(runs, leaves, vectors))
+            slices = self.slices(attention, *batch[1:])
+            pools.append(Pooled(runs, leaves, vectors, attention, slices=slices))
         return pools
 
     def _chosen(
@@ -196,11 +144,11 @@ class ModulePooling(StreamPooling):
         self.head.pool(self.weights(parameters, stream.runs)[0], *batch)
 
 
-def make_pooling(head: Head, inputs: Inputs) -> StreamPooling:
-    """A head's way to pool in training."""
+def make_pooling(head: Head, inputs: Inputs, labels: Labels, attends: bool = False) -> StreamPooling:
+    """A head's way to pool in training; `attends` if the objective reads the attention."""
     if isinstance(head, CustomHead) and isinstance(inputs, BagInputs):
-        return ModulePooling(head)
-    return StreamPooling(head)
+        return ModulePooling(head, labels, attends)
+    return StreamPooling(head, labels, attends)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """What goes into one training and what comes out of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +35,11 @@ class TrainSpec(Strict):
     """Stop after so many epochs without a lower validation cross-entropy, and keep the best weights;
     null trains all epochs and keeps the last weights."""
     optimiser: Literal["adam"] = "adam"
+    auto: bool = False
+    """Inner folds choose rate and epochs in every run (`training/chosen.py`); `train: auto` says so."""
     class_balanced: bool | Literal["auto"] = "auto"
-    """Equal shares of the classes in each batch; `auto`: when a term of the loss wants that, as `supcon`."""
+    """Equal shares of the classes in each batch; `auto`: when a term of the loss wants that, as `supcon` and
+    `triplet` do."""
 
     def training(self, head: HeadBase, loss: LossSpec, n_bags: int) -> "Training":
         """What it comes to for a head and a loss on so many bags."""
@@ -52,6 +55,11 @@ class TrainSpec(Strict):
             patience=self.patience,
             class_balanced=loss.balances if asked == "auto" else asked,
         )
+
+
+def read_auto(value: Any) -> Any:
+    """Read `train: auto`."""
+    return {"auto": True} if value == "auto" else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,15 @@ WHOLE = 512
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """What inner folds chose."""
+
+    learning_rate: float
+    epochs: int
+    """0: the start itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunSpec:
     """One training: what is trained, on which bags, from which seed."""
 
@@ -91,6 +108,8 @@ class RunSpec:
     """Bags to learn from, as rows of the cohort."""
     validation_rows: NDArray[np.int64]
     """Bags that decide when to stop; empty for a fixed number of epochs."""
+    chosen: Chosen | None = None
+    """What inner folds chose for it; then its validation bags decide nothing."""
 
     @property
     def name(self) -> str:
@@ -105,7 +124,11 @@ class RunSpec:
     @property
     def training(self) -> Training:
         """How it is trained, in numbers."""
-        return self.train.training(self.head, self.loss, len(self.train_rows))
+        asked = self.train.training(self.head, self.loss, len(self.train_rows))
+        if self.chosen is None:
+            return asked
+        rate, epochs = self.chosen.learning_rate, self.chosen.epochs
+        return replace(asked, learning_rate=rate, epochs=epochs, patience=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +178,9 @@ def check_run(run: RunSpec, y: NDArray[np.int64], n_classes: int) -> None:
         ConfigError: If its loss cannot train its head, or its batches are too small to be balanced.
         SlicecacheError: If it has no training bag, or a bag without a label.
     """
-    require_trainable(run.loss, run.head.name, bool(run.head.embedding) or run.head.learned_pool)
+    require_trainable(run.loss, run.head.name, bool(run.head.embedding), run.head.pool_learns)
+    for term in run.loss.terms.values():
+        term.check_classes(n_classes)
     if not len(run.train_rows):
         raise SlicecacheError(
             f"the run {run.name} has no bag to train on; use fewer folds or a larger cohort"
@@ -168,4 +193,18 @@ def check_run(run: RunSpec, y: NDArray[np.int64], n_classes: int) -> None:
         raise ConfigError(
             f"train.batch_size is {run.training.batch_size}, but class-balanced batches (two bags of each "
             f"class) need at least {needed}; raise it or set train.class_balanced: false"
+        )
+
+
+def require_finite(run: RunSpec, state: Mapping[str, Tensor]) -> None:
+    """Refuse what a run left that has diverged.
+
+    Raises:
+        SlicecacheError: If a weight is no number.
+    """
+    wrong = [name for name, value in state.items() if not bool(value.isfinite().all())]
+    if wrong:
+        raise SlicecacheError(
+            f"the run {run.name} diverged: {wrong[0]} holds what is no finite number; lower "
+            f"train.learning_rate ({run.training.learning_rate:g}), or the weights and options of the loss"
         )

@@ -22,6 +22,7 @@ from aggregate.heads.centring import BagSums, fit_centring, sum_bags
 from aggregate.losses.registry import require_trainable
 from aggregate.training.block import Block, Count, Finished
 from aggregate.training.blocks import Group, bytes_of_run, group_runs
+from aggregate.training.chosen import choose, inner_epochs
 from aggregate.training.inputs import make_inputs, prepare_tokens
 from aggregate.training.runs import RunSpec, TrainedRun, check_run, with_common_batches
 from aggregate.training.sampler import init_seed
@@ -65,7 +66,6 @@ def train_stacked(
     runs = with_common_batches(runs)
     for run in runs:
         check_run(run, y.numpy(), n_classes)
-    report = Count(progress, sum(run.training.epochs for run in runs), finished)
     people = np.arange(len(y)) if group is None else group
     cohort = TrainingBags(
         x=bags.x.to(dtype),
@@ -77,6 +77,16 @@ def train_stacked(
         sums=sum_bags(bags.x, bags.keep),
         dtype=dtype,
     )
+    inner, whole = inner_epochs(runs), sum(run.training.epochs for run in runs)
+    aside = Count(progress, inner + whole)
+    runs = choose(runs, y.numpy(), people, lambda specs: train_runs(cohort, specs, aside))
+    report = Count(progress, inner + whole, finished)
+    report.add(inner + whole - sum(run.training.epochs for run in runs))
+    return train_runs(cohort, runs, report)
+
+
+def train_runs(cohort: "TrainingBags", runs: Sequence[RunSpec], report: Count) -> list[TrainedRun]:
+    """Train runs that were checked, in their order."""
     trained: dict[int, TrainedRun] = {}
     for alike in group_runs(runs):
         trained |= train_group(cohort, alike, runs, report)
@@ -103,10 +113,11 @@ def train_group(
     """Train runs of one head, by index; their blocks side by side on the cores."""
     head = group.first.head.build(cohort.x.shape[2], cohort.labelled.n_classes)
     for index in group.members:
-        below = bool(head.spec.embedding) or not head.pool_is_fixed
-        require_trainable(runs[index].loss, head.spec.name, below)
+        layers = bool(head.spec.embedding)
+        require_trainable(runs[index].loss, head.spec.name, layers, pool=not head.pool_is_fixed)
     tokens = prepare_tokens(head, cohort.x, cohort.keep, cohort.height_mm)
-    size = bytes_of_run(head, group.first.training.batch_size, cohort.x.shape[1], cohort.dtype.itemsize)
+    batch, pairs = group.first.training.batch_size, any(runs[i].loss.contrastive for i in group.members)
+    size = bytes_of_run(head, batch, cohort.x.shape[1], cohort.dtype.itemsize, pairs)
     blocks = group.blocks(size, torch.get_num_threads())
     jobs = [
         partial(train_block, cohort, tokens, [runs[index] for index in members], report) for members in blocks

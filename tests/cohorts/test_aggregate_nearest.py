@@ -1,5 +1,8 @@
 """Rows by the date nearest to the scan; dates of scans; ids and visit codes that must be made alike."""
 
+from datetime import date
+
+import pandas as pd
 import pytest
 
 from aggregate.cohort.cohort import load_cohort
@@ -62,6 +65,15 @@ def test_days_are_a_limit_on_both_sides(scanned, tmp_path):
     close = load(scanned, tmp_path, join=nearest(9), sessions="all")
     assert close.participants.tolist() == ["1", "4"]
     assert reasons(close)["1", "b"] == "no row within 9 days (the nearest is 10 days away)"
+
+
+def test_a_column_marks_rows_by_date_as_it_marks_sessions(scanned, tmp_path):
+    lines = ROWS.splitlines()
+    marked = [f"{line},{'yes' if '-31' in line or line[0] == '4' else 'no'}" for line in lines[1:]]
+    write(tmp_path, cohort="\n".join([f"{lines[0]},use", *marked]) + "\n", scans=SCANS)
+    cohort = load(scanned, tmp_path, join=nearest(), sessions="use")
+    assert cohort.frame[["participant_id", "session_id"]].values.tolist() == [["1", "b"], ["4", "a"]]
+    assert reasons(cohort)["1", "ses-a"] == "session not marked in use"
 
 
 def test_where_comes_first(scanned, tmp_path):
@@ -153,6 +165,14 @@ def test_ids_and_visit_codes_are_made_alike(make_store, scan, tmp_path):
     ]
 
 
+def test_zeros_that_a_spreadsheet_dropped_are_told_with_the_way_out(make_store, scan, tmp_path):
+    store = make_store([scan("001"), scan("002"), scan("010")])
+    write(tmp_path, cohort="participant_id,dx\n1,x\n2,z\n10,z\n")
+    with pytest.raises(SlicecacheError, match=r"'001' in the store is '1' in cohort.csv; .*join: \{pad: 3\}"):
+        load(store, tmp_path)
+    assert load(store, tmp_path, join={"pad": 3}).participants.tolist() == ["001", "002", "010"]
+
+
 def test_doubled_rows_are_refused_or_left_out_and_listed(make_store, scan, tmp_path):
     store = make_store([scan("1"), scan("2"), scan("3")])
     write(tmp_path, cohort="participant_id,dx\n1,x\n2,z\n3,x\n3,z\n")
@@ -180,3 +200,28 @@ def test_further_tables_are_told_of_and_their_doubts_left_out(make_store, scan, 
     pipeline = Pipeline({"cache": {"store": "s"}, "run": {"folder": "r"}}, tmp_path)
     again = resolved(pipeline, parse_section({"cohort": "cohort.csv", "target": "dx", "join": join}))
     assert again["aggregate"]["join"]["tables"][0]["table"] == str(tmp_path / "apoe.csv")
+
+
+def test_one_workbook_may_hold_cohort_further_table_and_dates(scanned, tmp_path):
+    openpyxl = pytest.importorskip("openpyxl", reason="slicecache[tables] is not installed")
+    book = openpyxl.Workbook()
+    for name, text in {"Visits": ROWS, "Scans": SCANS, "APOE": "participant_id,e4\n1,1\n4,0\n"}.items():
+        sheet = book.create_sheet(name)
+        for line in text.splitlines():
+            sheet.append(line.split(","))
+        for cell in sheet["B" if name == "Visits" else "C"][1:]:
+            day = str(cell.value).partition("T")[0]
+            cell.value = date.fromisoformat(day) if day[:1] == "2" else cell.value
+    book.save(tmp_path / "study.xlsx")
+    write(tmp_path, cohort=ROWS, scans=SCANS, apoe="participant_id,e4\n1,1\n4,0\n")
+    further = {"by": "participant_id"}
+    plain = load(scanned, tmp_path, sessions="all", join=nearest(tables=[{**further, "table": "apoe.csv"}]))
+    join = nearest(
+        dates={**DATES, "table": "study.xlsx", "sheet": "Scans"},
+        tables=[{**further, "table": "study.xlsx", "sheet": "APOE"}],
+    )
+    found = load(scanned, tmp_path, cohort="study.xlsx", sheet="Visits", sessions="all", join=join)
+    pd.testing.assert_frame_equal(found.frame, plain.frame)
+    assert reasons(found)["2", "a"].startswith("ambiguous (2 rows of study.xlsx equally near")
+    with pytest.raises(ConfigError, match="has 4 sheets: say which by sheet:"):
+        load(scanned, tmp_path, cohort="study.xlsx", join=join)

@@ -87,7 +87,12 @@ def test_bag_without_slices_is_refused(head, parameters, bags):
 
 def test_gradient_reaches_every_trainable_parameter(head, parameters, bags):
     leaves = {name: value.requires_grad_(name in head.trainable) for name, value in parameters.items()}
-    head(leaves, *bags).logits.square().sum().backward()
+    found = head(leaves, *bags)
+    value = found.logits.square().sum()
+    if head.has_auxiliary:
+        y = torch.arange(BAGS) % CLASSES
+        value = value + head.auxiliary(leaves, head.prepare(*bags), *bags[1:], found.attention, y).sum()
+    value.backward()
     fixed = set(head.pool_shapes()) if head.pool_is_fixed else set()
     assert set(leaves) - FITTED - fixed == head.trainable
     for name in head.trainable:
@@ -160,6 +165,9 @@ def test_training_the_embedding_alone():
         {"kind": "mst", "centre": True},
         {"kind": "mst", "positions": "absolute"},
         {"kind": "centre_gaussian", "sigma": 0},
+        {"kind": "transmil_1d", "width": 12, "heads": 5},
+        {"kind": "concat_logistic", "from_vertex_mm": [90, 20]},
+        {"kind": "concat_logistic", "from_vertex_mm": [10, float("inf")]},
         {"kind": "nothing"},
     ],
 )

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from loss_parity import CLASSES, FEATURES, LABELS, check
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -15,15 +16,6 @@ from aggregate.losses.supcon import supcon
 from aggregate.training.objective import Objective
 
 pytestmark = pytest.mark.numerics
-
-FEATURES, CLASSES = 5, 3
-LABELS = {
-    "balanced": [0, 1, 2, 0, 1, 2, 0, 1, 2],
-    "singleton": [0, 0, 0, 0, 1, 2, 2],
-    "one class": [1, 1, 1, 1, 1],
-    "all alone": [0, 1, 2],
-    "one bag": [2],
-}
 
 
 def slow_cross_entropy(logits: Tensor, y: list[int], weight: list[float]) -> Tensor:
@@ -58,33 +50,6 @@ def slow_class_variance(g: Tensor, y: list[int], reduction: str) -> Tensor:
         squares = sum(((member - centre) ** 2).sum() for member in members) / len(members)
         total = total + (squares / g.shape[1] if reduction == "mean" else squares)
     return total / len(set(y))
-
-
-def padded(y: list[int], columns: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Values (2, bag + 2, columns) of two runs with a pad in front and one behind, labels, valid."""
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.randn(2, len(y) + 2, columns, dtype=torch.float64, generator=generator)
-    labels = torch.tensor([[1, *y, 0], [1, *y, 0]])
-    valid = torch.tensor([[False] + [True] * len(y) + [False]] * 2)
-    return values, labels, valid
-
-
-def check(fast, slow, y: list[int], columns: int) -> None:
-    """Compare values and gradients of both runs; pads must get no gradient."""
-    values, labels, valid = padded(y, columns)
-    given = values.clone().requires_grad_()
-    loss = fast(given, labels, valid)
-    assert loss.shape == (2,)
-    (gradient,) = torch.autograd.grad(loss.sum(), given)
-    assert not gradient[:, [0, -1]].any()
-    for run in range(2):
-        alone = values[run, 1:-1].clone().requires_grad_()
-        expected = slow(alone)
-        torch.testing.assert_close(loss[run], expected, rtol=0, atol=1e-10)
-        slope = torch.zeros_like(alone)
-        if expected.requires_grad:
-            (slope,) = torch.autograd.grad(expected, alone)
-        torch.testing.assert_close(gradient[run, 1:-1], slope, rtol=0, atol=1e-10)
 
 
 labels = pytest.mark.parametrize("y", LABELS.values(), ids=LABELS)
@@ -176,7 +141,7 @@ def test_objective_is_each_runs_own_weighted_sum():
     weight = torch.rand(3, 5, dtype=torch.float64, generator=generator)
     stacked = torch.tensor([y] * 3)
     valid = torch.ones(3, 5, dtype=torch.bool)
-    objective = Objective(specs)
+    objective = Objective(specs, torch.ones(3, CLASSES))
     total = objective(Batch(logits, g, stacked, valid, weight))
     for run, spec in enumerate(specs):
         expected = (

@@ -25,7 +25,7 @@ def parts(data):
 @pytest.mark.parametrize("name", ["dinoatten3d", "dinoatten3d_sum", "dinoatten3d_released"])
 def test_every_recipe_of_dinoatten3d_is_valid(name):
     head, loss, train = parts({"recipe": name})
-    require_trainable(loss, head.name, bool(head.embedding))
+    require_trainable(loss, head.name, bool(head.embedding), head.pool_learns)
     assert isinstance(head, AttentionSpec)
     assert (head.hidden, head.embedding) == (64, (256, 128))
     assert (loss.cross_entropy.weight, loss.supcon.weight, loss.class_variance.weight) == (1, 1, 0.1)

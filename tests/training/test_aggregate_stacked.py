@@ -104,6 +104,12 @@ def test_blocks_change_nothing(cohort, monkeypatch):
         assert_same(ours, theirs, 1e-10)
 
 
+def test_losses_that_compare_bags_count_pairs():
+    head = SMALL.build(DIM, 2)
+    alone, pairs = (bytes_of_run(head, 512, SLICES, 4, compared) for compared in (False, True))
+    assert pairs - alone == 4 * blocks.PAIRS * 512**2
+
+
 def test_float32_logits_stay_close_over_200_steps(cohort):
     bags, y, weight = cohort
     train = TrainSpec(epochs=50, batch_size=8, patience=None)

@@ -87,7 +87,15 @@ _RICH = (
             "target": "dx",
             "split": "split",
             "head": {"kind": "custom", "target": "my.module:Head", "options": {}, "embedding": [8]},
-            "loss": {"cross_entropy": {"weight": 1.0}},
+            "loss": {
+                "cross_entropy": {"weight": 1.0, "class_weights": {"beta": 0.9}, "label_smoothing": 0.1},
+                "focal": {"gamma": 1.0, "class_weights": [1, 2.5]},
+                "triplet": {"margin": 0.2, "schedule": {"kind": "warmup", "epochs": 4}},
+                "attention_entropy": {
+                    "toward": "peak",
+                    "schedule": {"kind": "cosine", "begin": 1, "end": 0, "epochs": 9},
+                },
+            },
             "train": {"epochs": 3, "patience": None, "class_balanced": True},
             "detect": {
                 "reference": {"column": "dx", "value": ["control", 0]},

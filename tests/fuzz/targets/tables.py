@@ -90,6 +90,45 @@ def _cohort(folder: Path) -> object:
     return load_cohort(request, store)
 
 
+_JOINED: list[Files] = [
+    {
+        "t.csv": b"RID,PTID,EXAMDATE,diagnosis\n"
+        + b"".join(
+            b"%d,ADNI_%02d,2005-10-%02d,%b\n" % (i, i, 20 + i, (b"control", b"patient")[i % 2])
+            for i in range(8)
+        ),
+        "scans.csv": b"who,visit,day\n"
+        + b"".join(b"sub-%02d,m%d,10/1/2005\nsub-%02d,,9/30/2005\n" % (i, i % 3, i) for i in range(8)),
+        "apoe.csv": b"RID;e4\n0;1\n1;0\n1;0\n2.0;1\n3;0\n4;1\n5;0\n",
+    }
+]
+_JOIN = {
+    "participant": "PTID",
+    "strip_prefix": "ADNI_",
+    "ignore": "_",
+    "pad": {"participant": 2, "session": 2},
+    "visits": {"bl": "M0", "m*": "*"},
+    "ambiguous": "leave_out",
+    "nearest": {"column": "EXAMDATE", "days": 90},
+    "dates": {
+        "table": "scans.csv",
+        "participant": "who",
+        "session": "visit",
+        "date": "day",
+        "format": "%m/%d/%Y",
+    },
+    "tables": {"table": "apoe.csv", "by": "RID", "where": "e4 >= 0"},
+}
+
+
+def _joined(folder: Path) -> object:
+    """Rows nearest to dates, a further table, ids and codes made alike."""
+    spec = JoinSpec.model_validate(_JOIN).located(folder.joinpath)
+    store = open_store(ARCHIVE / "sealed.zarr")
+    target = TargetSpec(column="diagnosis")
+    return load_cohort(CohortRequest(folder / "t.csv", join=spec, target=target), store)
+
+
 _WHERE = (
     b"age >= 55 and site == 'A'",
     b"not (`diagnosis` in ['control', 'x']) or age * 2 - 1 < 100 and site is not None",
@@ -138,6 +177,12 @@ TARGETS = [
     ),
     Target(
         "where", lambda: [{"c.txt": text} for text in _WHERE], _condition, ("aggregate.cohort.table.where",)
+    ),
+    Target(
+        "joins",
+        lambda: _JOINED,
+        _joined,
+        tuple(f"aggregate.cohort.table.{name}" for name in ("join", "merge", "dates", "ids", "cohort_table")),
     ),
     Target("pseudonyms", lambda: [{"p.tsv": _PSEUDONYMS}], _pseudonyms, ("cache_schema.move.pseudonyms",)),
 ]
