@@ -30,12 +30,12 @@ def training_summary(results: Results) -> str:
         comparison_sentence(metrics["configuration"], name, found)
         for name, found in metrics["comparison"].items()
     ]
+    lines += metrics["training"]["said"]
     lines += [
         f"without {label(name)}: auroc {interval_cell(found['metrics']['auroc'])} in its "
         f"{found['n_participants']} participants"
         for name, found in metrics.get("groups", {}).items()
     ]
-    lines += metrics["training"]["said"]
     if "null" in metrics:
         null = metrics["null"]["auroc"]
         spread = f"AUROC {null['mean']:.3f} (sd {null['sd']:.3f}), p = {null['p']:.3f}"
