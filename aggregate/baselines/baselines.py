@@ -22,7 +22,7 @@ from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold, people_of
 from aggregate.common.arrays import Floats, Ints
 from aggregate.common.table_values import listed
-from aggregate.training.logistic import one_thread, solve, solve_chosen
+from aggregate.training.logistic import Solution, one_thread, solve, solve_chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,8 @@ class Baseline:
     reason: str = ""
     """Why it cannot be made."""
     notes: tuple[str, ...] = ()
+    solutions: tuple[Solution, ...] = ()
+    """Per fold, of mean pooling: what a bundle keeps to be compared with elsewhere."""
 
 
 def make_baselines(
@@ -60,14 +62,14 @@ def make_baselines(
 def mean_pool_logistic(cohort: Cohort, bags: Bags, folds: Sequence[Fold]) -> Baseline:
     """Logistic regression on the mean over kept slices."""
     x = mean_pool(bags)
-    logits = []
+    solutions = []
     for fold in folds:
         train = both(fold)
         people = people_of(cohort.participants[train].tolist(), cohort.y[train])
         y, weight = cohort.y[train], cohort.weight[train]
-        found = solve_chosen(x[train], y, weight, people.of_bag, people.y, len(cohort.classes))
-        logits.append(found.log_probabilities(x[fold.test]))
-    return Baseline("mean_pool_logistic", tuple(logits))
+        solutions.append(solve_chosen(x[train], y, weight, people.of_bag, people.y, len(cohort.classes)))
+    logits = [found.log_probabilities(x[fold.test]) for found, fold in zip(solutions, folds, strict=True)]
+    return Baseline("mean_pool_logistic", tuple(logits), solutions=tuple(solutions))
 
 
 def confounds_only(

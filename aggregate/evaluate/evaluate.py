@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aggregate.bags.bags import Bags
 from aggregate.bags.memory import open_bags
+from aggregate.baselines.baselines import mean_pool
 from aggregate.cohort.cohort import Cohort
 from aggregate.common.arrays import Floats
 from aggregate.common.softmax import softmax
@@ -24,6 +26,7 @@ from aggregate.evaluate.measure import (
 from aggregate.predict.bundle import Bundle
 from aggregate.predict.check import check_store
 from aggregate.predict.compare import Batch, Comparison, compare
+from aggregate.predict.mean_pooling import MEAN_POOLING, mean_pooling_logits
 from aggregate.predict.scoring import Said, frozen_threshold, say, tempered
 from aggregate.predict.seen import refuse_seen
 from aggregate.statistics.evaluate import n_participants, scores_of
@@ -81,6 +84,8 @@ def evaluate_bundle(bundle: Bundle, external: External, memory_gib: float | None
     bags = open_bags(external.store, card.tokens, cohort.entries, cohort.bag, memory_gib, external.beside)
     said = say(bundle, bags, external.store.header, cohort.participants.tolist(), strangers=True)
     scored = {card.members[0].configuration: score_by_members(bundle, cohort, said)}
+    if bundle.mean_pooling:
+        scored[MEAN_POOLING] = score_by_mean_pooling(bundle, cohort, bags)
     comparison = compare_external(bundle, cohort, said)
     judged = {name: found.judged(cohort) for name, found in scored.items()}
     notes = (*evaluation_notes(bundle, external), *comparison.notes)
@@ -108,6 +113,13 @@ def score_by_members(bundle: Bundle, cohort: Cohort, said: Said) -> Scored:
     threshold = frozen_threshold(card, every) if card.positive is not None else 0.5
     calibrated = tempered(card, every, said.logits)
     return Scored(said.logits.mean(0)[:, order], calibrated[:, order], threshold)
+
+
+def score_by_mean_pooling(bundle: Bundle, cohort: Cohort, bags: Bags) -> Scored:
+    """Mean pooling + logistic regression of every fold, the mean over them: as the members are."""
+    order = [bundle.card.classes.index(name) for name in cohort.classes]
+    logits = mean_pooling_logits(bundle.mean_pooling, mean_pool(bags))[:, order]
+    return Scored(logits, logits, 0.5)
 
 
 def compare_external(bundle: Bundle, cohort: Cohort, said: Said) -> Comparison:
@@ -195,6 +207,8 @@ def evaluation_notes(bundle: Bundle, external: External) -> tuple[str, ...]:
         *external.cohort.notes,
         f"every participant is scored by the mean of all {members} members{frozen}",
     ]
+    if not bundle.mean_pooling:
+        notes.append("the bundle keeps no mean pooling + logistic regression to be compared with")
     if not bundle.card.contents:
         notes.append(
             "the bundle is from before it kept what its volumes held: shared participants were looked for by "

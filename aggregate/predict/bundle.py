@@ -27,6 +27,8 @@ from aggregate.predict.bundle_files import (
     write_bundle_files,
 )
 from aggregate.predict.familiar import Familiar, FamiliarCard, read_familiar
+from aggregate.predict.mean_pooling import MEAN_POOLING, mean_pooling_tensors, read_mean_pooling
+from aggregate.training.logistic import Solution
 from aggregate.training.runs import TrainedRun
 from cache_schema.common.custom import give, permit
 from cache_schema.common.errors import SlicecacheError
@@ -83,6 +85,8 @@ class BundleCard(CardBase):
     """What several volumes of a session were to each other: with `concat` a bag holds all of them."""
     head: HeadSpec
     members: tuple[Member, ...] = Field(min_length=1)
+    mean_pooling: int = later(0, ge=0, le=100_000)
+    """Solutions of mean pooling + logistic regression beside the members; none in bundles of before."""
     contents: tuple[Digest, ...] = later(())
     """Of every volume that had a part in it (see `predict.seen`); none in bundles of before."""
     familiar: FamiliarCard | None = later(None)
@@ -108,6 +112,8 @@ class Bundle:
     states: tuple[dict[str, Tensor], ...]
     familiar: Familiar | None = None
     """The training cohort, where the card has one."""
+    mean_pooling: tuple[Solution, ...] = ()
+    """Mean pooling + logistic regression of every fold."""
 
     def head(self) -> Head:
         """The head that the weights belong to."""
@@ -146,6 +152,8 @@ def save_bundle(folder: str | Path, bundle: Bundle) -> None:
         for member, state in zip(bundle.card.members, bundle.states, strict=True)
         for name, value in state.items()
     }
+    beside = mean_pooling_tensors(bundle.mean_pooling)
+    tensors |= {f"{MEAN_POOLING}/{name}": value for name, value in beside.items()}
     if bundle.familiar is not None:
         tensors |= {f"{FAMILIAR}/{name}": value for name, value in bundle.familiar.tensors().items()}
     write_bundle_files(folder, bundle.card, tensors)
@@ -168,6 +176,10 @@ def load_bundle(folder: str | Path, custom: Any = None, allow_custom: bool = Fal
     tensors = read_tensors(folder, card)
     bundle = Bundle(card, tuple(tensors_below(tensors, member.name) for member in card.members))
     _check_states(bundle, str(folder))
+    kept = tensors_below(tensors, MEAN_POOLING)
+    n_classes = len(card.classes)
+    solutions = read_mean_pooling(kept, card.mean_pooling, card.dim, n_classes, str(folder))
+    bundle = replace(bundle, mean_pooling=solutions)
     if card.familiar is None:
         return bundle
     names = frozenset(member.name for member in card.members)

@@ -138,27 +138,28 @@ def pooled_auroc(cohort: Cohort, outputs: Sequence[OutOfFold]) -> float:
 def compare(ours: Measured, other: Measured) -> dict[str, Any] | None:
     """Corrected paired comparison of AUROC over the same folds; None when there are too few.
 
-    No difference rests on a value below guessing: where a side's mean AUROC is below 0.5, the comparison
-    in which that side counts as 0.5 in every fold is made as well, and the one with the larger p is told.
-    Cross-validation puts what reads matched traits below 0.5, and whatever stands beside it would look
-    better for that (`docs/statistics.md`).
+    No difference rests on a value below guessing: a side whose mean AUROC is below 0.5 counts as 0.5 in
+    every fold. Cross-validation puts what reads matched traits below 0.5, and whatever stands beside it
+    would look better for that (`docs/statistics.md`). Since 0.5 does not vary, p is the larger one of this
+    comparison and the one as measured, and the interval is as wide as that p has it.
 
     Returns:
         difference, ci_low, ci_high, p (None where not defined) and as_guessing: who counts as 0.5.
     """
-    low = [side.configuration for side in (ours, other) if below_guessing(side)]
-    plain = [side.values["auroc"] for side in (ours, other)]
-    floored = [_at_least_guessing(side) for side in (ours, other)]
-    sizes = ours.n_train, ours.n_test
+    sizes, low = (ours.n_train, ours.n_test), [m.configuration for m in (ours, other) if below_guessing(m)]
+    measured = ours.values["auroc"] - other.values["auroc"]
+    counted = _at_least_guessing(ours) - _at_least_guessing(other)
     try:
-        found, stricter = (corrected_t_test(a - b, *sizes, overlap=SHARED_PAIRS) for a, b in (plain, floored))
+        tests = [corrected_t_test(values, *sizes, overlap=SHARED_PAIRS) for values in (measured, counted)]
     except SlicecacheError:
         return None
-    told = stricter if low and not stricter.p < found.p else found  # a p that is not defined is the larger
-    ends = np.clip([told.low, told.high], -1, 1)
-    pairs = {"difference": told.difference, "ci_low": ends[0], "ci_high": ends[1], "p": told.p}
+    difference = tests[1].difference
+    told = tests[1] if len(low) != 1 or not tests[1].p < tests[0].p else tests[0]
+    shrunk = difference / told.difference if told is tests[0] else 1.0
+    ends = np.clip([shrunk * told.low, shrunk * told.high], -1, 1)
+    pairs = {"difference": difference, "ci_low": ends[0], "ci_high": ends[1], "p": told.p}
     numbers = {name: float(value) if np.isfinite(value) else None for name, value in pairs.items()}
-    return {**numbers, "as_guessing": low if told is stricter else []}
+    return {**numbers, "as_guessing": low}
 
 
 def below_guessing(measured: Measured) -> bool:

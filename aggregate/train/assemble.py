@@ -45,6 +45,14 @@ def baseline_outputs(baseline: Baseline, folds: Sequence[Fold]) -> tuple[OutOfFo
     )
 
 
+def all_outputs(
+    trained: Trained, baselines: Sequence[Baseline], folds: Sequence[Fold]
+) -> dict[str, Sequence[OutOfFold]]:
+    """What is measured, by name; the head's comes first."""
+    found: dict[str, Sequence[OutOfFold]] = {trained.outputs[0].configuration: trained.outputs}
+    return found | {b.name: baseline_outputs(b, folds) for b in baselines if b.logits}
+
+
 def metrics_json(
     seeds: int,
     cohort: Cohort,
@@ -151,6 +159,7 @@ def make_bundle(
     bags: Bags,
     training: dict[str, Any],
     beside: Beside = NOTHING,
+    baselines: Sequence[Baseline] = (),
 ) -> Bundle:
     """Every fold's member with the participants that had a part in it; `training` is the card's summary."""
     by_fold = [fold for fold in folds for _ in range(setup.seeds)]
@@ -164,6 +173,7 @@ def make_bundle(
         for run, fold, output in zip(trained.runs, by_fold, trained.outputs, strict=True)
     ]
     familiar = familiar_of(cohort, bags, folds, trained)
+    solutions = tuple(solution for baseline in baselines for solution in baseline.solutions)
     card = BundleCard(
         fingerprint=store.header.fingerprint,
         numerics=store.header.numerics,
@@ -179,11 +189,12 @@ def make_bundle(
         combine=cohort.combine,
         head=setup.head,
         members=tuple(members),
+        mean_pooling=len(solutions),
         contents=contents_of(records_of(cohort, seen_bags(folds))),
         familiar=familiar.card,
         training=training,
     )
-    return Bundle(card, tuple(run.state for run in trained.runs), familiar)
+    return Bundle(card, tuple(run.state for run in trained.runs), familiar, solutions)
 
 
 def training_summary_of(

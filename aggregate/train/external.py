@@ -1,6 +1,7 @@
 """The external cohort of a pipeline: opened before anything is trained, judged when all is done."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold
@@ -50,6 +51,12 @@ def open_external_cohort(
     return external
 
 
-def judge_outside(bundle: Bundle, external: External | None, memory_gib: float | None) -> Evaluation | None:
-    """What a bundle is worth on the external cohort, if there is one."""
-    return None if external is None else evaluate_bundle(bundle, external, memory_gib)
+def judge_outside(
+    bundle: Bundle, external: External | None, metrics: dict[str, Any], memory_gib: float | None
+) -> Evaluation | None:
+    """What a bundle is worth on the external cohort, if there is one; `metrics` get a part `external`."""
+    if external is None:
+        return None
+    found = evaluate_bundle(bundle, external, memory_gib)
+    metrics["external"] = found.metrics
+    return found

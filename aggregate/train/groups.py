@@ -5,13 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from aggregate.baselines.names import BaselineName
 from aggregate.cohort.cohort import Cohort
 from aggregate.evaluate.measure import Judged, compare_fixed, external_metrics
+from aggregate.predict.mean_pooling import MEAN_POOLING
 from aggregate.statistics.evaluate import OutOfFold, n_participants, scores_of
-
-BAR: BaselineName = "mean_pool_logistic"
-"""What the head is compared with in every group."""
 
 
 def groups_json(cohort: Cohort, outputs: Mapping[str, Sequence[OutOfFold]]) -> dict[str, Any]:
@@ -42,10 +39,12 @@ def _group(
         },
         "metrics": {metric: value.as_json() for metric, value in external_metrics(ours).items()},
     }
-    if BAR in outputs:
-        bar = judged_group(cohort, outputs[BAR], name)
-        found["baselines"] = {BAR: {m: value.as_json() for m, value in external_metrics(bar).items()}}
-        found["comparison"] = {BAR: compare_fixed(ours, bar)}
+    if MEAN_POOLING in outputs:
+        other = judged_group(cohort, outputs[MEAN_POOLING], name)
+        found["baselines"] = {
+            MEAN_POOLING: {m: value.as_json() for m, value in external_metrics(other).items()}
+        }
+        found["comparison"] = {MEAN_POOLING: compare_fixed(ours, other)}
     return found
 
 

@@ -20,8 +20,8 @@ from aggregate.predict.bundle import save_bundle
 from aggregate.statistics.cautions import below_guessing_notes, few_folds
 from aggregate.statistics.evaluate import measure_folds
 from aggregate.train.assemble import (
+    all_outputs,
     attention_frame,
-    baseline_outputs,
     make_bundle,
     metrics_json,
     previews,
@@ -59,20 +59,17 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
     folds = make_folds(cohort, section.folds, section.leave_group_out)
     external = open_external_cohort(pipeline, section, store, cohort, folds)
     with log_to(folder) as logger:
-        logger.info(
-            "%d participants, %d bags, %d folds", cohort.n_participants(), len(cohort.frame), len(folds)
-        )
+        n_bags, n_folds = len(cohort.frame), len(folds)
+        logger.info("%d participants, %d bags, %d folds", cohort.n_participants(), n_bags, n_folds)
         beside = open_beside(section.beside(pipeline, setup.tokens), pipeline.prove())
         bags = open_bags(store, setup.tokens, cohort.entries, cohort.bag, section.memory_gib, beside)
         with bar("training") as progress:
             trained = cross_validate(setup, cohort, bags, folds, progress)
         baselines = make_baselines(cohort, bags, folds, section.baselines, section.confounds, section.site)
-        outputs = [(trained.outputs[0].configuration, trained.outputs)]
-        outputs += [(b.name, baseline_outputs(b, folds)) for b in baselines if b.logits]
-        measured = {name: measure_folds(cohort, out) for name, out in outputs}
-        metrics = metrics_json(setup.seeds, cohort, store, dict(outputs), measured, beside)
-        n_shuffles = max(shuffle_labels, section.shuffle_labels)
-        if n_shuffles:
+        outputs = all_outputs(trained, baselines, folds)
+        measured = {name: measure_folds(cohort, out) for name, out in outputs.items()}
+        metrics = metrics_json(setup.seeds, cohort, store, outputs, measured, beside)
+        if n_shuffles := max(shuffle_labels, section.shuffle_labels):
             observed = metrics["metrics"]["auroc"]["value"]
             metrics["null"] = _null(section, cohort, bags, observed, n_shuffles)
         metrics["training"] = start_facts(trained.runs)
@@ -82,16 +79,14 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         doubts = few_folds(measured[trained.outputs[0].configuration])
         metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *doubts]
         summary = training_summary_of(setup, section.target, section.folds, trained, metrics)
-        bundle = make_bundle(setup, cohort, store, folds, trained, bags, summary, beside)
-        evaluation = judge_outside(bundle, external, section.memory_gib)
-        if evaluation is not None:
-            metrics["external"] = evaluation.metrics
+        bundle = make_bundle(setup, cohort, store, folds, trained, bags, summary, beside, baselines)
+        evaluation = judge_outside(bundle, external, metrics, section.memory_gib)
         results = Results(
             folder=folder,
             command=shlex.join(["slicecache", *sys.argv[1:]]),
             config=resolved(pipeline, section),
             metrics=metrics,
-            predictions=predictions(cohort, [out for _, out in outputs], evaluation),
+            predictions=predictions(cohort, list(outputs.values()), evaluation),
             cohort=cohort.frame,
             classes=cohort.classes,
             turnout=cohort.turnout,

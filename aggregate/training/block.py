@@ -48,7 +48,7 @@ class Count:
         """Say that so many more run-epochs are done."""
         with self.lock:
             self.count += epochs
-            if self.progress is not None:
+            if self.progress is not None and epochs:
                 self.progress(self.count, self.total)
 
     def hand_over(self, run: TrainedRun) -> None:

@@ -67,6 +67,10 @@ def nobody(bundle: Path) -> None:
     reweigh(bundle, lambda tensors: tensors.update(scores))
 
 
+def pooled(bundle: Path) -> None:
+    edit_card(bundle, lambda found: found.update(mean_pooling=3))
+
+
 def range_of(low: Any, high: Any):
     found = {"kinds": {}, "amounts": {"slices": {"low": low, "high": high}}}
     return card(acquired=found)
@@ -129,6 +133,7 @@ ATTACKS = [
             ("a participant twice", card(participants=["t00"] * PEOPLE), "stands twice"),
             ("a range that goes down", range_of(5, 3), "from low to high"),
             ("a range of NaN", range_of(float("nan"), 3), "holds NaN"),
+            ("a mean pooling that is not there", pooled, "does not hold mean_pool_logistic/0 soundly"),
             ("scores of no member", nobody, "none of a member"),
         )
     ),

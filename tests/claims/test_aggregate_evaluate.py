@@ -12,7 +12,7 @@ from aggregate.cohort.turnout import Turnout
 from aggregate.statistics.bootstrap import BOOTSTRAP
 from aggregate.statistics.calibration import Calibration
 from aggregate.statistics.cautions import below_guessing_notes, cannot_compare, few_folds
-from aggregate.statistics.corrected import CORRECTED
+from aggregate.statistics.corrected import CORRECTED, SHARED_PAIRS, corrected_t_test
 from aggregate.statistics.evaluate import (
     Measured,
     OutOfFold,
@@ -132,22 +132,30 @@ def of_folds(name: str, *values: float) -> Measured:
 
 def test_no_difference_rests_on_a_value_below_guessing() -> None:
     head, low = of_folds("head", 0.6, 0.5, 0.55, np.nan), of_folds("confounds_only", 0.1, 0.3, 0.2, 0.3)
-    found = compare(head, low)
+    found, turned = compare(head, low), compare(low, head)
     assert found is not None
-    assert found == {**(compare(head, of_folds("", *[0.5] * 4)) or {}), "as_guessing": ["confounds_only"]}
-    assert found["difference"] == pytest.approx(0.05)
-    turned = compare(low, head)
     assert turned is not None
-    assert (turned["difference"], turned["p"]) == (-found["difference"], found["p"])
-    # Of two comparisons the one with the larger p: this one is clearer against 0.5 than as it was measured.
+    assert found["difference"] == -turned["difference"] == pytest.approx(0.05)
+    assert found["p"] == turned["p"]
+    assert found["as_guessing"] == ["confounds_only"]
+    # Of the two comparisons the larger p: as measured here, since 0.5 does not vary and these jump.
     steady, jumping = of_folds("a", 0.70, 0.71, 0.72), of_folds("b", 0.1, 0.9, 0.4)
     assert (compare(steady, of_folds("", *[0.5] * 3)) or {})["p"] < 0.01
+    plain = corrected_t_test([0.60, -0.19, 0.32], 20, 10, overlap=SHARED_PAIRS)
     weaker = compare(steady, jumping)
     assert weaker is not None
-    assert weaker["p"] > 0.2
-    assert weaker["difference"] == pytest.approx(0.71 - 1.4 / 3)
-    assert weaker["as_guessing"] == []
+    assert weaker["p"] == pytest.approx(plain.p)
+    assert weaker["difference"] == pytest.approx(0.21)
+    assert weaker["ci_low"] == pytest.approx(max(plain.low * 0.21 / plain.difference, -1))
+    # And against 0.5 here, where only the head varies.
+    wild, beside = of_folds("a", 0.5, 0.9, 0.7), of_folds("b", 0.0, 0.4, 0.2001)
+    against = corrected_t_test([0.0, 0.4, 0.2], 20, 10, overlap=SHARED_PAIRS)
+    found = compare(wild, beside)
+    assert found is not None
+    assert (found["p"], found["ci_low"]) == pytest.approx((against.p, against.low))
     both = compare(low, of_folds("head", 0.4, 0.3, 0.5, 0.45))
+    assert both is not None
+    assert (both["difference"], both["p"]) == (0.0, None)
     assert "neither is better than guessing" in cannot_compare("a", "b", both)
     assert "confounds_only (0.23)" in below_guessing_notes([head, low])[0]
     assert below_guessing_notes([head]) == []

@@ -238,8 +238,8 @@ def test_completion_knows_the_verbs() -> None:
 def test_a_typo_in_stage_two_stops_the_run_before_stage_one(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    text = (ROOT / "pipeline.yaml").read_text().replace("learning_rate", "learning_rat")
+    text = (ROOT / "pipeline.yaml").read_text().replace("{start:", "{strat:")
     (tmp_path / "p.yaml").write_text(text)
     assert slicecache.guarded(slicecache.cli.main, ["run", str(tmp_path / "p.yaml")]) == 2
-    assert "did you mean 'learning_rate'" in capsys.readouterr().err
+    assert "did you mean 'start'" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()

@@ -15,6 +15,8 @@ from made_up_people import words
 from sklearn.metrics import roc_auc_score
 
 import slicecache
+from aggregate.bags.bags import read_bags
+from aggregate.baselines.baselines import mean_pool
 from aggregate.cli import train_and_report
 from aggregate.config.section import read_aggregate_section
 from aggregate.predict.bundle import load_bundle
@@ -101,6 +103,12 @@ def test_the_scores_are_those_of_predict_and_the_numbers_those_of_references(
     assert found["brier"]["value"] == pytest.approx(np.mean((p - y) ** 2))
     slope = recalibrate(y, logit).slope
     assert found["calibration_slope"]["value"] == pytest.approx(slope.value)
+    bare = table[table["configuration"] == "mean_pool_logistic"]
+    logit = np.log(bare["p_patient"] / bare["p_control"])
+    other = metrics["baselines"]["mean_pool_logistic"]
+    assert other["auroc"]["value"] == pytest.approx(roc_auc_score(bare["y"] == "patient", logit))
+    compared = metrics["comparison"]["mean_pool_logistic"]
+    assert compared["difference"] == pytest.approx(found["auroc"]["value"] - other["auroc"]["value"])
     assert metrics["threshold"] == pytest.approx(np.mean([m.threshold for m in bundle.card.members]))
 
 
@@ -112,8 +120,8 @@ def test_train_judges_the_external_cohort_that_its_pipeline_names(trained, tmp_p
     found = json.loads((tmp_path / "run" / "train" / "metrics.json").read_text())["external"]
     assert found["metrics"] == alone["metrics"]
     table = pd.read_csv(tmp_path / "run" / "train" / "predictions.csv")
-    assert table["set"].value_counts()["external"] == OUTSIDE
-    assert results.predictions["repeat"].isna().sum() == OUTSIDE
+    assert table["set"].value_counts()["external"] == 2 * OUTSIDE  # the head and mean pooling
+    assert results.predictions["repeat"].isna().sum() == 2 * OUTSIDE
     figures = {path.name for path in (tmp_path / "run" / "train" / "figures").iterdir()}
     assert {"external_roc.svg", "external_roc.csv", "external_decision_curve.csv"} <= figures
     report = (tmp_path / "run" / "train" / "report.html").read_text()
@@ -237,3 +245,18 @@ def test_python_gives_what_the_command_gives(trained, tmp_path) -> None:
     half = slicecache.evaluate(trained / "run", trained / "b.zarr", table.iloc[:15])
     assert half.metrics["n_participants"] == 15
     assert len(half.left_out) == OUTSIDE - 15
+
+
+def test_mean_pooling_in_the_bundle_is_what_its_folds_were_fitted_to(trained: Path) -> None:
+    """On its own cohort every solution gives its fold's out-of-fold predictions."""
+    bundle = load_bundle(trained / "run" / "train" / "bundle")
+    store = open_store(str(trained / "a.zarr"))
+    x = mean_pool(read_bags(store, store.entries, "cls"))
+    people = [entry.key.participant_id for entry in store.entries]
+    rows = pd.read_csv(trained / "run" / "train" / "predictions.csv")
+    rows = rows[rows["configuration"] == "mean_pool_logistic"].set_index("participant_id")
+    assert len(bundle.mean_pooling) == 3
+    for fold, solution in enumerate(bundle.mean_pooling):
+        test = rows[rows["fold"] == fold]
+        found = solution.log_probabilities(x[[people.index(name) for name in test.index]])
+        np.testing.assert_allclose(found[:, 1], test["logit_patient"], atol=1e-9)

@@ -67,7 +67,7 @@ FORMULAS = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "formula"), FORMULAS, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize(("spec", "formula"), FORMULAS, ids=["max", "top 2", "top half", "top all", "lse"])
 def test_each_number_is_pooled_by_the_formula(spec, formula, bags):
     x, keep, _ = bags
     pooled, attention = pooled_by(spec, bags)
