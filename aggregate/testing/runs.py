@@ -71,7 +71,7 @@ def _specs(head: HeadBase) -> Sequence[RunSpec]:
         fold: int, n_train: int, rate: float = 2e-3, patience: int | None = None, weight: float = 1
     ) -> RunSpec:
         order = np.random.default_rng(fold).permutation(23)
-        train = TrainSpec(epochs=4, batch_size=6, learning_rate=rate, patience=patience)
+        train = TrainSpec(epochs=4, batch_size=6, learning_rate=rate, weight_decay=0.0, patience=patience)
         parts = order[:n_train], order[n_train:]
         given: Any = head
         return RunSpec(

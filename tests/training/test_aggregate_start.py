@@ -104,7 +104,14 @@ def test_the_start_is_kept_where_training_finds_nothing_better():
     bags, y = make_bags(shift=0.0)
     flipped = torch.cat([y[:31], 1 - y[31:]])  # what is learnt from training bags is wrong for the others
     validation = np.arange(31, BAGS)
-    found = train(bags, flipped, *(one_run(h, validation=validation, learning_rate=0.05) for h in AS_MEAN))
+    found = train(
+        bags,
+        flipped,
+        *(
+            one_run(h, validation=validation, patience=20, weight_decay=0.0, learning_rate=0.05)
+            for h in AS_MEAN
+        ),
+    )
     for run in found:
         assert run.start is not None
         if run.best_epoch:
@@ -119,7 +126,7 @@ def test_a_fixed_pool_with_cross_entropy_alone_needs_no_step():
     bags, y = make_bags()
     mean = next(head for head in AS_MEAN if head.kind == "mean")
     still, other = train(bags, y, one_run(mean), replace(one_run(mean), loss=LossSpec(focal=0.5)))
-    assert (still.epochs, other.epochs) == (0, 60)
+    assert (still.epochs, other.epochs) == (0, 200)
 
 
 def test_inner_folds_choose_what_a_slow_search_chooses():
@@ -172,7 +179,10 @@ def test_what_is_said_of_starts():
     lost = train(
         bags,
         flipped,
-        *(one_run(attention, validation=validation, seed=s, learning_rate=0.5) for s in range(3)),
+        *(
+            one_run(attention, validation=validation, seed=s, patience=20, learning_rate=0.5)
+            for s in range(3)
+        ),
     )
     facts = start_facts(lost)
     assert (facts["start"], facts["runs"], facts["validated"]) == ("baseline", 3, 3)
