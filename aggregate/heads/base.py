@@ -52,6 +52,8 @@ class HeadBase(Strict):
 
     learned_pool: ClassVar[bool] = True
     """Whether pooling has parameters of its own."""
+    learns_by_heart: ClassVar[bool] = False
+    """Whether layers behind its attention fit a small cohort within some steps: then training is short."""
     words: ClassVar[str] = ""
     """What a report calls it, where its kind does not say it."""
     kind: str = ""

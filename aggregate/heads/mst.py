@@ -39,6 +39,7 @@ Positions = Literal["none", "learned", "sinusoidal", "rotary"]
 class MstSpec(HeadBase):
     """The Medical Slice Transformer's fusion: a CLS token and one transformer layer over the slices."""
 
+    learns_by_heart: ClassVar[bool] = True
     words: ClassVar[str] = "MST fusion"
     kind: Literal["mst"] = "mst"
     heads: PositiveInt = 12

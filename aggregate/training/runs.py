@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,14 +44,15 @@ class TrainSpec(Strict):
     def training(self, head: HeadBase, loss: LossSpec, n_bags: int) -> "Training":
         """What it comes to for a head and a loss on so many bags."""
         baseline = self.start == "baseline" and not head.embedding and head.train == "all"
+        usual = PLAIN if not baseline else SHORT if head.learns_by_heart else LONG
         asked = self.class_balanced
         return Training(
             starts_at_baseline=baseline,
-            epochs=self.epochs or (200 if baseline else 100),
-            batch_size=self.batch_size or (min(WHOLE, max(1, n_bags)) if baseline else 16),
-            learning_rate=self.learning_rate or (3e-3 if baseline else 1e-3),
-            weight_decay=(0.01 if baseline else 0.0) if self.weight_decay is None else self.weight_decay,
-            patience=(None if baseline else 20) if self.patience == "auto" else self.patience,
+            epochs=self.epochs or usual.epochs,
+            batch_size=self.batch_size or (min(WHOLE, max(1, n_bags)) if baseline else PLAIN_BATCH),
+            learning_rate=self.learning_rate or usual.learning_rate,
+            weight_decay=usual.weight_decay if self.weight_decay is None else self.weight_decay,
+            patience=usual.patience if self.patience == "auto" else self.patience,
             class_balanced=loss.balances if asked == "auto" else asked,
         )
 
@@ -68,7 +69,8 @@ class Training:
     Unless told otherwise a run that starts at the baseline takes 200 steps of 3e-3 with an L2 term of 0.01,
     each step on its whole training part (up to 512 bags), and none of them is cut short: in planted cohorts
     early stop by a few validation bags ended at the start where attention had not yet found its slices
-    (`docs/which-head.md`). One that starts plain takes at most 100 epochs of 1e-3 by 16 bags with a patience
+    (`docs/which-head.md`). A head that learns small cohorts by heart takes at most 60 steps of 1e-3 with a
+    patience of 20. One that starts plain takes at most 100 epochs of 1e-3 by 16 bags with a patience
     of 20; rate and batches are DinoAtten3D's.
     """
 
@@ -83,6 +85,21 @@ class Training:
 
 WHOLE = 512
 """Bags per step of a whole training part at most."""
+PLAIN_BATCH = 16
+
+
+class Usual(NamedTuple):
+    """What a training is unless a file says otherwise."""
+
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    patience: int | None
+
+
+LONG = Usual(200, 3e-3, 0.01, None)
+SHORT = Usual(60, 1e-3, 0.0, 20)
+PLAIN = Usual(100, 1e-3, 0.0, 20)
 
 
 @dataclass(frozen=True, slots=True)
