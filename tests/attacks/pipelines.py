@@ -208,7 +208,7 @@ ATTACKS = [
         "no kind",
         "train",
         _edited(HEAD, "head: {hidden: 7}"),
-        r"aggregate.head.kind is missing; it is one of mean, attention",
+        r"aggregate.head.kind is missing; it is one of mean, .*attention",
     ),
     Attack(
         "a word for a head",
