@@ -96,6 +96,7 @@ def test_a_formula_is_what_it_gave_when_it_was_saved(tmp_path):
         rows(path)
 
     def computed(data):
+        data = data.replace(b"<v></v>", b"<v />")  # as openpyxl 3.1.0 writes it
         assert data.count(b"<v />") == 2
         one, two = b'r="B2"><f>2+2</f><v>4</v>', b'r="C2" t="str"><f>""</f><v></v>'
         return data.replace(b'r="B2"><f>2+2</f><v />', one).replace(b'r="C2"><f>""</f><v />', two)
