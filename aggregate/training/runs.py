@@ -67,9 +67,9 @@ class Training:
     """How one run is trained, in numbers.
 
     Unless told otherwise a run that starts at the baseline takes 200 steps of 3e-3 with an L2 term of 0.01,
-    each step on its whole training part (up to 512 bags), and none of them is cut short: in planted cohorts
-    early stop by a few validation bags ended at the start where attention had not yet found its slices
-    (`docs/which-head.md`). A head that learns small cohorts by heart takes at most 60 steps of 1e-3 with a
+    each step on its whole training part (up to 512 bags or 32 MiB of tokens), and none of them is cut short:
+    in planted cohorts early stop by a few validation bags ended at the start where attention had not yet
+    found its slices (`docs/which-head.md`). A head that learns small cohorts by heart takes at most 60 steps of 1e-3 with a
     patience of 20. One that starts plain takes at most 100 epochs of 1e-3 by 16 bags with a patience
     of 20; rate and batches are DinoAtten3D's.
     """
@@ -85,6 +85,8 @@ class Training:
 
 WHOLE = 512
 """Bags per step of a whole training part at most."""
+WHOLE_BYTES = 32 * 2**20
+"""What their tokens may take of the memory: a step keeps several times as much."""
 PLAIN_BATCH = 16
 
 
@@ -175,14 +177,15 @@ def is_plain(run: RunSpec) -> bool:
     return set(terms) == {"cross_entropy"} and run.loss.cross_entropy == CrossEntropySpec(weight=weight)
 
 
-def with_common_batches(runs: Sequence[RunSpec]) -> list[RunSpec]:
+def with_common_batches(runs: Sequence[RunSpec], bag_bytes: int) -> list[RunSpec]:
     """The runs with one size for all that take their whole training part as a batch.
 
-    It is the largest that any of them needs: places that stay empty change nothing, and runs of one size
-    train together.
+    It is the largest that any of them needs, as far as the tokens of bags of so many bytes fit: places that
+    stay empty change nothing, and runs of one size train together.
     """
     whole = [run.train.batch_size is None and run.training.starts_at_baseline for run in runs]
     size = max((run.training.batch_size for run, all_ in zip(runs, whole, strict=True) if all_), default=1)
+    size = min(size, max(PLAIN_BATCH, WHOLE_BYTES // bag_bytes))
     return [
         replace(run, train=run.train.model_copy(update={"batch_size": size})) if all_ else run
         for run, all_ in zip(runs, whole, strict=True)

@@ -63,7 +63,8 @@ def train_stacked(
         SlicecacheError: If a bag has no kept slice, or a run no bag or an unlabelled one.
     """
     require_slices(bags.keep)
-    runs = with_common_batches(runs)
+    slices, dim = bags.x.shape[1:]
+    runs = with_common_batches(runs, max(1, slices * dim * dtype.itemsize))
     for run in runs:
         check_run(run, y.numpy(), n_classes)
     people = np.arange(len(y)) if group is None else group
