@@ -43,7 +43,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
         train: As in a pipeline file, e.g. `{"epochs": 50}`.
         recipe: Sets the three at once; what is given beside it wins.
         seed: Of first weights, batches and the validation part.
-        validation: Share of the participants that early stop, threshold and temperature look at.
+        validation: Share of the participants that threshold, temperature and an early stop look at.
         minimum_per_class: With fewer participants in a class there is no validation part, and epochs are
             fixed.
 

@@ -18,7 +18,7 @@ class FoldSpec(Strict):
     repeats: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0)
     validation: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the training part's participants that early stop, threshold and temperature look at."""
+    """Share of the training part's participants that threshold, temperature and an early stop look at."""
     minimum_per_class: int = Field(default=20, ge=2)
     """With fewer training participants in a class there is no validation part: epochs are fixed and the
     threshold is 0.5."""
