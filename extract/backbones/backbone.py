@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from extract.backbones.checkpoint.hub import HubSource
-    from extract.backbones.shape import Outline, Shape
+    from extract.backbones.shape import Canvas, Outline, Shape
 
 FLOAT16_LARGEST = 65504.0
 
@@ -43,7 +43,7 @@ class Tokens:
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A frozen network with a square patch grid."""
+    """A frozen network, placed on a canvas."""
 
     @property
     def identity(self) -> BackboneIdentity:
@@ -100,7 +100,7 @@ class Network(Protocol):
 
     def place(
         self,
-        canvas: int,
+        canvas: Canvas,
         device: torch.device,
         dtype: torch.dtype,
         layers: Sequence[int] = (),
@@ -117,7 +117,7 @@ class NamedBackbone(Strict):
         """With relative paths taken from the pipeline file's folder."""
         return self
 
-    def outline(self, canvas: int) -> Outline | None:
+    def outline(self, canvas: Canvas) -> Outline | None:
         """Sizes without weights; None when only the network itself knows them.
 
         Raises:
@@ -171,7 +171,7 @@ class NamedBackbone(Strict):
 
     def build(
         self,
-        canvas: int,
+        canvas: Canvas,
         device: torch.device,
         dtype: torch.dtype,
         layers: Sequence[int] = (),
@@ -181,7 +181,7 @@ class NamedBackbone(Strict):
         """Load the weights and place them.
 
         Args:
-            canvas: Pixels along a side.
+            canvas: Pixels along a side, or rows and columns.
             device: Where it runs.
             dtype: Compute dtype.
             layers: Blocks whose CLS token is kept too, from 1.

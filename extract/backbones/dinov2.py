@@ -21,7 +21,7 @@ from extract.backbones.backbone import NamedBackbone
 from extract.backbones.checkpoint.hub import HubSource, snapshot
 from extract.backbones.checkpoint.lock import BackboneLock, read_lock, require_locked, unlike
 from extract.backbones.checkpoint.whole import incomplete
-from extract.backbones.shape import MODEL_TYPES, Outline, Shape, shape_from_config
+from extract.backbones.shape import MODEL_TYPES, Canvas, Outline, Shape, shape_from_config
 
 if TYPE_CHECKING:
     from extract.backbones.transformer import DinoNetwork
@@ -77,7 +77,7 @@ class Dinov2Spec(NamedBackbone):
             update={name: base / os.path.expanduser(path) for name, path in given.items() if path is not None}
         )
 
-    def outline(self, canvas: int) -> Outline | None:
+    def outline(self, canvas: Canvas) -> Outline | None:
         """Sizes of a release or a local folder; None for another id, whose config lies on the network.
 
         Raises:

@@ -14,6 +14,10 @@ MODEL_TYPES = ("dinov2", "dinov2_with_registers")
 LARGEST_SIZE = 16384
 """Of anything that a config counts; the largest release has a width of 1536."""
 
+Canvas = int | tuple[int, int]
+"""Pixels along both sides of a square canvas, or its rows and columns; equal sides are one number, as the
+fingerprint has them."""
+
 LATER: Mapping[str, Any] = {}
 """Sizes that came after version 1.0 -> what every network had before: only another value enters the
 fingerprint, so that networks of before keep theirs."""
@@ -48,10 +52,10 @@ class Shape:
     qkv_bias: bool = True
     norm_eps: float = 1e-6
 
-    def outline(self, canvas: int) -> Outline:
+    def outline(self, canvas: Canvas) -> Outline:
         """What these sizes make of a canvas."""
-        side = canvas // self.patch_size
-        return Outline(self.dim, self.heads, (side, side))
+        rows, columns = sides(canvas)
+        return Outline(self.dim, self.heads, (rows // self.patch_size, columns // self.patch_size))
 
     def count(self) -> int:
         """Numbers among the parameters."""
@@ -97,7 +101,7 @@ class Shape:
         return shapes
 
 
-def architecture_of(shape: Shape, kind: str, canvas: int) -> dict[str, Any]:
+def architecture_of(shape: Shape, kind: str, canvas: Canvas) -> dict[str, Any]:
     """The sizes as they stand in the fingerprint."""
     came = {name: getattr(shape, name) for name, before in LATER.items() if getattr(shape, name) != before}
     return came | {
@@ -111,7 +115,7 @@ def architecture_of(shape: Shape, kind: str, canvas: int) -> dict[str, Any]:
         "registers": shape.registers,
         "table_side": shape.table_side,
         "norm_eps": shape.norm_eps,
-        "canvas": canvas,
+        "canvas": stored_canvas(canvas),
     }
 
 
@@ -130,17 +134,30 @@ def check_layers(layers: Sequence[int], count: int) -> tuple[int, ...]:
     return tuple(sorted(set(layers)))
 
 
-def patches_along(patch_size: int, canvas: int) -> int:
-    """Patches along one side of the canvas.
+def sides(canvas: Canvas) -> tuple[int, int]:
+    """Rows and columns of a canvas, in pixels."""
+    return (canvas, canvas) if isinstance(canvas, int) else canvas
+
+
+def stored_canvas(canvas: Canvas) -> int | list[int]:
+    """As the architecture says it in the fingerprint: one number where the canvas is square."""
+    rows, columns = sides(canvas)
+    return rows if rows == columns else [rows, columns]
+
+
+def patch_grid(patch_size: int, canvas: Canvas) -> tuple[int, int]:
+    """Patches of a canvas: rows, cols.
 
     Raises:
-        ConfigError: If the canvas is not a whole number of patches.
+        ConfigError: If a side is not a whole number of patches.
     """
-    if canvas % patch_size or canvas < patch_size:
-        raise ConfigError(
-            f"the canvas of {canvas} px must be a multiple of the backbone's patch of {patch_size} px"
-        )
-    return canvas // patch_size
+    for side in sides(canvas):
+        if side % patch_size or side < patch_size:
+            raise ConfigError(
+                f"the canvas of {side} px must be a multiple of the backbone's patch of {patch_size} px"
+            )
+    rows, columns = sides(canvas)
+    return rows // patch_size, columns // patch_size
 
 
 def shape_from_config(config: Mapping[str, Any], where: str) -> Shape:

@@ -20,7 +20,7 @@ from cache_schema.format.header import BackboneIdentity
 from extract.backbones.attention import attend, cls_attention
 from extract.backbones.backbone import MeanAndStd, Tokens, layer_name
 from extract.backbones.positions import position_rule, resample_positions
-from extract.backbones.shape import ATTENTION, Shape, architecture_of, check_layers, patches_along
+from extract.backbones.shape import ATTENTION, Canvas, Shape, architecture_of, check_layers, patch_grid
 from extract.backbones.weights import select_parameters, weights_digest
 
 PutOnDevice = Callable[[Tensor], Tensor]
@@ -100,7 +100,7 @@ class DinoNetwork:
 
     def place(
         self,
-        canvas: int,
+        canvas: Canvas,
         device: torch.device,
         dtype: torch.dtype,
         layers: Sequence[int] = (),
@@ -108,7 +108,7 @@ class DinoNetwork:
     ) -> "Transformer":
         """Name the weights by their digest, fold and place them; see `NamedBackbone.build`."""
         shape = self.shape
-        grid = patches_along(shape.patch_size, canvas)
+        grid = patch_grid(shape.patch_size, canvas)
         kept = check_layers(layers, shape.layers)
         identity = BackboneIdentity(
             architecture=architecture_of(shape, self.kind, canvas) | dict(self.drawn),
@@ -132,15 +132,15 @@ class Transformer:
         shape: Shape,
         weights: Mapping[str, Tensor],
         identity: BackboneIdentity,
-        canvas: int,
+        canvas: Canvas,
         device: torch.device,
         dtype: torch.dtype,
         attention: bool = False,
     ) -> None:
         """Fold and place the weights (float32, `(name -> tensor)` as in `Shape.parameters`)."""
-        side = canvas // shape.patch_size
         self.identity = identity
-        self.dim, self.heads, self.grid = shape.dim, shape.heads, (side, side)
+        self.dim, self.heads = shape.dim, shape.heads
+        self.grid = patch_grid(shape.patch_size, canvas)
         self._shape, self._attention = shape, attention
         self._kept = {layer: layer_name(layer) for layer in identity.layers}
         full = {name: tensor.to(torch.float32) for name, tensor in weights.items()}
@@ -148,7 +148,7 @@ class Transformer:
         def place(tensor: Tensor) -> Tensor:
             return tensor.to(device, dtype).contiguous()
 
-        prefix, patch_positions = embed_positions(full, side, identity.position_table)
+        prefix, patch_positions = embed_positions(full, self.grid, identity.position_table)
         self._prefix, self._positions = place(prefix), place(patch_positions)
         projection = full["embeddings.patch_embeddings.projection.weight"].flatten(1)
         self._projection = Linear(
@@ -191,7 +191,7 @@ def cut_patches(pixels: Tensor, size: int) -> Tensor:
     return cut.permute(0, 2, 4, 1, 3, 5).reshape(slices, -1, channels * size * size)
 
 
-def embed_positions(weights: Mapping[str, Tensor], grid: int, rule: str) -> tuple[Tensor, Tensor]:
+def embed_positions(weights: Mapping[str, Tensor], grid: tuple[int, int], rule: str) -> tuple[Tensor, Tensor]:
     """CLS with its position and the registers `(1, 1 + registers, dim)`; the patch table `(patch, dim)`."""
     table = weights["embeddings.position_embeddings"][0]
     side = round((len(table) - 1) ** 0.5)
