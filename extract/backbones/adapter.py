@@ -13,8 +13,9 @@ from cache_schema.common.custom import stored_name
 from cache_schema.common.errors import ConfigError
 from cache_schema.format.header import BackboneIdentity
 from extract.backbones.backbone import MeanAndStd, Tokens, layer_name
-from extract.backbones.shape import Canvas, patch_grid, sides, stored_canvas
+from extract.backbones.shape import patch_grid, stored_canvas
 from extract.backbones.weights import weights_digest
+from extract.slices.sides import Canvas, sides
 
 OWN_POSITIONS = "own"
 """Stands where ours say how they resample a position table: here only the network knows."""

@@ -21,12 +21,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from extract.backbones.checkpoint.hub import HubSource
-    from extract.backbones.shape import Canvas, Outline, Shape
+    from extract.backbones.shape import Outline, Shape
+    from extract.slices.sides import Canvas
 
 FLOAT16_LARGEST = 65504.0
 
 MeanAndStd = tuple[tuple[float, ...], tuple[float, ...]]
 """Of the pixels' three channels."""
+
+UNNORMALISED: MeanAndStd = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+"""Nothing is subtracted, and nothing divided by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +225,13 @@ def require_storable(backbone: Backbone, storage: FloatName) -> None:
 def require_normalised(backbone: Backbone, given: MeanAndStd) -> None:
     """Refuse pixels that are normalised otherwise than a backbone says that it needs.
 
+    Pixels that are not normalised at all are what somebody chose (`normalise: none`), not a slip.
+
     Raises:
         ConfigError: Naming both means and standard deviations.
     """
-    if backbone.normalised is not None and backbone.normalised != given:
-        mean, std = (list(values) for values in backbone.normalised)
+    if backbone.normalised not in (None, given) and given != UNNORMALISED:
+        mean, std = (list(values) for values in backbone.normalised or ())
         raise ConfigError(
             f"this backbone wants pixels of mean {mean} and std {std}, and extract.normalise gives "
             f"{list(given[0])} and {list(given[1])}: set extract.normalise: {{mean: {mean}, std: {std}}}"

@@ -21,7 +21,8 @@ from extract.backbones.backbone import NamedBackbone
 from extract.backbones.checkpoint.hub import HubSource, snapshot
 from extract.backbones.checkpoint.lock import BackboneLock, read_lock, require_locked, unlike
 from extract.backbones.checkpoint.whole import incomplete
-from extract.backbones.shape import MODEL_TYPES, Canvas, Outline, Shape, shape_from_config
+from extract.backbones.shape import MODEL_TYPES, Outline, Shape, shape_from_config
+from extract.slices.sides import Canvas
 
 if TYPE_CHECKING:
     from extract.backbones.transformer import DinoNetwork

@@ -7,16 +7,13 @@ from typing import Any
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.text.mistakes import shown
+from extract.slices.sides import Canvas, shortest, sides
 
 ATTENTION = "attention.attention"
 
 MODEL_TYPES = ("dinov2", "dinov2_with_registers")
 LARGEST_SIZE = 16384
 """Of anything that a config counts; the largest release has a width of 1536."""
-
-Canvas = int | tuple[int, int]
-"""Pixels along both sides of a square canvas, or its rows and columns; equal sides are one number, as the
-fingerprint has them."""
 
 LATER: Mapping[str, Any] = {}
 """Sizes that came after version 1.0 -> what every network had before: only another value enters the
@@ -134,15 +131,10 @@ def check_layers(layers: Sequence[int], count: int) -> tuple[int, ...]:
     return tuple(sorted(set(layers)))
 
 
-def sides(canvas: Canvas) -> tuple[int, int]:
-    """Rows and columns of a canvas, in pixels."""
-    return (canvas, canvas) if isinstance(canvas, int) else canvas
-
-
 def stored_canvas(canvas: Canvas) -> int | list[int]:
     """As the architecture says it in the fingerprint: one number where the canvas is square."""
-    rows, columns = sides(canvas)
-    return rows if rows == columns else [rows, columns]
+    found = shortest(canvas)
+    return found if isinstance(found, int) else list(found)
 
 
 def patch_grid(patch_size: int, canvas: Canvas) -> tuple[int, int]:

@@ -20,8 +20,9 @@ from cache_schema.format.header import BackboneIdentity
 from extract.backbones.attention import attend, cls_attention
 from extract.backbones.backbone import MeanAndStd, Tokens, layer_name
 from extract.backbones.positions import position_rule, resample_positions
-from extract.backbones.shape import ATTENTION, Canvas, Shape, architecture_of, check_layers, patch_grid
+from extract.backbones.shape import ATTENTION, Shape, architecture_of, check_layers, patch_grid
 from extract.backbones.weights import select_parameters, weights_digest
+from extract.slices.sides import Canvas
 
 PutOnDevice = Callable[[Tensor], Tensor]
 """Puts a float32 parameter on its device in its dtype."""

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from extract.backbones.backbone import NamedBackbone
-from extract.backbones.shape import Canvas, Outline, Shape
+from extract.backbones.shape import Outline, Shape
+from extract.slices.sides import Canvas
 
 if TYPE_CHECKING:
     from extract.backbones.transformer import DinoNetwork

@@ -11,7 +11,8 @@ from cache_schema.common.pipeline_file import Pipeline, validate
 from cache_schema.common.strict import later
 from cache_schema.format.header import Header
 from extract.backbones.registry import BackboneSpec
-from extract.slices.preprocessing import Preprocessing, PresetName, StepOverrides, preprocessing_of
+from extract.slices.preprocessing import Preprocessing, StepOverrides
+from extract.slices.presets import PresetName, preprocessing_of
 from extract.sources.bids import BidsInput
 from extract.sources.manifest import ManifestInput
 

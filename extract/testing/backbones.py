@@ -14,7 +14,7 @@ from torch import Tensor
 from cache_schema.common.law import hold
 from extract.backbones.backbone import FLOAT16_LARGEST, Backbone, NamedBackbone, Network, Tokens
 from extract.backbones.registry import BackboneSpec
-from extract.backbones.shape import Canvas, sides
+from extract.slices.sides import Canvas, sides
 
 CPU = torch.device("cpu")
 PATCHES_ALONG = 4
