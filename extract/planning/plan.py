@@ -20,7 +20,7 @@ from extract.sources.bids import BidsInput, find_bids
 from extract.sources.candidate import Candidate
 from extract.sources.manifest import ManifestInput, find_manifest
 from extract.volume.hdf5 import open_volume
-from extract.volume.headers import quiet, read_facts
+from extract.volume.headers import Facts, quiet, read_facts
 from extract.volume.inputs import is_there, refuse_odd_file
 from extract.volume.orient import stack_spacing, stack_to_native
 
@@ -237,7 +237,19 @@ def plan_volume(candidate: Candidate, preprocessing: Preprocessing) -> PlannedVo
     count = int(np.abs(to_native[:3, 2]) @ np.asarray(facts.shape))
     bound = preprocessing.slices.bound(count, stack_spacing(to_native, facts.spacing_mm)[0])
     file = file_id(candidate.path)
-    return PlannedVolume(candidate, facts.shape, facts.spacing_mm, bound, None, facts.warnings, file)
+    warnings = (*facts.warnings, *said_of_canvas(facts, preprocessing))
+    return PlannedVolume(candidate, facts.shape, facts.spacing_mm, bound, None, warnings, file)
+
+
+def said_of_canvas(facts: Facts, preprocessing: Preprocessing) -> tuple[str, ...]:
+    """Why a volume's slices will not come out at the store's canvas, as far as its header tells."""
+    to_native = stack_to_native(facts.affine, facts.shape, preprocessing.orient)
+    rows, columns, _ = (int(side) for side in np.abs(to_native[:3, :3]).T @ np.asarray(facts.shape))
+    try:
+        preprocessing.require_shape(rows, columns)
+    except VolumeError as error:
+        return (f"this will fail: {error}",)
+    return ()
 
 
 def file_id(path: Path) -> tuple[int, int] | None:
