@@ -34,7 +34,8 @@ def score_run(head: Head, run: TrainedRun, cohort: Cohort, bags: Bags, fold: Fol
         bags: All bags of the cohort.
         fold: What the run was trained on, and left out.
     """
-    logits, attention = _apply(head, run, bags, fold.test)
+    outputs, attention = _apply(head, run, bags, fold.test)
+    logits = cohort.kind.said(outputs)
     calibration = _calibration(head, run, cohort, bags, fold)
     spec = run.spec
     return Scored(OutOfFold(spec.configuration, fold, spec.seed, logits, calibration), attention)
@@ -50,7 +51,7 @@ def _apply(
 
 def _calibration(head: Head, run: TrainedRun, cohort: Cohort, bags: Bags, fold: Fold) -> Calibration:
     """Threshold and temperature from the validation part, which is inside the training part."""
-    if not len(fold.validation):
+    if not len(fold.validation) or not cohort.kind.calibrates:
         return calibrate(None)
     logits, _ = _apply(head, run, bags, fold.validation)
     return calibrate(scores_of(cohort, fold.validation, logits))

@@ -39,7 +39,7 @@ def choose(runs: Sequence[RunSpec], y: Ints, group: Ints, train: Train) -> list[
 
     Args:
         runs: Some with `train.auto`.
-        y: Label of every bag.
+        y: Label, or stratum, of every bag.
         group: Participant of every bag.
         train: Trains runs.
     """
@@ -111,7 +111,7 @@ def mean_curve(runs: Sequence[TrainedRun]) -> Floats:
 
     A run that ended early keeps the value that it ended with.
     """
-    curves = [[run.start, *run.history.get("validation_cross_entropy", [])] for run in runs]
+    curves = [[run.start, *run.validation] for run in runs]
     length = max(len(curve) for curve in curves)
     table = np.array([curve + curve[-1:] * (length - len(curve)) for curve in curves], dtype=np.float64)
     weight = np.array([len(run.spec.validation_rows) for run in runs], dtype=np.float64)
