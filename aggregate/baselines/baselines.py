@@ -21,7 +21,7 @@ from aggregate.baselines.names import BaselineName
 from aggregate.cohort.acquisition import VOLUME, head_size_columns, scanner_columns
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold, people_of
-from aggregate.common.arrays import Floats, Ints
+from aggregate.common.arrays import Floats
 from aggregate.common.table_values import listed
 from aggregate.targets.base import goal_of_cohort
 from aggregate.training.goal import Goal
@@ -68,7 +68,7 @@ def mean_pool_linear(cohort: Cohort, bags: Bags, folds: Sequence[Fold]) -> Basel
     x, goal = mean_pool(bags), goal_of_cohort(cohort)
     solutions = []
     for fold in folds:
-        train = both(fold)
+        train = fold.inside
         people = people_of(cohort.participants[train].tolist(), cohort.y[train])
         y, weight = cohort.outcomes[train], cohort.weight[train]
         solutions.append(goal.solve(x[train], y, weight, people.of_bag, people.y))
@@ -94,7 +94,7 @@ def confounds_only(
         why = "the table has no age, sex or site column" if confounds is None else "no column is left"
         return Baseline("confounds_only", (), f"{why}; {'; '.join(notes)}" if notes else why)
     notes.append(f"confounds: {listed(list(frame.columns))}")
-    logits = [_fit_columns(design(frame, both(fold)), cohort, fold) for fold in folds]
+    logits = [_fit_columns(design(frame, fold.inside), cohort, fold) for fold in folds]
     return Baseline("confounds_only", tuple(logits), notes=tuple(notes))
 
 
@@ -115,13 +115,8 @@ def from_acquisition(name: BaselineName, cohort: Cohort, folds: Sequence[Fold]) 
     varying = [column for column in known[name] if frame[column].nunique(dropna=False) > 1]
     if not varying:
         return Baseline(name, (), f"{listed(known[name])} are the same in every volume")
-    logits = [_fit_columns(design(frame[varying], both(fold)), cohort, fold) for fold in folds]
+    logits = [_fit_columns(design(frame[varying], fold.inside), cohort, fold) for fold in folds]
     return Baseline(name, tuple(logits), notes=(f"columns: {listed(varying)}",))
-
-
-def both(fold: Fold) -> Ints:
-    """Training and validation rows together, ascending."""
-    return np.sort(np.concatenate([fold.train, fold.validation]))
 
 
 def mean_pool(bags: Bags) -> Floats:
@@ -137,7 +132,7 @@ def mean_pool(bags: Bags) -> Floats:
 
 
 def _fit_columns(x: Floats, cohort: Cohort, fold: Fold) -> Floats:
-    train, goal = both(fold), goal_of_cohort(cohort)
+    train, goal = fold.inside, goal_of_cohort(cohort)
     with one_thread():
         found = goal.fit(x[train], cohort.outcomes[train], cohort.weight[train])
     return _said(cohort, goal, found, x[fold.test])

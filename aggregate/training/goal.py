@@ -32,8 +32,6 @@ class Goal(ABC):
     """Whose losses it takes."""
     watches: ClassVar[str]
     """What the loss that is watched is called."""
-    whole: ClassVar[bool] = False
-    """Whether what is watched is a number of all bags together, and no mean over them."""
 
     @property
     def start_loss(self) -> LossSpec:
