@@ -141,8 +141,8 @@ def group_table(metrics: Mapping[str, Any]) -> TextTable | None:
         (
             name,
             ", ".join(f"{label} {n}" for label, n in found["n_per_class"].items()),
-            *(_with_interval(found["metrics"][metric]) for metric in shown),
-            *(_with_interval(row["auroc"]) for row in found.get("baselines", {}).values()),
+            *(with_interval(found["metrics"][metric]) for metric in shown),
+            *(with_interval(row["auroc"]) for row in found.get("baselines", {}).values()),
         )
         for name, found in groups.items()
     )
@@ -150,7 +150,7 @@ def group_table(metrics: Mapping[str, Any]) -> TextTable | None:
     return TextTable(("left out", "participants", *(METRICS[name] for name in shown), *others), rows)
 
 
-def _with_interval(found: Mapping[str, Any]) -> str:
+def with_interval(found: Mapping[str, Any]) -> str:
     """`0.81 (0.70 to 0.92)`."""
     return number(found["value"]) + (f" ({interval(found)})" if interval(found) else "")
 

@@ -18,15 +18,19 @@ CONFIGURATION_NAMES = {
 
 METRICS = {
     "auroc": "AUROC",
+    "auroc_pairwise": "AUROC, pairwise",
     "auprc": "AUPRC",
     "balanced_accuracy": "balanced accuracy",
     "mcc": "MCC",
     "f1": "F1",
     "sensitivity": "sensitivity",
     "specificity": "specificity",
+    "ppv": "PPV",
     "brier": "Brier",
     "calibration_slope": "calibration slope",
     "calibration_intercept": "calibration intercept",
+    "ece": "ECE",
+    "ece_if_calibrated": "ECE if calibrated",
     "auroc_pooled": "AUROC, folds pooled",
 }
 """Metrics in the table's order; others follow under their own name."""

@@ -1,6 +1,6 @@
 """From out-of-fold logits to the honest table: per fold and repeat first, then intervals and comparisons."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,9 @@ from aggregate.statistics.metrics import BOUNDS, Scores, by_participant, measure
 from cache_schema.common.errors import SlicecacheError
 
 UNCALIBRATED = Calibration()
+
+Measure = Callable[[Scores, float, float], Mapping[str, float]]
+"""From scores, threshold and temperature to values by name."""
 
 GUESSING = 0.5
 """AUROC of scores that know nothing, of several classes too."""
@@ -67,7 +70,7 @@ class Measured:
     n_test: Floats
 
 
-def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold]) -> Measured:
+def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold], by: Measure = measure) -> Measured:
     """Measure every fold's test part; each metric is taken within a fold, never over pooled folds.
 
     Fold-wise offsets of the logits bias a pooled AUROC; `auroc_pooled` is reported beside it only.
@@ -76,7 +79,7 @@ def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold]) -> Measured:
     per_run = [
         (
             (o.fold.repeat, o.fold.fold),
-            measure(o.scores(cohort), o.calibration.threshold, o.calibration.temperature),
+            by(o.scores(cohort), o.calibration.threshold, o.calibration.temperature),
         )
         for o in outputs
     ]
@@ -91,8 +94,10 @@ def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold]) -> Measured:
     )
 
 
-def intervals(cohort: Cohort, outputs: Sequence[OutOfFold], measured: Measured) -> dict[str, Interval]:
-    """Every metric with its 95 % interval.
+def intervals(
+    cohort: Cohort, outputs: Sequence[OutOfFold], measured: Measured, by: Measure = measure
+) -> dict[str, Interval]:
+    """Every metric with its 95 % interval; `by` is what was measured by.
 
     One given split has no folds to vary over: its model is fixed and its test participants are outside
     all training, so participants are resampled instead.
@@ -110,8 +115,8 @@ def intervals(cohort: Cohort, outputs: Sequence[OutOfFold], measured: Measured) 
         }
     first = outputs[0]
 
-    def metrics(scores: Scores) -> dict[str, float]:
-        return measure(scores, first.calibration.threshold, first.calibration.temperature)
+    def metrics(scores: Scores) -> Mapping[str, float]:
+        return by(scores, first.calibration.threshold, first.calibration.temperature)
 
     return bootstrap_intervals(first.scores(cohort), metrics)
 
