@@ -46,12 +46,13 @@ def make_baselines(
     names: Sequence[BaselineName],
     confounds: Sequence[str] | None = None,
     site: str | None = None,
+    pooled: Floats | None = None,
 ) -> list[Baseline]:
-    """The named baselines, in order; `confounds` and `site` are as in `confound_frame`."""
+    """The named baselines, in order; `confounds` and `site` for `confound_frame`, `pooled` by `mean_pool`."""
     made = []
     for name in names:
         if name == "mean_pool_logistic":
-            made.append(mean_pool_logistic(cohort, bags, folds))
+            made.append(mean_pool_logistic(cohort, bags, folds, pooled))
         elif name == "confounds_only":
             made.append(confounds_only(cohort, folds, confounds, site))
         else:
@@ -59,9 +60,11 @@ def make_baselines(
     return made
 
 
-def mean_pool_logistic(cohort: Cohort, bags: Bags, folds: Sequence[Fold]) -> Baseline:
-    """Logistic regression on the mean over kept slices."""
-    x = mean_pool(bags)
+def mean_pool_logistic(
+    cohort: Cohort, bags: Bags, folds: Sequence[Fold], pooled: Floats | None = None
+) -> Baseline:
+    """Logistic regression on the mean over kept slices, `pooled` where it was formed before."""
+    x = mean_pool(bags) if pooled is None else pooled
     solutions = []
     for fold in folds:
         train = both(fold)

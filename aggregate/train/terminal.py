@@ -31,6 +31,8 @@ def training_summary(results: Results) -> str:
         for name, found in metrics["comparison"].items()
     ]
     lines += metrics["training"]["said"]
+    if metrics["site"]["said"] not in results.warnings:
+        lines.append(metrics["site"]["said"])
     lines += [
         f"without {label(name)}: auroc {interval_cell(found['metrics']['auroc'])} in its "
         f"{found['n_participants']} participants"
