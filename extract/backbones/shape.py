@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.text.mistakes import shown
@@ -28,6 +28,25 @@ class Outline:
     grid: tuple[int, int]
     offers: frozenset[str] = frozenset({"cls", "cls_attention"})
     """As in `Backbone.offers`."""
+
+
+class Sizes(Protocol):
+    """What `backbone list` says of a release."""
+
+    @property
+    def dim(self) -> int: ...  # noqa: D102
+    @property
+    def layers(self) -> int: ...  # noqa: D102
+    @property
+    def heads(self) -> int: ...  # noqa: D102
+    @property
+    def patch_size(self) -> int: ...  # noqa: D102
+    @property
+    def registers(self) -> int: ...  # noqa: D102
+
+    def count(self) -> int:
+        """Numbers among the parameters."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

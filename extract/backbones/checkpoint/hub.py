@@ -1,6 +1,6 @@
 """Checkpoints of a Hugging Face repository: where they lie here, fetched when that is allowed and needed.
 
-Only `config.json` and safetensors files are fetched and read; no code of a repository ever runs.
+Only JSON that is named here and safetensors files are fetched and read; no code of a repository ever runs.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,13 @@ from pathlib import Path
 
 from cache_schema.common.errors import ConfigError
 
-FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
+FILES = (
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
 INSIDE = "*/*"
 """Files in folders of a repository are other formats' affair."""
 
