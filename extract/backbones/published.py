@@ -16,7 +16,7 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.stored_json import read_json
 from cache_schema.common.strict import later
 from extract.backbones.backbone import NamedBackbone
-from extract.backbones.checkpoint.hub import HubSource, snapshot
+from extract.backbones.checkpoint.hub import HubSource, admission, snapshot
 from extract.backbones.checkpoint.lock import BackboneLock, read_lock, require_locked, unlike
 from extract.backbones.checkpoint.whole import incomplete
 
@@ -70,10 +70,16 @@ class PublishedBackbone(NamedBackbone):
         return self._absent(lacks) if self.path is None else f"extract.backbone.path: {lacks}"
 
     def _absent(self, lacks: str) -> str:
+        first = f"; {admission(self.hub_id)}, then fetch them" if self.gated else "; fetch it"
         return (
-            f"the backbone {self.hub_id!r} is not on this machine: {lacks}; fetch it where there is "
+            f"the backbone {self.hub_id!r} is not on this machine: {lacks}{first} where there is "
             "internet, into a cache or folder that this machine sees: slicecache backbone fetch PIPELINE"
         )
+
+    @property
+    def gated(self) -> bool:
+        """Whether its repository is known to let in only who accepted a licence there."""
+        return False
 
     def hub(self) -> HubSource | None:
         """The repository; None for a local folder."""

@@ -170,7 +170,10 @@ def shape_from_config(config: Mapping[str, Any], where: str) -> Shape:
     """
     kind = config.get("model_type")
     if kind not in MODEL_TYPES:
-        raise ConfigError(f"{where}: model_type is {kind!r}, expected one of {', '.join(MODEL_TYPES)}")
+        raise ConfigError(
+            f"{where}: model_type is {shown(kind)}, expected one of {', '.join(MODEL_TYPES)}; other networks "
+            "are of kind: huggingface"
+        )
     if config.get("hidden_act", "gelu") != "gelu" or config.get("num_channels", 3) != 3:
         raise ConfigError(f"{where}: expected three channels and hidden_act 'gelu'")
     dim, patch = _size(config, "hidden_size", 768, where), _size(config, "patch_size", 14, where)

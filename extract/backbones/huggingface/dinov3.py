@@ -67,6 +67,11 @@ class Dinov3Spec(TransformersBackbone):
         """The release, or the repository that is named."""
         return self.repository or f"facebook/dinov3-{RELEASES[self.size].name}-pretrain-lvd1689m"
 
+    @property
+    def gated(self) -> bool:
+        """The releases are."""
+        return self.path is None and self.repository is None
+
     def outline(self, canvas: int) -> Outline | None:
         """Sizes of a release, or by the configuration on this machine."""
         if self.path is not None or self.repository is not None:
