@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 STORES: dict[str, dict[str, Any]] = {
-    "main": {"backbone": {"kind": "untrained", "size": "small"}},
+    "main": {},
     "other": {"backbone": {"kind": "untrained", "size": "tiny", "seed": 1}},
     "paper": {"preset": "dinoatten3d", "slices": {"kind": "center", "n": 12}},
 }
@@ -77,6 +77,7 @@ def main() -> None:
         base = {
             "input": {"bids": "bids", "suffix": "T1w"},
             "slices": {"kind": "uniform", "n": 12},
+            "backbone": {"kind": "untrained", "size": "small"},
             "dtype": "float32",
             "workers": 0,
         }

@@ -42,7 +42,7 @@ WORKERS = "workers"
 SEALED_INDEX = "sealed/index.json"
 SEALED_RECORDS = "sealed/records.jsonl"
 
-TOKENS = ("cls", "patch_mean", "patches", "cls_attention")
+TOKENS = ("cls", "patch_mean", "patches", "cls_attention", "pooled")
 MAX_CHUNK_BYTES = 4 * 1024 * 1024
 
 
@@ -58,7 +58,7 @@ def token_arrays(
     """The arrays that a choice of tokens needs.
 
     Args:
-        tokens: Of `cls`, `patch_mean`, `patches`, `cls_attention`.
+        tokens: Of `cls`, `patch_mean`, `patches`, `cls_attention`, `pooled`.
         dim: Width of a token.
         heads: Attention heads of the last block.
         grid: Rows and columns of patches.
@@ -78,6 +78,7 @@ def token_arrays(
         "patch_mean": token,
         "patches": ((*row_col, "dim"), (*grid, dim), dtype),
         "cls_attention": (("volume", "slice", "head", "row", "col"), (heads, *grid), "float16"),
+        "pooled": token,
     }
     parts = [(name, known[name]) for name in TOKENS if name in tokens]
     parts += [(f"cls_l{layer:02d}", token) for layer in sorted(set(layers))]

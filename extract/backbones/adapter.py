@@ -147,7 +147,7 @@ class CustomBackbone:
             ConfigError: If sizes are not as declared, or a layer or the attention is asked for in vain.
         """
         found = self._answer(blank)
-        self.offers = frozenset(name for name in ("cls", "cls_attention") if name in found)
+        self.offers = frozenset(name for name in ("cls", "cls_attention", "pooled") if name in found)
         missing = [name for name in map(layer_name, self.identity.layers) if name not in found]
         if self._attention and "cls_attention" not in found:
             missing.append("cls_attention")
@@ -173,7 +173,7 @@ class CustomBackbone:
 
     def _tokens(self, found: Mapping[str, Tensor], count: int) -> Tokens:
         """Hold an answer to the sizes; raises ConfigError where one differs."""
-        names = [*sorted(self.offers & {"cls"}), *map(layer_name, self.identity.layers)]
+        names = [*sorted(self.offers & {"cls", "pooled"}), *map(layer_name, self.identity.layers)]
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(names, (count, self.dim))
         shapes["patches"] = (count, *self.grid, self.dim)
         if "cls_attention" in self.offers:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from extract.backbones.checkpoint.hub import HubSource
-    from extract.backbones.shape import Outline, Shape
+    from extract.backbones.processor import Processor
+    from extract.backbones.shape import Outline, Sizes
 
 FLOAT16_LARGEST = 65504.0
 
@@ -34,7 +35,7 @@ class Tokens:
     """What one forward pass gives, all in float32 and after the final norm."""
 
     cls: dict[str, Tensor]
-    """By array name (`cls`, and `cls_l08` for block 8): `(slice, dim)`; empty without a CLS token."""
+    """By array name (`cls`, `cls_l08` for block 8, `pooled`): `(slice, dim)`; empty where it has none."""
     patches: Tensor
     """`(slice, row, col, dim)`."""
     attention: Tensor | None = field(default=None)
@@ -67,7 +68,7 @@ class Backbone(Protocol):
 
     @property
     def offers(self) -> frozenset[str]:
-        """Which of `cls` and `cls_attention` it can give; patch tokens every backbone has."""
+        """Which of `cls`, `cls_attention` and `pooled` it can give; patch tokens every backbone has."""
         ...
 
     @property
@@ -133,6 +134,14 @@ class NamedBackbone(Strict):
         """The repository that its weights are fetched from; None when nothing is fetched."""
         return None
 
+    def processor(self) -> Processor | None:
+        """What its checkpoint on this machine states of its pixels; None where it states nothing.
+
+        Raises:
+            ConfigError: If the checkpoint is not here, or its statement cannot be used.
+        """
+        return None
+
     @property
     def lock_file(self) -> Path | None:
         """File that says what its weights must be; None without one."""
@@ -147,7 +156,7 @@ class NamedBackbone(Strict):
         """Where its weights come from, in a few words."""
 
     @classmethod
-    def listed(cls) -> Mapping[str, tuple[Self, Shape]]:
+    def listed(cls) -> Mapping[str, tuple[Self, Sizes]]:
         """What `backbone list` shows: name, such as `dinov2/small`, to spec and sizes."""
         return {}
 
@@ -240,11 +249,16 @@ def stored_tokens(asked: Sequence[str], offers: frozenset[str]) -> tuple[str, ..
         offers: Of the backbone.
 
     Raises:
-        ConfigError: If CLS or its attention is asked for and the backbone has none.
+        ConfigError: If CLS, its attention or a pooling is asked for and the backbone has none.
     """
-    for name in ("cls", "cls_attention"):
+    for name in ("cls", "cls_attention", "pooled"):
         if name in asked and name not in offers:
             raise ConfigError(
-                f"extract.tokens: this backbone has no {name}; leave it out, e.g. tokens: [patch_mean]"
+                f"extract.tokens: this backbone has no {name}; leave it out, e.g. tokens: {_instead(offers)}"
             )
     return tuple(asked) if "cls" in asked or "cls" not in offers else ("cls", *asked)
+
+
+def _instead(offers: frozenset[str]) -> str:
+    """What describes a slice by one token, as a pipeline says it."""
+    return "[patch_mean, pooled]" if "pooled" in offers else "[patch_mean]"

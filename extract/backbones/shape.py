@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.text.mistakes import shown
@@ -28,6 +28,25 @@ class Outline:
     grid: tuple[int, int]
     offers: frozenset[str] = frozenset({"cls", "cls_attention"})
     """As in `Backbone.offers`."""
+
+
+class Sizes(Protocol):
+    """What `backbone list` says of a release."""
+
+    @property
+    def dim(self) -> int: ...  # noqa: D102
+    @property
+    def layers(self) -> int: ...  # noqa: D102
+    @property
+    def heads(self) -> int: ...  # noqa: D102
+    @property
+    def patch_size(self) -> int: ...  # noqa: D102
+    @property
+    def registers(self) -> int: ...  # noqa: D102
+
+    def count(self) -> int:
+        """Numbers among the parameters."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +170,10 @@ def shape_from_config(config: Mapping[str, Any], where: str) -> Shape:
     """
     kind = config.get("model_type")
     if kind not in MODEL_TYPES:
-        raise ConfigError(f"{where}: model_type is {kind!r}, expected one of {', '.join(MODEL_TYPES)}")
+        raise ConfigError(
+            f"{where}: model_type is {shown(kind)}, expected one of {', '.join(MODEL_TYPES)}; other networks "
+            "are of kind: huggingface"
+        )
     if config.get("hidden_act", "gelu") != "gelu" or config.get("num_channels", 3) != 3:
         raise ConfigError(f"{where}: expected three channels and hidden_act 'gelu'")
     dim, patch = _size(config, "hidden_size", 768, where), _size(config, "patch_size", 14, where)

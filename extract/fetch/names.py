@@ -16,7 +16,7 @@ from cache_schema.common.text.mistakes import suggest
 from extract.backbones.backbone import NamedBackbone
 from extract.backbones.checkpoint.hub import HubSource
 from extract.backbones.registry import KINDS
-from extract.backbones.shape import Shape
+from extract.backbones.shape import Sizes
 
 PIPELINES = (".yaml", ".yml")
 
@@ -29,7 +29,7 @@ class Wanted:
     lock: Path
 
 
-def listed() -> Iterator[tuple[str, NamedBackbone, Shape]]:
+def listed() -> Iterator[tuple[str, NamedBackbone, Sizes]]:
     """Every backbone that has a name of its own, with its sizes."""
     for kind in get_args(KINDS):
         for name, (spec, shape) in kind.listed().items():

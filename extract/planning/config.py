@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from extract.backbones.backbone import Backbone
 
-Token = Literal["cls", "patch_mean", "patches", "cls_attention"]
+Token = Literal["cls", "patch_mean", "patches", "cls_attention", "pooled"]
 
 
 def _input_kind(value: Any) -> str | None:

@@ -13,6 +13,8 @@ from cache_schema.common.pipeline_file import validate
 from cache_schema.format.header import Header, Numerics, require_equal
 from cache_schema.format.identity import VolumeKey
 from extract.backbones.backbone import Backbone
+from extract.backbones.dinov2 import Dinov2Spec
+from extract.backbones.published import PublishedBackbone
 from extract.backbones.registry import BackboneSpec
 from extract.engines.device import DTYPES
 from extract.planning.plan import find_volumes
@@ -89,6 +91,11 @@ def backbone_of_header(
         "give the checkpoint with --backbone FOLDER",
     )  # fmt: skip
     return backbone
+
+
+def from_folder(recorded: BackboneSpec, folder: Path) -> BackboneSpec:
+    """The recorded kind of backbone with the checkpoint of a folder; DINOv2 where it was none."""
+    return recorded.at(folder) if isinstance(recorded, PublishedBackbone) else Dinov2Spec(path=folder)
 
 
 def find_again(spec: BidsInput | ManifestInput, base: Path, root: Path | None) -> dict[VolumeKey, Candidate]:

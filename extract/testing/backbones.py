@@ -67,8 +67,7 @@ def gives_the_declared_sizes(backbone: Backbone, canvas: int) -> None:
     """Every array has the declared shape, in float32, for one slice and for several."""
     for count in (1, CHECKED_SLICES):
         wanted: dict[str, tuple[int, ...]] = {"patches": (count, *backbone.grid, backbone.dim)}
-        if "cls" in backbone.offers:
-            wanted["cls"] = (count, backbone.dim)
+        wanted |= dict.fromkeys(backbone.offers & {"cls", "pooled"}, (count, backbone.dim))
         if "cls_attention" in backbone.offers:
             wanted["cls_attention"] = (count, backbone.heads, *backbone.grid)
         found = arrays_of(backbone(noise(count, canvas)))
