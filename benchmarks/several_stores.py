@@ -38,13 +38,14 @@ def pipeline(folder: Path, name: str, extract: dict[str, Any]) -> Path:
 def measured(file: Path) -> dict[str, Any]:
     """Extract in a process of its own; what it said, with wall, CPU seconds and peak memory."""
     start = time.perf_counter()
-    said = tempfile.TemporaryFile("w+")
-    child = subprocess.Popen([sys.executable, "-m", "slicecache", "extract", str(file), "--json"], stdout=said)
-    _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        raise SystemExit(f"{file} ended with {status}")
-    said.seek(0)
-    found = json.load(said)
+    command = [sys.executable, "-m", "slicecache", "extract", str(file), "--json"]
+    with tempfile.TemporaryFile("w+") as said:
+        child = subprocess.Popen(command, stdout=said)
+        _, status, usage = os.wait4(child.pid, 0)
+        if status:
+            raise SystemExit(f"{file} ended with {status}")
+        said.seek(0)
+        found = json.load(said)
     return found | {
         "wall": time.perf_counter() - start,
         "cpu": usage.ru_utime + usage.ru_stime,
@@ -96,7 +97,9 @@ def main() -> None:
     print("digests equal:", equal)
     if given.json:
         kept = {row: {name: each[name] for name in names} for row, each in rows.items()}
-        given.json.write_text(json.dumps({"volumes": given.volumes, "equal": equal, "passes": kept}, indent=1))
+        given.json.write_text(
+            json.dumps({"volumes": given.volumes, "equal": equal, "passes": kept}, indent=1)
+        )
 
 
 if __name__ == "__main__":

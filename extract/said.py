@@ -74,6 +74,7 @@ def store_bytes(section: ExtractSection, base: Path, made: ExtractionPlan) -> in
         grid=sizes.grid,
         dtype=section.storage,
         layers=section.layers,
+        registers=sizes.registers,
     )
     return made.bytes(arrays)
 

@@ -40,6 +40,8 @@ class Tokens:
     """`(slice, row, col, dim)`."""
     attention: Tensor | None = field(default=None)
     """`(slice, head, row, col)`: the last block's CLS row of the softmax over all tokens."""
+    more: dict[str, Tensor] = field(default_factory=dict)
+    """By array name: `registers` `(slice, register, dim)`, `patches_l08` as `patches`."""
 
 
 @runtime_checkable
@@ -68,7 +70,12 @@ class Backbone(Protocol):
 
     @property
     def offers(self) -> frozenset[str]:
-        """Which of `cls`, `cls_attention` and `pooled` it can give; patch tokens every backbone has."""
+        """Which of `cls`, `cls_attention`, `pooled` and `registers` it can give; patch tokens all have."""
+        ...
+
+    @property
+    def registers(self) -> int:
+        """Register tokens; 0 without."""
         ...
 
     @property
@@ -106,6 +113,7 @@ class Network(Protocol):
         dtype: torch.dtype,
         layers: Sequence[int] = (),
         attention: bool = False,
+        patch_layers: Sequence[int] = (),
     ) -> Backbone:
         """Put the weights on their device; arguments and errors as in `NamedBackbone.build`."""
         ...
@@ -185,6 +193,7 @@ class NamedBackbone(Strict):
         dtype: torch.dtype,
         layers: Sequence[int] = (),
         attention: bool = False,
+        patch_layers: Sequence[int] = (),
         offline: bool = False,
     ) -> Backbone:
         """Load the weights and place them.
@@ -195,17 +204,18 @@ class NamedBackbone(Strict):
             dtype: Compute dtype.
             layers: Blocks whose CLS token is kept too, from 1.
             attention: Whether to give the last block's CLS attention.
+            patch_layers: Blocks whose patch tokens are kept too, from 1.
             offline: Take the weights from the local cache of Hugging Face only.
 
         Raises:
             ConfigError: If there are no such weights, or they do not fit the canvas or the layers.
         """
-        return self.load(offline).place(canvas, device, dtype, layers, attention)
+        return self.load(offline).place(canvas, device, dtype, layers, attention, patch_layers)
 
 
-def layer_name(layer: int) -> str:
-    """Array name of a block's CLS token, counted from 1: `cls_l08`."""
-    return f"cls_l{layer:02d}"
+def layer_name(layer: int, of: str = "cls") -> str:
+    """Array name of a block's CLS token, counted from 1, `cls_l08`, or of its patch tokens."""
+    return f"{of}_l{layer:02d}"
 
 
 def require_storable(backbone: Backbone, storage: FloatName) -> None:
@@ -249,9 +259,9 @@ def stored_tokens(asked: Sequence[str], offers: frozenset[str]) -> tuple[str, ..
         offers: Of the backbone.
 
     Raises:
-        ConfigError: If CLS, its attention or a pooling is asked for and the backbone has none.
+        ConfigError: If CLS, its attention, a pooling or registers are asked for and it has none.
     """
-    for name in ("cls", "cls_attention", "pooled"):
+    for name in ("cls", "cls_attention", "pooled", "registers"):
         if name in asked and name not in offers:
             raise ConfigError(
                 f"extract.tokens: this backbone has no {name}; leave it out, e.g. tokens: {_instead(offers)}"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
@@ -10,6 +10,7 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import MAIN, Pipeline, validate
 from cache_schema.common.strict import later
 from cache_schema.format.header import Header
+from cache_schema.format.layout import INNER_PATCHES, TOKENS, patch_layers
 from extract.backbones.registry import BackboneSpec
 from extract.slices.preprocessing import Preprocessing, PresetName, StepOverrides, preprocessing_of
 from extract.sources.bids import BidsInput
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from extract.backbones.backbone import Backbone
 
-Token = Literal["cls", "patch_mean", "patches", "cls_attention", "pooled"]
+Token = Annotated[str, Field(pattern=f"^({'|'.join(TOKENS)}|{INNER_PATCHES.pattern})$")]
 
 
 def _input_kind(value: Any) -> str | None:
@@ -73,6 +74,7 @@ class EmbeddingOptions(StepOverrides):
             dtype,
             layers=self.layers,
             attention="cls_attention" in self.tokens,
+            patch_layers=patch_layers(self.tokens),
             offline=self.offline,
         )
 
@@ -80,7 +82,7 @@ class EmbeddingOptions(StepOverrides):
     @classmethod
     def _in_order(cls, value: tuple[Token, ...]) -> tuple[Token, ...]:
         """The order and repetition in the file do not matter."""
-        return tuple(token for token in get_args(Token) if token in value)
+        return tuple(token for token in (*TOKENS, *sorted(set(value) - set(TOKENS))) if token in value)
 
     @field_validator("layers")
     @classmethod

@@ -12,6 +12,7 @@ from cache_schema.common.errors import ConfigError, StoreMismatch
 from cache_schema.common.pipeline_file import validate
 from cache_schema.format.header import Header, Numerics, require_equal
 from cache_schema.format.identity import VolumeKey
+from cache_schema.format.layout import patch_layers
 from extract.backbones.backbone import Backbone
 from extract.backbones.dinov2 import Dinov2Spec
 from extract.backbones.published import PublishedBackbone
@@ -78,6 +79,7 @@ def backbone_of_header(
         DTYPES[numerics.compute_dtype],
         layers=header.fingerprint.backbone.layers,
         attention=any(array.name == "cls_attention" for array in header.arrays),
+        patch_layers=patch_layers(array.name for array in header.arrays),
         offline=offline,
     )
     wanted, found = header.fingerprint.backbone.weights_sha256, backbone.identity.weights_sha256

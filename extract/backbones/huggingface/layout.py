@@ -103,13 +103,14 @@ class Layout:
             "cls": self.family.cls,
             "cls_attention": self.family.cls and self.family.attends,
             "pooled": self.family.pooled,
+            "registers": self.registers > 0,
         }
         return frozenset(name for name, there in has.items() if there)
 
     def outline(self, canvas: int) -> Outline:
         """What these sizes make of a canvas."""
         side = canvas // self.patch_size
-        return Outline(self.dim, self.heads, (side, side), self.offers)
+        return Outline(self.dim, self.heads, (side, side), self.offers, self.registers)
 
     def grid(self, canvas: int) -> tuple[int, int]:
         """Patches along the canvas.

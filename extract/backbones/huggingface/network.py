@@ -18,7 +18,7 @@ from extract.backbones.huggingface.placed import Described, PretrainedBackbone
 from extract.backbones.huggingface.queries import register
 from extract.backbones.processor import Processor, read_processor
 from extract.backbones.published import called, read_config
-from extract.backbones.shape import check_layers
+from extract.backbones.shape import check_layers, check_patch_layers
 from extract.backbones.weights import weights_digest
 
 POOLING = ("pooler.", "head.")
@@ -53,6 +53,7 @@ class PretrainedNetwork:
         dtype: torch.dtype,
         layers: Sequence[int] = (),
         attention: bool = False,
+        patch_layers: Sequence[int] = (),
     ) -> PretrainedBackbone:
         """Name the weights by their digest, and put a copy on its device; see `NamedBackbone.build`."""
         grid = self.layout.grid(canvas)
@@ -62,7 +63,8 @@ class PretrainedNetwork:
         normalised = None if stated is None else (stated.mean, stated.std)
         described = Described(self.layout, self.offers, normalised, self.where)
         network = placed_copy(self.network, device, dtype)
-        placed = PretrainedBackbone(network, described, identity, grid, attention)
+        inner = check_patch_layers(patch_layers, self.layout.layers) if patch_layers else ()
+        placed = PretrainedBackbone(network, described, identity, grid, attention, inner)
         placed.look(canvas, device)
         return placed
 
