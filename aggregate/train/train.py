@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from typing import Any
 
 from aggregate.bags.bags import Bags
@@ -53,8 +54,9 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
     """
     folder = verb_folder(pipeline.folder(), "train")
     require_writable(folder, "the run folder")
-    store = open_store(pipeline.store(), pipeline.prove())
-    setup = section.setup()
+    location, tokens = section.home(pipeline)
+    store = open_store(location, pipeline.prove())
+    setup = replace(section.setup(), tokens=tokens)
     cohort = load_cohort(section.cohort_request(pipeline), store)
     folds = make_folds(cohort, section.folds, section.leave_group_out)
     external = open_external_cohort(pipeline, section, store, cohort, folds)
@@ -70,7 +72,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         measured = {name: measure_folds(cohort, out) for name, out in outputs.items()}
         metrics = metrics_json(setup.seeds, cohort, store, outputs, measured, beside)
         if n_shuffles := max(shuffle_labels, section.shuffle_labels):
-            observed = metrics["metrics"]["auroc"]["value"]
+            observed = metrics["metrics"][cohort.kind.primary.name]["value"]
             metrics["null"] = _null(section, cohort, bags, observed, n_shuffles)
         metrics["training"] = start_facts(trained.runs)
         notes = [*run_notes(section.folds, cohort, folds, baselines), *metrics["training"]["said"]]

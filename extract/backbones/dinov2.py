@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from extract.backbones.checkpoint.hub import HubSource
 from extract.backbones.published import PublishedBackbone, called, local_folder, read_config
 from extract.backbones.shape import MODEL_TYPES, Outline, Shape, shape_from_config
+from extract.slices.sides import Canvas
 
 if TYPE_CHECKING:
     from extract.backbones.transformer import DinoNetwork
@@ -45,7 +46,7 @@ class Dinov2Spec(PublishedBackbone):
             return self.repository
         return f"facebook/dinov2-{'with-registers-' if self.registers else ''}{self.size}"
 
-    def outline(self, canvas: int) -> Outline | None:
+    def outline(self, canvas: Canvas) -> Outline | None:
         """Sizes of a release or a local folder; None for another id, whose config lies on the network.
 
         Raises:

@@ -59,10 +59,17 @@ def wanted(name: str, overrides: Sequence[str]) -> Wanted:
 
 def _of_pipeline(path: Path, overrides: Sequence[str]) -> Wanted:
     """The backbone of a pipeline file, with its lock where the file says, or beside it."""
-    from extract.planning.config import ExtractSection
+    from extract.planning.config import ExtractSection, asked_stores
 
     pipeline = load_pipeline(path, overrides)
-    spec = pipeline.section("extract", ExtractSection).backbone.located(pipeline.base)
+    section = pipeline.section("extract", ExtractSection)
+    specs = [each.section.backbone.located(pipeline.base) for each in asked_stores(pipeline, section)]
+    spec = specs[0]
+    if any(other != spec for other in specs):
+        raise ConfigError(
+            f"extract.stores of {str(path)!r} names several backbones: fetch each by its own name, as "
+            "`slicecache backbone list` has it"
+        )
     return Wanted(spec, spec.lock_file or path.with_suffix(".lock.json"))
 
 

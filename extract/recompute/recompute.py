@@ -109,7 +109,7 @@ def recompute(
     """
     start = time.perf_counter()
     store = open_store(location, prove="sha256")
-    origin = origin_of(store.header, pipeline)
+    origin = origin_of(store.header, location, pipeline)
     spec = origin.backbone if backbone_folder is None else from_folder(origin.backbone, backbone_folder)
     preprocessing = preprocessing_of_header(store.header, origin.allow_unknown_orientation)
     device = choose_device("auto", this_machine())

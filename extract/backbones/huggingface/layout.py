@@ -13,7 +13,8 @@ from pydantic import Field
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.strict import Strict
 from cache_schema.common.text.mistakes import shown
-from extract.backbones.shape import LARGEST_SIZE, Outline, patches_along
+from extract.backbones.shape import LARGEST_SIZE, Outline, patch_grid
+from extract.slices.sides import Canvas, sides
 
 TABLE = "transformers-size-bicubic"
 TABLE_ANTIALIAS = "transformers-size-bicubic-antialias"
@@ -105,22 +106,23 @@ class Layout:
             "cls": self.family.cls,
             "cls_attention": self.family.cls and self.family.attends,
             "pooled": self.family.pooled,
+            "registers": self.registers > 0,
         }
         return frozenset(name for name, there in has.items() if there)
 
-    def outline(self, canvas: int) -> Outline:
+    def outline(self, canvas: Canvas) -> Outline:
         """What these sizes make of a canvas."""
-        side = canvas // self.patch_size
-        return Outline(self.dim, self.heads, (side, side), self.offers)
+        rows, columns = sides(canvas)
+        grid = (rows // self.patch_size, columns // self.patch_size)
+        return Outline(self.dim, self.heads, grid, self.offers, self.registers)
 
-    def grid(self, canvas: int) -> tuple[int, int]:
+    def grid(self, canvas: Canvas) -> tuple[int, int]:
         """Patches along the canvas.
 
         Raises:
             ConfigError: If it is not a whole number of patches.
         """
-        side = patches_along(self.patch_size, canvas)
-        return side, side
+        return patch_grid(self.patch_size, canvas)
 
     def position_rule(self, grid: tuple[int, int]) -> str:
         """How positions come to the grid, as the fingerprint says it."""

@@ -18,8 +18,9 @@ from extract.backbones.huggingface.placed import Described, PretrainedBackbone
 from extract.backbones.huggingface.reading import read_network
 from extract.backbones.processor import Processor, read_processor
 from extract.backbones.published import called, read_config
-from extract.backbones.shape import check_layers
+from extract.backbones.shape import check_layers, check_patch_layers, stored_canvas
 from extract.backbones.weights import weights_digest
+from extract.slices.sides import Canvas
 
 POOLING = ("pooler.", "head.")
 """Parts whose output is `pooled`; a checkpoint without their weights offers none."""
@@ -48,11 +49,12 @@ class PretrainedNetwork:
 
     def place(
         self,
-        canvas: int,
+        canvas: Canvas,
         device: torch.device,
         dtype: torch.dtype,
         layers: Sequence[int] = (),
         attention: bool = False,
+        patch_layers: Sequence[int] = (),
     ) -> PretrainedBackbone:
         """Name the weights by their digest, and put a copy on its device; see `NamedBackbone.build`."""
         grid = self.layout.grid(canvas)
@@ -62,11 +64,12 @@ class PretrainedNetwork:
         normalised = None if stated is None else (stated.mean, stated.std)
         described = Described(self.layout, self.offers, normalised, self.where)
         network = placed_copy(self.network, device, dtype)
-        placed = PretrainedBackbone(network, described, identity, grid, attention)
+        inner = check_patch_layers(patch_layers, self.layout.layers) if patch_layers else ()
+        placed = PretrainedBackbone(network, described, identity, grid, attention, inner)
         placed.look(canvas, device)
         return placed
 
-    def identity(self, canvas: int, grid: tuple[int, int], layers: tuple[int, ...]) -> BackboneIdentity:
+    def identity(self, canvas: Canvas, grid: tuple[int, int], layers: tuple[int, ...]) -> BackboneIdentity:
         """As it enters the fingerprint."""
         layout = self.layout
         return BackboneIdentity(
@@ -78,7 +81,7 @@ class PretrainedNetwork:
                 "registers": layout.registers,
                 "dim": layout.dim,
                 "patch_size": layout.patch_size,
-                "canvas": canvas,
+                "canvas": stored_canvas(canvas),
             },
             weights_sha256=weights_digest(self.weights),
             position_table=layout.position_rule(grid),

@@ -1,7 +1,7 @@
 """A network of `transformers` in our interface: fed as its own processor feeds it, held to its sizes."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from extract.backbones.backbone import MeanAndStd, Tokens, layer_name
 from extract.backbones.huggingface.layout import Layout
 from extract.backbones.huggingface.queries import LastQueries
 from extract.backbones.transformer import token_bound
+from extract.slices.sides import Canvas, sides
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class PretrainedBackbone:
         identity: BackboneIdentity,
         grid: tuple[int, int],
         attention: bool,
+        patch_layers: Sequence[int] = (),
     ) -> None:
         """Nothing is computed before `look`."""
         layout = described.layout
@@ -47,19 +49,20 @@ class PretrainedBackbone:
         self._takes = inspect.signature(network.forward).parameters
         self._norm = _final_norm(network, layout.family.norm)
         self.largest_token = self._bound()
-        self._inner: dict[str, Tensor] = {}
+        self._inner: dict[int, Tensor] = {}
+        self._patch_layers, self.registers = patch_layers, layout.registers
         self._watch_layers()
         self._queries = LastQueries(network) if "cls_attention" in self.offers else None
         self._attention = attention
 
-    def look(self, canvas: int, device: torch.device) -> None:
+    def look(self, canvas: Canvas, device: torch.device) -> None:
         """Embed a made-up slice twice, and hold the answers to the sizes and to each other.
 
         Raises:
             ConfigError: If the network does not take the canvas, gives other tokens than its layout says,
                 lacks what is asked for, or answers one slice in two ways.
         """
-        seen = torch.randn(1, 3, canvas, canvas, generator=torch.Generator().manual_seed(0)).to(device)
+        seen = torch.randn(1, 3, *sides(canvas), generator=torch.Generator().manual_seed(0)).to(device)
         before = self._tried(seen, canvas).last_hidden_state
         if self._queries is not None and not self._queries.settle():
             self._queries, self.offers = None, self.offers - {"cls_attention"}
@@ -76,7 +79,7 @@ class PretrainedBackbone:
         """Embed normalised pixels `(slice, 3, height, width)`."""
         return self._tokens(self._answer(pixels), len(pixels))
 
-    def _tried(self, pixels: Tensor, canvas: int) -> Any:
+    def _tried(self, pixels: Tensor, canvas: Canvas) -> Any:
         """An answer; raises ConfigError where the network refuses a canvas."""
         try:
             return self._answer(pixels)
@@ -118,12 +121,20 @@ class PretrainedBackbone:
                 f"{self._where} gives tokens of shape {tuple(tokens.shape)}, and {prefix} before "
                 f"{rows} x {cols} patches of length {self.dim} are expected: say its extract.backbone.layout"
             )
+        if odd := [n for n, value in self._inner.items() if value.shape != tokens.shape]:
+            raise ConfigError(f"{self._where}: block {odd[0]} gives no tokens of the last one's shape")
         named = {"cls": tokens[:, 0]} if "cls" in self.offers else {}
-        named |= {name: self._normed(value) for name, value in self._inner.items()}
+        named |= {layer_name(n): self._normed(self._inner[n][:, 0]) for n in self.identity.layers}
+        more = {
+            layer_name(n, "patches"): self._normed(self._inner[n][:, prefix:]).unflatten(1, self.grid)
+            for n in self._patch_layers
+        }
         self._inner.clear()
+        if "registers" in self.offers:
+            more["registers"] = tokens[:, prefix - self.registers : prefix]
         if "pooled" in self.offers:
             named["pooled"] = answer.pooler_output.float().view(count, self.dim)
-        return Tokens(named, tokens[:, prefix:].unflatten(1, self.grid), self._attended())
+        return Tokens(named, tokens[:, prefix:].unflatten(1, self.grid), self._attended(), more)
 
     def _attended(self) -> Tensor | None:
         if self._queries is None:
@@ -131,11 +142,11 @@ class PretrainedBackbone:
         seen = self._queries.take()
         return cls_attention(seen.query, seen.key, self.grid, seen.scaling)
 
-    def _normed(self, token: Tensor) -> Tensor:
-        """An inner block's CLS token behind the final norm `(slice, dim)`."""
+    def _normed(self, tokens: Tensor) -> Tensor:
+        """An inner block's tokens behind the final norm `(..., dim)`."""
         norm: Any = self._norm
         with torch.inference_mode():
-            return norm(token).float()
+            return norm(tokens).float()
 
     def _bound(self) -> float | None:
         """As `Backbone.largest_token`, where the last thing that tokens go through is a layer norm."""
@@ -145,26 +156,27 @@ class PretrainedBackbone:
         return token_bound(norm.weight.float(), norm.bias.float())
 
     def _watch_layers(self) -> None:
-        """Keep the CLS token of the blocks that are asked for.
+        """Keep the tokens of the blocks that are asked for.
 
         Raises:
             ConfigError: If there is no CLS token, or blocks and norm are not where they usually are.
         """
-        if not self.identity.layers:
+        asked = sorted({*self.identity.layers, *self._patch_layers})
+        if not asked:
             return
-        if "cls" not in self.offers:
+        if self.identity.layers and "cls" not in self.offers:
             raise ConfigError("extract.layers: this backbone has no CLS token whose blocks could be kept")
         blocks = _blocks(self._network, self._layout.layers)
         if blocks is None or self._norm is None:
             raise ConfigError(
-                f"{self._where}: its blocks are not known here, so extract.layers must be empty"
+                f"{self._where}: its blocks are not known here, so no tokens of theirs can be kept"
             )
-        for layer in self.identity.layers:
-            blocks[layer - 1].register_forward_hook(self._keeper(layer_name(layer)))
+        for layer in asked:
+            blocks[layer - 1].register_forward_hook(self._keeper(layer))
 
-    def _keeper(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+    def _keeper(self, layer: int) -> Callable[[nn.Module, Any, Any], None]:
         def keep(_module: nn.Module, _given: Any, found: Any) -> None:
-            self._inner[name] = (found[0] if isinstance(found, tuple) else found)[:, 0]
+            self._inner[layer] = found[0] if isinstance(found, tuple) else found
 
         return keep
 
