@@ -18,6 +18,7 @@ from pydantic import Field
 
 from extract.backbones.backbone import NamedBackbone
 from extract.backbones.shape import Outline, Shape
+from extract.slices.sides import Canvas
 
 if TYPE_CHECKING:
     from extract.backbones.transformer import DinoNetwork
@@ -47,7 +48,7 @@ class UntrainedSpec(NamedBackbone):
         layers, dim, heads = SIZES[self.size]
         return Shape(layers, dim, heads, hidden=4 * dim, registers=4 if self.registers else 0)
 
-    def outline(self, canvas: int) -> Outline:
+    def outline(self, canvas: Canvas) -> Outline:
         """Sizes without weights."""
         return self.shape.outline(canvas)
 
