@@ -15,6 +15,7 @@ from cache_schema.common.machine import is_machine, machine_words
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.terminal.progress import VolumeCounter, progress_for
 from cache_schema.files.remote.urls import require_place
+from cache_schema.format.header import Fingerprint
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure, TableRow
 from cache_schema.move.remove import readmit as readmit_to
@@ -71,6 +72,8 @@ class Outcome:
     """Volumes of the input whose participant was withdrawn from the store: left out, and no failure."""
     shard: Shard | None = None
     """The share that this was."""
+    volumes: tuple[VolumeKey, ...] = ()
+    """Of the input, whatever became of them."""
 
     def as_json(self) -> dict[str, Any]:
         """The outcome as one JSON object."""
@@ -99,6 +102,7 @@ def run_extraction(
     readmit: Sequence[str] = (),
     shard: Shard | None = None,
     engine: Engine | None = None,
+    wanted: Fingerprint | None = None,
 ) -> Outcome:
     """Embed every volume of the input that the store does not hold yet, or those of one share.
 
@@ -111,10 +115,11 @@ def run_extraction(
         readmit: Participants who were withdrawn from the store, and are taken back.
         shard: One share of the plan that is kept in the run folder, which is made when there is none.
         engine: Who embeds what is left; this process by default.
+        wanted: What the embeddings must be, whatever the section says.
 
     Raises:
         ConfigError: For a mistake in what was asked.
-        StoreMismatch: If the store was made otherwise.
+        StoreMismatch: If the store was made otherwise, or the section says other embeddings than are wanted.
         MachineError: If run folder or store cannot be written to, or the disk is full; what was committed
             stays.
     """
@@ -122,7 +127,7 @@ def run_extraction(
     require_place(location, "extract")
     require_places(folder, location)
     mine, rows, longest = _to_do(pipeline, section, readmit, shard)
-    station = open_station(section, pipeline.base, location, rows, longest=longest)
+    station = open_station(section, pipeline.base, location, rows, longest=longest, wanted=wanted)
     changes = Changes.against(folder / "extract" / SEEN, section.check_hashes)
     pending = sort_out(mine.embeddable, station.writer, changes, section.replace)
     changes.remember()
@@ -154,6 +159,7 @@ def run_extraction(
         workers=tally.workers,
         withdrawn=tuple(sorted((*mine.withdrawn, *tally.withdrawn))),
         shard=shard,
+        volumes=tuple(volume.candidate.key for volume in mine.volumes),
     )
 
 

@@ -19,7 +19,10 @@ def resolved_stage_one(pipeline: Pipeline) -> dict[str, Any]:
 def absolute_input(pipeline: Pipeline) -> dict[str, Any]:
     """The input of stage one with its root or manifest made absolute."""
     given = dict(pipeline.data["extract"].get("input") or {})
-    return {
+    found = {
         key: str(pipeline.path(value)) if key in ("bids", "manifest") else value
         for key, value in given.items()
     }
+    if isinstance(files := found.get("files"), list):
+        found["files"] = [str(pipeline.path(file)) for file in files]
+    return found

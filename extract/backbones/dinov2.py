@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import model_validator
 
@@ -141,6 +141,17 @@ class Dinov2Spec(NamedBackbone):
     def of_repository(cls, kind: str, source: HubSource) -> Self | None:
         """Another repository in the same format."""
         return cls(repository=source.repository, revision=source.revision) if kind == "dinov2" else None
+
+    @classmethod
+    def of_architecture(cls, architecture: Mapping[str, Any]) -> Self | None:
+        """The release of these sizes; weights of somebody else's have them too."""
+        if architecture.get("kind") != "dinov2":
+            return None
+        names = ("layers", "dim", "heads", "hidden", "patch_size", "registers", "gated")
+        for spec, shape in cls.listed().values():
+            if all(getattr(shape, name) == architecture.get(name) for name in names):
+                return spec
+        return None
 
     @classmethod
     def examples(cls, folder: Path) -> tuple[Self, ...]:
