@@ -294,7 +294,7 @@ def test_a_part_of_a_store_is_read_as_if_it_were_all(trained, tmp_path):
         seal(whole.location)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_stopped_at_any_time_it_goes_on(trained, tmp_path, how):
     new = write_tree(tmp_path / "new", range(40, 52), first=300)
     script = Path(__file__).parents[2] / "slicecache.py"
