@@ -25,4 +25,6 @@ def absolute_input(pipeline: Pipeline) -> dict[str, Any]:
     }
     if isinstance(files := found.get("files"), list):
         found["files"] = [str(pipeline.path(file)) for file in files]
+    if isinstance(masks := found.get("masks"), dict) and "derivatives" in masks:
+        found["masks"] = {**masks, "derivatives": str(pipeline.path(masks["derivatives"]))}
     return found

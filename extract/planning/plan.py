@@ -217,6 +217,8 @@ def shared_files(volumes: Sequence[PlannedVolume]) -> list[str]:
 def plan_volume(candidate: Candidate, preprocessing: Preprocessing) -> PlannedVolume:
     """Look at one header; a volume that cannot be used is an answer, not an error."""
     try:
+        if candidate.refusal:
+            raise VolumeError(candidate.refusal)
         if candidate.foreground_path is not None:
             if not is_there(candidate.foreground_path):
                 raise VolumeError(f"there is no foreground mask {str(candidate.foreground_path)!r}")
