@@ -182,7 +182,7 @@ def run(
         typer.echo(json.dumps({"extract": outcome.as_json(), "train": results.metrics}))
     else:
         say(describe_training(results, loaded.folder()))
-    return 1 if outcome.failed else 0
+    return 0 if outcome.complete else 1
 
 
 def say_version(asked: bool) -> None:

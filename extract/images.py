@@ -11,7 +11,8 @@ from cache_schema.common.prove import Prove
 from cache_schema.store.reader import StoreReader, open_store
 from cache_schema.store.wanted import WantedStore
 from extract.engines.device import DTYPES, choose_device, require_able, this_machine
-from extract.extraction import Outcome, run_extraction
+from extract.extraction import run_extraction
+from extract.outcome import Outcome
 from extract.planning.config import ExtractSection
 from extract.planning.like import section_like
 from extract.said import describe_extraction

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from typing import Any
 
 from aggregate.bags.bags import Bags
@@ -53,8 +54,9 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
     """
     folder = verb_folder(pipeline.folder(), "train")
     require_writable(folder, "the run folder")
-    store = open_store(pipeline.store(), pipeline.prove())
-    setup = section.setup()
+    location, tokens = section.home(pipeline)
+    store = open_store(location, pipeline.prove())
+    setup = replace(section.setup(), tokens=tokens)
     cohort = load_cohort(section.cohort_request(pipeline), store)
     folds = make_folds(cohort, section.folds, section.leave_group_out)
     external = open_external_cohort(pipeline, section, store, cohort, folds)

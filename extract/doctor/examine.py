@@ -78,9 +78,17 @@ def looks(asked: Asked | None, ask_network: bool) -> Iterator[tuple[str, Look]]:
     yield from _disks(asked)
     if asked is not None and asked.section is not None:
         from extract.doctor.weights import look_at_weights
+        from extract.planning.config import asked_stores
 
         section, pipeline = asked.section, asked.pipeline
-        yield "weights", lambda: look_at_weights(section, pipeline, ask_network)
+        yield (
+            "weights",
+            lambda: [
+                finding
+                for each in asked_stores(pipeline, section)
+                for finding in look_at_weights(each.section, each.location, pipeline.base, ask_network)
+            ],
+        )
     yield "scheduler", lambda: [judge_scheduler(scheduler_facts())]
 
 

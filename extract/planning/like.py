@@ -8,9 +8,10 @@ from typing import Any, get_args
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import validate
 from cache_schema.format.header import Fingerprint
+from cache_schema.format.layout import INNER_PATCHES, TOKENS
 from cache_schema.store.wanted import WantedStore
 from extract.backbones.registry import KINDS, BackboneSpec
-from extract.planning.config import EmbeddingOptions, Token
+from extract.planning.config import EmbeddingOptions
 from extract.slices.preprocessing import PRESETS, PresetName, StepOverrides, preprocessing_of
 
 GIVE_IT = "give the checkpoint with --backbone FOLDER"
@@ -34,7 +35,7 @@ def section_like(wanted: WantedStore, checkpoint: Path | None = None) -> dict[st
         "preset": preset,
         **steps,
         "backbone": backbone.model_dump(mode="json"),
-        "tokens": [name for name in get_args(Token) if name in wanted.arrays] or ["patch_mean"],
+        "tokens": [name for name in wanted.arrays if is_token(name)] or ["patch_mean"],
         "layers": list(wanted.fingerprint.backbone.layers),
         "storage": wanted.numerics.storage_dtype,
         "allow_unknown_orientation": wanted.making.get("allow_unknown_orientation") is True,
@@ -68,6 +69,11 @@ def backbone_like(wanted: WantedStore, checkpoint: Path | None) -> BackboneSpec:
     if moved == spec:
         raise ConfigError(f"--backbone: a backbone of kind {kind!r} reads no checkpoint; leave it out")
     return moved
+
+
+def is_token(array: str) -> bool:
+    """Whether an array is asked for by its name; others come with it, or by the layers."""
+    return array in TOKENS or INNER_PATCHES.fullmatch(array) is not None
 
 
 def _steps_like(fingerprint: Fingerprint) -> tuple[PresetName, dict[str, Any]]:

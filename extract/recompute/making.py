@@ -12,7 +12,10 @@ from cache_schema.common.errors import ConfigError, StoreMismatch
 from cache_schema.common.pipeline_file import validate
 from cache_schema.format.header import Header, Numerics, require_equal
 from cache_schema.format.identity import VolumeKey
+from cache_schema.format.layout import patch_layers
 from extract.backbones.backbone import Backbone
+from extract.backbones.dinov2 import Dinov2Spec
+from extract.backbones.published import PublishedBackbone
 from extract.backbones.registry import BackboneSpec
 from extract.engines.device import DTYPES
 from extract.slices.preprocessing import STEPS, Preprocessing, StepOverrides
@@ -76,6 +79,7 @@ def backbone_of_header(
         DTYPES[numerics.compute_dtype],
         layers=header.fingerprint.backbone.layers,
         attention=any(array.name == "cls_attention" for array in header.arrays),
+        patch_layers=patch_layers(array.name for array in header.arrays),
         offline=offline,
     )
     wanted, found = header.fingerprint.backbone.weights_sha256, backbone.identity.weights_sha256
@@ -89,6 +93,11 @@ def backbone_of_header(
         "give the checkpoint with --backbone FOLDER",
     )  # fmt: skip
     return backbone
+
+
+def from_folder(recorded: BackboneSpec, folder: Path) -> BackboneSpec:
+    """The recorded kind of backbone with the checkpoint of a folder; DINOv2 where it was none."""
+    return recorded.at(folder) if isinstance(recorded, PublishedBackbone) else Dinov2Spec(path=folder)
 
 
 def find_again(spec: VolumeInput, base: Path, root: Path | None) -> dict[VolumeKey, Candidate]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -51,6 +52,14 @@ def read_volume(
     Raises:
         VolumeError: If it cannot be used, with one sentence that says why.
     """
+    wanted = np.dtype(dtype)
+    return read_volumes(candidate, (wanted,), allow_unknown_orientation=allow_unknown_orientation)[wanted]
+
+
+def read_volumes(
+    candidate: Candidate, dtypes: Collection[np.dtype[Any]], *, allow_unknown_orientation: bool = False
+) -> dict[np.dtype[Any], Voxels]:
+    """Read a candidate once, for several who want its voxels in several dtypes; as `read_volume`."""
     try:
         watch = Watch.over(candidate)
     except OSError as error:
@@ -59,15 +68,42 @@ def read_volume(
         with quiet():
             image = open_volume(here)
             facts = read_facts(image, here, allow_unknown_orientation)
-            data = _data_of(image, facts, dtype)
+            several = _in_each(image, facts, dtypes)
         mask = None
         if here.foreground_path is not None:
             mask = read_foreground_mask(here.foreground_path, here, facts)
         inputs = watch.inputs(paths)
     file = inputs.files["image"]
     source = SourceFile(path=candidate.source, bytes=file.bytes, mtime_ns=file.mtime_ns, sha256=file.sha256)
-    data, nan_voxels = without_nan(data)
-    return Voxels(data, facts, source, nan_voxels, mask, inputs)
+    return {
+        dtype: Voxels(data, facts, source, nan_voxels, mask, inputs)
+        for dtype, (data, nan_voxels) in ((each, without_nan(data)) for each, data in several.items())
+    }
+
+
+def _in_each(
+    image: Any, facts: Facts, dtypes: Collection[np.dtype[Any]]
+) -> dict[np.dtype[Any], NDArray[np.floating]]:
+    """The scaled voxels in each dtype, the widest decoded and the others rounded from it.
+
+    All scaling is computed in float64, so that rounding its result gives what was asked for, unless what is
+    stored does not fit float64 itself: such a volume is decoded once more.
+    """
+    widest = max(dtypes, key=lambda dtype: dtype.itemsize)
+    data = _data_of(image, facts, widest)
+    if len(dtypes) == 1:
+        return {widest: data}
+    stored = np.dtype(image.dataobj.dtype)
+    exact = stored.itemsize <= (8 if stored.kind == "f" else 4)
+    return {
+        dtype: data if dtype == widest else _rounded(data, dtype) if exact else _data_of(image, facts, dtype)
+        for dtype in dtypes
+    }
+
+
+def _rounded(data: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[np.floating]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return data.astype(dtype, order="K")
 
 
 def voxels_of_image(

@@ -253,7 +253,7 @@ def test_a_connection_that_breaks_off_in_a_file_leaves_no_half(hub, tmp_path, ca
         ("dinov2/lab/gated", "logged in"),
         ("dinov2/lab/..", "'lab/..'"),
         ("dinov2/smal", "did you mean 'dinov2/small'"),
-        ("dinov3/lab/small", "there is no backbone"),
+        ("mystery/lab/small", "there is no backbone"),
         ("none.yaml", "none.yaml"),
     ],
 )
