@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.text.mistakes import shown
@@ -29,6 +29,26 @@ class Outline:
     grid: tuple[int, int]
     offers: frozenset[str] = frozenset({"cls", "cls_attention"})
     """As in `Backbone.offers`."""
+    registers: int = 0
+
+
+class Sizes(Protocol):
+    """What `backbone list` says of a release."""
+
+    @property
+    def dim(self) -> int: ...  # noqa: D102
+    @property
+    def layers(self) -> int: ...  # noqa: D102
+    @property
+    def heads(self) -> int: ...  # noqa: D102
+    @property
+    def patch_size(self) -> int: ...  # noqa: D102
+    @property
+    def registers(self) -> int: ...  # noqa: D102
+
+    def count(self) -> int:
+        """Numbers among the parameters."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +69,16 @@ class Shape:
     qkv_bias: bool = True
     norm_eps: float = 1e-6
 
+    @property
+    def offers(self) -> frozenset[str]:
+        """As in `Backbone.offers`."""
+        return frozenset({"cls", "cls_attention", *["registers"] * bool(self.registers)})
+
     def outline(self, canvas: Canvas) -> Outline:
         """What these sizes make of a canvas."""
         rows, columns = sides(canvas)
-        return Outline(self.dim, self.heads, (rows // self.patch_size, columns // self.patch_size))
+        grid = (rows // self.patch_size, columns // self.patch_size)
+        return Outline(self.dim, self.heads, grid, self.offers, self.registers)
 
     def count(self) -> int:
         """Numbers among the parameters."""
@@ -116,19 +142,36 @@ def architecture_of(shape: Shape, kind: str, canvas: Canvas) -> dict[str, Any]:
     }
 
 
-def check_layers(layers: Sequence[int], count: int) -> tuple[int, ...]:
-    """Sorted, without repeats and without the last, whose CLS token is kept anyway.
+def check_layers(
+    layers: Sequence[int], count: int, key: str = "layers", kept: str = "CLS token is kept as `cls`"
+) -> tuple[int, ...]:
+    """Sorted, without repeats; the last block's tokens are kept under a name of their own.
+
+    Args:
+        layers: Blocks, counted from 1.
+        count: That the network has.
+        key: Of the section `extract` that names them.
+        kept: Of the last block.
 
     Raises:
-        ConfigError: If one is not a block of the network.
+        ConfigError: If one is not a block of the network before its last.
     """
     for layer in layers:
         if not 1 <= layer < count:
             raise ConfigError(
-                f"extract.layers: {layer} is not a block before the last; this backbone has {count}, "
-                f"and the last one's CLS token is kept as `cls`"
+                f"extract.{key}: {layer} is not a block before the last; this backbone has {count}, "
+                f"and the last one's {kept}"
             )
     return tuple(sorted(set(layers)))
+
+
+def check_patch_layers(layers: Sequence[int], count: int) -> tuple[int, ...]:
+    """As `check_layers`, for patch tokens.
+
+    Raises:
+        ConfigError: As there.
+    """
+    return check_layers(layers, count, "tokens", "patch tokens are kept as `patches`")
 
 
 def stored_canvas(canvas: Canvas) -> int | list[int]:
@@ -160,7 +203,10 @@ def shape_from_config(config: Mapping[str, Any], where: str) -> Shape:
     """
     kind = config.get("model_type")
     if kind not in MODEL_TYPES:
-        raise ConfigError(f"{where}: model_type is {kind!r}, expected one of {', '.join(MODEL_TYPES)}")
+        raise ConfigError(
+            f"{where}: model_type is {shown(kind)}, expected one of {', '.join(MODEL_TYPES)}; other networks "
+            "are of kind: huggingface"
+        )
     if config.get("hidden_act", "gelu") != "gelu" or config.get("num_channels", 3) != 3:
         raise ConfigError(f"{where}: expected three channels and hidden_act 'gelu'")
     dim, patch = _size(config, "hidden_size", 768, where), _size(config, "patch_size", 14, where)

@@ -205,6 +205,7 @@ class Embedder:
             "patch_intensity": lambda: pool(grey, self.backbone.grid),
         }
         named |= {name: partial(lambda value: value, value) for name, value in tokens.cls.items()}
+        named |= {name: partial(lambda value: value, value) for name, value in tokens.more.items()}
         if tokens.attention is not None:
             attention = tokens.attention
             named["cls_attention"] = lambda: attention

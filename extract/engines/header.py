@@ -55,6 +55,7 @@ def make_header(
             grid=backbone.grid,
             dtype=storage,
             layers=backbone.identity.layers,
+            registers=backbone.registers,
         ),
         slice_chunk=slice_chunk,
         created=dict(created),

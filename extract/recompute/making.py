@@ -13,15 +13,18 @@ from cache_schema.common.pipeline_file import validate
 from cache_schema.common.strict import Strict
 from cache_schema.format.header import Header, Numerics, require_equal
 from cache_schema.format.identity import VolumeKey
+from cache_schema.format.layout import patch_layers
 from extract.backbones.backbone import Backbone
+from extract.backbones.dinov2 import Dinov2Spec
+from extract.backbones.published import PublishedBackbone
 from extract.backbones.registry import BackboneSpec
 from extract.engines.device import DTYPES
-from extract.planning.plan import find_volumes
 from extract.slices.preprocessing import STEPS, Preprocessing, StepOverrides
 from extract.slices.sides import Canvas
 from extract.sources.bids import BidsInput
 from extract.sources.candidate import Candidate
-from extract.sources.manifest import ManifestInput
+from extract.sources.files import FilesInput
+from extract.sources.find import VolumeInput, find_volumes
 
 ELSEWHERE = "give the images with --input FOLDER, or the pipeline with --pipeline FILE"
 
@@ -81,6 +84,7 @@ def backbone_of_header(
         DTYPES[numerics.compute_dtype],
         layers=header.fingerprint.backbone.layers,
         attention=any(array.name == "cls_attention" for array in header.arrays),
+        patch_layers=patch_layers(array.name for array in header.arrays),
         offline=offline,
     )
     wanted, found = header.fingerprint.backbone.weights_sha256, backbone.identity.weights_sha256
@@ -96,7 +100,12 @@ def backbone_of_header(
     return backbone
 
 
-def find_again(spec: BidsInput | ManifestInput, base: Path, root: Path | None) -> dict[VolumeKey, Candidate]:
+def from_folder(recorded: BackboneSpec, folder: Path) -> BackboneSpec:
+    """The recorded kind of backbone with the checkpoint of a folder; DINOv2 where it was none."""
+    return recorded.at(folder) if isinstance(recorded, PublishedBackbone) else Dinov2Spec(path=folder)
+
+
+def find_again(spec: VolumeInput, base: Path, root: Path | None) -> dict[VolumeKey, Candidate]:
     """The input's volumes by key.
 
     Args:
@@ -111,6 +120,8 @@ def find_again(spec: BidsInput | ManifestInput, base: Path, root: Path | None) -
         root = Path(os.path.abspath(os.path.expanduser(root)))
         if isinstance(spec, BidsInput):
             spec = spec.model_copy(update={"bids": root})
+        elif isinstance(spec, FilesInput):
+            spec = FilesInput(files=tuple(str(root / os.path.basename(name)) for name in spec.files))
         else:
             table = root / spec.manifest.name if root.is_dir() else root
             spec = spec.model_copy(update={"manifest": table})

@@ -1,5 +1,6 @@
 """One volume from file to slice images: what runs in spawned processes, without torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -30,7 +31,7 @@ from extract.slices.resize import Resize, resize_of, resized_axes
 from extract.slices.rules import Extent, find_extent
 from extract.sources.candidate import Candidate
 from extract.volume.orient import as_stack, stack_spacing, stack_to_native
-from extract.volume.read import Voxels, read_volume
+from extract.volume.read import Voxels, read_volumes
 
 OUTSIDE_WARNING = 0.02
 """Share of the foreground outside the field that is worth a warning."""
@@ -75,14 +76,41 @@ def prepare_volume(candidate: Candidate, preprocessing: Preprocessing) -> Prepar
     Raises:
         VolumeError: If the volume cannot be used.
     """
+    (prepared,) = prepare_each(candidate, (preprocessing,))
+    if isinstance(prepared, VolumeError):
+        raise prepared
+    return prepared
+
+
+def prepare_each(
+    candidate: Candidate, several: Sequence[Preprocessing]
+) -> tuple[PreparedVolume | VolumeError, ...]:
+    """As `prepare_volume` for each of several, which let in the same volumes; the files are read once.
+
+    Returns:
+        For each what it made, the same object for equal ones, or why it cannot use the volume.
+
+    Raises:
+        VolumeError: If the volume cannot be read.
+    """
     start = perf_counter()
-    volume = read_volume(
+    volumes = read_volumes(
         candidate,
-        allow_unknown_orientation=preprocessing.allow_unknown_orientation,
-        dtype=preprocessing.read_dtype,
+        {np.dtype(each.read_dtype) for each in several},
+        allow_unknown_orientation=several[0].allow_unknown_orientation,
     )
     seconds = perf_counter() - start
-    return prepare_voxels(candidate, volume, volume.mask, preprocessing, seconds)
+    made: list[PreparedVolume | VolumeError] = []
+    for place, each in enumerate(several):
+        if (same := several.index(each)) < place:
+            made.append(made[same])
+            continue
+        volume = volumes[np.dtype(each.read_dtype)]
+        try:
+            made.append(prepare_voxels(candidate, volume, volume.mask, each, seconds))
+        except VolumeError as error:
+            made.append(error)
+    return tuple(made)
 
 
 def prepare_voxels(

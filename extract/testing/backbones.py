@@ -60,7 +60,7 @@ def noise(slices: int, canvas: Canvas, seed: int = 0) -> Tensor:
 
 def arrays_of(tokens: Tokens) -> dict[str, Tensor]:
     """Every array of an answer."""
-    found = {**tokens.cls, "patches": tokens.patches}
+    found = {**tokens.cls, "patches": tokens.patches, **tokens.more}
     return found if tokens.attention is None else {**found, "cls_attention": tokens.attention}
 
 
@@ -68,8 +68,9 @@ def gives_the_declared_sizes(backbone: Backbone, canvas: Canvas) -> None:
     """Every array has the declared shape, in float32, for one slice and for several."""
     for count in (1, CHECKED_SLICES):
         wanted: dict[str, tuple[int, ...]] = {"patches": (count, *backbone.grid, backbone.dim)}
-        if "cls" in backbone.offers:
-            wanted["cls"] = (count, backbone.dim)
+        wanted |= dict.fromkeys(backbone.offers & {"cls", "pooled"}, (count, backbone.dim))
+        if "registers" in backbone.offers:
+            wanted["registers"] = (count, backbone.registers, backbone.dim)
         if "cls_attention" in backbone.offers:
             wanted["cls_attention"] = (count, backbone.heads, *backbone.grid)
         found = arrays_of(backbone(noise(count, canvas)))
