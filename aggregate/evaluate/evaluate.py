@@ -220,7 +220,8 @@ def evaluation_notes(bundle: Bundle, external: External) -> tuple[str, ...]:
     frozen = ""
     if external.cohort.kind.calibrates:
         frozen = (
-            "; threshold and temperature are the members' own (the threshold their mean), none was chosen here"
+            "; threshold and temperature are the members' own (the threshold their mean), none was chosen "
+            "here"
             if bundle.card.positive is not None
             else "; temperatures are the members' own, none was chosen here"
         )

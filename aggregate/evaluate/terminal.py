@@ -53,7 +53,8 @@ def evaluation_summary(metrics: Mapping[str, Any], turnout: str) -> str:
     before = metrics["in_training"]
     if before is not None:
         lines += [f"out-of-fold in its own cohort, {primary.name} was {interval_cell(before)}"]
-    lines += [_compared(metrics["configuration"], *item, primary) for item in metrics["comparison"].items()]
+    head = metrics["configuration"]
+    lines += [_compared(head, name, found, primary) for name, found in metrics["comparison"].items()]
     return "\n".join(lines)
 
 
