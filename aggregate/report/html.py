@@ -40,7 +40,7 @@ def training_content(results: Results) -> dict[str, Any]:
     names, rows = tables.metric_table(metrics)
     return {
         "target": metrics.get("target", ""),
-        "classes": results.classes,
+        "classes": metrics.get("classes") or [],
         "facts": training_facts(results),
         "verdict": words.verdict(metrics),
         "untrained": architecture(results).get("kind") == "untrained",
@@ -54,6 +54,7 @@ def training_content(results: Results) -> dict[str, Any]:
         "external": external_section(results),
         "null": (metrics.get("null") or {}).get(primary_of(metrics).name),
         "primary": primary_of(metrics).words,
+        "guessing": primary_of(metrics).guessing is not None,
         "roc": roc_figure(results),
         "attention": attention_figure(results),
         "previews": [(caption, encoded(png)) for caption, png in results.previews],
