@@ -14,7 +14,7 @@ from aggregate.losses.schedule import Schedule
 from cache_schema.common.strict import Strict, later
 
 ActsOn = Literal["logits", "embedding", "both", "attention"]
-TargetKind = Literal["classes", "ordinal", "regression"]
+TargetKind = Literal["classes", "ordinal", "regression", "survival"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,8 @@ class TermSpec(Strict):
     """Whether it wants equal shares of the classes in each batch."""
     for_target: ClassVar[TargetKind] = "classes"
     """What kind of target it is for."""
+    needs_whole: ClassVar[bool] = False
+    """Whether it means something on a whole training part alone, and not on a batch of it."""
     weight: float = Field(default=0.0, ge=0)
     schedule: Schedule | None = later(None)
     """Of the weight over the epochs; see `losses/schedule.py`."""
