@@ -129,3 +129,27 @@ def _censored(signed: Floats) -> Any:
 
     event, time = events_of(signed) == 1, times_of(signed)
     return CensoredData(uncensored=time[event], right=time[~event])
+
+
+def risk_groups(signed: Floats, risk: Floats) -> dict[str, Any]:
+    """Participants above and below a risk of 0, the median of training: their events and the log-rank test.
+
+    Risks out of fold are of models that were trained on each other's test participants, so the p is a
+    description and no test of the head (`docs/statistics.md`); of a fixed model on others it is one.
+
+    Args:
+        signed: Signed times (participant,).
+        risk: (participant,)
+
+    Returns:
+        `high` and `low`, each with `n`, `events` and `median_time` (None where more than half had none), and
+        `log_rank_p` (None where it is not defined).
+    """
+    parts = {"high": signed[risk > 0], "low": signed[risk <= 0]}
+    p = log_rank(parts["high"], parts["low"])
+    return {name: _group(own) for name, own in parts.items()} | {"log_rank_p": p if np.isfinite(p) else None}
+
+
+def _group(signed: Floats) -> dict[str, Any]:
+    median = kaplan_meier(signed).median() if len(signed) else None
+    return {"n": len(signed), "events": int(events_of(signed).sum()), "median_time": median}
