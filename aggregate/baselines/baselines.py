@@ -9,7 +9,6 @@ handful of columns it is 1.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from aggregate.bags.bags import Bags
@@ -20,7 +19,7 @@ from aggregate.baselines.names import BaselineName
 from aggregate.cohort.acquisition import VOLUME, head_size_columns, scanner_columns
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold, people_of
-from aggregate.common.arrays import Floats, Ints
+from aggregate.common.arrays import Floats
 from aggregate.common.table_values import listed
 from aggregate.training.logistic import Solution, one_thread, solve, solve_chosen
 
@@ -64,7 +63,7 @@ def mean_pool_logistic(cohort: Cohort, bags: Bags, folds: Sequence[Fold]) -> Bas
     x = mean_pool(bags)
     solutions = []
     for fold in folds:
-        train = both(fold)
+        train = fold.inside
         people = people_of(cohort.participants[train].tolist(), cohort.y[train])
         y, weight = cohort.y[train], cohort.weight[train]
         solutions.append(solve_chosen(x[train], y, weight, people.of_bag, people.y, len(cohort.classes)))
@@ -84,7 +83,7 @@ def confounds_only(
         why = "the table has no age, sex or site column" if confounds is None else "no column is left"
         return Baseline("confounds_only", (), f"{why}; {'; '.join(notes)}" if notes else why)
     notes.append(f"confounds: {listed(list(frame.columns))}")
-    logits = [_fit_columns(design(frame, both(fold)), cohort, fold) for fold in folds]
+    logits = [_fit_columns(design(frame, fold.inside), cohort, fold) for fold in folds]
     return Baseline("confounds_only", tuple(logits), notes=tuple(notes))
 
 
@@ -105,13 +104,8 @@ def from_acquisition(name: BaselineName, cohort: Cohort, folds: Sequence[Fold]) 
     varying = [column for column in known[name] if frame[column].nunique(dropna=False) > 1]
     if not varying:
         return Baseline(name, (), f"{listed(known[name])} are the same in every volume")
-    logits = [_fit_columns(design(frame[varying], both(fold)), cohort, fold) for fold in folds]
+    logits = [_fit_columns(design(frame[varying], fold.inside), cohort, fold) for fold in folds]
     return Baseline(name, tuple(logits), notes=(f"columns: {listed(varying)}",))
-
-
-def both(fold: Fold) -> Ints:
-    """Training and validation rows together, ascending."""
-    return np.sort(np.concatenate([fold.train, fold.validation]))
 
 
 def mean_pool(bags: Bags) -> Floats:
@@ -127,7 +121,7 @@ def mean_pool(bags: Bags) -> Floats:
 
 
 def _fit_columns(x: Floats, cohort: Cohort, fold: Fold) -> Floats:
-    train = both(fold)
+    train = fold.inside
     with one_thread():
         found = solve(x[train], cohort.y[train], cohort.weight[train], len(cohort.classes), 1.0)
     return found.log_probabilities(x[fold.test])

@@ -154,7 +154,7 @@ def _given(cohort: Cohort, sides: Sequence[str], people: People, spec: FoldSpec)
             raise SlicecacheError(f"split: no volume of the cohort is in {name}")
     _refuse_missing_class(cohort, rows["train"], "split: the training part")
     if len(rows["validation"]):
-        return Fold(0, 0, rows["train"], rows["validation"], rows["test"])
+        return Fold(0, 0, rows["train"], rows["validation"], rows["test"], given=True)
     train = np.unique(people.of_bag[rows["train"]])
     return _fold(people, train, np.unique(people.of_bag[rows["test"]]), spec, 0, 0)
 

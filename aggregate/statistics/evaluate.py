@@ -82,7 +82,7 @@ def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold]) -> Measured:
     ]
     names = per_run[0][1].keys()
     values = {name: mean_over_seeds([(key, found[name]) for key, found in per_run]) for name in names}
-    outside = [np.concatenate([fold.train, fold.validation]) for fold in folds.values()]
+    outside = [fold.inside for fold in folds.values()]
     return Measured(
         outputs[0].configuration,
         values,

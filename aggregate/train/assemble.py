@@ -166,7 +166,7 @@ def make_bundle(
     members = [
         member_of(
             run,
-            cohort.participants[np.concatenate([fold.train, fold.validation])].tolist(),
+            cohort.participants[fold.inside].tolist(),
             output.calibration.threshold,
             output.calibration.temperature,
         )

@@ -36,7 +36,7 @@ def shuffled_null(
     for index in range(n):
         permuted = permute_labels(cohort, spec.seed * 1_000_003 + index)
         folds = make_folds(permuted, spec, leave_group_out)
-        trained = cross_validate(setup, permuted, bags, folds)
+        trained = cross_validate(setup, permuted, bags, folds, calibrated=False)
         values.append(float(np.nanmean(measure_folds(permuted, trained.outputs).values["auroc"])))
         if progress is not None:
             progress(index + 1, n)

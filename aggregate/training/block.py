@@ -89,6 +89,7 @@ class Block:
         self.y, self.weight = y, weight
         self.runs = list(runs)
         self.watches = [Watch(run.training, len(run.validation_rows) > 0) for run in runs]
+        self.said: dict[int, list[Tensor]] = {index: [] for index, run in enumerate(runs) if run.is_inner}
         self.live = list(range(len(runs)))
         self.streams = streams_of(self.runs)
         counts = class_counts([run.train_rows for run in runs], y, weight, head.n_classes)
@@ -143,16 +144,17 @@ class Block:
         Raises:
             SlicecacheError: If it diverged.
         """
-        watch = self.watches[index]
+        watch, inner = self.watches[index], self.runs[index].is_inner
         require_finite(self.runs[index], watch.state)
         return TrainedRun(
             self.runs[index],
-            watch.state,
+            {} if inner else watch.state,
             watch.best_epoch,
             watch.epochs,
             watch.history,
             watch.start,
             self.pooling.way,
+            torch.stack(self.said[index]).double().numpy() if inner else None,
         )
 
     def epoch(self, epoch: int) -> list[float]:
@@ -234,18 +236,35 @@ class Block:
         """Each live run's mean cross entropy over its validation bags (0 without any)."""
         total = torch.zeros(len(self.live), dtype=self.weight.dtype)
         for stream in self.streams:
-            rows, chunk = torch.from_numpy(stream.first.validation_rows), stream.first.training.batch_size
-            own = self._as_read(
-                {name: value[stream.runs] for name, value in self.parameters.items()}, stream.runs
-            )
-            for part in rows.split(chunk) if len(rows) else ():
-                pooled = self.inputs.pooled(self.head, own, stream.runs, part)
-                logits = self.head.read_out(own, pooled).logits
-                valid = torch.ones((1, len(part)), dtype=torch.bool)
-                total[stream.runs] += cross_entropy(logits, self.y[part].unsqueeze(0), valid) * len(part)
-            total[stream.runs] /= max(1, len(rows))
+            rows = torch.from_numpy(stream.first.validation_rows)
+            if not len(rows):
+                continue
+            logits = self._validation_logits(stream, rows)
+            valid = torch.ones((1, len(rows)), dtype=torch.bool)
+            total[stream.runs] = cross_entropy(logits, self.y[rows].unsqueeze(0), valid)
+            for own, place in zip(logits, range(stream.runs.start, stream.runs.stop), strict=True):
+                self._keep_said(self.live[place], own)
         means: list[float] = total.tolist()
         return means
+
+    def _validation_logits(self, stream: Stream, rows: Int[Tensor, " bag"]) -> Float[Tensor, "run bag class"]:
+        """What the runs of a stream say of their validation bags, some bags at a time."""
+        own = {name: value[stream.runs] for name, value in self.parameters.items()}
+        own = self._as_read(own, stream.runs)
+        found = [
+            self.head.read_out(own, self.inputs.pooled(self.head, own, stream.runs, part)).logits
+            for part in rows.split(stream.first.training.batch_size)
+        ]
+        return torch.cat(found, 1)
+
+    def _keep_said(self, index: int, logits: Float[Tensor, "bag class"]) -> None:
+        """Keep what an inner run says: of all epochs where one is to be chosen, else of the last."""
+        if index not in self.said:
+            return
+        kept = self.said[index]
+        if self.runs[index].training.patience is None:
+            kept.clear()
+        kept.append(logits.clone())
 
     def note(self, train_losses: Sequence[float], validation_losses: Sequence[float]) -> None:
         """Let every live run's watch decide, and keep the weights it wants kept."""

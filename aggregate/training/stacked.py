@@ -22,7 +22,7 @@ from aggregate.heads.centring import BagSums, fit_centring, sum_bags
 from aggregate.losses.registry import require_trainable
 from aggregate.training.block import Block, Count, Finished
 from aggregate.training.blocks import Group, bytes_of_run, group_runs
-from aggregate.training.chosen import choose, inner_epochs
+from aggregate.training.inner import inner_epochs, look_inside
 from aggregate.training.inputs import make_inputs, prepare_tokens
 from aggregate.training.runs import RunSpec, TrainedRun, check_run, with_common_batches
 from aggregate.training.sampler import init_seed
@@ -78,9 +78,9 @@ def train_stacked(
         sums=sum_bags(bags.x, bags.keep),
         dtype=dtype,
     )
-    inner, whole = inner_epochs(runs), sum(run.training.epochs for run in runs)
+    inner, whole = sum(map(inner_epochs, runs)), sum(run.training.epochs for run in runs)
     aside = Count(progress, inner + whole)
-    runs = choose(runs, y.numpy(), people, lambda specs: train_runs(cohort, specs, aside))
+    runs = look_inside(runs, y.numpy(), people, lambda specs: train_runs(cohort, specs, aside))
     report = Count(progress, inner + whole, finished)
     report.add(inner + whole - sum(run.training.epochs for run in runs))
     return train_runs(cohort, runs, report)

@@ -78,7 +78,7 @@ class PreparedStudy:
         names = {self.same[name] for name in self.study.candidates}
         here = [c for c in self.distinct if c.name in names and place_of(c) == place]
         folds = [fold for inner in self.inner.values() for fold in inner]
-        return [job for c in here for job in jobs_of(c, folds, select.seeds)]
+        return [job for c in here for job in jobs_of(c, folds, select.seeds, calibrated=False)]
 
     def n_shuffled(self) -> int:
         """Runs on permuted labels, over all sources."""
