@@ -1,5 +1,7 @@
 """Concordance, curves and the log-rank test, against loops, worked examples and scikit-survival."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -121,3 +123,16 @@ def test_strata_hold_events_and_others_by_their_times():
     for stratum in range(8):
         assert len(set(events_of(signed[strata == stratum]))) == 1
     assert strata_of(np.array([1.0, -2.0, 3.0])).tolist() == [1, 0, 1]
+
+
+def test_the_benchmarks_cohorts_are_empty_unless_asked(monkeypatch):
+    """What it draws has the share of events it says, and a hazard is there only when planted."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+    from null_survival import draw
+
+    for share in (0.3, 0.6):
+        x, signed = draw(1500, share, 0.0, 1)
+        assert events_of(signed).mean() == pytest.approx(share, abs=0.04)
+        assert c_index(signed, x[0, :, 0]) == pytest.approx(0.5, abs=0.03)
+    x, signed = draw(1500, 0.6, 0.7, 1)
+    assert min(c_index(signed, own[:, 0]) for own in x) > 0.65
