@@ -52,7 +52,7 @@ def evaluate_to(
     """
     require_writable(folder, "the run folder")
     card = bundle.card
-    target = external_target(card.classes, card.positive, trained_target(card), spec.target)
+    target = external_target(card.kind, trained_target(card), spec.target)
     external = open_external(spec, target, prove, card.select, card.combine)
     with log_to(folder) as logger:
         evaluation = evaluate_bundle(bundle, external)

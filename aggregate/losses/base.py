@@ -79,8 +79,8 @@ class TermSpec(Strict):
     acts_on: ClassVar[ActsOn] = "embedding"
     balances: ClassVar[bool] = False
     """Whether it wants equal shares of the classes in each batch."""
-    for_target: ClassVar[TargetKind] = "classes"
-    """What kind of target it is for."""
+    for_target: ClassVar[TargetKind | None] = "classes"
+    """What kind of target it is for; None for any."""
     needs_whole: ClassVar[bool] = False
     """Whether it means something on a whole training part alone, and not on a batch of it."""
     weight: float = Field(default=0.0, ge=0)

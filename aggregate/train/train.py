@@ -70,7 +70,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         measured = {name: measure_folds(cohort, out) for name, out in outputs.items()}
         metrics = metrics_json(setup.seeds, cohort, store, outputs, measured, beside)
         if n_shuffles := max(shuffle_labels, section.shuffle_labels):
-            observed = metrics["metrics"]["auroc"]["value"]
+            observed = metrics["metrics"][cohort.kind.primary.name]["value"]
             metrics["null"] = _null(section, cohort, bags, observed, n_shuffles)
         metrics["training"] = start_facts(trained.runs)
         notes = [*run_notes(section.folds, cohort, folds, baselines), *metrics["training"]["said"]]
