@@ -26,6 +26,7 @@ from aggregate.statistics.evaluate import (
     ci_method,
     compare,
     intervals,
+    mean_scores,
     n_participants,
     pooled_auroc,
 )
@@ -73,7 +74,7 @@ def metrics_json(
     if cohort.kind.primary.name == "auroc":
         pooled = pooled_auroc(cohort, outputs[head])
         judged["auroc_pooled"] = {"value": pooled, "ci_low": None, "ci_high": None}
-    folds = [output.fold for output in outputs[head]]
+    folds, said = [output.fold for output in outputs[head]], mean_scores(cohort, outputs[head])
     return {
         "task": cohort.task,
         "target": cohort.target,
@@ -90,6 +91,7 @@ def metrics_json(
         "numerics": store.header.numerics.digest,
         "content_digest": store.content_digest(),
         "metrics": judged,
+        **cohort.kind.findings(said.y, said.logits),
         "ci_method": ci_method(measured[head]),
         "baselines": {name: table[name] for name in others},
         "comparison": {

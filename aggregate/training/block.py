@@ -9,10 +9,12 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from aggregate.common.arrays import Floats
 from aggregate.heads.base import Head
 from aggregate.heads.embedding import ReadOut, gradients
 from aggregate.losses.base import Batch
@@ -153,7 +155,7 @@ class Block:
         require_finite(self.runs[index], watch.state)
         return TrainedRun(
             self.runs[index],
-            {} if inner else watch.state,
+            {} if inner else self._levelled(index, watch.state),
             watch.best_epoch,
             watch.epochs,
             watch.history,
@@ -161,6 +163,22 @@ class Block:
             self.pooling.way,
             torch.stack(self.said[index]).double().numpy() if inner else None,
         )
+
+    @torch.no_grad()
+    def _levelled(self, index: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A run's weights without the level that its outputs have on its training bags, where that is none."""
+        own = {name: value.unsqueeze(0) for name, value in state.items()}
+        place = self.live.index(index)
+
+        def outputs() -> Floats:
+            rows = torch.from_numpy(self.runs[index].train_rows)
+            parts = rows.split(self.runs[index].training.batch_size)
+            pooled = [self.inputs.pooled(self.head, own, slice(place, place + 1), part) for part in parts]
+            said = [self.head.read_out(own, vectors).logits[0] for vectors in pooled]
+            return np.asarray(torch.cat(said).double().numpy(), dtype=np.float64)
+
+        level = self.goal.level(outputs)
+        return state if level is None else {**state, BIAS: state[BIAS] - level}
 
     def epoch(self, epoch: int) -> list[float]:
         """One pass over every live run's batches; returns each run's mean loss over its steps."""

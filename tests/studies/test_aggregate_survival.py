@@ -1,0 +1,106 @@
+"""A survival study as a whole on a small made-up store: what is found, what is not, what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from aggregate.cli import train_and_report
+from aggregate.common.signed_times import signed_times
+from aggregate.config.section import read_aggregate_section
+from aggregate.predict.bundle import load_bundle
+from aggregate.predict.predict import predict_store
+from aggregate.statistics.survival import c_index, risk_groups
+from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.pipeline_file import load_pipeline
+from cache_schema.store.reader import open_store
+
+N = 40
+TARGET = {"task": "survival", "column": "months", "event": "converted"}
+
+
+def follow_up(effect: float, seed: int = 0) -> pd.DataFrame:
+    """Who is observed for how long, with a trait that multiplies the hazard by `exp(effect)` a unit."""
+    generator = np.random.default_rng(seed)
+    trait = generator.normal(size=N)
+    event, end = generator.exponential(20 * np.exp(-effect * trait)), generator.uniform(5, 60, N)
+    return pd.DataFrame(
+        {
+            "participant_id": [f"sub-{i:02d}" for i in range(N)],
+            "trait": trait,
+            "age": 60 + generator.integers(0, 20, N),
+            "months": (np.minimum(event, end) + 0.1).round(1),
+            "converted": (event <= end).astype(int),
+        }
+    )
+
+
+@pytest.fixture
+def project(make_store: Any, scan: type, tmp_path: Path) -> Any:
+    """Makes a store whose tokens show the trait, a table, and a pipeline over them."""
+
+    def make(effect: float = 2.0, **changes: Any) -> Path:
+        table = follow_up(effect)
+        rows = enumerate(zip(table["participant_id"], table["trait"], strict=True))
+        make_store([scan(name, n_slices=2 + i % 4, shift=trait) for i, (name, trait) in rows])
+        table.assign(**changes).to_csv(tmp_path / "table.csv", index=False)
+        section = {
+            "cohort": "table.csv",
+            "target": TARGET,
+            "train": {"epochs": 15},
+            "folds": {"n": 4, "repeats": 2},
+        }
+        pipeline = {"run": {"folder": "run"}, "cache": {"store": "cohort.zarr"}, "aggregate": section}
+        file = tmp_path / "pipeline.yaml"
+        file.write_text(yaml.safe_dump(pipeline))
+        return file
+
+    return make
+
+
+def train(file: Path, *overrides: str, shuffle: int = 0) -> Any:
+    """Train in this process."""
+    loaded = load_pipeline(file, overrides)
+    return train_and_report(loaded, read_aggregate_section(loaded), shuffle)
+
+
+def test_a_planted_hazard_is_found_and_told(project):
+    file = project()
+    train(file, shuffle=3)
+    folder = file.parent / "run" / "train"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    found = metrics["metrics"]["c_index"]
+    assert (metrics["task"], metrics["primary"]) == ("survival", "c_index")
+    assert found["ci_low"] > 0.6
+    assert metrics["baselines"]["mean_pool_cox"]["c_index"]["value"] > 0.75
+    assert metrics["null"]["c_index"]["mean"] < 0.65
+    groups = metrics["risk_groups"]
+    assert groups["high"]["n"] + groups["low"]["n"] == N
+    assert groups["log_rank_p"] < 0.01
+    assert groups["high"]["median_time"] < (groups["low"]["median_time"] or 60)
+    report = (folder / "report.html").read_text()
+    assert "C-index" in report
+    assert 'aria-label="Share without the event at the end, months' in report
+    assert "AUROC" not in report
+
+
+def test_predictions_hold_times_and_risks_and_give_the_metrics_again(project):
+    file = project()
+    metrics = train(file).metrics
+    table = pd.read_csv(file.parent / "run" / "train" / "predictions.csv")
+    assert {"y_time", "y_event", "risk", "risk_group"} <= set(table)
+    truth = follow_up(2.0).set_index("participant_id")
+    head = table[table["configuration"] == "attention"]
+    assert (head["y_time"].to_numpy() == truth.loc[head["participant_id"], "months"].to_numpy()).all()
+    by_fold = [
+        c_index(signed_times(fold["y_time"], fold["y_event"]), fold["risk"].to_numpy())
+        for _, fold in head.groupby(["repeat", "fold"])
+    ]
+    assert np.nanmean(by_fold) == pytest.approx(metrics["metrics"]["c_index"]["value"], abs=1e-9)
+    people = head.groupby("participant_id")[["y_time", "y_event", "risk"]].mean()
+    again = risk_groups(signed_times(people["y_time"], people["y_event"]), people["risk"].to_numpy())
+    assert again["high"]["n"] == metrics["risk_groups"]["high"]["n"]
