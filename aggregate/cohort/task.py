@@ -97,7 +97,7 @@ class Task(ABC):
             SlicecacheError: Saying what is missing.
         """
 
-    def check_fold(self, train: Floats, test: Floats, fold: str) -> None:
+    def check_fold(self, train: Floats, test: Floats, fold: str) -> None:  # noqa: B027 - most have nothing to say
         """Refuse a fold that cannot be learnt from or judged.
 
         Args:

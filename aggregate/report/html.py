@@ -53,6 +53,7 @@ def training_content(results: Results) -> dict[str, Any]:
         "external": external_section(results),
         "null": (metrics.get("null") or {}).get(primary_of(metrics).name),
         "primary": primary_of(metrics).words,
+        "guessing": primary_of(metrics).guessing is not None,
         "roc": roc_figure(results),
         "curves": kaplan_meier(results),
         "log_rank": words.p_value((metrics.get("risk_groups") or {}).get("log_rank_p")),

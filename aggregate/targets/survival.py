@@ -14,30 +14,17 @@ from aggregate.cohort.table.cohort_table import CohortTable
 from aggregate.cohort.table.join import LeftOut
 from aggregate.cohort.task import Metric, Outcomes, Target
 from aggregate.common.arrays import Floats, Ints
-from aggregate.common.labels import Labels, read_column
+from aggregate.common.labels import read_column
 from aggregate.common.signed_times import events_of, signed_times, strata_of, times_of
-from aggregate.common.table_values import is_missing, listed, read_number, value_name
+from aggregate.common.table_values import listed
 from aggregate.losses.base import TargetKind
 from aggregate.losses.registry import LossSpec
 from aggregate.statistics.survival import c_index, kaplan_meier, risk_groups, unos_c
 from aggregate.targets.base import LearntSpec, LearntTask
+from aggregate.targets.event_times import EventSpec, read_events, read_times
 from aggregate.targets.hazard import HazardGoal
 from aggregate.training.goal import Goal
-from cache_schema.common.errors import ConfigError, SlicecacheError
-from cache_schema.common.strict import Strict
-
-SEEN = ("1", "yes", "true")
-UNSEEN = ("0", "no", "false")
-"""Values of an event column that need no explanation, in lower case."""
-
-
-class EventSpec(Strict):
-    """Whether the event was seen, or observation ended without it."""
-
-    column: str
-    values: Labels | None = None
-    """Those that mean that it was seen; every other one means that it was not. By default 1, yes and true
-    against 0, no and false."""
+from cache_schema.common.errors import SlicecacheError
 
 
 class SurvivalSpec(LearntSpec):
@@ -74,66 +61,12 @@ class SurvivalSpec(LearntSpec):
     def read(self, table: CohortTable, missing: Sequence[str] = ()) -> Target:
         """Give every row its signed time; who was not observed at all is left out."""
         column, other = table.require(self.column, "target"), table.require(self.event.column, "target.event")
-        times, why = _times(column, table, missing)
-        events, unsaid = _events(self.event, other, table, missing)
+        times, why = read_times(column, table, missing)
+        events, unsaid = read_events(self.event, other, table, missing)
         reasons = [one or two for one, two in zip(why, unsaid, strict=True)]
         signed = signed_times(times, events)
         signed[[bool(reason) for reason in reasons]] = np.nan
         return Target(column, Survival(), signed[:, None], tuple(reasons))
-
-
-def _times(column: str, table: CohortTable, missing: Sequence[str]) -> tuple[Floats, list[str]]:
-    """Times (row,), and why a row has none."""
-    cells = [str(cell) for cell in table.text[column]]
-    gone = [is_missing(cell, missing) for cell in cells]
-    numbers = [None if miss else read_number(cell) for cell, miss in zip(cells, gone, strict=True)]
-    wrong = [
-        repr(cell)
-        for cell, number, miss in zip(cells, numbers, gone, strict=True)
-        if not miss and (number is None or not 0 <= number < np.finfo(np.float32).max)
-    ]
-    if wrong:
-        raise SlicecacheError(
-            f"target: task: survival takes times of 0 or more, and column {column!r} of {table.path.name} holds "
-            f"{listed(list(dict.fromkeys(wrong)), 3)}; name codes for missing values by missing: [...]"
-        )
-    why = {True: "target missing", False: "no time under observation (0)"}
-    reasons = [
-        (why[miss] + f" ({cell})" * bool(cell) if miss else why[miss]) if miss or not number else ""
-        for cell, number, miss in zip(cells, numbers, gone, strict=True)
-    ]
-    return np.array([number or np.nan for number in numbers], dtype=np.float64), reasons
-
-
-def _events(
-    spec: EventSpec, column: str, table: CohortTable, missing: Sequence[str]
-) -> tuple[Ints, list[str]]:
-    """Whether each row's event was seen (row,), and why it is not known."""
-    cells = [str(cell) for cell in table.text[column]]
-    gone = [is_missing(cell, missing) for cell in cells]
-    values = [value_name(cell) for cell in cells]
-    present = sorted({value for value, miss in zip(values, gone, strict=True) if not miss})
-    if spec.values is None:
-        odd = [value for value in present if value.lower() not in SEEN + UNSEEN]
-        if odd:
-            raise SlicecacheError(
-                f"target.event: column {column!r} of {table.path.name} holds {listed(odd, 3)}; say which values "
-                f"mean that the event was seen, e.g. event: {{column: {column}, values: [{odd[0]}]}}"
-            )
-        seen = [value.lower() in SEEN for value in values]
-    else:
-        absent = [value for value in spec.values if value not in present]
-        if absent:
-            raise ConfigError(
-                f"target.event.values: {listed(absent)} does not occur in column {column!r} of "
-                f"{table.path.name}, which holds {listed(present)}"
-            )
-        seen = [value in spec.values for value in values]
-    reasons = [
-        f"event missing ({cell})" if miss and cell else "event missing" if miss else ""
-        for cell, miss in zip(cells, gone, strict=True)
-    ]
-    return np.array(seen, dtype=np.int64), reasons
 
 
 class Survival(LearntTask):
@@ -166,13 +99,14 @@ class Survival(LearntTask):
         torn = [name for name, value in rows if seen.setdefault(name, value) != value]
         if torn:
             raise SlicecacheError(
-                f"a participant has one time and event, but they change between the sessions of "
-                f"{listed(list(dict.fromkeys(torn)))}; use sessions: first or last, or leave them out by where"
+                "a participant has one time and event, but they change between the sessions of "
+                f"{listed(list(dict.fromkeys(torn)))}; use sessions: first or last, or leave them out by "
+                "where"
             )
         if not events_of(values).any():
             raise SlicecacheError(
-                f"target {column!r}: none of the {len(seen)} participants that have a time and a volume of the "
-                "store has the event, so there is nothing to predict"
+                f"target {column!r}: none of the {len(seen)} participants that have a time and a volume of "
+                "the store has the event, so there is nothing to predict"
             )
 
     def check_fold(self, train: Floats, test: Floats, fold: str) -> None:
@@ -180,8 +114,8 @@ class Survival(LearntTask):
         for values, what in ((train, "trains on"), (test, "tests")):
             if not events_of(values).any():
                 raise SlicecacheError(
-                    f"{fold} {what} nobody with the event, so there is no risk to learn or to judge; take fewer "
-                    "folds or larger groups"
+                    f"{fold} {what} nobody with the event, so there is no risk to learn or to judge; take "
+                    "fewer folds or larger groups"
                 )
 
     def outcomes(self, values: Floats) -> Outcomes:

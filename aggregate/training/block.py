@@ -9,12 +9,10 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from aggregate.common.arrays import Floats
 from aggregate.heads.base import Head
 from aggregate.heads.embedding import ReadOut, gradients
 from aggregate.losses.base import Batch
@@ -22,6 +20,7 @@ from aggregate.training.adam import StackedAdam
 from aggregate.training.attended import joined_attention
 from aggregate.training.goal import Classes, Goal, Unit
 from aggregate.training.inputs import Inputs
+from aggregate.training.level import without_level
 from aggregate.training.objective import Objective, class_counts
 from aggregate.training.pooling import make_pooling
 from aggregate.training.runs import RunSpec, TrainedRun, require_finite
@@ -155,7 +154,7 @@ class Block:
         require_finite(self.runs[index], watch.state)
         return TrainedRun(
             self.runs[index],
-            {} if inner else self._levelled(index, watch.state),
+            {} if inner else self._levelled(index),
             watch.best_epoch,
             watch.epochs,
             watch.history,
@@ -164,21 +163,11 @@ class Block:
             torch.stack(self.said[index]).double().numpy() if inner else None,
         )
 
-    @torch.no_grad()
-    def _levelled(self, index: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A run's weights without the level that its outputs have on its training bags, where that is none."""
-        own = {name: value.unsqueeze(0) for name, value in state.items()}
-        place = self.live.index(index)
-
-        def outputs() -> Floats:
-            rows = torch.from_numpy(self.runs[index].train_rows)
-            parts = rows.split(self.runs[index].training.batch_size)
-            pooled = [self.inputs.pooled(self.head, own, slice(place, place + 1), part) for part in parts]
-            said = [self.head.read_out(own, vectors).logits[0] for vectors in pooled]
-            return np.asarray(torch.cat(said).double().numpy(), dtype=np.float64)
-
-        level = self.goal.level(outputs)
-        return state if level is None else {**state, BIAS: state[BIAS] - level}
+    def _levelled(self, index: int) -> dict[str, Tensor]:
+        """A run's weights, without the level of their outputs where that means nothing."""
+        place, state = self.live.index(index), self.watches[index].state
+        span, run = slice(place, place + 1), self.runs[index]
+        return without_level(self.goal, self.head, state, self.inputs, span, run)
 
     def epoch(self, epoch: int) -> list[float]:
         """One pass over every live run's batches; returns each run's mean loss over its steps."""

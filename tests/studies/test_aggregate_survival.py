@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
+from aggregate.bags.bags import read_bags
 from aggregate.cli import train_and_report
 from aggregate.common.signed_times import signed_times
 from aggregate.config.section import read_aggregate_section
 from aggregate.predict.bundle import load_bundle
-from aggregate.predict.predict import predict_store
 from aggregate.statistics.survival import c_index, risk_groups
+from aggregate.training.stacked import apply_head
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.store.reader import open_store
@@ -104,3 +106,83 @@ def test_predictions_hold_times_and_risks_and_give_the_metrics_again(project):
     people = head.groupby("participant_id")[["y_time", "y_event", "risk"]].mean()
     again = risk_groups(signed_times(people["y_time"], people["y_event"]), people["risk"].to_numpy())
     assert again["high"]["n"] == metrics["risk_groups"]["high"]["n"]
+
+
+def test_risk_0_is_the_median_of_the_training_part(project):
+    results = train(project(), "aggregate.train.epochs=5", "aggregate.folds.repeats=1")
+    bundle = load_bundle(results.folder / "bundle")
+    store = open_store(results.folder.parents[1] / "cohort.zarr")
+    names = [entry.key.participant_id for entry in store.entries]
+    bags = read_bags(store, store.entries, "cls")
+    risks = apply_head(bundle.head(), bundle.states, bags).logits[..., 0]
+    for own, member in zip(risks, bundle.card.members, strict=True):
+        inside = torch.tensor([name in member.participants for name in names])
+        assert inside.sum() == 30
+        assert own[inside].quantile(0.5) == pytest.approx(0, abs=1e-5)
+
+
+def test_nothing_is_found_where_nothing_is_planted(project):
+    found = train(project(effect=0.0)).metrics["metrics"]["c_index"]
+    assert found["ci_low"] < 0.5 < found["ci_high"]
+
+
+def test_heads_start_at_cox_ridge_and_mean_stays_there(project):
+    """Head `mean` under Cox's loss is the baseline: the same risks up to the level."""
+    frame = train(project(), "aggregate.head.kind=mean", "aggregate.folds.repeats=1").predictions
+    risks = frame.set_index("participant_id").groupby("configuration")["risk"]
+    ours, bar = (risks.get_group(name) for name in ("mean", "mean_pool_cox"))
+    np.testing.assert_allclose(ours, bar[ours.index], atol=1e-5)
+
+
+def test_embedding_heads_train_too(project):
+    results = train(
+        project(), "aggregate.head={kind: attention, embedding: [8]}", "aggregate.train.epochs=40"
+    )
+    assert results.metrics["metrics"]["c_index"]["value"] > 0.6
+
+
+REFUSED = {
+    "a negative time": ({"months": -3.0}, [], "takes times of 0 or more, and column 'months' .* '-3.0'"),
+    "text for a time": ({"months": "soon"}, [], "takes times of 0 or more, .* 'soon'"),
+    "nobody with the event": ({"converted": 0}, [], "none of the 40 participants .* has the event"),
+    "odd events": ({"converted": "alive"}, [], "values mean that the event was seen, e.g. event: {column"),
+    "a class": ({}, ["target.positive=1"], "positive is for classes; task: survival takes column"),
+    "no event column": ({}, ["target.event=died"], "has no column 'died'"),
+    "a loss of classes": ({}, ["loss.cross_entropy=1"], "cross_entropy is for a target of kind classes"),
+    "small batches": ({}, ["train.batch_size=16"], "loss cox needs the whole training part .30 bags. in one"),
+    "balanced batches": ({}, ["train.class_balanced=true"], "class_balanced is for classes, and loss cox"),
+    "few events": (
+        {"converted": [1, 1] + [0] * (N - 2)},
+        [],
+        "fold . tests nobody with the event, so there is no risk to learn or to judge",
+    ),
+}
+
+
+@pytest.mark.parametrize(("columns", "overrides", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_refused_in_one_sentence(project, columns, overrides, sentence):
+    file = project(**columns)
+    with pytest.raises(SlicecacheError, match=sentence) as refused:
+        train(file, *(f"aggregate.{one}" for one in overrides))
+    assert "\n" not in str(refused.value)
+
+
+def test_who_was_not_observed_is_left_out_and_values_have_names(project):
+    table = follow_up(2.0)
+    months = table["months"].astype(object)
+    months[[0, 1]] = [0, "n/a"]
+    status = table["converted"].map({0: "stable", 1: "MCI to AD"})
+    status[2] = ""
+    file = project(months=months, converted=status)
+    event = "aggregate.target.event={column: converted, values: [MCI to AD]}"
+    results = train(file, event, "aggregate.train.epochs=2", "aggregate.folds.repeats=1")
+    reasons = {row["participant_id"]: row["reason"] for row in results.left_out}
+    assert reasons == {
+        "sub-00": "no time under observation (0)",
+        "sub-01": "target missing (n/a)",
+        "sub-02": "event missing",
+    }
+    with pytest.raises(
+        SlicecacheError, match=r"target\.event\.values: dead does not occur in column 'converted'"
+    ):
+        train(file, "aggregate.target.event={column: converted, values: [dead]}")
