@@ -15,7 +15,7 @@ from aggregate.common.artefacts import csv_text, log_to, write_json, write_text,
 from aggregate.common.run_folder import BUNDLE, METRICS_FILE, REPORT, verb_folder
 from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
-from aggregate.evaluate.results import write_curves
+from aggregate.evaluate.results import write_confusion, write_curves
 from aggregate.predict.bundle import save_bundle
 from aggregate.statistics.cautions import below_guessing_notes, few_folds
 from aggregate.statistics.evaluate import measure_folds
@@ -128,6 +128,8 @@ def write_results(results: Results) -> None:
         (folder / name).unlink(missing_ok=True)
     write_yaml(folder / "config.yaml", results.config)
     write_text(folder / "predictions.csv", csv_text(results.predictions))
+    write_confusion(folder, results.metrics)
     if results.external is not None:
         write_curves(folder, results.external.curves, EXTERNAL)
+        write_confusion(folder, results.external.metrics, EXTERNAL)
     write_json(folder / METRICS_FILE, results.metrics)
