@@ -142,7 +142,7 @@ class Survival(LearntTask):
 
     def shown(self, values: Floats) -> list[Any]:
         """Times, with a plus where observation ended without the event."""
-        return [f"{abs(value):g}{'+' * (value < 0)}" for value in values[:, 0]]
+        return [f"{abs(value):g}{'+' if value < 0 else ''}" for value in values[:, 0]]
 
     def outcome_columns(self, values: Floats) -> Mapping[str, Any]:
         """Time and event."""

@@ -16,6 +16,7 @@ from aggregate.common.signed_times import signed_times
 from aggregate.config.section import read_aggregate_section
 from aggregate.predict.bundle import load_bundle
 from aggregate.statistics.survival import c_index, risk_groups
+from aggregate.targets.survival import Survival
 from aggregate.training.stacked import apply_head
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.pipeline_file import load_pipeline
@@ -186,3 +187,12 @@ def test_who_was_not_observed_is_left_out_and_values_have_names(project):
         SlicecacheError, match=r"target\.event\.values: dead does not occur in column 'converted'"
     ):
         train(file, "aggregate.target.event={column: converted, values: [dead]}")
+
+
+def test_times_read_as_people_write_them():
+    values = np.array([[12.5], [-30.0]])
+    assert Survival().shown(values) == ["12.5", "30+"]
+    y, names = Survival().stratify(values, np.array([0, 1]))
+    assert (y.tolist(), names) == ([1, 0], ("none, 30 to 30", "event, 12.5 to 12.5"))
+    told = Survival.spread_words(Survival().spread(values))
+    assert told == "1 with the event; followed up for 30 (median), at most 30"
