@@ -11,6 +11,7 @@ import numpy as np
 
 from aggregate.common.arrays import Floats
 from aggregate.common.signed_times import events_of, times_of
+from aggregate.statistics.metrics import ratio
 
 
 def c_index(signed: Floats, risk: Floats) -> float:
@@ -23,7 +24,8 @@ def c_index(signed: Floats, risk: Floats) -> float:
         signed: Signed times (participant,).
         risk: Any score that grows with the hazard (participant,).
     """
-    return _concordance(_before(signed), risk)
+    pairs, right = _pairs(signed, risk)
+    return ratio(float(right.sum()), float(pairs.sum()))
 
 
 def unos_c(signed: Floats, risk: Floats, train: Floats) -> float:
@@ -38,34 +40,36 @@ def unos_c(signed: Floats, risk: Floats, train: Floats) -> float:
         risk: (participant,)
         train: Signed times of the training participants (other,), which G is of.
     """
-    time = times_of(signed)
+    time = signed[events_of(signed) == 1]
     observed = _still_observed(train, time)
     weight = np.divide(1.0, observed**2, out=np.zeros_like(observed), where=observed > 0)
     weight[time >= times_of(train).max()] = 0.0
-    return _concordance(_before(signed) * weight[:, None], risk)
+    pairs, right = _pairs(signed, risk)
+    return ratio(float(weight @ right), float(weight @ pairs))
 
 
-def _before(signed: Floats) -> Floats:
-    """1 where the first has its event while the second is under observation without one (first, second)."""
+def _pairs(signed: Floats, risk: Floats) -> tuple[Floats, Floats]:
+    """With how many everybody with the event makes a pair, and how many of these are in order (event,)."""
     time, event = times_of(signed), events_of(signed) == 1
-    later = (time[:, None] < time) | ((time[:, None] == time) & ~event)
-    return (event[:, None] & later).astype(np.float64)
-
-
-def _concordance(weight: Floats, risk: Floats) -> float:
-    """Weighted share of pairs (first, second) in which the first one's risk is higher, ties counted half."""
-    total = weight.sum()
-    right = np.greater.outer(risk, risk) + 0.5 * np.equal.outer(risk, risk)
-    return float((weight * right).sum() / total) if total else float("nan")
+    own = time[event, None]
+    later = (own < time) | ((own == time) & ~event)
+    higher, equal = np.greater.outer(risk[event], risk), np.equal.outer(risk[event], risk)
+    right = (later & higher).sum(axis=1) + 0.5 * (later & equal).sum(axis=1)
+    return later.sum(axis=1).astype(np.float64), np.asarray(right, dtype=np.float64)
 
 
 def _still_observed(train: Floats, at: Floats) -> Floats:
     """Kaplan and Meier's share of those whose observation has not ended before some times (time,)."""
+    from scipy.stats import ecdf
+
+    ended = train <= 0
+    if not ended.any():  # scipy has no curve of none
+        return np.ones(len(at))
     # An event that is tied with an end of observation comes first.
-    time = np.where(train > 0, np.nextafter(train, 0), -train)
-    curve = kaplan_meier(np.where(train > 0, -time, time))
-    place = np.searchsorted(curve.time, at, side="left")
-    return np.concatenate([[1.0], curve.share])[place]
+    time = np.where(ended, -train, np.nextafter(train, 0))
+    curve = ecdf(_censored(np.where(ended, time, -time))).sf
+    place = np.searchsorted(curve.quantiles, at, side="left")
+    return np.asarray(np.concatenate([[1.0], curve.probabilities])[place], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
