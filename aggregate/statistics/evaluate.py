@@ -56,6 +56,16 @@ def scores_of(cohort: Cohort, rows: NDArray[np.int64], logits: Floats) -> Scores
     )
 
 
+def mean_scores(cohort: Cohort, outputs: Sequence[OutOfFold]) -> Scores:
+    """What one configuration says of every participant that it tested, mean over repeats and seeds."""
+    total, count = np.zeros((len(cohort.frame), outputs[0].logits.shape[1])), np.zeros(len(cohort.frame))
+    for output in outputs:
+        total[output.fold.test] += output.logits
+        count[output.fold.test] += 1
+    rows = np.flatnonzero(count)
+    return scores_of(cohort, rows, total[rows] / count[rows, None])
+
+
 def n_participants(cohort: Cohort, rows: NDArray[np.int64]) -> int:
     """Participants behind some bags."""
     return int(cohort.frame["participant_id"].iloc[rows].nunique())

@@ -27,6 +27,7 @@ from aggregate.statistics.evaluate import (
     ci_method,
     compare,
     intervals,
+    mean_scores,
     people_json,
     pooled_auroc,
 )
@@ -75,7 +76,7 @@ def metrics_json(
     if cohort.kind.primary.name == "auroc":
         pooled = pooled_auroc(cohort, outputs[head])
         judged["auroc_pooled"] = {"value": pooled, "ci_low": None, "ci_high": None}
-    folds = [output.fold for output in outputs[head]]
+    folds, said = [output.fold for output in outputs[head]], mean_scores(cohort, outputs[head])
     return {
         "task": cohort.task,
         "target": cohort.target,
@@ -92,6 +93,7 @@ def metrics_json(
         "numerics": store.header.numerics.digest,
         "content_digest": store.content_digest(),
         "metrics": judged,
+        **cohort.kind.findings(said.y, said.logits),
         "ci_method": ci_method(measured[head]),
         **(classes_out_of_fold(cohort, outputs[head]) if cohort.kind.classes else {}),
         "baselines": {name: table[name] for name in others},
