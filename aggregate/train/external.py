@@ -1,9 +1,11 @@
 """The external cohort of a pipeline: opened before anything is trained, judged when all is done."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from aggregate.cohort.cohort import Cohort
+from aggregate.cohort.pairs import Contrast, narrowed
 from aggregate.cohort.people import Fold
 from aggregate.config.section import AggregateSection
 from aggregate.evaluate.evaluate import Evaluation, evaluate_bundle
@@ -17,7 +19,13 @@ from cache_schema.store.reader import StoreReader
 
 
 def open_external_cohort(
-    pipeline: Pipeline, section: AggregateSection, store: StoreReader, cohort: Cohort, folds: Sequence[Fold]
+    pipeline: Pipeline,
+    section: AggregateSection,
+    store: StoreReader,
+    cohort: Cohort,
+    folds: Sequence[Fold],
+    contrast: Contrast | None = None,
+    classes: Sequence[str] = (),
 ) -> External | None:
     """What `external` names, if it is said: a mistake in it must not wait for the end of a training.
 
@@ -27,6 +35,8 @@ def open_external_cohort(
         store: Of the training.
         cohort: Of the training.
         folds: Whoever is on their training side has a part in the bundle.
+        contrast: What it is narrowed to, if the training's cohort was.
+        classes: Before that.
 
     Raises:
         StoreMismatch: If its store holds other embeddings.
@@ -35,8 +45,9 @@ def open_external_cohort(
     if section.external is None:
         return None
     spec = section.external.placed(pipeline)
-    positive = cohort.classes[-1] if cohort.task == "binary" else None
-    target = external_target(cohort.classes, positive, section.target, spec.target)
+    classes = classes or cohort.classes
+    positive = classes[-1] if len(classes) == 2 else None
+    target = external_target(classes, positive, section.target, spec.target)
     external = open_external(spec, target, pipeline.prove(), cohort.select, cohort.combine)
     require_equal(
         store.header.fingerprint,
@@ -48,7 +59,7 @@ def open_external_cohort(
     refuse_seen(
         external.cohort, {record.participant_id for record in seen}, contents_of(seen), external.own_ids
     )
-    return external
+    return external if contrast is None else replace(external, cohort=narrowed(external.cohort, contrast))
 
 
 def judge_outside(

@@ -10,7 +10,7 @@ from aggregate.cohort.table.cohort_table import CohortTable
 from aggregate.common.labels import Label, Labels, read_text_keys
 from aggregate.common.table_values import is_missing, listed, natural, nearest, read_number, value_name
 from cache_schema.common.errors import ConfigError, SlicecacheError
-from cache_schema.common.strict import Strict
+from cache_schema.common.strict import Strict, later
 
 CONTROLS = {"control", "controls", "ctrl", "con", "healthy", "hc", "nc", "cn", "nl", "normal", "negative"}
 NEGATIVES = CONTROLS | {"neg", "no", "none", "false", "0", "-1", "unaffected", "absent"}
@@ -30,6 +30,9 @@ class TargetSpec(Strict):
     """The positive one of two classes. By default the last of `classes` if those are written out; else
     the one that is not a word for controls (control, healthy, CN, 0, no, ...); else the last in order."""
     task: Literal["classification"] = "classification"
+    pairs: Literal["all"] | tuple[tuple[Label, Label], ...] | None = later(None)
+    """Of more than two classes two at a time are also trained against each other (`cohort/pairs.py`): `all`,
+    or those listed, the positive one of each last."""
 
     @model_validator(mode="before")
     @classmethod
