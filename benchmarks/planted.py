@@ -29,13 +29,15 @@ from pydantic import ValidationError
 from aggregate.bags.bags import Bags
 from aggregate.baselines.baselines import mean_pool
 from aggregate.cohort.folds import validation_part
-from aggregate.cohort.people import FoldSpec
+from aggregate.cohort.people import Fold, FoldSpec
+from aggregate.config.setup import TrainingSetup
 from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.registry import HEADS, HeadSpec
 from aggregate.losses.registry import LossSpec
 from aggregate.statistics.metrics import auroc
+from aggregate.train.crossval import run_spec
 from aggregate.training.runs import TrainSpec
-from aggregate.training.stacked import RunSpec, TrainedRun, apply_head, train_stacked
+from aggregate.training.stacked import TrainedRun, apply_head, train_stacked
 from cache_schema.store.reader import open_store
 
 SETTINGS = [
@@ -125,15 +127,15 @@ def run_cell(
 def train_all(
     cohorts: Sequence[Planted], jobs: Sequence[tuple[HeadSpec, TrainSpec]]
 ) -> list[list[TrainedRun]]:
-    """Train every job on every cohort, on that alone, with a validation part where training stops early."""
+    """Train every job on every cohort, on that alone; who stops early has a part of it to look at."""
     n, runs = len(cohorts[0].y), []
     for job, (head, train) in enumerate(jobs):
         for seed, cohort in enumerate(cohorts):
             inside = validation_part(cohort.y, FoldSpec(), np.random.default_rng(seed))
-            inside &= train.patience is not None
             rows = seed * n + np.arange(n)
-            name = f"{head.name} {job}"
-            runs.append(RunSpec(name, 0, 0, seed, head, LossSpec(), train, rows[~inside], rows[inside]))
+            setup = TrainingSetup(f"{head.name} {job}", "cls", head, LossSpec(), train)
+            fold = Fold(0, 0, rows[~inside], rows[inside], rows[:0])
+            runs.append(run_spec(setup, fold, seed, calibrated=False))
     parts = ("x", "keep", "height_mm")
     bags = Bags(*(torch.cat([getattr(cohort.bags, part) for cohort in cohorts]) for part in parts))
     y = torch.from_numpy(np.concatenate([cohort.y for cohort in cohorts]))

@@ -20,6 +20,7 @@ from aggregate.config.section import parse_section
 from aggregate.config.setup import TrainingSetup
 from aggregate.statistics.calibration import Calibration, calibrate
 from aggregate.statistics.metrics import by_participant
+from aggregate.train.crossval import run_spec
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
 
 FLOATS = [np.float64, np.float32]
@@ -53,7 +54,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
         threshold_: On the second of two classes' probability, for whoever wants balanced decisions; `predict`
             takes the more probable class, as scikit-learn's conventions have it.
         temperature_: Divides logits before the softmax.
-        validation_rows_: Bags of `fit` that weights were not fitted on.
+        validation_rows_: Bags of `fit` that weights were not fitted on; none where inner folds stand in.
         n_iter_: Epochs trained.
         history_: Losses by epoch.
 
@@ -101,9 +102,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
         people = self._people(X, labels, groups)
         fold = _inner_fold(people, folds)
         weight = 1 / np.bincount(people.of_bag)[people.of_bag]
-        run = RunSpec(
-            setup.name, 0, 0, self.seed, setup.head, setup.loss, setup.train, fold.train, fold.validation
-        )
+        run = run_spec(setup, fold, self.seed)
         (trained,) = train_stacked(
             bags,
             torch.from_numpy(labels),
@@ -115,9 +114,9 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
         )
         self.head_, self.state_ = setup.head, trained.state
         self.n_iter_, self.best_epoch_, self.history_ = trained.epochs, trained.best_epoch, trained.history
-        found = self._calibrate(bags, labels, people, fold)
+        found = self._calibrate(bags, labels, people, trained.spec)
         self.threshold_, self.temperature_ = found.threshold, found.temperature
-        self.validation_rows_, self.attention_ = fold.validation, self._apply(bags)[1]
+        self.validation_rows_, self.attention_ = run.validation_rows, self._apply(bags)[1]
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -211,12 +210,15 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
             raise InputError(f"y holds 1 class, {self.classes_.tolist()}; a classifier needs at least two")
         return np.asarray(labels, dtype=np.int64)
 
-    def _calibrate(self, bags: Bags, labels: NDArray[np.int64], people: People, fold: Fold) -> Calibration:
-        """Temperature and threshold from the validation part."""
-        rows = fold.validation
-        if not len(rows):
+    def _calibrate(self, bags: Bags, labels: NDArray[np.int64], people: People, run: RunSpec) -> Calibration:
+        """Temperature and threshold from inner folds, or from the validation part."""
+        if run.within and run.inside is not None:
+            rows, logits = run.train_rows, run.inside.logits
+        elif len(run.validation_rows):
+            rows = run.validation_rows
+            logits, _ = self._apply(bags.take(rows))
+        else:
             return calibrate(None)
-        logits, _ = self._apply(bags.take(rows))
         names = [people.names[person] for person in people.of_bag[rows]]
         return calibrate(by_participant(names, labels[rows], logits))
 

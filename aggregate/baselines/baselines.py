@@ -1,9 +1,10 @@
-"""What any head has to beat: mean pooling with logistic regression, confounds, scanner, head size alone.
+"""What any head has to beat: a linear model on mean pooled tokens, confounds, scanner, head size alone.
 
 Each is fitted per fold on its training and validation rows together, and scored on its test rows.
 Logistic regression has an L2 penalty on standardised columns. For the tokens its strength is chosen by
 three inner folds over participants (lowest cross-entropy; the strongest penalty of equal ones); for a
-handful of columns it is 1.
+handful of columns it is 1. Other targets have another linear model (`Goal.solve`), and what says the same of
+everybody as a further row where guessing has no fixed value.
 """
 
 from collections.abc import Sequence
@@ -20,9 +21,11 @@ from aggregate.baselines.names import BaselineName
 from aggregate.cohort.acquisition import VOLUME, head_size_columns, scanner_columns
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold, people_of
-from aggregate.common.arrays import Floats, Ints
+from aggregate.common.arrays import Floats
 from aggregate.common.table_values import listed
-from aggregate.training.logistic import Solution, one_thread, solve, solve_chosen
+from aggregate.targets.base import goal_of_cohort
+from aggregate.training.goal import Goal
+from aggregate.training.logistic import Solution, one_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ class Baseline:
 
     name: str
     logits: tuple[Floats, ...]
-    """Per fold, log-probabilities of its test rows (test bag, class); empty when it cannot be made."""
+    """Per fold, what it says of its test rows: log-probabilities (test bag, class), or what another target
+    has; empty when it cannot be made."""
     reason: str = ""
     """Why it cannot be made."""
     notes: tuple[str, ...] = ()
@@ -51,25 +55,31 @@ def make_baselines(
     made = []
     for name in names:
         if name == "mean_pool_logistic":
-            made.append(mean_pool_logistic(cohort, bags, folds))
+            made.append(mean_pool_linear(cohort, bags, folds))
         elif name == "confounds_only":
             made.append(confounds_only(cohort, folds, confounds, site))
         else:
             made.append(from_acquisition(name, cohort, folds))
-    return made
+    return made + ([constant(cohort, folds)] if cohort.kind.constant_row else [])
 
 
-def mean_pool_logistic(cohort: Cohort, bags: Bags, folds: Sequence[Fold]) -> Baseline:
-    """Logistic regression on the mean over kept slices."""
-    x = mean_pool(bags)
+def mean_pool_linear(cohort: Cohort, bags: Bags, folds: Sequence[Fold]) -> Baseline:
+    """The target's linear model on the mean over kept slices: for classes, logistic regression."""
+    x, goal = mean_pool(bags), goal_of_cohort(cohort)
     solutions = []
     for fold in folds:
-        train = both(fold)
+        train = fold.inside
         people = people_of(cohort.participants[train].tolist(), cohort.y[train])
-        y, weight = cohort.y[train], cohort.weight[train]
-        solutions.append(solve_chosen(x[train], y, weight, people.of_bag, people.y, len(cohort.classes)))
-    logits = [found.log_probabilities(x[fold.test]) for found, fold in zip(solutions, folds, strict=True)]
-    return Baseline("mean_pool_logistic", tuple(logits), solutions=tuple(solutions))
+        y, weight = cohort.outcomes[train], cohort.weight[train]
+        solutions.append(goal.solve(x[train], y, weight, people.of_bag, people.y))
+    said = [_said(cohort, goal, one, x[fold.test]) for one, fold in zip(solutions, folds, strict=True)]
+    return Baseline(cohort.kind.bar, tuple(said), solutions=tuple(solutions))
+
+
+def constant(cohort: Cohort, folds: Sequence[Fold]) -> Baseline:
+    """The same of everybody: what the training part has on average."""
+    nothing = np.zeros((len(cohort.frame), 0))
+    return Baseline("constant", tuple(_fit_columns(nothing, cohort, fold) for fold in folds))
 
 
 def confounds_only(
@@ -84,7 +94,7 @@ def confounds_only(
         why = "the table has no age, sex or site column" if confounds is None else "no column is left"
         return Baseline("confounds_only", (), f"{why}; {'; '.join(notes)}" if notes else why)
     notes.append(f"confounds: {listed(list(frame.columns))}")
-    logits = [_fit_columns(design(frame, both(fold)), cohort, fold) for fold in folds]
+    logits = [_fit_columns(design(frame, fold.inside), cohort, fold) for fold in folds]
     return Baseline("confounds_only", tuple(logits), notes=tuple(notes))
 
 
@@ -105,13 +115,8 @@ def from_acquisition(name: BaselineName, cohort: Cohort, folds: Sequence[Fold]) 
     varying = [column for column in known[name] if frame[column].nunique(dropna=False) > 1]
     if not varying:
         return Baseline(name, (), f"{listed(known[name])} are the same in every volume")
-    logits = [_fit_columns(design(frame[varying], both(fold)), cohort, fold) for fold in folds]
+    logits = [_fit_columns(design(frame[varying], fold.inside), cohort, fold) for fold in folds]
     return Baseline(name, tuple(logits), notes=(f"columns: {listed(varying)}",))
-
-
-def both(fold: Fold) -> Ints:
-    """Training and validation rows together, ascending."""
-    return np.sort(np.concatenate([fold.train, fold.validation]))
 
 
 def mean_pool(bags: Bags) -> Floats:
@@ -127,7 +132,12 @@ def mean_pool(bags: Bags) -> Floats:
 
 
 def _fit_columns(x: Floats, cohort: Cohort, fold: Fold) -> Floats:
-    train = both(fold)
+    train, goal = fold.inside, goal_of_cohort(cohort)
     with one_thread():
-        found = solve(x[train], cohort.y[train], cohort.weight[train], len(cohort.classes), 1.0)
-    return found.log_probabilities(x[fold.test])
+        found = goal.fit(x[train], cohort.outcomes[train], cohort.weight[train])
+    return _said(cohort, goal, found, x[fold.test])
+
+
+def _said(cohort: Cohort, goal: Goal, solution: Solution, x: Floats) -> Floats:
+    """What a solution says of rows, as predictions are kept."""
+    return cohort.kind.said(goal.says(solution, x))

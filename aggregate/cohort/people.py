@@ -18,7 +18,8 @@ class FoldSpec(Strict):
     repeats: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0)
     validation: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the training part's participants that threshold, temperature and an early stop look at."""
+    """Share of the training part's participants that an early stop looks at, and then threshold and
+    temperature. Where nothing stops early, these come from inner folds, and training has all."""
     minimum_per_class: int = Field(default=20, ge=2)
     """With fewer training participants in a class there is no validation part: epochs are fixed and the
     threshold is 0.5."""
@@ -40,6 +41,13 @@ class Fold:
     test: Ints
     name: str = ""
     """The group that is left out, if it is one."""
+    given: bool = False
+    """Whether a table says who validates; else the validation part was cut from the training part."""
+
+    @property
+    def inside(self) -> Ints:
+        """Training and validation rows together, ascending."""
+        return np.sort(np.concatenate([self.train, self.validation]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,8 @@ class People:
     """(participant,)"""
     of_bag: Ints
     """Index into `names` (bag,)."""
+    labelled: bool = True
+    """Whether `y` are labels, and no strata of a number."""
 
     def bags(self, people: Ints) -> Ints:
         """Rows of these participants, ascending."""

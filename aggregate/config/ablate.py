@@ -72,6 +72,10 @@ class AblateSpec(Strict):
     primary: tuple[tuple[str, str], ...] = ()
     """Comparisons named before the results are known: the only ones that Holm's p is given for. A side
     may also be a baseline."""
+    second_start: bool = True
+    """A configuration that names a recipe with a start of its own is shown a second time, as
+    `NAME start=baseline` without embedding layers, so that its loss is not judged on a head that has
+    hardly been trained; one that says its own `train.start` or `head.embedding` is not."""
     repeats: PositiveInt | None = None
     """Of the folds; by default 10, or `folds.repeats` with a given split or `leave_group_out`."""
     select: Annotated[NestedSpec | None, BeforeValidator(_kind)] = None

@@ -14,7 +14,6 @@ from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.select import SelectSpec
 from aggregate.cohort.table.join_spec import JoinSpec
 from aggregate.cohort.table.split import SplitSpec
-from aggregate.cohort.table.target import TargetSpec
 from aggregate.common.labels import Label, read_column, read_many
 from aggregate.config.ablate import AblateSpec
 from aggregate.config.recipes import with_recipe
@@ -23,6 +22,7 @@ from aggregate.evaluate.spec import ExternalSpec
 from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.registry import HeadSpec
 from aggregate.losses.registry import LossSpec, require_trainable
+from aggregate.targets.registry import TargetSpec, with_usual_loss
 from aggregate.training.runs import TrainSpec, read_auto
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline, validate
@@ -134,13 +134,13 @@ class AggregateKeys(Strict):
 class AggregateSection(AggregateKeys):
     """Everything that training is told."""
 
-    target: Annotated[TargetSpec, BeforeValidator(read_column)]
+    target: TargetSpec
 
 
 class DetectSection(AggregateKeys):
     """Everything that detection is told: it needs no target."""
 
-    target: Annotated[TargetSpec | None, BeforeValidator(read_column)] = None
+    target: TargetSpec | None = None
 
 
 def read_aggregate_section(pipeline: Pipeline) -> AggregateSection:
@@ -179,8 +179,9 @@ def parse_section(data: Any) -> AggregateSection:
     Raises:
         ConfigError: As `read_aggregate_section`.
     """
-    filled = with_recipe(data) if isinstance(data, dict) else data
+    filled = with_usual_loss(with_recipe(data), data.get("loss")) if isinstance(data, dict) else data
     section = validate(AggregateSection, filled, "aggregate")
-    head = section.head
-    require_trainable(section.loss, head.name, bool(head.embedding), head.pool_learns)
+    head, loss = section.head, section.loss
+    kind = section.target.loss_kind(loss)
+    require_trainable(loss, head.name, bool(head.embedding), head.pool_learns, kind)
     return section

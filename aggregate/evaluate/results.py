@@ -54,7 +54,7 @@ def evaluate_to(
     """
     require_writable(folder, "the run folder")
     card = bundle.card
-    target = external_target(card.classes, card.positive, trained_target(card), spec.target)
+    target = external_target(card.kind, trained_target(card), spec.target)
     external = open_external(spec, target, prove, card.select, card.combine)
     with log_to(folder) as logger:
         evaluation = evaluate_bundle(bundle, external)
@@ -95,7 +95,9 @@ def write_curves(folder: Path, curves: Curves, prefix: str = "") -> None:
 
 
 def write_confusion(folder: Path, metrics: Mapping[str, Any], prefix: str = "") -> None:
-    """Write who is called what as a table in a verb's folder."""
+    """Write who is called what as a table in a verb's folder, if the target has classes."""
+    if "confusion" not in metrics:
+        return
     (folder / FIGURES).mkdir(exist_ok=True)
     table = confusion_table(metrics["classes"], metrics["confusion"]["counts"])
     write_text(folder / FIGURES / f"{prefix}confusion.csv", csv_text(table))

@@ -1,7 +1,7 @@
 """Train one configuration on every fold, repeat and seed at once, and score what each left out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold, people_of
 from aggregate.config.setup import TrainingSetup
 from aggregate.statistics.evaluate import OutOfFold
+from aggregate.targets.base import goal_of_cohort
 from aggregate.train.scoring import score_run
 from aggregate.training.stacked import RunSpec, TrainedRun, train_stacked
 from cache_schema.common.terminal.progress import Progress
@@ -28,29 +29,39 @@ class Trained:
     (bag, slice); NaN at pads and for bags that no run tested."""
 
 
-def run_specs(setup: TrainingSetup, folds: Sequence[Fold], seeds: int | None = None) -> list[RunSpec]:
+def run_specs(
+    setup: TrainingSetup, folds: Sequence[Fold], seeds: int | None = None, calibrated: bool = True
+) -> list[RunSpec]:
     """Every fold with every seed.
 
     Args:
         setup: Head, loss, training and, unless given, the number of seeds.
         folds: To train on.
         seeds: Instead of the setup's.
+        calibrated: Whether thresholds and temperatures matter: AUROC alone does not need them.
     """
-    return [
-        RunSpec(
-            configuration=setup.name,
-            repeat=fold.repeat,
-            fold=fold.fold,
-            seed=seed,
-            head=setup.head,
-            loss=setup.loss,
-            train=setup.train,
-            train_rows=fold.train,
-            validation_rows=fold.validation,
-        )
-        for fold in folds
-        for seed in range(seeds or setup.seeds)
-    ]
+    return [run_spec(setup, fold, seed, calibrated) for fold in folds for seed in range(seeds or setup.seeds)]
+
+
+def run_spec(setup: TrainingSetup, fold: Fold, seed: int, calibrated: bool = True) -> RunSpec:
+    """One fold with one seed; arguments as in `run_specs`.
+
+    A run that nothing stops early learns from the validation part too, unless a table says who validates.
+    """
+    whole = not fold.given and setup.train.learns_from_all(setup.head)
+    run = RunSpec(
+        configuration=setup.name,
+        repeat=fold.repeat,
+        fold=fold.fold,
+        seed=seed,
+        head=setup.head,
+        loss=setup.loss,
+        train=setup.train,
+        train_rows=fold.inside if whole else fold.train,
+        validation_rows=fold.validation[:0] if whole else fold.validation,
+        within=whole and len(fold.validation) > 0,
+    )
+    return run if calibrated or run.chooses else replace(run, within=False)
 
 
 def cross_validate(
@@ -59,15 +70,25 @@ def cross_validate(
     bags: Bags,
     folds: Sequence[Fold],
     progress: Progress | None = None,
+    calibrated: bool = True,
 ) -> Trained:
-    """Train on every fold and score its test part with a calibration from inside its training part."""
-    specs = run_specs(setup, folds)
+    """Train on every fold and score its test part with a calibration from inside its training part.
+
+    Args:
+        setup: What is trained.
+        cohort: Gives labels, weights and participants.
+        bags: All bags of the cohort.
+        folds: To train on.
+        progress: Called with (run-epochs done, run-epochs at most).
+        calibrated: As in `run_specs`.
+    """
+    specs = run_specs(setup, folds, calibrated=calibrated and cohort.kind.calibrates)
     # Copies: pandas hands out arrays that torch may not own.
-    y, weight = torch.tensor(cohort.y), torch.tensor(cohort.weight, dtype=bags.x.dtype)
-    n_classes = len(cohort.classes)
+    y, weight = torch.tensor(cohort.outcomes), torch.tensor(cohort.weight, dtype=bags.x.dtype)
+    goal = goal_of_cohort(cohort, setup.loss)
     people = people_of(cohort.participants.tolist(), cohort.y).of_bag
-    runs = train_stacked(bags, y, weight, n_classes, specs, bags.x.dtype, progress, group=people)
-    head = setup.head.build(bags.x.shape[2], n_classes)
+    runs = train_stacked(bags, y, weight, goal, specs, bags.x.dtype, progress, group=people, strata=cohort.y)
+    head = setup.head.build(bags.x.shape[2], goal.n_outputs)
     by_fold = [fold for fold in folds for _ in range(setup.seeds)]
     attention = _Attention(bags)
     outputs = []

@@ -5,13 +5,15 @@ from dataclasses import replace
 from typing import Any
 
 from aggregate.cohort.cohort import Cohort
-from aggregate.cohort.pairs import Contrast, narrowed
 from aggregate.cohort.people import Fold
+from aggregate.cohort.task import Task
 from aggregate.config.section import AggregateSection
 from aggregate.evaluate.evaluate import Evaluation, evaluate_bundle
 from aggregate.evaluate.external import External, external_target, open_external
 from aggregate.predict.bundle import Bundle
 from aggregate.predict.seen import contents_of, refuse_seen
+from aggregate.targets.base import learnt
+from aggregate.targets.pairs import Contrast, narrowed
 from aggregate.train.familiar import records_of, seen_bags
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.format.header import require_equal
@@ -25,7 +27,7 @@ def open_external_cohort(
     cohort: Cohort,
     folds: Sequence[Fold],
     contrast: Contrast | None = None,
-    classes: Sequence[str] = (),
+    kind: Task | None = None,
 ) -> External | None:
     """What `external` names, if it is said: a mistake in it must not wait for the end of a training.
 
@@ -36,7 +38,7 @@ def open_external_cohort(
         cohort: Of the training.
         folds: Whoever is on their training side has a part in the bundle.
         contrast: What it is narrowed to, if the training's cohort was.
-        classes: Before that.
+        kind: Of the target before that.
 
     Raises:
         StoreMismatch: If its store holds other embeddings.
@@ -45,9 +47,7 @@ def open_external_cohort(
     if section.external is None:
         return None
     spec = section.external.placed(pipeline)
-    classes = classes or cohort.classes
-    positive = classes[-1] if len(classes) == 2 else None
-    target = external_target(classes, positive, section.target, spec.target)
+    target = external_target(learnt(kind or cohort.kind), section.target, spec.target)
     external = open_external(spec, target, pipeline.prove(), cohort.select, cohort.combine)
     require_equal(
         store.header.fingerprint,

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from aggregate.cohort.pairs import Contrast
 from aggregate.common.run_folder import BUNDLE, CARD, METRICS_FILE, PAIRS, REPORT
 from aggregate.statistics.corrected import SHARED_PAIRS, corrected_t_test
-from aggregate.statistics.evaluate import GUESSING, Measured
+from aggregate.statistics.evaluate import Measured
 from aggregate.statistics.holm import holm
+from aggregate.statistics.metrics import GUESSING
+from aggregate.targets.pairs import Contrast
 from cache_schema.common.errors import SlicecacheError
 
 

@@ -25,7 +25,7 @@ class Scored:
 
 
 def score_run(head: Head, run: TrainedRun, cohort: Cohort, bags: Bags, fold: Fold) -> Scored:
-    """Score the fold's test bags; threshold and temperature come from its validation part.
+    """Score the fold's test bags; threshold and temperature come from inside its training part.
 
     Args:
         head: The run's head, built for these tokens.
@@ -34,8 +34,9 @@ def score_run(head: Head, run: TrainedRun, cohort: Cohort, bags: Bags, fold: Fol
         bags: All bags of the cohort.
         fold: What the run was trained on, and left out.
     """
-    logits, attention = _apply(head, run, bags, fold.test)
-    calibration = _calibration(head, run, cohort, bags, fold)
+    outputs, attention = _apply(head, run, bags, fold.test)
+    logits = cohort.kind.said(outputs)
+    calibration = _calibration(head, run, cohort, bags)
     spec = run.spec
     return Scored(OutOfFold(spec.configuration, fold, spec.seed, logits, calibration), attention)
 
@@ -48,9 +49,14 @@ def _apply(
     return output.logits[0].double().numpy(), output.attention[0].double().numpy()
 
 
-def _calibration(head: Head, run: TrainedRun, cohort: Cohort, bags: Bags, fold: Fold) -> Calibration:
-    """Threshold and temperature from the validation part, which is inside the training part."""
-    if not len(fold.validation):
+def _calibration(head: Head, run: TrainedRun, cohort: Cohort, bags: Bags) -> Calibration:
+    """Threshold and temperature from inner folds, or from the validation part, if there is either."""
+    spec = run.spec
+    if not cohort.kind.calibrates:
         return calibrate(None)
-    logits, _ = _apply(head, run, bags, fold.validation)
-    return calibrate(scores_of(cohort, fold.validation, logits))
+    if spec.within and spec.inside is not None:
+        return calibrate(scores_of(cohort, spec.train_rows, spec.inside.logits))
+    if not len(spec.validation_rows):
+        return calibrate(None)
+    logits, _ = _apply(head, run, bags, spec.validation_rows)
+    return calibrate(scores_of(cohort, spec.validation_rows, logits))

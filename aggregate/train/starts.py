@@ -12,12 +12,13 @@ def start_facts(runs: Sequence[TrainedRun]) -> dict[str, Any]:
     """What `metrics.json` says of it under `training`.
 
     Returns:
-        `start` (baseline or plain), `runs`, `validated` (runs with validation bags and epochs that these
-        decide), `past_start` (of those, runs whose validation cross entropy fell below that of their start),
-        `median_epoch` of the weights kept, with `train: auto` `chosen` (how many runs got each rate, and how
-        many stay at their start), and `said`: sentences on it.
+        `start` (baseline or plain), `runs`, `validated` (runs that bags not trained on can judge: of the
+        validation part, or of inner folds), `past_start` (of those, runs whose cross entropy on such bags
+        fell below that of their start), `median_epoch` of the weights kept, where inner folds chose `chosen`
+        (how many runs got each rate, and how many stay at their start), and `said`: sentences on it.
     """
-    decided = [run for run in runs if run.start is not None and run.spec.chosen is None]
+    chosen = [run.spec.chosen for run in runs if run.spec.chosen is not None]
+    decided = [run for run in runs if run.start is not None or run.spec.inside is not None]
     facts: dict[str, Any] = {
         "start": "baseline" if runs[0].spec.training.starts_at_baseline else "plain",
         "runs": len(runs),
@@ -25,7 +26,6 @@ def start_facts(runs: Sequence[TrainedRun]) -> dict[str, Any]:
         "past_start": sum(passed(run) for run in decided),
         "median_epoch": float(np.median([run.best_epoch for run in runs])),
     }
-    chosen = [run.spec.chosen for run in runs if run.spec.chosen is not None]
     if chosen:
         rates = sorted({one.learning_rate for one in chosen if one.epochs})
         facts["chosen"] = {
@@ -35,9 +35,11 @@ def start_facts(runs: Sequence[TrainedRun]) -> dict[str, Any]:
 
 
 def passed(run: TrainedRun) -> bool:
-    """Whether any epoch was better than the start on the validation bags."""
-    losses = run.history.get("validation_cross_entropy", [])
-    return run.start is not None and min(losses, default=np.inf) < run.start
+    """Whether bags not trained on say so: inner folds at its last epoch, a validation part at any."""
+    inside = run.spec.inside
+    if inside is not None:
+        return inside.loss < inside.start
+    return run.start is not None and min(run.validation, default=np.inf) < run.start
 
 
 def _said(facts: dict[str, Any], runs: Sequence[TrainedRun]) -> list[str]:
@@ -51,14 +53,11 @@ def _said(facts: dict[str, Any], runs: Sequence[TrainedRun]) -> list[str]:
     if facts["start"] == "baseline" and not any(run.epochs for run in runs):
         notes.append(f"{spec.head.name} pools in a fixed way and is logistic regression on what it pools")
     elif "chosen" in facts:
-        stay = facts["chosen"]["start"]
-        notes.append(
-            f"inner folds chose rate and epochs; in {stay} of {facts['runs']} runs nothing beat the start"
-        )
+        stay, what = facts["chosen"]["start"], "rate and epochs" if spec.train.auto else "the epochs"
+        notes.append(f"inner folds chose {what}; in {stay} of {facts['runs']} runs nothing beat the start")
     elif facts["validated"]:
-        notes.append(
-            f"validation loss fell below its start in {facts['past_start']} of {facts['validated']} runs"
-        )
+        where = "validation loss" if spec.inside is None else "loss on bags held out inside training"
+        notes.append(f"{where} fell below its start in {facts['past_start']} of {facts['validated']} runs")
         if facts["start"] == "baseline" and 2 * facts["past_start"] < facts["validated"]:
             notes.append(
                 f"{spec.head.name} mostly did not get past its start, logistic regression on what it pools "

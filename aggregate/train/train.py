@@ -11,7 +11,6 @@ from aggregate.baselines.baselines import make_baselines
 from aggregate.baselines.confounds import site_by_label, site_warnings
 from aggregate.cohort.cohort import Cohort, load_cohort
 from aggregate.cohort.folds import make_folds
-from aggregate.cohort.pairs import Contrast, contrasts_of, narrowed, target_of
 from aggregate.common.artefacts import csv_text, log_to, write_json, write_text, write_yaml
 from aggregate.common.run_folder import BUNDLE, METRICS_FILE, place_of_pair, verb_folder
 from aggregate.config.resolved import resolved
@@ -20,6 +19,7 @@ from aggregate.evaluate.results import write_confusion, write_curves
 from aggregate.predict.bundle import save_bundle
 from aggregate.statistics.cautions import below_guessing_notes, few_folds
 from aggregate.statistics.evaluate import measure_folds
+from aggregate.targets.pairs import Contrast, contrasts_of, narrowed, target_of
 from aggregate.train.assemble import (
     all_outputs,
     attention_frame,
@@ -87,7 +87,7 @@ def train_cohort(
     setup = section.setup()
     cohort = whole if contrast is None else narrowed(whole, contrast)
     folds = make_folds(cohort, section.folds, section.leave_group_out)
-    external = open_external_cohort(pipeline, section, store, cohort, folds, contrast, whole.classes)
+    external = open_external_cohort(pipeline, section, store, cohort, folds, contrast, whole.kind)
     with log_to(folder) as logger:
         n_bags, n_folds = len(cohort.frame), len(folds)
         logger.info("%d participants, %d bags, %d folds", cohort.n_participants(), n_bags, n_folds)
@@ -100,7 +100,7 @@ def train_cohort(
         measured = {name: measure_folds(cohort, out) for name, out in outputs.items()}
         metrics = metrics_json(setup.seeds, cohort, store, outputs, measured, beside)
         if n_shuffles := max(shuffle_labels, section.shuffle_labels):
-            observed = metrics["metrics"]["auroc"]["value"]
+            observed = metrics["metrics"][cohort.kind.primary.name]["value"]
             metrics["null"] = _null(section, cohort, bags, observed, n_shuffles)
         metrics["training"] = start_facts(trained.runs)
         if contrast is not None:

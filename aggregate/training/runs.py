@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
+from aggregate.common.arrays import Floats
 from aggregate.heads.base import HeadBase
 from aggregate.heads.registry import HeadSpec
-from aggregate.losses.cross_entropy import CrossEntropySpec
 from aggregate.losses.registry import LossSpec, require_trainable
+from aggregate.training.goal import Goal
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.common.strict import Strict
 
@@ -36,14 +37,26 @@ class TrainSpec(Strict):
     null trains all epochs and keeps the last weights."""
     optimiser: Literal["adam"] = "adam"
     auto: bool = False
-    """Inner folds choose rate and epochs in every run (`training/chosen.py`); `train: auto` says so."""
+    """Inner folds choose rate and epochs in every run (`training/inner.py`); `train: auto` says so."""
     class_balanced: bool | Literal["auto"] = "auto"
     """Equal shares of the classes in each batch; `auto`: when a term of the loss wants that, as `supcon` and
     `triplet` do."""
 
+    def starts_at_baseline(self, head: HeadBase) -> bool:
+        """Whether runs of this head start there."""
+        return self.start == "baseline" and not head.embedding and head.train == "all"
+
+    def learns_from_all(self, head: HeadBase) -> bool:
+        """Whether its runs learn from the validation part too, and inner folds say what that would say.
+
+        So it is where inner folds choose the epochs or nothing stops the run early: bags that are set aside
+        are lost to a small cohort, and the baseline beside it learns from all.
+        """
+        return self.auto or (self.starts_at_baseline(head) and not isinstance(self.patience, int))
+
     def training(self, head: HeadBase, loss: LossSpec, n_bags: int) -> "Training":
         """What it comes to for a head and a loss on so many bags."""
-        baseline = self.start == "baseline" and not head.embedding and head.train == "all"
+        baseline = self.starts_at_baseline(head)
         usual = PLAIN if not baseline else SHORT if head.learns_by_heart else LONG
         asked = self.class_balanced
         return Training(
@@ -70,8 +83,8 @@ class Training:
     each step on its whole training part (up to 512 bags or 32 MiB of tokens), and none of them is cut short:
     in planted cohorts early stop by a few validation bags ended at the start where attention had not yet
     found its slices (`docs/which-head.md`). A head that learns small cohorts by heart takes at most 60 steps
-    of 1e-3 with a patience of 20. One that starts plain takes at most 100 epochs of 1e-3 by 16 bags with a
-    patience of 20; rate and batches are DinoAtten3D's.
+    of 1e-3, as many as inner folds choose. One that starts plain takes at most 100 epochs of 1e-3 by 16 bags
+    with a patience of 20; rate and batches are DinoAtten3D's.
     """
 
     starts_at_baseline: bool
@@ -83,6 +96,8 @@ class Training:
     class_balanced: bool
 
 
+VALIDATION = "validation_"
+"""Begins the name of the loss that is watched."""
 WHOLE = 512
 """Bags per step of a whole training part at most."""
 WHOLE_BYTES = 32 * 2**20
@@ -114,6 +129,18 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
+class Inside:
+    """What inner folds say of a run's own training bags: of each, by a head that did not see it."""
+
+    logits: Floats
+    """In the order of the run's `train_rows` (bag, class)."""
+    start: float
+    """Their mean cross entropy before the first step."""
+    loss: float
+    """After the epochs that the run itself is trained for."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunSpec:
     """One training: what is trained, on which bags, from which seed."""
 
@@ -128,8 +155,16 @@ class RunSpec:
     """Bags to learn from, as rows of the cohort."""
     validation_rows: NDArray[np.int64]
     """Bags that decide when to stop; empty for a fixed number of epochs."""
+    within: bool = False
+    """Whether inner folds say what its training bags look like to a head that has not seen them: for
+    threshold and temperature, and for the epochs of a head that would otherwise stop early."""
     chosen: Chosen | None = None
     """What inner folds chose for it; then its validation bags decide nothing."""
+    inside: Inside | None = None
+    """What inner folds said of it."""
+    is_inner: bool = False
+    """Whether it is a run on inner folds itself: it leaves what it says of its validation bags, and no
+    weights."""
 
     @property
     def name(self) -> str:
@@ -140,6 +175,12 @@ class RunSpec:
     def stream(self) -> tuple[int, int, int]:
         """What its random numbers depend on."""
         return self.seed, self.repeat, self.fold
+
+    @property
+    def chooses(self) -> bool:
+        """Whether inner folds choose how many epochs it is trained."""
+        asked = self.train.training(self.head, self.loss, len(self.train_rows))
+        return self.train.auto or (self.within and asked.patience is not None)
 
     @property
     def training(self) -> Training:
@@ -163,18 +204,20 @@ class TrainedRun:
     epochs: int
     """Epochs trained."""
     history: dict[str, list[float]]
-    """Per epoch: `train_loss`, and `validation_cross_entropy` where there are validation bags."""
+    """Per epoch: `train_loss`, and where there are validation bags `validation_cross_entropy`, or what else
+    is watched."""
     start: float | None = None
-    """Validation cross-entropy before the first step; None without validation bags."""
+    """The same before the first step; None without validation bags."""
     stacking: str | None = None
     """`vmap` or `loop`: how a custom head's runs were computed."""
+    said: Floats | None = None
+    """Of an inner run: logits of its validation bags (epoch, bag, class), the start first; the last epoch's
+    alone where there is nothing to choose."""
 
-
-def is_plain(run: RunSpec) -> bool:
-    """Whether it minimises the cross entropy of its bags and nothing else."""
-    terms = run.loss.terms
-    weight = run.loss.cross_entropy.weight
-    return set(terms) == {"cross_entropy"} and run.loss.cross_entropy == CrossEntropySpec(weight=weight)
+    @property
+    def validation(self) -> list[float]:
+        """The loss that is watched, by epoch; empty without validation bags."""
+        return next((values for name, values in self.history.items() if name.startswith(VALIDATION)), [])
 
 
 def with_common_batches(runs: Sequence[RunSpec], bag_bytes: int) -> list[RunSpec]:
@@ -192,24 +235,23 @@ def with_common_batches(runs: Sequence[RunSpec], bag_bytes: int) -> list[RunSpec
     ]
 
 
-def check_run(run: RunSpec, y: NDArray[np.int64], n_classes: int) -> None:
+def check_run(run: RunSpec, y: NDArray[Any], strata: NDArray[np.int64], goal: Goal) -> None:
     """Refuse a run that cannot be trained as asked.
 
     Raises:
         ConfigError: If its loss cannot train its head, or its batches are too small to be balanced.
         SlicecacheError: If it has no training bag, or a bag without a label.
     """
-    require_trainable(run.loss, run.head.name, bool(run.head.embedding), run.head.pool_learns)
+    layers = bool(run.head.embedding)
+    require_trainable(run.loss, run.head.name, layers, run.head.pool_learns, goal.target)
     for term in run.loss.terms.values():
-        term.check_classes(n_classes)
+        term.check_classes(goal.n_classes)
     if not len(run.train_rows):
         raise SlicecacheError(
             f"the run {run.name} has no bag to train on; use fewer folds or a larger cohort"
         )
-    labels = y[np.concatenate([run.train_rows, run.validation_rows])]
-    if labels.min() < 0 or labels.max() >= n_classes:
-        raise SlicecacheError(f"the run {run.name} holds a bag whose label is not one of 0..{n_classes - 1}")
-    needed = 2 * len(np.unique(y[run.train_rows]))
+    goal.check(y[np.concatenate([run.train_rows, run.validation_rows])], run.name)
+    needed = 2 * len(np.unique(strata[run.train_rows]))
     if run.training.class_balanced and run.training.batch_size < needed:
         raise ConfigError(
             f"train.batch_size is {run.training.batch_size}, but class-balanced batches (two bags of each "

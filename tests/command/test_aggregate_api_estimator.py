@@ -58,7 +58,7 @@ def test_cross_validation_by_participant(data: Any) -> None:
 
 def test_groups_reach_the_inner_validation_by_metadata_routing(data: Any, routing: None) -> None:
     x, y, people = data
-    head = sc.HeadClassifier(train=QUICK, minimum_per_class=2).set_fit_request(groups=True)
+    head = sc.HeadClassifier(train=QUICK | {"patience": 2}, minimum_per_class=2).set_fit_request(groups=True)
     found = cross_validate(
         head, x, y, cv=GroupKFold(3), params={"groups": people}, return_estimator=True, return_indices=True
     )
@@ -71,7 +71,7 @@ def test_groups_reach_the_inner_validation_by_metadata_routing(data: Any, routin
 
 def test_without_groups_a_participant_is_torn_and_with_them_not(data: Any) -> None:
     x, y, people = data
-    head = sc.HeadClassifier(train=QUICK, minimum_per_class=2)
+    head = sc.HeadClassifier(train=QUICK | {"patience": 2}, minimum_per_class=2)
     for groups, torn in ((None, True), (people, False)):
         inside = head.fit(x, y, groups=groups).validation_rows_
         outside = np.setdiff1d(np.arange(N), inside)
@@ -118,11 +118,11 @@ def test_the_same_rows_and_seed_give_what_train_gives(study: Path, recipe: str |
     head.fit(bags[~tested], y[~tested])
     logits = own[[f"logit_{name}" for name in results.classes]].to_numpy()
     np.testing.assert_allclose(
-        head.decision_function(bags[tested]), logits[:, 1] - logits[:, 0], rtol=0, atol=1e-6
+        head.decision_function(bags[tested]), logits[:, 1] - logits[:, 0], rtol=1e-6, atol=1e-5
     )
     probabilities = own[[f"p_{name}" for name in results.classes]].to_numpy()
-    np.testing.assert_allclose(head.predict_proba(bags[tested]), probabilities, rtol=0, atol=1e-6)
-    assert head.threshold_ == pytest.approx(own["threshold"].iloc[0], abs=1e-6)
+    np.testing.assert_allclose(head.predict_proba(bags[tested]), probabilities, rtol=0, atol=1e-5)
+    assert head.threshold_ == pytest.approx(own["threshold"].iloc[0], abs=1e-5)
 
 
 def test_every_form_of_x_gives_the_same(data: Any) -> None:

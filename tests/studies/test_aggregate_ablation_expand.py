@@ -30,8 +30,8 @@ def names(study: Study) -> list[str]:
 
 def test_a_configuration_is_the_section_with_its_changes() -> None:
     study = expand(raw({}, train={"epochs": 7, "batch_size": 5}))
-    mean, abmil, recipe = study.configurations
-    assert names(study) == list(NAMED)
+    mean, abmil, recipe, _ = study.configurations
+    assert names(study) == [*NAMED, "dinoatten3d start=baseline"]
     assert study.reference == "mean_pool"
     assert (mean.section.head.kind, mean.section.train.epochs) == ("mean", 7)
     assert abmil.section.head.hidden == 32  # type: ignore[union-attr]
@@ -39,6 +39,38 @@ def test_a_configuration_is_the_section_with_its_changes() -> None:
     assert recipe.section.head.hidden == 64  # type: ignore[union-attr]
     assert recipe.section.loss.supcon.weight == 1.0
     assert (recipe.section.train.epochs, recipe.section.train.batch_size) == (7, 16)
+
+
+def test_a_recipe_is_shown_a_second_time_from_the_baseline() -> None:
+    study = expand(raw({}, train={"epochs": 7}))
+    first, second = study["dinoatten3d"], study["dinoatten3d start=baseline"]
+    assert (first.section.train.start, second.section.train.start) == ("plain", "baseline")
+    assert (first.section.head.embedding, second.section.head.embedding) == ((256, 128), ())
+    assert first.section.loss == second.section.loss
+    usual = second.section.train.training(second.section.head, second.section.loss, 50)
+    assert usual.starts_at_baseline
+    assert (usual.epochs, usual.batch_size, usual.patience) == (7, 50, None)
+    assert usual.learning_rate > first.section.train.learning_rate
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"head.kind": "attention"},
+        {"recipe": "dinoatten3d", "train.start": "plain"},
+        {"recipe": "dinoatten3d", "head.embedding": "none"},
+    ],
+    ids=str,
+)
+def test_who_decides_on_the_start_is_shown_once(given: dict[str, Any]) -> None:
+    assert names(expand(raw({"configurations": {"it": given}}))) == ["it"]
+    assert names(expand(raw({"configurations": {"it": {"recipe": "mst"}}, "second_start": False}))) == ["it"]
+
+
+def test_the_second_start_keeps_what_a_configuration_says_of_its_training() -> None:
+    study = expand(raw({"configurations": {"it": {"recipe": "mst", "train.epochs": 3}}}))
+    assert [c.section.train.epochs for c in study.configurations] == [3, 3]
+    assert study.configurations[1].section.train.learning_rate is None
 
 
 def test_a_recipe_of_the_section_is_overridden_by_path() -> None:
@@ -83,7 +115,7 @@ def test_a_grid_is_a_product_less_exclude_plus_include() -> None:
             }
         )
     )
-    assert names(study)[3:] == [
+    assert names(study)[4:] == [
         "dinoatten3d supcon=0 class_variance=0.1",
         "dinoatten3d supcon=0.5 class_variance=0",
         "dinoatten3d supcon=0.5 class_variance=0.1",
@@ -91,7 +123,7 @@ def test_a_grid_is_a_product_less_exclude_plus_include() -> None:
         "dinoatten3d supcon=1 class_variance=0.1",
         "dinoatten3d supcon=3",
     ]
-    assert study.candidates == tuple(names(study)[3:])
+    assert study.candidates == tuple(names(study)[4:])
     assert study["dinoatten3d supcon=3"].section.loss.class_variance.weight == 0.1
     same = representatives(study.configurations)
     assert same["dinoatten3d supcon=1 class_variance=0.1"] == "dinoatten3d"
@@ -100,7 +132,7 @@ def test_a_grid_is_a_product_less_exclude_plus_include() -> None:
 
 def test_names_tell_what_varies() -> None:
     grid = {"head.embedding": [[3]], "loss.supcon.weight": [1, 2], "loss.supcon.temperature": [0.1, 3]}
-    assert names(expand(raw({"grid": grid})))[3::2] == [
+    assert names(expand(raw({"grid": grid})))[4::2] == [
         "grid supcon=1 supcon.temperature=0.1",
         "grid supcon=2 supcon.temperature=0.1",
     ]

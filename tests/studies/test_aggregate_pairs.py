@@ -13,11 +13,11 @@ from made_up_people import people_store, people_table
 
 import slicecache
 from aggregate.cli import train_and_report
-from aggregate.cohort.pairs import Contrast, contrasts_of, folder_names, narrowed
-from aggregate.cohort.table.target import TargetSpec
 from aggregate.config.section import read_aggregate_section
 from aggregate.predict.bundle import load_bundle
 from aggregate.statistics.holm import holm
+from aggregate.targets.classification import ClassificationSpec
+from aggregate.targets.pairs import Contrast, contrasts_of, folder_names, narrowed
 from aggregate.train.terminal import training_summary
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import load_pipeline
@@ -171,7 +171,7 @@ def test_what_cannot_be_meant_is_said_before_anything_is_trained(study, tmp_path
 
 def test_names_of_contrasts_are_folders_on_any_disk() -> None:
     labels = ("../up", "a/b", "A B", "a b", "\u00e4", "", "x" * 300)
-    found = contrasts_of(TargetSpec(column="d", pairs="all"), labels)
+    found = contrasts_of(ClassificationSpec(column="d", pairs="all"), labels)
     assert len({contrast.name.lower() for contrast in found}) == len(found) == 21
     assert all(set(c.name) <= set("abx-ABupcls_v0123456789") and len(c.name) < 100 for c in found)
     assert folder_names(["a", "A", "a-2", "a"]) == ["a", "A-2", "a-2-2", "a-3"]

@@ -11,7 +11,7 @@ from aggregate.baselines.baselines import mean_pool
 from aggregate.heads.registry import HEADS
 from aggregate.losses.registry import LossSpec
 from aggregate.train.starts import start_facts
-from aggregate.training.chosen import RATES, inner_runs, mean_curve
+from aggregate.training.inner import RATES, inner_runs, mean_curve
 from aggregate.training.logistic import solve_chosen
 from aggregate.training.runs import Chosen, RunSpec, TrainSpec
 from aggregate.training.stacked import apply_head, train_stacked
@@ -137,7 +137,7 @@ def test_inner_folds_choose_what_a_slow_search_chooses():
     (found,) = train(bags, y, run, finished=seen.append, progress=lambda *step: steps.append(step))
     best = (np.inf, None)
     for inner in inner_runs(0, run, y.numpy(), np.arange(BAGS)):
-        curve = mean_curve([train(bags, y, spec)[0] for spec in inner.specs])
+        curve = np.array(mean_curve([train(bags, y, spec)[0] for spec in inner.specs]))
         slow = np.zeros(len(curve))
         for epoch in range(len(curve)):
             for spec in inner.specs:
@@ -146,13 +146,39 @@ def test_inner_folds_choose_what_a_slow_search_chooses():
                 slow[epoch] += values[min(epoch, len(values) - 1)] * len(spec.validation_rows) / 31
         assert curve == pytest.approx(slow)
         if curve.min() < best[0]:
-            best = (curve.min(), Chosen(inner.rate, int(curve.argmin())))
+            best = (curve.min(), Chosen(inner.specs[0].training.learning_rate, int(curve.argmin())))
         rows = np.sort(np.concatenate([spec.validation_rows for spec in inner.specs]))
         assert rows.tolist() == list(range(31))
     assert found.spec.chosen == best[1]
     assert found.epochs == found.best_epoch == found.spec.chosen.epochs
     assert [r.spec.configuration for r in seen] == ["c"]
     assert steps[-1][0] == steps[-1][1] == 12 * (1 + 3 * len(RATES))
+
+
+@pytest.mark.parametrize("name", ["attention", "mst"])
+def test_inner_folds_say_what_heads_say_of_bags_that_they_have_not_seen(name):
+    bags, y = make_bags(2, shift=0.6)
+    head = next(head for head in PLAIN_HEADS if head.kind == name)
+    rows = np.random.default_rng(0).permutation(31)
+    (found,) = train(bags, y, replace(one_run(head, rows, epochs=9), within=True))
+    assert (found.spec.chosen is None) == (name == "attention")
+    epochs = 9 if found.spec.chosen is None else found.spec.chosen.epochs
+    (inner,) = inner_runs(0, replace(one_run(head, rows, epochs=9), within=True), y.numpy(), np.arange(BAGS))
+    start = loss = 0.0
+    for spec in inner.specs:
+        out, own = spec.validation_rows, {}
+        for n in (0, epochs):
+            alone = replace(one_run(head, spec.train_rows), chosen=Chosen(spec.training.learning_rate, n))
+            (slow,) = train(bags, y, alone)
+            built = head.build(DIM, 2)
+            own[n] = apply_head(built, [slow.state], bags.take(torch.from_numpy(out))).logits[0]
+        place = [rows.tolist().index(row) for row in out]
+        assert found.spec.inside.logits[place] == pytest.approx(own[epochs].numpy(), abs=1e-9)
+        cross = torch.nn.functional.cross_entropy
+        start += float(cross(own[0], y[out], reduction="sum")) / 31
+        loss += float(cross(own[epochs], y[out], reduction="sum")) / 31
+    assert found.spec.inside.start == pytest.approx(start)
+    assert found.spec.inside.loss == pytest.approx(loss)
 
 
 def test_a_participant_is_in_one_inner_fold():

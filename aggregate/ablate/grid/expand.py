@@ -7,8 +7,10 @@ from typing import Any
 
 from aggregate.ablate.grid.overrides import check_path, overlay
 from aggregate.config.ablate import FROM, RESERVED_NAMES, AblateSpec, Assignment
+from aggregate.config.recipes import RECIPES
 from aggregate.config.section import AggregateSection, parse_section
 from aggregate.config.setup import TrainingSetup
+from aggregate.training.runs import TrainSpec
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.text.mistakes import suggest
 
@@ -75,7 +77,7 @@ def expand(raw: Any) -> Study:
     spec = section.ablate
     base = {key: value for key, value in raw.items() if key not in OTHERS}
     found: list[Configuration] = []
-    for name, varied, point in _all(spec):
+    for name, varied, point in _all(spec, base.get("train")):
         if any(name == other.name for other in found):
             raise ConfigError(f"aggregate.ablate: two configurations are called {name!r}")
         found.append(_configuration(base, name, varied, point))
@@ -114,15 +116,38 @@ def _configuration(
     return Configuration(name, section, setup, str(varied.get("store", MAIN)), varied, point)
 
 
-def _all(spec: AblateSpec) -> Iterator[tuple[str, Assignment, Assignment | None]]:
+def _all(spec: AblateSpec, train: Any) -> Iterator[tuple[str, Assignment, Assignment | None]]:
     """Name, what is varied, and place in the grid of every configuration."""
     for name, given in spec.configurations.items():
         for path in given:
             check_path(path, f"configuration {name!r}")
+        again = second_start(given, train) if spec.second_start else None
         for axes in _crossed(spec, given):
-            yield _call(name, _off_first(spec, axes), ()), {**given, **axes}, None
+            told = _off_first(spec, axes)
+            yield _call(name, told, ()), {**given, **axes}, None
+            if again is not None:
+                yield _call(name, {"start": "baseline", **told}, ()), {**given, **again, **axes}, None
     if spec.grid is not None:
         yield from _grid(spec)
+
+
+def second_start(given: Assignment, train: Any) -> Assignment | None:
+    """What makes a recipe start at the baseline with the training that belongs to that, or None.
+
+    None for a configuration that names no recipe with another start, or decides on start or embedding
+    itself. What it says of its training it keeps; else it trains as the section says (`train`, raw).
+    """
+    recipe = RECIPES.get(str(given.get("recipe")))
+    if recipe is None or recipe["train"].get("start", "baseline") == "baseline":
+        return None
+    if not {"train", "train.start", "head", "head.kind", "head.embedding"}.isdisjoint(given):
+        return None
+    fields = TrainSpec.model_fields
+    own = train if isinstance(train, Mapping) else {}
+    names = [name for name in recipe["train"] if name != "class_balanced"]
+    usual = {f"train.{name}": own.get(name, fields[name].default) for name in names}
+    changes = {**usual, "train.start": "baseline", "head.embedding": "none", "head.train": "all"}
+    return {path: value for path, value in changes.items() if path not in given}
 
 
 def _crossed(spec: AblateSpec, given: Mapping[str, Any]) -> list[Assignment]:

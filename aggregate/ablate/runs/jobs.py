@@ -29,9 +29,11 @@ class Portion:
     jobs: tuple[Job, ...]
 
 
-def jobs_of(configuration: Configuration, folds: Sequence[Fold], seeds: int) -> list[Job]:
-    """Every fold with every seed."""
-    runs = run_specs(configuration.setup, folds, seeds)
+def jobs_of(
+    configuration: Configuration, folds: Sequence[Fold], seeds: int, calibrated: bool = True
+) -> list[Job]:
+    """Every fold with every seed; `calibrated` as in `run_specs`."""
+    runs = run_specs(configuration.setup, folds, seeds, calibrated)
     by_fold = [fold for fold in folds for _ in range(seeds)]
     return [Job(run, fold) for run, fold in zip(runs, by_fold, strict=True)]
 

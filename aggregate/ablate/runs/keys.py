@@ -14,7 +14,7 @@ from aggregate.training.stacked import RunSpec
 from cache_schema.common.custom import code_digest, targets_in
 from cache_schema.format.canonical import canonical_json, sha256_json
 
-ARITHMETIC = 2
+ARITHMETIC = 3
 """Raised when heads, losses, training, scoring or calibration give other numbers than before."""
 
 
@@ -64,6 +64,7 @@ class Keys:
                 **self._code(parts),
                 "train": run.train.model_dump(mode="json"),
                 "stream": [run.repeat, run.fold, run.seed],
+                "within": run.within,
                 "sides": [self.rows(run.train_rows), self.rows(run.validation_rows), self.rows(fold.test)],
             }
         )
@@ -82,5 +83,5 @@ class Keys:
 
     def baseline(self, name: str, folds: Sequence[Fold]) -> str:
         """A baseline that depends on tokens and labels alone."""
-        sides = [[self.rows(np.concatenate([f.train, f.validation])), self.rows(f.test)] for f in folds]
+        sides = [[self.rows(f.inside), self.rows(f.test)] for f in folds]
         return sha256_json({**self.common, "baseline": name, "sides": sides})

@@ -41,7 +41,7 @@ def inner_folds(
 
 
 def _inside(cohort: Cohort, outer: Fold, spec: NestedSpec, folds: FoldSpec, number: int) -> list[Fold]:
-    rows = np.sort(np.concatenate([outer.train, outer.validation]))
+    rows = outer.inside
     people = people_of(cohort.participants[rows].tolist(), cohort.y[rows])
     fewest = int(np.bincount(people.y, minlength=len(cohort.classes)).min())
     if fewest < spec.folds:

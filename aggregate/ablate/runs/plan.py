@@ -12,8 +12,11 @@ from aggregate.ablate.runs.jobs import Job, Portion, kind_of
 from aggregate.ablate.runs.trainer import train_portion
 from aggregate.bags.bags import Bags
 from aggregate.training.blocks import BLOCK_BYTES
+from aggregate.training.inner import INNER_FOLDS, inner_epochs
 from aggregate.training.streams import steps_of
 
+INNER_SHARE = (INNER_FOLDS - 1) / INNER_FOLDS
+"""Of a run's bags that an inner one learns from."""
 OVERHEAD_BYTES = 400 * 2**20
 """Of Python, torch and pandas."""
 
@@ -114,8 +117,8 @@ def step_seconds(portions: Sequence[Portion], source: Source, bags: Bags) -> dic
 
 def _of_one_epoch(job: Job) -> Job:
     """The same run cut short."""
-    train = job.run.train.model_copy(update={"epochs": 1, "patience": None})
-    return Job(replace(job.run, train=train), job.fold)
+    train = job.run.train.model_copy(update={"epochs": 1, "patience": None, "auto": False})
+    return Job(replace(job.run, train=train, within=False), job.fold)
 
 
 def expected_seconds(jobs: Sequence[Job], steps: dict[str, float]) -> tuple[float, float]:
@@ -123,14 +126,17 @@ def expected_seconds(jobs: Sequence[Job], steps: dict[str, float]) -> tuple[floa
     soonest = latest = 0.0
     for job in jobs:
         epoch = steps[kind_of(job)] * steps_of(job.run)
-        soonest += epoch * _fewest_epochs(job)
-        latest += epoch * job.run.training.epochs
+        inside = inner_epochs(job.run) * INNER_SHARE
+        soonest += epoch * (_fewest_epochs(job) + (0 if job.run.chooses else inside))
+        latest += epoch * (job.run.training.epochs + inside)
     return soonest, latest
 
 
 def _fewest_epochs(job: Job) -> int:
     """A run that is never better than in its first epoch ends when its patience does."""
     train = job.run.training
+    if job.run.chooses:
+        return 1
     if train.patience is None or not len(job.run.validation_rows):
         return train.epochs
     return min(train.epochs, train.patience + 1)

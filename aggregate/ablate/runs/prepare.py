@@ -68,7 +68,8 @@ class PreparedStudy:
     def outer_jobs(self, place: Place) -> list[Job]:
         """Runs of the table over one source."""
         here = [c for c in self.distinct if place_of(c) == place]
-        return [job for c in here for job in jobs_of(c, self.folds, c.setup.seeds)]
+        calibrated = self.first.cohort.kind.calibrates
+        return [job for c in here for job in jobs_of(c, self.folds, c.setup.seeds, calibrated)]
 
     def inner_jobs(self, place: Place) -> list[Job]:
         """Runs over one source that choose."""
@@ -78,7 +79,7 @@ class PreparedStudy:
         names = {self.same[name] for name in self.study.candidates}
         here = [c for c in self.distinct if c.name in names and place_of(c) == place]
         folds = [fold for inner in self.inner.values() for fold in inner]
-        return [job for c in here for job in jobs_of(c, folds, select.seeds)]
+        return [job for c in here for job in jobs_of(c, folds, select.seeds, calibrated=False)]
 
     def n_shuffled(self) -> int:
         """Runs on permuted labels, over all sources."""

@@ -46,7 +46,7 @@ def permuted_jobs(
     """
     cohort = permute_labels(source.cohort, folds.seed * STREAM + index)
     dealt = make_folds(cohort, folds, leave_group_out)
-    jobs = [job for c in configurations for job in jobs_of(c, dealt, c.setup.seeds)]
+    jobs = [job for c in configurations for job in jobs_of(c, dealt, c.setup.seeds, calibrated=False)]
     return with_labels(source, cohort), jobs
 
 

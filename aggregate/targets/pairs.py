@@ -13,8 +13,9 @@ import numpy as np
 
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.table.join import LeftOut
-from aggregate.cohort.table.target import TargetSpec
+from aggregate.cohort.task import TargetBase
 from aggregate.common.table_values import listed, nearest
+from aggregate.targets.classification import Classification, ClassificationSpec
 from cache_schema.common.errors import ConfigError
 from cache_schema.store.reading.records import Picked
 
@@ -37,7 +38,7 @@ class Contrast:
         return self.negative, self.positive
 
 
-def contrasts_of(spec: TargetSpec, classes: Sequence[str]) -> list[Contrast]:
+def contrasts_of(spec: TargetBase, classes: Sequence[str]) -> list[Contrast]:
     """What `target.pairs` asks for, in its order; of `all` the later class is positive.
 
     Args:
@@ -47,7 +48,7 @@ def contrasts_of(spec: TargetSpec, classes: Sequence[str]) -> list[Contrast]:
     Raises:
         ConfigError: If there are two classes only, or a pair is not of two different ones, or there twice.
     """
-    if spec.pairs is None:
+    if not isinstance(spec, ClassificationSpec) or spec.pairs is None:
         return []
     if len(classes) < 3:
         raise ConfigError(
@@ -108,6 +109,8 @@ def narrowed(cohort: Cohort, contrast: Contrast) -> Cohort:
         frame=cohort.frame.iloc[rows].reset_index(drop=True).assign(y=y),
         entries=tuple(cohort.entries[place] for place in chosen),
         classes=contrast.classes,
+        kind=Classification(contrast.classes),
+        values=y[:, None].astype(np.float64),
         turnout=replace(cohort.turnout, used=used, left_out=(*cohort.turnout.left_out, *others)),
         bag=(np.cumsum(keep) - 1)[cohort.bag[chosen]],
         records=Picked(cohort.records, chosen),
@@ -118,8 +121,8 @@ def narrowed(cohort: Cohort, contrast: Contrast) -> Cohort:
     )
 
 
-def target_of(spec: TargetSpec, contrast: Contrast) -> TargetSpec:
+def target_of(spec: TargetBase, contrast: Contrast) -> TargetBase:
     """The target of a contrast alone, as its bundle keeps it."""
-    written = spec.classes or {name: (name,) for name in contrast.classes}
-    classes = {name: written[name] for name in contrast.classes}
-    return TargetSpec(column=spec.column, classes=classes, positive=contrast.positive)
+    said = spec.classes if isinstance(spec, ClassificationSpec) else None
+    classes = {name: (said or {}).get(name, (name,)) for name in contrast.classes}
+    return ClassificationSpec(column=spec.column, classes=classes, positive=contrast.positive)
