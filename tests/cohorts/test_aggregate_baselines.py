@@ -17,10 +17,10 @@ from aggregate.baselines.baselines import (
     mean_pool,
 )
 from aggregate.baselines.confounds import confound_frame, site_by_label, site_warnings
-from aggregate.baselines.design import design
 from aggregate.baselines.names import BASELINES
 from aggregate.cohort.cohort import load_cohort
 from aggregate.cohort.folds import make_folds
+from aggregate.common.design import design
 from aggregate.common.scaling import fit_scaling
 from aggregate.config.section import parse_section
 from aggregate.statistics.metrics import by_participant, measure
