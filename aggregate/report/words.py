@@ -20,9 +20,8 @@ CONFIGURATION_NAMES = {
 """Baselines, heads and recipes as people call them."""
 
 METRICS = {
-    "auroc": "AUROC",
-    "auroc_pairwise": "AUROC, pairwise",
     **{metric.name: metric.words for metric in Classification.metrics},
+    "auroc_pairwise": "AUROC, pairwise",
     "ppv": "PPV",
     "calibration_slope": "calibration slope",
     "calibration_intercept": "calibration intercept",

@@ -109,7 +109,7 @@ def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold], by: Measure | No
 
 
 def _measured(cohort: Cohort, output: OutOfFold, by: Measure | None, scores: Scores) -> Mapping[str, float]:
-    """All metrics of some participants' scores, as an output is calibrated."""
+    """Metrics of scores as an output is calibrated: the task's, unless others are asked."""
     own = output.calibration
     if by is not None:
         return by(scores, own.threshold, own.temperature)
@@ -137,7 +137,8 @@ def intervals(
         }
     first = outputs[0]
     scores = first.scores(cohort)
-    return bootstrap_intervals(scores, partial(_measured, cohort, first, by), cohort.kind.groups(scores.y))
+    by_task = partial(_measured, cohort, first, by)
+    return bootstrap_intervals(scores, by_task, cohort.kind.groups(scores.y))
 
 
 def ci_method(measured: Measured) -> str:

@@ -35,6 +35,7 @@ from aggregate.train.crossval import Trained
 from aggregate.train.familiar import familiar_of, records_of, seen_bags
 from aggregate.train.groups import groups_json
 from cache_schema.store.reader import StoreReader
+from cache_schema.store.wanted import making_of
 
 SHOWN_PREVIEWS = 6
 """Volumes whose slices the report shows."""
@@ -193,6 +194,7 @@ def make_bundle(
     card = BundleCard(
         fingerprint=store.header.fingerprint,
         numerics=store.header.numerics,
+        making=making_of(store.header),
         tokens=setup.tokens,
         dim=bags.x.shape[2],
         classes=cohort.kind.classes,

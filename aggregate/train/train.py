@@ -2,12 +2,13 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from typing import Any
 
 from aggregate.bags.bags import Bags
 from aggregate.bags.beside import open_beside
 from aggregate.bags.memory import open_bags
-from aggregate.baselines.baselines import make_baselines
+from aggregate.baselines.baselines import make_baselines, mean_pool
 from aggregate.baselines.confounds import site_by_label, site_warnings
 from aggregate.cohort.cohort import Cohort, load_cohort
 from aggregate.cohort.folds import make_folds
@@ -17,6 +18,7 @@ from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
 from aggregate.evaluate.results import write_confusion, write_curves
 from aggregate.predict.bundle import save_bundle
+from aggregate.shortcuts.shortcuts import look_for_shortcuts
 from aggregate.statistics.cautions import below_guessing_notes, few_folds
 from aggregate.statistics.evaluate import measure_folds
 from aggregate.targets.pairs import Contrast, contrasts_of, narrowed, target_of
@@ -81,10 +83,11 @@ def train_cohort(
         verb_folder(pipeline.folder(), "train"), None if contrast is None else contrast.name
     )
     require_writable(folder, "the run folder")
-    store = open_store(pipeline.store(), pipeline.prove())
+    location, tokens = section.home(pipeline)
+    store = open_store(location, pipeline.prove())
+    setup = replace(section.setup(), tokens=tokens)
     whole = load_cohort(section.cohort_request(pipeline), store)
     contrasts_of(section.target, whole.classes)  # what cannot be meant is said before anything is trained
-    setup = section.setup()
     cohort = whole if contrast is None else narrowed(whole, contrast)
     folds = make_folds(cohort, section.folds, section.leave_group_out)
     external = open_external_cohort(pipeline, section, store, cohort, folds, contrast, whole.kind)
@@ -93,9 +96,13 @@ def train_cohort(
         logger.info("%d participants, %d bags, %d folds", cohort.n_participants(), n_bags, n_folds)
         beside = open_beside(section.beside(pipeline, setup.tokens), pipeline.prove())
         bags = open_bags(store, setup.tokens, cohort.entries, cohort.bag, section.memory_gib, beside)
+        pooled = mean_pool(bags)
+        shortcuts = look_for_shortcuts(cohort, pooled, section.site)
         with bar("training" if contrast is None else f"training {contrast.name}") as progress:
             trained = cross_validate(setup, cohort, bags, folds, progress)
-        baselines = make_baselines(cohort, bags, folds, section.baselines, section.confounds, section.site)
+        baselines = make_baselines(
+            cohort, bags, folds, section.baselines, section.confounds, section.site, pooled
+        )
         outputs = all_outputs(trained, baselines, folds)
         measured = {name: measure_folds(cohort, out) for name, out in outputs.items()}
         metrics = metrics_json(setup.seeds, cohort, store, outputs, measured, beside)
@@ -103,13 +110,14 @@ def train_cohort(
             observed = metrics["metrics"][cohort.kind.primary.name]["value"]
             metrics["null"] = _null(section, cohort, bags, observed, n_shuffles)
         metrics["training"] = start_facts(trained.runs)
+        metrics |= shortcuts.facts
         if contrast is not None:
             metrics["contrast"] = contrast_json(contrast, measured[trained.outputs[0].configuration])
         notes = [*run_notes(section.folds, cohort, folds, baselines), *metrics["training"]["said"]]
-        notes += below_guessing_notes(measured.values())
+        notes += [*shortcuts.notes, *below_guessing_notes(measured.values())]
         site = site_by_label(cohort, section.site)
         doubts = few_folds(measured[trained.outputs[0].configuration])
-        metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *doubts]
+        metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *shortcuts.warnings, *doubts]
         target = section.target if contrast is None else target_of(section.target, contrast)
         summary = training_summary_of(setup, target, section.folds, trained, metrics)
         bundle = make_bundle(setup, cohort, store, folds, trained, bags, summary, beside, baselines)
