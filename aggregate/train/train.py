@@ -1,6 +1,7 @@
 """Stage two from a pipeline to the run folder's `train/`: cohort, folds, runs, statistics, files."""
 
 import shlex
+import shutil
 import sys
 from typing import Any
 
@@ -16,7 +17,9 @@ from aggregate.common.run_folder import BUNDLE, METRICS_FILE, REPORT, verb_folde
 from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
 from aggregate.evaluate.results import write_curves
+from aggregate.harmonise.harmoniser import Harmoniser, harmoniser_of
 from aggregate.predict.bundle import save_bundle
+from aggregate.shortcuts.adjusted import adjusted_facts
 from aggregate.shortcuts.shortcuts import look_for_shortcuts
 from aggregate.statistics.cautions import below_guessing_notes, few_folds
 from aggregate.statistics.evaluate import measure_folds
@@ -29,8 +32,8 @@ from aggregate.train.assemble import (
     run_notes,
     training_summary_of,
 )
-from aggregate.train.crossval import cross_validate
 from aggregate.train.external import judge_outside, open_external_cohort
+from aggregate.train.harmonised import cross_validate_on, harmonised_baselines
 from aggregate.train.null import shuffled_null
 from aggregate.train.predictions import predictions
 from aggregate.train.results import EXTERNAL, Results
@@ -39,6 +42,11 @@ from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.terminal.progress import bar
 from cache_schema.files.disk.room import require_writable
 from cache_schema.store.reader import open_store
+
+NO_BUNDLE = (
+    "tokens were harmonised, which takes everybody's site and what is preserved, and a bundle cannot do that "
+    "yet: none was written"
+)
 
 
 def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels: int = 0) -> Results:
@@ -65,28 +73,37 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         beside = open_beside(section.beside(pipeline, setup.tokens), pipeline.prove())
         bags = open_bags(store, setup.tokens, cohort.entries, cohort.bag, section.memory_gib, beside)
         pooled = mean_pool(bags)
-        shortcuts = look_for_shortcuts(cohort, pooled, section.site)
+        harmoniser = harmoniser_of(section.harmonised, cohort, pooled, folds)
+        vectors = None if harmoniser is None else harmoniser.vectors
+        shortcuts = look_for_shortcuts(cohort, pooled, section.site, vectors)
         with bar("training") as progress:
-            trained = cross_validate(setup, cohort, bags, folds, progress)
-        baselines = make_baselines(
-            cohort, bags, folds, section.baselines, section.confounds, section.site, pooled
+            trained = cross_validate_on(setup, cohort, bags, folds, harmoniser, progress)
+        baselines = harmonised_baselines(
+            make_baselines(cohort, bags, folds, section.baselines, section.confounds, section.site, pooled),
+            cohort,
+            bags,
+            folds,
+            harmoniser,
         )
         outputs = all_outputs(trained, baselines, folds)
         measured = {name: measure_folds(cohort, out) for name, out in outputs.items()}
         metrics = metrics_json(setup.seeds, cohort, store, outputs, measured, beside)
         if n_shuffles := max(shuffle_labels, section.shuffle_labels):
             observed = metrics["metrics"]["auroc"]["value"]
-            metrics["null"] = _null(section, cohort, bags, observed, n_shuffles)
+            metrics["null"] = _null(section, cohort, bags, observed, n_shuffles, harmoniser)
         metrics["training"] = start_facts(trained.runs)
-        metrics |= shortcuts.facts
+        metrics |= shortcuts.facts | adjusted_facts(cohort, trained.outputs, section.confounds, section.site)
         notes = [*run_notes(section.folds, cohort, folds, baselines), *metrics["training"]["said"]]
         notes += [*shortcuts.notes, *below_guessing_notes(measured.values())]
         site = site_by_label(cohort, section.site)
         doubts = few_folds(measured[trained.outputs[0].configuration])
         metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *shortcuts.warnings, *doubts]
         summary = training_summary_of(setup, section.target, section.folds, trained, metrics)
-        bundle = make_bundle(setup, cohort, store, folds, trained, bags, summary, beside, baselines)
+        bundle = None
+        if harmoniser is None:
+            bundle = make_bundle(setup, cohort, store, folds, trained, bags, summary, beside, baselines)
         evaluation = judge_outside(bundle, external, metrics, section.memory_gib)
+        notes += [NO_BUNDLE] * (bundle is None)
         results = Results(
             folder=folder,
             command=shlex.join(["slicecache", *sys.argv[1:]]),
@@ -107,12 +124,22 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         )
         for sentence in [*results.warnings, cohort.turnout.line(), *results.notes]:
             logger.info(sentence)
-        save_bundle(folder / BUNDLE, bundle)
+        if bundle is None:
+            shutil.rmtree(folder / BUNDLE, ignore_errors=True)  # an earlier one would pass for this one's
+        else:
+            save_bundle(folder / BUNDLE, bundle)
         write_results(results)
     return results
 
 
-def _null(section: AggregateSection, cohort: Cohort, bags: Bags, observed: float, n: int) -> dict[str, Any]:
+def _null(
+    section: AggregateSection,
+    cohort: Cohort,
+    bags: Bags,
+    observed: float,
+    n: int,
+    harmoniser: Harmoniser | None,
+) -> dict[str, Any]:
     """What chance gives, with a bar."""
     with bar("shuffled labels") as progress:
         return shuffled_null(
@@ -124,6 +151,7 @@ def _null(section: AggregateSection, cohort: Cohort, bags: Bags, observed: float
             observed,
             n,
             progress,
+            harmoniser,
         )
 
 

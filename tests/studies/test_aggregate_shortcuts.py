@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from made_up_people import people_store, people_table, words
 from made_up_store import example_draft, example_header, example_row
 
+from aggregate.ablate.ablate import ablate_pipeline
 from aggregate.cli import train_and_report
 from aggregate.cohort.cohort import load_cohort
 from aggregate.cohort.request import CohortRequest
@@ -48,8 +50,8 @@ def made(folder, sites=None, effect=0.0, store=True):
     return file
 
 
-def trained(file):
-    loaded = load_pipeline(file, ())
+def trained(file, *overrides):
+    loaded = load_pipeline(file, overrides)
     return train_and_report(loaded, read_aggregate_section(loaded), 0)
 
 
@@ -136,3 +138,41 @@ def test_a_copy_of_equal_intensities_is_refused_before_training(tmp_path):
     with pytest.raises(SlicecacheError, match="sub-04 T1w and sub-39 T1w are one image saved twice"):
         trained(file)
     assert not (tmp_path / "run" / "train" / "metrics.json").exists()
+
+
+def test_a_harmonised_training_forgets_the_site_and_writes_no_bundle(tmp_path):
+    sites = ["north" if i % 4 < 2 else "south" for i in range(N)]
+    file = made(tmp_path, sites, store=False)
+    people_store(tmp_path / "a.zarr", PEOPLE, [s == "south" for s in sites], 1, effect=8.0)
+    plain = trained(file)
+    assert (plain.folder / "bundle").is_dir()
+    results = trained(file, "aggregate.harmonise=combat")
+    found = results.metrics["site"]
+    assert found["predictable"]["auroc"]["value"] > 0.95
+    assert found["harmonised"]["auroc"]["value"] < 0.75
+    assert "harmonised tokens are not shown to tell them apart" in found["said"]
+    assert not (results.folder / "bundle").exists()
+    assert any("none was written" in note for note in results.notes)
+    assert len(results.predictions) == 3 * N
+    shuffled = trained(file, "aggregate.harmonise=combat", "aggregate.shuffle_labels=2")
+    assert shuffled.metrics["null"]["auroc"]["n"] == 2
+    with pytest.raises(SlicecacheError, match="harmonise and external exclude each other"):
+        trained(file, "aggregate.harmonise=combat", "aggregate.external={store: a.zarr, cohort: a.tsv}")
+
+
+def test_harmonising_is_a_configuration_of_an_ablation(tmp_path):
+    sites = ["north" if i % 4 < 2 else "south" for i in range(N)]
+    file = made(tmp_path, sites, store=False)
+    people_store(tmp_path / "a.zarr", PEOPLE, [s == "south" for s in sites], 1, effect=8.0)
+    named = "{plain: {}, combat: {harmonise: combat}, same: {harmonise.kind: combat}}"
+    study = f"{{configurations: {named}, repeats: 1}}"
+    results = ablate_pipeline(load_pipeline(file, (f"aggregate.ablate={study}",)))
+    assert results.metrics["ablation"]["n_distinct"] == 2
+    alone = trained(file, "aggregate.harmonise=combat")
+    both = pd.read_csv(results.folder / "predictions.csv").query("configuration == 'combat'")
+    ours = alone.predictions.query("configuration == 'mean'").set_index("participant_id")
+    assert both["logit_patient"].to_numpy() == pytest.approx(
+        ours.loc[both["participant_id"], "logit_patient"].to_numpy(), abs=1e-4
+    )
+    again = ablate_pipeline(load_pipeline(file, (f"aggregate.ablate={study}",)))
+    assert (again.n_trained, again.n_found) == (0, 6)
