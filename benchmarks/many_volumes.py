@@ -142,10 +142,10 @@ def join_it(folder: Path) -> None:
     """What `train` does before it reads tokens: open, join the table, decide who takes part."""
     from aggregate.cohort.cohort import load_cohort
     from aggregate.cohort.request import CohortRequest
-    from aggregate.cohort.table.target import TargetSpec
+    from aggregate.targets.classification import ClassificationSpec
     from cache_schema.store.reader import open_store
 
-    request = CohortRequest(table=folder / "participants.tsv", target=TargetSpec(column="diagnosis"))
+    request = CohortRequest(table=folder / "participants.tsv", target=ClassificationSpec(column="diagnosis"))
     assert len(load_cohort(request, open_store(folder / "s.zarr")).entries) > 0
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from aggregate.ablate.findings.compare import Row, make_row, primary_comparisons
 from aggregate.ablate.findings.results import AblationResults
-from aggregate.ablate.grid.expand import MAIN
 from aggregate.ablate.grid.sources import location, place_of
 from aggregate.ablate.output import Outputs, write_all
 from aggregate.ablate.runs.execute import Gathered, execute, outputs_of_baselines
@@ -35,7 +34,7 @@ from aggregate.shortcuts.shortcuts import Shortcuts, look_for_shortcuts
 from aggregate.statistics.cautions import below_guessing_notes, few_folds
 from aggregate.statistics.evaluate import Measured, intervals, measure_folds
 from aggregate.train.assemble import metrics_json, run_notes
-from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.common.pipeline_file import MAIN, Pipeline
 from cache_schema.common.terminal.progress import bar
 from cache_schema.files.disk.room import require_writable
 

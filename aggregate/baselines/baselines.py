@@ -1,14 +1,16 @@
-"""What any head has to beat: mean pooling with logistic regression, confounds, scanner, head size alone.
+"""What any head has to beat: a linear model on mean pooled tokens, confounds, scanner, head size alone.
 
 Each is fitted per fold on its training and validation rows together, and scored on its test rows.
 Logistic regression has an L2 penalty on standardised columns. For the tokens its strength is chosen by
 three inner folds over participants (lowest cross-entropy; the strongest penalty of equal ones); for a
-handful of columns it is 1.
+handful of columns it is 1. Other targets have another linear model (`Goal.solve`), and what says the same of
+everybody as a further row where guessing has no fixed value.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from aggregate.bags.bags import Bags
@@ -21,7 +23,9 @@ from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold, people_of
 from aggregate.common.arrays import Floats
 from aggregate.common.table_values import listed
-from aggregate.training.logistic import Solution, one_thread, solve, solve_chosen
+from aggregate.targets.base import goal_of_cohort
+from aggregate.training.goal import Goal
+from aggregate.training.logistic import Solution, one_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,8 @@ class Baseline:
 
     name: str
     logits: tuple[Floats, ...]
-    """Per fold, log-probabilities of its test rows (test bag, class); empty when it cannot be made."""
+    """Per fold, what it says of its test rows: log-probabilities (test bag, class), or what another target
+    has; empty when it cannot be made."""
     reason: str = ""
     """Why it cannot be made."""
     notes: tuple[str, ...] = ()
@@ -51,27 +56,36 @@ def make_baselines(
     made = []
     for name in names:
         if name == "mean_pool_logistic":
-            made.append(mean_pool_logistic(cohort, bags, folds, pooled))
+            made.append(mean_pool_linear(cohort, bags, folds, pooled))
         elif name == "confounds_only":
             made.append(confounds_only(cohort, folds, confounds, site))
         else:
             made.append(from_acquisition(name, cohort, folds))
-    return made
+    return made + ([constant(cohort, folds)] if cohort.kind.constant_row else [])
 
 
-def mean_pool_logistic(
+def mean_pool_linear(
     cohort: Cohort, bags: Bags, folds: Sequence[Fold], pooled: Floats | None = None
 ) -> Baseline:
-    """Logistic regression on the mean over kept slices, `pooled` where it was formed before."""
-    x = mean_pool(bags) if pooled is None else pooled
+    """The target's linear model on the mean over kept slices: for classes, logistic regression.
+
+    `pooled` is that mean where it was formed before.
+    """
+    x, goal = mean_pool(bags) if pooled is None else pooled, goal_of_cohort(cohort)
     solutions = []
     for fold in folds:
         train = fold.inside
         people = people_of(cohort.participants[train].tolist(), cohort.y[train])
-        y, weight = cohort.y[train], cohort.weight[train]
-        solutions.append(solve_chosen(x[train], y, weight, people.of_bag, people.y, len(cohort.classes)))
-    logits = [found.log_probabilities(x[fold.test]) for found, fold in zip(solutions, folds, strict=True)]
-    return Baseline("mean_pool_logistic", tuple(logits), solutions=tuple(solutions))
+        y, weight = cohort.outcomes[train], cohort.weight[train]
+        solutions.append(goal.solve(x[train], y, weight, people.of_bag, people.y))
+    said = [_said(cohort, goal, one, x[fold.test]) for one, fold in zip(solutions, folds, strict=True)]
+    return Baseline(cohort.kind.bar, tuple(said), solutions=tuple(solutions))
+
+
+def constant(cohort: Cohort, folds: Sequence[Fold]) -> Baseline:
+    """The same of everybody: what the training part has on average."""
+    nothing = np.zeros((len(cohort.frame), 0))
+    return Baseline("constant", tuple(_fit_columns(nothing, cohort, fold) for fold in folds))
 
 
 def confounds_only(
@@ -124,7 +138,12 @@ def mean_pool(bags: Bags) -> Floats:
 
 
 def _fit_columns(x: Floats, cohort: Cohort, fold: Fold) -> Floats:
-    train = fold.inside
+    train, goal = fold.inside, goal_of_cohort(cohort)
     with one_thread():
-        found = solve(x[train], cohort.y[train], cohort.weight[train], len(cohort.classes), 1.0)
-    return found.log_probabilities(x[fold.test])
+        found = goal.fit(x[train], cohort.outcomes[train], cohort.weight[train])
+    return _said(cohort, goal, found, x[fold.test])
+
+
+def _said(cohort: Cohort, goal: Goal, solution: Solution, x: Floats) -> Floats:
+    """What a solution says of rows, as predictions are kept."""
+    return cohort.kind.said(goal.says(solution, x))

@@ -66,9 +66,9 @@ def site_of(cohort: Cohort, site: str | None = None) -> str | None:
 
 
 def site_by_label(cohort: Cohort, site: str | None = None) -> pd.DataFrame | None:
-    """Participants by site (rows, natural order) and label (columns); None without a site column."""
+    """Participants by site (rows, natural order) and label (columns); None without site or labels."""
     column = site_of(cohort, site)
-    if column is None or same_meaning(column, cohort.target):
+    if not cohort.kind.classes or column is None or same_meaning(column, cohort.target):
         return None
     people = pd.DataFrame(
         {

@@ -12,13 +12,16 @@ BASELINES: tuple[BaselineName, ...] = (
     "head_size_only",
 )
 """Made unless the section says otherwise. `acquisition_only` is scanner and head size in one row, as it was
-before they were told apart."""
+before they were told apart. `mean_pool_logistic` stands for the linear model of a target of any kind."""
 
 WORDS: dict[str, str] = {
     "mean_pool_logistic": "mean pooling + logistic regression",
+    "mean_pool_ridge": "mean pooling + ridge regression",
+    "mean_pool_ordinal": "mean pooling + ordinal logistic regression",
     "confounds_only": "confounds only",
     "scanner_only": "scanner only",
     "head_size_only": "head size only",
     "acquisition_only": "acquisition only",
+    "constant": "the same of everybody",
 }
 """What people call them."""

@@ -16,8 +16,6 @@ from aggregate.cohort.arithmetic import ARITHMETIC, arithmetic_of, mixed_numeric
 from aggregate.cohort.checks import (
     mixed_contrasts,
     mixed_foregrounds,
-    refuse_empty_class,
-    refuse_torn,
     uneven_sessions,
 )
 from aggregate.cohort.narrowing import (
@@ -33,8 +31,9 @@ from aggregate.cohort.select import SelectSpec
 from aggregate.cohort.table.cohort_table import CohortTable
 from aggregate.cohort.table.join import LeftOut, make_join
 from aggregate.cohort.table.split import Side, read_split
-from aggregate.cohort.table.target import Target, read_target
+from aggregate.cohort.task import Outcomes, Target, Task
 from aggregate.cohort.turnout import Turnout
+from aggregate.common.arrays import Floats
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.format.header import Header
 from cache_schema.format.record import VolumeRecord
@@ -49,13 +48,13 @@ class Cohort:
     """Bags with their labels, in order of participant and session."""
 
     frame: pd.DataFrame
-    """One row per bag: participant_id, session_id, volume_id, y (class index), weight (1 / bags of the
-    participant), the table's columns, the acquisition; a column of the table whose name is taken is
-    called `NAME (table)`."""
+    """One row per bag: participant_id, session_id, volume_id, y (class index, or the stratum of a target that
+    has no classes), weight (1 / bags of the participant), the table's columns, the acquisition; a column of
+    the table whose name is taken is called `NAME (table)`."""
     entries: tuple[VolumeEntry, ...]
     """Volumes in the order of the bags; as many as bags unless volumes were concatenated."""
     classes: tuple[str, ...]
-    """Label names; of two the positive one is last."""
+    """Label names, of two the positive one last; or names of the strata that folds are dealt by."""
     turnout: Turnout
     """Who is used of whom store and table know, and why the others are not."""
     bag: NDArray[np.int64]
@@ -68,6 +67,10 @@ class Cohort:
     """What the records say of the acquisition, one row per bag."""
     target: str
     """The target's column."""
+    kind: Task
+    """What kind of target it is."""
+    values: Floats
+    """Its values (bag, number): the class index, or what the kind of target has."""
     sides: tuple[Side, ...] | None = None
     """The given split's side of every bag."""
     notes: tuple[str, ...] = ()
@@ -86,8 +89,13 @@ class Cohort:
 
     @property
     def y(self) -> NDArray[np.int64]:
-        """Class index (bag,)."""
+        """Class index, or the stratum of a target without classes (bag,)."""
         return self.frame["y"].to_numpy(dtype=np.int64)
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """What is predicted of every bag, as training and metrics take it."""
+        return self.kind.outcomes(self.values)
 
     @property
     def weight(self) -> NDArray[np.float64]:
@@ -101,8 +109,8 @@ class Cohort:
 
     @property
     def task(self) -> str:
-        """`binary` or `multiclass`."""
-        return "binary" if len(self.classes) == 2 else "multiclass"
+        """`binary`, `multiclass`, or another kind of target."""
+        return self.kind.name
 
     def n_participants(self) -> int:
         """How many participants take part."""
@@ -129,7 +137,7 @@ def load_cohort(request: CohortRequest, store: StoreReader) -> Cohort:
     pairs = join.of_table(table)
     if request.target is None:
         raise ConfigError("a cohort with labels needs a target, e.g. target: {column: diagnosis}")
-    target = read_target(request.target, table, request.missing)
+    target = request.target.read(table, request.missing)
     sides = read_split(request.split, table, [p for p, _ in pairs]) if request.split else None
     volumes = match(store, join, pairs, dropped, table)
     left = volumes.alive()
@@ -156,12 +164,12 @@ def _assemble(
 ) -> Cohort:
     """Build the frame and check what is left."""
     rows = np.array([volumes.rows[bag[0]] for bag in bags], dtype=np.int64)
-    labels = [target.labels[row] for row in rows]
-    y = np.array([-1 if label is None else label for label in labels], dtype=np.int64)
-    refuse_empty_class(y, target.classes, target.column, turnout.left_out)
+    values = target.values[rows]
     keys = [[volumes.entries[index].key for index in bag] for bag in bags]
     participants = [own[0].participant_id for own in keys]
-    refuse_torn(participants, y)
+    target.task.check(values, participants, target.column, turnout.left_out)
+    of_bag = np.unique(participants, return_inverse=True)[1].astype(np.int64)
+    y, names = target.task.stratify(values, of_bag)
     count: dict[str, int] = {}
     for participant in participants:
         count[participant] = count.get(participant, 0) + 1
@@ -186,13 +194,15 @@ def _assemble(
     return Cohort(
         frame=pd.concat([fixed, renamed, acquisition], axis=1),
         entries=tuple(volumes.entries[index] for index in chosen),
-        classes=target.classes,
+        classes=names,
         turnout=turnout,
         bag=np.repeat(np.arange(len(bags), dtype=np.int64), [len(bag) for bag in bags]),
         records=records,
         table=columns,
         acquisition=acquisition,
         target=target.column,
+        kind=target.task,
+        values=values,
         sides=split,
         notes=target.notes
         + mixed_contrasts(records, request.combine is not None)
@@ -215,5 +225,9 @@ def permute_labels(cohort: Cohort, seed: int) -> Cohort:
     """
     _, first, inverse = np.unique(cohort.participants, return_index=True, return_inverse=True)
     generator = np.random.Generator(np.random.PCG64(seed))
-    shuffled = generator.permutation(cohort.y[first])
-    return replace(cohort, frame=cohort.frame.assign(y=shuffled[inverse]))
+    given = generator.permutation(len(first))
+    # Of sessions that differ in a number everybody else gets the mean.
+    sums = np.stack([np.bincount(inverse, column) for column in cohort.values.T], axis=1)
+    means = np.asarray(sums / np.bincount(inverse)[:, None], dtype=np.float64)
+    y, values = cohort.y[first][given], means[given]
+    return replace(cohort, frame=cohort.frame.assign(y=y[inverse]), values=values[inverse])

@@ -7,6 +7,7 @@ part in the same way; nothing of the test part is ever looked at.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from aggregate.cohort.table.matched import Matched, find_matched
 from aggregate.common.arrays import Ints
 from aggregate.common.table_values import listed, natural, nearest, value_name
 from cache_schema.common.errors import ConfigError, SlicecacheError
+
+PER_FOLD = 2
+"""Participants that a fold of a target without classes tests at least."""
 
 
 def make_folds(cohort: Cohort, spec: FoldSpec, leave_group_out: str | None = None) -> list[Fold]:
@@ -33,7 +37,7 @@ def make_folds(cohort: Cohort, spec: FoldSpec, leave_group_out: str | None = Non
         SlicecacheError: If there are too few participants, or a participant or the content of a volume
             would be on two sides.
     """
-    people = people_of(cohort.participants.tolist(), cohort.y)
+    people = replace(people_of(cohort.participants.tolist(), cohort.y), labelled=bool(cohort.kind.classes))
     if cohort.sides is not None:
         folds = [_given(cohort, cohort.sides, people, spec)]
     elif leave_group_out is not None:
@@ -79,9 +83,17 @@ def matched_traits(cohort: Cohort, spec: FoldSpec) -> Matched:
     usual = (find_column(known, group[0]) for group in SYNONYMS)
     names = [name for name in usual if name] if spec.matched is None else list(dict.fromkeys(spec.matched))
     people = people_of(cohort.participants.tolist(), cohort.y)
+    if not cohort.kind.classes:
+        return _by_outcome(cohort, people)
     first = np.unique(people.of_bag, return_index=True)[1]
     traits = {name: cohort.table[name].iloc[first] for name in names if not same_meaning(name, cohort.target)}
     return find_matched(traits, people.y)
+
+
+def _by_outcome(cohort: Cohort, people: People) -> Matched:
+    """Nothing is matched between strata; inside one, neighbours in the outcome go to different hands."""
+    own = np.bincount(people.of_bag, cohort.values[:, 0]) / np.bincount(people.of_bag)
+    return Matched((), np.zeros(len(people.names), dtype=np.int64), np.asarray(own, dtype=np.float64))
 
 
 def matched_notes(cohort: Cohort, folds: Sequence[Fold], spec: FoldSpec) -> list[str]:
@@ -97,7 +109,13 @@ def matched_notes(cohort: Cohort, folds: Sequence[Fold], spec: FoldSpec) -> list
 def _stratified(cohort: Cohort, people: People, spec: FoldSpec) -> list[Fold]:
     counts = np.bincount(people.y, minlength=len(cohort.classes))
     smallest = int(counts.argmin())
-    if counts[smallest] < spec.n:
+    if not cohort.kind.classes:
+        if len(people.names) < PER_FOLD * spec.n:
+            raise SlicecacheError(
+                f"{len(people.names)} participants are too few for {spec.n} folds of at least {PER_FOLD}; "
+                f"set folds.n to {len(people.names) // PER_FOLD} or less"
+            )
+    elif counts[smallest] < spec.n:
         few = int(counts[smallest])
         advice = f"set folds.n to {few} or less" if few >= 2 else "at least two are needed"
         raise SlicecacheError(
@@ -117,7 +135,8 @@ def _fold(
     people: People, rest: Ints, test: Ints, spec: FoldSpec, repeat: int, fold: int, name: str = ""
 ) -> Fold:
     """Cut the validation part from the training part, if that is large enough."""
-    inside = validation_part(people.y[rest], spec, np.random.default_rng([spec.seed, repeat, fold, 1]))
+    stream = np.random.default_rng([spec.seed, repeat, fold, 1])
+    inside = validation_part(people.y[rest], spec, stream, people.labelled)
     return Fold(
         repeat,
         fold,
@@ -128,17 +147,21 @@ def _fold(
     )
 
 
-def validation_part(y: Ints, spec: FoldSpec, generator: np.random.Generator) -> NDArray[np.bool_]:
+def validation_part(
+    y: Ints, spec: FoldSpec, generator: np.random.Generator, of_classes: bool = True
+) -> NDArray[np.bool_]:
     """Which training participants validate, stratified: none when a class has too few.
 
     Args:
         y: Labels of the training participants (participant,).
         spec: Share and the least number per class.
         generator: Draws them.
+        of_classes: Whether these are labels; strata of a number may be small, if all together are as many as
+            two classes need.
     """
     inside = np.zeros(len(y), dtype=np.bool_)
     classes, counts = np.unique(y, return_counts=True)
-    if counts.min() < spec.minimum_per_class:
+    if (counts.min() if of_classes else counts.sum() // 2) < spec.minimum_per_class:
         return inside
     for c, count in zip(classes, counts, strict=True):
         n = min(max(1, round(spec.validation * int(count))), int(count) - 1)
@@ -200,6 +223,8 @@ def group_of_participants(cohort: Cohort, people: People, column: str) -> list[s
 
 
 def _refuse_missing_class(cohort: Cohort, rows: Ints, what: str) -> None:
+    if not cohort.kind.classes:
+        return
     present = set(cohort.y[rows].tolist())
     absent = [name for index, name in enumerate(cohort.classes) if index not in present]
     if absent:

@@ -59,6 +59,8 @@ class People:
     """(participant,)"""
     of_bag: Ints
     """Index into `names` (bag,)."""
+    labelled: bool = True
+    """Whether `y` are labels, and no strata of a number."""
 
     def bags(self, people: Ints) -> Ints:
         """Rows of these participants, ascending."""

@@ -8,7 +8,7 @@ from typing import Literal
 from aggregate.cohort.select import SelectSpec
 from aggregate.cohort.table.join_spec import JoinSpec
 from aggregate.cohort.table.split import SplitSpec
-from aggregate.cohort.table.target import TargetSpec
+from aggregate.cohort.task import TargetBase
 
 Combine = Literal["concat", "mean"]
 
@@ -27,6 +27,6 @@ class CohortRequest:
     sessions: str = "first"
     select: SelectSpec = field(default_factory=SelectSpec)
     combine: Combine | None = None
-    target: TargetSpec | None = None
+    target: TargetBase | None = None
     """None for a study without labels."""
     split: SplitSpec | None = None

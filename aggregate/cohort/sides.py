@@ -57,7 +57,12 @@ def fold_notes(cohort: Cohort, folds: Sequence[Fold], spec: FoldSpec) -> list[st
     people = people_of(cohort.participants.tolist(), cohort.y)
     notes = []
     bare = [fold for fold in folds if not len(fold.validation)]
-    if bare:
+    if bare and not cohort.kind.classes:
+        notes.append(
+            f"fewer than {2 * spec.minimum_per_class} participants in the training part: no validation part, "
+            "epochs are fixed"
+        )
+    elif bare:
         counts = [
             np.bincount(people.y[np.unique(people.of_bag[f.train])], minlength=len(cohort.classes))
             for f in bare
@@ -68,6 +73,8 @@ def fold_notes(cohort: Cohort, folds: Sequence[Fold], spec: FoldSpec) -> list[st
             f"fewer than {spec.minimum_per_class} participants of a class in the training part ({shown}): no "
             "validation part, epochs are fixed, threshold 0.5"
         )
+    if not cohort.kind.classes:
+        return notes
     lacking = sum(len(np.unique(cohort.y[fold.test])) < len(cohort.classes) for fold in folds)
     if lacking:
         notes.append(f"{lacking} of {len(folds)} test parts lack a class: AUROC is not defined in them")

@@ -7,14 +7,13 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from aggregate.anomaly.spec import DetectSpec
 from aggregate.bags.beside import stores_used
-from aggregate.bags.token_names import StoreName, Tokens, token_names
+from aggregate.bags.token_names import StoreName, Tokens, at_home, token_names
 from aggregate.baselines.names import BASELINES, BaselineName
 from aggregate.cohort.people import FoldSpec
 from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.select import SelectSpec
 from aggregate.cohort.table.join_spec import JoinSpec
 from aggregate.cohort.table.split import SplitSpec
-from aggregate.cohort.table.target import TargetSpec
 from aggregate.common.labels import Label, read_column, read_many
 from aggregate.config.ablate import AblateSpec
 from aggregate.config.recipes import with_recipe
@@ -24,10 +23,12 @@ from aggregate.harmonise.spec import HarmoniseSpec, read_harmonise
 from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.registry import HeadSpec
 from aggregate.losses.registry import LossSpec, require_trainable
+from aggregate.targets.registry import TargetSpec, with_usual_loss
 from aggregate.training.runs import TrainSpec, read_auto
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline, validate
 from cache_schema.common.strict import Strict
+from cache_schema.common.text.mistakes import suggest
 
 
 class AggregateKeys(Strict):
@@ -54,7 +55,7 @@ class AggregateKeys(Strict):
     numbers stand side by side: `[cls, patch_mean]`, which is also written `cls+patch_mean`."""
     stores: dict[StoreName, str] = Field(default_factory=dict)
     """Other stores of the same volumes, name -> location; `tokens: [cls, "large:cls"]` puts the numbers of
-    an array of theirs beside the main store's."""
+    an array of theirs beside the main store's. Those of `extract.stores` are known without being said."""
     harmonise: Annotated[HarmoniseSpec | None, BeforeValidator(read_harmonise)] = None
     """Takes the site's shift and scale out of the tokens, in every fold by its training part."""
     head: HeadSpec = AttentionSpec()
@@ -132,8 +133,31 @@ class AggregateKeys(Strict):
 
     def beside(self, pipeline: Pipeline, tokens: str) -> dict[str, str]:
         """Where the other stores lie that tokens are read from."""
-        used = [name for name in stores_used(token_names(tokens)) if name in self.stores]
-        return {name: pipeline.location(self.stores[name]) for name in used}
+        known = self.known_stores(pipeline)
+        return {name: known[name] for name in stores_used(token_names(tokens)) if name in known}
+
+    def known_stores(self, pipeline: Pipeline) -> dict[str, str]:
+        """Where the stores lie that have a name: those of `extract.stores`, and the section's own."""
+        own = {name: pipeline.location(value) for name, value in self.stores.items()}
+        return (pipeline.stores() if "cache" in pipeline.data else {}) | own
+
+    def home(self, pipeline: Pipeline) -> tuple[str, str]:
+        """The store that bags are of, and the arrays in it: the pipeline's own, unless all are of another.
+
+        Raises:
+            ConfigError: If nothing says where that one lies.
+        """
+        name, tokens = at_home(self.tokens)
+        if name is None:
+            return pipeline.store(), tokens
+        known = self.known_stores(pipeline)
+        if name not in known:
+            raise ConfigError(
+                f"aggregate.tokens reads from a store {name!r}, which is not given"
+                f"{suggest(name, list(known))}; extract.stores names it, or aggregate.stores: "
+                f"{{{name}: LOCATION}}"
+            )
+        return known[name], tokens
 
     @property
     def configuration(self) -> str:
@@ -150,13 +174,13 @@ class AggregateKeys(Strict):
 class AggregateSection(AggregateKeys):
     """Everything that training is told."""
 
-    target: Annotated[TargetSpec, BeforeValidator(read_column)]
+    target: TargetSpec
 
 
 class DetectSection(AggregateKeys):
     """Everything that detection is told: it needs no target."""
 
-    target: Annotated[TargetSpec | None, BeforeValidator(read_column)] = None
+    target: TargetSpec | None = None
 
 
 def read_aggregate_section(pipeline: Pipeline) -> AggregateSection:
@@ -195,8 +219,9 @@ def parse_section(data: Any) -> AggregateSection:
     Raises:
         ConfigError: As `read_aggregate_section`.
     """
-    filled = with_recipe(data) if isinstance(data, dict) else data
+    filled = with_usual_loss(with_recipe(data), data.get("loss")) if isinstance(data, dict) else data
     section = validate(AggregateSection, filled, "aggregate")
-    head = section.head
-    require_trainable(section.loss, head.name, bool(head.embedding), head.pool_learns)
+    head, loss = section.head, section.loss
+    kind = section.target.loss_kind(loss)
+    require_trainable(loss, head.name, bool(head.embedding), head.pool_learns, kind)
     return section

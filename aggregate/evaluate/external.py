@@ -1,18 +1,17 @@
 """Another cohort, opened: its labels are the training's classes, and nobody in it was in training."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aggregate.bags.beside import Beside, open_beside
 from aggregate.cohort.cohort import Cohort, load_cohort
 from aggregate.cohort.request import Combine
 from aggregate.cohort.select import SelectSpec
-from aggregate.cohort.table.target import TargetSpec
-from aggregate.common.table_values import listed
+from aggregate.cohort.task import TargetBase
 from aggregate.evaluate.spec import ExternalSpec
 from aggregate.predict.bundle import BundleCard
+from aggregate.targets.base import LearntTask
+from aggregate.targets.registry import parse_target
 from cache_schema.common.errors import ConfigError
-from cache_schema.common.pipeline_file import validate
 from cache_schema.common.prove import Prove
 from cache_schema.store.reader import StoreReader, open_store
 
@@ -29,7 +28,7 @@ class External:
 
 
 def open_external(
-    spec: ExternalSpec, target: TargetSpec, prove: Prove, select: SelectSpec, combine: Combine | None
+    spec: ExternalSpec, target: TargetBase, prove: Prove, select: SelectSpec, combine: Combine | None
 ) -> External:
     """Open store and table and join them.
 
@@ -48,40 +47,28 @@ def open_external(
     return External(store, cohort, spec.own_ids, open_beside(spec.stores, prove))
 
 
-def trained_target(card: BundleCard) -> TargetSpec | None:
+def trained_target(card: BundleCard) -> TargetBase | None:
     """The target that a bundle was trained for, if its card says it.
 
     Raises:
         ConfigError: If what it says is none.
     """
     said = card.training.get("target")
-    return None if said is None else validate(TargetSpec, said, "training.target of the bundle")
+    return None if said is None else parse_target(said, "training.target of the bundle")
 
 
-def external_target(
-    classes: Sequence[str], positive: str | None, trained: TargetSpec | None, given: TargetSpec | None
-) -> TargetSpec:
-    """The target as it is read in another table: the training's classes, whatever column and values.
+def external_target(task: LearntTask, trained: TargetBase | None, given: TargetBase | None) -> TargetBase:
+    """The target as it is read in another table: the training's, whatever column and values.
 
     Args:
-        classes: Of the training.
-        positive: Of two.
+        task: Of the training.
         trained: The training's target.
         given: What the user says of the other table.
 
     Raises:
-        ConfigError: If nothing names the column, or the classes are others.
+        ConfigError: If nothing names the column, or it is another target.
     """
     spec = given or trained
     if spec is None:
         raise ConfigError("the bundle does not say which column it was trained for; give target")
-    written = next((s.classes for s in (given, trained) if s is not None and s.classes is not None), None)
-    values = written or {name: (name,) for name in classes}
-    if set(values) != set(classes):
-        raise ConfigError(
-            f"external.target.classes must name the training's classes {listed(list(classes))}, not "
-            f"{listed(list(values))}"
-        )
-    if given is not None and given.positive not in (None, positive):
-        raise ConfigError(f"external.target.positive is {given.positive!r}; training had {positive!r}")
-    return TargetSpec(column=spec.column, classes={n: values[n] for n in classes}, positive=positive)
+    return task.elsewhere(spec, given, trained)

@@ -9,8 +9,9 @@ from aggregate.bags.token_names import StoreName
 from aggregate.cohort.request import CohortRequest, Combine
 from aggregate.cohort.select import SelectSpec
 from aggregate.cohort.table.join_spec import JoinSpec
-from aggregate.cohort.table.target import TargetSpec
-from aggregate.common.labels import Label, read_column, read_many
+from aggregate.cohort.task import TargetBase
+from aggregate.common.labels import Label, read_many
+from aggregate.targets.registry import TargetSpec
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.strict import Strict
 
@@ -29,7 +30,7 @@ class ExternalSpec(Strict):
     """Of a workbook that has several."""
     stores: dict[StoreName, str] = Field(default_factory=dict)
     """Other stores of its volumes, by the names that the bundle knows them by."""
-    target: Annotated[TargetSpec | None, BeforeValidator(read_column)] = None
+    target: TargetSpec | None = None
     """By default the training's. Classes are the training's, whatever values stand for them here."""
     where: str | None = None
     missing: Annotated[tuple[Label, ...], BeforeValidator(read_many)] = ()
@@ -53,7 +54,7 @@ class ExternalSpec(Strict):
         }
         return self.model_copy(update=changes)
 
-    def request(self, target: TargetSpec, select: SelectSpec, combine: Combine | None) -> CohortRequest:
+    def request(self, target: TargetBase, select: SelectSpec, combine: Combine | None) -> CohortRequest:
         """What the cohort is made of.
 
         Args:

@@ -24,8 +24,6 @@ from aggregate.harmonise.combat import fit_combat
 from aggregate.harmonise.spec import HarmoniseSpec
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
-LABELLED = ("binary", "multiclass")
-"""Tasks whose targets are classes."""
 FEWEST = 3
 """Participants of a site in a training part: of fewer its scale cannot be learnt."""
 
@@ -133,7 +131,7 @@ def harmoniser_of(
     if spec is None:
         return None
     found = make_harmoniser(spec, cohort, pooled)
-    if cohort.task in LABELLED and (lines := site_warnings(site_by_label(cohort, spec.site))):
+    if cohort.kind.classes and (lines := site_warnings(site_by_label(cohort, spec.site))):
         raise SlicecacheError(
             f"harmonise: {lines[0]}, and what is the site's cannot be told from what is the label's; "
             "leave the site out by where"

@@ -13,13 +13,23 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from aggregate.losses.base import ActsOn, Batch, Counts, StackedLoss, TermSpec, attention_of, column
+from aggregate.losses.base import (
+    ActsOn,
+    Batch,
+    Counts,
+    StackedLoss,
+    TargetKind,
+    TermSpec,
+    attention_of,
+    column,
+)
 
 
 class AttentionEntropySpec(TermSpec):
     """Evenness of the attention over a bag's slices."""
 
     acts_on: ClassVar[ActsOn] = "attention"
+    for_target: ClassVar[TargetKind | None] = None
     toward: Literal["uniform", "peak"] = "uniform"
 
     @classmethod

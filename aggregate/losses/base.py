@@ -14,7 +14,7 @@ from aggregate.losses.schedule import Schedule
 from cache_schema.common.strict import Strict, later
 
 ActsOn = Literal["logits", "embedding", "both", "attention"]
-TargetKind = Literal["classes", "ordinal", "regression"]
+TargetKind = Literal["classes", "ordinal", "regression", "survival"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ class TermSpec(Strict):
     acts_on: ClassVar[ActsOn] = "embedding"
     balances: ClassVar[bool] = False
     """Whether it wants equal shares of the classes in each batch."""
-    for_target: ClassVar[TargetKind] = "classes"
-    """What kind of target it is for."""
+    for_target: ClassVar[TargetKind | None] = "classes"
+    """What kind of target it is for; None for any."""
     weight: float = Field(default=0.0, ge=0)
     schedule: Schedule | None = later(None)
     """Of the weight over the epochs; see `losses/schedule.py`."""

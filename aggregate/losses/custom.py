@@ -20,7 +20,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from aggregate.losses.base import ActsOn, Batch, Counts, StackedLoss, TermSpec
+from aggregate.losses.base import ActsOn, Batch, Counts, StackedLoss, TargetKind, TermSpec
 from cache_schema.common.custom import CustomSpec, resolve
 from cache_schema.common.errors import ConfigError
 
@@ -33,6 +33,7 @@ class CustomLossSpec(TermSpec, CustomSpec):
     """A term of somebody else's."""
 
     acts_on: ClassVar[ActsOn] = "both"
+    for_target: ClassVar[TargetKind | None] = None
     weight: float = Field(default=1.0, ge=0)
 
     @classmethod

@@ -26,7 +26,7 @@ class HuberSpec(TermSpec):
     acts_on: ClassVar[ActsOn] = "logits"
     for_target: ClassVar[TargetKind] = "regression"
     delta: float = Field(default=1.0, gt=0)
-    """Where it turns linear, in units of the target."""
+    """Where it turns linear, in units of the numbers as they are trained: their standard deviations."""
 
     @classmethod
     def examples(cls) -> tuple[Self, ...]:

@@ -15,13 +15,23 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
-from aggregate.losses.base import ActsOn, Batch, Counts, StackedLoss, TermSpec, attention_of, column
+from aggregate.losses.base import (
+    ActsOn,
+    Batch,
+    Counts,
+    StackedLoss,
+    TargetKind,
+    TermSpec,
+    attention_of,
+    column,
+)
 
 
 class NormalGuidanceSpec(TermSpec):
     """Distance of the attention from a bell over the heights of the slices."""
 
     acts_on: ClassVar[ActsOn] = "attention"
+    for_target: ClassVar[TargetKind | None] = None
     min_sd_mm: float = Field(default=1.0, gt=0)
     """The narrowest bell: attention on one slice alone has no width."""
 

@@ -24,6 +24,7 @@ from aggregate.losses.custom import CustomLossSpec
 from aggregate.losses.focal import FocalSpec
 from aggregate.losses.huber import HuberSpec
 from aggregate.losses.normal_guidance import NormalGuidanceSpec
+from aggregate.losses.squared_error import SquaredErrorSpec
 from aggregate.losses.supcon import SupConSpec
 from aggregate.losses.triplet import TripletSpec
 from cache_schema.common.custom import read_part
@@ -57,6 +58,7 @@ class LossSpec(Strict):
     normal_guidance: Annotated[NormalGuidanceSpec, Term] = later(NormalGuidanceSpec())
     corn: Annotated[CornSpec, Term] = later(CornSpec())
     huber: Annotated[HuberSpec, Term] = later(HuberSpec())
+    squared_error: Annotated[SquaredErrorSpec, Term] = later(SquaredErrorSpec())
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -97,6 +99,7 @@ TARGETS: dict[TargetKind, str] = {
     "classes": "classes",
     "ordinal": "ordered classes, with an output for each step between two of them",
     "regression": "a number such as age",
+    "survival": "the time to an event",
 }
 """Kinds of targets, in words."""
 
@@ -108,14 +111,16 @@ def require_target(loss: LossSpec, target: TargetKind = "classes") -> None:
         ConfigError: Naming both kinds.
     """
     for name, term in loss.terms.items():
-        if term.for_target != target:
+        if term.for_target is not None and term.for_target != target:
             raise ConfigError(
                 f"loss: {name} is for a target of kind {term.for_target} ({TARGETS[term.for_target]}), but "
                 f"this one is of kind {target}; set its weight to 0"
             )
 
 
-def require_trainable(loss: LossSpec, head: str, layers: bool, pool: bool) -> None:
+def require_trainable(
+    loss: LossSpec, head: str, layers: bool, pool: bool, target: TargetKind = "classes"
+) -> None:
     """Refuse a loss that trains nothing.
 
     Args:
@@ -123,12 +128,13 @@ def require_trainable(loss: LossSpec, head: str, layers: bool, pool: bool) -> No
         head: What messages call the head.
         layers: Whether it has embedding layers.
         pool: Whether training changes its pool.
+        target: Kind of target that it is trained for.
 
     Raises:
         ConfigError: If a contrastive loss or one on attention has nothing to train, if all weights are 0,
-            or if a term is for another target than classes.
+            or if a term is for another kind of target.
     """
-    require_target(loss)
+    require_target(loss, target)
     if loss.contrastive and not (layers or pool):
         names = " and ".join(loss.acting_on("embedding"))
         raise ConfigError(

@@ -8,7 +8,7 @@ a custom head's target is text, which nothing imports unless the caller permits 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -28,6 +28,8 @@ from aggregate.predict.bundle_files import (
 )
 from aggregate.predict.familiar import Familiar, FamiliarCard, read_familiar
 from aggregate.predict.mean_pooling import MEAN_POOLING, mean_pooling_tensors, read_mean_pooling
+from aggregate.targets.base import LearntTask
+from aggregate.targets.registry import SPECS, USUAL, task_named
 from aggregate.training.logistic import Solution
 from aggregate.training.runs import TrainedRun
 from cache_schema.common.custom import give, permit
@@ -73,8 +75,8 @@ class BundleCard(CardBase):
     tokens: str
     """The array of the store that the head reads."""
     dim: Extent
-    classes: tuple[str, ...] = Field(min_length=2, max_length=1000)
-    """Labels in the order of the logits."""
+    classes: tuple[str, ...] = Field(max_length=1000)
+    """Labels in the order of the logits; none where the target has no classes."""
     positive: str | None = None
     """The label that a binary threshold is about."""
     beside: dict[StoreName, BesideCard] = later({})
@@ -83,6 +85,10 @@ class BundleCard(CardBase):
     """Which volumes of a session it was trained on."""
     combine: Literal["concat", "mean"] | None = later(None)
     """What several volumes of a session were to each other: with `concat` a bag holds all of them."""
+    task: str = later(USUAL)
+    """What kind of target it was trained for."""
+    outputs: Annotated[int, Field(ge=1, le=1000)] | None = later(None)
+    """Of the head, where they are not one per class."""
     head: HeadSpec
     members: tuple[Member, ...] = Field(min_length=1)
     mean_pooling: int = later(0, ge=0, le=100_000)
@@ -97,11 +103,25 @@ class BundleCard(CardBase):
         names = [member.name for member in self.members]
         if len(set(names)) != len(names):
             raise ValueError(f"member names are not unique: {', '.join(sorted(names))}")
+        if self.task not in SPECS:
+            raise ValueError(f"task is {self.task!r}, which is none of {', '.join(SPECS)}")
+        if SPECS[self.task].has_classes != (len(self.classes) > 1):
+            raise ValueError(f"{self.task} does not go with {len(self.classes)} classes")
         if len(set(self.classes)) != len(self.classes) or "" in self.classes:
             raise ValueError(f"classes must be different labels, not {self.classes}")
         if self.positive is not None and (self.positive not in self.classes or len(self.classes) != 2):
             raise ValueError(f"positive is {self.positive!r}, which is none of two classes {self.classes}")
         return self
+
+    @property
+    def n_outputs(self) -> int:
+        """Of the head."""
+        return self.outputs or len(self.classes)
+
+    @property
+    def kind(self) -> LearntTask:
+        """The kind of target, as it tells what is predicted."""
+        return task_named(self.task, self.classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +137,7 @@ class Bundle:
 
     def head(self) -> Head:
         """The head that the weights belong to."""
-        return self.card.head.build(self.card.dim, len(self.card.classes))
+        return self.card.head.build(self.card.dim, self.card.n_outputs)
 
 
 def member_of(
@@ -177,8 +197,8 @@ def load_bundle(folder: str | Path, custom: Any = None, allow_custom: bool = Fal
     bundle = Bundle(card, tuple(tensors_below(tensors, member.name) for member in card.members))
     _check_states(bundle, str(folder))
     kept = tensors_below(tensors, MEAN_POOLING)
-    n_classes = len(card.classes)
-    solutions = read_mean_pooling(kept, card.mean_pooling, card.dim, n_classes, str(folder))
+    n_outputs = card.kind.goal().n_outputs
+    solutions = read_mean_pooling(kept, card.mean_pooling, card.dim, n_outputs, str(folder))
     bundle = replace(bundle, mean_pooling=solutions)
     if card.familiar is None:
         return bundle

@@ -37,8 +37,10 @@ def expected_share(n_training: int) -> float:
 def score_of(logits: Floats) -> Floats:
     """What is compared of a volume's logits (row, class): the difference of two, or how far the first leads.
 
-    Of more classes it says how sure a model is, and not of what.
+    Of more classes it says how sure a model is, and not of what; of a number it is that.
     """
+    if logits.shape[1] == 1:
+        return logits[:, 0]
     if logits.shape[1] == 2:
         return np.asarray(logits[:, 1] - logits[:, 0])
     ordered = np.sort(logits, axis=1)

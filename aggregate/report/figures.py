@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from aggregate.cohort.task import Metric
 from aggregate.report.curves import GRID, Profile, Roc
 from cache_schema.common.terminal.visible import label
 
@@ -88,19 +89,20 @@ def axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def forest(bars: Sequence[Bar], null: tuple[float, float] | None, axis: str) -> str:
+def forest(bars: Sequence[Bar], null: tuple[float, float] | None, metric: Metric) -> str:
     """Values with their intervals, one row each.
 
     Args:
         bars: From top to bottom.
         null: Mean and standard deviation with shuffled labels, drawn as a grey band.
-        axis: Name of the horizontal one.
+        metric: Of the horizontal axis.
     """
     with matplotlib.rc_context(STYLE):
         figure, ax = axes(4.9, 0.9 + 0.52 * len(bars))
         if null is not None:
             ax.axvspan(null[0] - 2 * null[1], null[0] + 2 * null[1], color="#e5e7eb", lw=0)
-        ax.axvline(0.5, color="#9ca3af", lw=1, ls="--")
+        if metric.guessing is not None:
+            ax.axvline(metric.guessing, color="#9ca3af", lw=1, ls="--")
         for row, bar in enumerate(bars):
             colour = COLOURS[0] if bar.main else "#4b5563"
             if bar.low is not None and bar.high is not None:
@@ -109,12 +111,13 @@ def forest(bars: Sequence[Bar], null: tuple[float, float] | None, axis: str) -> 
             ax.annotate(f"{bar.value:.2f}", (bar.value, row), (0, 7), textcoords="offset points", ha="center")
         ax.set_yticks(range(len(bars)), [label_lines(bar.name) for bar in bars])
         ax.set_ylim(len(bars) - 0.5, -0.7)
-        ax.set_xlim(0, 1.02)
-        ax.set_xlabel(axis)
+        if metric.bounds == (0, 1):
+            ax.set_xlim(0, 1.02)
+        ax.set_xlabel(metric.words + (" (lower is better)" if metric.lower_is_better else ""))
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
     told = "; ".join(f"{bar.name} {bar.value:.2f}" for bar in bars)
-    return svg(figure, "forest", f"{axis} with intervals: {told}")
+    return svg(figure, "forest", f"{metric.words} with intervals: {told}")
 
 
 def roc(name: str, main: Roc, others: dict[str, Roc]) -> str:

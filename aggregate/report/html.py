@@ -8,9 +8,11 @@ import yaml
 
 from aggregate.common.artefacts import write_text
 from aggregate.report import figures, tables, words
+from aggregate.report.classes import class_content
 from aggregate.report.curves import Roc, profiles, roc_of
 from aggregate.report.evaluation import drawn_figures, external_content, external_verdict
 from aggregate.report.pages import encoded, rendered, whole
+from aggregate.targets.told import primary_of
 from aggregate.train.results import EXTERNAL, Results
 
 FLAT = 0.02
@@ -47,9 +49,11 @@ def training_content(results: Results) -> dict[str, Any]:
         "metric_rows": rows,
         "comparison": tables.comparison_table(metrics),
         "forest": forest_figure(metrics),
+        "several": class_content(metrics),
         "groups": tables.group_table(metrics),
         "external": external_section(results),
-        "null": (metrics.get("null") or {}).get("auroc"),
+        "null": (metrics.get("null") or {}).get(primary_of(metrics).name),
+        "primary": primary_of(metrics).words,
         "roc": roc_figure(results),
         "attention": attention_figure(results),
         "previews": [(caption, encoded(png)) for caption, png in results.previews],
@@ -84,8 +88,9 @@ def external_section(results: Results) -> dict[str, Any] | None:
 def training_facts(results: Results) -> list[tuple[str, str]]:
     """Key figures under the title: what, and how much."""
     metrics = results.metrics
-    head = metrics["metrics"].get("auroc") or {}
-    found = [("AUROC", words.number(head.get("value"))), ("95 % interval", words.interval(head) or "–")]
+    primary = primary_of(metrics)
+    head = metrics["metrics"].get(primary.name) or {}
+    found = [(primary.words, words.number(head.get("value"))), ("95 % interval", words.interval(head) or "–")]
     found.append(("participants", str(metrics["n_participants"])))
     if "n_folds" in metrics and "n_repeats" in metrics:
         found.append(("folds × repeats", f"{metrics['n_folds']} × {metrics['n_repeats']}"))
@@ -140,17 +145,18 @@ def versions_line(results: Results) -> list[tuple[str, str]]:
 
 
 def forest_figure(metrics: dict[str, Any]) -> str | None:
-    """AUROC of the head and its baselines with intervals."""
+    """The primary metric of the head and its baselines with intervals."""
+    primary = primary_of(metrics)
     head = words.head_of(metrics)
     bars = []
     for name, row in {head: metrics["metrics"], **metrics["baselines"]}.items():
-        found = row.get("auroc") or {}
+        found = row.get(primary.name) or {}
         if found.get("value") is not None:
             low, high = found.get("ci_low"), found.get("ci_high")
             label = words.named(name).replace(" + ", " +\n")
             bars.append(figures.Bar(label, found["value"], low, high, main=name == head))
-    null = (metrics.get("null") or {}).get("auroc")
-    return figures.forest(bars, (null["mean"], null["sd"]) if null else None, "AUROC") if bars else None
+    null = (metrics.get("null") or {}).get(primary.name)
+    return figures.forest(bars, (null["mean"], null["sd"]) if null else None, primary) if bars else None
 
 
 def roc_figure(results: Results) -> str | None:

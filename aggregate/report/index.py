@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from aggregate.cohort.task import Metric
 from aggregate.common.artefacts import write_text
 from aggregate.common.run_folder import INDEX, METRICS_FILE, REPORT, VERBS, verb_folder
 from aggregate.report.pages import rendered
 from aggregate.report.words import LEVEL, interval, named, number, p_value, verdict
 from aggregate.statistics.cautions import cannot_compare
+from aggregate.targets.told import primary_of
 from cache_schema.common.stored_json import read_json
 
 DOES = {
@@ -127,42 +129,43 @@ Figures = tuple[str, list[tuple[str, str]]]
 
 
 def _training(metrics: Mapping[str, Any]) -> Figures:
-    return verdict(metrics), _aurocs(metrics)
+    return verdict(metrics), _judged(metrics)
 
 
 def _external(metrics: Mapping[str, Any]) -> Figures:
     names = {"calibration_slope": "calibration slope", "brier": "Brier"}
     found = {told: metrics["metrics"].get(name) for name, told in names.items()}
     more = [(told, _with_interval(row)) for told, row in found.items() if row and row["value"] is not None]
-    return f"Outside training: {verdict(metrics)}", [*_aurocs(metrics), *more]
+    return f"Outside training: {verdict(metrics)}", [*_judged(metrics), *more]
 
 
-def _aurocs(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """AUROC of the configuration and of its baselines, with intervals."""
+def _judged(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The primary metric of the configuration and of its baselines, with intervals."""
+    primary = primary_of(metrics)
     rows = {str(metrics["configuration"]): metrics["metrics"], **metrics["baselines"]}
     return [
-        (f"AUROC, {named(name)}", _with_interval(row["auroc"]))
+        (f"{primary.words}, {named(name)}", _with_interval(row[primary.name]))
         for name, row in rows.items()
-        if row.get("auroc", {}).get("value") is not None
+        if row.get(primary.name, {}).get("value") is not None
     ][:MOST_FIGURES]
 
 
 def _ablation(metrics: Mapping[str, Any]) -> Figures:
     ablation = metrics["ablation"]
-    told = [_primary(found) for found in ablation["primary"]]
+    told = [_primary(found, primary_of(metrics)) for found in ablation["primary"]]
     facts = [("configurations", str(ablation["n_configurations"])), ("runs", str(ablation["n_runs"]))]
-    return "; ".join(told) or "Nothing was named beforehand.", [*facts, *_aurocs(metrics)[:3]]
+    return "; ".join(told) or "Nothing was named beforehand.", [*facts, *_judged(metrics)[:3]]
 
 
-def _primary(found: Mapping[str, Any]) -> str:
+def _primary(found: Mapping[str, Any], metric: Metric) -> str:
     """One comparison that was named beforehand, judged by Holm's p as the report judges it."""
     first, second = map(named, found["configurations"])
     p = found.get("p_holm")
     if p is None:
         return cannot_compare(first, second, found if "difference" in found else None)
-    better = "better" if found["difference"] > 0 else "worse"
+    better = "better" if metric.gain(found["difference"]) > 0 else "worse"
     return (
-        f"{first} against {second}: {'not shown to differ' if p >= LEVEL else better} (AUROC "
+        f"{first} against {second}: {'not shown to differ' if p >= LEVEL else better} ({metric.words} "
         f"{number(found['difference'], signed=True)}, {interval(found, signed=True)}, Holm {p_value(p)})"
     )
 

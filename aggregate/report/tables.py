@@ -9,9 +9,13 @@ import pandas as pd
 
 from aggregate.report.words import METRICS, comparison_words, head_of, interval, named, number, p_value
 from aggregate.statistics.cautions import as_guessing
+from aggregate.targets.told import people_told, primary_of
 from aggregate.train.results import Results
 
-GROUP_METRICS = ("auroc", "sensitivity", "specificity", "brier", "calibration_slope")
+GROUP_METRICS = (
+    *("auroc", "sensitivity", "specificity", "brier", "calibration_slope"),
+    *("mae", "r2", "pearson", "bias", "bias_slope"),
+)
 """Shown of every group that was left out."""
 MOST_NAMES = 1000
 """Names behind one reason; `metrics.json` has all."""
@@ -53,18 +57,25 @@ def metric_table(metrics: Mapping[str, Any]) -> tuple[list[str], list[tuple[str,
 
 
 def comparison_table(metrics: Mapping[str, Any]) -> TextTable | None:
-    """The head against every baseline, by AUROC."""
+    """The head against every baseline, by the primary metric."""
+    primary = primary_of(metrics)
     rows = tuple(
         (
             named(name) + as_guessing(name, found),
             number(found.get("difference"), signed=True),
             interval(found, signed=True),
             p_value(found.get("p")).removeprefix("p = ").removeprefix("p "),
-            comparison_words(found),
+            comparison_words(found, primary),
         )
         for name, found in (metrics.get("comparison") or {}).items()
     )
-    head = (f"{named(head_of(metrics))} against", "difference of AUROC", "95 % interval", "p", "in words")
+    head = (
+        f"{named(head_of(metrics))} against",
+        f"difference of {primary.words}",
+        "95 % interval",
+        "p",
+        "in words",
+    )
     return TextTable(head, rows) if rows else None
 
 
@@ -136,21 +147,22 @@ def group_table(metrics: Mapping[str, Any]) -> TextTable | None:
     groups: Mapping[str, Any] = metrics.get("groups") or {}
     if not groups:
         return None
+    primary = primary_of(metrics)
     shown = [name for name in GROUP_METRICS if name in next(iter(groups.values()))["metrics"]]
     rows = tuple(
         (
             name,
-            ", ".join(f"{label} {n}" for label, n in found["n_per_class"].items()),
-            *(_with_interval(found["metrics"][metric]) for metric in shown),
-            *(_with_interval(row["auroc"]) for row in found.get("baselines", {}).values()),
+            people_told(found),
+            *(with_interval(found["metrics"][metric]) for metric in shown),
+            *(with_interval(row[primary.name]) for row in found.get("baselines", {}).values()),
         )
         for name, found in groups.items()
     )
-    others = [f"AUROC, {named(name)}" for name in next(iter(groups.values())).get("baselines", {})]
+    others = [f"{primary.words}, {named(name)}" for name in next(iter(groups.values())).get("baselines", {})]
     return TextTable(("left out", "participants", *(METRICS[name] for name in shown), *others), rows)
 
 
-def _with_interval(found: Mapping[str, Any]) -> str:
+def with_interval(found: Mapping[str, Any]) -> str:
     """`0.81 (0.70 to 0.92)`."""
     return number(found["value"]) + (f" ({interval(found)})" if interval(found) else "")
 

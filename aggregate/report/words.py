@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from aggregate.baselines.names import WORDS
+from aggregate.cohort.task import Metric
 from aggregate.heads.registry import HEADS
 from aggregate.statistics.cautions import as_guessing, cannot_compare
+from aggregate.targets import told
+from aggregate.targets.classification import Classification
 
 CONFIGURATION_NAMES = {
     **WORDS,
@@ -17,25 +20,20 @@ CONFIGURATION_NAMES = {
 """Baselines, heads and recipes as people call them."""
 
 METRICS = {
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "balanced_accuracy": "balanced accuracy",
-    "mcc": "MCC",
-    "f1": "F1",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "brier": "Brier",
+    **{metric.name: metric.words for metric in Classification.metrics},
+    "auroc_pairwise": "AUROC, pairwise",
+    "ppv": "PPV",
     "calibration_slope": "calibration slope",
     "calibration_intercept": "calibration intercept",
+    "ece": "ECE",
+    "ece_if_calibrated": "ECE if calibrated",
     "auroc_pooled": "AUROC, folds pooled",
+    **{name: metric.words for name, metric in told.METRICS.items() if metric not in Classification.metrics},
 }
 """Metrics in the table's order; others follow under their own name."""
 
 LEVEL = 0.05
 """Below this p a difference is called one."""
-
-REFERENCE = "mean_pool_logistic"
-"""What every head has to beat."""
 
 
 def named(configuration: str) -> str:
@@ -64,10 +62,10 @@ def p_value(p: float | None) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def auroc_of(metrics: Mapping[str, Any], configuration: str) -> float | None:
-    """A configuration's AUROC, if it is in `metrics.json`."""
+def judged(metrics: Mapping[str, Any], configuration: str) -> float | None:
+    """A configuration's primary metric, if it is in `metrics.json`."""
     row = metrics["metrics"] if configuration == head_of(metrics) else metrics["baselines"].get(configuration)
-    return ((row or {}).get("auroc") or {}).get("value")
+    return ((row or {}).get(told.primary_of(metrics).name) or {}).get("value")
 
 
 def head_of(metrics: Mapping[str, Any]) -> str:
@@ -78,10 +76,10 @@ def head_of(metrics: Mapping[str, Any]) -> str:
 def verdict(metrics: Mapping[str, Any]) -> str:
     """The sentence under the title: is the head better than mean pooling, and is it better than chance."""
     head = head_of(metrics)
-    name, value = named(head), auroc_of(metrics, head)
+    name, value = named(head), judged(metrics, head)
     if value is None:
-        return f"The AUROC of {name} is not defined."
-    found = (metrics.get("comparison") or {}).get(REFERENCE)
+        return f"The {told.primary_of(metrics).words} of {name} is not defined."
+    found = (metrics.get("comparison") or {}).get(told.bar_of(metrics))
     if found is None:
         first = f"{capital(name)} reaches {area(metrics)} {number(value)}; nothing was compared with it."
     else:
@@ -90,38 +88,44 @@ def verdict(metrics: Mapping[str, Any]) -> str:
 
 
 def against(name: str, value: float, metrics: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """The comparison with mean pooling + logistic regression in one sentence."""
-    other = auroc_of(metrics, REFERENCE)
-    ours, theirs = (as_guessing(side, found) for side in (head_of(metrics), REFERENCE))
+    """The comparison with the linear model on mean pooled tokens in one sentence."""
+    bar, gain = told.bar_of(metrics), told.primary_of(metrics).gain
+    other = judged(metrics, bar)
+    ours, theirs = (as_guessing(side, found) for side in (head_of(metrics), bar))
     both = f"{area(metrics)} {number(value)}{ours} against {number(other)}{theirs}"
     if found.get("p") is None:
-        return f"{capital(cannot_compare(name, named(REFERENCE), found))} ({both})."
+        return f"{capital(cannot_compare(name, named(bar), found))} ({both})."
     size = f"{number(found['difference'], signed=True)}, {interval(found, signed=True)}"
     gap = f"difference {size}, {p_value(found['p'])}"
     if found["p"] >= LEVEL:
         return (
-            f"{capital(name)} is not shown to differ from {named(REFERENCE)}: {both} ({gap}); "
+            f"{capital(name)} is not shown to differ from {named(bar)}: {both} ({gap}); "
             "that does not prove them equal."
         )
-    word = "better" if found["difference"] > 0 else "worse"
-    return f"{capital(name)} is {word} than {named(REFERENCE)}: {both} ({gap})."
+    word = "better" if gain(found["difference"]) > 0 else "worse"
+    return f"{capital(name)} is {word} than {named(bar)}: {both} ({gap})."
 
 
 def area(metrics: Mapping[str, Any]) -> str:
-    """What the AUROC is called: over several classes it is the mean of one against the rest."""
-    return "macro AUROC" if metrics.get("task") == "multiclass" else "AUROC"
+    """What the primary metric is called: over several classes AUROC is the mean of one against the rest."""
+    words = told.primary_of(metrics).words
+    return f"macro {words}" if metrics.get("task") == "multiclass" else words
 
 
 def chance(metrics: Mapping[str, Any]) -> str:
     """Whether the head is better than guessing: by its interval first, then by shuffled labels."""
-    found = metrics["metrics"]["auroc"]
-    null = (metrics.get("null") or {}).get("auroc")
+    primary = told.primary_of(metrics)
+    found = metrics["metrics"][primary.name]
+    null = (metrics.get("null") or {}).get(primary.name)
+    if primary.guessing is None and null is None:
+        return constant_words(metrics)
     # What shuffled labels add is worth little while the interval holds 0.5: that comes first.
-    guessing = found.get("ci_low") is not None and found["ci_low"] <= 0.5
+    level = primary.guessing
+    guessing = level is not None and found.get("ci_low") is not None and found["ci_low"] <= level
     lies = "lies below" if guessing and (found.get("ci_high") or 1.0) < 0.5 else "includes"
     unproven = f"Its interval {lies} 0.5, so it is not shown to be better than guessing"
     if null is not None:
-        reached = f"AUROC {number(null['mean'])} ± {number(null['sd'])}, {p_value(null['p'])}"
+        reached = f"{primary.words} {number(null['mean'])} ± {number(null['sd'])}, {p_value(null['p'])}"
         if guessing and null["p"] < LEVEL:
             return f"{unproven}, though it is above the same training with labels shuffled ({reached})."
         real = "better than" if null["p"] < LEVEL else "not shown to be better than"
@@ -135,13 +139,25 @@ def chance(metrics: Mapping[str, Any]) -> str:
     return f"{unproven}." if guessing else ""
 
 
-def comparison_words(found: Mapping[str, Any]) -> str:
+def constant_words(metrics: Mapping[str, Any]) -> str:
+    """Whether the head is better than what says the same of everybody, where that is a row."""
+    found = (metrics.get("comparison") or {}).get(told.CONSTANT)
+    if found is None or found.get("p") is None:
+        return ""
+    primary = told.primary_of(metrics)
+    same = f"what says the same of everybody ({primary.words} {number(judged(metrics, told.CONSTANT))})"
+    if found["p"] >= LEVEL:
+        return f"It is not shown to differ from {same}, {p_value(found['p'])}."
+    return f"It is {'better' if primary.gain(found['difference']) > 0 else 'worse'} than {same}."
+
+
+def comparison_words(found: Mapping[str, Any], primary: Metric) -> str:
     """One row of the comparison table in words."""
     if found.get("p") is None:
         return "cannot be compared"
     if found["p"] >= LEVEL:
         return "not shown to differ"
-    return "head is better" if found["difference"] > 0 else "head is worse"
+    return "head is better" if primary.gain(found["difference"]) > 0 else "head is worse"
 
 
 def ci_words(method: str) -> str:

@@ -25,10 +25,10 @@ from aggregate.cohort.cohort import Cohort
 from aggregate.common.arrays import Floats, Ints
 from aggregate.common.scaling import fit_scaling
 from aggregate.common.table_values import listed
-from aggregate.shortcuts.site import LABELLED, LEVEL
+from aggregate.shortcuts.site import LEVEL
 from aggregate.statistics.corrected import SHARED_PAIRS, corrected_interval, corrected_t_test, mean_over_seeds
-from aggregate.statistics.evaluate import GUESSING, OutOfFold
-from aggregate.statistics.metrics import auroc
+from aggregate.statistics.evaluate import OutOfFold
+from aggregate.statistics.metrics import GUESSING, auroc
 
 
 def adjusted_facts(
@@ -49,7 +49,7 @@ def adjusted_facts(
         `confounds` (their names), `auroc` beyond them with a corrected interval (macro for several classes),
         `p` against 0.5 and `said`; nothing where the target is no class or no confound is known.
     """
-    if cohort.task not in LABELLED:
+    if cohort.kind.primary.name != "auroc":
         return {}
     frame, _ = confound_frame(cohort, confounds, site)
     if not len(frame.columns):

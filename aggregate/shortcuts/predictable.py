@@ -12,8 +12,7 @@ import numpy as np
 from aggregate.cohort.folds import deal
 from aggregate.common.arrays import Floats, Ints
 from aggregate.statistics.corrected import SHARED_PAIRS, corrected_interval
-from aggregate.statistics.evaluate import GUESSING
-from aggregate.statistics.metrics import Scores, measure
+from aggregate.statistics.metrics import GUESSING, Scores, measure
 from aggregate.training.logistic import one_thread, solve
 
 N_FOLDS = 5

@@ -12,11 +12,9 @@ from aggregate.common.table_values import listed
 from aggregate.shortcuts.association import association
 from aggregate.shortcuts.places import FEWEST, SCANNER, Places, find_places
 from aggregate.shortcuts.predictable import predict_site
-from aggregate.statistics.evaluate import GUESSING
+from aggregate.statistics.metrics import GUESSING
 
 LEVEL = 0.05
-LABELLED = ("binary", "multiclass")
-"""Tasks whose targets are classes, which may go with a site."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +108,7 @@ def _predictable(
 
 def _with_label(cohort: Cohort, places: Places, seed: int) -> dict[str, Any] | None:
     """None where the target is no class, or there is one site only; small sites count as one."""
-    if cohort.task not in LABELLED:
+    if not cohort.kind.classes:
         return None
     counts = np.zeros((len(places.names) + 1, len(cohort.classes)))
     np.add.at(counts, (places.site, cohort.y[places.bags]), 1)  # -1 is the last row

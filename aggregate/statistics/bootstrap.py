@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from aggregate.common.arrays import Ints
 from aggregate.statistics.corrected import Interval
 from aggregate.statistics.metrics import Scores
 
@@ -14,24 +15,27 @@ BOOTSTRAP = "percentile bootstrap over the test participants, stratified by labe
 def bootstrap_intervals(
     scores: Scores,
     metrics: Callable[[Scores], Mapping[str, float]],
+    within: Ints | None = None,
     n: int = 2000,
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Interval]:
     """Percentile intervals over resampled participants, for a fixed model and participants outside it.
 
-    Resampling is within each class, so that no sample loses one. A draw in which a metric is not defined
-    is left out of that metric's interval.
+    Resampling is within each class, so that no sample loses one, or within what is given. A draw in which a
+    metric is not defined is left out of that metric's interval.
 
     Args:
         scores: Of the test participants.
         metrics: Gives all metrics of a sample at once; every draw serves all of them.
+        within: Group of every participant; by default their class.
         n: Draws.
         seed: Of the draws.
         level: Coverage.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
-    groups = [np.flatnonzero(scores.y == c) for c in np.unique(scores.y)]
+    group = scores.y if within is None else within
+    groups = [np.flatnonzero(group == c) for c in np.unique(group)]
     draws: dict[str, list[float]] = {}
     for _ in range(n):
         rows = np.concatenate([generator.choice(group, len(group)) for group in groups])

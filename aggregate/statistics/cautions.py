@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from aggregate.cohort.task import Metric
 from aggregate.common.table_values import listed
-from aggregate.statistics.evaluate import GUESSING, Measured, below_guessing
+from aggregate.statistics.evaluate import Measured, below_guessing
+from aggregate.statistics.metrics import GUESSING
 
 FEW = 4
 """Values (folds x repeats) with which an interval has three degrees of freedom: hardly a bound."""
@@ -42,19 +44,24 @@ def as_guessing(name: str, found: Mapping[str, Any]) -> str:
 
 def few_folds(measured: Measured) -> list[str]:
     """A warning where intervals and p values rest on very few folds."""
-    n = int(np.isfinite(measured.values["auroc"]).sum())
+    n = int(np.isfinite(measured.judged).sum())
     if len(measured.n_test) < 2 or n > FEW:
         return []
     freedom = f"{max(n - 1, 0)} degree{'s' * (n != 2)} of freedom"
     return [
-        f"{n} fold{'s' * (n != 1)} define an AUROC: intervals and p values have {freedom}, too few to tell "
-        "anything but a large effect; more folds or repeats give more"
+        f"{n} fold{'s' * (n != 1)} define {_one(measured.primary)}: intervals and p values have {freedom}, "
+        "too few to tell anything but a large effect; more folds or repeats give more"
     ]
+
+
+def _one(metric: Metric) -> str:
+    """`an AUROC`, `an MAE`, `a kappa`."""
+    return f"{'an' if metric.words[0] in 'AEIOUM' else 'a'} {metric.words}"
 
 
 def below_guessing_notes(measured: Iterable[Measured]) -> list[str]:
     """A note on rows whose AUROC is below 0.5: why that happens, and what they count as."""
-    low = [f"{m.configuration} ({np.nanmean(m.values['auroc']):.2f})" for m in measured if below_guessing(m)]
+    low = [f"{m.configuration} ({np.nanmean(m.judged):.2f})" for m in measured if below_guessing(m)]
     if not low:
         return []
     return [

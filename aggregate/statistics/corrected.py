@@ -156,6 +156,9 @@ def corrected_interval(
     half = float(stats.t.ppf((1 + level) / 2, len(kept) - 1)) * standard_error(kept, train, test, overlap)
     if bounds is None or (bounds[0] <= mean - half and mean + half <= bounds[1]):
         return Interval(mean, mean - half, mean + half)
+    if not np.isfinite(bounds).all():  # no scale has both ends; an error is never near its only one
+        low, high = np.clip([mean - half, mean + half], *bounds)
+        return Interval(mean, float(low), float(high))
     return _inside(mean, half, *bounds)
 
 

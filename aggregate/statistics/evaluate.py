@@ -1,7 +1,8 @@
 """From out-of-fold logits to the honest table: per fold and repeat first, then intervals and comparisons."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold
+from aggregate.cohort.task import Metric
 from aggregate.common.arrays import Floats
 from aggregate.statistics.bootstrap import BOOTSTRAP, bootstrap_intervals
 from aggregate.statistics.calibration import Calibration
@@ -20,13 +22,14 @@ from aggregate.statistics.corrected import (
     corrected_t_test,
     mean_over_seeds,
 )
-from aggregate.statistics.metrics import BOUNDS, Scores, by_participant, measure
+from aggregate.statistics.metrics import GUESSING, Scores, by_participant, means_by_participant
 from cache_schema.common.errors import SlicecacheError
 
 UNCALIBRATED = Calibration()
-
-GUESSING = 0.5
-"""AUROC of scores that know nothing, of several classes too."""
+AUROC = Metric("auroc", "AUROC", guessing=GUESSING)
+"""What classes are judged by."""
+Measure = Callable[[Scores, float, float], Mapping[str, float]]
+"""From scores, threshold and temperature to values by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class OutOfFold:
     fold: Fold
     seed: int
     logits: Floats
-    """(bag, class), in the order of `fold.test`."""
+    """Said, in the order of `fold.test`: (bag, class), or of a target without classes (bag, column)."""
     calibration: Calibration = UNCALIBRATED
 
     def scores(self, cohort: Cohort) -> Scores:
@@ -46,9 +49,11 @@ class OutOfFold:
 
 
 def scores_of(cohort: Cohort, rows: NDArray[np.int64], logits: Floats) -> Scores:
-    """Average the logits of some bags by participant."""
-    frame = cohort.frame.iloc[rows]
-    return by_participant(list(frame["participant_id"]), frame["y"].to_numpy(dtype=np.int64), logits)
+    """Average what is said of some bags by participant."""
+    people, y = list(cohort.frame["participant_id"].iloc[rows]), cohort.outcomes[rows]
+    return (
+        by_participant(people, y, logits) if cohort.kind.classes else means_by_participant(people, y, logits)
+    )
 
 
 def n_participants(cohort: Cohort, rows: NDArray[np.int64]) -> int:
@@ -65,9 +70,18 @@ class Measured:
     """By metric (fold,), in the order of the folds."""
     n_train: Floats
     n_test: Floats
+    primary: Metric = AUROC
+    """What configurations are compared by."""
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Where each metric lives."""
+
+    @property
+    def judged(self) -> Floats:
+        """The primary metric (fold,)."""
+        return self.values[self.primary.name]
 
 
-def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold]) -> Measured:
+def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold], by: Measure | None = None) -> Measured:
     """Measure every fold's test part; each metric is taken within a fold, never over pooled folds.
 
     Fold-wise offsets of the logits bias a pooled AUROC; `auroc_pooled` is reported beside it only.
@@ -76,7 +90,7 @@ def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold]) -> Measured:
     per_run = [
         (
             (o.fold.repeat, o.fold.fold),
-            measure(o.scores(cohort), o.calibration.threshold, o.calibration.temperature),
+            _measured(cohort, o, by, o.scores(cohort)),
         )
         for o in outputs
     ]
@@ -88,11 +102,23 @@ def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold]) -> Measured:
         values,
         np.array([n_participants(cohort, rows) for rows in outside], dtype=np.float64),
         np.array([n_participants(cohort, fold.test) for fold in folds.values()], dtype=np.float64),
+        cohort.kind.primary,
+        cohort.kind.table_bounds,
     )
 
 
-def intervals(cohort: Cohort, outputs: Sequence[OutOfFold], measured: Measured) -> dict[str, Interval]:
-    """Every metric with its 95 % interval.
+def _measured(cohort: Cohort, output: OutOfFold, by: Measure | None, scores: Scores) -> Mapping[str, float]:
+    """Metrics of scores as an output is calibrated: the task's, unless others are asked."""
+    own = output.calibration
+    if by is not None:
+        return by(scores, own.threshold, own.temperature)
+    return cohort.kind.measure(scores.y, scores.logits, own.threshold, own.temperature)
+
+
+def intervals(
+    cohort: Cohort, outputs: Sequence[OutOfFold], measured: Measured, by: Measure | None = None
+) -> dict[str, Interval]:
+    """Every metric with its 95 % interval; `by` is what was measured by.
 
     One given split has no folds to vary over: its model is fixed and its test participants are outside
     all training, so participants are resampled instead.
@@ -103,17 +129,15 @@ def intervals(cohort: Cohort, outputs: Sequence[OutOfFold], measured: Measured) 
                 values,
                 measured.n_train,
                 measured.n_test,
-                bounds=BOUNDS.get(name, (0.0, 1.0)),
+                bounds=measured.bounds.get(name, (0.0, 1.0)),
                 overlap=SHARED_PAIRS,
             )
             for name, values in measured.values.items()
         }
     first = outputs[0]
-
-    def metrics(scores: Scores) -> dict[str, float]:
-        return measure(scores, first.calibration.threshold, first.calibration.temperature)
-
-    return bootstrap_intervals(first.scores(cohort), metrics)
+    scores = first.scores(cohort)
+    by_task = partial(_measured, cohort, first, by)
+    return bootstrap_intervals(scores, by_task, cohort.kind.groups(scores.y))
 
 
 def ci_method(measured: Measured) -> str:
@@ -131,15 +155,15 @@ def pooled_auroc(cohort: Cohort, outputs: Sequence[OutOfFold]) -> float:
         scores = [output.scores(cohort) for output in group]
         tempered = [s.logits / o.calibration.temperature for s, o in zip(scores, group, strict=True)]
         y = np.concatenate([s.y for s in scores])
-        found.append(measure(Scores((), y, np.concatenate(tempered)))["auroc"])
+        found.append(cohort.kind.measure(y, np.concatenate(tempered))["auroc"])
     return float(np.mean(found))
 
 
 def compare(ours: Measured, other: Measured) -> dict[str, Any] | None:
-    """Corrected paired comparison of AUROC over the same folds; None when there are too few.
+    """Corrected paired comparison by the primary metric over the same folds; None when there are too few.
 
-    No difference rests on a value below guessing: a side whose mean AUROC is below 0.5 counts as 0.5 in
-    every fold. Cross-validation puts what reads matched traits below 0.5, and whatever stands beside it
+    No difference of AUROC rests on a value below guessing: a side whose mean AUROC is below 0.5 counts as 0.5
+    in every fold. Cross-validation puts what reads matched traits below 0.5, and whatever stands beside it
     would look better for that (`docs/statistics.md`). Since 0.5 does not vary, p is the larger one of this
     comparison and the one as measured, and the interval is as wide as that p has it.
 
@@ -147,7 +171,7 @@ def compare(ours: Measured, other: Measured) -> dict[str, Any] | None:
         difference, ci_low, ci_high, p (None where not defined) and as_guessing: who counts as 0.5.
     """
     sizes, low = (ours.n_train, ours.n_test), [m.configuration for m in (ours, other) if below_guessing(m)]
-    measured = ours.values["auroc"] - other.values["auroc"]
+    measured = ours.judged - other.judged
     counted = _at_least_guessing(ours) - _at_least_guessing(other)
     try:
         tests = [corrected_t_test(values, *sizes, overlap=SHARED_PAIRS) for values in (measured, counted)]
@@ -156,19 +180,21 @@ def compare(ours: Measured, other: Measured) -> dict[str, Any] | None:
     difference = tests[1].difference
     told = tests[1] if len(low) != 1 or not tests[1].p < tests[0].p else tests[0]
     shrunk = difference / told.difference if told is tests[0] else 1.0
-    ends = np.clip([shrunk * told.low, shrunk * told.high], -1, 1)
+    ends = np.clip([shrunk * told.low, shrunk * told.high], *ours.primary.difference_bounds)
     pairs = {"difference": difference, "ci_low": ends[0], "ci_high": ends[1], "p": told.p}
     numbers = {name: float(value) if np.isfinite(value) else None for name, value in pairs.items()}
     return {**numbers, "as_guessing": low}
 
 
 def below_guessing(measured: Measured) -> bool:
-    """Whether the mean AUROC over folds is below 0.5."""
-    values = measured.values["auroc"]
-    return bool(np.isfinite(values).any() and np.nanmean(values) < GUESSING)
+    """Whether the mean over folds is below guessing, where a metric has a value for that (AUROC 0.5)."""
+    values, guessing = measured.judged, measured.primary.guessing
+    return bool(guessing is not None and np.isfinite(values).any() and np.nanmean(values) < guessing)
 
 
 def _at_least_guessing(measured: Measured) -> Floats:
-    """AUROC (fold,) as it is, or 0.5 in every fold that defines it when the mean is below that."""
-    values = measured.values["auroc"]
-    return np.where(np.isnan(values), np.nan, GUESSING) if below_guessing(measured) else values
+    """The metric (fold,) as it is, or guessing in every fold that defines it when the mean is below that."""
+    values, guessing = measured.judged, measured.primary.guessing
+    if guessing is None or not below_guessing(measured):
+        return values
+    return np.where(np.isnan(values), np.nan, guessing)

@@ -6,6 +6,7 @@ A measure that the labels at hand do not define (AUROC with one class) is NaN, n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,15 +31,19 @@ BOUNDS = {"mcc": (-1.0, 1.0)}
 """Where a metric does not live in [0, 1]."""
 
 
+GUESSING = 0.5
+"""AUROC of scores that know nothing, of several classes too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """One row per participant."""
 
     participant_id: tuple[str, ...]
-    y: Ints
-    """Class index (participant,)."""
+    y: NDArray[Any]
+    """Class index (participant,), or the numbers of a target without classes."""
     logits: Floats
-    """(participant, class): the mean over the participant's bags."""
+    """(participant, class), or (participant, column): the mean over the participant's bags."""
 
     def probability(self, temperature: float = 1.0) -> Floats:
         """Softmax of the logits over a temperature: (participant, class)."""
@@ -67,6 +72,26 @@ def by_participant(participant_id: Sequence[str], y: Sequence[int] | Ints, logit
     total = np.zeros((len(first), logits.shape[1]))
     np.add.at(total, group, np.asarray(logits, dtype=np.float64))
     return Scores(tuple(first), own, total / np.bincount(group, minlength=len(first))[:, None])
+
+
+def means_by_participant(participant_id: Sequence[str], y: NDArray[Any], said: Floats) -> Scores:
+    """Average outcomes that are numbers, and what is said of them, over each participant's bags.
+
+    Args:
+        participant_id: One per bag.
+        y: Of every bag (bag,) or (bag, number); sessions may differ.
+        said: (bag, column).
+    """
+    first: dict[str, int] = {}
+    group = np.array([first.setdefault(name, len(first)) for name in participant_id], dtype=np.int64)
+    count = np.bincount(group, minlength=len(first))
+
+    def mean(values: NDArray[Any]) -> Floats:
+        total = np.zeros((len(first), *values.shape[1:]))
+        np.add.at(total, group, np.asarray(values, dtype=np.float64))
+        return np.asarray(total / count.reshape(-1, *[1] * (values.ndim - 1)), dtype=np.float64)
+
+    return Scores(tuple(first), mean(y), mean(said))
 
 
 def measure(scores: Scores, threshold: float = 0.5, temperature: float = 1.0) -> dict[str, float]:
@@ -151,8 +176,8 @@ def matthews(confusion: NDArray[np.int64]) -> float:
 def multiclass_metrics(y: Ints, p: Floats) -> dict[str, float]:
     """Macro averages over one-vs-rest; the class called is the most probable one.
 
-    `brier` is the mean over participants of half the squared distance to the one-hot label, so that
-    two classes give the binary score.
+    `auroc_pairwise` is Hand and Till's M, the mean over all pairs of classes. `brier` is the mean over
+    participants of half the squared distance to the one-hot label, so that two classes give the binary score.
 
     Args:
         y: Class index (participant,).
@@ -173,6 +198,7 @@ def multiclass_metrics(y: Ints, p: Floats) -> dict[str, float]:
         "sensitivity": sensitivity,
         "specificity": float(np.mean([m["specificity"] for m in each])),
         "brier": float(np.mean(((p - truth) ** 2).sum(axis=1) / 2)) if len(y) else float("nan"),
+        "auroc_pairwise": float(np.mean(list(pairwise_auroc(y, p).values()))),
     }
 
 

@@ -14,12 +14,13 @@ from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.folds import matched_notes
 from aggregate.cohort.people import Fold, FoldSpec
 from aggregate.cohort.sides import fold_notes
-from aggregate.cohort.table.target import TargetSpec
+from aggregate.cohort.task import TargetBase
 from aggregate.common.pictures import shown_preview
 from aggregate.common.versions import versions
 from aggregate.config.setup import TrainingSetup
 from aggregate.predict.bundle import BesideCard, Bundle, BundleCard, member_of
 from aggregate.predict.seen import contents_of
+from aggregate.statistics.classes.out_of_fold import classes_out_of_fold
 from aggregate.statistics.evaluate import (
     Measured,
     OutOfFold,
@@ -29,10 +30,12 @@ from aggregate.statistics.evaluate import (
     n_participants,
     pooled_auroc,
 )
+from aggregate.targets.base import goal_of_cohort
 from aggregate.train.crossval import Trained
 from aggregate.train.familiar import familiar_of, records_of, seen_bags
 from aggregate.train.groups import groups_json
 from cache_schema.store.reader import StoreReader
+from cache_schema.store.wanted import making_of
 
 SHOWN_PREVIEWS = 6
 """Volumes whose slices the report shows."""
@@ -68,16 +71,18 @@ def metrics_json(
         for name, out in outputs.items()
     }
     head, *others = table
-    pooled = pooled_auroc(cohort, outputs[head])
+    judged = dict(table[head])
+    if cohort.kind.primary.name == "auroc":
+        pooled = pooled_auroc(cohort, outputs[head])
+        judged["auroc_pooled"] = {"value": pooled, "ci_low": None, "ci_high": None}
     folds = [output.fold for output in outputs[head]]
     return {
         "task": cohort.task,
         "target": cohort.target,
-        "classes": list(cohort.classes),
-        "positive": cohort.classes[-1] if cohort.task == "binary" else None,
+        **cohort.kind.facts(),
         "configuration": head,
         "n_participants": cohort.n_participants(),
-        "n_per_class": participants_per_class(cohort),
+        **per_class_json(cohort),
         "n_bags": len(cohort.frame),
         "n_folds": len({fold.fold for fold in folds}),
         "n_repeats": len({fold.repeat for fold in folds}),
@@ -86,8 +91,9 @@ def metrics_json(
         **({"beside": others_of} if beside else {}),
         "numerics": store.header.numerics.digest,
         "content_digest": store.content_digest(),
-        "metrics": {**table[head], "auroc_pooled": {"value": pooled, "ci_low": None, "ci_high": None}},
+        "metrics": judged,
         "ci_method": ci_method(measured[head]),
+        **classes_out_of_fold(cohort, outputs[head]),
         "baselines": {name: table[name] for name in others},
         "comparison": {
             name: found for name in others if (found := compare(measured[head], measured[name])) is not None
@@ -96,6 +102,13 @@ def metrics_json(
         **cohort.turnout.as_json(),
         "versions": versions(),
     }
+
+
+def per_class_json(cohort: Cohort) -> dict[str, Any]:
+    """Participants by label; of a number its range."""
+    if cohort.kind.classes:
+        return {"n_per_class": participants_per_class(cohort)}
+    return {"outcome": cohort.kind.spread(cohort.values)}
 
 
 def participants_per_class(cohort: Cohort) -> dict[str, int]:
@@ -114,9 +127,10 @@ def run_notes(
         notes += [f"{baseline.name}: {note}" for note in baseline.notes]
         if baseline.reason:
             notes.append(f"{baseline.name} was left out: {baseline.reason}")
-    notes.append(
-        "auroc is the mean of AUROC within folds; auroc_pooled mixes folds and is biased by their offsets"
-    )
+    if cohort.kind.primary.name == "auroc":
+        notes.append(
+            "auroc is the mean of AUROC within folds; auroc_pooled mixes folds and is biased by their offsets"
+        )
     return notes
 
 
@@ -128,7 +142,8 @@ def previews(store: StoreReader, cohort: Cohort) -> list[tuple[str, bytes]]:
         key = cohort.entries[index].key
         png = shown_preview(store, key)
         if png is not None:
-            found.append((f"{key} ({cohort.classes[cohort.y[cohort.bag[index]]]})", png))
+            bag = int(cohort.bag[index])
+            found.append((f"{key} ({cohort.kind.shown(cohort.values[[bag]])[0]})", png))
     return found
 
 
@@ -174,13 +189,15 @@ def make_bundle(
     ]
     familiar = familiar_of(cohort, bags, folds, trained)
     solutions = tuple(solution for baseline in baselines for solution in baseline.solutions)
+    n_outputs = goal_of_cohort(cohort, setup.loss).n_outputs
     card = BundleCard(
         fingerprint=store.header.fingerprint,
         numerics=store.header.numerics,
+        making=making_of(store.header),
         tokens=setup.tokens,
         dim=bags.x.shape[2],
-        classes=cohort.classes,
-        positive=cohort.classes[-1] if cohort.task == "binary" else None,
+        classes=cohort.kind.classes,
+        positive=cohort.kind.facts().get("positive"),
         beside={
             name: BesideCard(fingerprint=other.header.fingerprint, numerics=other.header.numerics)
             for name, other in beside.items()
@@ -188,6 +205,8 @@ def make_bundle(
         select=cohort.select,
         combine=cohort.combine,
         head=setup.head,
+        task=cohort.kind.key,
+        outputs=None if n_outputs == len(cohort.kind.classes) else n_outputs,
         members=tuple(members),
         mean_pooling=len(solutions),
         contents=contents_of(records_of(cohort, seen_bags(folds))),
@@ -198,7 +217,7 @@ def make_bundle(
 
 
 def training_summary_of(
-    setup: TrainingSetup, target: TargetSpec, spec: FoldSpec, trained: Trained, metrics: dict[str, Any]
+    setup: TrainingSetup, target: TargetBase, spec: FoldSpec, trained: Trained, metrics: dict[str, Any]
 ) -> dict[str, Any]:
     """What a bundle's card says of its training."""
     return {

@@ -12,6 +12,7 @@ from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold, people_of
 from aggregate.config.setup import TrainingSetup
 from aggregate.statistics.evaluate import OutOfFold
+from aggregate.targets.base import goal_of_cohort
 from aggregate.train.scoring import score_run
 from aggregate.training.stacked import RunSpec, TrainedRun, train_stacked
 from cache_schema.common.terminal.progress import Progress
@@ -81,13 +82,13 @@ def cross_validate(
         progress: Called with (run-epochs done, run-epochs at most).
         calibrated: As in `run_specs`.
     """
-    specs = run_specs(setup, folds, calibrated=calibrated)
+    specs = run_specs(setup, folds, calibrated=calibrated and cohort.kind.calibrates)
     # Copies: pandas hands out arrays that torch may not own.
-    y, weight = torch.tensor(cohort.y), torch.tensor(cohort.weight, dtype=bags.x.dtype)
-    n_classes = len(cohort.classes)
+    y, weight = torch.tensor(cohort.outcomes), torch.tensor(cohort.weight, dtype=bags.x.dtype)
+    goal = goal_of_cohort(cohort, setup.loss)
     people = people_of(cohort.participants.tolist(), cohort.y).of_bag
-    runs = train_stacked(bags, y, weight, n_classes, specs, bags.x.dtype, progress, group=people)
-    head = setup.head.build(bags.x.shape[2], n_classes)
+    runs = train_stacked(bags, y, weight, goal, specs, bags.x.dtype, progress, group=people, strata=cohort.y)
+    head = setup.head.build(bags.x.shape[2], goal.n_outputs)
     by_fold = [fold for fold in folds for _ in range(setup.seeds)]
     attention = _Attention(bags)
     outputs = []

@@ -10,6 +10,7 @@ from aggregate.evaluate.evaluate import Evaluation, evaluate_bundle
 from aggregate.evaluate.external import External, external_target, open_external
 from aggregate.predict.bundle import Bundle
 from aggregate.predict.seen import contents_of, refuse_seen
+from aggregate.targets.base import learnt
 from aggregate.train.familiar import records_of, seen_bags
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.format.header import require_equal
@@ -35,8 +36,7 @@ def open_external_cohort(
     if section.external is None:
         return None
     spec = section.external.placed(pipeline)
-    positive = cohort.classes[-1] if cohort.task == "binary" else None
-    target = external_target(cohort.classes, positive, section.target, spec.target)
+    target = external_target(learnt(cohort.kind), section.target, spec.target)
     external = open_external(spec, target, pipeline.prove(), cohort.select, cohort.combine)
     require_equal(
         store.header.fingerprint,

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from aggregate.bags.bags import Bags
-from aggregate.baselines.baselines import Baseline, mean_pool_logistic
+from aggregate.baselines.baselines import Baseline, mean_pool_linear
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold
 from aggregate.config.setup import TrainingSetup
 from aggregate.harmonise.harmoniser import Harmoniser
-from aggregate.predict.mean_pooling import MEAN_POOLING
 from aggregate.train.crossval import Trained, cross_validate
 from cache_schema.common.terminal.progress import Progress
 
@@ -50,7 +49,7 @@ def harmonised_baselines(
     if harmoniser is None:
         return list(baselines)
     return [
-        harmonised_mean_pool(cohort, bags, folds, harmoniser) if one.name == MEAN_POOLING else one
+        harmonised_mean_pool(cohort, bags, folds, harmoniser) if one.name == cohort.kind.bar else one
         for one in baselines
     ]
 
@@ -58,10 +57,10 @@ def harmonised_baselines(
 def harmonised_mean_pool(
     cohort: Cohort, bags: Bags, folds: Sequence[Fold], harmoniser: Harmoniser
 ) -> Baseline:
-    """Mean pooling + logistic regression on every fold's own tokens."""
-    parts = [mean_pool_logistic(cohort, bags, [f], harmoniser.vectors(f.inside)) for f in folds]
+    """The target's linear model on mean pooling of every fold's own tokens."""
+    parts = [mean_pool_linear(cohort, bags, [f], harmoniser.vectors(f.inside)) for f in folds]
     logits = tuple(logits for part in parts for logits in part.logits)
-    return Baseline(MEAN_POOLING, logits, notes=("on harmonised tokens",))
+    return Baseline(cohort.kind.bar, logits, notes=("on harmonised tokens",))
 
 
 def _share(progress: Progress, before: int, folds: int) -> Progress:

@@ -29,25 +29,26 @@ def shuffled_null(
 ) -> dict[str, Any]:
     """Train on `n` permutations of the labels, with folds stratified anew for each.
 
-    The statistic is the reported one: the mean AUROC over the same number of folds and repeats.
+    The statistic is the reported one: the mean of the primary metric over the same folds and repeats.
 
     Returns:
-        `{"auroc": {"mean", "sd", "p", "n"}}`, with `p = (1 + #>=) / (1 + n)`.
+        `{"auroc": {"mean", "sd", "p", "n"}}`, with `p = (1 + #>=) / (1 + n)`; or of another primary metric,
+        with `#<=` where a lower one is better.
     """
-    values = []
+    values, primary = [], cohort.kind.primary
     for index in range(n):
         permuted = permute_labels(cohort, spec.seed * 1_000_003 + index)
         folds = make_folds(permuted, spec, leave_group_out)
         trained = cross_validate_on(setup, permuted, bags, folds, harmoniser, calibrated=False)
-        values.append(float(np.nanmean(measure_folds(permuted, trained.outputs).values["auroc"])))
+        values.append(float(np.nanmean(measure_folds(permuted, trained.outputs).judged)))
         if progress is not None:
             progress(index + 1, n)
     spread = float(np.std(values, ddof=1)) if n > 1 else 0.0
     return {
-        "auroc": {
+        primary.name: {
             "mean": float(np.mean(values)),
             "sd": spread,
-            "p": permutation_p(observed, values),
+            "p": permutation_p(primary.gain(observed), [primary.gain(value) for value in values]),
             "n": n,
         }
     }

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 
 from aggregate.cohort.cohort import Cohort
-from aggregate.common.softmax import softmax
 from aggregate.evaluate.evaluate import Evaluation
 from aggregate.statistics.evaluate import OutOfFold
 
@@ -32,23 +31,20 @@ def prediction_rows(cohort: Cohort, outputs: Sequence[OutOfFold], name: str) -> 
         name: The `set` column: `out_of_fold`, or `test` for a given split.
 
     Returns:
-        volume_id, participant_id, session_id, set, configuration, repeat, fold, seed, y (label name),
-        logit_*, p_* (tempered softmax) and threshold.
+        volume_id, participant_id, session_id, set, configuration, repeat, fold, seed, y (label name), and
+        what the kind of target predicts: logit_*, p_* (tempered softmax) and threshold; or prediction.
     """
     return pd.concat([_rows(cohort, output, name) for output in outputs], ignore_index=True)
 
 
 def _rows(cohort: Cohort, output: OutOfFold, name: str) -> pd.DataFrame:
     bags = cohort.frame.iloc[output.fold.test]
-    tempered = output.logits / output.calibration.temperature
-    p = softmax(tempered)
     columns: dict[str, Any] = {key: bags[key].to_numpy() for key in FIXED[:3]}
     columns |= {"set": name, "configuration": output.configuration, "repeat": output.fold.repeat}
     columns |= {"fold": output.fold.fold, "seed": output.seed}
-    columns["y"] = [cohort.classes[index] for index in bags["y"]]
-    columns |= {f"logit_{label}": output.logits[:, c] for c, label in enumerate(cohort.classes)}
-    columns |= {f"p_{label}": p[:, c] for c, label in enumerate(cohort.classes)}
-    return pd.DataFrame({**columns, "threshold": output.calibration.threshold})
+    columns["y"] = cohort.kind.shown(cohort.values[output.fold.test])
+    own = output.calibration
+    return pd.DataFrame({**columns, **cohort.kind.columns(output.logits, own.threshold, own.temperature)})
 
 
 def predictions(

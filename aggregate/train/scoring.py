@@ -34,7 +34,8 @@ def score_run(head: Head, run: TrainedRun, cohort: Cohort, bags: Bags, fold: Fol
         bags: All bags of the cohort.
         fold: What the run was trained on, and left out.
     """
-    logits, attention = _apply(head, run, bags, fold.test)
+    outputs, attention = _apply(head, run, bags, fold.test)
+    logits = cohort.kind.said(outputs)
     calibration = _calibration(head, run, cohort, bags)
     spec = run.spec
     return Scored(OutOfFold(spec.configuration, fold, spec.seed, logits, calibration), attention)
@@ -51,6 +52,8 @@ def _apply(
 def _calibration(head: Head, run: TrainedRun, cohort: Cohort, bags: Bags) -> Calibration:
     """Threshold and temperature from inner folds, or from the validation part, if there is either."""
     spec = run.spec
+    if not cohort.kind.calibrates:
+        return calibrate(None)
     if spec.within and spec.inside is not None:
         return calibrate(scores_of(cohort, spec.train_rows, spec.inside.logits))
     if not len(spec.validation_rows):

@@ -39,8 +39,7 @@ def passed(run: TrainedRun) -> bool:
     inside = run.spec.inside
     if inside is not None:
         return inside.loss < inside.start
-    losses = run.history.get("validation_cross_entropy", [])
-    return run.start is not None and min(losses, default=np.inf) < run.start
+    return run.start is not None and min(run.validation, default=np.inf) < run.start
 
 
 def _said(facts: dict[str, Any], runs: Sequence[TrainedRun]) -> list[str]:

@@ -4,30 +4,33 @@ from typing import Any
 
 from aggregate.evaluate.terminal import evaluation_summary
 from aggregate.statistics.cautions import as_guessing, cannot_compare
+from aggregate.statistics.classes.lines import class_lines, interval_cell
+from aggregate.targets.told import people_told, primary_of, task_told
 from aggregate.train.results import Results
 from cache_schema.common.terminal.visible import label
-
-SHOWN = ("auroc", "auprc", "balanced_accuracy", "brier")
 
 
 def training_summary(results: Results) -> str:
     """Warnings, a table of the head beside its baselines, and the verdict."""
     metrics = results.metrics
-    classes = ", ".join(f"{label(name)} {n}" for name, n in metrics["n_per_class"].items())
+    shown, primary = task_told(metrics).shown_metrics, primary_of(metrics)
     lines = [f"WARNING: {sentence}" for sentence in results.warnings]
     lines += filter(None, [results.turnout.line()])
-    lines.append(f"{label(metrics['target'])}: {metrics['n_participants']} participants ({classes})")
+    lines.append(
+        f"{label(metrics['target'])}: {metrics['n_participants']} participants ({people_told(metrics)})"
+    )
     lines.append("")
     width = max(len(name) for name in [metrics["configuration"], *metrics["baselines"]])
-    lines.append(f"{'':{width}}  " + "  ".join(f"{name:^20}" for name in SHOWN))
+    lines.append(f"{'':{width}}  " + "  ".join(f"{name:^20}" for name in shown))
     rows = {metrics["configuration"]: metrics["metrics"], **metrics["baselines"]}
     lines += [
-        f"{name:{width}}  " + "  ".join(f"{interval_cell(row[metric]):^20}" for metric in SHOWN)
+        f"{name:{width}}  " + "  ".join(f"{interval_cell(row[metric]):^20}" for metric in shown)
         for name, row in rows.items()
     ]
     lines.append("")
+    lines += class_lines(metrics)
     lines += [
-        comparison_sentence(metrics["configuration"], name, found)
+        comparison_sentence(metrics["configuration"], name, found, primary.words)
         for name, found in metrics["comparison"].items()
     ]
     lines += metrics["training"]["said"]
@@ -36,29 +39,20 @@ def training_summary(results: Results) -> str:
     if "adjusted" in metrics:
         lines.append(metrics["adjusted"]["said"])
     lines += [
-        f"without {label(name)}: auroc {interval_cell(found['metrics']['auroc'])} in its "
+        f"without {label(name)}: {primary.name} {interval_cell(found['metrics'][primary.name])} in its "
         f"{found['n_participants']} participants"
         for name, found in metrics.get("groups", {}).items()
     ]
     if "null" in metrics:
-        null = metrics["null"]["auroc"]
-        spread = f"AUROC {null['mean']:.3f} (sd {null['sd']:.3f}), p = {null['p']:.3f}"
+        null = metrics["null"][primary.name]
+        spread = f"{primary.words} {null['mean']:.3f} (sd {null['sd']:.3f}), p = {null['p']:.3f}"
         lines.append(f"shuffled labels ({null['n']} times): {spread}")
     if "external" in metrics:
         lines += ["", evaluation_summary(metrics["external"], "")]
     return "\n".join(lines)
 
 
-def interval_cell(interval: dict[str, Any]) -> str:
-    """`0.812 [0.701, 0.923]`, or a dash where not defined."""
-    if interval["value"] is None:
-        return "-"
-    if interval["ci_low"] is None:
-        return f"{interval['value']:.3f}"
-    return f"{interval['value']:.3f} [{interval['ci_low']:.3f}, {interval['ci_high']:.3f}]"
-
-
-def comparison_sentence(head: str, baseline: str, found: dict[str, Any]) -> str:
+def comparison_sentence(head: str, baseline: str, found: dict[str, Any], metric: str = "AUROC") -> str:
     """One sentence on a comparison that cannot be misread."""
     if found["p"] is None:
         return cannot_compare(head, baseline, found)
@@ -66,6 +60,6 @@ def comparison_sentence(head: str, baseline: str, found: dict[str, Any]) -> str:
     ours, theirs = (f"{name}{as_guessing(name, found)}" for name in (head, baseline))
     real = "differs from" if found["p"] < 0.05 else "is not shown to differ from"
     return (
-        f"{ours} {real} {theirs}: AUROC {found['difference']:+.3f} "
+        f"{ours} {real} {theirs}: {metric} {found['difference']:+.3f} "
         f"[{found['ci_low']:+.3f}, {found['ci_high']:+.3f}], {p}"
     )

@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from typing import Any
 
 from aggregate.bags.bags import Bags
@@ -16,7 +17,7 @@ from aggregate.common.artefacts import csv_text, log_to, write_json, write_text,
 from aggregate.common.run_folder import BUNDLE, METRICS_FILE, REPORT, verb_folder
 from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
-from aggregate.evaluate.results import write_curves
+from aggregate.evaluate.results import write_confusion, write_curves
 from aggregate.harmonise.harmoniser import Harmoniser, harmoniser_of
 from aggregate.predict.bundle import save_bundle
 from aggregate.shortcuts.adjusted import adjusted_facts
@@ -62,8 +63,9 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
     """
     folder = verb_folder(pipeline.folder(), "train")
     require_writable(folder, "the run folder")
-    store = open_store(pipeline.store(), pipeline.prove())
-    setup = section.setup()
+    location, tokens = section.home(pipeline)
+    store = open_store(location, pipeline.prove())
+    setup = replace(section.setup(), tokens=tokens)
     cohort = load_cohort(section.cohort_request(pipeline), store)
     folds = make_folds(cohort, section.folds, section.leave_group_out)
     external = open_external_cohort(pipeline, section, store, cohort, folds)
@@ -89,7 +91,7 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         measured = {name: measure_folds(cohort, out) for name, out in outputs.items()}
         metrics = metrics_json(setup.seeds, cohort, store, outputs, measured, beside)
         if n_shuffles := max(shuffle_labels, section.shuffle_labels):
-            observed = metrics["metrics"]["auroc"]["value"]
+            observed = metrics["metrics"][cohort.kind.primary.name]["value"]
             metrics["null"] = _null(section, cohort, bags, observed, n_shuffles, harmoniser)
         metrics["training"] = start_facts(trained.runs)
         metrics |= shortcuts.facts | adjusted_facts(cohort, trained.outputs, section.confounds, section.site)
@@ -162,6 +164,8 @@ def write_results(results: Results) -> None:
         (folder / name).unlink(missing_ok=True)
     write_yaml(folder / "config.yaml", results.config)
     write_text(folder / "predictions.csv", csv_text(results.predictions))
+    write_confusion(folder, results.metrics)
     if results.external is not None:
         write_curves(folder, results.external.curves, EXTERNAL)
+        write_confusion(folder, results.external.metrics, EXTERNAL)
     write_json(folder / METRICS_FILE, results.metrics)

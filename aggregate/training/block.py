@@ -16,15 +16,15 @@ from torch import Tensor
 from aggregate.heads.base import Head
 from aggregate.heads.embedding import ReadOut, gradients
 from aggregate.losses.base import Batch
-from aggregate.losses.cross_entropy import cross_entropy
 from aggregate.training.adam import StackedAdam
 from aggregate.training.attended import joined_attention
+from aggregate.training.goal import Classes, Goal, Unit
 from aggregate.training.inputs import Inputs
 from aggregate.training.objective import Objective, class_counts
 from aggregate.training.pooling import make_pooling
-from aggregate.training.runs import RunSpec, TrainedRun, is_plain, require_finite
+from aggregate.training.runs import RunSpec, TrainedRun, require_finite
 from aggregate.training.sampler import noise_seed
-from aggregate.training.start import Standard
+from aggregate.training.start import BIAS, WEIGHT, Standard
 from aggregate.training.stopping import Watch
 from aggregate.training.stream_pooling import Labels, Pooled
 from aggregate.training.streams import Stream, streams_of
@@ -75,24 +75,28 @@ class Block:
         head: Head,
         parameters: dict[str, Tensor],
         inputs: Inputs,
-        y: Int[Tensor, " bag"],
+        y: Tensor,
         weight: Float[Tensor, " bag"],
         runs: Sequence[RunSpec],
         standard: Standard | None = None,
+        goal: Goal | None = None,
+        unit: Unit | None = None,
     ) -> None:
         """Hold the runs, most steps per epoch first and streams together, and their weights likewise.
 
-        `standard` is of runs that start at the baseline: all of a block do, or none.
+        `standard` is of runs that start at the baseline: all of a block do, or none. `unit` is what their
+        outcomes are standardised by.
         """
-        self.standard = standard
+        self.standard, self.unit, self.goal = standard, unit, goal or Classes(head.n_classes)
         self.head, self.parameters, self.inputs = head, parameters, inputs
         self.y, self.weight = y, weight
         self.runs = list(runs)
-        self.watches = [Watch(run.training, len(run.validation_rows) > 0) for run in runs]
+        watches = self.goal.watches
+        self.watches = [Watch(run.training, len(run.validation_rows) > 0, watches) for run in runs]
         self.said: dict[int, list[Tensor]] = {index: [] for index, run in enumerate(runs) if run.is_inner}
         self.live = list(range(len(runs)))
         self.streams = streams_of(self.runs)
-        counts = class_counts([run.train_rows for run in runs], y, weight, head.n_classes)
+        counts = class_counts([run.train_rows for run in runs], y, weight, self.goal.n_classes)
         self.objective = Objective([run.loss for run in runs], counts)
         self.pooling = make_pooling(head, inputs, Labels(y, weight), self.objective.reads_attention)
         self.gradients = {name: torch.empty_like(value) for name, value in self.trained_parameters.items()}
@@ -133,7 +137,8 @@ class Block:
         """Look at the start of every run; one that is already what it looks for is not trained."""
         for place, (index, loss) in enumerate(zip(self.live, self.validate(), strict=True)):
             watch = self.watches[index]
-            fixed = self.standard is not None and self.head.pool_is_fixed and is_plain(self.runs[index])
+            usual = self.goal.is_usual(self.runs[index].loss)
+            fixed = self.standard is not None and self.head.pool_is_fixed and usual
             watch.settled = fixed or watch.train.epochs == 0
             if watch.begin(loss, self.standard is not None):
                 watch.state = self.state(place)
@@ -224,7 +229,8 @@ class Block:
         )
         if attention is not None:
             inputs["attention"] = attention.weights
-        batch = Batch(logits, embedding, self.y[order], keep, self.weight[order], attention)
+        y = self.outcomes(order, slice(0, len(order)))
+        batch = Batch(logits, embedding, y, keep, self.weight[order], attention)
         losses = self.objective(batch)
         if not losses.requires_grad:  # a custom loss alone, with nothing to say of this batch
             return losses, Slopes(torch.zeros_like(logits))
@@ -233,15 +239,16 @@ class Block:
 
     @torch.no_grad()
     def validate(self) -> list[float]:
-        """Each live run's mean cross entropy over its validation bags (0 without any)."""
+        """Each live run's loss that is watched, mean over its validation bags (0 without any)."""
         total = torch.zeros(len(self.live), dtype=self.weight.dtype)
         for stream in self.streams:
             rows = torch.from_numpy(stream.first.validation_rows)
             if not len(rows):
                 continue
             logits = self._validation_logits(stream, rows)
+            y = self.outcomes(rows.unsqueeze(0), stream.runs)
             valid = torch.ones((1, len(rows)), dtype=torch.bool)
-            total[stream.runs] = cross_entropy(logits, self.y[rows].unsqueeze(0), valid)
+            total[stream.runs] = self.goal.watched(logits, y, valid)
             for own, place in zip(logits, range(stream.runs.start, stream.runs.stop), strict=True):
                 self._keep_said(self.live[place], own)
         means: list[float] = total.tolist()
@@ -278,7 +285,13 @@ class Block:
         """A copy of one live run's weights, as they are applied."""
         span = slice(place, place + 1)
         own = self._as_read({name: value[span] for name, value in self.parameters.items()}, span)
+        if self.unit is not None:
+            own[WEIGHT], own[BIAS] = self.unit.back(own[WEIGHT], own[BIAS], span)
         return {name: value[0].clone() for name, value in own.items()}
+
+    def outcomes(self, rows: Int[Tensor, "#run bag"], runs: slice) -> Tensor:
+        """Of bags of neighbouring runs, as training takes them."""
+        return self.y[rows] if self.unit is None else self.unit.standardised(self.y[rows], runs)
 
     def _as_read(self, parameters: dict[str, Tensor], runs: slice) -> dict[str, Tensor]:
         """Weights of these runs as they are applied to vectors as they are."""
@@ -297,6 +310,7 @@ class Block:
         self.adam.select(self.trained_parameters, place)
         self.objective = self.objective.select(place)
         self.standard = None if self.standard is None else self.standard.select(place)
+        self.unit = None if self.unit is None else self.unit.select(place)
         self.inputs = self.inputs.select(place)
         self.streams = streams_of([self.runs[index] for index in self.live])
         return sum(self.runs[index].training.epochs - self.watches[index].epochs for index in gone)

@@ -5,9 +5,9 @@ logits of the third are kept. So every training bag is judged once by a head tha
 and temperature are learnt from that, and the run itself learns from its whole training part.
 
 With `train: auto` that is done at every rate, after every epoch, the start included: the rate and the epoch
-with the lowest mean cross entropy are what the run is then trained with. A head that does not get past its
-start on bags it has not seen stays there. Heads that learn small cohorts by heart have their epochs chosen
-so by default.
+with the lowest mean cross entropy (or what else the target's goal watches) are what the run is then trained
+with. A head that does not get past its start on bags it has not seen stays there. Heads that learn small
+cohorts by heart have their epochs chosen so by default.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ def look_inside(runs: Sequence[RunSpec], y: Ints, group: Ints, train: Train) -> 
 
     Args:
         runs: Some with `train.auto` or `within`.
-        y: Label of every bag.
+        y: Label, or stratum, of every bag.
         group: Participant of every bag.
         train: Trains runs.
     """
@@ -139,7 +139,7 @@ def mean_curve(runs: Sequence[TrainedRun]) -> list[float]:
 
     A run that ended early keeps the value that it ended with.
     """
-    curves = [[run.start, *run.history.get("validation_cross_entropy", [])] for run in runs]
+    curves = [[run.start, *run.validation] for run in runs]
     length = max(len(curve) for curve in curves)
     table = np.array([curve + curve[-1:] * (length - len(curve)) for curve in curves], dtype=np.float64)
     weight = np.array([len(run.spec.validation_rows) for run in runs], dtype=np.float64)

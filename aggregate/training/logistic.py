@@ -8,6 +8,7 @@ that they follow from, since many runs of a study start at the same one.
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,10 +42,14 @@ class Solution:
     bias: Floats
     """(class,)"""
 
+    def outputs(self, x: Floats) -> Floats:
+        """Of every row and output (row, output), as they are."""
+        z = (x - self.mean) / np.where(self.sd > 0, self.sd, 1.0)
+        return np.asarray(z @ self.weight.T + self.bias, dtype=np.float64)
+
     def log_probabilities(self, x: Floats) -> Floats:
         """Of every row and class (row, class)."""
-        z = (x - self.mean) / np.where(self.sd > 0, self.sd, 1.0)
-        logits = z @ self.weight.T + self.bias
+        logits = self.outputs(x)
         top = logits.max(axis=1, keepdims=True)
         p = np.exp(logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True)))
         return np.asarray(np.log(p + ABSENT), dtype=np.float64)
@@ -71,14 +76,23 @@ def solve_chosen(x: Floats, y: Ints, weight: Floats, group: Ints, labels: Ints, 
         labels: Class index of every participant (participant,); one of no bag counts as none.
         n_classes: Number of classes.
     """
-    key = _digest(x, y, weight, group, labels, np.array([n_classes]))
+
+    def make() -> Solution:
+        strength = choose_strength(x, y, weight, group, labels, n_classes)
+        return solve(x, y, weight, n_classes, strength)
+
+    return remembered(make, x, y, weight, group, labels, np.array([n_classes]))
+
+
+def remembered(make: Callable[[], Solution], *follows_from: Any) -> Solution:
+    """What `make` gives, on one thread; from memory where it was made of equal arrays before."""
+    key = _digest(*follows_from)
     with _LOCK:
         if key in _KNOWN:
             _KNOWN.move_to_end(key)
             return _KNOWN[key]
     with one_thread():
-        strength = choose_strength(x, y, weight, group, labels, n_classes)
-        found = solve(x, y, weight, n_classes, strength)
+        found = make()
     with _LOCK:
         _KNOWN[key] = found
         while len(_KNOWN) > KEPT:

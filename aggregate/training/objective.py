@@ -94,7 +94,7 @@ def _term(by_run: dict[int, TermSpec], counts: Counts) -> Term:
 
 def class_counts(
     rows: Sequence[NDArray[np.int64]],
-    y: Int[Tensor, " bag"],
+    y: Tensor,
     weight: Float[Tensor, " bag"],
     n_classes: int,
 ) -> Counts:
@@ -104,9 +104,11 @@ def class_counts(
         rows: Training bags of each run.
         y: Label of every bag.
         weight: Of every bag.
-        n_classes: Number of labels.
+        n_classes: Number of labels; 0 for outcomes that are none.
     """
     counts = torch.zeros(len(rows), n_classes, dtype=torch.float64)
+    if not n_classes:
+        return counts
     for own, run in zip(counts, rows, strict=True):
         index = torch.from_numpy(run)
         own.index_add_(0, y[index], weight[index].double())

@@ -12,8 +12,8 @@ from torch import Tensor
 from aggregate.common.arrays import Floats
 from aggregate.heads.base import HeadBase
 from aggregate.heads.registry import HeadSpec
-from aggregate.losses.cross_entropy import CrossEntropySpec
 from aggregate.losses.registry import LossSpec, require_trainable
+from aggregate.training.goal import Goal
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.common.strict import Strict
 
@@ -96,6 +96,8 @@ class Training:
     class_balanced: bool
 
 
+VALIDATION = "validation_"
+"""Begins the name of the loss that is watched."""
 WHOLE = 512
 """Bags per step of a whole training part at most."""
 WHOLE_BYTES = 32 * 2**20
@@ -202,21 +204,20 @@ class TrainedRun:
     epochs: int
     """Epochs trained."""
     history: dict[str, list[float]]
-    """Per epoch: `train_loss`, and `validation_cross_entropy` where there are validation bags."""
+    """Per epoch: `train_loss`, and where there are validation bags `validation_cross_entropy`, or what else
+    is watched."""
     start: float | None = None
-    """Validation cross-entropy before the first step; None without validation bags."""
+    """The same before the first step; None without validation bags."""
     stacking: str | None = None
     """`vmap` or `loop`: how a custom head's runs were computed."""
     said: Floats | None = None
     """Of an inner run: logits of its validation bags (epoch, bag, class), the start first; the last epoch's
     alone where there is nothing to choose."""
 
-
-def is_plain(run: RunSpec) -> bool:
-    """Whether it minimises the cross entropy of its bags and nothing else."""
-    terms = run.loss.terms
-    weight = run.loss.cross_entropy.weight
-    return set(terms) == {"cross_entropy"} and run.loss.cross_entropy == CrossEntropySpec(weight=weight)
+    @property
+    def validation(self) -> list[float]:
+        """The loss that is watched, by epoch; empty without validation bags."""
+        return next((values for name, values in self.history.items() if name.startswith(VALIDATION)), [])
 
 
 def with_common_batches(runs: Sequence[RunSpec], bag_bytes: int) -> list[RunSpec]:
@@ -234,24 +235,23 @@ def with_common_batches(runs: Sequence[RunSpec], bag_bytes: int) -> list[RunSpec
     ]
 
 
-def check_run(run: RunSpec, y: NDArray[np.int64], n_classes: int) -> None:
+def check_run(run: RunSpec, y: NDArray[Any], strata: NDArray[np.int64], goal: Goal) -> None:
     """Refuse a run that cannot be trained as asked.
 
     Raises:
         ConfigError: If its loss cannot train its head, or its batches are too small to be balanced.
         SlicecacheError: If it has no training bag, or a bag without a label.
     """
-    require_trainable(run.loss, run.head.name, bool(run.head.embedding), run.head.pool_learns)
+    layers = bool(run.head.embedding)
+    require_trainable(run.loss, run.head.name, layers, run.head.pool_learns, goal.target)
     for term in run.loss.terms.values():
-        term.check_classes(n_classes)
+        term.check_classes(goal.n_classes)
     if not len(run.train_rows):
         raise SlicecacheError(
             f"the run {run.name} has no bag to train on; use fewer folds or a larger cohort"
         )
-    labels = y[np.concatenate([run.train_rows, run.validation_rows])]
-    if labels.min() < 0 or labels.max() >= n_classes:
-        raise SlicecacheError(f"the run {run.name} holds a bag whose label is not one of 0..{n_classes - 1}")
-    needed = 2 * len(np.unique(y[run.train_rows]))
+    goal.check(y[np.concatenate([run.train_rows, run.validation_rows])], run.name)
+    needed = 2 * len(np.unique(strata[run.train_rows]))
     if run.training.class_balanced and run.training.batch_size < needed:
         raise ConfigError(
             f"train.batch_size is {run.training.batch_size}, but class-balanced batches (two bags of each "

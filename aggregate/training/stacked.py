@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,12 +22,14 @@ from aggregate.heads.centring import BagSums, fit_centring, sum_bags
 from aggregate.losses.registry import require_trainable
 from aggregate.training.block import Block, Count, Finished
 from aggregate.training.blocks import Group, bytes_of_run, group_runs
+from aggregate.training.goal import Goal, Unit, goal_of
 from aggregate.training.inner import inner_epochs, look_inside
 from aggregate.training.inputs import make_inputs, prepare_tokens
 from aggregate.training.runs import RunSpec, TrainedRun, check_run, with_common_batches
 from aggregate.training.sampler import init_seed
 from aggregate.training.start import Labelled, start_at_baseline
 from aggregate.training.workers import run_side_by_side
+from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.progress import Progress
 
 __all__ = ["RunSpec", "TrainedRun", "apply_head", "train_stacked"]
@@ -35,28 +37,30 @@ __all__ = ["RunSpec", "TrainedRun", "apply_head", "train_stacked"]
 
 def train_stacked(
     bags: Bags,
-    y: Int[Tensor, " bag"],
+    y: Tensor,
     weight: Float[Tensor, " bag"],
-    n_classes: int,
+    goal: Goal | int,
     runs: Sequence[RunSpec],
     dtype: torch.dtype = torch.float32,
     progress: Progress | None = None,
     finished: Finished | None = None,
     group: NDArray[np.int64] | None = None,
+    strata: NDArray[np.int64] | None = None,
 ) -> list[TrainedRun]:
     """Train every run and return them in the order given.
 
     Args:
         bags: All bags that the runs' rows point into.
-        y: Label of every bag, 0 to n_classes - 1.
+        y: Label of every bag, from 0 on, or what else the goal is about (bag,) or (bag, number).
         weight: Weight of every bag in the cross entropy of training (validation is not weighted).
-        n_classes: Number of labels.
+        goal: What is learnt; a number of labels is the goal of telling these.
         runs: What to train.
         dtype: Of weights and arithmetic.
         progress: Called with (run-epochs done, run-epochs at most) after every epoch.
         finished: Called with every run as soon as it is trained; from any thread, but never twice at once.
         group: Participant of every bag (bag,), for the inner folds that a baseline is chosen by; by default
             every bag is somebody's own.
+        strata: What these inner folds are dealt by (bag,); by default the labels.
 
     Raises:
         ConfigError: If a run's loss cannot train its head.
@@ -65,22 +69,24 @@ def train_stacked(
     require_slices(bags.keep)
     slices, dim = bags.x.shape[1:]
     runs = with_common_batches(runs, max(1, slices * dim * dtype.itemsize))
+    goal = goal_of(goal)
+    dealt_by = y.numpy() if strata is None else strata
     for run in runs:
-        check_run(run, y.numpy(), n_classes)
+        check_run(run, y.numpy(), dealt_by, goal)
     people = np.arange(len(y)) if group is None else group
     cohort = TrainingBags(
         x=bags.x.to(dtype),
         keep=bags.keep,
         height_mm=bags.height_mm.to(dtype),
-        y=y,
+        y=y.to(dtype) if y.is_floating_point() else y,
         weight=weight.to(dtype),
-        labelled=Labelled(y.numpy(), weight.double().numpy(), people, n_classes),
+        labelled=Labelled(y.numpy(), weight.double().numpy(), people, goal, dealt_by),
         sums=sum_bags(bags.x, bags.keep),
         dtype=dtype,
     )
     inner, whole = sum(map(inner_epochs, runs)), sum(run.training.epochs for run in runs)
     aside = Count(progress, inner + whole)
-    runs = look_inside(runs, y.numpy(), people, lambda specs: train_runs(cohort, specs, aside))
+    runs = look_inside(runs, dealt_by, people, lambda specs: train_runs(cohort, specs, aside))
     report = Count(progress, inner + whole, finished)
     report.add(inner + whole - sum(run.training.epochs for run in runs))
     return train_runs(cohort, runs, report)
@@ -101,7 +107,7 @@ class TrainingBags:
     x: TokenArray
     keep: Bool[Tensor, "bag slice"]
     height_mm: Float[Tensor, "bag slice"]
-    y: Int[Tensor, " bag"]
+    y: Tensor
     weight: Float[Tensor, " bag"]
     labelled: Labelled
     sums: BagSums
@@ -112,10 +118,17 @@ def train_group(
     cohort: TrainingBags, group: Group, runs: Sequence[RunSpec], report: Count
 ) -> dict[int, TrainedRun]:
     """Train runs of one head, by index; their blocks side by side on the cores."""
-    head = group.first.head.build(cohort.x.shape[2], cohort.labelled.n_classes)
+    goal = cohort.labelled.goal
+    head = group.first.head.build(cohort.x.shape[2], goal.n_outputs)
+    if head.has_auxiliary and head.n_classes != goal.n_classes:
+        raise ConfigError(
+            f"head {head.spec.name!r} tells the classes of single slices, and this target is of kind "
+            f"{goal.target}; take another head, or for clam_sb instance_weight: 0"
+        )
     for index in group.members:
         layers = bool(head.spec.embedding)
-        require_trainable(runs[index].loss, head.spec.name, layers, pool=not head.pool_is_fixed)
+        learns = not head.pool_is_fixed
+        require_trainable(runs[index].loss, head.spec.name, layers, pool=learns, target=goal.target)
     tokens = prepare_tokens(head, cohort.x, cohort.keep, cohort.height_mm)
     batch, pairs = group.first.training.batch_size, any(runs[i].loss.contrastive for i in group.members)
     size = bytes_of_run(head, batch, cohort.x.shape[1], cohort.dtype.itemsize, pairs)
@@ -135,18 +148,23 @@ def train_block(
     cohort: TrainingBags, tokens: TokenArray, runs: Sequence[RunSpec], report: Count
 ) -> list[TrainedRun]:
     """Draw the runs' first weights and train them together, with a head that no other thread uses."""
-    head = runs[0].head.build(cohort.x.shape[2], cohort.labelled.n_classes)
+    goal, labelled = cohort.labelled.goal, cohort.labelled
+    head = runs[0].head.build(cohort.x.shape[2], goal.n_outputs)
     parameters = head.init([init_seed(*run.stream) for run in runs], cohort.dtype)
     if head.spec.centre:
         parameters |= fit_centring(cohort.sums, [run.train_rows for run in runs], cohort.dtype)
+    units = [goal.unit(labelled.y[run.train_rows], labelled.weight[run.train_rows]) for run in runs]
+    unit = Unit.of(units, cohort.dtype)
     if not runs[0].training.starts_at_baseline:
         inputs = make_inputs(head, parameters, tokens, cohort.keep, cohort.height_mm)
-        return Block(head, parameters, inputs, cohort.y, cohort.weight, runs).train(report)
+        block = Block(head, parameters, inputs, cohort.y, cohort.weight, runs, goal=goal, unit=unit)
+        return block.train(report)
     parameters = head.even(parameters)
     inputs = make_inputs(head, parameters, tokens, cohort.keep, cohort.height_mm)
     means = cohort.sums.mean.numpy()
-    standard = start_at_baseline(head, parameters, inputs, runs, cohort.labelled, means)
-    return Block(head, parameters, inputs, cohort.y, cohort.weight, runs, standard).train(report)
+    standard = start_at_baseline(head, parameters, inputs, runs, labelled, means, unit)
+    block = Block(head, parameters, inputs, cohort.y, cohort.weight, runs, standard, goal, unit)
+    return block.train(report)
 
 
 @torch.no_grad()

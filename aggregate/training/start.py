@@ -13,18 +13,21 @@ and stored is the same classifier of the vectors as they are.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aggregate.cohort.people import people_of
 from aggregate.common.arrays import Floats, Ints
 from aggregate.heads.base import Head
 from aggregate.heads.centring import MEAN, SCALE
+from aggregate.training.goal import Goal, Unit
 from aggregate.training.inputs import Inputs
-from aggregate.training.logistic import Solution, solve_chosen
+from aggregate.training.logistic import Solution
 from aggregate.training.runs import RunSpec
 
 WEIGHT, BIAS = "classifier.weight", "classifier.bias"
@@ -67,18 +70,20 @@ class Standard:
 class Labelled:
     """What a solution is of beside the vectors."""
 
-    y: Ints
-    """(bag,)"""
+    y: NDArray[Any]
+    """Outcomes (bag,), or (bag, number)."""
     weight: Floats
     """(bag,)"""
     group: Ints
     """Participant of every bag (bag,)."""
-    n_classes: int
+    goal: Goal
+    strata: Ints
+    """What inner folds are dealt by (bag,)."""
 
     def solve(self, x: Floats, rows: Ints) -> Solution:
         """The solution on these bags, whose vectors are given."""
-        people = people_of([str(name) for name in self.group[rows]], self.y[rows])
-        return solve_chosen(x, self.y[rows], self.weight[rows], people.of_bag, people.y, self.n_classes)
+        people = people_of([str(name) for name in self.group[rows]], self.strata[rows])
+        return self.goal.solve(x, self.y[rows], self.weight[rows], people.of_bag, people.y)
 
 
 @torch.no_grad()
@@ -89,6 +94,7 @@ def start_at_baseline(
     runs: Sequence[RunSpec],
     labelled: Labelled,
     means: Floats,
+    unit: Unit | None = None,
 ) -> Standard:
     """Solve every run's start and put it into its parameters.
 
@@ -100,6 +106,7 @@ def start_at_baseline(
         labelled: Labels, weights and participants of the bags.
         means: Mean over kept slices of every bag (bag, dim), as it is stored. Heads that pool so at first
             are solved on it, so that equal starts are solved once whatever the head.
+        unit: Of every run's outcomes.
     """
     found = []
     for index, run in enumerate(runs):
@@ -112,6 +119,8 @@ def start_at_baseline(
     dtype = parameters[WEIGHT].dtype
     parameters[WEIGHT] = _stack([s.weight for s in found], dtype)
     parameters[BIAS] = _stack([s.bias for s in found], dtype)
+    if unit is not None:
+        parameters[WEIGHT], parameters[BIAS] = unit.into(parameters[WEIGHT], parameters[BIAS])
     scale = [np.divide(1, s.sd, out=np.zeros_like(s.sd), where=s.sd > 0) for s in found]
     return Standard(_stack([s.mean for s in found], dtype), _stack(scale, dtype))
 

@@ -1,14 +1,15 @@
 """When a run ends, and with which weights.
 
 Every run watches its validation cross-entropy without bag or loss weights, whatever it minimises: a
-grid over loss weights would otherwise compare stopping rules.
+grid over loss weights would otherwise compare stopping rules. A target that is no class has another loss
+for that (`Goal.watched`).
 """
 
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from aggregate.training.runs import Training
+from aggregate.training.runs import VALIDATION, Training
 
 
 @dataclass(slots=True)
@@ -18,6 +19,8 @@ class Watch:
     train: Training
     validated: bool
     """Whether the run has validation bags."""
+    watches: str = "cross_entropy"
+    """The loss that is watched."""
     best: float = float("inf")
     best_epoch: int = 0
     start: float | None = None
@@ -58,7 +61,7 @@ class Watch:
         self.epochs += 1
         self.history.setdefault("train_loss", []).append(train_loss)
         if self.validated:
-            self.history.setdefault("validation_cross_entropy", []).append(validation_loss)
+            self.history.setdefault(VALIDATION + self.watches, []).append(validation_loss)
         # The first epoch counts as better even if its loss is NaN: a run that diverges at once still ends.
         better = (self.epochs == 1 and not self.state) or validation_loss < self.best
         if not self.may_stop:

@@ -22,6 +22,7 @@ from aggregate.statistics.evaluate import (
     measure_folds,
     pooled_auroc,
 )
+from aggregate.targets.classification import Classification
 from aggregate.train.predictions import prediction_rows
 
 pytestmark = pytest.mark.numerics
@@ -38,6 +39,8 @@ def cohort() -> Cohort:
         {"participant_id": people, "session_id": "", "volume_id": "T1w", "y": np.array(y, dtype=np.int64)}
     ).assign(weight=1.0)
     return Cohort(
+        kind=Classification(("no", "yes")),
+        values=frame["y"].to_numpy(dtype=np.float64)[:, None],
         frame=frame,
         entries=(),
         classes=("no", "yes"),

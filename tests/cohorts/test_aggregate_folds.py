@@ -14,6 +14,7 @@ from aggregate.cohort.folds import deal, make_folds, matched_notes, matched_trai
 from aggregate.cohort.people import Fold, FoldSpec
 from aggregate.cohort.sides import check_sides, find_twins, fold_notes
 from aggregate.cohort.turnout import Turnout
+from aggregate.targets.classification import Classification
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.format.canonical import sha256_json
 from cache_schema.format.identity import VolumeKey
@@ -33,7 +34,10 @@ def cohort(labels, sessions=(), classes=("control", "patient"), **columns):
         for row, key in enumerate(keys)
     )
     frame = pd.DataFrame({"participant_id": names, "y": [labels[i] for i, _ in people], "weight": 1.0})
+    values = frame["y"].to_numpy(dtype=np.float64)[:, None]
     return Cohort(
+        kind=Classification(classes),
+        values=values,
         frame=frame,
         entries=tuple(VolumeEntry(key, row, 3, "") for row, key in enumerate(keys)),
         classes=classes,

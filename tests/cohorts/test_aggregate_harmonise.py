@@ -15,10 +15,10 @@ from aggregate.cohort.cohort import load_cohort
 from aggregate.cohort.folds import make_folds
 from aggregate.cohort.people import FoldSpec
 from aggregate.cohort.request import CohortRequest
-from aggregate.cohort.table.target import TargetSpec
 from aggregate.harmonise.combat import fit_combat
 from aggregate.harmonise.harmoniser import harmoniser_of
 from aggregate.harmonise.spec import HarmoniseSpec
+from aggregate.targets.classification import ClassificationSpec
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
 KNOWN = json.loads((Path(__file__).resolve().parents[1] / "data" / "combat.json").read_text())
@@ -78,7 +78,7 @@ def two_sites(make_store, scan, tmp_path):
     (tmp_path / "t.tsv").write_text("\n".join(["participant_id\tage\tsex\tsite\tdx", *rows]) + "\n")
 
     def load():
-        target = TargetSpec(column="dx")
+        target = ClassificationSpec(column="dx")
         return load_cohort(CohortRequest(table=tmp_path / "t.tsv", target=target, sessions="all"), store)
 
     return store, load

@@ -134,7 +134,7 @@ def test_the_section_reads_short_and_long_forms():
     ("keys", "message"),
     [
         ({"traget": 1}, "did you mean 'target'"),
-        ({"target": {"column": "age", "task": "regression"}}, "regression is not there yet"),
+        ({"target": {"column": "age", "task": "regresion"}}, "no 'regresion'; did you mean 'regression'"),
         ({"target": {"column": "a", "classes": {"x": [1], "y": [1.0]}}}, "value '1' is in two classes"),
         ({"target": {"column": "a", "classes": {True: [1], "y": [2]}}}, "put it in quotes"),
         ({"split": "a", "leave_group_out": "b"}, "exclude each other"),

@@ -3,15 +3,15 @@
 import pytest
 
 from aggregate.cohort.table.cohort_table import read_table
-from aggregate.cohort.table.target import TargetSpec, read_target
+from aggregate.targets.classification import ClassificationSpec
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
 
 def target(folder, cells, missing=(), **spec):
     path = folder / "t.tsv"
     path.write_text("id\tdx\n" + "".join(f"{i}\t{cell}\n" for i, cell in enumerate(cells)))
-    return read_target(
-        TargetSpec.model_validate({"column": "dx", **spec}), read_table(path, missing), missing
+    return ClassificationSpec.model_validate({"column": "dx", **spec}).read(
+        read_table(path, missing), missing
     )
 
 

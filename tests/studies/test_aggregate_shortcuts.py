@@ -10,12 +10,21 @@ from made_up_people import people_store, people_table, words
 from made_up_store import example_draft, example_header, example_row
 
 from aggregate.ablate.ablate import ablate_pipeline
+from aggregate.bags.bags import read_bags
+from aggregate.baselines.baselines import mean_pool
 from aggregate.cli import train_and_report
 from aggregate.cohort.cohort import load_cohort
+from aggregate.cohort.folds import make_folds
+from aggregate.cohort.people import FoldSpec
 from aggregate.cohort.request import CohortRequest
-from aggregate.cohort.table.target import TargetSpec
 from aggregate.config.section import read_aggregate_section
+from aggregate.harmonise.harmoniser import harmoniser_of
+from aggregate.harmonise.spec import HarmoniseSpec
+from aggregate.shortcuts.adjusted import adjusted_facts
 from aggregate.shortcuts.places import find_places
+from aggregate.shortcuts.shortcuts import look_for_shortcuts
+from aggregate.targets.classification import ClassificationSpec
+from aggregate.targets.regression import RegressionSpec
 from aggregate.train.terminal import training_summary
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.pipeline_file import load_pipeline
@@ -99,7 +108,7 @@ def test_the_scanner_stands_for_the_site(make_store, scan, tmp_path):
     store = make_store([scan(name, changes=thick if i < 12 else {}) for i, name in enumerate(PEOPLE)])
     people_table(tmp_path / "t.tsv", PEOPLE, words(SICK))
     cohort = load_cohort(
-        CohortRequest(table=tmp_path / "t.tsv", target=TargetSpec(column="diagnosis")), store
+        CohortRequest(table=tmp_path / "t.tsv", target=ClassificationSpec(column="diagnosis")), store
     )
     places = find_places(cohort)
     assert (places.what, len(places.names)) == ("scanner", 2)
@@ -176,3 +185,20 @@ def test_harmonising_is_a_configuration_of_an_ablation(tmp_path):
     )
     again = ablate_pipeline(load_pipeline(file, (f"aggregate.ablate={study}",)))
     assert (again.n_trained, again.n_found) == (0, 6)
+
+
+def test_a_number_as_target_has_sites_and_no_classes(make_store, scan, tmp_path):
+    store = make_store([scan(name, shift=4.0 * (i % 4 < 2)) for i, name in enumerate(PEOPLE)])
+    rows = [f"{name}\t{50 + 7 * i % 23}\t{'ab'[i % 4 < 2]}" for i, name in enumerate(PEOPLE)]
+    (tmp_path / "t.tsv").write_text("\n".join(["participant_id\tage\tsite", *rows]) + "\n")
+    cohort = load_cohort(CohortRequest(tmp_path / "t.tsv", target=RegressionSpec(column="age")), store)
+    pooled = mean_pool(read_bags(store, cohort.entries, "cls"))
+    folds = make_folds(cohort, FoldSpec(n=3))
+    harmoniser = harmoniser_of(HarmoniseSpec(), cohort, pooled, folds)
+    assert list(harmoniser.preserved) == []  # age is the target
+    found = look_for_shortcuts(cohort, pooled, harmonised=harmoniser.vectors).facts["site"]
+    assert found["predictable"]["told"]
+    assert not found["harmonised"]["told"]
+    assert found["with_label"] is None
+    assert "nothing can be said of site and label" in found["said"]
+    assert adjusted_facts(cohort, ()) == {}

@@ -15,7 +15,7 @@ from aggregate.cohort.cohort import load_cohort
 from aggregate.cohort.folds import make_folds
 from aggregate.cohort.people import FoldSpec
 from aggregate.cohort.request import CohortRequest
-from aggregate.cohort.table.target import TargetSpec
+from aggregate.targets.classification import ClassificationSpec
 from cache_schema.format.identity import VolumeKey
 from cache_schema.move.merging.merge import merge_stores
 from cache_schema.store.reader import open_store
@@ -112,7 +112,7 @@ def test_the_acquisition_baseline_knows_the_arithmetic(tmp_path: Path) -> None:
     table = tmp_path / "participants.tsv"
     lines = [f"{name}\t{'ab'[int(name) % 2]}" for name in people]
     table.write_text("\n".join(["participant_id\tlabel", *lines]) + "\n")
-    request = CohortRequest(table=table, target=TargetSpec(column="label"))
+    request = CohortRequest(table=table, target=ClassificationSpec(column="label"))
     cohort = load_cohort(request, mixed)
     assert sorted(set(cohort.acquisition["numerics"])) == [
         "compute_dtype bfloat16",

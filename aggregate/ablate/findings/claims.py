@@ -10,7 +10,7 @@ from aggregate.ablate.findings.results import AblationResults
 from aggregate.baselines.names import WORDS
 from aggregate.config.ablate import NESTED
 from aggregate.statistics.cautions import as_guessing, cannot_compare
-from aggregate.statistics.evaluate import GUESSING
+from aggregate.statistics.metrics import GUESSING
 
 ROW_NAMES = {**WORDS, NESTED: "chosen by inner folds (nested selection)"}
 

@@ -11,7 +11,7 @@ from aggregate.ablate.runs.prepare import PreparedStudy
 from aggregate.ablate.runs.shuffled import mean_auroc, permuted_jobs, tested_by_chance
 from aggregate.ablate.runs.trainer import Ledger, RunKey, renamed, train_jobs
 from aggregate.bags.bags import Bags
-from aggregate.baselines.baselines import Baseline, make_baselines, mean_pool_logistic
+from aggregate.baselines.baselines import Baseline, make_baselines, mean_pool_linear
 from aggregate.config.ablate import NESTED
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.assemble import baseline_outputs
@@ -139,14 +139,14 @@ def _mean_pool(source: Source, bags: Bags, prepared: PreparedStudy, ledger: Ledg
     kept = ledger.journal.read(key)
     if kept is not None:
         return Baseline(MEAN_POOL, tuple(kept[0][f"logits.{i}"] for i in range(len(prepared.folds))))
-    made = mean_pool_logistic(source.cohort, bags, prepared.folds)
+    made = mean_pool_linear(source.cohort, bags, prepared.folds)
     arrays = {f"logits.{index}": logits for index, logits in enumerate(made.logits)}
     ledger.journal.write(key, arrays, MEAN_POOL)
     return made
 
 
 def _beside(first: Place, place: Place) -> str:
-    """`mean_pool_logistic`, with what sets a source apart from the reference's."""
+    """`mean_pool_linear`, with what sets a source apart from the reference's."""
     parts = [f"{word}={value}" for word, value in zip(("store", "tokens"), place, strict=True)]
     odd = [part for part, a, b in zip(parts, place, first, strict=True) if a != b]
     return " ".join([MEAN_POOL, *odd])

@@ -69,7 +69,8 @@ class PreparedStudy:
     def outer_jobs(self, place: Place) -> list[Job]:
         """Runs of the table over one source."""
         here = [c for c in self.distinct if place_of(c) == place]
-        return [job for c in here for job in jobs_of(c, self.folds, c.setup.seeds)]
+        calibrated = self.first.cohort.kind.calibrates
+        return [job for c in here for job in jobs_of(c, self.folds, c.setup.seeds, calibrated)]
 
     def inner_jobs(self, place: Place) -> list[Job]:
         """Runs over one source that choose."""

@@ -21,6 +21,7 @@ from aggregate.bags.bags import Bags
 from aggregate.cohort.people import people_of
 from aggregate.statistics.calibration import Calibration
 from aggregate.statistics.evaluate import OutOfFold
+from aggregate.targets.base import goal_of_cohort
 from aggregate.train.scoring import score_run
 from aggregate.training.stacked import TrainedRun, train_stacked
 from cache_schema.common.terminal.progress import Progress
@@ -87,10 +88,11 @@ def train_portion(
     """Train jobs together, in their order."""
     cohort, dtype = source.cohort, bags.x.dtype
     # Copies: pandas hands out arrays that torch may not own.
-    y, weight = torch.tensor(cohort.y), torch.tensor(cohort.weight, dtype=dtype)
+    y, weight = torch.tensor(cohort.outcomes), torch.tensor(cohort.weight, dtype=dtype)
+    goal = goal_of_cohort(cohort, jobs[0].run.loss)
     runs = [job.run for job in jobs]
     people = people_of(cohort.participants.tolist(), cohort.y).of_bag
-    return train_stacked(bags, y, weight, len(cohort.classes), runs, dtype, progress, group=people)
+    return train_stacked(bags, y, weight, goal, runs, dtype, progress, group=people, strata=cohort.y)
 
 
 def _train(
@@ -99,7 +101,8 @@ def _train(
     """Train a portion, score it and journal it."""
     start = time.perf_counter()
     trained = train_portion(portion.jobs, source, bags, progress)
-    head = trained[0].spec.head.build(bags.x.shape[2], len(source.cohort.classes))
+    goal = goal_of_cohort(source.cohort, trained[0].spec.loss)
+    head = trained[0].spec.head.build(bags.x.shape[2], goal.n_outputs)
     outputs = [
         score_run(head, run, source.cohort, bags, job.fold).output
         for run, job in zip(trained, portion.jobs, strict=True)

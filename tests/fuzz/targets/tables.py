@@ -10,12 +10,12 @@ from aggregate.cohort.select import SelectSpec
 from aggregate.cohort.table.cohort_table import read_table
 from aggregate.cohort.table.join_spec import JoinSpec
 from aggregate.cohort.table.split import SplitSpec
-from aggregate.cohort.table.target import TargetSpec
 from aggregate.cohort.table.where import where
+from aggregate.targets.classification import ClassificationSpec
 from cache_schema.move.pseudonyms import read_pseudonyms
 from cache_schema.store.reader import open_store
 from extract.planning.plan import plan_extraction, refuse_same_keys
-from extract.slices.preprocessing import PRESETS
+from extract.slices.presets import PRESETS
 from extract.sources.bids import BidsInput, find_bids
 from extract.sources.manifest import Columns, ManifestInput, find_manifest
 
@@ -85,7 +85,7 @@ def _cohort(folder: Path) -> object:
     split = SplitSpec(column="split") if "split" in table.text.columns else None
     request = CohortRequest(
         found[0], missing=("-4",), join=JoinSpec(order="age" if "age" in table.text.columns else None),
-        sessions="last", select=SelectSpec(), target=TargetSpec(column="diagnosis"), split=split,
+        sessions="last", select=SelectSpec(), target=ClassificationSpec(column="diagnosis"), split=split,
     )  # fmt: skip
     return load_cohort(request, store)
 
@@ -125,7 +125,7 @@ def _joined(folder: Path) -> object:
     """Rows nearest to dates, a further table, ids and codes made alike."""
     spec = JoinSpec.model_validate(_JOIN).located(folder.joinpath)
     store = open_store(ARCHIVE / "sealed.zarr")
-    target = TargetSpec(column="diagnosis")
+    target = ClassificationSpec(column="diagnosis")
     return load_cohort(CohortRequest(folder / "t.csv", join=spec, target=target), store)
 
 
@@ -170,7 +170,7 @@ TARGETS = [
         (
             READER,
             "aggregate.cohort.table.join",
-            "aggregate.cohort.table.target",
+            "aggregate.targets.classification",
             "aggregate.cohort.table.split",
             "aggregate.common.table_values",
         ),

@@ -1,0 +1,278 @@
+"""Classes: which there are in a column, which is positive, and who has none."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import BeforeValidator, model_validator
+
+from aggregate.cohort.checks import refuse_empty_class, refuse_torn
+from aggregate.cohort.table.cohort_table import CohortTable
+from aggregate.cohort.table.join import LeftOut
+from aggregate.cohort.task import Metric, Outcomes, Target, TargetBase
+from aggregate.common.arrays import Floats, Ints
+from aggregate.common.labels import Label, Labels, read_text_keys
+from aggregate.common.softmax import softmax
+from aggregate.common.table_values import is_missing, listed, natural, nearest, read_number, value_name
+from aggregate.losses.registry import LossSpec
+from aggregate.statistics.evaluate import AUROC
+from aggregate.statistics.metrics import BINARY, BOUNDS, Scores, measure
+from aggregate.targets.base import LearntSpec, LearntTask, require_same_task
+from aggregate.training.goal import Classes, Goal
+from cache_schema.common.errors import ConfigError, SlicecacheError
+
+CONTROLS = {"control", "controls", "ctrl", "con", "healthy", "hc", "nc", "cn", "nl", "normal", "negative"}
+NEGATIVES = CONTROLS | {"neg", "no", "none", "false", "0", "-1", "unaffected", "absent"}
+"""Words, in lower case, for the class that is not positive."""
+
+MANY = 10
+"""More distinct numbers than this are a measurement, not classes."""
+
+
+TITLES = {"auprc": "AUPRC", "mcc": "MCC", "f1": "F1", "brier": "Brier"}
+
+
+class ClassificationSpec(LearntSpec):
+    """Classes without an order."""
+
+    classes: Annotated[dict[str, Labels] | None, BeforeValidator(read_text_keys)] = None
+    """Class name -> the values of the column that it stands for; other values are left out."""
+    positive: Label | None = None
+    """The positive one of two classes. By default the last of `classes` if those are written out; else
+    the one that is not a word for controls (control, healthy, CN, 0, no, ...); else the last in order."""
+    task: Literal["classification"] = "classification"
+
+    @classmethod
+    def kept(cls, classes: tuple[str, ...]) -> LearntTask:
+        """Of these classes."""
+        return Classification(classes)
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        refuse_shared(self.classes or {})
+        return self
+
+    def read(self, table: CohortTable, missing: Sequence[str] = ()) -> Target:
+        """Give every row its class; classes that are not written out are the values that occur."""
+        cells = Cells(self.column, table, missing)
+        of_value = _classes(self, cells.present, table)
+        names = list(dict.fromkeys(of_value.values()))
+        classes, notes = _positive_last(self, names, cells.present)
+        task = Classification(classes)
+        return Target(cells.column, task, *cells.placed(of_value, classes), notes)
+
+
+def refuse_shared(classes: Mapping[str, Sequence[str]]) -> None:
+    """A value stands for one class.
+
+    Raises:
+        ValueError: Naming one that stands for two.
+    """
+    seen: dict[str, str] = {}
+    for name, values in classes.items():
+        for value in values:
+            if seen.setdefault(value, name) != name:
+                raise ValueError(f"value {value!r} is in two classes, {seen[value]!r} and {name!r}")
+
+
+class Cells:
+    """The cells of a column, with one spelling per value."""
+
+    def __init__(self, column: str, table: CohortTable, missing: Sequence[str]) -> None:
+        self.column = table.require(column, "target")
+        self.cells = [str(cell) for cell in table.text[self.column]]
+        self.gone = [is_missing(cell, missing) for cell in self.cells]
+        self.values = [value_name(cell) for cell in self.cells]
+        pairs = zip(self.values, self.gone, strict=True)
+        self.present = sorted({value for value, gone in pairs if not gone}, key=natural)
+
+    def placed(self, of_value: Mapping[str, str], classes: Sequence[str]) -> tuple[Floats, tuple[str, ...]]:
+        """Class index of every row (row, 1), NaN where there is none, and why there is none."""
+        place = {name: index for index, name in enumerate(classes)}
+        labels = np.full((len(self.cells), 1), np.nan)
+        reasons: list[str] = []
+        rows = zip(self.cells, self.values, self.gone, strict=True)
+        for row, (cell, value, miss) in enumerate(rows):
+            known = not miss and value in of_value
+            if known:
+                labels[row] = place[of_value[value]]
+            reasons.append("" if known else reason_of(cell, value, miss))
+        return labels, tuple(reasons)
+
+
+def reason_of(cell: str, value: str, gone: bool) -> str:
+    """Why a row has no class."""
+    if not gone:
+        return f"target {value} is in no class"
+    return f"target missing ({cell})" if cell else "target missing"
+
+
+class Classification(LearntTask):
+    """Two classes, the positive one last, or more."""
+
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        AUROC,
+        *(
+            Metric(
+                name,
+                TITLES.get(name, name.replace("_", " ")),
+                *BOUNDS.get(name, (0.0, 1.0)),
+                lower_is_better=name == "brier",
+            )
+            for name in BINARY
+            if name != AUROC.name
+        ),
+    )
+    key: ClassVar[str] = "classification"
+    names: ClassVar[tuple[str, ...]] = ("binary", "multiclass")
+    shown_metrics: ClassVar[tuple[str, ...]] = ("auroc", "auprc", "balanced_accuracy", "brier")
+    bar: ClassVar[str] = "mean_pool_logistic"
+    calibrates: ClassVar[bool] = True
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = tuple(classes)
+        self.name = "binary" if len(classes) == 2 else "multiclass"
+
+    def stratify(self, values: Floats, of_bag: Ints) -> tuple[Ints, tuple[str, ...]]:
+        """By class."""
+        return self.outcomes(values), self.classes
+
+    def check(
+        self, values: Floats, participants: Sequence[str], column: str, left_out: Sequence[LeftOut]
+    ) -> None:
+        """Every class needs a volume, and a participant has one class."""
+        refuse_empty_class(self.outcomes(values), self.classes, column, left_out)
+        refuse_torn(participants, self.outcomes(values))
+
+    def outcomes(self, values: Floats) -> Ints:
+        """Class indices (row,)."""
+        return np.asarray(values[:, 0], dtype=np.int64)
+
+    def measure(
+        self, y: Outcomes, said: Floats, threshold: float = 0.5, temperature: float = 1.0
+    ) -> dict[str, float]:
+        """As `statistics.metrics` has it."""
+        return measure(Scores((), y, said), threshold, temperature)
+
+    def groups(self, y: Outcomes) -> Ints:
+        """Class by class, so that no sample loses one."""
+        return np.asarray(y, dtype=np.int64)
+
+    def said(self, outputs: Floats) -> Floats:
+        """Logits."""
+        return outputs
+
+    def columns(self, said: Floats, threshold: float, temperature: float) -> Mapping[str, Any]:
+        """Logits, the softmax of them over the temperature, and the threshold."""
+        p = softmax(said / temperature)
+        found = {f"logit_{name}": said[:, c] for c, name in enumerate(self.classes)}
+        return {
+            **found,
+            **{f"p_{name}": p[:, c] for c, name in enumerate(self.classes)},
+            "threshold": threshold,
+        }
+
+    def shown(self, values: Floats) -> list[Any]:
+        """Names of classes."""
+        return [self.classes[int(value)] for value in values[:, 0]]
+
+    def facts(self) -> dict[str, Any]:
+        """Classes, and which is positive."""
+        positive = self.classes[-1] if self.name == "binary" else None
+        return {"classes": list(self.classes), "positive": positive}
+
+    def goal(self, loss: LossSpec | None = None) -> Goal:
+        """A logit per class."""
+        return Classes(len(self.classes))
+
+    def elsewhere(self, spec: TargetBase, given: TargetBase | None, trained: TargetBase | None) -> TargetBase:
+        """The training's classes, whatever values stand for them there."""
+        require_same_task(self, given)
+        said = [one for one in (given, trained) if isinstance(one, ClassificationSpec)]
+        values = same_classes(self.classes, [one.classes for one in said])
+        positive = self.classes[-1] if self.name == "binary" else None
+        if isinstance(given, ClassificationSpec) and given.positive not in (None, positive):
+            raise ConfigError(f"external.target.positive is {given.positive!r}; training had {positive!r}")
+        return ClassificationSpec(column=spec.column, classes=values, positive=positive)
+
+
+def same_classes(
+    classes: Sequence[str], said: Sequence[Mapping[str, tuple[str, ...]] | None]
+) -> dict[str, tuple[str, ...]]:
+    """The values of every class of a training in another table: the first that are said, or the names.
+
+    Raises:
+        ConfigError: If they are of other classes.
+    """
+    values = next((one for one in said if one is not None), None) or {name: (name,) for name in classes}
+    if set(values) != set(classes):
+        raise ConfigError(
+            f"external.target.classes must name the training's classes {listed(list(classes))}, not "
+            f"{listed(list(values))}"
+        )
+    return {name: values[name] for name in classes}
+
+
+def _classes(spec: ClassificationSpec, present: Sequence[str], table: CohortTable) -> dict[str, str]:
+    """Value -> class name, in class order."""
+    if not present:
+        raise SlicecacheError(f"target: column {spec.column!r} of {table.path.name} holds no value at all")
+    if spec.classes is not None:
+        _refuse_empty_classes(spec, present, table)
+        return {value: name for name, values in spec.classes.items() for value in values}
+    if len(present) == 1:
+        raise SlicecacheError(
+            f"target: column {spec.column!r} of {table.path.name} is constant ({present[0]}), so there is "
+            "nothing to predict"
+        )
+    if len(present) > MANY:
+        kind = "numbers" if all(read_number(value) is not None for value in present) else "values"
+        raise SlicecacheError(
+            f"target: column {spec.column!r} holds {len(present)} different {kind} ({listed(present, 3)}); "
+            "a number is predicted by task: regression, and classes are named by classes: {name: [values]}"
+        )
+    return {value: value for value in present}
+
+
+def _refuse_empty_classes(spec: ClassificationSpec, present: Sequence[str], table: CohortTable) -> None:
+    classes = spec.classes or {}
+    if len(classes) < 2:
+        raise ConfigError(
+            f"target.classes names {listed(list(classes)) or 'no class'}; it takes at least two"
+        )
+    for name, values in classes.items():
+        if not set(values) & set(present):
+            raise ConfigError(
+                f"target.classes: none of the values of {name!r} ({listed(values)}) occurs in column "
+                f"{spec.column!r} of {table.path.name}, which holds {listed(present)}"
+            )
+
+
+def _positive_last(
+    spec: ClassificationSpec, names: Sequence[str], present: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Order of the classes, and the sentence that says which is positive when nobody chose it."""
+    if len(names) > 2:
+        if spec.positive is not None:
+            raise ConfigError(
+                f"target.positive is for two classes, and there are {len(names)}: {listed(names)}"
+            )
+        return tuple(names), ()
+    if spec.positive is not None:
+        if spec.positive not in names:
+            raise ConfigError(
+                f"target.positive {spec.positive!r} is not a class{nearest(spec.positive, list(names))}"
+            )
+        return (next(n for n in names if n != spec.positive), spec.positive), ()
+    negative = [name for name in names if name.lower() in NEGATIVES]
+    if spec.classes is None and len(negative) == 1:
+        positive = next(name for name in names if name != negative[0])
+        why = f"{negative[0]!r} is a word for those without"
+    else:
+        positive = names[-1]
+        why = "it is the last class" if spec.classes is None else "it stands last in target.classes"
+    other = next(name for name in names if name != positive)
+    return (other, positive), (f"positive class: {positive!r} ({why}; target.positive chooses otherwise)",)
+
+
+ClassificationSpec.task_class = Classification
