@@ -66,6 +66,7 @@ def training_content(results: Results) -> dict[str, Any]:
         "cohort": tables.cohort_table(results),
         "sites": tables.site_table(results.site_by_label),
         "site_said": (metrics.get("site") or {}).get("said", ""),
+        "adjusted_said": (metrics.get("adjusted") or {}).get("said", ""),
         "slices": tables.slices_table(results),
         "left_out": tables.reasons(results.turnout.rows()),
         "turnout": results.turnout.line(),
