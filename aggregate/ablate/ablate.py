@@ -21,11 +21,13 @@ from aggregate.ablate.runs.plan import Plan
 from aggregate.ablate.runs.prepare import PreparedStudy, make_plan, prepare
 from aggregate.ablate.runs.shuffled import null_json
 from aggregate.ablate.runs.trainer import Ledger
+from aggregate.baselines.baselines import mean_pool
 from aggregate.baselines.confounds import site_by_label, site_warnings
 from aggregate.common.artefacts import log_to
 from aggregate.common.run_folder import verb_folder
 from aggregate.config.ablate import NESTED
 from aggregate.config.resolved import resolved
+from aggregate.shortcuts.shortcuts import Shortcuts, look_for_shortcuts
 from aggregate.statistics.cautions import below_guessing_notes, few_folds
 from aggregate.statistics.evaluate import Measured, intervals, measure_folds
 from aggregate.train.assemble import metrics_json, run_notes
@@ -62,13 +64,15 @@ def ablate_pipeline(pipeline: Pipeline, shuffle_labels: int = 0) -> AblationResu
     prepared = prepare(pipeline, shuffle_labels)
     with log_to(prepared.folder) as logger:
         bags = prepared.first.bags()
+        section = prepared.study[prepared.study.reference].section
+        shortcuts = look_for_shortcuts(prepared.first.cohort, mean_pool(bags), section.site)
         plan = make_plan(prepared, bags)
         logger.info("%s", plan.sentence())
         print(plan.sentence(), file=sys.stderr)
         ledger, start = Ledger(prepared.journal), time.perf_counter()
         with bar("runs") as progress:
             gathered = execute(prepared, bags, ledger, progress)
-        results = assemble(prepared, gathered, ledger, time.perf_counter() - start)
+        results = assemble(prepared, gathered, ledger, time.perf_counter() - start, shortcuts)
         for sentence in [*results.warnings, results.turnout.line(), *results.notes]:
             logger.info(sentence)
         logging.getLogger("slicecache").info("%d runs trained, %d found", ledger.trained, ledger.found)
@@ -78,7 +82,9 @@ def ablate_pipeline(pipeline: Pipeline, shuffle_labels: int = 0) -> AblationResu
     return results
 
 
-def assemble(prepared: PreparedStudy, gathered: Gathered, ledger: Ledger, seconds: float) -> AblationResults:
+def assemble(
+    prepared: PreparedStudy, gathered: Gathered, ledger: Ledger, seconds: float, shortcuts: Shortcuts
+) -> AblationResults:
     """Measure, compare and put everything together."""
     study, first = prepared.study, prepared.first
     cohort, section = first.cohort, study[study.reference].section
@@ -100,8 +106,9 @@ def assemble(prepared: PreparedStudy, gathered: Gathered, ledger: Ledger, second
     metrics["ablation"] = ablation_json(prepared, rows, primary, chosen, nulls)
     site = site_by_label(cohort, section.site)
     doubts = few_folds(measured[study.reference])
-    metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *doubts]
-    notes = run_notes(section.folds, cohort, prepared.folds, gathered.baselines)
+    metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *shortcuts.warnings, *doubts]
+    metrics |= shortcuts.facts
+    notes = [*run_notes(section.folds, cohort, prepared.folds, gathered.baselines), *shortcuts.notes]
     notes += below_guessing_notes(m for name, m in measured.items() if prepared.same.get(name, name) == name)
     return AblationResults(
         folder=prepared.folder,

@@ -35,7 +35,10 @@ def ablation_summary(results: AblationResults) -> str:
         lines.append("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     if len(results.rows) > len(rows):
         lines.append(f"... and {len(results.rows) - len(rows)} more in ablation.csv")
-    lines += ["", *verdicts(results), ""]
+    lines += ["", *verdicts(results)]
+    if metrics["site"]["said"] not in results.warnings:
+        lines.append(metrics["site"]["said"])
+    lines.append("")
     kept = f", {results.n_found} were in the journal" if results.n_found else ""
     lines.append(f"{results.n_trained} runs trained in {duration(results.wall_seconds)}{kept}")
     return "\n".join(lines)

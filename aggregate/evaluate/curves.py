@@ -8,11 +8,8 @@ import pandas as pd
 from sklearn.metrics import roc_curve
 
 from aggregate.evaluate.measure import Judged, wilson
+from aggregate.statistics.classes.reliability import reliability_bins
 from aggregate.statistics.decision import decision_curve
-
-BINS = 10
-FEWEST = 5
-"""Participants in a bin of the calibration figure; with less than two such bins there is one bin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +61,10 @@ def _roc(name: str, judged: Judged, place: int, classes: Sequence[str]) -> pd.Da
 
 
 def _calibration(name: str, judged: Judged) -> pd.DataFrame:
-    """Bins of equally many participants in the order of their probability."""
+    """The bins of the calibration error."""
     p, y = judged.positive, judged.scores.y
-    rows = []
-    for bin_ in np.array_split(np.argsort(p, kind="stable"), max(1, min(BINS, len(p) // FEWEST))):
+    rows, place = [], reliability_bins(p)
+    for bin_ in (np.flatnonzero(place == number) for number in range(int(place.max()) + 1)):
         observed = wilson(int(y[bin_].sum()), len(bin_))
         rows.append(
             {

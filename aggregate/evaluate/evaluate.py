@@ -14,6 +14,7 @@ from aggregate.cohort.cohort import Cohort
 from aggregate.common.arrays import Floats
 from aggregate.common.softmax import softmax
 from aggregate.common.versions import versions
+from aggregate.evaluate.classes import classes_outside
 from aggregate.evaluate.curves import Curves, curves_of
 from aggregate.evaluate.external import External
 from aggregate.evaluate.measure import (
@@ -159,6 +160,7 @@ def evaluation_metrics(judged: Mapping[str, Judged], external: External, bundle:
         "numerics": store.header.numerics.digest,
         "content_digest": store.content_digest(),
         "metrics": table[head],
+        **classes_outside(judged[head], cohort.classes, per_class),
         "ci_method": METHODS if cohort.task == "binary" else SEVERAL,
         "threshold": judged[head].threshold if cohort.task == "binary" else None,
         "baselines": {name: table[name] for name in others},

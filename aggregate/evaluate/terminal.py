@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from aggregate.statistics.classes.lines import class_lines, interval_cell
 from cache_schema.common.terminal.visible import label
 
 SHOWN = {
@@ -12,6 +13,8 @@ SHOWN = {
     "brier": "brier",
     "calibration_slope": "slope",
     "calibration_intercept": "intercept",
+    "ece": "ece",
+    "ece_if_calibrated": "if calibrated",
 }
 
 
@@ -35,26 +38,23 @@ def evaluation_summary(metrics: Mapping[str, Any], turnout: str) -> str:
     width = max(map(len, SHOWN.values()))
     lines.append(f"{'':{width}}  " + "  ".join(f"{label(name):^24}" for name in table))
     lines += [
-        f"{shown:{width}}  " + "  ".join(f"{_cell(row.get(name)):^24}" for row in table.values())
+        f"{shown:{width}}  " + "  ".join(f"{_of(row, name):^24}" for row in table.values())
         for name, shown in SHOWN.items()
         if name in metrics["metrics"]
     ]
+    lines += ["", *class_lines(metrics)] if "per_class" in metrics else []
     alike = (metrics["familiarity"] or {}).get("sentences", [])
     lines += ["", *(sentence for sentence in alike if sentence not in metrics["warnings"])]
     before = metrics["in_training"]
     if before is not None:
-        lines += [f"out-of-fold in its own cohort, auroc was {_cell(before)}"]
+        lines += [f"out-of-fold in its own cohort, auroc was {interval_cell(before)}"]
     lines += [_compared(metrics["configuration"], *item) for item in metrics["comparison"].items()]
     return "\n".join(lines)
 
 
-def _cell(found: Mapping[str, Any] | None) -> str:
-    """`0.812 [0.701, 0.923]`, or a dash where not defined."""
-    if found is None or found["value"] is None:
-        return "-"
-    if found["ci_low"] is None:
-        return f"{found['value']:.3f}"
-    return f"{found['value']:.3f} [{found['ci_low']:.3f}, {found['ci_high']:.3f}]"
+def _of(row: Mapping[str, Any], name: str) -> str:
+    """One metric of one configuration, which may lack it."""
+    return interval_cell(row[name]) if name in row else "-"
 
 
 def _compared(head: str, other: str, found: Mapping[str, Any]) -> str:

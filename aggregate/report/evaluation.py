@@ -11,6 +11,7 @@ from aggregate.common.run_folder import REPORT
 from aggregate.evaluate.curves import Curves
 from aggregate.evaluate.results import FIGURES, EvaluationResults
 from aggregate.report import tables, words
+from aggregate.report.classes import class_content
 from aggregate.report.evaluation_figures import evaluation_figures
 from aggregate.report.pages import rendered, whole
 
@@ -37,6 +38,7 @@ def external_content(metrics: Mapping[str, Any], figures: Mapping[str, str]) -> 
         "metric_names": names,
         "metric_rows": rows,
         "comparison": tables.comparison_table(metrics),
+        "several": class_content(metrics),
         "figures": figures,
         "ci_method": metrics["ci_method"],
         "familiarity": (metrics["familiarity"] or {}).get("sentences", []),

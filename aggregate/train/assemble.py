@@ -20,6 +20,7 @@ from aggregate.common.versions import versions
 from aggregate.config.setup import TrainingSetup
 from aggregate.predict.bundle import BesideCard, Bundle, BundleCard, member_of
 from aggregate.predict.seen import contents_of
+from aggregate.statistics.classes.out_of_fold import classes_out_of_fold
 from aggregate.statistics.evaluate import (
     Measured,
     OutOfFold,
@@ -92,6 +93,7 @@ def metrics_json(
         "content_digest": store.content_digest(),
         "metrics": judged,
         "ci_method": ci_method(measured[head]),
+        **classes_out_of_fold(cohort, outputs[head]),
         "baselines": {name: table[name] for name in others},
         "comparison": {
             name: found for name in others if (found := compare(measured[head], measured[name])) is not None

@@ -13,8 +13,9 @@ from cache_schema.common.custom import stored_name
 from cache_schema.common.errors import ConfigError
 from cache_schema.format.header import BackboneIdentity
 from extract.backbones.backbone import MeanAndStd, Tokens, layer_name
-from extract.backbones.shape import patches_along
+from extract.backbones.shape import patch_grid, stored_canvas
 from extract.backbones.weights import weights_digest
+from extract.slices.sides import Canvas, sides
 
 OWN_POSITIONS = "own"
 """Stands where ours say how they resample a position table: here only the network knows."""
@@ -47,7 +48,7 @@ class CustomNetwork:
 
     def place(
         self,
-        canvas: int,
+        canvas: Canvas,
         device: torch.device,
         dtype: torch.dtype,
         layers: Sequence[int] = (),
@@ -59,7 +60,7 @@ class CustomNetwork:
         Raises:
             ConfigError: If it is no backbone, or lacks what is asked for.
         """
-        side = patches_along(self.patch_size, canvas)
+        grid = patch_grid(self.patch_size, canvas)
         identity = self.identity(canvas, tuple(sorted(set(layers))))
         if not callable(self.network):
             raise ConfigError(f"the backbone {self.target!r} cannot be called with pixels")
@@ -67,11 +68,11 @@ class CustomNetwork:
         if isinstance(network, torch.nn.Module):
             # A copy: the caller's own keeps its dtype, its device and its training mode.
             network = copy.deepcopy(network).eval().requires_grad_(False).to(device, dtype)
-        placed = CustomBackbone(self, network, identity, (side, side), dtype, attention, patch_layers)
-        placed.look(torch.zeros(1, 3, canvas, canvas, device=device))
+        placed = CustomBackbone(self, network, identity, grid, dtype, attention, patch_layers)
+        placed.look(torch.zeros(1, 3, *sides(canvas), device=device))
         return placed
 
-    def identity(self, canvas: int, layers: tuple[int, ...]) -> BackboneIdentity:
+    def identity(self, canvas: Canvas, layers: tuple[int, ...]) -> BackboneIdentity:
         """As it enters the fingerprint; the target stands in it as text and is never imported from there.
 
         Raises:
@@ -90,7 +91,7 @@ class CustomNetwork:
                 "options": dict(self.options),
                 "dim": self.dim,
                 "patch_size": self.patch_size,
-                "canvas": canvas,
+                "canvas": stored_canvas(canvas),
                 **({"identity": hashlib.sha256(declared).hexdigest()} if declared and weights else {}),
             },
             weights_sha256=weights_digest(weights) if weights else hashlib.sha256(declared).hexdigest(),

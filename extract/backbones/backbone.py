@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from extract.backbones.checkpoint.hub import HubSource
     from extract.backbones.processor import Processor
     from extract.backbones.shape import Outline, Sizes
+    from extract.slices.sides import Canvas
 
 FLOAT16_LARGEST = 65504.0
 
 MeanAndStd = tuple[tuple[float, ...], tuple[float, ...]]
 """Of the pixels' three channels."""
+
+UNNORMALISED: MeanAndStd = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+"""Nothing is subtracted, and nothing divided by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class Tokens:
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A frozen network with a square patch grid."""
+    """A frozen network, placed on a canvas."""
 
     @property
     def identity(self) -> BackboneIdentity:
@@ -108,7 +112,7 @@ class Network(Protocol):
 
     def place(
         self,
-        canvas: int,
+        canvas: Canvas,
         device: torch.device,
         dtype: torch.dtype,
         layers: Sequence[int] = (),
@@ -126,7 +130,7 @@ class NamedBackbone(Strict):
         """With relative paths taken from the pipeline file's folder."""
         return self
 
-    def outline(self, canvas: int) -> Outline | None:
+    def outline(self, canvas: Canvas) -> Outline | None:
         """Sizes without weights; None when only the network itself knows them.
 
         Raises:
@@ -203,7 +207,7 @@ class NamedBackbone(Strict):
 
     def build(
         self,
-        canvas: int,
+        canvas: Canvas,
         device: torch.device,
         dtype: torch.dtype,
         layers: Sequence[int] = (),
@@ -214,7 +218,7 @@ class NamedBackbone(Strict):
         """Load the weights and place them.
 
         Args:
-            canvas: Pixels along a side.
+            canvas: Pixels along a side, or rows and columns.
             device: Where it runs.
             dtype: Compute dtype.
             layers: Blocks whose CLS token is kept too, from 1.
@@ -255,11 +259,13 @@ def require_storable(backbone: Backbone, storage: FloatName) -> None:
 def require_normalised(backbone: Backbone, given: MeanAndStd) -> None:
     """Refuse pixels that are normalised otherwise than a backbone says that it needs.
 
+    Pixels that are not normalised at all are what somebody chose (`normalise: none`), not a slip.
+
     Raises:
         ConfigError: Naming both means and standard deviations.
     """
-    if backbone.normalised is not None and backbone.normalised != given:
-        mean, std = (list(values) for values in backbone.normalised)
+    if backbone.normalised not in (None, given) and given != UNNORMALISED:
+        mean, std = (list(values) for values in backbone.normalised or ())
         raise ConfigError(
             f"this backbone wants pixels of mean {mean} and std {std}, and extract.normalise gives "
             f"{list(given[0])} and {list(given[1])}: set extract.normalise: {{mean: {mean}, std: {std}}}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from extract.backbones.checkpoint.hub import HubSource
 from extract.backbones.published import PublishedBackbone, called, local_folder, read_config
 from extract.backbones.shape import MODEL_TYPES, Outline, Shape, shape_from_config
+from extract.slices.sides import Canvas
 
 if TYPE_CHECKING:
     from extract.backbones.transformer import DinoNetwork
@@ -50,7 +51,7 @@ class Dinov2Spec(PublishedBackbone):
         """Of the releases."""
         return "Apache-2.0" if self.path is None and self.repository is None else ""
 
-    def outline(self, canvas: int) -> Outline | None:
+    def outline(self, canvas: Canvas) -> Outline | None:
         """Sizes of a release or a local folder; None for another id, whose config lies on the network.
 
         Raises:

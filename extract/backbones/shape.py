@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.text.mistakes import shown
+from extract.slices.sides import Canvas, shortest, sides
 
 ATTENTION = "attention.attention"
 
@@ -73,10 +74,11 @@ class Shape:
         """As in `Backbone.offers`."""
         return frozenset({"cls", "cls_attention", *["registers"] * bool(self.registers)})
 
-    def outline(self, canvas: int) -> Outline:
+    def outline(self, canvas: Canvas) -> Outline:
         """What these sizes make of a canvas."""
-        side = canvas // self.patch_size
-        return Outline(self.dim, self.heads, (side, side), self.offers, self.registers)
+        rows, columns = sides(canvas)
+        grid = (rows // self.patch_size, columns // self.patch_size)
+        return Outline(self.dim, self.heads, grid, self.offers, self.registers)
 
     def count(self) -> int:
         """Numbers among the parameters."""
@@ -122,7 +124,7 @@ class Shape:
         return shapes
 
 
-def architecture_of(shape: Shape, kind: str, canvas: int) -> dict[str, Any]:
+def architecture_of(shape: Shape, kind: str, canvas: Canvas) -> dict[str, Any]:
     """The sizes as they stand in the fingerprint."""
     came = {name: getattr(shape, name) for name, before in LATER.items() if getattr(shape, name) != before}
     return came | {
@@ -136,7 +138,7 @@ def architecture_of(shape: Shape, kind: str, canvas: int) -> dict[str, Any]:
         "registers": shape.registers,
         "table_side": shape.table_side,
         "norm_eps": shape.norm_eps,
-        "canvas": canvas,
+        "canvas": stored_canvas(canvas),
     }
 
 
@@ -172,17 +174,25 @@ def check_patch_layers(layers: Sequence[int], count: int) -> tuple[int, ...]:
     return check_layers(layers, count, "tokens", "patch tokens are kept as `patches`")
 
 
-def patches_along(patch_size: int, canvas: int) -> int:
-    """Patches along one side of the canvas.
+def stored_canvas(canvas: Canvas) -> int | list[int]:
+    """As the architecture says it in the fingerprint: one number where the canvas is square."""
+    found = shortest(canvas)
+    return found if isinstance(found, int) else list(found)
+
+
+def patch_grid(patch_size: int, canvas: Canvas) -> tuple[int, int]:
+    """Patches of a canvas: rows, cols.
 
     Raises:
-        ConfigError: If the canvas is not a whole number of patches.
+        ConfigError: If a side is not a whole number of patches.
     """
-    if canvas % patch_size or canvas < patch_size:
-        raise ConfigError(
-            f"the canvas of {canvas} px must be a multiple of the backbone's patch of {patch_size} px"
-        )
-    return canvas // patch_size
+    for side in sides(canvas):
+        if side % patch_size or side < patch_size:
+            raise ConfigError(
+                f"the canvas of {side} px must be a multiple of the backbone's patch of {patch_size} px"
+            )
+    rows, columns = sides(canvas)
+    return rows // patch_size, columns // patch_size
 
 
 def shape_from_config(config: Mapping[str, Any], where: str) -> Shape:

@@ -26,9 +26,10 @@ from extract.backbones.shape import (
     architecture_of,
     check_layers,
     check_patch_layers,
-    patches_along,
+    patch_grid,
 )
 from extract.backbones.weights import select_parameters, weights_digest
+from extract.slices.sides import Canvas
 
 PutOnDevice = Callable[[Tensor], Tensor]
 """Puts a float32 parameter on its device in its dtype."""
@@ -107,7 +108,7 @@ class DinoNetwork:
 
     def place(
         self,
-        canvas: int,
+        canvas: Canvas,
         device: torch.device,
         dtype: torch.dtype,
         layers: Sequence[int] = (),
@@ -116,7 +117,7 @@ class DinoNetwork:
     ) -> "Transformer":
         """Name the weights by their digest, fold and place them; see `NamedBackbone.build`."""
         shape = self.shape
-        grid = patches_along(shape.patch_size, canvas)
+        grid = patch_grid(shape.patch_size, canvas)
         kept = check_layers(layers, shape.layers)
         identity = BackboneIdentity(
             architecture=architecture_of(shape, self.kind, canvas) | dict(self.drawn),
@@ -140,16 +141,16 @@ class Transformer:
         shape: Shape,
         weights: Mapping[str, Tensor],
         identity: BackboneIdentity,
-        canvas: int,
+        canvas: Canvas,
         device: torch.device,
         dtype: torch.dtype,
         attention: bool = False,
         patch_layers: Sequence[int] = (),
     ) -> None:
         """Fold and place the weights (float32, `(name -> tensor)` as in `Shape.parameters`)."""
-        side = canvas // shape.patch_size
         self.identity = identity
-        self.dim, self.heads, self.grid = shape.dim, shape.heads, (side, side)
+        self.dim, self.heads = shape.dim, shape.heads
+        self.grid = patch_grid(shape.patch_size, canvas)
         self.offers, self.registers = shape.offers, shape.registers
         self._shape, self._attention = shape, attention
         self._patches = {layer: layer_name(layer, "patches") for layer in patch_layers}
@@ -159,7 +160,7 @@ class Transformer:
         def place(tensor: Tensor) -> Tensor:
             return tensor.to(device, dtype).contiguous()
 
-        prefix, patch_positions = embed_positions(full, side, identity.position_table)
+        prefix, patch_positions = embed_positions(full, self.grid, identity.position_table)
         self._prefix, self._positions = place(prefix), place(patch_positions)
         projection = full["embeddings.patch_embeddings.projection.weight"].flatten(1)
         self._projection = Linear(
@@ -208,7 +209,7 @@ def cut_patches(pixels: Tensor, size: int) -> Tensor:
     return cut.permute(0, 2, 4, 1, 3, 5).reshape(slices, -1, channels * size * size)
 
 
-def embed_positions(weights: Mapping[str, Tensor], grid: int, rule: str) -> tuple[Tensor, Tensor]:
+def embed_positions(weights: Mapping[str, Tensor], grid: tuple[int, int], rule: str) -> tuple[Tensor, Tensor]:
     """CLS with its position and the registers `(1, 1 + registers, dim)`; the patch table `(patch, dim)`."""
     table = weights["embeddings.position_embeddings"][0]
     side = round((len(table) - 1) ** 0.5)

@@ -19,6 +19,7 @@ from pydantic import Field
 from cache_schema.common.pipeline_file import validate
 from extract.backbones.backbone import NamedBackbone
 from extract.backbones.shape import Outline, Shape
+from extract.slices.sides import Canvas
 
 if TYPE_CHECKING:
     from extract.backbones.transformer import DinoNetwork
@@ -48,7 +49,7 @@ class UntrainedSpec(NamedBackbone):
         layers, dim, heads = SIZES[self.size]
         return Shape(layers, dim, heads, hidden=4 * dim, registers=4 if self.registers else 0)
 
-    def outline(self, canvas: int) -> Outline:
+    def outline(self, canvas: Canvas) -> Outline:
         """Sizes without weights."""
         return self.shape.outline(canvas)
 

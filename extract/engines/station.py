@@ -57,7 +57,7 @@ class Station:
         wanted = self.writer.header.numerics.model_copy(update={"compute_dtype": self.compute})
         self._obey(self.writer.fix_numerics(wanted, self.device.type, made))
         names = frozenset(spec.name for spec in self.writer.header.arrays)
-        steps = self.section.preprocessing
+        steps = self.section.preprocessing.for_backbone(self._backbone.normalised)
         return Embedder(self._backbone, self.device, names, self.section.batch_size, steps.mean, steps.std)
 
     def _obey(self, fixed: FixedNumerics) -> None:

@@ -12,7 +12,8 @@ from cache_schema.common.strict import later
 from cache_schema.format.header import Header
 from cache_schema.format.layout import INNER_PATCHES, TOKENS, patch_layers
 from extract.backbones.registry import BackboneSpec
-from extract.slices.preprocessing import Preprocessing, PresetName, StepOverrides, preprocessing_of
+from extract.slices.preprocessing import Preprocessing, StepOverrides
+from extract.slices.presets import PresetName, preprocessing_of
 from extract.sources.bids import BidsInput
 from extract.sources.files import FilesInput
 from extract.sources.find import KINDS, VolumeInput

@@ -10,6 +10,7 @@ import torch
 
 from cache_schema.common.errors import ConfigError, StoreMismatch
 from cache_schema.common.pipeline_file import validate
+from cache_schema.common.strict import Strict
 from cache_schema.format.header import Header, Numerics, require_equal
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import patch_layers
@@ -19,6 +20,7 @@ from extract.backbones.published import PublishedBackbone
 from extract.backbones.registry import BackboneSpec
 from extract.engines.device import DTYPES
 from extract.slices.preprocessing import STEPS, Preprocessing, StepOverrides
+from extract.slices.sides import Canvas
 from extract.sources.bids import BidsInput
 from extract.sources.candidate import Candidate
 from extract.sources.files import FilesInput
@@ -36,9 +38,7 @@ def preprocessing_of_header(header: Header, allow_unknown_orientation: bool) -> 
     named = {step["step"]: {k: v for k, v in step.items() if k != "step"} for step in _steps(header)}
     given = validate(StepOverrides, {**named, "slices": header.fingerprint.slices}, "header.preprocessing")
     parts: dict[str, Any] = {
-        step: part
-        for step in (*STEPS, "slices")
-        if (part := getattr(given, step)) is not None and not isinstance(part, int)
+        step: part for step in (*STEPS, "slices") if isinstance(part := getattr(given, step), Strict)
     }
     required = {step.name for step in fields(Preprocessing) if step.default is MISSING}
     if not required <= parts.keys():
@@ -57,7 +57,12 @@ def _steps(header: Header) -> tuple[dict[str, object], ...]:
 
 
 def backbone_of_header(
-    header: Header, numerics: Numerics, spec: BackboneSpec, pixels: int, device: torch.device, offline: bool
+    header: Header,
+    numerics: Numerics,
+    spec: BackboneSpec,
+    pixels: Canvas,
+    device: torch.device,
+    offline: bool,
 ) -> Backbone:
     """Build the backbone and make sure that it is the store's.
 
@@ -65,7 +70,7 @@ def backbone_of_header(
         header: Says which backbone it must be.
         numerics: Say the compute dtype.
         spec: Says where it comes from.
-        pixels: Side of the canvas.
+        pixels: Side of the canvas, or its rows and columns.
         device: Where it runs.
         offline: Take the weights from the local cache of Hugging Face only.
 

@@ -14,7 +14,8 @@ from extract.engines import decode as decoding
 from extract.engines.decode import DIED, attempt, decode_ahead
 from extract.planning.plan import PlannedVolume
 from extract.slices.prepare import PreparedVolume
-from extract.slices.preprocessing import StepOverrides, preprocessing_of
+from extract.slices.preprocessing import StepOverrides
+from extract.slices.presets import preprocessing_of
 from extract.sources.candidate import Candidate
 
 LETTERBOX = preprocessing_of("letterbox", StepOverrides(canvas=56))

@@ -12,6 +12,7 @@ from extract.backbones.checkpoint.hub import HubSource
 from extract.backbones.huggingface.layout import FAMILIES, Layout
 from extract.backbones.huggingface.spec import TransformersBackbone
 from extract.backbones.shape import Outline
+from extract.slices.sides import Canvas
 
 if TYPE_CHECKING:
     from extract.backbones.huggingface.network import PretrainedNetwork
@@ -77,7 +78,7 @@ class Dinov3Spec(TransformersBackbone):
         """The releases are."""
         return self.path is None and self.repository is None
 
-    def outline(self, canvas: int) -> Outline | None:
+    def outline(self, canvas: Canvas) -> Outline | None:
         """Sizes of a release, or by the configuration on this machine."""
         if self.path is not None or self.repository is not None:
             return super().outline(canvas)

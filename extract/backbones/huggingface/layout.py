@@ -13,7 +13,8 @@ from pydantic import Field
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.strict import Strict
 from cache_schema.common.text.mistakes import shown
-from extract.backbones.shape import LARGEST_SIZE, Outline, patches_along
+from extract.backbones.shape import LARGEST_SIZE, Outline, patch_grid
+from extract.slices.sides import Canvas, sides
 
 TABLE = "transformers-size-bicubic"
 TABLE_ANTIALIAS = "transformers-size-bicubic-antialias"
@@ -22,6 +23,8 @@ ROTARY = "rotary"
 NO_POSITIONS = "none"
 OWN = "own"
 """Position rules: how `transformers` brings a table to the patch grid of the canvas, or that it has none."""
+MOST_LAYERS = 1024
+"""The largest release has 40."""
 TABLES = (TABLE, TABLE_ANTIALIAS, TABLE_BILINEAR)
 
 
@@ -107,19 +110,19 @@ class Layout:
         }
         return frozenset(name for name, there in has.items() if there)
 
-    def outline(self, canvas: int) -> Outline:
+    def outline(self, canvas: Canvas) -> Outline:
         """What these sizes make of a canvas."""
-        side = canvas // self.patch_size
-        return Outline(self.dim, self.heads, (side, side), self.offers, self.registers)
+        rows, columns = sides(canvas)
+        grid = (rows // self.patch_size, columns // self.patch_size)
+        return Outline(self.dim, self.heads, grid, self.offers, self.registers)
 
-    def grid(self, canvas: int) -> tuple[int, int]:
+    def grid(self, canvas: Canvas) -> tuple[int, int]:
         """Patches along the canvas.
 
         Raises:
             ConfigError: If it is not a whole number of patches.
         """
-        side = patches_along(self.patch_size, canvas)
-        return side, side
+        return patch_grid(self.patch_size, canvas)
 
     def position_rule(self, grid: tuple[int, int]) -> str:
         """How positions come to the grid, as the fingerprint says it."""
@@ -127,11 +130,17 @@ class Layout:
         return "native" if rule in TABLES and grid == (self.table_side, self.table_side) else rule
 
 
-def vision_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part of a configuration that the images' network is made of."""
+def vision_config(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """The part of a configuration that the images' network is made of.
+
+    Raises:
+        ConfigError: If it is no object.
+    """
     inner = config.get("vision_config")
-    if not isinstance(inner, Mapping):
+    if inner is None:
         return config
+    if not isinstance(inner, Mapping):
+        raise ConfigError(f"{where}: config.json says vision_config {shown(inner)}, an object is expected")
     # What a configuration of text and images leaves out of the images' part goes without saying.
     kind = inner.get("model_type") or f"{config.get('model_type')}_vision_model"
     return {**inner, "model_type": kind}
@@ -148,7 +157,7 @@ def layout_of(config: Mapping[str, Any], declared: DeclaredLayout | None, where:
     Raises:
         ConfigError: If nothing says it, or the configuration is none of a network for images.
     """
-    config = vision_config(config)
+    config = vision_config(config, where)
     kind = config.get("model_type")
     if not isinstance(kind, str):
         raise ConfigError(f"{where}: config.json says model_type {shown(kind)}, a name is expected")
@@ -167,9 +176,9 @@ def layout_of(config: Mapping[str, Any], declared: DeclaredLayout | None, where:
         patch_size=patch,
         registers=_size(config, "num_register_tokens", where, 0) if said else family.registers,
         dim=_size({**config, **sizes}, "hidden_size", where, _HIDDEN.get(kind, 768)),
-        layers=_size(config, "num_hidden_layers", where, 12) if "depths" not in config else 0,
+        layers=_layers(config, where),
         heads=_size(config, "num_attention_heads", where, _HEADS.get(kind, 12)) if family.attends else 0,
-        table_side=_table_side(config, patch),
+        table_side=_table_side(config, patch, where),
     )
 
 
@@ -206,13 +215,20 @@ def _side(value: Any) -> Any:
     return value[0] if square else value
 
 
-def _table_side(config: Mapping[str, Any], patch: int) -> int | None:
+def _layers(config: Mapping[str, Any], where: str) -> int:
+    """Blocks; 0 for stages, none of which has a CLS token."""
+    count = 0 if "depths" in config else _size(config, "num_hidden_layers", where, 12)
+    if count > MOST_LAYERS:
+        raise ConfigError(f"{where}: config.json says {count} blocks, {MOST_LAYERS} at most are read")
+    return count
+
+
+def _table_side(config: Mapping[str, Any], patch: int, where: str) -> int | None:
     """From the image size, or the number of patches, that the network was trained with."""
-    count = config.get("num_patches")
-    if type(count) is int and count > 0:
-        return round(count**0.5)
+    if config.get("num_patches") is not None:
+        return round(_size(config, "num_patches", where, 256) ** 0.5)
     size = _side(config.get("image_size", 224))
-    return size // patch if type(size) is int and size > 0 else None
+    return None if isinstance(size, list) else _size({"image_size": size}, "image_size", where, 224) // patch
 
 
 def _size(config: Mapping[str, Any], name: str, where: str, default: int) -> int:

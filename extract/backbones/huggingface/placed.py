@@ -15,6 +15,7 @@ from extract.backbones.backbone import MeanAndStd, Tokens, layer_name
 from extract.backbones.huggingface.layout import Layout
 from extract.backbones.huggingface.queries import LastQueries
 from extract.backbones.transformer import token_bound
+from extract.slices.sides import Canvas, sides
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +55,14 @@ class PretrainedBackbone:
         self._queries = LastQueries(network) if "cls_attention" in self.offers else None
         self._attention = attention
 
-    def look(self, canvas: int, device: torch.device) -> None:
+    def look(self, canvas: Canvas, device: torch.device) -> None:
         """Embed a made-up slice twice, and hold the answers to the sizes and to each other.
 
         Raises:
             ConfigError: If the network does not take the canvas, gives other tokens than its layout says,
                 lacks what is asked for, or answers one slice in two ways.
         """
-        seen = torch.randn(1, 3, canvas, canvas, generator=torch.Generator().manual_seed(0)).to(device)
+        seen = torch.randn(1, 3, *sides(canvas), generator=torch.Generator().manual_seed(0)).to(device)
         before = self._tried(seen, canvas).last_hidden_state
         if self._queries is not None and not self._queries.settle():
             self._queries, self.offers = None, self.offers - {"cls_attention"}
@@ -78,7 +79,7 @@ class PretrainedBackbone:
         """Embed normalised pixels `(slice, 3, height, width)`."""
         return self._tokens(self._answer(pixels), len(pixels))
 
-    def _tried(self, pixels: Tensor, canvas: int) -> Any:
+    def _tried(self, pixels: Tensor, canvas: Canvas) -> Any:
         """An answer; raises ConfigError where the network refuses a canvas."""
         try:
             return self._answer(pixels)

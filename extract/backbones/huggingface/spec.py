@@ -18,6 +18,7 @@ from extract.backbones.huggingface.layout import DeclaredLayout, layout_of
 from extract.backbones.processor import Processor, read_processor
 from extract.backbones.published import PublishedBackbone, called, read_config
 from extract.backbones.shape import Outline
+from extract.slices.sides import Canvas
 
 if TYPE_CHECKING:
     from extract.backbones.huggingface.network import PretrainedNetwork
@@ -29,7 +30,7 @@ class TransformersBackbone(PublishedBackbone):
     layout: DeclaredLayout | None = None
     """Which tokens it gives, where its kind of network is not known here."""
 
-    def outline(self, canvas: int) -> Outline | None:
+    def outline(self, canvas: Canvas) -> Outline | None:
         """Sizes by the configuration on this machine; None where there is none yet.
 
         Raises:
