@@ -252,7 +252,7 @@ def test_a_connection_that_breaks_off_in_a_file_leaves_no_half(hub, tmp_path, ca
     [
         ("dinov2/lab/none", "no such repository"),
         ("dinov2/lab/small@v9", "at 'v9': .* no such repository or revision"),
-        ("dinov2/lab/gated", "accept the licence at"),
+        ("dinov2/lab/gated", "accept the licence at .* `hf auth login`, or set HF_TOKEN"),
         ("dinov2/lab/..", "'lab/..'"),
         ("dinov2/smal", "did you mean 'dinov2/small'"),
         ("mystery/lab/small", "there is no backbone"),
