@@ -79,6 +79,23 @@ def comparison_table(metrics: Mapping[str, Any]) -> TextTable | None:
     return TextTable(head, rows) if rows else None
 
 
+def risk_group_table(metrics: Mapping[str, Any]) -> TextTable | None:
+    """Participants, events and median time of the groups above and below a risk of 0."""
+    groups = metrics.get("risk_groups")
+    if groups is None:
+        return None
+    rows = tuple(
+        (name, str(found["n"]), str(found["events"]), _time(found["median_time"]))
+        for name, found in ((name, groups[name]) for name in ("low", "high"))
+    )
+    unit = f"half of them had it after ({metrics['target']})"
+    return TextTable(("risk", "participants", "with the event", unit), rows)
+
+
+def _time(value: float | None) -> str:
+    return "not reached" if value is None else f"{value:g}"
+
+
 def cohort_table(results: Results) -> TextTable:
     """Participants, bags, age and sex by label."""
     frame = results.cohort
@@ -153,8 +170,8 @@ def group_table(metrics: Mapping[str, Any]) -> TextTable | None:
         (
             name,
             people_told(found),
-            *(_with_interval(found["metrics"][metric]) for metric in shown),
-            *(_with_interval(row[primary.name]) for row in found.get("baselines", {}).values()),
+            *(with_interval(found["metrics"][metric]) for metric in shown),
+            *(with_interval(row[primary.name]) for row in found.get("baselines", {}).values()),
         )
         for name, found in groups.items()
     )
@@ -162,7 +179,7 @@ def group_table(metrics: Mapping[str, Any]) -> TextTable | None:
     return TextTable(("left out", "participants", *(METRICS[name] for name in shown), *others), rows)
 
 
-def _with_interval(found: Mapping[str, Any]) -> str:
+def with_interval(found: Mapping[str, Any]) -> str:
     """`0.81 (0.70 to 0.92)`."""
     return number(found["value"]) + (f" ({interval(found)})" if interval(found) else "")
 
