@@ -125,6 +125,7 @@ def _slicing(section: ExtractSection) -> dict[str, Any]:
     """What decides how many slices a volume has."""
     steps = section.preprocessing
     return {
+        **({} if steps.plane == "axial" else {"plane": steps.plane}),
         "orient": steps.orient.model_dump(mode="json"),
         "slices": steps.slices.model_dump(mode="json"),
     }

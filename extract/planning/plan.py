@@ -259,7 +259,7 @@ def plan_volume(
 
 def most_slices(facts: Facts, preprocessing: Preprocessing) -> int:
     """Upper bound of the slices that are kept of a volume."""
-    to_native = stack_to_native(facts.affine, facts.shape, preprocessing.orient)
+    to_native = stack_to_native(facts.affine, facts.shape, preprocessing.orient, preprocessing.plane)
     count = int(np.abs(to_native[:3, 2]) @ np.asarray(facts.shape))
     return preprocessing.slices.bound(count, stack_spacing(to_native, facts.spacing_mm)[0])
 
