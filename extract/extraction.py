@@ -15,6 +15,7 @@ from cache_schema.common.machine import is_machine, machine_words
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.terminal.progress import VolumeCounter, progress_for
 from cache_schema.files.remote.urls import require_place
+from cache_schema.format.header import Fingerprint
 from cache_schema.format.record import Failure
 from cache_schema.store.reader import open_store
 from extract.engines.changes import SEEN, Changes
@@ -54,6 +55,7 @@ def run_extraction(
     readmit: Sequence[str] = (),
     shard: Shard | None = None,
     engine: Engine | None = None,
+    wanted: Fingerprint | None = None,
 ) -> Outcome:
     """Embed every volume of the input that a store does not hold yet, or those of one share.
 
@@ -66,13 +68,14 @@ def run_extraction(
         readmit: Participants who were withdrawn from a store, and are taken back.
         shard: One share of the plan that is kept in the run folder, which is made when there is none.
         engine: Who embeds what is left, store by store; this process by default, all stores in one go.
+        wanted: What the embeddings must be, whatever the section says.
 
     Returns:
         What came of the first store, with those of the others beside it.
 
     Raises:
         ConfigError: For a mistake in what was asked.
-        StoreMismatch: If a store was made otherwise.
+        StoreMismatch: If a store was made otherwise, or the section says other embeddings than are wanted.
         MachineError: If run folder or store cannot be written to, or the disk is full; what was committed
             stays.
     """
@@ -80,7 +83,9 @@ def run_extraction(
     _require_all_places(asked, folder, "extract")
     shares = to_do(pipeline, asked, readmit, shard)
     stations = [
-        open_station(each.section, pipeline.base, each.location, share.rows, longest=share.longest)
+        open_station(
+            each.section, pipeline.base, each.location, share.rows, longest=share.longest, wanted=wanted
+        )
         for each, share in zip(asked, shares, strict=True)
     ]
     parts = [_part(*each, folder) for each in zip(asked, shares, stations, strict=True)]
@@ -139,6 +144,7 @@ def _outcome(
         workers=tally.workers,
         withdrawn=tuple(sorted((*part.plan.withdrawn, *tally.withdrawn))),
         shard=shard,
+        volumes=tuple(volume.candidate.key for volume in part.plan.volumes),
         name=part.asked.name,
     )
 

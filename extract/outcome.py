@@ -44,6 +44,8 @@ class Outcome:
     """Volumes of the input whose participant was withdrawn from the store: left out, and no failure."""
     shard: Shard | None = None
     """The share that this was."""
+    volumes: tuple[VolumeKey, ...] = ()
+    """Of the input, whatever became of them."""
     name: str = MAIN
     """What the store is called."""
     beside: tuple["Outcome", ...] = ()

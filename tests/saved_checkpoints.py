@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from extract.backbones.huggingface.examples import CONFIGURATIONS, SIDE, save_example
-from extract.backbones.huggingface.network import quiet
+from extract.backbones.huggingface.reading import quiet
 
 NAMES = tuple(CONFIGURATIONS)
 WITH_CLS = tuple(name for name in NAMES if name not in ("dinov3_convnext", "siglip", "siglip2", "ijepa"))

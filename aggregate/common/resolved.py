@@ -25,7 +25,12 @@ def resolved_cache(pipeline: Pipeline) -> dict[str, Any]:
 def absolute_input(pipeline: Pipeline) -> dict[str, Any]:
     """The input of stage one with its root or manifest made absolute."""
     given = dict(pipeline.data["extract"].get("input") or {})
-    return {
+    found = {
         key: str(pipeline.path(value)) if key in ("bids", "manifest") else value
         for key, value in given.items()
     }
+    if isinstance(files := found.get("files"), list):
+        found["files"] = [str(pipeline.path(file)) for file in files]
+    if isinstance(masks := found.get("masks"), dict) and "derivatives" in masks:
+        found["masks"] = {**masks, "derivatives": str(pipeline.path(masks["derivatives"]))}
+    return found

@@ -6,22 +6,24 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from aggregate.common.arrays import Floats
+from aggregate.common.arrays import Floats, Ints
 from aggregate.statistics.bootstrap import bootstrap_intervals
+from aggregate.statistics.classes.reliability import classwise_error, error_if_calibrated
 from aggregate.statistics.corrected import Interval
 from aggregate.statistics.delong import delong_interval, delong_test
-from aggregate.statistics.metrics import Scores, measure
+from aggregate.statistics.metrics import Scores, auroc, measure
 from aggregate.statistics.recalibration import recalibrate
 from cache_schema.common.errors import SlicecacheError
 
 METHODS = (
     "of a fixed model, over participants outside its training, level 0.95: DeLong for AUROC, Wilson for "
-    "sensitivity and specificity, Wald for calibration slope and intercept, percentile bootstrap over "
-    "participants, stratified by label, for the rest"
+    "sensitivity and specificity, Wald for calibration slope and intercept, none for ECE (beside it what a "
+    "calibrated model would have), percentile bootstrap over participants, stratified by label, for the rest"
 )
 SEVERAL = (
-    "percentile bootstrap over participants outside the training of a fixed model, stratified by label, "
-    "level 0.95"
+    "of a fixed model, over participants outside its training, level 0.95: percentile bootstrap over "
+    "participants, stratified by label; of single classes and pairs DeLong for AUROC, Wilson for shares, "
+    "Wald for calibration slope and intercept"
 )
 """`ci_method` of two classes, and of more."""
 
@@ -57,14 +59,17 @@ def external_metrics(judged: Judged) -> dict[str, Interval]:
     def metrics(scores: Scores) -> Mapping[str, float]:
         return measure(scores, judged.threshold)
 
+    p = judged.scores.probability()
+    error = float(classwise_error(judged.scores.y, p).mean())
     found = bootstrap_intervals(judged.scores, metrics)
+    found |= {"ece": Interval(error, np.nan, np.nan), "ece_if_calibrated": error_if_calibrated(p)}
     if not judged.binary:
         return found
     y, called = judged.scores.y, judged.positive >= judged.threshold
     recalibrated = recalibrate(y, judged.logit)
     return {
         **found,
-        "auroc": _auroc(judged),
+        "auroc": delong_or_none(y, judged.logit),
         "sensitivity": wilson(int(called[y == 1].sum()), int((y == 1).sum())),
         "specificity": wilson(int((~called)[y == 0].sum()), int((y == 0).sum())),
         "calibration_slope": recalibrated.slope,
@@ -72,12 +77,12 @@ def external_metrics(judged: Judged) -> dict[str, Interval]:
     }
 
 
-def _auroc(judged: Judged) -> Interval:
+def delong_or_none(y: Ints, score: Floats) -> Interval:
     """DeLong's interval; without limits where one class is too small, or nothing overlaps."""
     try:
-        found = delong_interval(judged.scores.y, judged.logit)
+        found = delong_interval(y, score)
     except SlicecacheError:
-        return Interval(measure(judged.scores)["auroc"], np.nan, np.nan)
+        return Interval(auroc(y, score), np.nan, np.nan)
     # Separated classes leave DeLong no spread: an interval of width 0 would claim what 5 participants cannot.
     return found if found.high > found.low else Interval(found.value, np.nan, np.nan)
 

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from aggregate.evaluate.evaluate import Evaluation, evaluate_bundle
 from aggregate.evaluate.external import external_target, open_external, trained_target
 from aggregate.evaluate.spec import ExternalSpec
 from aggregate.predict.bundle import Bundle
+from aggregate.statistics.classes.confusion import confusion_table
 from cache_schema.common.prove import Prove
 from cache_schema.files.disk.room import require_writable
 from cache_schema.format.header import Header
@@ -81,6 +83,7 @@ def write_evaluation(results: EvaluationResults) -> None:
     write_yaml(folder / "config.yaml", results.config)
     write_text(folder / "predictions.csv", csv_text(evaluation.predictions))
     write_curves(folder, evaluation.curves)
+    write_confusion(folder, evaluation.metrics)
     write_json(folder / METRICS_FILE, evaluation.metrics)
 
 
@@ -89,3 +92,12 @@ def write_curves(folder: Path, curves: Curves, prefix: str = "") -> None:
     (folder / FIGURES).mkdir(exist_ok=True)
     for name, table in curves.tables().items():
         write_text(folder / FIGURES / f"{prefix}{name}.csv", csv_text(table))
+
+
+def write_confusion(folder: Path, metrics: Mapping[str, Any], prefix: str = "") -> None:
+    """Write who is called what as a table in a verb's folder, where there are classes."""
+    if "confusion" not in metrics:
+        return
+    (folder / FIGURES).mkdir(exist_ok=True)
+    table = confusion_table(metrics["classes"], metrics["confusion"]["counts"])
+    write_text(folder / FIGURES / f"{prefix}confusion.csv", csv_text(table))

@@ -3,15 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
+from aggregate.cohort.task import Metric
+from aggregate.statistics.classes.lines import class_lines, interval_cell
+from aggregate.targets.told import people_told, primary_of, task_told
 from cache_schema.common.terminal.visible import label
 
-SHOWN = {
+OF_CLASSES = {
     "auroc": "auroc",
     "sensitivity": "sensitivity",
     "specificity": "specificity",
     "brier": "brier",
     "calibration_slope": "slope",
     "calibration_intercept": "intercept",
+    "ece": "ece",
+    "ece_if_calibrated": "if calibrated",
 }
 
 
@@ -22,46 +27,48 @@ def evaluation_summary(metrics: Mapping[str, Any], turnout: str) -> str:
         metrics: As in `metrics.json`.
         turnout: One line on who is left out; may be empty.
     """
-    classes = ", ".join(f"{label(name)} {n}" for name, n in metrics["n_per_class"].items())
+    people, primary = people_told(metrics), primary_of(metrics)
+    shown = (
+        OF_CLASSES if primary.name in OF_CLASSES else {m.name: m.words for m in task_told(metrics).metrics}
+    )
     lines = [f"WARNING: {sentence}" for sentence in metrics["warnings"]]
     lines += filter(None, [turnout])
     lines.append(
-        f"{label(metrics['target'])}: {metrics['n_participants']} participants outside training ({classes})"
+        f"{label(metrics['target'])}: {metrics['n_participants']} participants outside training ({people})"
     )
     if metrics["threshold"] is not None:
         lines.append(f"threshold {metrics['threshold']:.3f}, frozen")
     lines.append("")
     table = {metrics["configuration"]: metrics["metrics"], **metrics["baselines"]}
-    width = max(map(len, SHOWN.values()))
+    width = max(map(len, shown.values()))
     lines.append(f"{'':{width}}  " + "  ".join(f"{label(name):^24}" for name in table))
     lines += [
-        f"{shown:{width}}  " + "  ".join(f"{_cell(row.get(name)):^24}" for row in table.values())
-        for name, shown in SHOWN.items()
+        f"{told:{width}}  " + "  ".join(f"{_of(row, name):^24}" for row in table.values())
+        for name, told in shown.items()
         if name in metrics["metrics"]
     ]
+    lines += ["", *class_lines(metrics)] if "per_class" in metrics else []
     alike = (metrics["familiarity"] or {}).get("sentences", [])
     lines += ["", *(sentence for sentence in alike if sentence not in metrics["warnings"])]
     before = metrics["in_training"]
     if before is not None:
-        lines += [f"out-of-fold in its own cohort, auroc was {_cell(before)}"]
-    lines += [_compared(metrics["configuration"], *item) for item in metrics["comparison"].items()]
+        lines += [f"out-of-fold in its own cohort, {primary.name} was {interval_cell(before)}"]
+    head = metrics["configuration"]
+    lines += [_compared(head, name, found, primary) for name, found in metrics["comparison"].items()]
     return "\n".join(lines)
 
 
-def _cell(found: Mapping[str, Any] | None) -> str:
-    """`0.812 [0.701, 0.923]`, or a dash where not defined."""
-    if found is None or found["value"] is None:
-        return "-"
-    if found["ci_low"] is None:
-        return f"{found['value']:.3f}"
-    return f"{found['value']:.3f} [{found['ci_low']:.3f}, {found['ci_high']:.3f}]"
+def _of(row: Mapping[str, Any], name: str) -> str:
+    """One metric of one configuration, which may lack it."""
+    return interval_cell(row[name]) if name in row else "-"
 
 
-def _compared(head: str, other: str, found: Mapping[str, Any]) -> str:
+def _compared(head: str, other: str, found: Mapping[str, Any], primary: Metric) -> str:
     if found["p"] is None:
         return f"{head} and {other}: their difference has no spread, so nothing can be said"
     real = "differs from" if found["p"] < 0.05 else "is not shown to differ from"
     return (
-        f"{head} {real} {other}: AUROC {found['difference']:+.3f} "
-        f"[{found['ci_low']:+.3f}, {found['ci_high']:+.3f}], p = {found['p']:.3f} (DeLong)"
+        f"{head} {real} {other}: {primary.words} {found['difference']:+.3f} "
+        f"[{found['ci_low']:+.3f}, {found['ci_high']:+.3f}], p = {found['p']:.3f} "
+        f"({'DeLong' if primary.name == 'auroc' else 'paired bootstrap'})"
     )

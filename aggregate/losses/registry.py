@@ -84,6 +84,11 @@ class LossSpec(Strict):
         return [name for name, term in self.terms.items() if term.acts_on == part]
 
     @property
+    def learns_by_heart(self) -> bool:
+        """Whether a term fits small cohorts exactly in a few steps."""
+        return any(term.learns_by_heart for term in self.terms.values())
+
+    @property
     def balances(self) -> bool:
         """Whether a term wants equal shares of the classes in each batch."""
         return any(term.balances for term in self.terms.values())

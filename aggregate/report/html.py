@@ -8,6 +8,7 @@ import yaml
 
 from aggregate.common.artefacts import write_text
 from aggregate.report import figures, tables, words
+from aggregate.report.classes import class_content
 from aggregate.report.curves import Roc, profiles, roc_of
 from aggregate.report.evaluation import drawn_figures, external_content, external_verdict
 from aggregate.report.pages import encoded, rendered, whole
@@ -39,7 +40,7 @@ def training_content(results: Results) -> dict[str, Any]:
     names, rows = tables.metric_table(metrics)
     return {
         "target": metrics.get("target", ""),
-        "classes": results.classes,
+        "classes": metrics.get("classes") or [],
         "facts": training_facts(results),
         "verdict": words.verdict(metrics),
         "untrained": architecture(results).get("kind") == "untrained",
@@ -48,16 +49,19 @@ def training_content(results: Results) -> dict[str, Any]:
         "metric_rows": rows,
         "comparison": tables.comparison_table(metrics),
         "forest": forest_figure(metrics),
+        "several": class_content(metrics),
         "groups": tables.group_table(metrics),
         "external": external_section(results),
         "null": (metrics.get("null") or {}).get(primary_of(metrics).name),
         "primary": primary_of(metrics).words,
+        "guessing": primary_of(metrics).guessing is not None,
         "roc": roc_figure(results),
         "attention": attention_figure(results),
         "plane": words.plane_words(results.header),
         "previews": [(caption, encoded(png)) for caption, png in results.previews],
         "cohort": tables.cohort_table(results),
         "sites": tables.site_table(results.site_by_label),
+        "site_said": (metrics.get("site") or {}).get("said", ""),
         "slices": tables.slices_table(results),
         "left_out": tables.reasons(results.turnout.rows()),
         "turnout": results.turnout.line(),

@@ -153,8 +153,8 @@ def group_table(metrics: Mapping[str, Any]) -> TextTable | None:
         (
             name,
             people_told(found),
-            *(_with_interval(found["metrics"][metric]) for metric in shown),
-            *(_with_interval(row[primary.name]) for row in found.get("baselines", {}).values()),
+            *(with_interval(found["metrics"][metric]) for metric in shown),
+            *(with_interval(row[primary.name]) for row in found.get("baselines", {}).values()),
         )
         for name, found in groups.items()
     )
@@ -162,7 +162,7 @@ def group_table(metrics: Mapping[str, Any]) -> TextTable | None:
     return TextTable(("left out", "participants", *(METRICS[name] for name in shown), *others), rows)
 
 
-def _with_interval(found: Mapping[str, Any]) -> str:
+def with_interval(found: Mapping[str, Any]) -> str:
     """`0.81 (0.70 to 0.92)`."""
     return number(found["value"]) + (f" ({interval(found)})" if interval(found) else "")
 

@@ -23,8 +23,12 @@ CONFIGURATION_NAMES = {
 
 METRICS = {
     **{metric.name: metric.words for metric in Classification.metrics},
+    "auroc_pairwise": "AUROC, pairwise",
+    "ppv": "PPV",
     "calibration_slope": "calibration slope",
     "calibration_intercept": "calibration intercept",
+    "ece": "ECE",
+    "ece_if_calibrated": "ECE if calibrated",
     "auroc_pooled": "AUROC, folds pooled",
     **{name: metric.words for name, metric in told.METRICS.items() if metric not in Classification.metrics},
 }

@@ -1,6 +1,6 @@
 """From out-of-fold logits to the honest table: per fold and repeat first, then intervals and comparisons."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -28,6 +28,8 @@ from cache_schema.common.errors import SlicecacheError
 UNCALIBRATED = Calibration()
 AUROC = Metric("auroc", "AUROC", guessing=GUESSING)
 """What classes are judged by."""
+Measure = Callable[[Scores, float, float], Mapping[str, float]]
+"""From scores, threshold and temperature to values by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,15 @@ def n_participants(cohort: Cohort, rows: NDArray[np.int64]) -> int:
     return int(cohort.frame["participant_id"].iloc[rows].nunique())
 
 
+def people_json(cohort: Cohort, rows: NDArray[np.int64] | None = None) -> dict[str, Any]:
+    """Of some bags, by default of all: participants by label, or of a number its distribution."""
+    rows = np.arange(len(cohort.frame)) if rows is None else rows
+    if not cohort.kind.classes:
+        return {"outcome": cohort.kind.spread(cohort.values[rows])}
+    y = cohort.y[rows]
+    return {"n_per_class": {n: n_participants(cohort, rows[y == c]) for c, n in enumerate(cohort.classes)}}
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """One configuration's metrics: a row per fold of a repeat, seeds averaged."""
@@ -79,7 +90,7 @@ class Measured:
         return self.values[self.primary.name]
 
 
-def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold]) -> Measured:
+def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold], by: Measure | None = None) -> Measured:
     """Measure every fold's test part; each metric is taken within a fold, never over pooled folds.
 
     Fold-wise offsets of the logits bias a pooled AUROC; `auroc_pooled` is reported beside it only.
@@ -88,7 +99,7 @@ def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold]) -> Measured:
     per_run = [
         (
             (o.fold.repeat, o.fold.fold),
-            _measured(cohort, o, o.scores(cohort)),
+            _measured(cohort, o, by, o.scores(cohort)),
         )
         for o in outputs
     ]
@@ -105,14 +116,18 @@ def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold]) -> Measured:
     )
 
 
-def _measured(cohort: Cohort, output: OutOfFold, scores: Scores) -> dict[str, float]:
-    """All metrics of some participants' scores, as an output is calibrated."""
+def _measured(cohort: Cohort, output: OutOfFold, by: Measure | None, scores: Scores) -> Mapping[str, float]:
+    """Metrics of scores as an output is calibrated: the task's, unless others are asked."""
     own = output.calibration
+    if by is not None:
+        return by(scores, own.threshold, own.temperature)
     return cohort.kind.measure(scores.y, scores.logits, own.threshold, own.temperature)
 
 
-def intervals(cohort: Cohort, outputs: Sequence[OutOfFold], measured: Measured) -> dict[str, Interval]:
-    """Every metric with its 95 % interval.
+def intervals(
+    cohort: Cohort, outputs: Sequence[OutOfFold], measured: Measured, by: Measure | None = None
+) -> dict[str, Interval]:
+    """Every metric with its 95 % interval; `by` is what was measured by.
 
     One given split has no folds to vary over: its model is fixed and its test participants are outside
     all training, so participants are resampled instead.
@@ -130,7 +145,8 @@ def intervals(cohort: Cohort, outputs: Sequence[OutOfFold], measured: Measured) 
         }
     first = outputs[0]
     scores = first.scores(cohort)
-    return bootstrap_intervals(scores, partial(_measured, cohort, first), cohort.kind.groups(scores.y))
+    by_task = partial(_measured, cohort, first, by)
+    return bootstrap_intervals(scores, by_task, cohort.kind.groups(scores.y))
 
 
 def ci_method(measured: Measured) -> str:

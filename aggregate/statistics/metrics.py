@@ -176,8 +176,8 @@ def matthews(confusion: NDArray[np.int64]) -> float:
 def multiclass_metrics(y: Ints, p: Floats) -> dict[str, float]:
     """Macro averages over one-vs-rest; the class called is the most probable one.
 
-    `brier` is the mean over participants of half the squared distance to the one-hot label, so that
-    two classes give the binary score.
+    `auroc_pairwise` is Hand and Till's M, the mean over all pairs of classes. `brier` is the mean over
+    participants of half the squared distance to the one-hot label, so that two classes give the binary score.
 
     Args:
         y: Class index (participant,).
@@ -198,6 +198,7 @@ def multiclass_metrics(y: Ints, p: Floats) -> dict[str, float]:
         "sensitivity": sensitivity,
         "specificity": float(np.mean([m["specificity"] for m in each])),
         "brier": float(np.mean(((p - truth) ** 2).sum(axis=1) / 2)) if len(y) else float("nan"),
+        "auroc_pairwise": float(np.mean(list(pairwise_auroc(y, p).values()))),
     }
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from aggregate.evaluate.terminal import evaluation_summary
 from aggregate.statistics.cautions import as_guessing, cannot_compare
+from aggregate.statistics.classes.lines import class_lines, interval_cell
 from aggregate.targets.told import people_told, primary_of, task_told
 from aggregate.train.results import Results
 from cache_schema.common.terminal.visible import label
@@ -27,11 +28,14 @@ def training_summary(results: Results) -> str:
         for name, row in rows.items()
     ]
     lines.append("")
+    lines += class_lines(metrics)
     lines += [
         comparison_sentence(metrics["configuration"], name, found, primary.words)
         for name, found in metrics["comparison"].items()
     ]
     lines += metrics["training"]["said"]
+    if metrics["site"]["said"] not in results.warnings:
+        lines.append(metrics["site"]["said"])
     lines += [
         f"without {label(name)}: {primary.name} {interval_cell(found['metrics'][primary.name])} in its "
         f"{found['n_participants']} participants"
@@ -44,15 +48,6 @@ def training_summary(results: Results) -> str:
     if "external" in metrics:
         lines += ["", evaluation_summary(metrics["external"], "")]
     return "\n".join(lines)
-
-
-def interval_cell(interval: dict[str, Any]) -> str:
-    """`0.812 [0.701, 0.923]`, or a dash where not defined."""
-    if interval["value"] is None:
-        return "-"
-    if interval["ci_low"] is None:
-        return f"{interval['value']:.3f}"
-    return f"{interval['value']:.3f} [{interval['ci_low']:.3f}, {interval['ci_high']:.3f}]"
 
 
 def comparison_sentence(head: str, baseline: str, found: dict[str, Any], metric: str = "AUROC") -> str:

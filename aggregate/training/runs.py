@@ -57,7 +57,7 @@ class TrainSpec(Strict):
     def training(self, head: HeadBase, loss: LossSpec, n_bags: int) -> "Training":
         """What it comes to for a head and a loss on so many bags."""
         baseline = self.starts_at_baseline(head)
-        usual = PLAIN if not baseline else SHORT if head.learns_by_heart else LONG
+        usual = PLAIN if not baseline else SHORT if head.learns_by_heart or loss.learns_by_heart else LONG
         asked = self.class_balanced
         return Training(
             starts_at_baseline=baseline,
@@ -82,9 +82,9 @@ class Training:
     Unless told otherwise a run that starts at the baseline takes 200 steps of 3e-3 with an L2 term of 0.01,
     each step on its whole training part (up to 512 bags or 32 MiB of tokens), and none of them is cut short:
     in planted cohorts early stop by a few validation bags ended at the start where attention had not yet
-    found its slices (`docs/which-head.md`). A head that learns small cohorts by heart takes at most 60 steps
-    of 1e-3, as many as inner folds choose. One that starts plain takes at most 100 epochs of 1e-3 by 16 bags
-    with a patience of 20; rate and batches are DinoAtten3D's.
+    found its slices (`docs/which-head.md`). A head or a loss that learns small cohorts by heart takes at
+    most 60 steps of 1e-3, as many as inner folds choose. One that starts plain takes at most 100 epochs of
+    1e-3 by 16 bags with a patience of 20; rate and batches are DinoAtten3D's.
     """
 
     starts_at_baseline: bool

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.strict import Strict
@@ -175,6 +175,11 @@ class NamedBackbone(Strict):
     @classmethod
     def of_repository(cls, kind: str, source: HubSource) -> Self | None:
         """The spec of a repository that `backbone fetch` names; None when it is another kind, or has none."""
+        return None
+
+    @classmethod
+    def of_architecture(cls, architecture: Mapping[str, Any]) -> Self | None:
+        """What a fingerprint that says no more than this most likely means; its digest decides."""
         return None
 
     @classmethod

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from extract.backbones.checkpoint.hub import HubSource
 from extract.backbones.published import PublishedBackbone, called, local_folder, read_config
@@ -76,6 +76,17 @@ class Dinov2Spec(PublishedBackbone):
     def of_repository(cls, kind: str, source: HubSource) -> Self | None:
         """Another repository in the same format."""
         return cls(repository=source.repository, revision=source.revision) if kind == "dinov2" else None
+
+    @classmethod
+    def of_architecture(cls, architecture: Mapping[str, Any]) -> Self | None:
+        """The release of these sizes; weights of somebody else's have them too."""
+        if architecture.get("kind") != "dinov2":
+            return None
+        names = ("layers", "dim", "heads", "hidden", "patch_size", "registers", "gated")
+        for spec, shape in cls.listed().values():
+            if all(getattr(shape, name) == architecture.get(name) for name in names):
+                return spec
+        return None
 
     @classmethod
     def examples(cls, folder: Path) -> tuple[Self, ...]:

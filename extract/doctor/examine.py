@@ -138,10 +138,13 @@ def _saying(finding: Finding) -> Look:
 def look_at_input(section: ExtractSection, base: Path) -> Finding:
     """Whether the images' folder or table is there; nothing of it is read."""
     from extract.sources.bids import BidsInput
+    from extract.sources.files import FilesInput
+    from extract.sources.find import places_of_input
 
+    if isinstance(section.input, FilesInput):
+        return Finding("input", "ok", f"{len(section.input.files)} files")
     bids = isinstance(section.input, BidsInput)
-    given = section.input.bids if isinstance(section.input, BidsInput) else section.input.manifest
-    place = Path(os.path.normpath(base / os.path.expanduser(given)))
+    (place,) = places_of_input(section.input, base)
     if not (place.is_dir() if bids else place.is_file()):
         what = "folder" if bids else "table"
         return Finding(

@@ -15,6 +15,8 @@ from extract.backbones.registry import BackboneSpec
 from extract.slices.preprocessing import Preprocessing, StepOverrides
 from extract.slices.presets import PresetName, preprocessing_of
 from extract.sources.bids import BidsInput
+from extract.sources.files import FilesInput
+from extract.sources.find import KINDS, VolumeInput
 from extract.sources.manifest import ManifestInput
 
 if TYPE_CHECKING:
@@ -28,16 +30,18 @@ Token = Annotated[str, Field(pattern=f"^({'|'.join(TOKENS)}|{INNER_PATCHES.patte
 def _input_kind(value: Any) -> str | None:
     """An input is told by its own key."""
     given = value if isinstance(value, dict) else getattr(value, "model_fields_set", ())
-    kinds = [kind for kind in ("bids", "manifest") if kind in given]
+    kinds = [kind for kind in KINDS if kind in given]
     return kinds[0] if len(kinds) == 1 else None
 
 
 InputSpec = Annotated[
-    Annotated[BidsInput, Tag("bids")] | Annotated[ManifestInput, Tag("manifest")],
+    Annotated[BidsInput, Tag("bids")]
+    | Annotated[ManifestInput, Tag("manifest")]
+    | Annotated[FilesInput, Tag("files")],
     Discriminator(
         _input_kind,
         custom_error_type="input_kind",
-        custom_error_message="either `bids: FOLDER` or `manifest: TABLE` is expected",
+        custom_error_message="either `bids: FOLDER` or `manifest: TABLE` (or `files: [IMAGE]`) is expected",
     ),
 ]
 
@@ -123,7 +127,7 @@ class ExtractSection(StoreOptions):
     """What stage one reads, how it embeds it, and how the store is written."""
 
     input: InputSpec
-    """`{bids: FOLDER, ...}` or `{manifest: TABLE, ...}`."""
+    """`{bids: FOLDER, ...}`, `{manifest: TABLE, ...}` or `{files: [IMAGE, ...]}`."""
     stores: dict[StoreName, Annotated[NamedStoreOptions, BeforeValidator(_nothing_said)]] = later({})
     """Several stores from one decoding, by name; the flat form is one, called `main`."""
     workers: int | None = Field(default=None, ge=0)
@@ -171,7 +175,7 @@ def asked_stores(pipeline: Pipeline, section: ExtractSection) -> tuple[AskedStor
 class Origin:
     """Where the numbers of a store came from: of its section, what making them again needs."""
 
-    input: BidsInput | ManifestInput
+    input: VolumeInput
     base: Path
     """Folder that relative paths start from."""
     backbone: BackboneSpec

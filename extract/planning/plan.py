@@ -16,9 +16,8 @@ from cache_schema.format.header import ArraySpec
 from cache_schema.format.identity import VolumeKey, twins
 from cache_schema.format.record import TableRow
 from extract.slices.preprocessing import Preprocessing
-from extract.sources.bids import BidsInput, find_bids
 from extract.sources.candidate import Candidate
-from extract.sources.manifest import ManifestInput, find_manifest
+from extract.sources.find import VolumeInput, find_volumes
 from extract.volume.hdf5 import open_volume
 from extract.volume.headers import Facts, quiet, read_facts
 from extract.volume.inputs import is_there, refuse_odd_file
@@ -113,7 +112,7 @@ class ExtractionPlan:
 
 
 def plan_extraction(
-    spec: BidsInput | ManifestInput,
+    spec: VolumeInput,
     base: Path,
     preprocessing: Preprocessing,
     is_withdrawn: Callable[[str], bool] = lambda participant: False,
@@ -165,13 +164,6 @@ def said_of_withdrawn(keys: Sequence[VolumeKey]) -> str:
 def withdrawn_json(keys: Sequence[VolumeKey]) -> dict[str, Any]:
     """Who is left out, as JSON data."""
     return {"volumes": len(keys), "participants": sorted({key.participant_id for key in keys})}
-
-
-def find_volumes(spec: BidsInput | ManifestInput, base: Path) -> tuple[list[Candidate], list[str]]:
-    """Candidates of an input, and notes on what it holds beside them."""
-    if isinstance(spec, BidsInput):
-        return find_bids(spec, base)
-    return find_manifest(spec, base)
 
 
 def refuse_same_keys(candidates: Sequence[Candidate]) -> None:
@@ -242,6 +234,8 @@ def plan_volume(
 ) -> PlannedVolume:
     """Look at one header; a volume that cannot be used is an answer, not an error."""
     try:
+        if candidate.refusal:
+            raise VolumeError(candidate.refusal)
         if candidate.foreground_path is not None:
             if not is_there(candidate.foreground_path):
                 raise VolumeError(f"there is no foreground mask {str(candidate.foreground_path)!r}")

@@ -19,12 +19,12 @@ from extract.backbones.dinov2 import Dinov2Spec
 from extract.backbones.published import PublishedBackbone
 from extract.backbones.registry import BackboneSpec
 from extract.engines.device import DTYPES
-from extract.planning.plan import find_volumes
 from extract.slices.preprocessing import STEPS, Preprocessing, StepOverrides
 from extract.slices.sides import Canvas
 from extract.sources.bids import BidsInput
 from extract.sources.candidate import Candidate
-from extract.sources.manifest import ManifestInput
+from extract.sources.files import FilesInput
+from extract.sources.find import VolumeInput, find_volumes
 
 ELSEWHERE = "give the images with --input FOLDER, or the pipeline with --pipeline FILE"
 
@@ -107,7 +107,7 @@ def from_folder(recorded: BackboneSpec, folder: Path) -> BackboneSpec:
     return recorded.at(folder) if isinstance(recorded, PublishedBackbone) else Dinov2Spec(path=folder)
 
 
-def find_again(spec: BidsInput | ManifestInput, base: Path, root: Path | None) -> dict[VolumeKey, Candidate]:
+def find_again(spec: VolumeInput, base: Path, root: Path | None) -> dict[VolumeKey, Candidate]:
     """The input's volumes by key.
 
     Args:
@@ -122,6 +122,8 @@ def find_again(spec: BidsInput | ManifestInput, base: Path, root: Path | None) -
         root = Path(os.path.abspath(os.path.expanduser(root)))
         if isinstance(spec, BidsInput):
             spec = spec.model_copy(update={"bids": root})
+        elif isinstance(spec, FilesInput):
+            spec = FilesInput(files=tuple(str(root / os.path.basename(name)) for name in spec.files))
         else:
             table = root / spec.manifest.name if root.is_dir() else root
             spec = spec.model_copy(update={"manifest": table})

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from saved_checkpoints import CPU, NAMES, canvas_of, saved
 
 from extract.backbones.huggingface.dinov3 import Dinov3Spec
-from extract.backbones.huggingface.network import quiet
+from extract.backbones.huggingface.reading import quiet
 from extract.backbones.huggingface.spec import HuggingFaceSpec
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -76,7 +76,8 @@ def test_the_folder_is_as_the_design_has_it(trained: Path, tmp_path: Path) -> No
     assert {path.name for path in folder.iterdir()} == names
     drawn = {"roc", "calibration", "decision_curve"}
     assert {path.name for path in (folder / "figures").iterdir()} == {
-        f"{name}.{kind}" for name in drawn for kind in ("svg", "csv")
+        *(f"{name}.{kind}" for name in drawn for kind in ("svg", "csv")),
+        "confusion.csv",
     }
     html.parser.HTMLParser().feed((folder / "report.html").read_text())
     assert "Outside training" in (tmp_path / "index.html").read_text()

@@ -66,7 +66,7 @@ def test_the_run_folder_is_as_the_design_has_it(project: Path) -> None:
     results = train(project)
     folder = project.parent / "run" / "train"
     assert {p.name for p in folder.iterdir()} == {
-        *("config.yaml", "metrics.json", "predictions.csv", "bundle", "report.html", "log.txt")
+        *("config.yaml", "metrics.json", "predictions.csv", "bundle", "report.html", "log.txt", "figures")
     }
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["task"] == "binary"

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from extract.backbones.huggingface.network import quiet
+from extract.backbones.huggingface.reading import quiet
 
 SIDE = 4
 """Patches along the side that each is made for."""

@@ -23,6 +23,8 @@ ROTARY = "rotary"
 NO_POSITIONS = "none"
 OWN = "own"
 """Position rules: how `transformers` brings a table to the patch grid of the canvas, or that it has none."""
+MOST_LAYERS = 1024
+"""The largest release has 40."""
 TABLES = (TABLE, TABLE_ANTIALIAS, TABLE_BILINEAR)
 
 
@@ -128,11 +130,17 @@ class Layout:
         return "native" if rule in TABLES and grid == (self.table_side, self.table_side) else rule
 
 
-def vision_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part of a configuration that the images' network is made of."""
+def vision_config(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """The part of a configuration that the images' network is made of.
+
+    Raises:
+        ConfigError: If it is no object.
+    """
     inner = config.get("vision_config")
-    if not isinstance(inner, Mapping):
+    if inner is None:
         return config
+    if not isinstance(inner, Mapping):
+        raise ConfigError(f"{where}: config.json says vision_config {shown(inner)}, an object is expected")
     # What a configuration of text and images leaves out of the images' part goes without saying.
     kind = inner.get("model_type") or f"{config.get('model_type')}_vision_model"
     return {**inner, "model_type": kind}
@@ -149,7 +157,7 @@ def layout_of(config: Mapping[str, Any], declared: DeclaredLayout | None, where:
     Raises:
         ConfigError: If nothing says it, or the configuration is none of a network for images.
     """
-    config = vision_config(config)
+    config = vision_config(config, where)
     kind = config.get("model_type")
     if not isinstance(kind, str):
         raise ConfigError(f"{where}: config.json says model_type {shown(kind)}, a name is expected")
@@ -168,9 +176,9 @@ def layout_of(config: Mapping[str, Any], declared: DeclaredLayout | None, where:
         patch_size=patch,
         registers=_size(config, "num_register_tokens", where, 0) if said else family.registers,
         dim=_size({**config, **sizes}, "hidden_size", where, _HIDDEN.get(kind, 768)),
-        layers=_size(config, "num_hidden_layers", where, 12) if "depths" not in config else 0,
+        layers=_layers(config, where),
         heads=_size(config, "num_attention_heads", where, _HEADS.get(kind, 12)) if family.attends else 0,
-        table_side=_table_side(config, patch),
+        table_side=_table_side(config, patch, where),
     )
 
 
@@ -207,13 +215,20 @@ def _side(value: Any) -> Any:
     return value[0] if square else value
 
 
-def _table_side(config: Mapping[str, Any], patch: int) -> int | None:
+def _layers(config: Mapping[str, Any], where: str) -> int:
+    """Blocks; 0 for stages, none of which has a CLS token."""
+    count = 0 if "depths" in config else _size(config, "num_hidden_layers", where, 12)
+    if count > MOST_LAYERS:
+        raise ConfigError(f"{where}: config.json says {count} blocks, {MOST_LAYERS} at most are read")
+    return count
+
+
+def _table_side(config: Mapping[str, Any], patch: int, where: str) -> int | None:
     """From the image size, or the number of patches, that the network was trained with."""
-    count = config.get("num_patches")
-    if type(count) is int and count > 0:
-        return round(count**0.5)
+    if config.get("num_patches") is not None:
+        return round(_size(config, "num_patches", where, 256) ** 0.5)
     size = _side(config.get("image_size", 224))
-    return size // patch if type(size) is int and size > 0 else None
+    return None if isinstance(size, list) else _size({"image_size": size}, "image_size", where, 224) // patch
 
 
 def _size(config: Mapping[str, Any], name: str, where: str, default: int) -> int:

@@ -1,8 +1,7 @@
 """A checkpoint as `transformers` loads it: safetensors only, no code of a repository, nothing drawn."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from torch import Tensor, nn
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.format.header import BackboneIdentity
+from extract.backbones.checkpoint.whole import incomplete
 from extract.backbones.huggingface.identity import checkpoint_weights, config_digest
 from extract.backbones.huggingface.layout import DeclaredLayout, Layout, layout_of
 from extract.backbones.huggingface.placed import Described, PretrainedBackbone
-from extract.backbones.huggingface.queries import register
+from extract.backbones.huggingface.reading import read_network
 from extract.backbones.processor import Processor, read_processor
 from extract.backbones.published import called, read_config
 from extract.backbones.shape import check_layers, check_patch_layers, stored_canvas
@@ -121,12 +121,10 @@ def load_network(folder: Path, declared: DeclaredLayout | None) -> PretrainedNet
     if said.get("quantization_config") is not None:
         raise ConfigError(f"{where} is quantised, and a store needs its weights as they were trained")
     layout_of(said, declared, where)  # said before anything is loaded
-    if not any(folder.glob("*.safetensors")):
-        raise ConfigError(
-            f"the backbone folder {str(folder)!r} has no .safetensors file; pickled weights "
-            "(.bin, .pth) are not read because they can run code"
-        )
-    network, absent = _read(folder, where)
+    lacks = incomplete(folder)
+    if lacks is not None:
+        raise ConfigError(f"the backbone cannot be loaded: {lacks}")
+    network, absent = read_network(folder, where)
     layout = layout_of(network.config.to_dict(), declared, where)
     poolers = [name for name in absent if name.startswith(POOLING)]
     lacking = sorted(set(absent) - set(poolers) - {n for n in absent if n.rpartition(".")[2] in UNUSED})
@@ -153,63 +151,3 @@ def _pools(network: Any, layout: Layout) -> bool:
     config = network.config
     length = getattr(config, "pooler_output_size", None) or layout.dim
     return length == layout.dim and getattr(config, "vision_use_head", True) is not False
-
-
-def _read(folder: Path, where: str) -> tuple[Any, tuple[str, ...]]:
-    """The network and the parameters that its checkpoint lacks."""
-    from safetensors import SafetensorError
-
-    with quiet():
-        from transformers import AutoConfig, AutoModel
-
-        safe = {"trust_remote_code": False, "local_files_only": True}
-        try:
-            config = AutoConfig.from_pretrained(folder, **safe)
-            config = getattr(config, "vision_config", config)
-            if getattr(config, "mask_ratio", None):
-                config.mask_ratio = 0.0  # drops no patch; identity order is given with each call
-            network, found = AutoModel.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                output_loading_info=True,
-                attn_implementation=_attention(config),
-                **safe,
-            )
-        except (
-            ImportError,
-            KeyError,
-            OSError,
-            RuntimeError,
-            SafetensorError,
-            TypeError,
-            ValueError,
-        ) as error:
-            said = " ".join(str(error).split(". ")[0].split()) or type(error).__name__
-            raise ConfigError(f"{where} cannot be loaded by transformers: {said}") from error
-    return network.eval(), tuple(found["missing_keys"])
-
-
-def _attention(config: Any) -> str:
-    """Ours where the network lets its attention be chosen, else whatever is written out in it."""
-    from transformers import AutoModel
-
-    model_class = AutoModel._model_mapping.get(type(config), None)
-    return register() if getattr(model_class, "_supports_attention_backend", False) else "eager"
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without progress bars and advice on training of `transformers`: what matters is said by us."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -1,0 +1,91 @@
+"""What the report tells of classes: each against the rest, each two of them, who is called what."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aggregate.report.tables import TextTable, with_interval
+from aggregate.report.words import METRICS
+
+OF_CLASS = ("auroc", "sensitivity", "specificity", "ppv")
+DARKEST = 0.45
+"""Opacity behind a count that is all of its row; the text on it stays readable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """One cell of who is called what."""
+
+    participants: str
+    share: str
+    """Of its row."""
+    shade: str
+    """Opacity of the colour behind it."""
+    right: bool
+    """Called what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Who is called what; a table, so that it is read aloud cell by cell."""
+
+    classes: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Count, ...]], ...]
+
+
+def class_content(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the section on classes shows; None of results from before it was there."""
+    found = metrics.get("confusion")
+    if found is None:
+        return None
+    return {
+        "confusion": confusion_of(metrics["classes"], found["counts"]),
+        "per_class": class_table(metrics.get("per_class") or {}),
+        "pairwise": pair_table(metrics.get("pairwise") or []),
+        "calibrated": "ece" in metrics["metrics"],
+    }
+
+
+def confusion_of(classes: list[str], counts: list[list[float]]) -> Confusion:
+    """Counts with shares of their rows."""
+    rows = []
+    for place, (name, row) in enumerate(zip(classes, counts, strict=True)):
+        total = sum(row)
+        shares = [n / total if total else 0.0 for n in row]
+        cells = [
+            Count(f"{n:.1f}".removesuffix(".0"), f"{share:.0%}", f"{DARKEST * share:.3f}", at == place)
+            for at, (n, share) in enumerate(zip(row, shares, strict=True))
+        ]
+        rows.append((name, tuple(cells)))
+    return Confusion(tuple(classes), tuple(rows))
+
+
+def class_table(classes: Mapping[str, Any]) -> TextTable | None:
+    """A row per class."""
+    if not classes:
+        return None
+    known = next(iter(classes.values()))
+    shown = [
+        name for name in (*OF_CLASS, "calibration_slope", "calibration_intercept", "ece") if name in known
+    ]
+    rows = tuple(
+        (name, str(row["n"]), *(with_interval(row[metric]) for metric in shown))
+        for name, row in classes.items()
+    )
+    return TextTable(("class, against the rest", "participants", *(METRICS[name] for name in shown)), rows)
+
+
+def pair_table(pairs: list[Mapping[str, Any]]) -> TextTable | None:
+    """A row per pair of classes."""
+    if not pairs:
+        return None
+    rows = tuple(
+        (
+            " and ".join(row["classes"]),
+            " and ".join(map(str, row["n"])),
+            with_interval(row["auroc"]),
+            with_interval(row["hand_till"]),
+        )
+        for row in pairs
+    )
+    return TextTable(("two classes", "participants", "AUROC", "Hand and Till"), rows)
