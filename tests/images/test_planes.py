@@ -243,6 +243,11 @@ def test_a_study_over_planes_is_one_line(study):
     assert command("ablate", study / "p.yaml") == 0
     assert "coronal:cls" in (study / "run" / "ablate" / "ablation.csv").read_text()
     assert command("train", study / "p.yaml", "--set", "aggregate.tokens=sagittal:cls") == 0
+    found = sc.predict(study / "run", sc.Images(study / "v.tsv", study / "again.zarr", workers=0))
+    assert len(found) == 12
+    again = open_store(study / "again.zarr")
+    assert again.header.fingerprint == stores["sagittal"].header.fingerprint
+    np.testing.assert_array_equal(again.read_volume("cls", key), stores["sagittal"].read_volume("cls", key))
     page = (study / "run" / "train" / "report.html").read_text()
     assert "mm left of the right pole" in page
     assert "superior on top, anterior on the left side" in page
