@@ -11,6 +11,7 @@ from aggregate.report import figures, tables, words
 from aggregate.report.classes import class_content
 from aggregate.report.curves import Roc, profiles, roc_of
 from aggregate.report.evaluation import drawn_figures, external_content, external_verdict
+from aggregate.report.numbers import number_figures
 from aggregate.report.pages import encoded, rendered, whole
 from aggregate.targets.told import primary_of
 from aggregate.train.results import EXTERNAL, Results
@@ -56,6 +57,7 @@ def training_content(results: Results) -> dict[str, Any]:
         "primary": primary_of(metrics).words,
         "guessing": primary_of(metrics).guessing is not None,
         "roc": roc_figure(results),
+        "numbers": number_figures(results),
         "attention": attention_figure(results),
         "previews": [(caption, encoded(png)) for caption, png in results.previews],
         "cohort": tables.cohort_table(results),
