@@ -88,7 +88,7 @@ def test_metrics_of_ranks_are_those_of_scikit_learn_and_scipy(ranks):
     assert found["spearman"] == pytest.approx(stats.spearmanr(y, score).statistic)
     assert found["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(y, called))
     somers = stats.somersd(y, score).statistic
-    assert found["c_index"] == pytest.approx((1 + somers) / 2, rel=1e-9)
+    assert found["ordinal_c_index"] == pytest.approx((1 + somers) / 2, rel=1e-9)
 
 
 def test_the_c_index_counts_pairs_and_is_the_auroc_of_two_classes(ranks):
