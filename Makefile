@@ -55,7 +55,7 @@ test-slow: .venv/.dev .venv-s3/.done
 .venv-oldest/.done: pyproject.toml constraints-oldest.txt
 	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
 	PIP_CONSTRAINT= .venv-oldest/bin/python -m pip --disable-pip-version-check -q install -c constraints-oldest.txt \
-		-e '.[extract,aggregate,report,remote,simulate,tables]' hypothesis pytest pytest-xdist beartype transformers
+		-e '.[extract,aggregate,report,remote,simulate,tables]' hypothesis pytest pytest-xdist beartype
 	touch $@
 
 test-oldest: .venv-oldest/.done

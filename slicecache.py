@@ -16,6 +16,8 @@ from cache_schema.common.terminal.command import lazy_group, leave, say
 from cache_schema.common.terminal.options import AsJson, PipelineFile, SetValues, ShuffleLabels
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aggregate.api.bag_arrays import BagArrays as BagArrays
     from aggregate.api.dataset import Bag as Bag
     from aggregate.api.dataset import BagDataset as BagDataset
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from extract.api import simulate as simulate
     from extract.embedding import Embedding as Embedding
     from extract.embedding import embed as embed
+    from extract.images import Images as Images
     from extract.testing.backbones import check_backbone as _check_backbone
 
     class testing:  # noqa: N801
@@ -69,6 +72,7 @@ PUBLIC_NAMES: dict[str, Any] = {
     "simulate": "extract.api:simulate",
     "embed": "extract.embedding:embed",
     "Embedding": "extract.embedding:Embedding",
+    "Images": "extract.images:Images",
     "Store": "aggregate.api.store:Store",
     "BagArrays": "aggregate.api.bag_arrays:BagArrays",
     "Bag": "aggregate.api.dataset:Bag",
@@ -122,7 +126,10 @@ COMMANDS = {
         "aggregate.cli:detect",
         "Fit anomaly detectors on a reference group, map everybody else, measure and report it.",
     ),
-    "predict": ("aggregate.applying:predict", "Apply a trained bundle, of heads or detectors, to a store."),
+    "predict": (
+        "aggregate.applying:predict",
+        "Apply a trained bundle, of heads or detectors, to a store, or to images.",
+    ),
     "status": (
         "cache_schema.status.cli:status",
         "Say how far a store is, who is at work on it, and how long it will take.",
@@ -175,7 +182,7 @@ def run(
         typer.echo(json.dumps({"extract": outcome.as_json(), "train": results.metrics}))
     else:
         say(describe_training(results, loaded.folder()))
-    return 1 if outcome.failed else 0
+    return 0 if outcome.complete else 1
 
 
 def say_version(asked: bool) -> None:
@@ -188,6 +195,7 @@ def say_version(asked: bool) -> None:
 
 
 def root(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=say_version, is_eager=True, help="Show the version and exit."),
@@ -202,6 +210,18 @@ def root(
     slicecache simulate runs/demo/cohort     a cohort to try it on
     slicecache run pipeline.yaml             store, heads, statistics, report
     """  # noqa: D301
+    context.obj = images_to_embed
+
+
+def images_to_embed(
+    where: list[str], store: str, folder: "Path | None", backbone: "Path | None", overrides: list[str]
+) -> "Images":
+    """Stage one, for verbs of stage two that take images in place of a store."""
+    from extract.images import Images
+
+    images = Images(where, store, folder=folder, backbone=backbone, progress=True)
+    images.overrides = overrides
+    return images
 
 
 cli = lazy_group(COMMANDS, root)

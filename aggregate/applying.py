@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aggregate.options import AllowUnlike, BesideStores, BundlePlace, LabelTable, Maps, named_stores
+from aggregate.options import (
+    AllowUnlike,
+    BesideStores,
+    BundlePlace,
+    CheckpointFolder,
+    ImagePlaces,
+    LabelTable,
+    Maps,
+    MaybeStore,
+    SetExtract,
+    embedded_place,
+    named_stores,
+)
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.command import WARNING, say
 from cache_schema.common.terminal.options import (
@@ -17,7 +29,6 @@ from cache_schema.common.terminal.options import (
     ProveWith,
     Scheduler,
     SiteFile,
-    StorePlace,
 )
 from cache_schema.common.terminal.visible import visible
 
@@ -25,7 +36,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from aggregate.anomaly.study.predict import Judge
+    from cache_schema.cluster.pool import DaskPool
+    from cache_schema.common.prove import Prove
     from cache_schema.store.reader import StoreReader
+    from cache_schema.store.wanted import StoreMaker
 
 ExternalStore = Annotated[
     str,
@@ -57,8 +71,12 @@ SetExternal = Annotated[
 
 
 def predict(
+    context: typer.Context,
     bundle: BundlePlace,
-    store: StorePlace,
+    overrides: SetExtract,
+    store: MaybeStore = None,
+    images: ImagePlaces = None,
+    backbone: CheckpointFolder = None,
     out: LabelTable = None,
     maps: Maps = None,
     beside: BesideStores = None,
@@ -70,18 +88,19 @@ def predict(
     scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> int:
-    """Apply the trained BUNDLE, of heads or of detectors, to every volume of STORE.
+    """Apply the trained BUNDLE, of heads or of detectors, to every volume of STORE, or to images.
 
-    A participant who was in training is scored only by members that did not see them.
+    A participant who was in training is scored only by members that did not see them. Images that cannot be
+    embedded are listed in failures.tsv, and the rest is predicted for.
     """
-    from aggregate.anomaly.study.bundle import is_detector_bundle
     from aggregate.cohort.turnout import shortfall_of
     from aggregate.common.artefacts import csv_text, write_text
     from aggregate.common.run_folder import find_bundle, permit_bundle
     from cache_schema.cluster.pool import asked_pool
     from cache_schema.files.disk.room import require_target, require_writable
-    from cache_schema.store.reader import open_store
 
+    if images is None and (store is None or backbone is not None or overrides):
+        raise ConfigError("predict takes a STORE, or --images PATH; --backbone and --set are for --images")
     if out is not None:
         require_target(out, "--out")
     if maps is not None:
@@ -91,24 +110,17 @@ def predict(
     if allow_custom:
         permit_bundle(folder)
     proof = prove or "crc32c"
-    reader = open_store(store, proof)
+    detectors = _of_detectors(folder, maps, beside, pool)
+    made = None
+    if images is not None:
+        made = context.obj(images, *embedded_place(store, out, maps), backbone, overrides)
+    reader = _opened(folder, made, store, proof)
     familiarity = None
-    if is_detector_bundle(folder):
-        judge = None
-        if beside:
-            raise ConfigError(f"--beside is for a bundle of heads, and {str(folder)!r} is of detectors")
-        if pool is not None:
-            from aggregate.anomaly.study.predict_over_dask import DaskJudge
-
-            judge = DaskJudge(pool, folder, proof, allow_custom)
+    if detectors:
+        judge = _judge(pool, folder, proof, allow_custom)
         table = _predict_detectors(folder, reader, maps, allow_unlike_reference, judge)
     else:
-        if pool is not None:
-            raise ConfigError(
-                f"{str(folder)!r} is a bundle of heads, and --engine dask is for detectors: heads read 2,000 "
-                "volumes in about 10 s; leave it out"
-            )
-        table, familiarity = _predict_heads(folder, reader, maps, beside or [])
+        table, familiarity = _predict_heads(folder, reader, beside or [])
     if out is not None:
         write_text(out, csv_text(table))
     shortfall = shortfall_of(reader)
@@ -118,24 +130,65 @@ def predict(
         rows = json.loads(table.to_json(orient="records"))
         left_out = [asdict(item) for item in shortfall.missing]
         found = {"familiarity": familiarity} if familiarity is not None else {}
+        found |= {"extract": made.as_json()} if made is not None else {}
         typer.echo(json.dumps({"predictions": rows, "left_out": left_out, **found}))
     elif out is None:
         typer.echo(csv_text(table), nl=False)
     else:
         typer.echo(f"{len(table)} volumes -> {out}")
-    return 0
+    return 1 if made is not None and made.failed else 0
+
+
+def _of_detectors(bundle: Path, maps: Path | None, beside: list[str] | None, pool: "DaskPool | None") -> bool:
+    """Whether a bundle is of detectors and not of heads.
+
+    Raises:
+        ConfigError: If an option is for the other kind, before anything takes long.
+    """
+    from aggregate.anomaly.study.bundle import is_detector_bundle
+
+    detectors = is_detector_bundle(bundle)
+    if detectors and beside:
+        raise ConfigError(f"--beside is for a bundle of heads, and {str(bundle)!r} is of detectors")
+    if pool is not None and not detectors:
+        raise ConfigError(
+            f"{str(bundle)!r} is a bundle of heads, and --engine dask is for detectors: heads read 2,000 "
+            "volumes in about 10 s; leave it out"
+        )
+    if maps is not None and not detectors:
+        raise ConfigError(f"--maps is for a bundle of detectors, and {str(bundle)!r} is none")
+    return detectors
+
+
+def _opened(bundle: Path, made: "StoreMaker | None", store: str | None, proof: "Prove") -> "StoreReader":
+    """The store, or the one that is made of images for this bundle."""
+    from aggregate.anomaly.study.wanted import wanted_by
+    from cache_schema.store.reader import open_store
+
+    if made is None:
+        return open_store(str(store), proof)
+    reader = made.store_for(wanted_by(bundle), proof)
+    typer.echo(visible(made.told()), err=True)
+    return reader
+
+
+def _judge(pool: "DaskPool | None", bundle: Path, proof: "Prove", allow_custom: bool) -> "Judge | None":
+    """Who scores volumes, where that is not this process."""
+    if pool is None:
+        return None
+    from aggregate.anomaly.study.predict_over_dask import DaskJudge
+
+    return DaskJudge(pool, bundle, proof, allow_custom)
 
 
 def _predict_heads(
-    bundle: Path, store: "StoreReader", maps: Path | None, beside: list[str]
+    bundle: Path, store: "StoreReader", beside: list[str]
 ) -> "tuple[DataFrame, dict[str, Any]]":
     """A head's predictions, and how the volumes compare with its training cohort."""
     from aggregate.bags.beside import open_beside
     from aggregate.predict.bundle import load_bundle
     from aggregate.predict.predict import predict_and_compare
 
-    if maps is not None:
-        raise ConfigError(f"--maps is for a bundle of detectors, and {str(bundle)!r} is none")
     found = predict_and_compare(load_bundle(bundle), store, open_beside(named_stores(beside), store.prove))
     for sentence in found.comparison.lines():
         typer.echo(visible(sentence), err=True)

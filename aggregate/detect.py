@@ -19,7 +19,7 @@ from aggregate.anomaly.scoring.wanted import score_here
 from aggregate.anomaly.spec import DetectSpec
 from aggregate.anomaly.study.detect import run_detection
 from aggregate.common.artefacts import log_to, write_json
-from aggregate.common.resolved import absolute_input
+from aggregate.common.resolved import absolute_input, resolved_cache
 from aggregate.common.run_folder import verb_folder
 from aggregate.config.section import DetectSection, read_detect_section
 from cache_schema.cluster.pool import DaskPool
@@ -85,20 +85,22 @@ def detect_request(pipeline: Pipeline) -> DetectRequest:
 
 
 def store_location(pipeline: Pipeline, name: str) -> str:
-    """Where a store lies: the pipeline's own, or a path or URL that a detector names.
+    """Where a store lies: the pipeline's own, one of `extract.stores`, or a path or URL.
 
     Raises:
         ConfigError: If nothing is there.
     """
     if name == OWN_STORE:
         return pipeline.store()
-    if "://" in name:
-        return name
-    path = pipeline.path(name)
+    known = pipeline.stores() if "cache" in pipeline.data else {}
+    place = known.get(name, name)
+    if "://" in place:
+        return place
+    path = pipeline.path(place)
     if not os.path.exists(path):
         raise ConfigError(
-            f"detect.detectors: there is no store at {str(path)!r}; `store` takes a path (relative to the "
-            "pipeline's file) or a URL"
+            f"detect.detectors: there is no store at {str(path)!r}; `store` takes a name of extract.stores, "
+            "a path (relative to the pipeline's file) or a URL"
         )
     return str(path)
 
@@ -120,7 +122,7 @@ def resolved_detection(
     """The pipeline with defaults filled in and paths made absolute: it runs again as it is."""
     data: dict[str, Any] = {"run": {"folder": str(pipeline.folder())}}
     if "cache" in pipeline.data:
-        data["cache"] = {"store": pipeline.store()}
+        data["cache"] = resolved_cache(pipeline)
     if "extract" in pipeline.data:
         data["extract"] = {**pipeline.data["extract"], "input": absolute_input(pipeline)}
     own = section.model_dump(mode="json", exclude_none=True)

@@ -1,4 +1,4 @@
-"""Options of `predict`."""
+"""Options of `predict`, and what comes of them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +10,43 @@ from cache_schema.common.errors import ConfigError
 BundlePlace = Annotated[
     Path,
     typer.Argument(metavar="BUNDLE", help="A run folder, a verb's folder in it, or the bundle's own folder."),
+]
+MaybeStore = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[STORE]",
+        show_default=False,
+        help="A folder, a zip, an .h5 or a URL. With --images it is made, or gone on with; by default beside "
+        "--out.",
+    ),
+]
+ImagePlaces = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--images",
+        metavar="PATH",
+        help="Embed these first, as the bundle's training was: a BIDS folder, a manifest, or an image file "
+        "(repeatable). What is there already is skipped.",
+    ),
+]
+CheckpointFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--backbone",
+        metavar="FOLDER",
+        help="With --images: the checkpoint, where it is not where it was at training.",
+    ),
+]
+SetExtract = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        default_factory=list,
+        show_default=False,
+        help="With --images: what a pipeline would say below extract, e.g. input.suffix=T2w or workers=4; "
+        "may be said again.",
+    ),
 ]
 LabelTable = Annotated[
     Path | None, typer.Option("--out", metavar="CSV", help="Write a CSV here, not on standard output.")
@@ -47,3 +84,15 @@ def named_stores(given: list[str]) -> dict[str, str]:
     if len(named) < len(given) or not all(name and place for name, place in named.items()):
         raise ConfigError(f"--beside takes NAME=STORE, each name once, not {' '.join(given)!r}")
     return named
+
+
+def embedded_place(store: str | None, out: Path | None, maps: Path | None) -> tuple[str, Path | None]:
+    """Where images are embedded to, and the folder of what is left beside; None for the store's own choice.
+
+    As was said, or beside what is written, or in the current folder.
+    """
+    if store is not None:
+        return store, None
+    name = out.with_suffix("") if out is not None else maps or Path("predict")
+    folder = name.with_name(f"{name.name}-images")
+    return str(folder / "cache.zarr"), folder

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
     from multiprocessing.synchronize import Barrier
 
-    from extract.extraction import Outcome
+    from extract.outcome import Outcome
 
 PRELOAD = [
     "extract.extraction",

@@ -57,16 +57,17 @@ def task(folder: Path, index: int, count: int) -> dict[str, float]:
     from extract.engines.changes import Changes
     from extract.engines.pending import sort_out
     from extract.engines.station import open_station
-    from extract.extraction import planned_once
+    from extract.planning.config import asked_stores
     from extract.planning.shard import Shard
+    from extract.planning.to_do import planned_once
 
     torch.set_num_threads(1)
     pipeline, section = load(folder)
     marks = [time.perf_counter()]
-    kept = planned_once(pipeline, section)
+    kept = planned_once(pipeline, asked_stores(pipeline, section))
     mine = kept.share(Shard(index, count))
     marks.append(time.perf_counter())
-    station = open_station(section, pipeline.base, pipeline.store(), mine.rows(), longest=kept.longest)
+    station = open_station(section, pipeline.base, pipeline.store(), mine.rows(), longest=kept.longest[0])
     station.embedder()
     assert isinstance(station.writer.fixed_numerics(), FixedNumerics)
     marks.append(time.perf_counter())

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from cache_schema.common.given_config import Config, given_pipeline
 from cache_schema.common.pipeline_file import Pipeline
-from extract.extraction import Outcome
 from extract.extraction import run_extraction as extract_pipeline
+from extract.outcome import Outcome
 from extract.planning.config import ExtractSection
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ def extract(
         return _extract(pipeline, progress, readmit)
     with tempfile.TemporaryDirectory(prefix="slicecache-") as place:
         pipeline = given_pipeline(config, "extract", folder=Path(place), store=store, keys=keys)
-        return replace(_extract(pipeline, progress, readmit), failures_table="")
+        found = _extract(pipeline, progress, readmit)
+        beside = tuple(replace(each, failures_table="") for each in found.beside)
+        return replace(found, failures_table="", beside=beside)
 
 
 def _extract(pipeline: Pipeline, progress: bool, readmit: Sequence[str]) -> Outcome:

@@ -9,7 +9,14 @@ import typer
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.options import AsJson, PipelineFile, Scheduler, SetValues, SiteFile
 from extract.cluster.options import DryRun, Engine, PackAtTheEnd, refuse_elsewhere
-from extract.said import describe_extraction, describe_plan, plan_json, store_bytes
+from extract.said import (
+    describe_extraction,
+    describe_plan,
+    describe_stores,
+    plan_json,
+    store_bytes,
+    stores_json,
+)
 
 if TYPE_CHECKING:
     from cache_schema.common.pipeline_file import Pipeline
@@ -47,24 +54,29 @@ def plan(
     import json
 
     from cache_schema.common.pipeline_file import load_pipeline
-    from extract.planning.for_store import plan_for_store
+    from extract.planning.config import asked_stores
+    from extract.planning.for_store import plan_for_stores, plan_of_each
 
     loaded = load_pipeline(pipeline, overrides)
     section = read_extract_section(loaded)
+    asked = asked_stores(loaded, section)
     if create:
         from extract.extraction import create_planned
 
-        made = create_planned(loaded, section)
+        plans = create_planned(loaded, section)
     else:
-        made = plan_for_store(loaded.store() if "cache" in loaded.data else None, section, loaded.base)
-    size = store_bytes(section, loaded.base, made)
-    created = loaded.store() if create else ""
+        plans = plan_of_each(plan_for_stores(asked, loaded.base), asked)
+    sizes = [store_bytes(each.section, loaded.base, plan) for each, plan in zip(asked, plans, strict=True)]
+    made, size, created = plans[0], sizes[0], loaded.store() if create else ""
+    several = list(zip(asked, plans, sizes, strict=True)) if section.stores else []
     if as_json:
-        typer.echo(json.dumps({**plan_json(made, size), **({"created": created} if created else {})}))
+        more = {"stores": stores_json(several)} if several else {}
+        typer.echo(json.dumps({**plan_json(made, size), **more, **({"created": created} if created else {})}))
     else:
-        typer.echo(describe_plan(made, size))
+        typer.echo("\n".join([describe_plan(made, size), *describe_stores(several)]))
         if created:
-            typer.echo(f"created {created}; `slicecache extract {pipeline} --shard I/N` embeds a share of it")
+            every = ", ".join(each.location for each in asked)
+            typer.echo(f"created {every}; `slicecache extract {pipeline} --shard I/N` embeds a share of it")
     return 1 if made.refused else 0
 
 
@@ -174,4 +186,4 @@ def extract(
         typer.echo(unsaid, err=True)
     outcome = run_extract(loaded, section, readmit=readmit, shard=share, engine=embeds)
     typer.echo(json.dumps(outcome.as_json()) if as_json else describe_extraction(outcome))
-    return 1 if outcome.failed else 0
+    return 0 if outcome.complete else 1

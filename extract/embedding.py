@@ -119,6 +119,7 @@ def _embedded(prepared: PreparedVolume, asked: EmbeddingOptions) -> Embedding:
     device = choose_device(asked.device, machine)
     compute = choose_dtype(asked.dtype, device, machine, None)
     backbone = asked.build_backbone(Path.cwd(), device, DTYPES[compute])
+    preprocessing = preprocessing.for_backbone(backbone.normalised)
     header = make_header(
         backbone,
         preprocessing,

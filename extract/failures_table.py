@@ -1,7 +1,7 @@
 """`failures.tsv`: one row per volume that could not be used, of one process or gathered from many."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cache_schema.common.machine import machine_said
@@ -12,6 +12,8 @@ from extract.planning.plan import ExtractionPlan
 from extract.planning.shard import Shard
 
 FAILURE_COLUMNS = ("participant_id", "session_id", "volume_id", "path", "reason")
+STORE = "store"
+"""A last column, where a run makes several stores."""
 SHARDS = "shards"
 """Folder of the run folder's `extract/` with a table for each share."""
 
@@ -25,17 +27,24 @@ def as_given(failures: Iterable[Failure], plan: ExtractionPlan) -> list[Failure]
     ]
 
 
-def write_failures(path: Path, failures: Sequence[Failure]) -> None:
-    """One row per volume that could not be used, with the reason; only the header when there is none."""
+def write_failures(path: Path, failures: Mapping[str, Sequence[Failure]]) -> None:
+    """One row per volume that could not be used, with the reason; only the header when there is none.
+
+    Args:
+        path: The table.
+        failures: By name of the store; the column `store` is there where several are.
+    """
+    several = len(failures) > 1
+    rows = [(failure, name) for name, each in failures.items() for failure in each]
     with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, delimiter="\t", lineterminator="\n")
-        table.writerow(FAILURE_COLUMNS)
-        for failure in failures:
-            cells = (" ".join(str(getattr(failure, name)).split()) for name in FAILURE_COLUMNS)
-            table.writerow(map(safe_cell, cells))
+        table.writerow((*FAILURE_COLUMNS, *[STORE] * several))
+        for failure, name in sorted(rows, key=lambda row: row[0].key):
+            cells = [" ".join(str(getattr(failure, column)).split()) for column in FAILURE_COLUMNS]
+            table.writerow(map(safe_cell, (*cells, *[name] * several)))
 
 
-def write_shard_failures(run_folder: Path, shard: Shard, failures: Sequence[Failure]) -> Path:
+def write_shard_failures(run_folder: Path, shard: Shard, failures: Mapping[str, Sequence[Failure]]) -> Path:
     """The rows of one share, and `failures.tsv` anew of all shares that have ended so far; its path.
 
     Shares end at the same time: whoever finds after its write that another came meanwhile gathers again, so
@@ -58,8 +67,11 @@ def _shares(folder: Path, count: int) -> list[tuple[str, int]]:
 
 
 def _gather(folder: Path, names: Sequence[str], table: Path) -> None:
-    """All rows of some tables, in their order, under one header."""
+    """All rows of some tables, in their order, under one header: the longest, for those of one store."""
+    tables = [(folder / name).read_text(encoding="utf-8").splitlines() for name in names]
+    header = max((lines[0] for lines in tables), key=len)
     with replacing(table) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
-        stream.write("\t".join(FAILURE_COLUMNS) + "\n")
-        for name in names:
-            stream.writelines((folder / name).read_text(encoding="utf-8").splitlines(keepends=True)[1:])
+        stream.write(f"{header}\n")
+        for first, *rows in tables:
+            lacking = "\t" * (header.count("\t") - first.count("\t"))
+            stream.writelines(f"{row}{lacking}\n" for row in rows)

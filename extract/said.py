@@ -10,8 +10,8 @@ from cache_schema.files.disk.room import in_units
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from extract.extraction import Outcome
-    from extract.planning.config import ExtractSection
+    from extract.outcome import Outcome
+    from extract.planning.config import AskedStore, ExtractSection
     from extract.planning.plan import ExtractionPlan
 
 SHOWN_FAILURES = 20
@@ -21,7 +21,12 @@ SHOWN_NOTES = 20
 
 
 def describe_extraction(outcome: Outcome) -> str:
-    """What was done, in a few lines."""
+    """What was done, in a few lines for each store."""
+    return "\n".join(map(_describe_store, outcome.every))
+
+
+def _describe_store(outcome: Outcome) -> str:
+    from cache_schema.common.pipeline_file import MAIN
     from extract.engines.waiting import said_of_waiting
     from extract.planning.plan import said_of_withdrawn
 
@@ -30,6 +35,8 @@ def describe_extraction(outcome: Outcome) -> str:
         f"store {outcome.store}",
         f"  {outcome.embedded} volumes embedded, {outcome.skipped} already there, {outcome.failed} failed",
     ]
+    if outcome.name != MAIN:
+        lines[0] = f"store {outcome.name}: {outcome.store}"
     if outcome.shard is not None:
         lines[0] += f", share {outcome.shard}"
     if outcome.slices:
@@ -67,6 +74,7 @@ def store_bytes(section: ExtractSection, base: Path, made: ExtractionPlan) -> in
         grid=sizes.grid,
         dtype=section.storage,
         layers=section.layers,
+        registers=sizes.registers,
     )
     return made.bytes(arrays)
 
@@ -107,6 +115,27 @@ def describe_plan(made: ExtractionPlan, size: int | None) -> str:
         f"at most {made.slices} slices, a store of {bound}"
     )
     return "\n".join(lines)
+
+
+SizedPlan = tuple["AskedStore", "ExtractionPlan", int | None]
+"""One of several stores, its plan, and the upper bound of its bytes."""
+
+
+def describe_stores(several: Sequence[SizedPlan]) -> list[str]:
+    """A line for each of several stores."""
+    return [
+        f"store {asked.name}: {asked.location or 'nowhere yet'}, at most {plan.slices} slices, "
+        + ("an unknown size" if size is None else f"at most {in_units(size)}")
+        for asked, plan, size in several
+    ]
+
+
+def stores_json(several: Sequence[SizedPlan]) -> dict[str, Any]:
+    """The same as JSON, by name."""
+    return {
+        asked.name: {"store": asked.location, "max_slices": plan.slices, "max_bytes": size}
+        for asked, plan, size in several
+    }
 
 
 def plan_json(made: ExtractionPlan, size: int | None) -> dict[str, Any]:

@@ -21,6 +21,8 @@ class Repository:
     refs: dict[str, str] = field(default_factory=lambda: {"main": COMMIT})
     announced: dict[str, str] = field(default_factory=dict)
     """File -> a SHA-256 that is stated in place of its own."""
+    gated: bool = False
+    """Files are given to nobody."""
 
     def commit(self, revision: str) -> str | None:
         return revision if revision in self.refs.values() else self.refs.get(revision)
@@ -73,6 +75,8 @@ class Hub(Site):
         if found is None:
             return None
         repository, commit = found
+        if repository.gated:
+            return _answer(handler, 403, b"", **{"X-Error-Code": "GatedRepo"})
         entry = next((each for each in repository.files() if each["name"] == file), None)
         if entry is None:
             return _answer(handler, 404, b"", **{"X-Error-Code": "EntryNotFound"})

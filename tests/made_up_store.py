@@ -55,7 +55,7 @@ def example_header(
     return Header(
         fingerprint=Fingerprint(backbone=backbone, preprocessing=steps, slices={"kind": "foreground"}),
         numerics=Numerics(compute_dtype=compute, storage_dtype=storage, resize_backend="matmul-float32"),
-        arrays=token_arrays(tokens, dim=dim, heads=heads, grid=grid, dtype=storage),
+        arrays=token_arrays(tokens, dim=dim, heads=heads, grid=grid, dtype=storage, registers=2),
         slice_chunk=slice_chunk,
         created={"command": "example"} if created is None else created,
     )

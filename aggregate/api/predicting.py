@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from aggregate.anomaly.study.bundle import DetectorBundle, is_detector_bundle, load_detectors
 from aggregate.anomaly.study.predict import predict_detectors
+from aggregate.anomaly.study.wanted import wanted_by_card
 from aggregate.api.results import DetectResult, TrainResult
 from aggregate.common.run_folder import find_bundle, permit_bundle
 from aggregate.predict.bundle import Bundle, load_bundle
 from aggregate.predict.predict import predict_store as predict_heads
 from cache_schema.common.errors import ConfigError
 from cache_schema.store.reader import StoreReader, open_store
+from cache_schema.store.wanted import StoreMaker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,20 +28,20 @@ Bundled = str | Path | Bundle | DetectorBundle | TrainResult | DetectResult
 
 def predict(
     bundle: Bundled,
-    store: "str | Path | Store | StoreReader",
+    store: "str | Path | Store | StoreReader | StoreMaker",
     *,
     beside: "Mapping[str, str | Path | Store | StoreReader] | None" = None,
     maps: str | Path | None = None,
     allow_unlike_reference: bool = False,
     allow_custom: bool = False,
 ) -> "pd.DataFrame":
-    """Apply a trained bundle to every volume of a store.
+    """Apply a trained bundle to every volume of a store, or to images that are embedded first.
 
     A participant who was in training is scored only by members that did not see them.
 
     Args:
         bundle: Its folder, the run folder, or what `sc.train` and `sc.detect` returned.
-        store: Of the same embeddings.
+        store: Of the same embeddings; or `sc.Images(...)`, which makes one.
         beside: Of a bundle that reads from several stores: the others, by the names that it was trained with.
         maps: Of detectors: folder for NIfTI anomaly maps; without it nothing is written.
         allow_unlike_reference: Of detectors: score volumes of another contrast or kind of foreground, too.
@@ -57,9 +59,10 @@ def predict(
     Example:
         >>> table = sc.predict("runs/demo/bundle", "new.zarr")
         >>> table[["participant_id", "predicted"]]
+        >>> table = sc.predict("runs/demo/bundle", sc.Images("data/bids", "new/cache.zarr"))
     """
     loaded = loaded_bundle(bundle, allow_custom)
-    reader = _reader(store)
+    reader = _made(store, loaded) if isinstance(store, StoreMaker) else _reader(store)
     if isinstance(loaded, Bundle):
         if maps is not None:
             raise ConfigError("maps are what detectors draw, and the bundle is of heads")
@@ -86,6 +89,14 @@ def loaded_bundle(bundle: Bundled, allow_custom: bool) -> "Bundle | DetectorBund
     if allow_custom:
         permit_bundle(folder)
     return load_detectors(folder) if is_detector_bundle(folder) else load_bundle(folder)
+
+
+def _made(maker: "StoreMaker", bundle: "Bundle | DetectorBundle") -> StoreReader:
+    """The store that a bundle reads, made of images."""
+    reader = maker.store_for(wanted_by_card(bundle.card))
+    if maker.failed:
+        logging.getLogger("slicecache").warning("some images have no prediction: %s", maker.told())
+    return reader
 
 
 def _reader(store: "str | Path | Store | StoreReader") -> StoreReader:

@@ -6,6 +6,7 @@ slices and geometry are compared before anything is read.
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from aggregate.bags.token_names import OF
 from aggregate.common.table_values import listed
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.prove import Prove
@@ -13,9 +14,6 @@ from cache_schema.format.header import ArraySpec, Header
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, VolumeEntry, open_store
-
-OF = ":"
-"""Between a store's name and its array's."""
 
 Beside = Mapping[str, StoreReader]
 """Name -> open store."""

@@ -16,6 +16,25 @@ def token_names(tokens: str) -> tuple[str, ...]:
     return tuple(tokens.split(BESIDE))
 
 
+OF = ":"
+"""Between a store's name and its array's."""
+
+
+def at_home(tokens: str) -> tuple[str | None, str]:
+    """The one other store that all arrays are of, if they are, and their names there.
+
+    Such bags are that store's own: its slices need not be those of the main one.
+
+    Example:
+        >>> at_home("coronal:cls+coronal:patch_mean"), at_home("cls+coronal:cls")
+        (('coronal', 'cls+patch_mean'), (None, 'cls+coronal:cls'))
+    """
+    stores = {name.partition(OF)[0] if OF in name else None for name in token_names(tokens)}
+    if len(stores) > 1 or None in stores:
+        return None, tokens
+    return stores.pop(), BESIDE.join(name.partition(OF)[2] for name in token_names(tokens))
+
+
 def _one_text(value: Any) -> Any:
     """Read a list of arrays as one name."""
     several = isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value)

@@ -50,12 +50,13 @@ def make_baselines(
     names: Sequence[BaselineName],
     confounds: Sequence[str] | None = None,
     site: str | None = None,
+    pooled: Floats | None = None,
 ) -> list[Baseline]:
-    """The named baselines, in order; `confounds` and `site` are as in `confound_frame`."""
+    """The named baselines, in order; `confounds` and `site` for `confound_frame`, `pooled` by `mean_pool`."""
     made = []
     for name in names:
         if name == "mean_pool_logistic":
-            made.append(mean_pool_linear(cohort, bags, folds))
+            made.append(mean_pool_linear(cohort, bags, folds, pooled))
         elif name == "confounds_only":
             made.append(confounds_only(cohort, folds, confounds, site))
         else:
@@ -63,9 +64,14 @@ def make_baselines(
     return made + ([constant(cohort, folds)] if cohort.kind.constant_row else [])
 
 
-def mean_pool_linear(cohort: Cohort, bags: Bags, folds: Sequence[Fold]) -> Baseline:
-    """The target's linear model on the mean over kept slices: for classes, logistic regression."""
-    x, goal = mean_pool(bags), goal_of_cohort(cohort)
+def mean_pool_linear(
+    cohort: Cohort, bags: Bags, folds: Sequence[Fold], pooled: Floats | None = None
+) -> Baseline:
+    """The target's linear model on the mean over kept slices: for classes, logistic regression.
+
+    `pooled` is that mean where it was formed before.
+    """
+    x, goal = mean_pool(bags) if pooled is None else pooled, goal_of_cohort(cohort)
     solutions = []
     for fold in folds:
         train = fold.inside

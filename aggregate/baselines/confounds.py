@@ -45,7 +45,7 @@ def confound_frame(
     frame = cohort.table[used].copy()
     site_column = site_of(cohort, site)
     if site_column in used:
-        frame[site_column] = _as_text(frame[site_column])  # a site's number is a name, not an amount
+        frame[site_column] = site_names(cohort, site_column)
     kinds = set(cohort.acquisition["foreground"])
     if kinds <= set(BRAIN):
         frame["brain_ml"] = cohort.acquisition[VOLUME]
@@ -73,7 +73,7 @@ def site_by_label(cohort: Cohort, site: str | None = None) -> pd.DataFrame | Non
     people = pd.DataFrame(
         {
             "participant": cohort.participants,
-            column: _as_text(cohort.table[column]).fillna("(missing)"),
+            column: site_names(cohort, column).fillna("(missing)"),
             "label": [cohort.classes[index] for index in cohort.y],
         }
     ).drop_duplicates()
@@ -95,6 +95,11 @@ def site_warnings(table: pd.DataFrame | None) -> list[str]:
                 "their label"
             )
     return lines
+
+
+def site_names(cohort: Cohort, column: str) -> "pd.Series[str]":
+    """The site of every bag, a text or missing: a site's number is a name, not an amount."""
+    return _as_text(cohort.table[column])
 
 
 def _as_text(column: "pd.Series[float] | pd.Series[str]") -> "pd.Series[str]":

@@ -5,6 +5,8 @@ from typing import Literal
 BaselineName = Literal[
     "mean_pool_logistic", "confounds_only", "scanner_only", "head_size_only", "acquisition_only"
 ]
+MEAN_POOLING: BaselineName = "mean_pool_logistic"
+"""What a file calls the linear model on mean pooled tokens, whatever the target's."""
 BASELINES: tuple[BaselineName, ...] = (
     "mean_pool_logistic",
     "confounds_only",

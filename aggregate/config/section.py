@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from aggregate.anomaly.spec import DetectSpec
 from aggregate.bags.beside import stores_used
-from aggregate.bags.token_names import StoreName, Tokens, token_names
+from aggregate.bags.token_names import StoreName, Tokens, at_home, token_names
 from aggregate.baselines.names import BASELINES, BaselineName
 from aggregate.cohort.people import FoldSpec
 from aggregate.cohort.request import CohortRequest
@@ -27,6 +27,7 @@ from aggregate.training.runs import TrainSpec, read_auto
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline, validate
 from cache_schema.common.strict import Strict
+from cache_schema.common.text.mistakes import suggest
 
 
 class AggregateKeys(Strict):
@@ -53,7 +54,7 @@ class AggregateKeys(Strict):
     numbers stand side by side: `[cls, patch_mean]`, which is also written `cls+patch_mean`."""
     stores: dict[StoreName, str] = Field(default_factory=dict)
     """Other stores of the same volumes, name -> location; `tokens: [cls, "large:cls"]` puts the numbers of
-    an array of theirs beside the main store's."""
+    an array of theirs beside the main store's. Those of `extract.stores` are known without being said."""
     head: HeadSpec = AttentionSpec()
     loss: LossSpec = LossSpec()
     recipe: str | None = None
@@ -116,8 +117,31 @@ class AggregateKeys(Strict):
 
     def beside(self, pipeline: Pipeline, tokens: str) -> dict[str, str]:
         """Where the other stores lie that tokens are read from."""
-        used = [name for name in stores_used(token_names(tokens)) if name in self.stores]
-        return {name: pipeline.location(self.stores[name]) for name in used}
+        known = self.known_stores(pipeline)
+        return {name: known[name] for name in stores_used(token_names(tokens)) if name in known}
+
+    def known_stores(self, pipeline: Pipeline) -> dict[str, str]:
+        """Where the stores lie that have a name: those of `extract.stores`, and the section's own."""
+        own = {name: pipeline.location(value) for name, value in self.stores.items()}
+        return (pipeline.stores() if "cache" in pipeline.data else {}) | own
+
+    def home(self, pipeline: Pipeline) -> tuple[str, str]:
+        """The store that bags are of, and the arrays in it: the pipeline's own, unless all are of another.
+
+        Raises:
+            ConfigError: If nothing says where that one lies.
+        """
+        name, tokens = at_home(self.tokens)
+        if name is None:
+            return pipeline.store(), tokens
+        known = self.known_stores(pipeline)
+        if name not in known:
+            raise ConfigError(
+                f"aggregate.tokens reads from a store {name!r}, which is not given"
+                f"{suggest(name, list(known))}; extract.stores names it, or aggregate.stores: "
+                f"{{{name}: LOCATION}}"
+            )
+        return known[name], tokens
 
     @property
     def configuration(self) -> str:

@@ -4,7 +4,7 @@
 no bundle; neither is ever a pickle, and no part from outside is imported because a card names it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,9 +20,10 @@ from cache_schema.common.custom import give, permit
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.one_line import printable
 from cache_schema.common.stored_json import MEBIBYTE, StoredJsonError, read_object
-from cache_schema.common.strict import Strict, refusal
+from cache_schema.common.strict import Strict, later, refusal
 from cache_schema.files.opened import OpenedFile
 from cache_schema.format.header import Fingerprint, Numerics
+from cache_schema.store.wanted import WantedStore
 
 CARD_FILE = "bundle.json"
 WEIGHTS_FILE = "members.safetensors"
@@ -44,10 +45,16 @@ class CardBase(Strict):
     version: Literal[1] = 1
     fingerprint: Fingerprint
     numerics: Numerics
+    making: dict[str, Any] = later({})
+    """How more such embeddings are made, see `making_of`; nothing in bundles of before."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Summary of how it was made, and what it measured."""
     weights_sha256: str = ""
     """Of `members.safetensors`; filled in when the bundle is saved."""
+
+    def wants(self, arrays: Sequence[str]) -> WantedStore:
+        """The store that it can be applied to."""
+        return WantedStore(self.fingerprint, self.numerics, tuple(arrays), self.making)
 
 
 def read_file(path: Path, limit: int) -> bytes:

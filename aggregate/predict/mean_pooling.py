@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from aggregate.common.arrays import Floats
+from aggregate.targets.base import LearntTask
 from aggregate.training.logistic import Solution
 from cache_schema.common.errors import SlicecacheError
 
@@ -54,14 +55,16 @@ def read_mean_pooling(
     return tuple(found)
 
 
-def mean_pooling_logits(solutions: Sequence[Solution], x: Floats) -> Floats:
-    """The mean over folds of their log-probabilities (bag, class).
+def mean_pooling_said(kind: LearntTask, solutions: Sequence[Solution], x: Floats) -> Floats:
+    """The mean over folds of what they say: of classes log-probabilities (bag, class).
 
     Args:
+        kind: Of target.
         solutions: Of every fold.
         x: Mean tokens (bag, dim).
     """
-    return np.asarray(np.mean([_known(found).log_probabilities(x) for found in solutions], axis=0))
+    goal = kind.goal()
+    return np.asarray(np.mean([kind.said(goal.says(_known(found), x)) for found in solutions], axis=0))
 
 
 def _known(found: Solution) -> Solution:

@@ -41,7 +41,7 @@ def training_content(results: Results) -> dict[str, Any]:
     names, rows = tables.metric_table(metrics)
     return {
         "target": metrics.get("target", ""),
-        "classes": results.classes,
+        "classes": metrics.get("classes") or [],
         "facts": training_facts(results),
         "verdict": words.verdict(metrics),
         "untrained": architecture(results).get("kind") == "untrained",
@@ -64,6 +64,7 @@ def training_content(results: Results) -> dict[str, Any]:
         "previews": [(caption, encoded(png)) for caption, png in results.previews],
         "cohort": tables.cohort_table(results),
         "sites": tables.site_table(results.site_by_label),
+        "site_said": (metrics.get("site") or {}).get("said", ""),
         "slices": tables.slices_table(results),
         "left_out": tables.reasons(results.turnout.rows()),
         "turnout": results.turnout.line(),

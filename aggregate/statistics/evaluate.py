@@ -71,6 +71,15 @@ def n_participants(cohort: Cohort, rows: NDArray[np.int64]) -> int:
     return int(cohort.frame["participant_id"].iloc[rows].nunique())
 
 
+def people_json(cohort: Cohort, rows: NDArray[np.int64] | None = None) -> dict[str, Any]:
+    """Of some bags, by default of all: participants by label, or of a number its distribution."""
+    rows = np.arange(len(cohort.frame)) if rows is None else rows
+    if not cohort.kind.classes:
+        return {"outcome": cohort.kind.spread(cohort.values[rows])}
+    y = cohort.y[rows]
+    return {"n_per_class": {n: n_participants(cohort, rows[y == c]) for c, n in enumerate(cohort.classes)}}
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """One configuration's metrics: a row per fold of a repeat, seeds averaged."""

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Discriminator, Tag
 
 from aggregate.targets.base import LearntSpec, LearntTask
 from aggregate.targets.classification import ClassificationSpec
+from aggregate.targets.ordinal import OrdinalSpec
 from aggregate.targets.regression import RegressionSpec
 from aggregate.targets.survival import SurvivalSpec
 from cache_schema.common.errors import ConfigError
@@ -18,6 +19,7 @@ from cache_schema.common.text.mistakes import suggest
 
 AnyTarget = (
     Annotated[ClassificationSpec, Tag("classification")]
+    | Annotated[OrdinalSpec, Tag("ordinal")]
     | Annotated[RegressionSpec, Tag("regression")]
     | Annotated[SurvivalSpec, Tag("survival")]
 )

@@ -12,7 +12,10 @@ TASKS: dict[str, type[LearntTask]] = {
     name: spec.task_class for spec in SPECS.values() for name in spec.task_class.names
 }
 """By what `metrics.json` calls them."""
-METRICS: dict[str, Metric] = {metric.name: metric for task in TASKS.values() for metric in task.metrics}
+METRICS: dict[str, Metric] = {}
+for _task in TASKS.values():
+    for _metric in _task.metrics:
+        METRICS.setdefault(_metric.name, _metric)
 """Every metric by name."""
 BARS = tuple(dict.fromkeys(task.bar for task in TASKS.values()))
 """The linear models on mean pooled tokens, one for each kind of target."""

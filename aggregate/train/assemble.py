@@ -28,7 +28,7 @@ from aggregate.statistics.evaluate import (
     compare,
     intervals,
     mean_scores,
-    n_participants,
+    people_json,
     pooled_auroc,
 )
 from aggregate.targets.base import goal_of_cohort
@@ -36,6 +36,7 @@ from aggregate.train.crossval import Trained
 from aggregate.train.familiar import familiar_of, records_of, seen_bags
 from aggregate.train.groups import groups_json
 from cache_schema.store.reader import StoreReader
+from cache_schema.store.wanted import making_of
 
 SHOWN_PREVIEWS = 6
 """Volumes whose slices the report shows."""
@@ -82,7 +83,7 @@ def metrics_json(
         **cohort.kind.facts(),
         "configuration": head,
         "n_participants": cohort.n_participants(),
-        **per_class_json(cohort),
+        **people_json(cohort),
         "n_bags": len(cohort.frame),
         "n_folds": len({fold.fold for fold in folds}),
         "n_repeats": len({fold.repeat for fold in folds}),
@@ -102,20 +103,6 @@ def metrics_json(
         **({"groups": groups} if (groups := groups_json(cohort, outputs)) else {}),
         **cohort.turnout.as_json(),
         "versions": versions(),
-    }
-
-
-def per_class_json(cohort: Cohort) -> dict[str, Any]:
-    """Participants by label; of a number its range."""
-    if cohort.kind.classes:
-        return {"n_per_class": participants_per_class(cohort)}
-    return {"outcome": cohort.kind.spread(cohort.values)}
-
-
-def participants_per_class(cohort: Cohort) -> dict[str, int]:
-    """Participants by label."""
-    return {
-        name: n_participants(cohort, np.flatnonzero(cohort.y == c)) for c, name in enumerate(cohort.classes)
     }
 
 
@@ -194,6 +181,7 @@ def make_bundle(
     card = BundleCard(
         fingerprint=store.header.fingerprint,
         numerics=store.header.numerics,
+        making=making_of(store.header),
         tokens=setup.tokens,
         dim=bags.x.shape[2],
         classes=cohort.kind.classes,

@@ -34,6 +34,8 @@ def training_summary(results: Results) -> str:
         for name, found in metrics["comparison"].items()
     ]
     lines += metrics["training"]["said"]
+    if metrics["site"]["said"] not in results.warnings:
+        lines.append(metrics["site"]["said"])
     lines += [
         f"without {label(name)}: {primary.name} {interval_cell(found['metrics'][primary.name])} in its "
         f"{found['n_participants']} participants"

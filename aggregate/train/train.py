@@ -2,12 +2,13 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from typing import Any
 
 from aggregate.bags.bags import Bags
 from aggregate.bags.beside import open_beside
 from aggregate.bags.memory import open_bags
-from aggregate.baselines.baselines import make_baselines
+from aggregate.baselines.baselines import make_baselines, mean_pool
 from aggregate.baselines.confounds import site_by_label, site_warnings
 from aggregate.cohort.cohort import Cohort, load_cohort
 from aggregate.cohort.folds import make_folds
@@ -17,6 +18,7 @@ from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
 from aggregate.evaluate.results import write_confusion, write_curves
 from aggregate.predict.bundle import save_bundle
+from aggregate.shortcuts.shortcuts import look_for_shortcuts
 from aggregate.statistics.cautions import below_guessing_notes, few_folds
 from aggregate.statistics.evaluate import measure_folds
 from aggregate.train.assemble import (
@@ -53,8 +55,9 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
     """
     folder = verb_folder(pipeline.folder(), "train")
     require_writable(folder, "the run folder")
-    store = open_store(pipeline.store(), pipeline.prove())
-    setup = section.setup()
+    location, tokens = section.home(pipeline)
+    store = open_store(location, pipeline.prove())
+    setup = replace(section.setup(), tokens=tokens)
     cohort = load_cohort(section.cohort_request(pipeline), store)
     folds = make_folds(cohort, section.folds, section.leave_group_out)
     external = open_external_cohort(pipeline, section, store, cohort, folds)
@@ -63,9 +66,13 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
         logger.info("%d participants, %d bags, %d folds", cohort.n_participants(), n_bags, n_folds)
         beside = open_beside(section.beside(pipeline, setup.tokens), pipeline.prove())
         bags = open_bags(store, setup.tokens, cohort.entries, cohort.bag, section.memory_gib, beside)
+        pooled = mean_pool(bags)
+        shortcuts = look_for_shortcuts(cohort, pooled, section.site)
         with bar("training") as progress:
             trained = cross_validate(setup, cohort, bags, folds, progress)
-        baselines = make_baselines(cohort, bags, folds, section.baselines, section.confounds, section.site)
+        baselines = make_baselines(
+            cohort, bags, folds, section.baselines, section.confounds, section.site, pooled
+        )
         outputs = all_outputs(trained, baselines, folds)
         measured = {name: measure_folds(cohort, out) for name, out in outputs.items()}
         metrics = metrics_json(setup.seeds, cohort, store, outputs, measured, beside)
@@ -73,11 +80,12 @@ def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels
             observed = metrics["metrics"][cohort.kind.primary.name]["value"]
             metrics["null"] = _null(section, cohort, bags, observed, n_shuffles)
         metrics["training"] = start_facts(trained.runs)
+        metrics |= shortcuts.facts
         notes = [*run_notes(section.folds, cohort, folds, baselines), *metrics["training"]["said"]]
-        notes += below_guessing_notes(measured.values())
+        notes += [*shortcuts.notes, *below_guessing_notes(measured.values())]
         site = site_by_label(cohort, section.site)
         doubts = few_folds(measured[trained.outputs[0].configuration])
-        metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *doubts]
+        metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *shortcuts.warnings, *doubts]
         summary = training_summary_of(setup, section.target, section.folds, trained, metrics)
         bundle = make_bundle(setup, cohort, store, folds, trained, bags, summary, beside, baselines)
         evaluation = judge_outside(bundle, external, metrics, section.memory_gib)

@@ -90,8 +90,8 @@ class Training:
     each step on its whole training part (up to 512 bags or 32 MiB of tokens), and none of them is cut short:
     in planted cohorts early stop by a few validation bags ended at the start where attention had not yet
     found its slices (`docs/which-head.md`). A head or a loss that learns small cohorts by heart takes at
-    most 60 steps of 1e-3, as many as inner folds choose. One that starts plain takes at most 100 epochs of 1e-3 by 16 bags
-    with a patience of 20; rate and batches are DinoAtten3D's.
+    most 60 steps of 1e-3, as many as inner folds choose. One that starts plain takes at most 100 epochs of
+    1e-3 by 16 bags with a patience of 20; rate and batches are DinoAtten3D's.
     """
 
     starts_at_baseline: bool

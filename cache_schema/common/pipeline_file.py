@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from cache_schema.common.custom import permit_targets
 from cache_schema.common.errors import ConfigError
@@ -16,6 +16,9 @@ from cache_schema.common.text.mistakes import mistakes, shown, suggest
 from cache_schema.common.text.yaml_text import DEEPEST, parse_yaml, read_yaml
 
 SECTIONS = ("run", "cache", "extract", "aggregate")
+
+MAIN = "main"
+"""What the store at `cache.store` is called where nothing else is said."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -31,6 +34,8 @@ class CacheSection(Strict):
 
     store: str
     """A folder, a zip, an `.h5` or a URL."""
+    stores: dict[str, str] = Field(default_factory=dict)
+    """Where further ones of `extract.stores` lie, by name; by default beside `store`, `cache-dpmm.zarr`."""
     prove: Prove = "crc32c"
     """What its numbers are held to when they are read."""
 
@@ -62,6 +67,30 @@ class Pipeline:
         """The store's location, with local paths made relative to the file's folder."""
         return self.location(self.section("cache", CacheSection).store)
 
+    def stores(self) -> dict[str, str]:
+        """Location of every store of this pipeline by its name, in the file's order.
+
+        One lies at `cache.store`: `main`, or the first of `extract.stores` where none is called so. The
+        others lie where `cache.stores` says, or beside it under its name and theirs.
+
+        Raises:
+            ConfigError: If `cache.stores` names one that `extract.stores` does not, or two lie in one place.
+        """
+        own, cache = self.store(), self.section("cache", CacheSection)
+        given = {name: self.location(value) for name, value in cache.stores.items()}
+        if given.get(MAIN, own) != own:
+            raise ConfigError(
+                f"cache.stores.{MAIN} is {given[MAIN]!r}, and {MAIN} lies at cache.store, {own!r}"
+            )
+        asked = _names(self.data.get("extract"))
+        if asked:
+            check_keys(given, asked, "cache.stores")
+        names = dict.fromkeys(asked or (MAIN, *given))
+        first = MAIN if MAIN in names else next(iter(names))
+        found = {name: given.get(name, own if name == first else beside(own, name)) for name in names}
+        refuse_one_place(found)
+        return found
+
     def location(self, value: str) -> str:
         """A store's location as the file writes it: a URL, or a path relative to the file's folder."""
         return value if "://" in value else str(self.path(value))
@@ -80,6 +109,34 @@ class Pipeline:
         if value.parts[:1] and value.parts[0].endswith(":"):  # of two slashes one is left
             raise ConfigError(f"run.folder {str(value)!r} is a URL; results are written to a folder")
         return self.path(value)
+
+
+def beside(location: str, name: str) -> str:
+    """Where a further store lies: `runs/cache.zarr` and `dpmm` give `runs/cache-dpmm.zarr`."""
+    folder, slash, last = location.rstrip("/").rpartition("/")
+    stem, _, ending = last.rpartition(".")
+    return f"{folder}{slash}{stem}-{name}.{ending}" if stem else f"{folder}{slash}{last}-{name}"
+
+
+def refuse_one_place(stores: Mapping[str, str]) -> None:
+    """Two stores in one place would be one store of two fingerprints.
+
+    Raises:
+        ConfigError: Naming both.
+    """
+    names: dict[str, str] = {}
+    for name, location in stores.items():
+        other = names.setdefault(location, name)
+        if other != name:
+            raise ConfigError(
+                f"the stores {other!r} and {name!r} lie in one place, {location!r}: see cache.stores"
+            )
+
+
+def _names(extract: Any) -> tuple[str, ...]:
+    """What `extract.stores` names, if the section is there and has it."""
+    stores = extract.get("stores") if isinstance(extract, dict) else None
+    return tuple(map(str, stores)) if isinstance(stores, dict) else ()
 
 
 def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> Pipeline:

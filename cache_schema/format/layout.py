@@ -15,7 +15,8 @@
 """
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -42,7 +43,9 @@ WORKERS = "workers"
 SEALED_INDEX = "sealed/index.json"
 SEALED_RECORDS = "sealed/records.jsonl"
 
-TOKENS = ("cls", "patch_mean", "patches", "cls_attention")
+TOKENS = ("cls", "patch_mean", "patches", "cls_attention", "pooled", "registers")
+INNER_PATCHES = re.compile(r"patches_l(0[1-9]|[1-9][0-9])")
+"""Patch tokens behind an inner block, counted from 1: `patches_l08`."""
 MAX_CHUNK_BYTES = 4 * 1024 * 1024
 
 
@@ -54,22 +57,26 @@ def token_arrays(
     grid: tuple[int, int],
     dtype: FloatName,
     layers: Sequence[int] = (),
+    registers: int = 0,
 ) -> tuple[ArraySpec, ...]:
     """The arrays that a choice of tokens needs.
 
     Args:
-        tokens: Of `cls`, `patch_mean`, `patches`, `cls_attention`.
+        tokens: Of `TOKENS`, and patch tokens of inner blocks, `patches_l08`.
         dim: Width of a token.
         heads: Attention heads of the last block.
         grid: Rows and columns of patches.
         dtype: Storage dtype of tokens; attention, foreground and intensity are always float16.
         layers: Blocks whose CLS token is kept beside the last one, one array each (`cls_l08`).
+        registers: Register tokens of the backbone.
 
     Raises:
         ConfigError: If a token is unknown, named twice, or none is named.
     """
-    if not tokens or len(set(tokens)) < len(tokens) or not set(tokens) <= set(TOKENS):
-        raise ConfigError(f"tokens must name each of {', '.join(TOKENS)} at most once, not {list(tokens)!r}")
+    inner = [name for name in tokens if INNER_PATCHES.fullmatch(name)]
+    if not tokens or len(set(tokens)) < len(tokens) or not set(tokens) <= {*TOKENS, *inner}:
+        every = f"{', '.join(TOKENS)} (or patches_l08, of an inner block)"
+        raise ConfigError(f"tokens must name each of {every} at most once, not {list(tokens)!r}")
     row_col = ("volume", "slice", "row", "col")
     token = (("volume", "slice", "dim"), (dim,), dtype)
     # As plain parts first: a backbone without heads has no such array to be described.
@@ -78,10 +85,13 @@ def token_arrays(
         "patch_mean": token,
         "patches": ((*row_col, "dim"), (*grid, dim), dtype),
         "cls_attention": (("volume", "slice", "head", "row", "col"), (heads, *grid), "float16"),
+        "pooled": token,
+        "registers": (("volume", "slice", "register", "dim"), (registers, dim), dtype),
     }
     parts = [(name, known[name]) for name in TOKENS if name in tokens]
     parts += [(f"cls_l{layer:02d}", token) for layer in sorted(set(layers))]
-    if {"patches", "cls_attention"} & set(tokens):
+    parts += [(name, known["patches"]) for name in sorted(inner)]
+    if inner or {"patches", "cls_attention"} & set(tokens):
         parts += [(name, (row_col, grid, "float16")) for name in ("foreground", "patch_intensity")]
     try:
         return tuple(
@@ -90,6 +100,16 @@ def token_arrays(
         )
     except ValidationError as error:
         raise ConfigError(refusal(error, "the array that these tokens need")) from error
+
+
+def patch_layers(names: Iterable[str]) -> tuple[int, ...]:
+    """Inner blocks whose patch tokens are among some arrays.
+
+    Example:
+        >>> patch_layers(["patches_l11", "cls_l04", "patches", "patches_l08"])
+        (8, 11)
+    """
+    return tuple(sorted(int(found[1]) for found in map(INNER_PATCHES.fullmatch, names) if found))
 
 
 def item_bytes(spec: ArraySpec) -> int:

@@ -40,6 +40,7 @@ MAX_WHOLE = 2**63 - 1
 
 Row = Annotated[int, Field(ge=0, lt=MAX_ROWS)]
 SliceCount = Annotated[int, Field(ge=0, le=MAX_EXTENT)]
+SliceIndex = Annotated[int, Field(ge=-MAX_EXTENT, le=2 * MAX_EXTENT)]
 Extent = Annotated[int, Field(ge=1, le=MAX_EXTENT)]
 Whole = Annotated[int, Field(ge=-MAX_WHOLE, le=MAX_WHOLE)]
 Digest = Annotated[str, Field(pattern=DIGEST)]

@@ -9,7 +9,7 @@ from cache_schema.format.canonical import sha256_json
 from cache_schema.format.header import Numerics
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.inputs import Inputs
-from cache_schema.format.limits import MAX_EXTENT, Row, SliceCount, Whole
+from cache_schema.format.limits import MAX_EXTENT, Row, SliceCount, SliceIndex, Whole
 
 ForegroundKind = Literal["mask", "stripped", "head"]
 Matrix3x4 = Annotated[tuple[tuple[float, float, float, float], ...], Field(min_length=3, max_length=3)]
@@ -64,8 +64,9 @@ class Geometry(Strict):
 class Slices(Strict):
     """The kept slices, in order from low to high."""
 
-    index: tuple[SliceCount, ...] = PerSlice
-    """Along the sliced axis of the oriented volume."""
+    index: tuple[SliceIndex, ...] = PerSlice
+    """Along the sliced axis of the oriented volume; below 0, or from `n_volume` on, for a slice of padding,
+    which is no part of the volume: of the background's grey, and what a published system feeds as a slice."""
     height_mm: tuple[float, ...] = PerSlice
     """Millimetres below the vertex (positive downwards)."""
     world_z_mm: tuple[float, ...] = PerSlice

@@ -29,7 +29,7 @@ from cache_schema.store.numerics import numerics_of, read_fixed, require_fixed
 from cache_schema.store.previews import stored_preview
 from cache_schema.store.reading.entries import VolumeEntry
 from cache_schema.store.reading.exchanged import EXCHANGES, stamp_of, steady
-from cache_schema.store.reading.listing import Listing, leave_out, list_committed
+from cache_schema.store.reading.listing import Listing, leave_out, limited, list_committed
 from cache_schema.store.reading.proofs import Proofs
 from cache_schema.store.reading.records import Records
 from cache_schema.store.reading.unlisted import with_names
@@ -40,25 +40,28 @@ from cache_schema.store.withdrawn import Tombstones, read_tombstones
 __all__ = ["StoreReader", "VolumeEntry", "open_store", "read_header"]
 
 
-def open_store(location: str | Path, prove: Prove = "crc32c") -> "StoreReader":
+def open_store(
+    location: str | Path, prove: Prove = "crc32c", only: frozenset[VolumeKey] | None = None
+) -> "StoreReader":
     """Open a store for reading.
 
     Args:
         location: A folder, a zip, an `.h5` or a URL.
         prove: What the first read of a volume's array is held to, besides the checksums of its chunks: the
             crc32c in its record, which is nearly free, or the SHA-256.
+        only: Volumes that are looked at, as if the store had no others; all by default.
 
     Raises:
         StoreError: If nothing is there, it is no store, or its header or a record is damaged.
     """
     for _ in range(EXCHANGES):
-        reader = _open(str(location), prove)
+        reader = _open(str(location), prove, only)
         if reader.is_current():  # else it was packed or unpacked while it was being opened
             break
     return reader
 
 
-def _open(text: str, prove: Prove) -> "StoreReader":
+def _open(text: str, prove: Prove, only: frozenset[VolumeKey] | None) -> "StoreReader":
     """Open a store as it lies there."""
     objects = open_objects(text)
     if objects is None:
@@ -70,7 +73,10 @@ def _open(text: str, prove: Prove) -> "StoreReader":
     require_fixed(header, len(listing.entries), text)
     # A removal that was killed holds from its first step on.
     tombstones = read_tombstones(objects)
-    return StoreReader(text, objects, header, leave_out(listing, tombstones.hold), stamp, prove)
+    listing = leave_out(listing, tombstones.hold)
+    if only is not None:
+        listing = limited(listing, only)
+    return StoreReader(text, objects, header, listing, stamp, prove, only)
 
 
 class StoreReader:
@@ -84,6 +90,7 @@ class StoreReader:
         listing: Listing,
         stamp: Stamp,
         prove: Prove = "crc32c",
+        only: frozenset[VolumeKey] | None = None,
     ) -> None:
         """Hold an opened store."""
         self.location = location
@@ -92,7 +99,7 @@ class StoreReader:
         """Committed volumes, sorted by key."""
         self.sealed = listing.sealed
         self.prove: Prove = prove
-        self._objects, self._stamp = objects, stamp
+        self._objects, self._stamp, self._only = objects, stamp, only
         self._layouts: dict[str, ArrayLayout] = {}
         self._proofs = Proofs(location, header.arrays, listing, prove, self.record, self._read_whole)
 
@@ -106,7 +113,7 @@ class StoreReader:
         Raises:
             StoreError: If it is other content.
         """
-        now = open_store(self.location)
+        now = open_store(self.location, only=self._only)
         if now.entries != self.entries or now.header != self.header:
             raise StoreError(
                 f"{self.location!r} was replaced while it was read, by a store of other content: its content "
@@ -164,14 +171,19 @@ class StoreReader:
     def failures(self) -> tuple[Failure, ...]:
         """Volumes that could not be embedded, sorted by key."""
         tombstones = self.tombstones()
-        return tuple(f for f in read_failures(self._objects) if not tombstones.hold(f.participant_id))
+        found = (each for each in read_failures(self._objects) if self._looked_at(each.key))
+        return tuple(each for each in found if not tombstones.hold(each.participant_id))
 
     @steady
     def table(self) -> tuple[TableRow, ...]:
         """Every volume that has a row and was not withdrawn, committed or not, in row order."""
         tombstones = self.tombstones()
-        rows = read_volume_table(self._objects).volumes()
+        rows = (row for row in read_volume_table(self._objects).volumes() if self._looked_at(row.key))
         return tuple(row for row in rows if not tombstones.hold(row.participant_id))
+
+    def _looked_at(self, key: VolumeKey) -> bool:
+        """Whether a volume is one of those that are."""
+        return self._only is None or key in self._only
 
     @steady
     def tombstones(self) -> Tombstones:

@@ -13,8 +13,9 @@ from cache_schema.common.custom import stored_name
 from cache_schema.common.errors import ConfigError
 from cache_schema.format.header import BackboneIdentity
 from extract.backbones.backbone import MeanAndStd, Tokens, layer_name
-from extract.backbones.shape import patches_along
+from extract.backbones.shape import patch_grid, stored_canvas
 from extract.backbones.weights import weights_digest
+from extract.slices.sides import Canvas, sides
 
 OWN_POSITIONS = "own"
 """Stands where ours say how they resample a position table: here only the network knows."""
@@ -47,18 +48,19 @@ class CustomNetwork:
 
     def place(
         self,
-        canvas: int,
+        canvas: Canvas,
         device: torch.device,
         dtype: torch.dtype,
         layers: Sequence[int] = (),
         attention: bool = False,
+        patch_layers: Sequence[int] = (),
     ) -> "CustomBackbone":
         """Freeze a copy of a module on its device, and hold its answer to a blank slice to what it declares.
 
         Raises:
             ConfigError: If it is no backbone, or lacks what is asked for.
         """
-        side = patches_along(self.patch_size, canvas)
+        grid = patch_grid(self.patch_size, canvas)
         identity = self.identity(canvas, tuple(sorted(set(layers))))
         if not callable(self.network):
             raise ConfigError(f"the backbone {self.target!r} cannot be called with pixels")
@@ -66,11 +68,11 @@ class CustomNetwork:
         if isinstance(network, torch.nn.Module):
             # A copy: the caller's own keeps its dtype, its device and its training mode.
             network = copy.deepcopy(network).eval().requires_grad_(False).to(device, dtype)
-        placed = CustomBackbone(self, network, identity, (side, side), dtype, attention)
-        placed.look(torch.zeros(1, 3, canvas, canvas, device=device))
+        placed = CustomBackbone(self, network, identity, grid, dtype, attention, patch_layers)
+        placed.look(torch.zeros(1, 3, *sides(canvas), device=device))
         return placed
 
-    def identity(self, canvas: int, layers: tuple[int, ...]) -> BackboneIdentity:
+    def identity(self, canvas: Canvas, layers: tuple[int, ...]) -> BackboneIdentity:
         """As it enters the fingerprint; the target stands in it as text and is never imported from there.
 
         Raises:
@@ -89,7 +91,7 @@ class CustomNetwork:
                 "options": dict(self.options),
                 "dim": self.dim,
                 "patch_size": self.patch_size,
-                "canvas": canvas,
+                "canvas": stored_canvas(canvas),
                 **({"identity": hashlib.sha256(declared).hexdigest()} if declared and weights else {}),
             },
             weights_sha256=weights_digest(weights) if weights else hashlib.sha256(declared).hexdigest(),
@@ -131,10 +133,13 @@ class CustomBackbone:
         grid: tuple[int, int],
         dtype: torch.dtype,
         attention: bool,
+        patch_layers: Sequence[int] = (),
     ) -> None:
         """Nothing is computed before `look`."""
         self.identity, self.grid, self.dim, self.heads = identity, grid, source.dim, 0
         self.offers: frozenset[str] = frozenset()
+        self.registers = 0
+        self._inner = [layer_name(layer, "patches") for layer in sorted(set(patch_layers))]
         self.normalised, self.target = source.normalised(), source.target
         bound = getattr(network, "largest_token", None)
         self.largest_token = None if bound is None else float(bound)
@@ -147,12 +152,15 @@ class CustomBackbone:
             ConfigError: If sizes are not as declared, or a layer or the attention is asked for in vain.
         """
         found = self._answer(blank)
-        self.offers = frozenset(name for name in ("cls", "cls_attention") if name in found)
-        missing = [name for name in map(layer_name, self.identity.layers) if name not in found]
+        self.offers = frozenset(found).intersection(("cls", "cls_attention", "pooled", "registers"))
+        asked = (*map(layer_name, self.identity.layers), *self._inner)
+        missing = [name for name in asked if name not in found]
         if self._attention and "cls_attention" not in found:
             missing.append("cls_attention")
         if missing:
             raise self._refusal(f"gives no {missing[0]}, which the pipeline asks for")
+        if "registers" in found:
+            self.registers = found["registers"].shape[1] if found["registers"].ndim == 3 else 0
         if "cls_attention" in found:
             self.heads = found["cls_attention"].shape[1] if found["cls_attention"].ndim == 4 else 0
         self._tokens(found, len(blank))
@@ -166,16 +174,18 @@ class CustomBackbone:
         with torch.inference_mode():
             given = self._network(pixels.to(self._dtype))
         if isinstance(given, Tokens):
-            given = {**given.cls, "patches": given.patches, "cls_attention": given.attention}
+            given = {**given.cls, "patches": given.patches, "cls_attention": given.attention, **given.more}
         if not isinstance(given, Mapping) or not torch.is_tensor(given.get("patches")):
             raise self._refusal(f"must give a mapping with the tensor `patches`, not {type(given).__name__}")
         return {name: value.float() for name, value in given.items() if torch.is_tensor(value)}
 
     def _tokens(self, found: Mapping[str, Tensor], count: int) -> Tokens:
         """Hold an answer to the sizes; raises ConfigError where one differs."""
-        names = [*sorted(self.offers & {"cls"}), *map(layer_name, self.identity.layers)]
+        names = [*sorted(self.offers & {"cls", "pooled"}), *map(layer_name, self.identity.layers)]
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(names, (count, self.dim))
-        shapes["patches"] = (count, *self.grid, self.dim)
+        shapes |= dict.fromkeys(["patches", *self._inner], (count, *self.grid, self.dim))
+        if "registers" in self.offers:
+            shapes["registers"] = (count, self.registers, self.dim)
         if "cls_attention" in self.offers:
             shapes["cls_attention"] = (count, self.heads, *self.grid)
         for name, shape in shapes.items():
@@ -183,7 +193,9 @@ class CustomBackbone:
                 got = tuple(found[name].shape) if name in found else "nothing"
                 raise self._refusal(f"gives {name} of shape {got}, expected {shape}")
         attention = found["cls_attention"] if self._attention else None
-        return Tokens({name: found[name] for name in names}, found["patches"], attention)
+        beside = [*self._inner, *self.offers & {"registers"}]
+        more = {name: found[name] for name in beside}
+        return Tokens({name: found[name] for name in names}, found["patches"], attention, more)
 
     def _refusal(self, said: str) -> ConfigError:
         return ConfigError(f"the backbone {self.target!r} {said}")

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.strict import Strict
@@ -21,12 +21,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from extract.backbones.checkpoint.hub import HubSource
-    from extract.backbones.shape import Outline, Shape
+    from extract.backbones.processor import Processor
+    from extract.backbones.shape import Outline, Sizes
+    from extract.slices.sides import Canvas
 
 FLOAT16_LARGEST = 65504.0
 
 MeanAndStd = tuple[tuple[float, ...], tuple[float, ...]]
 """Of the pixels' three channels."""
+
+UNNORMALISED: MeanAndStd = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+"""Nothing is subtracted, and nothing divided by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +39,18 @@ class Tokens:
     """What one forward pass gives, all in float32 and after the final norm."""
 
     cls: dict[str, Tensor]
-    """By array name (`cls`, and `cls_l08` for block 8): `(slice, dim)`; empty without a CLS token."""
+    """By array name (`cls`, `cls_l08` for block 8, `pooled`): `(slice, dim)`; empty where it has none."""
     patches: Tensor
     """`(slice, row, col, dim)`."""
     attention: Tensor | None = field(default=None)
     """`(slice, head, row, col)`: the last block's CLS row of the softmax over all tokens."""
+    more: dict[str, Tensor] = field(default_factory=dict)
+    """By array name: `registers` `(slice, register, dim)`, `patches_l08` as `patches`."""
 
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A frozen network with a square patch grid."""
+    """A frozen network, placed on a canvas."""
 
     @property
     def identity(self) -> BackboneIdentity:
@@ -67,7 +74,12 @@ class Backbone(Protocol):
 
     @property
     def offers(self) -> frozenset[str]:
-        """Which of `cls` and `cls_attention` it can give; patch tokens every backbone has."""
+        """Which of `cls`, `cls_attention`, `pooled` and `registers` it can give; patch tokens all have."""
+        ...
+
+    @property
+    def registers(self) -> int:
+        """Register tokens; 0 without."""
         ...
 
     @property
@@ -100,11 +112,12 @@ class Network(Protocol):
 
     def place(
         self,
-        canvas: int,
+        canvas: Canvas,
         device: torch.device,
         dtype: torch.dtype,
         layers: Sequence[int] = (),
         attention: bool = False,
+        patch_layers: Sequence[int] = (),
     ) -> Backbone:
         """Put the weights on their device; arguments and errors as in `NamedBackbone.build`."""
         ...
@@ -117,7 +130,7 @@ class NamedBackbone(Strict):
         """With relative paths taken from the pipeline file's folder."""
         return self
 
-    def outline(self, canvas: int) -> Outline | None:
+    def outline(self, canvas: Canvas) -> Outline | None:
         """Sizes without weights; None when only the network itself knows them.
 
         Raises:
@@ -131,6 +144,14 @@ class NamedBackbone(Strict):
 
     def hub(self) -> HubSource | None:
         """The repository that its weights are fetched from; None when nothing is fetched."""
+        return None
+
+    def processor(self) -> Processor | None:
+        """What its checkpoint on this machine states of its pixels; None where it states nothing.
+
+        Raises:
+            ConfigError: If the checkpoint is not here, or its statement cannot be used.
+        """
         return None
 
     @property
@@ -147,13 +168,18 @@ class NamedBackbone(Strict):
         """Where its weights come from, in a few words."""
 
     @classmethod
-    def listed(cls) -> Mapping[str, tuple[Self, Shape]]:
+    def listed(cls) -> Mapping[str, tuple[Self, Sizes]]:
         """What `backbone list` shows: name, such as `dinov2/small`, to spec and sizes."""
         return {}
 
     @classmethod
     def of_repository(cls, kind: str, source: HubSource) -> Self | None:
         """The spec of a repository that `backbone fetch` names; None when it is another kind, or has none."""
+        return None
+
+    @classmethod
+    def of_architecture(cls, architecture: Mapping[str, Any]) -> Self | None:
+        """What a fingerprint that says no more than this most likely means; its digest decides."""
         return None
 
     @classmethod
@@ -171,32 +197,34 @@ class NamedBackbone(Strict):
 
     def build(
         self,
-        canvas: int,
+        canvas: Canvas,
         device: torch.device,
         dtype: torch.dtype,
         layers: Sequence[int] = (),
         attention: bool = False,
+        patch_layers: Sequence[int] = (),
         offline: bool = False,
     ) -> Backbone:
         """Load the weights and place them.
 
         Args:
-            canvas: Pixels along a side.
+            canvas: Pixels along a side, or rows and columns.
             device: Where it runs.
             dtype: Compute dtype.
             layers: Blocks whose CLS token is kept too, from 1.
             attention: Whether to give the last block's CLS attention.
+            patch_layers: Blocks whose patch tokens are kept too, from 1.
             offline: Take the weights from the local cache of Hugging Face only.
 
         Raises:
             ConfigError: If there are no such weights, or they do not fit the canvas or the layers.
         """
-        return self.load(offline).place(canvas, device, dtype, layers, attention)
+        return self.load(offline).place(canvas, device, dtype, layers, attention, patch_layers)
 
 
-def layer_name(layer: int) -> str:
-    """Array name of a block's CLS token, counted from 1: `cls_l08`."""
-    return f"cls_l{layer:02d}"
+def layer_name(layer: int, of: str = "cls") -> str:
+    """Array name of a block's CLS token, counted from 1, `cls_l08`, or of its patch tokens."""
+    return f"{of}_l{layer:02d}"
 
 
 def require_storable(backbone: Backbone, storage: FloatName) -> None:
@@ -221,11 +249,13 @@ def require_storable(backbone: Backbone, storage: FloatName) -> None:
 def require_normalised(backbone: Backbone, given: MeanAndStd) -> None:
     """Refuse pixels that are normalised otherwise than a backbone says that it needs.
 
+    Pixels that are not normalised at all are what somebody chose (`normalise: none`), not a slip.
+
     Raises:
         ConfigError: Naming both means and standard deviations.
     """
-    if backbone.normalised is not None and backbone.normalised != given:
-        mean, std = (list(values) for values in backbone.normalised)
+    if backbone.normalised not in (None, given) and given != UNNORMALISED:
+        mean, std = (list(values) for values in backbone.normalised or ())
         raise ConfigError(
             f"this backbone wants pixels of mean {mean} and std {std}, and extract.normalise gives "
             f"{list(given[0])} and {list(given[1])}: set extract.normalise: {{mean: {mean}, std: {std}}}"
@@ -240,11 +270,16 @@ def stored_tokens(asked: Sequence[str], offers: frozenset[str]) -> tuple[str, ..
         offers: Of the backbone.
 
     Raises:
-        ConfigError: If CLS or its attention is asked for and the backbone has none.
+        ConfigError: If CLS, its attention, a pooling or registers are asked for and it has none.
     """
-    for name in ("cls", "cls_attention"):
+    for name in ("cls", "cls_attention", "pooled", "registers"):
         if name in asked and name not in offers:
             raise ConfigError(
-                f"extract.tokens: this backbone has no {name}; leave it out, e.g. tokens: [patch_mean]"
+                f"extract.tokens: this backbone has no {name}; leave it out, e.g. tokens: {_instead(offers)}"
             )
     return tuple(asked) if "cls" in asked or "cls" not in offers else ("cls", *asked)
+
+
+def _instead(offers: frozenset[str]) -> str:
+    """What describes a slice by one token, as a pipeline says it."""
+    return "[patch_mean, pooled]" if "pooled" in offers else "[patch_mean]"

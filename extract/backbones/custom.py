@@ -5,8 +5,9 @@ itself. What is made is any callable with
 
 - `dim` and `patch_size`, whole numbers,
 - a call from pixels `(n, 3, height, width)`, normalised by `extract.normalise`, to a mapping of `patches`
-  `(n, rows, cols, dim)` and, where it has them, `cls` `(n, dim)`, `cls_attention` `(n, head, rows, cols)`
-  and CLS tokens of earlier blocks by array name, e.g. `cls_l08`.
+  `(n, rows, cols, dim)` and, where it has them, `cls` and `pooled` `(n, dim)`, `cls_attention`
+  `(n, head, rows, cols)`, `registers` `(n, registers, dim)`, and tokens of earlier blocks by array name, e.g.
+  `cls_l08` and `patches_l08`.
 
 It may also say `mean` and `std` (what its pixels must be normalised with), `largest_token` (a bound on its
 numbers), and `identity` (a text that a change of its code changes). A `torch.nn.Module` is named by the

@@ -17,15 +17,15 @@ REGISTERS = "dinov2-size-bicubic-antialias"
 NATIVE = "native"
 
 
-def position_rule(registers: int, side: int, grid: int) -> str:
+def position_rule(registers: int, side: int, grid: tuple[int, int]) -> str:
     """Name of the way in which a table of `side` is brought to `grid`, as the fingerprint says it."""
-    if side == grid:
+    if grid == (side, side):
         return NATIVE
     return REGISTERS if registers else PLAIN
 
 
-def resample_positions(table: Tensor, grid: int, rule: str) -> Tensor:
-    """Resample a square table `(row, col, dim)` in float32 to `(grid, grid, dim)`.
+def resample_positions(table: Tensor, grid: tuple[int, int], rule: str) -> Tensor:
+    """Resample a square table `(row, col, dim)` in float32 to the rows and cols of `grid`.
 
     Raises:
         ConfigError: If the rule's own arithmetic does not end at that grid.
@@ -35,10 +35,12 @@ def resample_positions(table: Tensor, grid: int, rule: str) -> Tensor:
     side = table.shape[0]
     image = table.float().permute(2, 0, 1)[None]
     if rule == REGISTERS:
-        done = functional.interpolate(image, size=(grid, grid), mode="bicubic", antialias=True)
+        done = functional.interpolate(image, size=grid, mode="bicubic", antialias=True)
     else:
-        scale = (grid + OFFSET) / side
-        done = functional.interpolate(image, scale_factor=(scale, scale), mode="bicubic")
-    if done.shape[-2:] != (grid, grid):
-        raise ConfigError(f"the position table of side {side} does not resample to a grid of {grid}")
+        scale = tuple((patches + OFFSET) / side for patches in grid)
+        done = functional.interpolate(image, scale_factor=scale, mode="bicubic")
+    if done.shape[-2:] != grid:
+        raise ConfigError(
+            f"the position table of side {side} does not resample to a grid of {grid[0]} x {grid[1]}"
+        )
     return done[0].permute(1, 2, 0).contiguous()

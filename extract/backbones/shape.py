@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.text.mistakes import shown
+from extract.slices.sides import Canvas, shortest, sides
 
 ATTENTION = "attention.attention"
 
@@ -28,6 +29,26 @@ class Outline:
     grid: tuple[int, int]
     offers: frozenset[str] = frozenset({"cls", "cls_attention"})
     """As in `Backbone.offers`."""
+    registers: int = 0
+
+
+class Sizes(Protocol):
+    """What `backbone list` says of a release."""
+
+    @property
+    def dim(self) -> int: ...  # noqa: D102
+    @property
+    def layers(self) -> int: ...  # noqa: D102
+    @property
+    def heads(self) -> int: ...  # noqa: D102
+    @property
+    def patch_size(self) -> int: ...  # noqa: D102
+    @property
+    def registers(self) -> int: ...  # noqa: D102
+
+    def count(self) -> int:
+        """Numbers among the parameters."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +69,16 @@ class Shape:
     qkv_bias: bool = True
     norm_eps: float = 1e-6
 
-    def outline(self, canvas: int) -> Outline:
+    @property
+    def offers(self) -> frozenset[str]:
+        """As in `Backbone.offers`."""
+        return frozenset({"cls", "cls_attention", *["registers"] * bool(self.registers)})
+
+    def outline(self, canvas: Canvas) -> Outline:
         """What these sizes make of a canvas."""
-        side = canvas // self.patch_size
-        return Outline(self.dim, self.heads, (side, side))
+        rows, columns = sides(canvas)
+        grid = (rows // self.patch_size, columns // self.patch_size)
+        return Outline(self.dim, self.heads, grid, self.offers, self.registers)
 
     def count(self) -> int:
         """Numbers among the parameters."""
@@ -97,7 +124,7 @@ class Shape:
         return shapes
 
 
-def architecture_of(shape: Shape, kind: str, canvas: int) -> dict[str, Any]:
+def architecture_of(shape: Shape, kind: str, canvas: Canvas) -> dict[str, Any]:
     """The sizes as they stand in the fingerprint."""
     came = {name: getattr(shape, name) for name, before in LATER.items() if getattr(shape, name) != before}
     return came | {
@@ -111,36 +138,61 @@ def architecture_of(shape: Shape, kind: str, canvas: int) -> dict[str, Any]:
         "registers": shape.registers,
         "table_side": shape.table_side,
         "norm_eps": shape.norm_eps,
-        "canvas": canvas,
+        "canvas": stored_canvas(canvas),
     }
 
 
-def check_layers(layers: Sequence[int], count: int) -> tuple[int, ...]:
-    """Sorted, without repeats and without the last, whose CLS token is kept anyway.
+def check_layers(
+    layers: Sequence[int], count: int, key: str = "layers", kept: str = "CLS token is kept as `cls`"
+) -> tuple[int, ...]:
+    """Sorted, without repeats; the last block's tokens are kept under a name of their own.
+
+    Args:
+        layers: Blocks, counted from 1.
+        count: That the network has.
+        key: Of the section `extract` that names them.
+        kept: Of the last block.
 
     Raises:
-        ConfigError: If one is not a block of the network.
+        ConfigError: If one is not a block of the network before its last.
     """
     for layer in layers:
         if not 1 <= layer < count:
             raise ConfigError(
-                f"extract.layers: {layer} is not a block before the last; this backbone has {count}, "
-                f"and the last one's CLS token is kept as `cls`"
+                f"extract.{key}: {layer} is not a block before the last; this backbone has {count}, "
+                f"and the last one's {kept}"
             )
     return tuple(sorted(set(layers)))
 
 
-def patches_along(patch_size: int, canvas: int) -> int:
-    """Patches along one side of the canvas.
+def check_patch_layers(layers: Sequence[int], count: int) -> tuple[int, ...]:
+    """As `check_layers`, for patch tokens.
 
     Raises:
-        ConfigError: If the canvas is not a whole number of patches.
+        ConfigError: As there.
     """
-    if canvas % patch_size or canvas < patch_size:
-        raise ConfigError(
-            f"the canvas of {canvas} px must be a multiple of the backbone's patch of {patch_size} px"
-        )
-    return canvas // patch_size
+    return check_layers(layers, count, "tokens", "patch tokens are kept as `patches`")
+
+
+def stored_canvas(canvas: Canvas) -> int | list[int]:
+    """As the architecture says it in the fingerprint: one number where the canvas is square."""
+    found = shortest(canvas)
+    return found if isinstance(found, int) else list(found)
+
+
+def patch_grid(patch_size: int, canvas: Canvas) -> tuple[int, int]:
+    """Patches of a canvas: rows, cols.
+
+    Raises:
+        ConfigError: If a side is not a whole number of patches.
+    """
+    for side in sides(canvas):
+        if side % patch_size or side < patch_size:
+            raise ConfigError(
+                f"the canvas of {side} px must be a multiple of the backbone's patch of {patch_size} px"
+            )
+    rows, columns = sides(canvas)
+    return rows // patch_size, columns // patch_size
 
 
 def shape_from_config(config: Mapping[str, Any], where: str) -> Shape:
@@ -151,7 +203,10 @@ def shape_from_config(config: Mapping[str, Any], where: str) -> Shape:
     """
     kind = config.get("model_type")
     if kind not in MODEL_TYPES:
-        raise ConfigError(f"{where}: model_type is {kind!r}, expected one of {', '.join(MODEL_TYPES)}")
+        raise ConfigError(
+            f"{where}: model_type is {shown(kind)}, expected one of {', '.join(MODEL_TYPES)}; other networks "
+            "are of kind: huggingface"
+        )
     if config.get("hidden_act", "gelu") != "gelu" or config.get("num_channels", 3) != 3:
         raise ConfigError(f"{where}: expected three channels and hidden_act 'gelu'")
     dim, patch = _size(config, "hidden_size", 768, where), _size(config, "patch_size", 14, where)

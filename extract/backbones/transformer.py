@@ -20,8 +20,16 @@ from cache_schema.format.header import BackboneIdentity
 from extract.backbones.attention import attend, cls_attention
 from extract.backbones.backbone import MeanAndStd, Tokens, layer_name
 from extract.backbones.positions import position_rule, resample_positions
-from extract.backbones.shape import ATTENTION, Shape, architecture_of, check_layers, patches_along
+from extract.backbones.shape import (
+    ATTENTION,
+    Shape,
+    architecture_of,
+    check_layers,
+    check_patch_layers,
+    patch_grid,
+)
 from extract.backbones.weights import select_parameters, weights_digest
+from extract.slices.sides import Canvas
 
 PutOnDevice = Callable[[Tensor], Tensor]
 """Puts a float32 parameter on its device in its dtype."""
@@ -100,15 +108,16 @@ class DinoNetwork:
 
     def place(
         self,
-        canvas: int,
+        canvas: Canvas,
         device: torch.device,
         dtype: torch.dtype,
         layers: Sequence[int] = (),
         attention: bool = False,
+        patch_layers: Sequence[int] = (),
     ) -> "Transformer":
         """Name the weights by their digest, fold and place them; see `NamedBackbone.build`."""
         shape = self.shape
-        grid = patches_along(shape.patch_size, canvas)
+        grid = patch_grid(shape.patch_size, canvas)
         kept = check_layers(layers, shape.layers)
         identity = BackboneIdentity(
             architecture=architecture_of(shape, self.kind, canvas) | dict(self.drawn),
@@ -117,13 +126,13 @@ class DinoNetwork:
             layers=kept,
         )
         chosen = select_parameters(self.weights, shape.parameters(), self.where)
-        return Transformer(shape, chosen, identity, canvas, device, dtype, attention)
+        inner = check_patch_layers(patch_layers, shape.layers)
+        return Transformer(shape, chosen, identity, canvas, device, dtype, attention, inner)
 
 
 class Transformer:
     """A built backbone: weights on their device in their dtype, the position table resampled."""
 
-    offers = frozenset({"cls", "cls_attention"})
     normalised: MeanAndStd | None = None
     """A checkpoint does not say it; the presets' default is what the releases were trained with."""
 
@@ -132,23 +141,26 @@ class Transformer:
         shape: Shape,
         weights: Mapping[str, Tensor],
         identity: BackboneIdentity,
-        canvas: int,
+        canvas: Canvas,
         device: torch.device,
         dtype: torch.dtype,
         attention: bool = False,
+        patch_layers: Sequence[int] = (),
     ) -> None:
         """Fold and place the weights (float32, `(name -> tensor)` as in `Shape.parameters`)."""
-        side = canvas // shape.patch_size
         self.identity = identity
-        self.dim, self.heads, self.grid = shape.dim, shape.heads, (side, side)
+        self.dim, self.heads = shape.dim, shape.heads
+        self.grid = patch_grid(shape.patch_size, canvas)
+        self.offers, self.registers = shape.offers, shape.registers
         self._shape, self._attention = shape, attention
+        self._patches = {layer: layer_name(layer, "patches") for layer in patch_layers}
         self._kept = {layer: layer_name(layer) for layer in identity.layers}
         full = {name: tensor.to(torch.float32) for name, tensor in weights.items()}
 
         def place(tensor: Tensor) -> Tensor:
             return tensor.to(device, dtype).contiguous()
 
-        prefix, patch_positions = embed_positions(full, side, identity.position_table)
+        prefix, patch_positions = embed_positions(full, self.grid, identity.position_table)
         self._prefix, self._positions = place(prefix), place(patch_positions)
         projection = full["embeddings.patch_embeddings.projection.weight"].flatten(1)
         self._projection = Linear(
@@ -170,6 +182,8 @@ class Transformer:
         patches = self._projection(cut_patches(pixels, self._shape.patch_size)) + self._positions
         x = torch.cat([self._prefix.expand(len(pixels), -1, -1), patches], dim=1)
         cls: dict[str, Tensor] = {}
+        more: dict[str, Tensor] = {}
+        first = self._prefix.shape[1]
         attention: Tensor | None = None
         for number, block in enumerate(self._blocks, start=1):
             query, key, value = block.heads_of(x)
@@ -179,9 +193,13 @@ class Transformer:
             x = x + block.feed_forward(x)
             if number in self._kept:
                 cls[self._kept[number]] = self._final(x[:, 0].float())
+            if number in self._patches:
+                more[self._patches[number]] = self._final(x[:, first:].float()).unflatten(1, self.grid)
         x = self._final(x.float())
         cls["cls"] = x[:, 0]
-        return Tokens(cls, x[:, self._prefix.shape[1] :].unflatten(1, self.grid), attention)
+        if self.registers:
+            more["registers"] = x[:, 1:first]
+        return Tokens(cls, x[:, first:].unflatten(1, self.grid), attention, more)
 
 
 def cut_patches(pixels: Tensor, size: int) -> Tensor:
@@ -191,7 +209,7 @@ def cut_patches(pixels: Tensor, size: int) -> Tensor:
     return cut.permute(0, 2, 4, 1, 3, 5).reshape(slices, -1, channels * size * size)
 
 
-def embed_positions(weights: Mapping[str, Tensor], grid: int, rule: str) -> tuple[Tensor, Tensor]:
+def embed_positions(weights: Mapping[str, Tensor], grid: tuple[int, int], rule: str) -> tuple[Tensor, Tensor]:
     """CLS with its position and the registers `(1, 1 + registers, dim)`; the patch table `(patch, dim)`."""
     table = weights["embeddings.position_embeddings"][0]
     side = round((len(table) - 1) ** 0.5)

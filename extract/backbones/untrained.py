@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from cache_schema.common.pipeline_file import validate
 from extract.backbones.backbone import NamedBackbone
 from extract.backbones.shape import Outline, Shape
+from extract.slices.sides import Canvas
 
 if TYPE_CHECKING:
     from extract.backbones.transformer import DinoNetwork
@@ -47,7 +49,7 @@ class UntrainedSpec(NamedBackbone):
         layers, dim, heads = SIZES[self.size]
         return Shape(layers, dim, heads, hidden=4 * dim, registers=4 if self.registers else 0)
 
-    def outline(self, canvas: int) -> Outline:
+    def outline(self, canvas: Canvas) -> Outline:
         """Sizes without weights."""
         return self.shape.outline(canvas)
 
@@ -60,6 +62,14 @@ class UntrainedSpec(NamedBackbone):
         """Every size."""
         specs = {f"untrained/{size}": cls(size=size) for size in SIZES}
         return {name: (spec, spec.shape) for name, spec in specs.items()}
+
+    @classmethod
+    def of_architecture(cls, architecture: Mapping[str, Any]) -> UntrainedSpec | None:
+        """Size and seed stand in it."""
+        if architecture.get("kind") != "untrained":
+            return None
+        drawn = {name: architecture[name] for name in ("size", "seed") if name in architecture}
+        return validate(cls, {**drawn, "registers": bool(architecture.get("registers"))}, "the fingerprint")
 
     @classmethod
     def examples(cls, folder: Path) -> tuple[UntrainedSpec, ...]:

@@ -19,8 +19,8 @@ from cache_schema.store.reader import open_store
 from extract.cluster.submit import Submitted, cancel_waiting, require_slurm, submit, tasks_in_queue
 from extract.cluster.tasks import FOLDER, Asked, needed, shares_left, uncommitted, written
 from extract.extraction import create_planned
-from extract.planning.config import ExtractSection
-from extract.planning.for_store import plan_for_store
+from extract.planning.config import ExtractSection, asked_stores
+from extract.planning.for_store import plan_for_stores
 
 KEPT = "submitted.json"
 
@@ -77,7 +77,17 @@ class Jobs:
 
 
 def by_slurm(pipeline: Pipeline, section: ExtractSection, asked: Asked, dry_run: bool, as_json: bool) -> int:
-    """Hand in the jobs, or print the scripts; the exit code."""
+    """Hand in the jobs, or print the scripts; the exit code.
+
+    Raises:
+        ConfigError: If the section makes several stores.
+    """
+    if section.stores:
+        raise ConfigError(
+            f"--engine slurm makes one store, and extract.stores names {len(section.stores)}: submit an "
+            f"array of your own, each task `slicecache extract {asked.pipeline} --shard auto`, which decodes "
+            "once for all of them"
+        )
     if dry_run:
         scripts = scripts_of(pipeline, section, asked)
         texts = [f"# ---- {pipeline.folder() / FOLDER / name}\n{text}" for name, text in scripts.items()]
@@ -95,7 +105,7 @@ def scripts_of(pipeline: Pipeline, section: ExtractSection, asked: Asked) -> dic
         ConfigError: If something that was asked cannot be.
     """
     found = site_for(section, asked)
-    plan = plan_for_store(pipeline.store(), section, pipeline.base, asked.readmit)
+    plan = plan_for_stores(asked_stores(pipeline, section), pipeline.base, asked.readmit)
     left = uncommitted(pipeline.store(), plan.embeddable)
     needs = needed(found, section, pipeline, left)
     return written(found, pipeline, section, asked, needs, range(needs.tasks), needs.tasks, plan)
@@ -114,7 +124,7 @@ def extract_by_slurm(pipeline: Pipeline, section: ExtractSection, asked: Asked) 
     found = site_for(section, asked)
     # The device is the node's, not that of the machine where this is typed; and weights must be there by now.
     here = section.model_copy(update={"device": "auto", "offline": True})
-    plan = create_planned(pipeline, here, asked.readmit)
+    (plan,) = create_planned(pipeline, here, asked.readmit)
     left = uncommitted(pipeline.store(), plan.embeddable)
     before = read_submitted(pipeline.folder() / FOLDER / KEPT)
     busy = frozenset() if before is None else tasks_in_queue(before.arrays)

@@ -17,6 +17,7 @@ from extract.planning.config import ExtractSection
 from extract.planning.plan import ExtractionPlan, PlannedVolume
 from extract.planning.shard import division
 from extract.said import store_bytes
+from extract.sources.find import places_of_input
 
 FOLDER = "slurm"
 """Of the run folder, with scripts and logs."""
@@ -104,8 +105,8 @@ def own_command() -> tuple[str, ...]:
 
 def bound(pipeline: Pipeline, section: ExtractSection, asked: Asked) -> tuple[Path, ...]:
     """Folders that a container must see."""
-    given = getattr(section.input, "bids", None) or section.input.manifest  # type: ignore[union-attr]
-    places = [asked.pipeline.resolve().parent, pipeline.folder(), pipeline.path(given), Path.cwd()]
+    places = [asked.pipeline.resolve().parent, pipeline.folder(), Path.cwd()]
+    places += places_of_input(section.input, pipeline.base)
     places += [Path(os.environ[name]).absolute() for name in HANDED_ON if name in os.environ]
     if "://" not in pipeline.store():
         places.append(Path(pipeline.store()).parent)

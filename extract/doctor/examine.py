@@ -78,9 +78,17 @@ def looks(asked: Asked | None, ask_network: bool) -> Iterator[tuple[str, Look]]:
     yield from _disks(asked)
     if asked is not None and asked.section is not None:
         from extract.doctor.weights import look_at_weights
+        from extract.planning.config import asked_stores
 
         section, pipeline = asked.section, asked.pipeline
-        yield "weights", lambda: look_at_weights(section, pipeline, ask_network)
+        yield (
+            "weights",
+            lambda: [
+                finding
+                for each in asked_stores(pipeline, section)
+                for finding in look_at_weights(each.section, each.location, pipeline.base, ask_network)
+            ],
+        )
     yield "scheduler", lambda: [judge_scheduler(scheduler_facts())]
 
 
@@ -130,10 +138,13 @@ def _saying(finding: Finding) -> Look:
 def look_at_input(section: ExtractSection, base: Path) -> Finding:
     """Whether the images' folder or table is there; nothing of it is read."""
     from extract.sources.bids import BidsInput
+    from extract.sources.files import FilesInput
+    from extract.sources.find import places_of_input
 
+    if isinstance(section.input, FilesInput):
+        return Finding("input", "ok", f"{len(section.input.files)} files")
     bids = isinstance(section.input, BidsInput)
-    given = section.input.bids if isinstance(section.input, BidsInput) else section.input.manifest
-    place = Path(os.path.normpath(base / os.path.expanduser(given)))
+    (place,) = places_of_input(section.input, base)
     if not (place.is_dir() if bids else place.is_file()):
         what = "folder" if bids else "table"
         return Finding(

@@ -5,9 +5,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from cache_schema.common.errors import ConfigError, StoreError
-from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.store.create import read_header
 from extract.backbones.backbone import NamedBackbone
 from extract.backbones.custom import CustomBackboneSpec
@@ -21,10 +21,9 @@ PATIENCE_S = 5.0
 SHOWN_DIGITS = 16
 
 
-def look_at_weights(section: ExtractSection, pipeline: Pipeline, ask_network: bool) -> list[Finding]:
+def look_at_weights(section: ExtractSection, location: str, base: Path, ask_network: bool) -> list[Finding]:
     """Network, weights, and the store's weights beside them; the only look that may call out."""
-    spec, location = section.backbone.located(pipeline.base), pipeline.store()
-    missing = weights_missing(section.backbone, pipeline.base)
+    spec, missing = section.backbone.located(base), weights_missing(section.backbone, base)
     facts = network_facts(spec, missing, section.offline, ask_hub() if ask_network else None)
     findings = [judge_network(facts)]
     try:

@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from cache_schema.common.errors import VolumeError
 from cache_schema.common.machine import refuse_everywhere
 from extract.planning.plan import PlannedVolume
-from extract.slices.prepare import PreparedVolume, prepare_volume
+from extract.slices.prepare import PreparedVolume, prepare_each
 from extract.slices.preprocessing import Preprocessing
 from extract.sources.candidate import Candidate
 
@@ -27,65 +27,74 @@ NICENESS = 10
 DIED = "the process that read it died, most likely for want of memory"
 
 
-Ready = tuple[PlannedVolume, PreparedVolume | str]
-"""A volume with its slice images, or with the sentence that says why it has none."""
+Asked = tuple[PlannedVolume, tuple[int, ...]]
+"""A volume with the places of the stores that want it, among those of the run."""
+Ready = tuple[PlannedVolume, dict[int, PreparedVolume | str]]
+"""A volume with its slice images for each such store, or with the sentence that says why there are none."""
 
 
-def decode_ahead(
-    volumes: Sequence[PlannedVolume], preprocessing: Preprocessing, workers: int
-) -> Iterator[Ready]:
-    """Prepare volumes in order, `workers` at a time; 0 does it in this process."""
+def decode_ahead(volumes: Sequence[Asked], steps: Sequence[Preprocessing], workers: int) -> Iterator[Ready]:
+    """Prepare volumes in order, `workers` at a time; 0 does it in this process.
+
+    Args:
+        volumes: Each once, whatever number of stores want it.
+        steps: By place of the store.
+        workers: Processes.
+    """
     if workers == 0:
-        for planned in volumes:
-            yield planned, attempt(planned.candidate, preprocessing)
+        for planned, places in volumes:
+            made = attempt(planned.candidate, [steps[place] for place in places])
+            yield planned, dict(zip(places, made, strict=True))
         return
-    yield from _Ahead(preprocessing, min(workers, max(1, len(volumes)))).run(volumes)
+    yield from _Ahead(steps, min(workers, max(1, len(volumes)))).run(volumes)
 
 
-def attempt(candidate: Candidate, preprocessing: Preprocessing) -> PreparedVolume | str:
-    """Prepare one volume; what is wrong with it comes back as a sentence.
+def attempt(candidate: Candidate, several: Sequence[Preprocessing]) -> tuple[PreparedVolume | str, ...]:
+    """Prepare one volume for each store; what is wrong with it comes back as a sentence.
 
     Raises:
         MachineError: If what is wrong is not wrong with this volume alone: too many open files.
     """
     try:
-        return prepare_volume(candidate, preprocessing)
+        made = prepare_each(candidate, several)
     except VolumeError as error:
         refuse_everywhere(error, candidate.path)
-        return str(error)
+        return (str(error),) * len(several)
     except MemoryError:
-        return "it does not fit in memory"
+        return ("it does not fit in memory",) * len(several)
     # One file that no reader expected must not end a night's run. It is not swallowed: it becomes a row of
     # failures.tsv and the command ends with 1.
     except Exception as error:
         refuse_everywhere(error, candidate.path)
-        return f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        said = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return (said,) * len(several)
+    return tuple(str(each) if isinstance(each, VolumeError) else each for each in made)
 
 
 class _Ahead:
     """The pool and the volumes in flight; made anew when a process dies."""
 
-    def __init__(self, preprocessing: Preprocessing, workers: int) -> None:
-        self.preprocessing, self.workers = preprocessing, workers
+    def __init__(self, steps: Sequence[Preprocessing], workers: int) -> None:
+        self.steps, self.workers = steps, workers
         self.pool = self._new_pool(workers)
-        self.flying: deque[tuple[PlannedVolume, Future[PreparedVolume | str]]] = deque()
+        self.flying: deque[tuple[Asked, Future[tuple[PreparedVolume | str, ...]]]] = deque()
 
-    def run(self, volumes: Sequence[PlannedVolume]) -> Iterator[Ready]:
+    def run(self, volumes: Sequence[Asked]) -> Iterator[Ready]:
         """Everything in order."""
         waiting = deque(volumes)
         try:
             while waiting or self.flying:
                 while waiting and len(self.flying) < self.workers + AHEAD:
-                    planned = waiting.popleft()
-                    self.flying.append((planned, self._submit(planned)))
-                planned, future = self.flying[0]
+                    asked = waiting.popleft()
+                    self.flying.append((asked, self._submit(asked)))
+                (planned, places), future = self.flying[0]
                 try:
                     result = future.result()
                 except BrokenProcessPool:
                     yield from self._one_by_one()
                     continue
                 self.flying.popleft()
-                yield planned, result
+                yield planned, dict(zip(places, result, strict=True))
         finally:
             self.pool.shutdown(wait=True, cancel_futures=True)
 
@@ -93,27 +102,28 @@ class _Ahead:
         spawn = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(workers, mp_context=spawn, initializer=start_worker)
 
-    def _submit(self, planned: PlannedVolume) -> Future[PreparedVolume | str]:
+    def _submit(self, asked: Asked) -> Future[tuple[PreparedVolume | str, ...]]:
+        planned, places = asked
         try:
-            return self.pool.submit(attempt, planned.candidate, self.preprocessing)
+            return self.pool.submit(attempt, planned.candidate, [self.steps[place] for place in places])
         except BrokenProcessPool as error:
-            broken: Future[PreparedVolume | str] = Future()
+            broken: Future[tuple[PreparedVolume | str, ...]] = Future()
             broken.set_exception(error)
             return broken
 
     def _one_by_one(self) -> Iterator[Ready]:
         """A process died and took the pool with it: find out which volume it was, one at a time."""
         self.pool.shutdown(wait=True, cancel_futures=True)
-        suspects = [planned for planned, _ in self.flying]
+        suspects = [asked for asked, _ in self.flying]
         self.flying.clear()
-        for planned in suspects:
+        for planned, places in suspects:
             self.pool = self._new_pool(1)
             try:
-                result = self._submit(planned).result()
+                result = self._submit((planned, places)).result()
             except BrokenProcessPool:
-                result = DIED
+                result = (DIED,) * len(places)
             self.pool.shutdown(wait=True, cancel_futures=True)
-            yield planned, result
+            yield planned, dict(zip(places, result, strict=True))
         self.pool = self._new_pool(self.workers)
 
 

@@ -40,9 +40,11 @@ class _Open:
 
     draft: VolumeDraft
     grey: Tensor
-    """`(slice, height, width)` in [0, 1] on the canvas."""
+    """Grey values `(slice, height, width)` on the canvas."""
     share: Tensor
     """`(slice, row, col)`: share of the patch inside the foreground."""
+    span: tuple[float, float]
+    """Grey values that the preview shows as black and as white."""
     sent: int = 0
     parts: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
     arrived: int = 0
@@ -119,7 +121,7 @@ class Embedder:
         start = time.perf_counter()
         grey = canvas_images(prepared, self.device)
         share = foreground_share(prepared, self.backbone.grid, self.device)
-        opened = _Open(prepared.draft, grey, share)
+        opened = _Open(prepared.draft, grey, share, prepared.span)
         opened.seconds = time.perf_counter() - start
         return opened
 
@@ -203,6 +205,7 @@ class Embedder:
             "patch_intensity": lambda: pool(grey, self.backbone.grid),
         }
         named |= {name: partial(lambda value: value, value) for name, value in tokens.cls.items()}
+        named |= {name: partial(lambda value: value, value) for name, value in tokens.more.items()}
         if tokens.attention is not None:
             attention = tokens.attention
             named["cls_attention"] = lambda: attention
@@ -234,7 +237,7 @@ def _finished(volume: _Open) -> CommitParts:
     empty = int((volume.share.sum(dim=(1, 2)) == 0).sum())
     seconds = volume.draft.seconds | {"embed": volume.seconds}
     draft = volume.draft.model_copy(update={"empty_patch_slices": empty, "seconds": seconds})
-    return draft, arrays, mosaic(volume.grey.cpu().numpy(), draft)
+    return draft, arrays, mosaic(volume.grey.cpu().numpy(), draft, volume.span)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

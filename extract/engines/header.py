@@ -37,6 +37,7 @@ def make_header(
             must be normalised otherwise.
     """
     require_storable(backbone, storage)
+    preprocessing = preprocessing.for_backbone(backbone.normalised)
     require_normalised(backbone, (preprocessing.mean, preprocessing.std))
     return Header(
         fingerprint=Fingerprint(
@@ -54,6 +55,7 @@ def make_header(
             grid=backbone.grid,
             dtype=storage,
             layers=backbone.identity.layers,
+            registers=backbone.registers,
         ),
         slice_chunk=slice_chunk,
         created=dict(created),

@@ -7,25 +7,26 @@ store: a volume is there when its record is, and records are written last.
 import queue
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 from typing import Self
 
-from cache_schema.common.errors import ParticipantWithdrawn, StoreError, VolumeError
+from cache_schema.common.errors import ParticipantWithdrawn, VolumeError
 from cache_schema.common.terminal.progress import VolumeCounter
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.store.writer import StoreWriter
 from cache_schema.workers.heart import Heart, WorkDone
-from extract.engines.decode import decode_ahead
+from extract.engines.decode import Asked, decode_ahead
 from extract.engines.device import worker_of
 from extract.engines.embed import CommitParts, Embedder
+from extract.engines.pending import failure_of, note_failure
 from extract.engines.waiting import Stopwatch
 from extract.planning.plan import PlannedVolume
+from extract.slices.prepare import PreparedVolume
 from extract.slices.preprocessing import Preprocessing
-from extract.sources.candidate import Candidate
 
 QUEUED = 4
 """Finished volumes that may wait for the writer."""
@@ -58,73 +59,84 @@ class EngineTally:
         )
 
 
-def run_local(
-    volumes: Sequence[PlannedVolume],
-    preprocessing: Preprocessing,
-    embedder: Embedder,
-    writer: StoreWriter,
-    workers: int,
-    progress: VolumeCounter,
-    tally: EngineTally,
-    replacing: frozenset[VolumeKey] = frozenset(),
-    shard: str = "",
-) -> None:
-    """Embed the volumes and commit them.
+@dataclass(frozen=True, slots=True)
+class StoreWork:
+    """What is to be done for one store of a run."""
+
+    volumes: Sequence[PlannedVolume]
+    preprocessing: Preprocessing
+    embedder: Embedder
+    writer: StoreWriter
+    tally: EngineTally
+    """Counts, also when the machine fails on the way."""
+    replacing: frozenset[VolumeKey] = frozenset()
+    """Volumes whose record goes before their new data is written."""
+
+
+def run_local(works: Sequence[StoreWork], workers: int, progress: VolumeCounter, shard: str = "") -> None:
+    """Embed the volumes and commit them; one that several stores lack is decoded once.
 
     Args:
-        volumes: What is to be done, each once.
-        preprocessing: How a volume becomes slices.
-        embedder: Holds the backbone.
-        writer: The open store.
+        works: One of each store.
         workers: Decoding processes; 0 decodes in this one.
-        progress: Is told of every volume.
-        tally: Counts them, also when the machine fails on the way.
-        replacing: Volumes whose record goes before their new data is written.
+        progress: Is told of every volume of every store.
         shard: `I/N`, for heartbeats.
     """
-    tally.workers = workers
-    names = {planned.candidate.key: planned.candidate for planned in volumes}
-    worker = worker_of(embedder.device, writer.header.numerics.compute_dtype, len(volumes), shard)
-    heart = Heart(writer.location, worker, tally.so_far)
-    with heart, Committer(writer, tally, names, progress, replacing) as committer:
-        decoding = partial(decode_ahead, volumes, preprocessing, workers)
-        for planned, prepared in tally.time.over(decoding, embedder.idle):
-            candidate = planned.candidate
-            if isinstance(prepared, str):
-                committer.fail(failure_of(candidate, prepared))
-                continue
-            try:
-                for finished in embedder.add(prepared):
-                    committer.commit(finished)
-            except VolumeError as error:
-                committer.fail(failure_of(candidate, str(error)))
-        for finished in embedder.flush():
-            committer.commit(finished)
-        tally.time.stop()
-    tally.notes += heart.notes
+    watch = works[0].tally.time
+    for work in works:
+        work.tally.workers, work.tally.time = workers, watch
+    hearts = [_heart_of(work, shard) for work in works]
+    steps = [work.preprocessing for work in works]
+    decoding = partial(decode_ahead, wanted_by([work.volumes for work in works]), steps, workers)
+    with ExitStack() as ending:
+        for heart in hearts:
+            ending.enter_context(heart)
+        lines = [(work.embedder, ending.enter_context(Committer(work, progress))) for work in works]
+        for planned, made in watch.over(decoding, partial(_idle, [work.embedder for work in works])):
+            for place, prepared in made.items():
+                _embed(*lines[place], planned, prepared)
+        for embedder, committer in lines:
+            for finished in embedder.flush():
+                committer.commit(finished)
+        watch.stop()
+    for work, heart in zip(works, hearts, strict=True):
+        work.tally.notes += heart.notes
 
 
-def failure_of(candidate: Candidate, reason: str) -> Failure:
-    """The row that says why a volume is not in the store."""
-    key = candidate.key
-    return Failure(
-        participant_id=key.participant_id,
-        session_id=key.session_id,
-        volume_id=key.volume_id,
-        path=candidate.source,
-        reason=reason,
-        when=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+def wanted_by(several: Sequence[Sequence[PlannedVolume]]) -> list[Asked]:
+    """Every volume once, sorted by key, with the places of those who want it."""
+    found: dict[VolumeKey, tuple[PlannedVolume, tuple[int, ...]]] = {}
+    for place, volumes in enumerate(several):
+        for planned in volumes:
+            first, places = found.get(planned.candidate.key, (planned, ()))
+            found[planned.candidate.key] = first, (*places, place)
+    return [found[key] for key in sorted(found)]
 
 
-def note_failure(writer: StoreWriter, failure: Failure) -> None:
-    """Write down why a volume failed, unless the store says just that: a resume takes no seal off for it."""
+def _heart_of(work: StoreWork, shard: str) -> Heart:
+    """What tells who looks at the store of this process."""
+    compute = work.writer.header.numerics.compute_dtype
+    worker = worker_of(work.embedder.device, compute, len(work.volumes), shard)
+    return Heart(work.writer.location, worker, work.tally.so_far)
+
+
+def _embed(
+    embedder: Embedder, committer: "Committer", planned: PlannedVolume, prepared: PreparedVolume | str
+) -> None:
+    """Embed a volume for one store, and hand over what that finishes."""
+    if isinstance(prepared, str):
+        committer.fail(failure_of(planned.candidate, prepared))
+        return
     try:
-        known = writer.failure(failure.key)
-    except StoreError:
-        known = None
-    if known is None or (known.path, known.reason) != (failure.path, failure.reason):
-        writer.fail(failure)
+        for finished in embedder.add(prepared):
+            committer.commit(finished)
+    except VolumeError as error:
+        committer.fail(failure_of(planned.candidate, str(error)))
+
+
+def _idle(embedders: Sequence[Embedder], waited: float) -> float:
+    """Of the seconds just waited for a volume, those in which the device had nothing to do for any store."""
+    return min(embedder.idle(waited) for embedder in embedders)
 
 
 class Committer:
@@ -133,23 +145,17 @@ class Committer:
     They alone touch store, tally and progress.
     """
 
-    def __init__(
-        self,
-        writer: StoreWriter,
-        tally: EngineTally,
-        candidates: dict[VolumeKey, Candidate],
-        progress: VolumeCounter,
-        replacing: frozenset[VolumeKey],
-    ) -> None:
+    def __init__(self, work: StoreWork, progress: VolumeCounter) -> None:
         """Nothing runs before `with`."""
-        self._writer, self._tally, self._candidates = writer, tally, candidates
-        self._progress, self._replacing = progress, replacing
+        self._writer, self._tally, self._replacing = work.writer, work.tally, work.replacing
+        self._candidates = {planned.candidate.key: planned.candidate for planned in work.volumes}
+        self._progress = progress
         self._queue: queue.Queue[CommitParts | Failure | None] = queue.Queue(QUEUED)
         self._error: BaseException | None = None
         self._telling = threading.Lock()
         self._threads = [
             threading.Thread(target=self._work, name=f"slicecache-writer-{number}", daemon=True)
-            for number in range(writer.at_once)
+            for number in range(work.writer.at_once)
         ]
 
     def __enter__(self) -> Self:

@@ -1,6 +1,7 @@
 """The arithmetic around the backbone, in float32 on its device: resampling, pooling, weighted means."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,17 +11,29 @@ from torch.nn import functional
 
 from extract.engines.device import to_device
 from extract.slices.prepare import PreparedVolume
+from extract.slices.resize import Resize
+
+TORCH = {
+    "torch-bilinear": ("bilinear", False),
+    "torch-bicubic": ("bicubic", False),
+    "torch-bilinear-antialias": ("bilinear", True),
+    "torch-bicubic-antialias": ("bicubic", True),
+}
+"""Mode and antialias of `interpolate`."""
 
 RESAMPLE_SLICES = 32
 """Slices resampled at once; counted within a volume, so that no result depends on the batch."""
 
 
 def canvas_images(prepared: PreparedVolume, device: torch.device) -> Tensor:
-    """The slices on the canvas, `(slice, height, width)` in [0, 1]: `rows @ image @ columns.T`."""
+    """Grey values on the canvas, `(slice, height, width)`: by weights, resized by torch, or as they come."""
+    if prepared.resize is not None:
+        return resized(as_tensor(prepared.images), prepared.resize, prepared.background, device)
     if prepared.row_weights is None or prepared.column_weights is None:
         return unit_scaled(to_device(as_tensor(prepared.images), device))
     rows, columns = (as_tensor(w).to(device) for w in (prepared.row_weights, prepared.column_weights))
-    return resample(as_tensor(prepared.images), rows, columns, device, unit_scaled)
+    made = resample(as_tensor(prepared.images), rows, columns, device, unit_scaled)
+    return made + prepared.background if prepared.background else made
 
 
 def foreground_share(prepared: PreparedVolume, grid: tuple[int, int], device: torch.device) -> Tensor:
@@ -29,6 +42,10 @@ def foreground_share(prepared: PreparedVolume, grid: tuple[int, int], device: to
     Resampling and the mean over a patch are both linear: pooled weights do them in one, at a fraction of
     the products.
     """
+    if prepared.resize is not None:
+        # Without overshoot and aliasing, whatever the filter of the images is.
+        soft = replace(prepared.resize, filter="torch-bilinear-antialias")
+        return pool(resized(as_binary(as_tensor(prepared.mask)), soft, 0.0, device), grid)
     if prepared.row_weights is None or prepared.column_weights is None:
         return pool(as_binary(to_device(as_tensor(prepared.mask), device)), grid)
     rows, columns = (
@@ -52,6 +69,27 @@ def resample(
     """
     parts = source.split(RESAMPLE_SLICES)
     return torch.cat([rows @ (convert(to_device(part, device)) @ columns.T) for part in parts])
+
+
+def resized(source: Tensor, resize: Resize, background: float, device: torch.device) -> Tensor:
+    """Torch's own resize of `(slice, height, width)` in float32, some slices at a time, and what is shown.
+
+    Args:
+        source: Grey values.
+        resize: Says the size, the kernel and the box.
+        background: What lies beyond the resized slice.
+        device: Where the work is done.
+    """
+    mode, antialias = TORCH[resize.filter]
+    down, across = resize.box()
+    below, right = resize.missing()
+    parts = []
+    for part in source.split(RESAMPLE_SLICES):
+        made = functional.interpolate(
+            to_device(part, device)[:, None].float(), size=resize.size, mode=mode, antialias=antialias
+        )
+        parts.append(functional.pad(made[:, 0, down, across], (0, right, 0, below), value=background))
+    return torch.cat(parts)
 
 
 def as_tensor(values: NDArray[np.generic]) -> Tensor:

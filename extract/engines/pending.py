@@ -3,14 +3,15 @@
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from cache_schema.common.errors import ParticipantWithdrawn, StoreError, VolumeError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.store.writer import StoreWriter
 from extract.engines.changes import Changes
-from extract.engines.local import failure_of, note_failure
 from extract.planning.plan import PlannedVolume
+from extract.sources.candidate import Candidate
 
 GONE = "its file vanished after it was planned"
 
@@ -125,3 +126,26 @@ def is_committed(writer: StoreWriter, key: VolumeKey) -> bool:
         return writer.record(key) is not None
     except StoreError:
         return True
+
+
+def failure_of(candidate: Candidate, reason: str) -> Failure:
+    """The row that says why a volume is not in the store."""
+    key = candidate.key
+    return Failure(
+        participant_id=key.participant_id,
+        session_id=key.session_id,
+        volume_id=key.volume_id,
+        path=candidate.source,
+        reason=reason,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def note_failure(writer: StoreWriter, failure: Failure) -> None:
+    """Write down why a volume failed, unless the store says just that: a resume takes no seal off for it."""
+    try:
+        known = writer.failure(failure.key)
+    except StoreError:
+        known = None
+    if known is None or (known.path, known.reason) != (failure.path, failure.reason):
+        writer.fail(failure)

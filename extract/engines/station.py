@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from cache_schema.format.header import Header
+from cache_schema.format.header import Fingerprint, Header, require_equal
 from cache_schema.format.numerics import FixedNumerics
 from cache_schema.format.record import TableRow
 from cache_schema.store.create import fixed_at, read_header
@@ -26,6 +26,11 @@ from extract.engines.device import (
 from extract.engines.embed import Embedder
 from extract.engines.header import make_header, provenance
 from extract.planning.config import ExtractSection
+
+OTHERS = "with this backbone and these settings (here) embeddings would be others than are wanted (there)"
+ANOTHER = (
+    "Nothing was embedded: set no step otherwise, and give the checkpoint that is meant (--backbone FOLDER)."
+)
 
 
 @dataclass(slots=True)
@@ -52,7 +57,7 @@ class Station:
         wanted = self.writer.header.numerics.model_copy(update={"compute_dtype": self.compute})
         self._obey(self.writer.fix_numerics(wanted, self.device.type, made))
         names = frozenset(spec.name for spec in self.writer.header.arrays)
-        steps = self.section.preprocessing
+        steps = self.section.preprocessing.for_backbone(self._backbone.normalised)
         return Embedder(self._backbone, self.device, names, self.section.batch_size, steps.mean, steps.std)
 
     def _obey(self, fixed: FixedNumerics) -> None:
@@ -71,7 +76,13 @@ class Station:
 
 
 def open_station(
-    section: ExtractSection, base: Path, location: str, rows: Sequence[TableRow], *, longest: int
+    section: ExtractSection,
+    base: Path,
+    location: str,
+    rows: Sequence[TableRow],
+    *,
+    longest: int,
+    wanted: Fingerprint | None = None,
 ) -> Station:
     """Build the backbone, and create the store or open the one that is there.
 
@@ -81,9 +92,10 @@ def open_station(
         location: Of the store.
         rows: Volumes that will be written; those that have a row keep it.
         longest: Most slices of a volume, by which the chunks of a new store are cut.
+        wanted: What the store's embeddings must be; nothing is written where they would be others.
 
     Raises:
-        StoreMismatch: If the store was made otherwise.
+        StoreMismatch: If the store was made otherwise, or the section says others than are wanted.
     """
     machine, existing, fixed = this_machine(), read_header(location), fixed_at(location)
     found = None if existing is None else existing.numerics.compute_dtype
@@ -93,6 +105,8 @@ def open_station(
     compute = choose_dtype(section.dtype, device, machine, found)
     backbone = section.build_backbone(base, device, DTYPES[compute])
     header = new_header(backbone, section, base, device, longest)
+    if wanted is not None:
+        require_equal(header.fingerprint, wanted, OTHERS, ANOTHER)
     writer = StoreWriter.open(location, header, rows, durable=section.fsync)
     return Station(section, base, writer, machine, device, compute, backbone)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cache_schema.common.errors import ConfigError, MachineError, SlicecacheError
 from cache_schema.common.machine import refuse_machine
-from extract.backbones.checkpoint.hub import FILES, INSIDE, HubSource, is_read
+from extract.backbones.checkpoint.hub import FILES, INSIDE, HubSource, admission, beginning, is_read
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +90,14 @@ def hub_said(source: HubSource) -> Iterator[None]:
     except SlicecacheError:
         raise
     except errors.GatedRepoError as error:
-        raise ConfigError(f"{what}: its owner lets in who asked and logged in (hf auth login)") from error
+        raise ConfigError(f"{what}: {admission(source.repository)}, then fetch again") from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise ConfigError(f"{what}: {constants.ENDPOINT} has no such repository or revision") from error
     except errors.HFValidationError as error:
-        raise ConfigError(f"{what}: {_short(error)}") from error
+        raise ConfigError(f"{what}: {beginning(error)}") from error
     except Exception as error:  # each version of the package has another HTTP library with its own errors
         refuse_machine(error, "fetch into", getattr(error, "filename", None) or "the hub's cache")
         raise MachineError(
-            f"{what} from {constants.ENDPOINT}: {_short(error)}; nothing half-written has its name, "
+            f"{what} from {constants.ENDPOINT}: {beginning(error)}; nothing half-written has its name, "
             "and the same command goes on"
         ) from error
-
-
-def _short(error: Exception) -> str:
-    """The beginning of somebody else's message."""
-    return " ".join(str(error).split())[:300] or type(error).__name__

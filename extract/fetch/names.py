@@ -16,7 +16,7 @@ from cache_schema.common.text.mistakes import suggest
 from extract.backbones.backbone import NamedBackbone
 from extract.backbones.checkpoint.hub import HubSource
 from extract.backbones.registry import KINDS
-from extract.backbones.shape import Shape
+from extract.backbones.shape import Sizes
 
 PIPELINES = (".yaml", ".yml")
 
@@ -29,7 +29,7 @@ class Wanted:
     lock: Path
 
 
-def listed() -> Iterator[tuple[str, NamedBackbone, Shape]]:
+def listed() -> Iterator[tuple[str, NamedBackbone, Sizes]]:
     """Every backbone that has a name of its own, with its sizes."""
     for kind in get_args(KINDS):
         for name, (spec, shape) in kind.listed().items():
@@ -59,10 +59,17 @@ def wanted(name: str, overrides: Sequence[str]) -> Wanted:
 
 def _of_pipeline(path: Path, overrides: Sequence[str]) -> Wanted:
     """The backbone of a pipeline file, with its lock where the file says, or beside it."""
-    from extract.planning.config import ExtractSection
+    from extract.planning.config import ExtractSection, asked_stores
 
     pipeline = load_pipeline(path, overrides)
-    spec = pipeline.section("extract", ExtractSection).backbone.located(pipeline.base)
+    section = pipeline.section("extract", ExtractSection)
+    specs = [each.section.backbone.located(pipeline.base) for each in asked_stores(pipeline, section)]
+    spec = specs[0]
+    if any(other != spec for other in specs):
+        raise ConfigError(
+            f"extract.stores of {str(path)!r} names several backbones: fetch each by its own name, as "
+            "`slicecache backbone list` has it"
+        )
     return Wanted(spec, spec.lock_file or path.with_suffix(".lock.json"))
 
 

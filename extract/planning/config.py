@@ -2,17 +2,21 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from cache_schema.common.errors import ConfigError
-from cache_schema.common.pipeline_file import Pipeline, validate
+from cache_schema.common.pipeline_file import MAIN, Pipeline, validate
 from cache_schema.common.strict import later
 from cache_schema.format.header import Header
+from cache_schema.format.layout import INNER_PATCHES, TOKENS, patch_layers
 from extract.backbones.registry import BackboneSpec
-from extract.slices.preprocessing import Preprocessing, PresetName, StepOverrides, preprocessing_of
+from extract.slices.preprocessing import Preprocessing, StepOverrides
+from extract.slices.presets import PresetName, preprocessing_of
 from extract.sources.bids import BidsInput
+from extract.sources.files import FilesInput
+from extract.sources.find import KINDS, VolumeInput
 from extract.sources.manifest import ManifestInput
 
 if TYPE_CHECKING:
@@ -20,24 +24,31 @@ if TYPE_CHECKING:
 
     from extract.backbones.backbone import Backbone
 
-Token = Literal["cls", "patch_mean", "patches", "cls_attention"]
+Token = Annotated[str, Field(pattern=f"^({'|'.join(TOKENS)}|{INNER_PATCHES.pattern})$")]
 
 
 def _input_kind(value: Any) -> str | None:
     """An input is told by its own key."""
     given = value if isinstance(value, dict) else getattr(value, "model_fields_set", ())
-    kinds = [kind for kind in ("bids", "manifest") if kind in given]
+    kinds = [kind for kind in KINDS if kind in given]
     return kinds[0] if len(kinds) == 1 else None
 
 
 InputSpec = Annotated[
-    Annotated[BidsInput, Tag("bids")] | Annotated[ManifestInput, Tag("manifest")],
+    Annotated[BidsInput, Tag("bids")]
+    | Annotated[ManifestInput, Tag("manifest")]
+    | Annotated[FilesInput, Tag("files")],
     Discriminator(
         _input_kind,
         custom_error_type="input_kind",
-        custom_error_message="either `bids: FOLDER` or `manifest: TABLE` is expected",
+        custom_error_message="either `bids: FOLDER` or `manifest: TABLE` (or `files: [IMAGE]`) is expected",
     ),
 ]
+
+
+def _nothing_said(value: Any) -> Any:
+    """`coronal:` with nothing behind it is `coronal: {}`."""
+    return {} if value is None else value
 
 
 class EmbeddingOptions(StepOverrides):
@@ -68,6 +79,7 @@ class EmbeddingOptions(StepOverrides):
             dtype,
             layers=self.layers,
             attention="cls_attention" in self.tokens,
+            patch_layers=patch_layers(self.tokens),
             offline=self.offline,
         )
 
@@ -75,7 +87,7 @@ class EmbeddingOptions(StepOverrides):
     @classmethod
     def _in_order(cls, value: tuple[Token, ...]) -> tuple[Token, ...]:
         """The order and repetition in the file do not matter."""
-        return tuple(token for token in get_args(Token) if token in value)
+        return tuple(token for token in (*TOKENS, *sorted(set(value) - set(TOKENS))) if token in value)
 
     @field_validator("layers")
     @classmethod
@@ -90,13 +102,34 @@ class EmbeddingOptions(StepOverrides):
         return preprocessing_of(self.preset, self, self.allow_unknown_orientation)
 
 
-class ExtractSection(EmbeddingOptions):
+class StoreOptions(EmbeddingOptions):
+    """What one store is made by."""
+
+    storage: Literal["float16", "float32"] = "float16"
+    """Dtype of the stored tokens."""
+
+
+class NamedStoreOptions(StoreOptions):
+    """What one of several stores is made by; what it does not say it takes from the keys beside `stores`."""
+
+    @model_validator(mode="after")
+    def _one_door(self) -> Self:
+        if "allow_unknown_orientation" in self.model_fields_set:
+            raise ValueError("allow_unknown_orientation holds for all stores: it is said beside `stores`")
+        return self
+
+
+StoreName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,63}$")]
+"""What one of several stores is called: as arrays are, so that `dpmm:cls` can be told apart."""
+
+
+class ExtractSection(StoreOptions):
     """What stage one reads, how it embeds it, and how the store is written."""
 
     input: InputSpec
-    """`{bids: FOLDER, ...}` or `{manifest: TABLE, ...}`."""
-    storage: Literal["float16", "float32"] = "float16"
-    """Dtype of the stored tokens."""
+    """`{bids: FOLDER, ...}`, `{manifest: TABLE, ...}` or `{files: [IMAGE, ...]}`."""
+    stores: dict[StoreName, Annotated[NamedStoreOptions, BeforeValidator(_nothing_said)]] = later({})
+    """Several stores from one decoding, by name; the flat form is one, called `main`."""
     workers: int | None = Field(default=None, ge=0)
     """Processes that decode volumes; 0 decodes in the main one, None chooses by the machine."""
     replace: bool = False
@@ -108,12 +141,41 @@ class ExtractSection(EmbeddingOptions):
     fsync: bool = True
     """Wait for the disk after every volume, so that no power failure takes back what was committed."""
 
+    def store(self, name: str) -> "ExtractSection":
+        """The section of one store alone: its own keys, each in place of the one beside `stores`."""
+        own = self.stores[name]
+        given = {key: getattr(own, key) for key in own.model_fields_set}
+        return self.model_copy(update={**given, "stores": {}})
+
+
+@dataclass(frozen=True, slots=True)
+class AskedStore:
+    """One store of a run."""
+
+    name: str
+    location: str
+    """Empty where the pipeline does not say it, which only planning can do without."""
+    section: ExtractSection
+    """Its own, without `stores`."""
+
+
+def asked_stores(pipeline: Pipeline, section: ExtractSection) -> tuple[AskedStore, ...]:
+    """The stores that a section makes, in the file's order; one where it names none.
+
+    Raises:
+        ConfigError: If two would lie in one place.
+    """
+    if not section.stores:
+        return (AskedStore(MAIN, pipeline.store() if "cache" in pipeline.data else "", section),)
+    places = pipeline.stores() if "cache" in pipeline.data else {}
+    return tuple(AskedStore(name, places.get(name, ""), section.store(name)) for name in section.stores)
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where the numbers of a store came from: of its section, what making them again needs."""
 
-    input: BidsInput | ManifestInput
+    input: VolumeInput
     base: Path
     """Folder that relative paths start from."""
     backbone: BackboneSpec
@@ -123,14 +185,14 @@ class Origin:
     batch_size: int
 
 
-def origin_of(header: Header, pipeline: Pipeline | None) -> Origin:
+def origin_of(header: Header, location: str, pipeline: Pipeline | None) -> Origin:
     """How a store was made: as a pipeline says, or as the header's provenance does.
 
     Raises:
         ConfigError: If neither says it.
     """
     if pipeline is not None:
-        section, base = pipeline.section("extract", ExtractSection), pipeline.base
+        section, base = _section_of(location, pipeline), pipeline.base
     else:
         configuration, folder = header.created.get("configuration"), header.created.get("folder")
         if configuration is None or folder is None:
@@ -147,3 +209,18 @@ def origin_of(header: Header, pipeline: Pipeline | None) -> Origin:
         section.offline,
         section.batch_size,
     )
+
+
+def _section_of(location: str, pipeline: Pipeline) -> ExtractSection:
+    """The section that a store is made by.
+
+    Raises:
+        ConfigError: If the pipeline makes several, and none at this place.
+    """
+    stores = asked_stores(pipeline, pipeline.section("extract", ExtractSection))
+    place = location if "://" in location else str(Path(location).expanduser().absolute())
+    found = [each.section for each in stores if each.location == place or len(stores) == 1]
+    if not found:
+        places = ", ".join(f"{each.name} at {each.location!r}" for each in stores)
+        raise ConfigError(f"none of the pipeline's stores lies at {place!r}: {places}")
+    return found[0]

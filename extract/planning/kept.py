@@ -5,7 +5,7 @@ comes first makes it, in one piece; the others read it. It holds paths of this s
 store.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.machine import machine_said
 from cache_schema.common.stored_json import read_object
-from cache_schema.common.strict import Strict, refusal
+from cache_schema.common.strict import Strict, later, refusal
 from cache_schema.files.disk.whole import replacing
 from cache_schema.files.objects import LocalObjects
 from cache_schema.format.header import differing_fields
@@ -46,6 +46,8 @@ class PlanHead(Strict):
     a task reads no line but its own."""
     notes: tuple[str, ...]
     withdrawn: tuple[Key, ...]
+    longest: tuple[SliceCount, ...] = later(())
+    """Most slices of a volume in each further store of the run."""
 
 
 class PlanLine(Strict):
@@ -64,6 +66,8 @@ class PlanLine(Strict):
     spacing_mm: Triple | None
     max_slices: SliceCount
     refusal: str | None
+    others: tuple[SliceCount, ...] = later(())
+    """As of `PlannedVolume`."""
 
     @classmethod
     def of(cls, volume: PlannedVolume) -> "PlanLine":
@@ -78,6 +82,7 @@ class PlanLine(Strict):
             spacing_mm=volume.spacing_mm,
             max_slices=volume.max_slices,
             refusal=volume.refusal,
+            others=volume.others,
         )
 
     def volume(self) -> PlannedVolume:
@@ -93,7 +98,9 @@ class PlanLine(Strict):
             self.stated_spacing_mm,
             self.given,
         )
-        return PlannedVolume(candidate, self.shape, self.spacing_mm, self.max_slices, self.refusal)
+        return PlannedVolume(
+            candidate, self.shape, self.spacing_mm, self.max_slices, self.refusal, others=self.others
+        )
 
 
 def plan_place(run_folder: Path) -> Path:
@@ -101,25 +108,37 @@ def plan_place(run_folder: Path) -> Path:
     return run_folder / "extract" / PLAN
 
 
-def asked_for(section: ExtractSection, base: Path) -> dict[str, Any]:
-    """What of a section shapes its plan."""
-    preprocessing = section.preprocessing
+def asked_for(sections: Sequence[ExtractSection], base: Path) -> dict[str, Any]:
+    """What of the stores' sections shapes their plan."""
+    section, *others = sections
+    more = {"others": [_slicing(each) for each in others]} if others else {}
     return {
         **section.model_dump(mode="json", include={"input"}),
         "base": str(base),
-        "orient": preprocessing.orient.model_dump(mode="json"),
-        "slices": preprocessing.slices.model_dump(mode="json"),
-        "allow_unknown_orientation": preprocessing.allow_unknown_orientation,
+        **_slicing(section),
+        "allow_unknown_orientation": section.allow_unknown_orientation,
+        **more,
     }
 
 
-def keep_plan(place: Path, plan: ExtractionPlan, section: ExtractSection, base: Path, *, first: bool) -> None:
+def _slicing(section: ExtractSection) -> dict[str, Any]:
+    """What decides how many slices a volume has."""
+    steps = section.preprocessing
+    return {
+        "orient": steps.orient.model_dump(mode="json"),
+        "slices": steps.slices.model_dump(mode="json"),
+    }
+
+
+def keep_plan(
+    place: Path, plan: ExtractionPlan, sections: Sequence[ExtractSection], base: Path, *, first: bool
+) -> None:
     """Keep a plan.
 
     Args:
         place: `plan_place` of the run folder.
         plan: What was found.
-        section: What was asked for.
+        sections: What was asked for, of each store of the run.
         base: Folder that relative paths start from.
         first: Keep it only if none is kept, as one of many that plan at the same time.
 
@@ -127,7 +146,7 @@ def keep_plan(place: Path, plan: ExtractionPlan, section: ExtractSection, base: 
         MachineError: If it cannot be written.
     """
     data = b"".join(
-        line.model_dump_json().encode() + b"\n" for line in _lines(plan, asked_for(section, base))
+        line.model_dump_json().encode() + b"\n" for line in _lines(plan, asked_for(sections, base))
     )
     with machine_said("write", place):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -146,9 +165,11 @@ class KeptPlan:
         self._place, self._head, self._lines = place, head, lines
 
     @property
-    def longest(self) -> int:
-        """Most slices that a volume keeps at most; 0 of none."""
-        return max((count for count in self._head.slices if count is not None), default=0)
+    def longest(self) -> tuple[int, ...]:
+        """Most slices that a volume keeps at most, in each store of the run; 0 of none."""
+        return max(
+            (count for count in self._head.slices if count is not None), default=0
+        ), *self._head.longest
 
     def whole(self) -> ExtractionPlan:
         """All of it.
@@ -182,7 +203,7 @@ class KeptPlan:
             return line.volume()
 
 
-def kept_plan(place: Path, section: ExtractSection, base: Path) -> KeptPlan | None:
+def kept_plan(place: Path, sections: Sequence[ExtractSection], base: Path) -> KeptPlan | None:
     """The plan that is kept, or None.
 
     Raises:
@@ -197,7 +218,7 @@ def kept_plan(place: Path, section: ExtractSection, base: Path) -> KeptPlan | No
         head = PlanHead.model_validate(read_object(first))
         if len(lines) != len(head.slices):
             raise ValueError(f"it has {len(lines)} volumes, not {len(head.slices)}")
-    differing = differing_fields(asked_for(section, base), head.asked)
+    differing = differing_fields(asked_for(sections, base), head.asked)
     if differing:
         raise ConfigError(f"{str(place)!r} was made for something else: {'; '.join(differing)}; {AGAIN}")
     return KeptPlan(place, head, lines)
@@ -226,5 +247,6 @@ def _lines(plan: ExtractionPlan, asked: dict[str, Any]) -> Iterator[Strict]:
         slices=tuple(v.max_slices if v.refusal is None else None for v in plan.volumes),
         notes=plan.notes,
         withdrawn=tuple((key.participant_id, key.session_id, key.volume_id) for key in plan.withdrawn),
+        longest=tuple(map(max, zip(*(volume.others for volume in plan.embeddable), strict=True))),
     )
     yield from map(PlanLine.of, plan.volumes)

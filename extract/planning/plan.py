@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -16,11 +16,10 @@ from cache_schema.format.header import ArraySpec
 from cache_schema.format.identity import VolumeKey, twins
 from cache_schema.format.record import TableRow
 from extract.slices.preprocessing import Preprocessing
-from extract.sources.bids import BidsInput, find_bids
 from extract.sources.candidate import Candidate
-from extract.sources.manifest import ManifestInput, find_manifest
+from extract.sources.find import VolumeInput, find_volumes
 from extract.volume.hdf5 import open_volume
-from extract.volume.headers import quiet, read_facts
+from extract.volume.headers import Facts, quiet, read_facts
 from extract.volume.inputs import is_there, refuse_odd_file
 from extract.volume.orient import stack_spacing, stack_to_native
 
@@ -50,6 +49,8 @@ class PlannedVolume:
     warnings: tuple[str, ...] = ()
     file: tuple[int, int] | None = None
     """Device and inode, by which two names of one file are told."""
+    others: tuple[int, ...] = ()
+    """Upper bounds of kept slices in the further stores of the run, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,16 @@ class ExtractionPlan:
         """Most slices that a volume keeps at most; 0 of none."""
         return max((volume.max_slices for volume in self.embeddable), default=0)
 
+    def of_store(self, place: int) -> "ExtractionPlan":
+        """What the plan is for one of the run's stores, in their order from 0."""
+        if not place:
+            return self
+        volumes = (
+            volume if volume.refusal else replace(volume, max_slices=volume.others[place - 1])
+            for volume in self.volumes
+        )
+        return replace(self, volumes=tuple(volumes))
+
     def bytes(self, arrays: Sequence[ArraySpec]) -> int:
         """Upper bound of the store's uncompressed size."""
         return self.slices * sum(prod(array.item_shape) * BYTES[array.dtype] for array in arrays)
@@ -101,10 +112,11 @@ class ExtractionPlan:
 
 
 def plan_extraction(
-    spec: BidsInput | ManifestInput,
+    spec: VolumeInput,
     base: Path,
     preprocessing: Preprocessing,
     is_withdrawn: Callable[[str], bool] = lambda participant: False,
+    others: Sequence[Preprocessing] = (),
 ) -> ExtractionPlan:
     """Find every volume and look at its header.
 
@@ -113,6 +125,7 @@ def plan_extraction(
         base: Folder that relative paths start from.
         preprocessing: Says who is let in, and how many slices are kept at most.
         is_withdrawn: Whether a participant was withdrawn from the store.
+        others: Of the further stores that are made in one go; they let in whom the first lets in.
 
     Raises:
         ConfigError: If the input cannot be understood, or two volumes have one key.
@@ -129,7 +142,8 @@ def plan_extraction(
             # In parts, or every waiting volume would hold a future of its own.
             for start in range(0, len(candidates), AT_ONCE)
             for planned in pool.map(
-                partial(plan_volume, preprocessing=preprocessing), candidates[start : start + AT_ONCE]
+                partial(plan_volume, preprocessing=preprocessing, others=others),
+                candidates[start : start + AT_ONCE],
             )
         ]
     return ExtractionPlan(tuple(volumes), (*notes, *shared_files(volumes)), withdrawn)
@@ -150,13 +164,6 @@ def said_of_withdrawn(keys: Sequence[VolumeKey]) -> str:
 def withdrawn_json(keys: Sequence[VolumeKey]) -> dict[str, Any]:
     """Who is left out, as JSON data."""
     return {"volumes": len(keys), "participants": sorted({key.participant_id for key in keys})}
-
-
-def find_volumes(spec: BidsInput | ManifestInput, base: Path) -> tuple[list[Candidate], list[str]]:
-    """Candidates of an input, and notes on what it holds beside them."""
-    if isinstance(spec, BidsInput):
-        return find_bids(spec, base)
-    return find_manifest(spec, base)
 
 
 def refuse_same_keys(candidates: Sequence[Candidate]) -> None:
@@ -222,9 +229,13 @@ def shared_files(volumes: Sequence[PlannedVolume]) -> list[str]:
     return notes
 
 
-def plan_volume(candidate: Candidate, preprocessing: Preprocessing) -> PlannedVolume:
+def plan_volume(
+    candidate: Candidate, preprocessing: Preprocessing, others: Sequence[Preprocessing] = ()
+) -> PlannedVolume:
     """Look at one header; a volume that cannot be used is an answer, not an error."""
     try:
+        if candidate.refusal:
+            raise VolumeError(candidate.refusal)
         if candidate.foreground_path is not None:
             if not is_there(candidate.foreground_path):
                 raise VolumeError(f"there is no foreground mask {str(candidate.foreground_path)!r}")
@@ -233,11 +244,18 @@ def plan_volume(candidate: Candidate, preprocessing: Preprocessing) -> PlannedVo
     except VolumeError as error:
         refuse_everywhere(error, candidate.path)
         return PlannedVolume(candidate, None, None, 0, str(error))
+    bound, *more = (most_slices(facts, steps) for steps in (preprocessing, *others))
+    file = file_id(candidate.path)
+    return PlannedVolume(
+        candidate, facts.shape, facts.spacing_mm, bound, None, facts.warnings, file, tuple(more)
+    )
+
+
+def most_slices(facts: Facts, preprocessing: Preprocessing) -> int:
+    """Upper bound of the slices that are kept of a volume."""
     to_native = stack_to_native(facts.affine, facts.shape, preprocessing.orient)
     count = int(np.abs(to_native[:3, 2]) @ np.asarray(facts.shape))
-    bound = preprocessing.slices.bound(count, stack_spacing(to_native, facts.spacing_mm)[0])
-    file = file_id(candidate.path)
-    return PlannedVolume(candidate, facts.shape, facts.spacing_mm, bound, None, facts.warnings, file)
+    return preprocessing.slices.bound(count, stack_spacing(to_native, facts.spacing_mm)[0])
 
 
 def file_id(path: Path) -> tuple[int, int] | None:

@@ -1,5 +1,6 @@
 """Whether an extraction has where to write: asked before the first volume is read."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,40 +20,47 @@ FOLDERS = 2 * 256
 ADVICE = ", or `--set extract.check_space=false` to begin all the same: what is committed stays"
 
 
-def require_places(run_folder: Path, location: str) -> None:
-    """Before anything is planned or loaded: run folder and store can be written to.
+def require_places(run_folder: Path, locations: Sequence[str]) -> None:
+    """Before anything is planned or loaded: run folder and stores can be written to.
 
     Raises:
         MachineError: Naming the one that cannot.
     """
     require_writable(run_folder, "the run folder")
-    if is_url(location):
-        Bucket(location).require_writable()
-        return
-    store = Path(location).expanduser().absolute()
-    if existing(store) != store:
-        require_writable(store.parent, "the folder of the store")
+    for location in locations:
+        if is_url(location):
+            Bucket(location).require_writable()
+            continue
+        store = Path(location).expanduser().absolute()
+        if existing(store) != store:
+            require_writable(store.parent, "the folder of the store")
 
 
 def require_store_room(
-    location: str, header: Header, volumes: Sequence[PlannedVolume], check_space: bool
+    stores: Sequence[tuple[str, Header, Sequence[PlannedVolume]]], check_space: bool
 ) -> None:
-    """Before the first volume: the store takes files, and what is to be embedded fits.
+    """Before the first volume: the stores take files, and what is to be embedded fits.
 
     Args:
-        location: An open store.
-        header: Its own.
-        volumes: What is to be embedded, each with its upper bound of slices.
-        check_space: Whether to hold the bound against the free space.
+        stores: Of each open one the location, its header, and what is to be embedded, each volume with its
+            upper bound of slices.
+        check_space: Whether to hold the bounds against the free space, together where a disk is shared.
 
     Raises:
         MachineError: Saying what is needed and what is there.
     """
-    if is_url(location):
-        return  # it took what opening it wrote, and nobody says how much more it takes
-    require_writable(f"{location}/{TEMPORARY}", "the store")
-    if check_space:
-        require_room(location, "the store", *needed(header, volumes), advice=ADVICE)
+    disks: dict[int, tuple[int, int]] = {}
+    for location, header, volumes in stores:
+        if is_url(location):
+            continue  # it took what opening it wrote, and nobody says how much more it takes
+        require_writable(f"{location}/{TEMPORARY}", "the store")
+        if check_space:
+            disk = os.stat(location).st_dev
+            so_far = disks.get(disk, (0, 0))
+            n_bytes, n_files = (a + b for a, b in zip(so_far, needed(header, volumes), strict=True))
+            disks[disk] = n_bytes, n_files
+            what = "the store" if so_far == (0, 0) else "the stores up to"
+            require_room(location, what, n_bytes, n_files, advice=ADVICE)
 
 
 def needed(header: Header, volumes: Sequence[PlannedVolume]) -> tuple[int, int]:

@@ -10,16 +10,21 @@ import torch
 
 from cache_schema.common.errors import ConfigError, StoreMismatch
 from cache_schema.common.pipeline_file import validate
+from cache_schema.common.strict import Strict
 from cache_schema.format.header import Header, Numerics, require_equal
 from cache_schema.format.identity import VolumeKey
+from cache_schema.format.layout import patch_layers
 from extract.backbones.backbone import Backbone
+from extract.backbones.dinov2 import Dinov2Spec
+from extract.backbones.published import PublishedBackbone
 from extract.backbones.registry import BackboneSpec
 from extract.engines.device import DTYPES
-from extract.planning.plan import find_volumes
 from extract.slices.preprocessing import STEPS, Preprocessing, StepOverrides
+from extract.slices.sides import Canvas
 from extract.sources.bids import BidsInput
 from extract.sources.candidate import Candidate
-from extract.sources.manifest import ManifestInput
+from extract.sources.files import FilesInput
+from extract.sources.find import VolumeInput, find_volumes
 
 ELSEWHERE = "give the images with --input FOLDER, or the pipeline with --pipeline FILE"
 
@@ -33,9 +38,7 @@ def preprocessing_of_header(header: Header, allow_unknown_orientation: bool) -> 
     named = {step["step"]: {k: v for k, v in step.items() if k != "step"} for step in _steps(header)}
     given = validate(StepOverrides, {**named, "slices": header.fingerprint.slices}, "header.preprocessing")
     parts: dict[str, Any] = {
-        step: part
-        for step in (*STEPS, "slices")
-        if (part := getattr(given, step)) is not None and not isinstance(part, int)
+        step: part for step in (*STEPS, "slices") if isinstance(part := getattr(given, step), Strict)
     }
     required = {step.name for step in fields(Preprocessing) if step.default is MISSING}
     if not required <= parts.keys():
@@ -54,7 +57,12 @@ def _steps(header: Header) -> tuple[dict[str, object], ...]:
 
 
 def backbone_of_header(
-    header: Header, numerics: Numerics, spec: BackboneSpec, pixels: int, device: torch.device, offline: bool
+    header: Header,
+    numerics: Numerics,
+    spec: BackboneSpec,
+    pixels: Canvas,
+    device: torch.device,
+    offline: bool,
 ) -> Backbone:
     """Build the backbone and make sure that it is the store's.
 
@@ -62,7 +70,7 @@ def backbone_of_header(
         header: Says which backbone it must be.
         numerics: Say the compute dtype.
         spec: Says where it comes from.
-        pixels: Side of the canvas.
+        pixels: Side of the canvas, or its rows and columns.
         device: Where it runs.
         offline: Take the weights from the local cache of Hugging Face only.
 
@@ -76,6 +84,7 @@ def backbone_of_header(
         DTYPES[numerics.compute_dtype],
         layers=header.fingerprint.backbone.layers,
         attention=any(array.name == "cls_attention" for array in header.arrays),
+        patch_layers=patch_layers(array.name for array in header.arrays),
         offline=offline,
     )
     wanted, found = header.fingerprint.backbone.weights_sha256, backbone.identity.weights_sha256
@@ -91,7 +100,12 @@ def backbone_of_header(
     return backbone
 
 
-def find_again(spec: BidsInput | ManifestInput, base: Path, root: Path | None) -> dict[VolumeKey, Candidate]:
+def from_folder(recorded: BackboneSpec, folder: Path) -> BackboneSpec:
+    """The recorded kind of backbone with the checkpoint of a folder; DINOv2 where it was none."""
+    return recorded.at(folder) if isinstance(recorded, PublishedBackbone) else Dinov2Spec(path=folder)
+
+
+def find_again(spec: VolumeInput, base: Path, root: Path | None) -> dict[VolumeKey, Candidate]:
     """The input's volumes by key.
 
     Args:
@@ -106,6 +120,8 @@ def find_again(spec: BidsInput | ManifestInput, base: Path, root: Path | None) -
         root = Path(os.path.abspath(os.path.expanduser(root)))
         if isinstance(spec, BidsInput):
             spec = spec.model_copy(update={"bids": root})
+        elif isinstance(spec, FilesInput):
+            spec = FilesInput(files=tuple(str(root / os.path.basename(name)) for name in spec.files))
         else:
             table = root / spec.manifest.name if root.is_dir() else root
             spec = spec.model_copy(update={"manifest": table})

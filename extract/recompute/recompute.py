@@ -21,7 +21,6 @@ from cache_schema.format.identity import VolumeKey
 from cache_schema.format.inputs import differing_inputs
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, open_store
-from extract.backbones.dinov2 import Dinov2Spec
 from extract.engines.device import choose_device, this_machine
 from extract.engines.embed import CommitParts, Embedder
 from extract.planning.config import origin_of
@@ -34,7 +33,7 @@ from extract.recompute.compare import (
     compare_tokens,
     tolerance_of,
 )
-from extract.recompute.making import backbone_of_header, find_again, preprocessing_of_header
+from extract.recompute.making import backbone_of_header, find_again, from_folder, preprocessing_of_header
 from extract.recompute.sample import draw_slices, some_slices
 from extract.slices.prepare import PreparedVolume, prepare_volume
 from extract.slices.preprocessing import Preprocessing
@@ -110,8 +109,8 @@ def recompute(
     """
     start = time.perf_counter()
     store = open_store(location, prove="sha256")
-    origin = origin_of(store.header, pipeline)
-    spec = origin.backbone if backbone_folder is None else Dinov2Spec(path=backbone_folder)
+    origin = origin_of(store.header, location, pipeline)
+    spec = origin.backbone if backbone_folder is None else from_folder(origin.backbone, backbone_folder)
     preprocessing = preprocessing_of_header(store.header, origin.allow_unknown_orientation)
     device = choose_device("auto", this_machine())
 

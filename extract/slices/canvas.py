@@ -1,9 +1,9 @@
-"""The canvas: one fixed square of pixels for every slice of every volume.
+"""The canvases: fixed rows and columns of pixels for every slice of every volume.
 
-A field canvas shows a square of fixed size in millimetres around the foreground, so that a pixel is the
+A field canvas shows a field of fixed size in millimetres around the foreground, so that a pixel is the
 same length for everybody whatever the in-plane voxel size and field of view were. Resampling is separable,
-`rows @ image @ columns.T`, with triangle weights that widen when shrinking (antialias). A crop canvas is
-what torchvision's Resize and CenterCrop do with Pillow.
+`rows @ image @ columns.T`, with triangle weights that widen when shrinking (antialias). The others are what
+published systems do: they resize to a number of pixels (`resize.py`), or take voxels as they are.
 """
 
 from dataclasses import dataclass
@@ -11,19 +11,30 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import Field, model_validator
 
 from cache_schema.common.strict import Strict
+from extract.slices.sides import Pixels, Side, centred_start, sides
+
+Filter = Literal[
+    "pillow-bilinear",
+    "pillow-bicubic",
+    "torch-bilinear",
+    "torch-bicubic",
+    "torch-bilinear-antialias",
+    "torch-bicubic-antialias",
+]
+"""Pillow's widen when they shrink and round to 8 bits where the intensities are 8 bits; torch's are
+`interpolate` with `align_corners=False`, in float32 on the device, and what overshoots is kept."""
 
 
 class FieldCanvas(Strict):
-    """A square field in millimetres on a square of pixels."""
+    """A field in millimetres on a canvas of pixels."""
 
     kind: Literal["field"] = "field"
     field_mm: Annotated[float, Field(ge=10, le=1000)] | Literal["native"] = 224.0
-    """Side of the field; `native`: the volume's own, its longer in-plane side, centred on the array."""
-    pixels: int = Field(default=224, ge=14)
+    """Longer side of the field; `native`: the longer in-plane side of the volume, centred on the array."""
+    pixels: Pixels = 224
     filter: Literal["triangle"] = "triangle"
     centre_depth_mm: float = Field(default=100.0, gt=0)
     """The centre is taken over this depth below the vertex, so that neck and shoulders do not pull it."""
@@ -32,21 +43,73 @@ class FieldCanvas(Strict):
 
 
 class CropCanvas(Strict):
-    """Shorter side to `resize` by Pillow's bilinear filter, then the centre `pixels`; poles may be cut."""
+    """Shorter side to `resize`, then the centre `pixels`; poles may be cut."""
 
     kind: Literal["crop"] = "crop"
-    resize: int = Field(default=256, ge=14)
-    pixels: int = Field(default=224, ge=14)
-    filter: Literal["pillow-bilinear"] = "pillow-bilinear"
+    resize: Side = 256
+    pixels: Pixels = 224
+    filter: Filter = "pillow-bilinear"
 
     @model_validator(mode="after")
     def _inside(self) -> "CropCanvas":
-        if self.pixels > self.resize:
+        if max(sides(self.pixels)) > self.resize:
             raise ValueError(f"the crop of {self.pixels} pixels must fit into {self.resize}")
         return self
 
 
-CanvasSpec = Annotated[FieldCanvas | CropCanvas, Field(discriminator="kind")]
+class ShorterCanvas(Strict):
+    """Shorter side to `resize`, the ratio kept, then a multiple of the patch from the upper left corner.
+
+    So the canvas of a slice depends on its ratio, and a store has one: a volume that comes out otherwise is
+    refused, unless it may be cut or padded.
+    """
+
+    kind: Literal["shorter"] = "shorter"
+    resize: Side = 448
+    pixels: Pixels = 448
+    multiple: int = Field(default=14, ge=1, le=16384)
+    """The backbone's patch."""
+    filter: Filter = "pillow-bicubic"
+    unlike: Literal["refuse", "cut_or_pad"] = "refuse"
+    """A slice of another ratio; `cut_or_pad` goes on at the lower right with background, or ends there."""
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "ShorterCanvas":
+        shorter = self.resize - self.resize % self.multiple
+        if self.unlike == "refuse" and (
+            min(sides(self.pixels)) != shorter or any(side % self.multiple for side in sides(self.pixels))
+        ):
+            raise ValueError(
+                f"the canvas of {self.pixels} pixels cannot come of a shorter side of {self.resize} cut to a "
+                f"multiple of {self.multiple}: the shorter side of pixels must be {shorter}, and the longer "
+                "a multiple"
+            )
+        return self
+
+
+class StretchCanvas(Strict):
+    """Each side to its pixels, whatever the ratio was."""
+
+    kind: Literal["stretch"] = "stretch"
+    pixels: Pixels = 448
+    filter: Filter = "pillow-bilinear"
+
+
+class CropOrPadCanvas(Strict):
+    """The centre of the slice, a voxel a pixel; what is missing is filled.
+
+    Of an odd number to cut or to fill, the larger half is at the upper left, as in torchio.
+    """
+
+    kind: Literal["crop_or_pad"] = "crop_or_pad"
+    pixels: Pixels = 224
+    fill: Literal["minimum", "zero"] = "minimum"
+    """In the volume's own intensities, before they are scaled."""
+
+
+ResizedCanvas = CropCanvas | ShorterCanvas | StretchCanvas
+AnyCanvas = FieldCanvas | CropOrPadCanvas | ResizedCanvas
+CanvasSpec = Annotated[AnyCanvas, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +159,17 @@ def field_axes(
         mask: Foreground `(slice, row, column)` that the field is centred on.
         spacing_mm: Pixel size along rows and columns of the stack.
     """
-    sides = mask.shape[1:]
+    source = mask.shape[1:]
     if spec.field_mm == "native":
-        field_mm = max(side * size for side, size in zip(sides, spacing_mm, strict=True))
-        centres = [(side - 1) / 2 for side in sides]
+        field_mm = max(side * size for side, size in zip(source, spacing_mm, strict=True))
+        centres = [(side - 1) / 2 for side in source]
     else:
         field_mm = spec.field_mm
         centres = [middle(mask.sum(axis=(0, other)), spec.centre_tail) for other in (2, 1)]
-    pixel_mm = field_mm / spec.pixels
+    pixel_mm = field_mm / max(sides(spec.pixels))
     rows, columns = (
-        Axis(centre - (spec.pixels - 1) / 2 * pixel_mm / size, pixel_mm / size, side, spec.pixels)
-        for centre, size, side in zip(centres, spacing_mm, sides, strict=True)
+        Axis(centre - (pixels - 1) / 2 * pixel_mm / size, pixel_mm / size, side, pixels)
+        for centre, size, side, pixels in zip(centres, spacing_mm, source, sides(spec.pixels), strict=True)
     )
     return rows, columns
 
@@ -127,38 +190,13 @@ def middle(profile: NDArray[np.integer], tail: float) -> float:
     return float(low + high) / 2
 
 
-def crop_axes(spec: CropCanvas, rows: int, columns: int) -> tuple[Axis, Axis]:
-    """Row and column sampling of a crop canvas, with the rounding of torchvision's Resize and CenterCrop."""
-    short = min(rows, columns)
-    sizes = [spec.resize if side == short else int(spec.resize * side / short) for side in (rows, columns)]
+def crop_or_pad_axes(spec: CropOrPadCanvas, rows: int, columns: int) -> tuple[Axis, Axis]:
+    """Row and column sampling of a crop-or-pad canvas."""
     first, second = (
-        Axis((_crop_start(size, spec.pixels) + 0.5) * side / size - 0.5, side / size, side, spec.pixels)
-        for size, side in zip(sizes, (rows, columns), strict=True)
+        Axis(float(centred_start(side, pixels)), 1.0, side, pixels)
+        for side, pixels in zip((rows, columns), sides(spec.pixels), strict=True)
     )
     return first, second
-
-
-def resize_and_crop(images: NDArray[np.uint8], spec: CropCanvas) -> NDArray[np.uint8]:
-    """Pillow's bilinear resize of the shorter side, then the centre, `(slice, pixels, pixels)`."""
-    _, rows, columns = images.shape
-    short = min(rows, columns)
-    height, width = (
-        spec.resize if side == short else int(spec.resize * side / short) for side in (rows, columns)
-    )
-    top, left = _crop_start(height, spec.pixels), _crop_start(width, spec.pixels)
-    box = (slice(top, top + spec.pixels), slice(left, left + spec.pixels))
-    out = np.empty((len(images), spec.pixels, spec.pixels), dtype=np.uint8)
-    for index, image in enumerate(images):
-        resized = Image.fromarray(np.ascontiguousarray(image)).resize(
-            (width, height), Image.Resampling.BILINEAR
-        )
-        out[index] = np.asarray(resized)[box]
-    return out
-
-
-def _crop_start(size: int, pixels: int) -> int:
-    """First pixel of a centre crop; halves round to even, as torchvision's do."""
-    return round((size - pixels) / 2)
 
 
 def canvas_to_native(to_native: NDArray[np.float64], rows: Axis, columns: Axis) -> NDArray[np.float64]:

@@ -1,69 +1,139 @@
 """Kept slices as the backbone will get them: intensities scaled, and the way onto the canvas."""
 
+from typing import NamedTuple, TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import VolumeError
-from extract.slices.canvas import Axis, CropCanvas, resize_and_crop
-from extract.slices.intensity import Percentile, SliceMinMax, quantiles, slice_minmax, window
+from extract.slices.canvas import Axis, CropOrPadCanvas
+from extract.slices.intensity import SliceMinMax, Zscore
 from extract.slices.preprocessing import Preprocessing
+from extract.slices.resize import PILLOW, Resize, resize_with_pillow
+from extract.slices.tone import UNIT, Tone, tone_of
 
-OnCanvas = tuple[
-    NDArray[np.generic], NDArray[np.uint8], NDArray[np.float32] | None, NDArray[np.float32] | None
-]
-"""Images, mask, row weights and column weights of `extract.slices.prepare.PreparedVolume`."""
-
-
-def _grey(
-    preprocessing: Preprocessing, images: NDArray[np.floating], values: NDArray[np.floating]
-) -> NDArray[np.float32] | NDArray[np.uint8]:
-    """Scale the intensities: float32 in `[0, 1]`, or 8 bits where the step truncates to them."""
-    match preprocessing.intensity:
-        case SliceMinMax():
-            return slice_minmax(images.astype(np.float64, copy=False))
-        case Percentile(low=low, high=high):
-            return window(images, *quantiles(values, (low, high)))
+_T = TypeVar("_T", bound=np.generic)
 
 
-def cropped(
-    preprocessing: Preprocessing,
-    canvas: CropCanvas,
-    images: NDArray[np.floating],
-    mask: NDArray[np.bool_],
-    values: NDArray[np.floating],
-) -> OnCanvas:
-    """Resize with Pillow here and now: its 8-bit arithmetic is part of the published method."""
-    grey = _grey(preprocessing, images, values)
-    if grey.dtype == np.uint8:
-        eight_bit = grey.astype(np.uint8, copy=False)
+class OnCanvas(NamedTuple):
+    """The fields of `extract.slices.prepare.PreparedVolume` beside the draft."""
+
+    images: NDArray[np.generic]
+    mask: NDArray[np.uint8]
+    row_weights: NDArray[np.float32] | None = None
+    column_weights: NDArray[np.float32] | None = None
+    resize: Resize | None = None
+    background: float = 0.0
+    span: tuple[float, float] = UNIT
+
+
+class Source(NamedTuple):
+    """What of a volume the images are made of; stacks are `(slice, row, column)`."""
+
+    images: NDArray[np.floating]
+    """The kept slices that the volume has."""
+    mask: NDArray[np.bool_]
+    """Their foreground."""
+    padding: tuple[int, int]
+    """Slices that the rule pads before and after them."""
+    volume: NDArray[np.floating]
+    foreground: NDArray[np.floating]
+    """Intensities of the whole foreground, flat."""
+    rows: Axis
+    columns: Axis
+    resize: Resize | None
+    """Of a canvas that is a number of pixels."""
+
+
+def on_canvas(preprocessing: Preprocessing, source: Source) -> OnCanvas:
+    """Scale the intensities, and bring the slices onto the canvas or say how the device does it.
+
+    Raises:
+        VolumeError: If the intensities do not vary, or the canvas shows nothing of the volume.
+    """
+    canvas = preprocessing.canvas
+    zero = isinstance(canvas, CropOrPadCanvas) and canvas.fill == "zero"
+    fill = 0.0 if zero else float(source.volume.min())
+
+    def counted(spec: Zscore) -> NDArray[np.floating]:
+        return {
+            "canvas": lambda: cropped_or_padded(source.images, fill, source),
+            "volume": lambda: source.volume,
+            "foreground": lambda: source.foreground,
+        }[spec.over]()
+
+    tone = tone_of(preprocessing.intensity, source.foreground, counted)
+    background = tone.background(fill)
+    if isinstance(canvas, CropOrPadCanvas):
+        made = _as_stored(tone, fill, source)
+    elif source.resize is not None:
+        made = _resized(tone, background, source.resize, source)
     else:
-        eight_bit = np.rint(grey * np.float32(255)).astype(np.uint8)
-    shown = resize_and_crop(mask.astype(np.uint8) * 255, canvas) >= 128
-    return resize_and_crop(eight_bit, canvas), shown.view(np.uint8), None, None
+        made = _in_field(tone, background, source)
+    return made._replace(background=background, span=tone.span)
 
 
-def in_field(
-    preprocessing: Preprocessing,
-    images: NDArray[np.floating],
-    mask: NDArray[np.bool_],
-    values: NDArray[np.floating],
-    rows: Axis,
-    columns: Axis,
-) -> OnCanvas:
-    """Cut what the field never touches, and give the weights that resample the rest on the device."""
-    row_weights, column_weights = rows.weights(), columns.weights()
+def _as_stored(tone: Tone, fill: float, source: Source) -> OnCanvas:
+    """A voxel a pixel: there is nothing to resample."""
+    mask = cropped_or_padded(source.mask.view(np.uint8), 0, source)
+    return OnCanvas(tone.grey(cropped_or_padded(source.images, fill, source)), mask)
+
+
+def _resized(tone: Tone, background: float, resize: Resize, source: Source) -> OnCanvas:
+    """Resize with Pillow here and now, in its own arithmetic; with torch on the device."""
+    if resize.filter not in PILLOW:
+        return OnCanvas(
+            padded_slices(tone.grey(source.images), source.padding, background),
+            padded_slices(np.ascontiguousarray(source.mask).view(np.uint8), source.padding, 0),
+            resize=resize,
+        )
+    grey = tone.for_pillow(source.images)
+    behind = round(background * 255) if grey.dtype == np.uint8 else background
+    shown = resize_with_pillow(source.mask.astype(np.uint8) * 255, resize, 0) >= 128
+    return OnCanvas(
+        padded_slices(resize_with_pillow(grey, resize, behind), source.padding, behind),
+        padded_slices(shown.view(np.uint8), source.padding, 0),
+    )
+
+
+def _in_field(tone: Tone, background: float, source: Source) -> OnCanvas:
+    """Cut what the field never touches, and give the weights that resample the rest on the device.
+
+    Outside the volume the weights are 0: the background is what lies there once it is added again.
+    """
+    row_weights, column_weights = source.rows.weights(), source.columns.weights()
     down, across = _touched(row_weights), _touched(column_weights)
-    if isinstance(preprocessing.intensity, Percentile):
-        grey = _grey(preprocessing, images[:, down, across], values).astype(np.float32, copy=False)
-    else:  # a slice's own minimum and maximum are those of the whole slice
-        eight_bit = _grey(preprocessing, images, values)[:, down, across]
-        grey = eight_bit.astype(np.float32) / np.float32(255)
-    return (
-        grey,
-        np.ascontiguousarray(mask[:, down, across]).view(np.uint8),
+    if isinstance(tone.spec, SliceMinMax):  # a slice's own minimum and maximum are those of the whole slice
+        grey = tone.grey(source.images)[:, down, across]
+    else:
+        grey = tone.grey(source.images[:, down, across])
+    if background:
+        grey = grey - np.float32(background)
+    return OnCanvas(
+        padded_slices(grey, source.padding, 0),
+        padded_slices(np.ascontiguousarray(source.mask[:, down, across]).view(np.uint8), source.padding, 0),
         np.ascontiguousarray(row_weights[:, down]),
         np.ascontiguousarray(column_weights[:, across]),
     )
+
+
+def cropped_or_padded(stack: NDArray[_T], fill: float, source: Source) -> NDArray[_T]:
+    """What a crop-or-pad canvas shows of a stack, all slices that are kept, as a new array."""
+    before, after = source.padding
+    axes = source.rows, source.columns
+    out = np.full((before + len(stack) + after, *(axis.pixels for axis in axes)), fill, dtype=stack.dtype)
+    shown = [axis.shown() for axis in axes]
+    places = [
+        slice(part.start - int(axis.origin), part.stop - int(axis.origin))
+        for part, axis in zip(shown, axes, strict=True)
+    ]
+    out[before : before + len(stack), places[0], places[1]] = stack[:, shown[0], shown[1]]
+    return out
+
+
+def padded_slices(stack: NDArray[_T], padding: tuple[int, int], value: float) -> NDArray[_T]:
+    """A stack with slices of one value before and after; the same array where there are none."""
+    return np.pad(stack, (padding, (0, 0), (0, 0)), constant_values=value) if any(padding) else stack
 
 
 def _touched(weights: NDArray[np.float32]) -> slice:

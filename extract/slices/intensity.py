@@ -1,6 +1,7 @@
-"""Intensities to `[0, 1]` (or to the 8 bits that Pillow resizes)."""
+"""Intensities to `[0, 1]`, to the 8 bits that Pillow resizes, or to what a published system feeds."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
@@ -34,7 +35,41 @@ class SliceMinMax(Strict):
     kind: Literal["slice_minmax"] = "slice_minmax"
 
 
-IntensityScaling = Annotated[Percentile | SliceMinMax, Field(discriminator="kind")]
+class Window(Strict):
+    """A window in the volume's own units, as of CT: `low` and `high` become the ends of `to`, clipped."""
+
+    kind: Literal["window"] = "window"
+    low: float
+    high: float
+    to: tuple[float, float] = (0.0, 1.0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Window":
+        if self.low >= self.high or self.to[0] >= self.to[1]:
+            raise ValueError(f"[{self.low:g}, {self.high:g}] to {list(self.to)} does not increase")
+        return self
+
+
+class Zscore(Strict):
+    """Clipped to two percentiles, less the mean, by the standard deviation (n - 1) of what was clipped."""
+
+    kind: Literal["zscore"] = "zscore"
+    low: float = Field(default=0.5, ge=0, le=100)
+    high: float = Field(default=99.5, ge=0, le=100)
+    over: Literal["canvas", "volume", "foreground"] = "volume"
+    """Whose voxels are counted; `canvas`: those that a crop-or-pad canvas shows on the kept slices, with
+    what is filled in."""
+    above: float | None = None
+    """Only voxels above this are counted."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Zscore":
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} must be smaller than high {self.high:g}")
+        return self
+
+
+IntensityScaling = Annotated[Percentile | SliceMinMax | Window | Zscore, Field(discriminator="kind")]
 
 
 def quantiles(values: NDArray[np.floating], percents: Sequence[float]) -> NDArray[np.float64]:
@@ -79,6 +114,51 @@ def window(images: NDArray[np.floating], low: float, high: float) -> NDArray[np.
     out -= np.float32(low)
     out /= scale
     return np.clip(out, 0.0, 1.0, out=out)
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """What `Zscore` found in one volume."""
+
+    low: float
+    high: float
+    mean: float
+    deviation: float
+
+    def apply(self, images: NDArray[np.floating]) -> NDArray[np.float32]:
+        """`(clip(x, low, high) - mean) / deviation` in float32, as a new array of the same shape."""
+        out = np.clip(images, np.float32(self.low), np.float32(self.high)).astype(np.float32, order="C")
+        out -= np.float32(self.mean)
+        out /= np.float32(self.deviation)
+        return out
+
+
+def standard_of(spec: Zscore, values: NDArray[np.floating]) -> Standard:
+    """Percentiles, mean and standard deviation of the values that count, in float64.
+
+    Raises:
+        VolumeError: If none counts, or they do not vary.
+    """
+    counted = values.ravel() if spec.above is None else values[values > spec.above]
+    if counted.size == 0:
+        raise VolumeError(f"no voxel is above {spec.above:g}, which intensity.above asks for")
+    low, high = quantiles(counted, (spec.low, spec.high))
+    clipped = np.clip(counted, np.float32(low), np.float32(high))
+    mean = float(clipped.mean(dtype=np.float64))
+    deviation = float(clipped.std(dtype=np.float64, ddof=1)) if clipped.size > 1 else 0.0
+    if not deviation > 0:
+        raise VolumeError(
+            f"between their percentiles all voxels are {low:g}: is this a mask or a label image?"
+        )
+    return Standard(float(low), float(high), mean, deviation)
+
+
+def to_range(unit: NDArray[np.float32], ends: tuple[float, float]) -> NDArray[np.float32]:
+    """`[0, 1]` to other ends, in place."""
+    if ends != (0.0, 1.0):
+        unit *= np.float32(ends[1] - ends[0])
+        unit += np.float32(ends[0])
+    return unit
 
 
 def slice_minmax(images: NDArray[np.float64]) -> NDArray[np.uint8]:

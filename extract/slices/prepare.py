@@ -1,5 +1,6 @@
 """One volume from file to slice images: what runs in spawned processes, without torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -10,14 +11,15 @@ from cache_schema.common.errors import VolumeError
 from cache_schema.format.record import Geometry, Slices, UsedForeground, VolumeDraft
 from extract.slices.canvas import (
     Axis,
-    CropCanvas,
+    CropOrPadCanvas,
+    FieldCanvas,
     canvas_to_native,
-    crop_axes,
+    crop_or_pad_axes,
     field_axes,
     outside_share,
 )
 from extract.slices.foreground import FoundForeground, find_foreground, mask_voxels
-from extract.slices.images import cropped, in_field
+from extract.slices.images import Source, on_canvas
 from extract.slices.intensity import (
     QUANTILES,
     masked_values,
@@ -25,10 +27,11 @@ from extract.slices.intensity import (
     quantiles,
 )
 from extract.slices.preprocessing import Preprocessing
+from extract.slices.resize import Resize, resize_of, resized_axes
 from extract.slices.rules import Extent, find_extent
 from extract.sources.candidate import Candidate
 from extract.volume.orient import as_stack, stack_spacing, stack_to_native
-from extract.volume.read import Voxels, read_volume
+from extract.volume.read import Voxels, read_volumes
 
 OUTSIDE_WARNING = 0.02
 """Share of the foreground outside the field that is worth a warning."""
@@ -40,13 +43,19 @@ class PreparedVolume:
 
     draft: VolumeDraft
     images: NDArray[np.generic]
-    """`(slice, height, width)`: float32 in `[0, 1]` before resampling, or uint8 on the canvas already."""
+    """`(slice, height, width)`: float32 before resampling, or on the canvas already, in 8 bits or float32."""
     mask: NDArray[np.uint8]
     """Foreground (0 or 1) on the same grid as `images`."""
     row_weights: NDArray[np.float32] | None
     """`(canvas, height)`; None when `images` are on the canvas already."""
     column_weights: NDArray[np.float32] | None
-    """`(canvas, width)`; the canvas image is `row_weights @ image @ column_weights.T`."""
+    """`(canvas, width)`; the canvas image is `row_weights @ image @ column_weights.T + background`."""
+    resize: Resize | None = None
+    """What the device does to `images` and `mask`; None when it resamples by weights or not at all."""
+    background: float = 0.0
+    """Grey value of what lies outside the volume."""
+    span: tuple[float, float] = (0.0, 1.0)
+    """The grey values that a picture shows as black and as white."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +76,41 @@ def prepare_volume(candidate: Candidate, preprocessing: Preprocessing) -> Prepar
     Raises:
         VolumeError: If the volume cannot be used.
     """
+    (prepared,) = prepare_each(candidate, (preprocessing,))
+    if isinstance(prepared, VolumeError):
+        raise prepared
+    return prepared
+
+
+def prepare_each(
+    candidate: Candidate, several: Sequence[Preprocessing]
+) -> tuple[PreparedVolume | VolumeError, ...]:
+    """As `prepare_volume` for each of several, which let in the same volumes; the files are read once.
+
+    Returns:
+        For each what it made, the same object for equal ones, or why it cannot use the volume.
+
+    Raises:
+        VolumeError: If the volume cannot be read.
+    """
     start = perf_counter()
-    volume = read_volume(
+    volumes = read_volumes(
         candidate,
-        allow_unknown_orientation=preprocessing.allow_unknown_orientation,
-        dtype=preprocessing.read_dtype,
+        {np.dtype(each.read_dtype) for each in several},
+        allow_unknown_orientation=several[0].allow_unknown_orientation,
     )
     seconds = perf_counter() - start
-    return prepare_voxels(candidate, volume, volume.mask, preprocessing, seconds)
+    made: list[PreparedVolume | VolumeError] = []
+    for place, each in enumerate(several):
+        if (same := several.index(each)) < place:
+            made.append(made[same])
+            continue
+        volume = volumes[np.dtype(each.read_dtype)]
+        try:
+            made.append(prepare_voxels(candidate, volume, volume.mask, each, seconds))
+        except VolumeError as error:
+            made.append(error)
+    return tuple(made)
 
 
 def prepare_voxels(
@@ -101,17 +137,24 @@ def prepare_voxels(
     found = _foreground(volume, given_mask, preprocessing, to_native)
     stack = _stack(volume, found, preprocessing, to_native)
     kept = preprocessing.slices.keep(stack.extent)
-    if kept.size == 0:
+    there = kept[(kept >= 0) & (kept < stack.extent.n)]
+    if there.size == 0:
         raise VolumeError(f"the slice rule {preprocessing.slices.kind!r} keeps no slice of {stack.extent.n}")
     values = masked_values(volume.data, found.mask)
     levels = quantiles(values, QUANTILES)
-    rows, columns = _axes(preprocessing, stack)
-    mask = stack.mask[_span(kept)]
-    outside = outside_share(mask, rows, columns)
-    if isinstance(preprocessing.canvas, CropCanvas):
-        prepared = cropped(preprocessing, preprocessing.canvas, stack.data[_span(kept)], mask, values)
-    else:
-        prepared = in_field(preprocessing, stack.data[_span(kept)], mask, values, rows, columns)
+    rows, columns, resize = _axes(preprocessing, stack)
+    source = Source(
+        images=stack.data[_span(there)],
+        mask=stack.mask[_span(there)],
+        padding=(int(np.count_nonzero(kept < 0)), int(np.count_nonzero(kept >= stack.extent.n))),
+        volume=stack.data,
+        foreground=values,
+        rows=rows,
+        columns=columns,
+        resize=resize,
+    )
+    outside = outside_share(source.mask, rows, columns)
+    prepared = on_canvas(preprocessing, source)
     draft = VolumeDraft(
         participant_id=candidate.key.participant_id,
         session_id=candidate.key.session_id,
@@ -166,14 +209,17 @@ def _stack(
     return _Stack(as_stack(volume.data, to_native), mask, to_native, spacing, extent)
 
 
-def _axes(preprocessing: Preprocessing, stack: _Stack) -> tuple[Axis, Axis]:
-    """How the canvas samples rows and columns; the same for all slices of a volume."""
-    canvas = preprocessing.canvas
-    if isinstance(canvas, CropCanvas):
-        return crop_axes(canvas, *stack.mask.shape[1:])
-    heights = stack.extent.heights()
-    upper = stack.mask[(heights >= 0) & (heights <= canvas.centre_depth_mm)]
-    return field_axes(canvas, upper, stack.spacing_mm[1:])
+def _axes(preprocessing: Preprocessing, stack: _Stack) -> tuple[Axis, Axis, Resize | None]:
+    """How the canvas samples rows and columns, and how it resizes; the same for all slices of a volume."""
+    canvas, (_, height, width) = preprocessing.canvas, stack.mask.shape
+    if isinstance(canvas, FieldCanvas):
+        heights = stack.extent.heights()
+        upper = stack.mask[(heights >= 0) & (heights <= canvas.centre_depth_mm)]
+        return *field_axes(canvas, upper, stack.spacing_mm[1:]), None
+    if isinstance(canvas, CropOrPadCanvas):
+        return *crop_or_pad_axes(canvas, height, width), None
+    resize = resize_of(canvas, height, width)
+    return *resized_axes(resize, height, width), resize
 
 
 def _span(kept: NDArray[np.int64]) -> slice | NDArray[np.int64]:
@@ -215,7 +261,7 @@ def _slices(volume: Voxels, stack: _Stack, kept: NDArray[np.int64]) -> Slices:
     world = volume.facts.affine @ stack.to_native @ centres
     return Slices(
         index=tuple(int(index) for index in kept),
-        height_mm=tuple(float(height) for height in stack.extent.heights()[kept]),
+        height_mm=tuple(float(height) for height in stack.extent.heights(kept)),
         world_z_mm=tuple(float(z) for z in world[2]),
         n_volume=stack.extent.n,
         spacing_mm=stack.spacing_mm[0],

@@ -1,30 +1,37 @@
-"""The ordered preprocessing of a store: its steps, its presets, and what of it enters the fingerprint."""
+"""The ordered preprocessing of a store: its steps, and what of them enters the fingerprint."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, PositiveFloat
 
+from cache_schema.common.errors import ConfigError
 from cache_schema.common.strict import Strict
-from extract.slices.canvas import CanvasSpec, CropCanvas, FieldCanvas
+from extract.slices.canvas import CanvasSpec, CropOrPadCanvas, FieldCanvas
 from extract.slices.foreground import ForegroundSpec
-from extract.slices.intensity import IntensityScaling, Percentile, SliceMinMax
-from extract.slices.rules import Center, SliceRule, WithForeground
+from extract.slices.intensity import IntensityScaling, SliceMinMax
+from extract.slices.resize import PILLOW
+from extract.slices.rules import SliceRule
+from extract.slices.sides import Canvas, Pixels
 from extract.volume.orient import OrientSpec
-
-PresetName = Literal["letterbox", "dinoatten3d", "dinoatten3d_released"]
-
 
 STEPS = ("orient", "foreground", "intensity", "canvas", "normalise")
 """In order, as the fingerprint has them; a field each of `StepOverrides` and of `Preprocessing`."""
 
 
 class NormaliseSpec(Strict):
-    """Mean and standard deviation of the three channels that the backbone was trained with (ImageNet's)."""
+    """Mean and standard deviation of the three channels, by which grey values are normalised; ImageNet's."""
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
+
+
+AS_THEY_ARE = NormaliseSpec(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+"""`none`: the backbone gets the grey values themselves, whatever it was trained with."""
+
+NormaliseName = Literal["imagenet", "none", "model"]
+"""`model`: as the backbone itself says it; resolved when it is built, and stored as the numbers it said."""
 
 
 class StepOverrides(Strict):
@@ -35,11 +42,11 @@ class StepOverrides(Strict):
     orient: OrientSpec | None = None
     foreground: ForegroundSpec | None = None
     intensity: IntensityScaling | None = None
-    canvas: CanvasSpec | Annotated[int, Field(ge=14)] | None = None
-    """A canvas, or only its pixels."""
+    canvas: CanvasSpec | Pixels | None = None
+    """A canvas, or only its pixels: `448`, or rows and columns as `[448, 532]`."""
     field_mm: Annotated[float, Field(ge=10, le=1000)] | Literal["native"] | None = None
-    """Side of the field in mm; makes a crop canvas a field canvas."""
-    normalise: NormaliseSpec | None = None
+    """Longer side of the field in mm; makes any other canvas a field canvas."""
+    normalise: NormaliseSpec | NormaliseName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,30 +57,56 @@ class Preprocessing:
     foreground: ForegroundSpec
     intensity: IntensityScaling
     canvas: CanvasSpec
-    normalise: NormaliseSpec
+    normalise: NormaliseSpec | None
+    """None until the backbone is there that says it; see `for_backbone`."""
     slices: SliceRule
     allow_unknown_orientation: bool = False
     """Who is let in; changes no number and stands outside the fingerprint."""
 
     @property
-    def pixels(self) -> int:
-        """Side of the square canvas."""
+    def pixels(self) -> Canvas:
+        """Side of the square canvas, or its rows and columns."""
         return self.canvas.pixels
+
+    def for_backbone(self, normalised: tuple[tuple[float, ...], tuple[float, ...]] | None) -> "Preprocessing":
+        """With the mean and the standard deviation that a backbone wants, where it is to say them.
+
+        Raises:
+            ConfigError: If it does not.
+        """
+        if self.normalise is not None:
+            return self
+        if normalised is None:
+            raise ConfigError(
+                "extract.normalise: model needs a backbone that says how its pixels are normalised, and this "
+                "one does not: set extract.normalise to imagenet, none, or {mean: [...], std: [...]}"
+            )
+        mean, std = normalised
+        return replace(self, normalise=NormaliseSpec.model_validate({"mean": mean, "std": std}))
+
+    def _normalised(self) -> NormaliseSpec:
+        if self.normalise is None:
+            raise ConfigError("extract.normalise: model is resolved when the backbone is built")
+        return self.normalise
 
     @property
     def mean(self) -> tuple[float, float, float]:
         """Per channel, subtracted from pixels in `[0, 1]`."""
-        return self.normalise.mean
+        return self._normalised().mean
 
     @property
     def std(self) -> tuple[float, float, float]:
         """Per channel, divided by."""
-        return self.normalise.std
+        return self._normalised().std
 
     @property
     def resize_backend(self) -> str:
-        """Which arithmetic resamples: a matrix product on the device, or Pillow before it."""
-        return "matmul-float32" if isinstance(self.canvas, FieldCanvas) else "pillow"
+        """Which arithmetic resamples: a matrix product or torch on the device, Pillow before it, or none."""
+        if isinstance(self.canvas, FieldCanvas):
+            return "matmul-float32"
+        if isinstance(self.canvas, CropOrPadCanvas):
+            return "none"
+        return "pillow" if self.canvas.filter in PILLOW else "torch"
 
     @property
     def read_dtype(self) -> type[np.floating]:
@@ -92,67 +125,3 @@ class Preprocessing:
     def fingerprint_slices(self) -> dict[str, Any]:
         """The slice rule as JSON."""
         return self.slices.model_dump(mode="json")
-
-
-_DINOATTEN3D = Preprocessing(
-    orient=OrientSpec(),
-    foreground=ForegroundSpec(),
-    intensity=SliceMinMax(),
-    canvas=CropCanvas(),
-    normalise=NormaliseSpec(),
-    slices=Center(n=50, of="array"),
-)
-
-PRESETS: dict[PresetName, Preprocessing] = {
-    "letterbox": Preprocessing(
-        orient=OrientSpec(),
-        foreground=ForegroundSpec(),
-        intensity=Percentile(),
-        canvas=FieldCanvas(),
-        normalise=NormaliseSpec(),
-        slices=WithForeground(),
-    ),
-    "dinoatten3d": _DINOATTEN3D,
-    "dinoatten3d_released": Preprocessing(
-        orient=OrientSpec(to="stored"),
-        foreground=_DINOATTEN3D.foreground,
-        intensity=_DINOATTEN3D.intensity,
-        canvas=_DINOATTEN3D.canvas,
-        normalise=_DINOATTEN3D.normalise,
-        slices=Center(n=50, of="array", short="wrap"),
-    ),
-}
-"""`dinoatten3d` follows arXiv 2509.12512 in the house orientation; `..._released` repeats its code."""
-
-
-def preprocessing_of(
-    preset: PresetName, overrides: StepOverrides, allow_unknown_orientation: bool = False
-) -> Preprocessing:
-    """A preset with single steps replaced."""
-    base = PRESETS[preset]
-    return Preprocessing(
-        orient=overrides.orient or base.orient,
-        foreground=overrides.foreground or base.foreground,
-        intensity=overrides.intensity or base.intensity,
-        canvas=_canvas(base.canvas, overrides),
-        normalise=overrides.normalise or base.normalise,
-        slices=overrides.slices or base.slices,
-        allow_unknown_orientation=allow_unknown_orientation,
-    )
-
-
-def _canvas(base: FieldCanvas | CropCanvas, overrides: StepOverrides) -> FieldCanvas | CropCanvas:
-    """The preset's canvas, or the given one, or the preset's with other pixels or another field."""
-    canvas = base
-    if isinstance(overrides.canvas, int):
-        update: dict[str, Any] = {"pixels": overrides.canvas}
-        if isinstance(base, CropCanvas):  # the crop keeps the share of the image that it shows
-            update["resize"] = round(base.resize * overrides.canvas / base.pixels)
-        canvas = type(base).model_validate({**base.model_dump(), **update})
-    elif overrides.canvas is not None:
-        canvas = overrides.canvas
-    if overrides.field_mm is None:
-        return canvas
-    if isinstance(canvas, FieldCanvas):
-        return FieldCanvas.model_validate({**canvas.model_dump(), "field_mm": overrides.field_mm})
-    return FieldCanvas(field_mm=overrides.field_mm, pixels=canvas.pixels)

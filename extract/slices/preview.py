@@ -14,12 +14,13 @@ TILE = 112
 """Pixels along a tile."""
 
 
-def mosaic(images: NDArray[np.float32], draft: VolumeDraft) -> bytes:
+def mosaic(images: NDArray[np.float32], draft: VolumeDraft, span: tuple[float, float] = (0.0, 1.0)) -> bytes:
     """PNG of up to twelve slices spread evenly from top to bottom.
 
     Args:
-        images: `(slice, height, width)` in [0, 1] on the canvas, low slices first.
+        images: Grey values `(slice, height, width)` on the canvas, low slices first.
         draft: Says the heights and which side of the participant column 0 shows.
+        span: Grey values that are shown as black and as white.
     """
     chosen = spread_tiles(len(images))[::-1]
     columns = min(TILE_COLUMNS, len(chosen))
@@ -27,7 +28,12 @@ def mosaic(images: NDArray[np.float32], draft: VolumeDraft) -> bytes:
     sheet = Image.new("L", (columns * TILE, rows * TILE))
     first, last = column_sides(draft.geometry)
     for place, index in enumerate(chosen):
-        tile = draw_tile(images[index], first, last, f"{draft.slices.height_mm[index]:.0f} mm")
+        tile = draw_tile(
+            (images[index] - span[0]) / (span[1] - span[0]),
+            first,
+            last,
+            f"{draft.slices.height_mm[index]:.0f} mm",
+        )
         sheet.paste(tile, (place % columns * TILE, place // columns * TILE))
     out = io.BytesIO()
     sheet.save(out, "PNG", optimize=True)
@@ -43,7 +49,12 @@ def spread_tiles(count: int) -> list[int]:
 def draw_tile(image: NDArray[np.float32], first: str, last: str, height: str) -> Image.Image:
     """One slice, reduced by area, with the letters of its two sides and its height."""
     grey = np.round(np.clip(image, 0.0, 1.0) * 255).astype(np.uint8)
-    tile = Image.fromarray(grey).resize((TILE, TILE), Image.Resampling.BOX)
+    # The longer side fills the tile: what is squeezed here was squeezed for the backbone too.
+    scale = TILE / max(grey.shape)
+    size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
+    tile = Image.new("L", (TILE, TILE))
+    small = Image.fromarray(grey).resize(size, Image.Resampling.BOX)
+    tile.paste(small, ((TILE - size[0]) // 2, (TILE - size[1]) // 2))
     draw = ImageDraw.Draw(tile)
     draw.text((2, TILE // 2 - 6), first, fill=255)
     draw.text((TILE - 8, TILE // 2 - 6), last, fill=255)

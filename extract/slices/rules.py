@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from cache_schema.common.errors import VolumeError
 from cache_schema.common.strict import Strict
+from extract.slices.sides import centred_start
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,10 @@ class Extent:
         """Index of the topmost slice with enough foreground."""
         return self.high if self.up > 0 else self.low
 
-    def heights(self) -> NDArray[np.float64]:
-        """Millimetres below the vertex of every slice, `(slice,)`; negative above it."""
-        return (self.vertex - np.arange(self.n, dtype=np.float64)) * (self.up * self.spacing_mm)
+    def heights(self, index: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """Millimetres below the vertex of every slice or of some, `(slice,)`; negative above it."""
+        chosen = np.arange(self.n) if index is None else index
+        return (self.vertex - chosen.astype(np.float64)) * (self.up * self.spacing_mm)
 
 
 def find_extent(
@@ -180,7 +182,29 @@ class Every(Strict):
         return nearest_slices(extent, np.arange(0.0, depth + 1e-6, self.step_mm))
 
 
-SliceRule = Annotated[All | WithForeground | Band | Center | Uniform | Every, Field(discriminator="kind")]
+class CropOrPad(Strict):
+    """The `n` central slices of the array; what is missing is padded with slices of background.
+
+    Of an odd number to cut or to pad, the larger half is at the low end, as in torchio. A slice that is
+    padded is stored like any other, under an index that the volume does not have: below 0, or from its
+    number of slices on.
+    """
+
+    kind: Literal["crop_or_pad"] = "crop_or_pad"
+    n: int = Field(ge=1, le=4096)
+
+    def bound(self, n: int, spacing_mm: float) -> int:
+        """Slices that are kept, whatever `n` is."""
+        return self.n
+
+    def keep(self, extent: Extent) -> NDArray[np.int64]:
+        """Kept slice indices, from low to high."""
+        return centred_start(extent.n, self.n) + np.arange(self.n)
+
+
+SliceRule = Annotated[
+    All | WithForeground | Band | Center | Uniform | Every | CropOrPad, Field(discriminator="kind")
+]
 
 
 def nearest_slices(extent: Extent, heights_mm: NDArray[np.float64]) -> NDArray[np.int64]:

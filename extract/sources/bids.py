@@ -17,6 +17,7 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.strict import Strict, later
 from cache_schema.format.identity import VolumeKey
 from extract.sources.candidate import Candidate, bids_parts, entities_of, source_name, stem
+from extract.sources.masks import BrainMasks, with_masks
 from extract.sources.walk import Walk
 
 LABELS = ("mask", "dseg", "probseg", "roi")
@@ -49,6 +50,8 @@ class BidsInput(Strict):
     space: Filter | None = None
     participant: Filter | None = later(None)
     """With or without `sub-`."""
+    masks: BrainMasks | None = later(None)
+    """Brain masks among derivatives, for heads with skull and face."""
 
     @field_validator("suffix")
     @classmethod
@@ -101,6 +104,8 @@ def find_bids(spec: BidsInput, base: Path) -> tuple[list[Candidate], list[str]]:
     for name in ("space", "desc"):
         _require_choice(name, spec, [parts.get(name, "") for _, parts, _ in kept], root)
     found = [_candidate(path, parts, suffix, root) for path, parts, suffix in kept]
+    if spec.masks is not None:
+        found = with_masks(found, spec.masks, base, root)
     return sorted(found, key=lambda candidate: (candidate.key, candidate.source)), notes
 
 

@@ -36,6 +36,8 @@ class Candidate:
     """Voxel sizes along the stored axes when the manifest states them; only for HDF5, images have theirs."""
     given: str = ""
     """The path as the user gave it, where that is not `source`; for their eyes, never stored."""
+    refusal: str = ""
+    """Why it cannot be embedded, where that shows before its file is opened."""
 
     @property
     def shown(self) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from cache_schema.common.law import hold
 from extract.backbones.backbone import FLOAT16_LARGEST, Backbone, NamedBackbone, Network, Tokens
 from extract.backbones.registry import BackboneSpec
+from extract.slices.sides import Canvas, sides
 
 CPU = torch.device("cpu")
 PATCHES_ALONG = 4
@@ -24,12 +25,12 @@ TOLERANCE = 1e-4
 another shape round differently; a batch statistic moves tokens by far more."""
 
 
-def check_backbone(backbone: Any, *, canvas: int | None = None) -> None:
+def check_backbone(backbone: Any, *, canvas: Canvas | None = None) -> None:
     """Hold a backbone to every law, on the CPU in float32.
 
     Args:
         backbone: A spec, a mapping as in a pipeline file, or the class or object itself.
-        canvas: Pixels along a side; four patches by default.
+        canvas: Pixels along a side, or rows and columns; four patches by default.
 
     Raises:
         LawError: Naming the first law that it breaks, and what was found.
@@ -51,24 +52,25 @@ def check_backbone(backbone: Any, *, canvas: int | None = None) -> None:
     keeps_its_identity(spec, network, side)
 
 
-def noise(slices: int, canvas: int, seed: int = 0) -> Tensor:
-    """Pixels `(slice, 3, canvas, canvas)` as normalising leaves them: around 0, of deviation 1."""
+def noise(slices: int, canvas: Canvas, seed: int = 0) -> Tensor:
+    """Pixels `(slice, 3, height, width)` of a canvas as normalising leaves them: around 0, of deviation 1."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(slices, 3, canvas, canvas, generator=generator)
+    return torch.randn(slices, 3, *sides(canvas), generator=generator)
 
 
 def arrays_of(tokens: Tokens) -> dict[str, Tensor]:
     """Every array of an answer."""
-    found = {**tokens.cls, "patches": tokens.patches}
+    found = {**tokens.cls, "patches": tokens.patches, **tokens.more}
     return found if tokens.attention is None else {**found, "cls_attention": tokens.attention}
 
 
-def gives_the_declared_sizes(backbone: Backbone, canvas: int) -> None:
+def gives_the_declared_sizes(backbone: Backbone, canvas: Canvas) -> None:
     """Every array has the declared shape, in float32, for one slice and for several."""
     for count in (1, CHECKED_SLICES):
         wanted: dict[str, tuple[int, ...]] = {"patches": (count, *backbone.grid, backbone.dim)}
-        if "cls" in backbone.offers:
-            wanted["cls"] = (count, backbone.dim)
+        wanted |= dict.fromkeys(backbone.offers & {"cls", "pooled"}, (count, backbone.dim))
+        if "registers" in backbone.offers:
+            wanted["registers"] = (count, backbone.registers, backbone.dim)
         if "cls_attention" in backbone.offers:
             wanted["cls_attention"] = (count, backbone.heads, *backbone.grid)
         found = arrays_of(backbone(noise(count, canvas)))
@@ -79,14 +81,14 @@ def gives_the_declared_sizes(backbone: Backbone, canvas: int) -> None:
             hold(kind == torch.float32, "sizes", f"{name} is {kind}, expected float32")
 
 
-def leaves_its_pixels(backbone: Backbone, canvas: int) -> None:
+def leaves_its_pixels(backbone: Backbone, canvas: Canvas) -> None:
     """The pixels that it is given stay as they are."""
     pixels = noise(CHECKED_SLICES, canvas)
     backbone(pixels)
     hold(torch.equal(pixels, noise(CHECKED_SLICES, canvas)), "pixels", "the call changed its own input")
 
 
-def repeats_itself(backbone: Backbone, canvas: int) -> None:
+def repeats_itself(backbone: Backbone, canvas: Canvas) -> None:
     """The same pixels twice give the same bits: no dropout, no masking, no memory of the call before."""
     pixels = noise(CHECKED_SLICES, canvas)
     with torch.random.fork_rng(devices=[]):
@@ -100,7 +102,7 @@ def repeats_itself(backbone: Backbone, canvas: int) -> None:
         hold(same, "repeat", f"the same pixels gave {name} that differ by {apart:.3g}")
 
 
-def knows_no_neighbours(backbone: Backbone, canvas: int) -> None:
+def knows_no_neighbours(backbone: Backbone, canvas: Canvas) -> None:
     """A slice alone is what it is in a batch, beside blank slices too: tokens are a slice's own."""
     pixels = noise(CHECKED_SLICES, canvas)
     batch = torch.cat([pixels, torch.zeros_like(pixels)])
@@ -113,10 +115,11 @@ def knows_no_neighbours(backbone: Backbone, canvas: int) -> None:
             hold(apart <= limit, "alone", f"{said} (at most {limit:.3g})")
 
 
-def knows_its_places(backbone: Backbone, canvas: int) -> None:
+def knows_its_places(backbone: Backbone, canvas: Canvas) -> None:
     """Patch token (r, c) answers most to a change of patch (r, c): rows are rows, nothing is flipped."""
     rows, cols = backbone.grid
-    height, width = canvas // rows, canvas // cols
+    down_px, across_px = sides(canvas)
+    height, width = down_px // rows, across_px // cols
     base = noise(CHECKED_SLICES, canvas)
     before = backbone(base.clone()).patches
     places = {(r, c) for r in (0, rows - 1) for c in (0, cols - 1)} | {(0, cols // 2), (rows // 2, 0)}
@@ -130,9 +133,9 @@ def knows_its_places(backbone: Backbone, canvas: int) -> None:
         hold(most == (row, col) and float(moved.max()) > 0, "places", said)
 
 
-def fits_float16(backbone: Backbone, canvas: int) -> None:
+def fits_float16(backbone: Backbone, canvas: Canvas) -> None:
     """Tokens of dark, bright and noisy slices are finite, fit float16, and keep the declared bound."""
-    levels = torch.tensor([-3.0, 0.0, 3.0]).view(3, 1, 1, 1).expand(3, 3, canvas, canvas)
+    levels = torch.tensor([-3.0, 0.0, 3.0]).view(3, 1, 1, 1).expand(3, 3, *sides(canvas))
     bound = FLOAT16_LARGEST if backbone.largest_token is None else backbone.largest_token
     for name, values in arrays_of(backbone(torch.cat([levels, 3 * noise(2, canvas)]))).items():
         hold(bool(values.isfinite().all()), "storable", f"{name} holds values that are not finite")
@@ -140,7 +143,7 @@ def fits_float16(backbone: Backbone, canvas: int) -> None:
         hold(largest <= min(bound, FLOAT16_LARGEST), "storable", f"{name} reaches {largest:.4g}")
 
 
-def attends_in_shares(backbone: Backbone, canvas: int) -> None:
+def attends_in_shares(backbone: Backbone, canvas: Canvas) -> None:
     """CLS attention is a share: never negative, and a head's patches sum to no more than 1."""
     attention = backbone(noise(CHECKED_SLICES, canvas)).attention
     if attention is not None:
@@ -149,7 +152,7 @@ def attends_in_shares(backbone: Backbone, canvas: int) -> None:
         hold(most <= 1 + 1e-3, "attention", f"a head's patches sum to {most:.4g}, more than 1")
 
 
-BACKBONE_LAWS: tuple[Callable[[Backbone, int], None], ...] = (
+BACKBONE_LAWS: tuple[Callable[[Backbone, Canvas], None], ...] = (
     gives_the_declared_sizes,
     leaves_its_pixels,
     repeats_itself,
@@ -160,7 +163,7 @@ BACKBONE_LAWS: tuple[Callable[[Backbone, int], None], ...] = (
 )
 
 
-def keeps_its_identity(spec: NamedBackbone, network: Network, canvas: int) -> None:
+def keeps_its_identity(spec: NamedBackbone, network: Network, canvas: Canvas) -> None:
     """The weights' digest moves with one weight and with nothing else: not with a call or a second load."""
     placed = network.place(canvas, CPU, torch.float32)
     before = placed.identity

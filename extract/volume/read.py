@@ -2,12 +2,15 @@
 
 import hashlib
 import zlib
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 from numpy.typing import DTypeLike, NDArray
 
 from cache_schema.common.errors import VolumeError
@@ -49,6 +52,14 @@ def read_volume(
     Raises:
         VolumeError: If it cannot be used, with one sentence that says why.
     """
+    wanted = np.dtype(dtype)
+    return read_volumes(candidate, (wanted,), allow_unknown_orientation=allow_unknown_orientation)[wanted]
+
+
+def read_volumes(
+    candidate: Candidate, dtypes: Collection[np.dtype[Any]], *, allow_unknown_orientation: bool = False
+) -> dict[np.dtype[Any], Voxels]:
+    """Read a candidate once, for several who want its voxels in several dtypes; as `read_volume`."""
     try:
         watch = Watch.over(candidate)
     except OSError as error:
@@ -57,15 +68,42 @@ def read_volume(
         with quiet():
             image = open_volume(here)
             facts = read_facts(image, here, allow_unknown_orientation)
-            data = _data_of(image, facts, dtype)
+            several = _in_each(image, facts, dtypes)
         mask = None
         if here.foreground_path is not None:
             mask = read_foreground_mask(here.foreground_path, here, facts)
         inputs = watch.inputs(paths)
     file = inputs.files["image"]
     source = SourceFile(path=candidate.source, bytes=file.bytes, mtime_ns=file.mtime_ns, sha256=file.sha256)
-    data, nan_voxels = without_nan(data)
-    return Voxels(data, facts, source, nan_voxels, mask, inputs)
+    return {
+        dtype: Voxels(data, facts, source, nan_voxels, mask, inputs)
+        for dtype, (data, nan_voxels) in ((each, without_nan(data)) for each, data in several.items())
+    }
+
+
+def _in_each(
+    image: Any, facts: Facts, dtypes: Collection[np.dtype[Any]]
+) -> dict[np.dtype[Any], NDArray[np.floating]]:
+    """The scaled voxels in each dtype, the widest decoded and the others rounded from it.
+
+    All scaling is computed in float64, so that rounding its result gives what was asked for, unless what is
+    stored does not fit float64 itself: such a volume is decoded once more.
+    """
+    widest = max(dtypes, key=lambda dtype: dtype.itemsize)
+    data = _data_of(image, facts, widest)
+    if len(dtypes) == 1:
+        return {widest: data}
+    stored = np.dtype(image.dataobj.dtype)
+    exact = stored.itemsize <= (8 if stored.kind == "f" else 4)
+    return {
+        dtype: data if dtype == widest else _rounded(data, dtype) if exact else _data_of(image, facts, dtype)
+        for dtype in dtypes
+    }
+
+
+def _rounded(data: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[np.floating]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return data.astype(dtype, order="K")
 
 
 def voxels_of_image(
@@ -133,13 +171,38 @@ def mask_of_image(image: Any, called: str, candidate: Candidate, facts: Facts) -
             values = scale_voxels(image.dataobj, np.dtype(np.float32)).reshape(mask.shape, order="A")
     except (VolumeError, *BROKEN) as error:
         raise VolumeError(f"{called}: {one_line(error)}") from error
+    if mask.orientation != "unknown" and facts.orientation != "unknown" and not _same_grid(mask, facts):
+        values, mask = along_axes_of(facts.affine, values, mask)
     if mask.shape != facts.shape:
         raise VolumeError(f"{called} has the shape {mask.shape}, the volume {facts.shape}")
-    corners = np.array([[0, 0, 0, 1], [*(np.array(mask.shape) - 1), 1]], dtype=np.float64)
-    apart = float(np.abs(corners @ (mask.affine - facts.affine).T).max())
-    if mask.orientation != "unknown" and apart > min(facts.spacing_mm):
-        raise VolumeError(f"{called} lies {apart:.1f} mm beside the volume")
+    if mask.orientation != "unknown" and not _same_grid(mask, facts):
+        raise VolumeError(f"{called} lies {_apart_mm(mask, facts):.1f} mm beside the volume")
     return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _same_grid(mask: Facts, facts: Facts) -> bool:
+    """Whether a mask's voxels are the volume's, to less than one of them."""
+    return mask.shape == facts.shape and _apart_mm(mask, facts) <= min(facts.spacing_mm)
+
+
+def _apart_mm(mask: Facts, facts: Facts) -> float:
+    """How far the corners of two grids of one shape lie apart at most, along any axis of the world."""
+    corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in facts.shape))], np.float64)
+    return float(np.abs(corners @ (mask.affine - facts.affine).T).max())
+
+
+def along_axes_of(
+    wanted: NDArray[np.float64], values: NDArray[np.floating], mask: Facts
+) -> tuple[NDArray[np.floating], Facts]:
+    """A mask with its axes flipped and exchanged to run as those of another affine.
+
+    Tools write masks of a scan in RAS+ whatever the order of the scan's axes.
+    """
+    turn = ornt_transform(io_orientation(mask.affine), io_orientation(wanted))
+    turned = np.asarray(apply_orientation(values, turn))
+    affine = np.asarray(mask.affine @ inv_ornt_aff(turn, values.shape))
+    i, j, k = turned.shape
+    return turned, replace(mask, shape=(i, j, k), affine=affine)
 
 
 def scale_voxels(dataobj: Any, dtype: np.dtype[Any]) -> NDArray[np.floating]:

@@ -140,7 +140,9 @@ ATTACKS = [
         "one bit of locked weights", "doctor", locked(one_bit), "problem +weights .*not what was fetched", 1
     ),
     Attack("a lock that is a pipe", "doctor", locked(fifo), "problem +weights .*is no file", 1),
-    Attack("an index that names a file outside", "doctor", locked(index_outside), "has no 'secret.txt'", 1),
+    Attack(
+        "an index that names a file outside", "doctor", locked(index_outside), "no file of this folder", 1
+    ),
     Attack(
         "something else where the store is to be",
         "doctor",

@@ -21,7 +21,8 @@ from cache_schema.store.reader import StoreReader, open_store
 from cache_schema.store.seal import seal
 from cache_schema.verify.verify import verify_store
 from extract.cli import read_extract_section
-from extract.extraction import Outcome, run_extraction
+from extract.extraction import run_extraction
+from extract.outcome import Outcome
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "v1"
 EXPECTED: dict[str, Any] = json.loads((ARCHIVE / "expected.json").read_text())

@@ -20,7 +20,8 @@ from cache_schema.store.seal import seal
 from cache_schema.verify.verify import verify_store
 from extract.backbones import shape
 from extract.slices.intensity import Percentile
-from extract.slices.preprocessing import PRESETS, StepOverrides, preprocessing_of
+from extract.slices.preprocessing import StepOverrides
+from extract.slices.presets import PRESETS, preprocessing_of
 from extract.slices.rules import Every
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "v1"

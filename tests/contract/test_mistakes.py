@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
@@ -38,7 +38,8 @@ def _unions(
             yield (*path, name), kinds
         for member in members:
             if len(members) == 1:
-                yield from _unions(member, (*path, name))
+                own = ("one",) if get_origin(field.annotation) is dict else ()  # a mapping by names
+                yield from _unions(member, (*path, name, *own))
 
 
 UNIONS = [

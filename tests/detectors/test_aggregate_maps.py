@@ -13,7 +13,8 @@ from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Entities, VolumeRecord
 from extract.slices.prepare import prepare_volume
-from extract.slices.preprocessing import StepOverrides, preprocessing_of
+from extract.slices.preprocessing import StepOverrides
+from extract.slices.presets import preprocessing_of
 from extract.sources.candidate import Candidate
 
 NAME = "sub-01/anat/sub-01_T1w.nii.gz"

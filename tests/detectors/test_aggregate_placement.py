@@ -18,7 +18,8 @@ from extract.engines.on_device import canvas_images, pool
 from extract.slices.canvas import CropCanvas, FieldCanvas
 from extract.slices.intensity import Percentile
 from extract.slices.prepare import PreparedVolume, prepare_volume
-from extract.slices.preprocessing import StepOverrides, preprocessing_of
+from extract.slices.preprocessing import StepOverrides
+from extract.slices.presets import preprocessing_of
 from extract.slices.rules import Every
 from extract.sources.candidate import Candidate
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 from cache_schema.common.errors import ConfigError
 from extract.backbones.backbone import Backbone, require_storable
 from extract.backbones.dinov2 import Dinov2Spec
+from extract.backbones.positions import resample_positions
 from extract.backbones.registry import BackboneSpec
 from extract.backbones.untrained import UntrainedSpec
 
@@ -61,6 +62,33 @@ def test_tokens_equal_those_of_transformers(tmp_path, registers, gated):
     expected = theirs.last_hidden_state[:, skip:].reshape(3, SIDE, SIDE, DIM)
     assert torch.allclose(found.patches, expected, atol=1e-5)
     assert torch.allclose(found.cls["cls_l02"], block, atol=1e-5)
+
+
+@pytest.mark.parametrize("registers", [False, True])
+def test_a_canvas_need_not_be_square(tmp_path, registers):
+    """Rows and columns as the official code counts them, against transformers with its table replaced."""
+    reference = save_checkpoint(tmp_path, registers, side=11)
+    ours = Dinov2Spec(path=tmp_path).build((14 * 3, 14 * 5), CPU, F32, attention=True)
+    assert ours.grid == (3, 5)
+    assert ours.identity.architecture["canvas"] == [42, 70]
+    table = reference.embeddings.position_embeddings.detach()
+    small = resample_positions(table[0, 1:].view(11, 11, DIM), (3, 5), ours.identity.position_table)
+    pixels = torch.randn(2, 3, 42, 70)
+    with torch.no_grad():
+        reference.embeddings.interpolate_pos_encoding = lambda *_: torch.cat(
+            [table[:, :1], small.reshape(1, 15, DIM)], dim=1
+        )
+        expected = reference(pixels).last_hidden_state
+    found = ours(pixels)
+    assert torch.allclose(found.cls["cls"], expected[:, 0], atol=1e-5)
+    assert torch.allclose(found.patches, expected[:, -15:].reshape(2, 3, 5, DIM), atol=1e-5)
+    assert found.attention.shape == (2, HEADS, 3, 5)
+
+
+def test_equal_sides_are_one_number_in_the_fingerprint(tmp_path):
+    save_checkpoint(tmp_path, False)
+    spec = Dinov2Spec(path=tmp_path)
+    assert spec.build((70, 70), CPU, F32).identity == spec.build(70, CPU, F32).identity
 
 
 @pytest.mark.parametrize("registers", [False, True])

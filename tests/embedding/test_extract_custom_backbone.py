@@ -78,6 +78,8 @@ def test_a_strangers_class_and_object_keep_the_laws():
     check_backbone(Tiles(seed=3))
     check_backbone(CustomBackboneSpec(target=Tiles, options={"cls": False}))
     check_backbone(CustomBackboneSpec(target=Tiles), canvas=56)
+    check_backbone(CustomBackboneSpec(target=Tiles), canvas=(56, 24))
+    check_backbone({"kind": "untrained"}, canvas=(28, 56))
 
 
 class Dropout(Tiles):

@@ -16,8 +16,10 @@ from serving import Fault
 
 import slicecache
 from cache_schema.common.errors import ConfigError
+from extract.backbones.checkpoint.hub import beginning
 from extract.backbones.checkpoint.lock import BackboneLock, read_lock
 from extract.backbones.dinov2 import Dinov2Spec, write_example
+from extract.backbones.huggingface.dinov3 import Dinov3Spec
 from extract.backbones.present import weights_missing
 from extract.backbones.weights import read_weights, weights_digest
 from extract.fetch.names import listed
@@ -250,10 +252,10 @@ def test_a_connection_that_breaks_off_in_a_file_leaves_no_half(hub, tmp_path, ca
     [
         ("dinov2/lab/none", "no such repository"),
         ("dinov2/lab/small@v9", "at 'v9': .* no such repository or revision"),
-        ("dinov2/lab/gated", "logged in"),
+        ("dinov2/lab/gated", "accept the licence at"),
         ("dinov2/lab/..", "'lab/..'"),
         ("dinov2/smal", "did you mean 'dinov2/small'"),
-        ("dinov3/lab/small", "there is no backbone"),
+        ("mystery/lab/small", "there is no backbone"),
         ("none.yaml", "none.yaml"),
     ],
 )
@@ -370,3 +372,32 @@ def test_the_list_counts_what_a_checkpoint_holds(capsys, tmp_path, monkeypatch):
             assert sum(tensor.numel() for tensor in weights) == shape.count() == rows[name]["parameters"]
     assert slicecache.guarded(slicecache.cli.main, ["backbone", "list"]) == 0
     assert str(tmp_path) in capsys.readouterr().out
+
+
+def test_gated_weights_say_the_licence_and_the_command(hub, capsys):
+    hub.repositories[ID].gated = True
+    line = refusal(capsys, NAME)
+    assert f"accept the licence at {hub.url}/{ID} and log in with `hf auth login`, then fetch again" in line
+    with pytest.raises(ConfigError, match=r"weights are gated: accept the licence at .*lab/small"):
+        Dinov2Spec(repository=ID).load()
+
+
+def test_what_the_hub_says_ends_with_a_whole_word():
+    said = beginning(ValueError("sentence " * 60 + "\n end"))
+    assert len(said) <= 300
+    assert said.endswith("sentence ...")
+    assert beginning(ValueError("  short\n one ")) == "short one"
+
+
+def test_the_processor_is_fetched_with_the_weights(hub, checkpoint, tmp_path):
+    (checkpoint / "preprocessor_config.json").write_text("{}")
+    assert command(NAME, "--to", str(tmp_path / "mine")) == 0
+    assert (tmp_path / "mine" / "preprocessor_config.json").is_file()
+
+
+def test_dinov3_that_is_not_here_says_how_it_gets_here(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    said = weights_missing(Dinov3Spec(size="large"), tmp_path)
+    assert "facebook/dinov3-vitl16-pretrain-lvd1689m" in said
+    assert "accept the licence at " in said
+    assert "slicecache backbone fetch" in said

@@ -54,26 +54,38 @@ def test_a_table_follows_the_official_rule(rule, written_out, side, grid):
     table = torch.randn(side, side, 3, generator=torch.Generator().manual_seed(side * grid))
     weights = written_out(side, grid)
     expected = np.einsum("ri,cj,ijd->rcd", weights, weights, table.double().numpy())
-    found = resample_positions(table, grid, rule)
+    found = resample_positions(table, (grid, grid), rule)
     assert found.shape == (grid, grid, 3)
     # the coordinates are float32 inside torch
     assert np.abs(found.numpy() - expected).max() < 2e-5
 
 
+@pytest.mark.parametrize(("rule", "written_out"), [(PLAIN, plain_weights), (REGISTERS, register_weights)])
+@pytest.mark.parametrize("grid", [(32, 38), (16, 12), (7, 37), (1, 5)])
+def test_rows_and_columns_follow_the_rule_each_on_its_own(rule, written_out, grid):
+    table = torch.randn(37, 37, 3, generator=torch.Generator().manual_seed(sum(grid)))
+    down, across = (written_out(37, patches) for patches in grid)
+    expected = np.einsum("ri,cj,ijd->rcd", down, across, table.double().numpy())
+    found = resample_positions(table, grid, rule)
+    assert found.shape == (*grid, 3)
+    assert np.abs(found.numpy() - expected).max() < 2e-5
+
+
 def test_the_two_rules_differ_where_it_matters():
     table = torch.randn(37, 37, 3, generator=torch.Generator().manual_seed(0))
-    plain, registers = (resample_positions(table, 16, rule) for rule in (PLAIN, REGISTERS))
+    plain, registers = (resample_positions(table, (16, 16), rule) for rule in (PLAIN, REGISTERS))
     assert (plain - registers).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("grid", range(2, 50))
 def test_the_offset_never_changes_the_grid(grid):
-    assert resample_positions(torch.zeros(37, 37, 1), grid, PLAIN).shape == (grid, grid, 1)
+    assert resample_positions(torch.zeros(37, 37, 1), (grid, grid), PLAIN).shape == (grid, grid, 1)
 
 
 def test_the_rule_is_named_by_variant_and_a_fitting_table_stays_as_it_is():
-    assert position_rule(0, 37, 16) == PLAIN
-    assert position_rule(4, 37, 16) == REGISTERS
-    assert position_rule(0, 37, 37) == position_rule(4, 37, 37) == NATIVE
+    assert position_rule(0, 37, (16, 16)) == PLAIN
+    assert position_rule(4, 37, (16, 16)) == REGISTERS
+    assert position_rule(0, 37, (37, 37)) == position_rule(4, 37, (37, 37)) == NATIVE
+    assert position_rule(0, 37, (37, 36)) == PLAIN
     table = torch.randn(5, 5, 2)
-    assert torch.equal(resample_positions(table, 5, NATIVE), table)
+    assert torch.equal(resample_positions(table, (5, 5), NATIVE), table)

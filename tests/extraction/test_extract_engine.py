@@ -14,7 +14,8 @@ from extract.engines import decode as decoding
 from extract.engines.decode import DIED, attempt, decode_ahead
 from extract.planning.plan import PlannedVolume
 from extract.slices.prepare import PreparedVolume
-from extract.slices.preprocessing import StepOverrides, preprocessing_of
+from extract.slices.preprocessing import StepOverrides
+from extract.slices.presets import preprocessing_of
 from extract.sources.candidate import Candidate
 
 LETTERBOX = preprocessing_of("letterbox", StepOverrides(canvas=56))
@@ -35,11 +36,17 @@ def planned_of(path: Path) -> PlannedVolume:
     return PlannedVolume(candidate, (31, 37, 23), (5.0, 5.0, 5.0), 23, None)
 
 
-def killer(candidate, preprocessing):
+def decode(planned, workers):
+    """As the engine does for one store."""
+    for volume, made in decode_ahead([(each, (0,)) for each in planned], [LETTERBOX], workers):
+        yield volume, made[0]
+
+
+def killer(candidate, several):
     """Stands in for a reader that the kernel kills: runs in the decoding process."""
     if candidate.key.participant_id == "b":
         os.kill(os.getpid(), signal.SIGKILL)
-    return attempt(candidate, preprocessing)
+    return attempt(candidate, several)
 
 
 @pytest.fixture
@@ -52,14 +59,14 @@ def four(tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_volumes_come_back_in_order_and_bad_ones_with_a_reason(four, workers):
-    found = list(decode_ahead(four, LETTERBOX, workers))
+    found = list(decode(four, workers))
     assert [planned for planned, _ in found] == four
     assert [isinstance(result, str) for _, result in found] == [False, True, False, False]
     assert len(found[1][1]) > 10
 
 
 def test_processes_give_what_this_one_gives(four):
-    here, there = (next(iter(decode_ahead(four[2:3], LETTERBOX, workers)))[1] for workers in (0, 1))
+    here, there = (next(decode(four[2:3], workers))[1] for workers in (0, 1))
     assert isinstance(here, PreparedVolume)
     assert isinstance(there, PreparedVolume)
     assert np.array_equal(here.images, there.images)
@@ -72,20 +79,18 @@ def test_a_process_that_dies_costs_its_own_volume_only(four, monkeypatch, tmp_pa
     monkeypatch.setenv(
         "PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     )
-    found = list(decode_ahead(four, LETTERBOX, 2))
+    found = list(decode(four, 2))
     assert [planned.candidate.key.participant_id for planned, _ in found] == list("abcd")
     assert [result == DIED for _, result in found] == [False, True, False, False]
     assert all(isinstance(result, PreparedVolume) for _, result in found if result != DIED)
 
 
 def test_an_unexpected_error_is_a_reason_and_not_the_end(four, monkeypatch):
-    def broken(candidate, preprocessing):
+    def broken(candidate, several):
         raise ZeroDivisionError("something\nodd")
 
-    monkeypatch.setattr(decoding, "prepare_volume", broken)
-    assert [result for _, result in decode_ahead(four, LETTERBOX, 0)] == [
-        "unexpected ZeroDivisionError: something odd"
-    ] * 4
+    monkeypatch.setattr(decoding, "prepare_each", broken)
+    assert [result for _, result in decode(four, 0)] == ["unexpected ZeroDivisionError: something odd"] * 4
 
 
 def test_decoding_processes_never_import_torch(four):

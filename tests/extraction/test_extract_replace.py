@@ -18,7 +18,8 @@ from cache_schema.store.reader import open_store
 from cache_schema.verify.verify import verify_store
 from extract.cli import read_extract_section
 from extract.engines import decode
-from extract.extraction import Outcome, run_extraction
+from extract.extraction import run_extraction
+from extract.outcome import Outcome
 from extract.planning import for_store as run_module
 
 

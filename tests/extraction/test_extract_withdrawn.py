@@ -18,7 +18,8 @@ from cache_schema.store.seal import seal
 from cache_schema.store.writer import StoreWriter
 from cache_schema.verify.verify import verify_store
 from extract.cli import read_extract_section
-from extract.extraction import Outcome, run_extraction
+from extract.extraction import run_extraction
+from extract.outcome import Outcome
 from extract.planning.plan import said_of_withdrawn
 from extract.said import describe_extraction
 

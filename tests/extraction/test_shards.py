@@ -25,7 +25,8 @@ from cache_schema.store.writer import StoreWriter
 from extract.cli import read_extract_section
 from extract.engines import station
 from extract.engines.device import Machine
-from extract.extraction import Outcome, create_planned, run_extraction
+from extract.extraction import create_planned, run_extraction
+from extract.outcome import Outcome
 from extract.planning.kept import kept_plan, plan_place
 from extract.planning.shard import Shard, parse_shard, places_of
 
@@ -126,15 +127,15 @@ def failed(cohort: Path) -> list[tuple[str, str]]:
 
 def test_shares_give_what_one_process_gives(cohort):
     pipeline, section = loaded(cohort)
-    plan = create_planned(pipeline, section)
+    (plan,) = create_planned(pipeline, section)
     assert open_store(cohort / "cache.zarr").header.numerics.compute_dtype == OPEN
-    kept = kept_plan(plan_place(cohort / "run"), section, cohort)
+    kept = kept_plan(plan_place(cohort / "run"), [section], cohort)
     whole = replace(plan, volumes=tuple(replace(v, file=None, warnings=()) for v in plan.volumes))
     assert kept.whole() == whole
     assert sorted(v.candidate.key for i in range(3) for v in kept.share(Shard(i, 3)).volumes) == [
         v.candidate.key for v in plan.volumes
     ]
-    assert kept.longest == plan.longest == max(SLICES)
+    assert (*kept.longest, plan.longest) == (max(SLICES),) * 2
     outcomes = [run(cohort, Shard(i, 3)) for i in (2, 0, 1)]
     assert sum(outcome.embedded for outcome in outcomes) == len(SLICES) - 1
     assert sum(outcome.failed for outcome in outcomes) == 2
@@ -154,7 +155,7 @@ def test_the_first_task_plans_where_nobody_has_and_others_take_its_plan(cohort):
         table.write("7\t7.nii.gz\n")
     run(cohort, Shard(1, 2))
     assert len(open_store(cohort / "cache.zarr").entries) == len(SLICES) - 1
-    assert create_planned(*loaded(cohort)).longest == max(SLICES)
+    assert create_planned(*loaded(cohort))[0].longest == max(SLICES)
     for index in range(2):
         run(cohort, Shard(index, 2))
     assert len(open_store(cohort / "cache.zarr").entries) == len(SLICES)

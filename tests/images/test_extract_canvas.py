@@ -12,13 +12,12 @@ from extract.slices.canvas import (
     CropCanvas,
     FieldCanvas,
     canvas_to_native,
-    crop_axes,
     field_axes,
     middle,
     outside_share,
-    resize_and_crop,
     triangle_weights,
 )
+from extract.slices.resize import resize_of, resize_with_pillow, resized_axes
 
 pytestmark = pytest.mark.numerics
 
@@ -113,15 +112,17 @@ def test_crop_is_pillows_resize_and_a_centre_crop(size):
     resized = np.asarray(Image.fromarray(image).resize((new[1], new[0]), Image.Resampling.BILINEAR))
     top, left = round((new[0] - 224) / 2), round((new[1] - 224) / 2)
     expected = resized[top : top + 224, left : left + 224]
-    np.testing.assert_array_equal(resize_and_crop(image[None], CropCanvas())[0], expected)
+    np.testing.assert_array_equal(
+        resize_with_pillow(image[None], resize_of(CropCanvas(), *image.shape), 0)[0], expected
+    )
 
 
 def test_crop_geometry_is_where_pillow_puts_a_point():
     spec = CropCanvas(resize=64, pixels=56)
     image = np.zeros((101, 83), dtype=np.uint8)
     image[40:43, 30:33] = 255  # centred on (41, 31)
-    grey = resize_and_crop(image[None], spec)[0].astype(float)
-    rows, columns = crop_axes(spec, 101, 83)
+    grey = resize_with_pillow(image[None], resize_of(spec, *image.shape), 0)[0].astype(float)
+    rows, columns = resized_axes(resize_of(spec, 101, 83), 101, 83)
     row, column = (np.average(np.arange(56), weights=grey.sum(axis=axis)) for axis in (1, 0))
     assert rows.origin + rows.step * row == pytest.approx(41, abs=0.1)
     assert columns.origin + columns.step * column == pytest.approx(31, abs=0.1)

@@ -18,7 +18,8 @@ from extract.planning.plan import plan_extraction
 from extract.slices.canvas import CropCanvas, FieldCanvas
 from extract.slices.intensity import Percentile, quantiles
 from extract.slices.prepare import PreparedVolume, prepare_volume
-from extract.slices.preprocessing import PRESETS, StepOverrides, preprocessing_of
+from extract.slices.preprocessing import StepOverrides
+from extract.slices.presets import PRESETS, preprocessing_of
 from extract.sources.candidate import Candidate
 
 LETTERBOX = PRESETS["letterbox"]

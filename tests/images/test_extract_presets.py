@@ -11,7 +11,7 @@ from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Entities
 from extract.slices.intensity import slice_minmax
 from extract.slices.prepare import prepare_volume
-from extract.slices.preprocessing import PRESETS
+from extract.slices.presets import PRESETS
 from extract.sources.candidate import Candidate
 
 pytestmark = pytest.mark.numerics

@@ -12,7 +12,7 @@ from cache_schema.common.errors import VolumeError
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Entities
 from extract.slices.prepare import prepare_volume
-from extract.slices.preprocessing import PRESETS
+from extract.slices.presets import PRESETS
 from extract.sources.candidate import Candidate
 from extract.volume.read import read_foreground_mask, read_volume, scale_voxels, without_nan
 

@@ -1,5 +1,6 @@
 """Slice rules: every one against a loop over heights, and the vertex against its definition."""
 
+import math
 from typing import get_args
 
 import numpy as np
@@ -13,6 +14,7 @@ from extract.slices.rules import (
     All,
     Band,
     Center,
+    CropOrPad,
     Every,
     Extent,
     SliceRule,
@@ -120,7 +122,11 @@ OPTIONS = {
     ),
 }
 """How rules that need options are drawn; the others of the union are drawn as they are."""
-RULES = st.one_of(OPTIONS.get(rule, st.builds(rule)) for rule in get_args(get_args(SliceRule)[0]))
+PADDING = CropOrPad
+"""Keeps slices that the volume does not have, and has a test of its own."""
+RULES = st.one_of(
+    OPTIONS.get(rule, st.builds(rule)) for rule in get_args(get_args(SliceRule)[0]) if rule is not PADDING
+)
 
 
 @given(
@@ -138,6 +144,19 @@ def test_every_rule_keeps_sorted_slices_once_and_no_more_than_its_bound(rule, n,
     inside_array = rule.kind == "all" or getattr(rule, "of", "") == "array"
     first, last = (0, n - 1) if inside_array else (low, high)
     assert len(kept) == 0 or (kept[0] >= first and kept[-1] <= last)
+
+
+@given(st.integers(1, 90), st.integers(1, 60))
+def test_crop_or_pad_counts_as_torchio_does(n, wanted):
+    """Of the difference, the larger half is cut or padded first, the smaller last."""
+    first, last = math.ceil(abs(n - wanted) / 2), abs(n - wanted) // 2
+    array = np.arange(n)
+    expected = array[first : n - last] if n > wanted else np.pad(array, (first, last), constant_values=-1)
+    kept = CropOrPad(n=wanted).keep(Extent(n, 0, 0, 2.0, 1))
+    there = (kept >= 0) & (kept < n)
+    np.testing.assert_array_equal(np.where(there, kept, -1), expected)
+    assert np.all(np.diff(kept) == 1)
+    assert CropOrPad(n=wanted).bound(n, 2.0) == len(kept) == wanted
 
 
 def test_rules_are_told_by_kind_and_refuse_what_cannot_be():

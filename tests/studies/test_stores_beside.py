@@ -134,7 +134,7 @@ def test_a_store_that_is_not_named_and_names_that_are_none(folder):
         ConfigError, match=r"reads from a store 'large', which is not given; .*stores: \{large:"
     ):
         sc.train(str(pipeline(folder, stores={})))
-    with pytest.raises(ConfigError, match=r"the store has no array 'large:clz'; did you mean 'large:cls'"):
+    with pytest.raises(ConfigError, match=r"the store has no array 'clz'; did you mean 'cls'"):
         sc.train(str(pipeline(folder, tokens="large:clz")))
     with pytest.raises(ConfigError, match=r"aggregate\.stores"):
         sc.train(str(pipeline(folder, stores={"../x": "large.zarr"})))

@@ -2,20 +2,20 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aggregate.ablate.grid.overrides import check_path, overlay
+from aggregate.bags.token_names import at_home
 from aggregate.config.ablate import FROM, RESERVED_NAMES, AblateSpec, Assignment
 from aggregate.config.recipes import RECIPES
 from aggregate.config.section import AggregateSection, parse_section
 from aggregate.config.setup import TrainingSetup
 from aggregate.training.runs import TrainSpec
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.pipeline_file import MAIN
 from cache_schema.common.text.mistakes import suggest
 
-MAIN = "main"
-"""The pipeline's own store."""
 OTHERS = ("ablate", "detect")
 """Keys of the section that say nothing about one training."""
 
@@ -112,8 +112,11 @@ def _configuration(
         section = parse_section(data)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    setup = section.setup(name)
-    return Configuration(name, section, setup, str(varied.get("store", MAIN)), varied, point)
+    setup, other = section.setup(name), None
+    if "store" not in varied:
+        other, tokens = at_home(section.tokens)
+        setup = replace(setup, tokens=tokens)
+    return Configuration(name, section, setup, str(varied.get("store", other or MAIN)), varied, point)
 
 
 def _all(spec: AblateSpec, train: Any) -> Iterator[tuple[str, Assignment, Assignment | None]]:

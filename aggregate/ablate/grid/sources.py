@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from aggregate.ablate.grid.expand import MAIN, Configuration, Study
+from aggregate.ablate.grid.expand import Configuration, Study
 from aggregate.bags.bags import Bags, bags_bytes, token_dim
 from aggregate.bags.beside import Beside, open_beside
 from aggregate.bags.memory import memory_budget, open_bags
 from aggregate.cohort.cohort import Cohort, load_cohort
 from aggregate.common.table_values import listed
 from cache_schema.common.errors import SlicecacheError
-from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.common.pipeline_file import MAIN, Pipeline
 from cache_schema.store.reader import StoreReader, open_store
 
 Place = tuple[str, str]
@@ -82,11 +82,11 @@ def open_sources(study: Study, pipeline: Pipeline) -> dict[Place, Source]:
 
 
 def location(study: Study, pipeline: Pipeline, name: str) -> str:
-    """A store's location: the pipeline's own, one that `stores` names, or the name itself as a path."""
+    """A store's location: the pipeline's own, one that has a name, or the name itself as a path."""
     named = study.spec.stores.get(name, name)
     if named == MAIN:
         return pipeline.store()
-    return pipeline.location(named)
+    return study.section.known_stores(pipeline).get(named) or pipeline.location(named)
 
 
 def _refuse_different(sources: Sequence[Source]) -> None:

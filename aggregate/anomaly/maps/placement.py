@@ -5,7 +5,8 @@ apart into rows and columns: `native slice = rows @ token map @ columns.T`, with
 as in `align_corners=False`. Smoothing on the canvas is linear too and goes into the same matrices. The
 matrices are in the order of the native axes, so a map needs no flip afterwards.
 
-A voxel is covered when it lies on a kept slice and on the canvas; everything else is 0.
+A voxel is covered when it lies on a kept slice and on the canvas; everything else is 0. Slices that the
+slice rule padded are no part of the volume and of no map.
 """
 
 from collections.abc import Iterator
@@ -44,7 +45,9 @@ class Placement:
     columns: NDArray[np.float32]
     """`(native column, grid column)`."""
     positions: NDArray[np.int64]
-    """`(slice,)`: native index of every kept slice along `axes[0]`."""
+    """`(slice,)`: native index along `axes[0]` of every kept slice that the volume has."""
+    there: NDArray[np.bool_] | None = None
+    """`(kept slice,)`: which of them those are, the others being padding that lies nowhere; None for all."""
 
     def as_stack(self, native: NDArray[AnyArray]) -> NDArray[AnyArray]:
         """View a native array as `(slice, row, column)`, all in native order."""
@@ -54,6 +57,15 @@ class Placement:
     def on_canvas(self) -> NDArray[np.bool_]:
         """`(native row, native column)`: which voxels of a kept slice the canvas shows."""
         return np.logical_and.outer(self.rows.any(axis=1), self.columns.any(axis=1))
+
+    @property
+    def n_slices(self) -> int:
+        """Kept slices, padding included."""
+        return len(self.positions) if self.there is None else len(self.there)
+
+    def in_volume(self, per_slice: NDArray[AnyArray]) -> NDArray[AnyArray]:
+        """What belongs to the slices of `positions`, of `(kept slice, ...)`."""
+        return per_slice if self.there is None else per_slice[self.there]
 
     def covered(self) -> NDArray[np.bool_]:
         """Which native voxels `(i, j, k)` have a score of their own."""
@@ -85,10 +97,11 @@ def placement(record: VolumeRecord, grid: tuple[int, int], smooth_pixels: float 
         for along, axis, pixels, patches in zip((0, 1), (row, column), geometry.canvas, grid, strict=True)
     ]  # fmt: skip
     kept = np.asarray(record.slices.index, dtype=np.float64)
-    positions = np.rint(matrix[index, 2] * kept + matrix[index, 3]).astype(np.int64)
-    if positions.min() < 0 or positions.max() >= geometry.native_shape[index]:
+    there = (kept >= 0) & (kept < record.slices.n_volume)
+    positions = np.rint(matrix[index, 2] * kept[there] + matrix[index, 3]).astype(np.int64)
+    if not len(positions) or positions.min() < 0 or positions.max() >= geometry.native_shape[index]:
         raise StoreError(f"the record of {record.key}: a kept slice lies outside the native volume")
-    return Placement(geometry.native_shape, (index, row, column), sides[0], sides[1], positions)
+    return Placement(geometry.native_shape, (index, row, column), sides[0], sides[1], positions, there)
 
 
 def _native_axis(matrix: NDArray[np.float64], along: int, record: VolumeRecord) -> int:
@@ -154,11 +167,12 @@ def native_slices(
     Raises:
         SlicecacheError: If the map does not fit the placement, or is not finite.
     """
-    expected = (len(place.positions), place.rows.shape[1], place.columns.shape[1])
+    expected = (place.n_slices, place.rows.shape[1], place.columns.shape[1])
     if scores.shape != expected:
         raise SlicecacheError(f"a score map of shape {expected} is expected, not {scores.shape}")
     if not np.isfinite(scores).all():
         raise SlicecacheError("a score map must be finite: the detector gave NaN or infinity")
+    scores = place.in_volume(scores)
     targets, low, high, share = _along(place.positions, between)
     for start in range(0, len(targets), SLICES_AT_ONCE):
         part = slice(start, start + SLICES_AT_ONCE)

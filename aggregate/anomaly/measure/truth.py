@@ -133,4 +133,6 @@ def lesion_slices(lesion: NDArray[np.bool_], place: Placement) -> NDArray[np.boo
         place: Of the same volume.
     """
     shown: NDArray[np.bool_] = np.any(place.as_stack(lesion), axis=(1, 2))
-    return shown[place.positions]
+    found = np.zeros(place.n_slices, dtype=np.bool_)
+    found[place.in_volume(np.arange(place.n_slices))] = shown[place.positions]
+    return found

@@ -24,6 +24,7 @@ from aggregate.anomaly.study.map_files import describe_fits, write_map_once
 from aggregate.anomaly.study.predict import first_seeds
 from aggregate.common.artefacts import csv_text, write_text, write_yaml
 from aggregate.common.run_folder import BUNDLE
+from cache_schema.store.wanted import making_of
 
 logger = logging.getLogger("slicecache")
 
@@ -193,6 +194,7 @@ def save(plan: DetectionPlan, finished: FinishedStore, metrics: dict[str, Any]) 
     card = DetectorCard(
         fingerprint=header.fingerprint,
         numerics=header.numerics,
+        making=making_of(header),
         dim=reference.dim,
         grid=reference.grid,
         n_slices=reference.n_slices,

@@ -1,6 +1,6 @@
 """What is committed in a store, told by its sealed index or by the records themselves."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cache_schema.common.errors import StoreError
 from cache_schema.files.objects import Objects
 from cache_schema.format.header import Header
+from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import record_name
 from cache_schema.store.commit import parse_raw
 from cache_schema.store.packed import stored_records
@@ -53,8 +54,18 @@ def leave_out(listing: Listing, is_withdrawn: Callable[[str], bool]) -> Listing:
 
     A seal that knows somebody who was withdrawn is not right, and its records are not read.
     """
+    names = listing.entries.participant_id
+    return _part(listing, [place for place, name in enumerate(names) if not is_withdrawn(name)])
+
+
+def limited(listing: Listing, only: Collection[VolumeKey]) -> Listing:
+    """A listing of some volumes and no others; those that are not committed are none of it."""
+    return _part(listing, [place for place, entry in enumerate(listing.entries) if entry.key in only])
+
+
+def _part(listing: Listing, kept: list[int]) -> Listing:
+    """Some places of a listing; the sealed records beside it are of all of them, so they are not read."""
     entries = listing.entries
-    kept = [place for place, name in enumerate(entries.participant_id) if not is_withdrawn(name)]
     if len(kept) == len(entries):
         return listing
 

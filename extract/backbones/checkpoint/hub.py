@@ -1,15 +1,22 @@
 """Checkpoints of a Hugging Face repository: where they lie here, fetched when that is allowed and needed.
 
-Only `config.json` and safetensors files are fetched and read; no code of a repository ever runs.
+Only JSON that is named here and safetensors files are fetched and read; no code of a repository ever runs.
 """
 
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from textwrap import shorten
 
 from cache_schema.common.errors import ConfigError
 
-FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
+FILES = (
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
 INSIDE = "*/*"
 """Files in folders of a repository are other formats' affair."""
 
@@ -34,7 +41,7 @@ def snapshot(source: HubSource, offline: bool) -> Path:
     Raises:
         ConfigError: If they are not here and cannot be fetched.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import errors, snapshot_download
 
     try:
         return Path(
@@ -46,11 +53,33 @@ def snapshot(source: HubSource, offline: bool) -> Path:
                 local_files_only=offline,
             )
         )
+    except errors.GatedRepoError as error:
+        raise ConfigError(
+            f"cannot get the backbone {source.repository!r}: {admission(source.repository)}, then try again"
+        ) from error
     except (OSError, ValueError) as error:  # every error of the hub derives from one of the two
         advice = (
-            "it is not in the local Hugging Face cache, and extract.offline is set or a lock is given"
+            "it is not in the local Hugging Face cache, and extract.offline is set or a lock is given; fetch "
+            "it where there is internet: slicecache backbone fetch PIPELINE"
             if offline
-            else "without internet give extract.backbone.path, or kind: untrained to try things out"
+            else "without internet give extract.backbone.path, or fetch it where there is some: slicecache "
+            "backbone fetch PIPELINE"
         )
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"cannot get the backbone {source.repository!r}: {advice} ({reason})") from error
+        raise ConfigError(
+            f"cannot get the backbone {source.repository!r}: {advice} ({beginning(error)})"
+        ) from error
+
+
+def admission(repository: str) -> str:
+    """How somebody is let in to weights that are gated."""
+    from huggingface_hub import constants
+
+    return (
+        f"its weights are gated: accept the licence at {constants.ENDPOINT}/{repository} and log in with "
+        "`hf auth login`"
+    )
+
+
+def beginning(error: Exception, most: int = 300) -> str:
+    """The beginning of somebody else's message, which ends with a whole word."""
+    return shorten(str(error), most, placeholder=" ...") or type(error).__name__

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from cache_schema.common.stored_json import MEBIBYTE, read_object
+from cache_schema.common.text.mistakes import shown
 
 LARGEST_INDEX = 16 * MEBIBYTE
 INDEX = "model.safetensors.index.json"
@@ -31,7 +32,9 @@ def _part_missing(folder: Path) -> str | None:
         return f"{str(index)!r} cannot be read: {error}"
     names = set(parts.values()) if isinstance(parts, dict) else set()
     for name in sorted(name for name in names if isinstance(name, str)):
-        # Only the name itself: an index is somebody else's, and asks about nothing outside.
-        if not (folder / os.path.basename(name)).is_file():
-            return f"{str(folder)!r} has no {os.path.basename(name)!r}, which its index names"
+        # An index is somebody else's, and asks about nothing outside.
+        if name != os.path.basename(name):
+            return f"{str(index)!r} names {shown(name)}, which is no file of this folder"
+        if not (folder / name).is_file():
+            return f"{str(folder)!r} has no {name!r}, which its index names"
     return None

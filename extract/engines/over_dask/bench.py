@@ -18,7 +18,7 @@ from cache_schema.workers.heart import Heart, WorkDone
 from extract.engines.decode import attempt
 from extract.engines.device import worker_of
 from extract.engines.embed import Embedder
-from extract.engines.local import failure_of, note_failure
+from extract.engines.pending import failure_of, note_failure
 from extract.planning.plan import PlannedVolume
 from extract.slices.preprocessing import Preprocessing
 
@@ -68,7 +68,7 @@ class Bench:
             there = None if again else self.writer.record(key)
         if there is not None:
             return len(there.slices.index)
-        prepared = attempt(planned.candidate, self.preprocessing)
+        (prepared,) = attempt(planned.candidate, (self.preprocessing,))
         if isinstance(prepared, str):
             raise VolumeError(prepared)
         with self._device:

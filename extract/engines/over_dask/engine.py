@@ -13,10 +13,10 @@ from cache_schema.cluster.window import is_killed, outcomes
 from cache_schema.common.errors import ParticipantWithdrawn
 from cache_schema.common.terminal.progress import VolumeCounter
 from cache_schema.store.writer import StoreWriter
-from extract.engines.local import EngineTally, failure_of, note_failure
+from extract.engines.local import EngineTally
 from extract.engines.over_dask.receipt import Receipt
 from extract.engines.over_dask.worker import Work, embed_volume, forget
-from extract.engines.pending import Pending
+from extract.engines.pending import Pending, failure_of, note_failure
 from extract.engines.station import Station
 from extract.planning.plan import PlannedVolume
 

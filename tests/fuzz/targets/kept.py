@@ -80,13 +80,13 @@ def _plans() -> list[Files]:
         for name, refusal, stated in (("a", None, None), ("b", "its file is empty", (1.0, 1.0, 2.0)))
     )
     with tempfile.TemporaryDirectory() as folder:
-        keep_plan(Path(folder) / PLAN, ExtractionPlan(volumes), _section(), Path("/x"), first=True)
+        keep_plan(Path(folder) / PLAN, ExtractionPlan(volumes), [_section()], Path("/x"), first=True)
         return [files_of(Path(folder))]
 
 
 def _plan(folder: Path) -> object:
     place = folder / PLAN
-    found = kept_plan(place, _section(), Path("/x"))
+    found = kept_plan(place, [_section()], Path("/x"))
     if found is None:
         raise SlicecacheError("planned anew")
     found.whole()

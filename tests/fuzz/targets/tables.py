@@ -15,7 +15,7 @@ from aggregate.targets.classification import ClassificationSpec
 from cache_schema.move.pseudonyms import read_pseudonyms
 from cache_schema.store.reader import open_store
 from extract.planning.plan import plan_extraction, refuse_same_keys
-from extract.slices.preprocessing import PRESETS
+from extract.slices.presets import PRESETS
 from extract.sources.bids import BidsInput, find_bids
 from extract.sources.manifest import Columns, ManifestInput, find_manifest
 

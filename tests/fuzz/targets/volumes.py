@@ -18,7 +18,7 @@ from cache_schema.store.reader import open_store
 from extract.simulate.masks import read_shape_mask
 from extract.slices.foreground import ForegroundSpec
 from extract.slices.prepare import prepare_volume
-from extract.slices.preprocessing import PRESETS
+from extract.slices.presets import PRESETS
 from extract.sources.candidate import Candidate
 from extract.volume.read import read_foreground_mask, read_volume
 

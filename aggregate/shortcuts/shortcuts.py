@@ -1,0 +1,36 @@
+"""Everything that is looked for before a training, so that nobody waits for what should not be believed."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from aggregate.cohort.cohort import Cohort
+from aggregate.common.arrays import Floats
+from aggregate.shortcuts.copies import refuse_copies
+from aggregate.shortcuts.site import look_at_site
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcuts:
+    """What was found."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    """`copies` and `site` of `metrics.json`."""
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def look_for_shortcuts(cohort: Cohort, pooled: Floats, site: str | None = None) -> Shortcuts:
+    """Look for copies of one image, and for what tells the site.
+
+    Args:
+        cohort: Who takes part.
+        pooled: Mean-pooled tokens (bag, dim).
+        site: Column of the site; by default looked for.
+
+    Raises:
+        ConfigError: If the user names a column that does not exist.
+        SlicecacheError: If two participants hold one image.
+    """
+    copies, found = refuse_copies(cohort, pooled), look_at_site(cohort, pooled, site)
+    said = (copies["said"],) if copies["said"] else ()
+    return Shortcuts({"copies": copies, "site": found.facts}, (*said, *found.warnings), found.notes)
