@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from aggregate.evaluate.curves import Curves
 from aggregate.report.figures import COLOURS, DASHES, NAME, STYLE, axes, finish_roc, svg
+from aggregate.report.numbers import scatter
 from aggregate.report.survival_figures import grouped, kaplan_meier_figure
 from aggregate.report.words import named
 from cache_schema.common.terminal.visible import label
@@ -23,8 +24,15 @@ def evaluation_figures(curves: Curves) -> dict[str, str]:
         "calibration": calibration_curve,
         "decision_curve": net_benefit,
         "risk_groups": external_risk_groups,
+        "predicted": external_scatter,
     }
     return {name: draw[name](table) for name, table in curves.tables().items()}
+
+
+def external_scatter(table: pd.DataFrame) -> str:
+    """Prediction over truth of the model in question."""
+    first = table[table["configuration"] == table["configuration"].iloc[0]]
+    return scatter(first, "value", "external-predicted")
 
 
 def external_roc(table: pd.DataFrame) -> str:

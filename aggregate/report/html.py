@@ -11,6 +11,7 @@ from aggregate.report import figures, tables, words
 from aggregate.report.classes import class_content
 from aggregate.report.curves import Roc, profiles, roc_of
 from aggregate.report.evaluation import drawn_figures, external_content, external_verdict
+from aggregate.report.numbers import number_figures
 from aggregate.report.pages import encoded, rendered, whole
 from aggregate.report.survival_figures import grouped, kaplan_meier_figure
 from aggregate.targets.told import primary_of
@@ -60,6 +61,7 @@ def training_content(results: Results) -> dict[str, Any]:
         "curves": kaplan_meier(results),
         "log_rank": words.p_value((metrics.get("risk_groups") or {}).get("log_rank_p")),
         "risk_groups": tables.risk_group_table(metrics),
+        "numbers": number_figures(results),
         "attention": attention_figure(results),
         "previews": [(caption, encoded(png)) for caption, png in results.previews],
         "cohort": tables.cohort_table(results),
