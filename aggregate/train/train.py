@@ -16,6 +16,7 @@ from aggregate.common.artefacts import csv_text, log_to, write_json, write_text,
 from aggregate.common.run_folder import BUNDLE, METRICS_FILE, place_of_pair, verb_folder
 from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
+from aggregate.config.setup import TrainingSetup
 from aggregate.evaluate.results import write_confusion, write_curves
 from aggregate.predict.bundle import save_bundle
 from aggregate.shortcuts.shortcuts import look_for_shortcuts
@@ -89,6 +90,7 @@ def train_cohort(
     whole = load_cohort(section.cohort_request(pipeline), store)
     contrasts_of(section.target, whole.classes)  # what cannot be meant is said before anything is trained
     cohort = whole if contrast is None else narrowed(whole, contrast)
+    setup = setup.for_classes(cohort.classes, whole.classes)
     folds = make_folds(cohort, section.folds, section.leave_group_out)
     external = open_external_cohort(pipeline, section, store, cohort, folds, contrast, whole.kind)
     with log_to(folder) as logger:
@@ -108,7 +110,7 @@ def train_cohort(
         metrics = metrics_json(setup.seeds, cohort, store, outputs, measured, beside)
         if n_shuffles := max(shuffle_labels, section.shuffle_labels):
             observed = metrics["metrics"][cohort.kind.primary.name]["value"]
-            metrics["null"] = _null(section, cohort, bags, observed, n_shuffles)
+            metrics["null"] = _null(setup, section, cohort, bags, observed, n_shuffles)
         metrics["training"] = start_facts(trained.runs)
         metrics |= shortcuts.facts
         if contrast is not None:
@@ -146,11 +148,13 @@ def train_cohort(
     return results
 
 
-def _null(section: AggregateSection, cohort: Cohort, bags: Bags, observed: float, n: int) -> dict[str, Any]:
+def _null(
+    setup: TrainingSetup, section: AggregateSection, cohort: Cohort, bags: Bags, observed: float, n: int
+) -> dict[str, Any]:
     """What chance gives, with a bar."""
     with bar("shuffled labels") as progress:
         return shuffled_null(
-            section.setup(),
+            setup,
             section.folds,
             section.leave_group_out,
             cohort,
