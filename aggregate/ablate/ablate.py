@@ -107,12 +107,13 @@ def assemble(
     bars = [_row(prepared, gathered, name, outputs, measured, primary) for name in baselines]
     shown = {name: outputs[name] for name in (study.reference, *baselines)}
     metrics = metrics_json(section.seeds, cohort, first.store, dict(shown), measured, first.beside)
+    primary_metric = cohort.kind.primary
     nulls = {
-        name: null_json(next(row for row in rows if row.name == name).intervals["auroc"].value, values)
+        name: null_json(next(row for row in rows if row.name == name).judged.value, values, primary_metric)
         for name, values in gathered.nulls.items()
     }
     if study.reference in nulls:
-        metrics["null"] = {"auroc": nulls[study.reference]}
+        metrics["null"] = {primary_metric.name: nulls[study.reference]}
     chosen = dict(Counter(gathered.chosen.values()))
     metrics["ablation"] = ablation_json(prepared, rows, primary, chosen, nulls)
     site = site_by_label(cohort, section.site)
@@ -179,7 +180,7 @@ def ablation_json(
         "primary": [{"configurations": [c.a, c.b], **(c.found or {}), "p_holm": c.p_holm} for c in primary],
         "configurations": {
             row.name: {
-                "auroc": row.intervals["auroc"].as_json(),
+                row.primary.name: row.judged.as_json(),
                 "comparison": row.kind,
                 **({"same_as": row.same_as} if row.same_as else {}),
                 "beats_mean_pooling": row.beats_mean_pool if row.versus_mean_pool is not None else None,
@@ -188,10 +189,10 @@ def ablation_json(
         },
     }
     if study.spec.select is not None:
-        auroc = next(row for row in rows if row.name == NESTED).intervals["auroc"].as_json()
-        found["nested_selection"] = {"auroc": auroc, "chosen": dict(chosen)}
+        row = next(row for row in rows if row.name == NESTED)
+        found["nested_selection"] = {row.primary.name: row.judged.as_json(), "chosen": dict(chosen)}
     if nulls:
-        found["null"] = {name: {"auroc": null} for name, null in nulls.items()}
+        found["null"] = {name: {rows[0].primary.name: null} for name, null in nulls.items()}
     return found
 
 
@@ -220,6 +221,7 @@ def resolved_ablation(prepared: PreparedStudy) -> dict[str, Any]:
 
 def _notes(prepared: PreparedStudy) -> list[str]:
     """Sentences on what is special to an ablation."""
+    primary = prepared.first.cohort.kind.primary
     notes = []
     same = [f"{name} trains the same as {first}" for name, first in prepared.same.items() if name != first]
     notes += same
@@ -234,6 +236,7 @@ def _notes(prepared: PreparedStudy) -> list[str]:
         select = prepared.study.spec.select
         notes.append(
             f"nested selection: in each outer fold, {select.folds} inner folds of its training part and "
-            f"{select.seeds} seed(s) choose the configuration with the highest mean AUROC"
+            f"{select.seeds} seed(s) choose the configuration with the "
+            f"{'lowest' if primary.lower_is_better else 'highest'} mean {primary.words}"
         )
     return notes

@@ -97,6 +97,18 @@ class Task(ABC):
             SlicecacheError: Saying what is missing.
         """
 
+    def check_fold(self, train: Floats, test: Floats, fold: str) -> None:  # noqa: B027 - most have nothing to say
+        """Refuse a fold that cannot be learnt from or judged.
+
+        Args:
+            train: Values of the bags that are trained on (bag, number).
+            test: Of those that are tested (bag, number).
+            fold: What messages call it.
+
+        Raises:
+            SlicecacheError: Saying what is missing.
+        """
+
     @abstractmethod
     def outcomes(self, values: Floats) -> Outcomes:
         """Values (row, number) as training and metrics take them."""
@@ -130,11 +142,24 @@ class Task(ABC):
     def shown(self, values: Floats) -> list[Any]:
         """Outcomes as `predictions.csv` has them."""
 
+    def outcome_columns(self, values: Floats) -> Mapping[str, Any]:
+        """The columns of `predictions.csv` that say what is true."""
+        return {"y": self.shown(values)}
+
+    def findings(self, y: Outcomes, said: Floats) -> dict[str, Any]:
+        """What `metrics.json` says besides, of participants' predictions averaged over repeats and seeds."""
+        return {}
+
     def spread(self, values: Floats) -> dict[str, float]:
         """Of outcomes that are no classes, what `metrics.json` says of their distribution."""
         own = values[:, 0]
         ends = {"min": own.min(), "max": own.max()}
         return {name: float(value) for name, value in {"mean": own.mean(), "sd": own.std(), **ends}.items()}
+
+    @classmethod
+    def spread_words(cls, found: Mapping[str, float]) -> str:
+        """The same in words."""
+        return f"{found['min']:g} to {found['max']:g}, mean {found['mean']:.4g}, sd {found['sd']:.3g}"
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:

@@ -13,11 +13,11 @@ import pandas as pd
 from aggregate.bags.bags import Bags
 from aggregate.bags.moved import move_bags
 from aggregate.baselines.confounds import site_by_label, site_names, site_of, site_warnings
-from aggregate.baselines.design import design
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold, people_of
 from aggregate.cohort.table.columns import find_column, same_meaning
 from aggregate.common.arrays import Floats, Ints
+from aggregate.common.design import design
 from aggregate.common.scaling import fit_scaling
 from aggregate.common.table_values import listed, natural, nearest
 from aggregate.harmonise.combat import fit_combat

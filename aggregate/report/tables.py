@@ -79,6 +79,23 @@ def comparison_table(metrics: Mapping[str, Any]) -> TextTable | None:
     return TextTable(head, rows) if rows else None
 
 
+def risk_group_table(metrics: Mapping[str, Any]) -> TextTable | None:
+    """Participants, events and median time of the groups above and below a risk of 0."""
+    groups = metrics.get("risk_groups")
+    if groups is None:
+        return None
+    rows = tuple(
+        (name, str(found["n"]), str(found["events"]), _time(found["median_time"]))
+        for name, found in ((name, groups[name]) for name in ("low", "high"))
+    )
+    unit = f"half of them had it after ({metrics['target']})"
+    return TextTable(("risk", "participants", "with the event", unit), rows)
+
+
+def _time(value: float | None) -> str:
+    return "not reached" if value is None else f"{value:g}"
+
+
 def cohort_table(results: Results) -> TextTable:
     """Participants, bags, age and sex by label."""
     frame = results.cohort

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 
 from aggregate.baselines.confounds import confound_frame
-from aggregate.baselines.design import design
 from aggregate.cohort.cohort import Cohort
 from aggregate.common.arrays import Floats, Ints
+from aggregate.common.design import design
 from aggregate.common.scaling import fit_scaling
 from aggregate.common.table_values import listed
 from aggregate.shortcuts.site import LEVEL

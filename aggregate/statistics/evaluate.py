@@ -56,9 +56,28 @@ def scores_of(cohort: Cohort, rows: NDArray[np.int64], logits: Floats) -> Scores
     )
 
 
+def mean_scores(cohort: Cohort, outputs: Sequence[OutOfFold]) -> Scores:
+    """What one configuration says of every participant that it tested, mean over repeats and seeds."""
+    total, count = np.zeros((len(cohort.frame), outputs[0].logits.shape[1])), np.zeros(len(cohort.frame))
+    for output in outputs:
+        total[output.fold.test] += output.logits
+        count[output.fold.test] += 1
+    rows = np.flatnonzero(count)
+    return scores_of(cohort, rows, total[rows] / count[rows, None])
+
+
 def n_participants(cohort: Cohort, rows: NDArray[np.int64]) -> int:
     """Participants behind some bags."""
     return int(cohort.frame["participant_id"].iloc[rows].nunique())
+
+
+def people_json(cohort: Cohort, rows: NDArray[np.int64] | None = None) -> dict[str, Any]:
+    """Of some bags, by default of all: participants by label, or of a number its distribution."""
+    rows = np.arange(len(cohort.frame)) if rows is None else rows
+    if not cohort.kind.classes:
+        return {"outcome": cohort.kind.spread(cohort.values[rows])}
+    y = cohort.y[rows]
+    return {"n_per_class": {n: n_participants(cohort, rows[y == c]) for c, n in enumerate(cohort.classes)}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +103,8 @@ class Measured:
 def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold], by: Measure | None = None) -> Measured:
     """Measure every fold's test part; each metric is taken within a fold, never over pooled folds.
 
-    Fold-wise offsets of the logits bias a pooled AUROC; `auroc_pooled` is reported beside it only.
+    Fold-wise offsets of the logits bias a pooled AUROC; `auroc_pooled` is reported beside it only. `by` is
+    what measures; by default all metrics of the target's kind.
     """
     folds = {(o.fold.repeat, o.fold.fold): o.fold for o in outputs}
     per_run = [
