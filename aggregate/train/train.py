@@ -134,10 +134,10 @@ def train_cohort(
         site = site_by_label(cohort, section.site)
         doubts = few_folds(measured[trained.outputs[0].configuration])
         metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *shortcuts.warnings, *doubts]
-        target = section.target if contrast is None else target_of(section.target, contrast)
-        summary = training_summary_of(setup, target, section.folds, trained, metrics)
         bundle = None
         if harmoniser is None:
+            target = section.target if contrast is None else target_of(section.target, contrast)
+            summary = training_summary_of(setup, target, section.folds, trained, metrics)
             bundle = make_bundle(setup, cohort, store, folds, trained, bags, summary, beside, baselines)
         evaluation = judge_outside(bundle, external, metrics, section.memory_gib)
         notes += [NO_BUNDLE] * (bundle is None)
