@@ -377,7 +377,8 @@ def test_the_list_counts_what_a_checkpoint_holds(capsys, tmp_path, monkeypatch):
 def test_gated_weights_say_the_licence_and_the_command(hub, capsys):
     hub.repositories[ID].gated = True
     line = refusal(capsys, NAME)
-    assert f"accept the licence at {hub.url}/{ID} and log in with `hf auth login`, then fetch again" in line
+    let_in = f"accept the licence at {hub.url}/{ID} and log in with `hf auth login`, or set HF_TOKEN"
+    assert f"{let_in}, then fetch again" in line
     with pytest.raises(ConfigError, match=r"weights are gated: accept the licence at .*lab/small"):
         Dinov2Spec(repository=ID).load()
 
