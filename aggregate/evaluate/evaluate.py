@@ -16,6 +16,7 @@ from aggregate.common.arrays import Floats
 from aggregate.common.softmax import softmax
 from aggregate.common.versions import versions
 from aggregate.evaluate.classes import classes_outside
+from aggregate.evaluate.columns import column_logits
 from aggregate.evaluate.curves import Curves, curves_of
 from aggregate.evaluate.external import External
 from aggregate.evaluate.measure import Judged
@@ -86,9 +87,12 @@ def evaluate_bundle(bundle: Bundle, external: External, memory_gib: float | None
         scored[cohort.kind.bar] = score_by_mean_pooling(bundle, cohort, bags)
         if cohort.kind.constant_row:
             scored[CONSTANT] = score_by_constant(bundle, cohort)
+    order = _order(card, cohort)
+    columns, missing = column_logits(bundle, cohort)
+    scored |= {name: Scored(logits[:, order], logits[:, order], 0.5) for name, logits in columns.items()}
     comparison = compare_external(bundle, cohort, said)
     judged = {name: found.judged(cohort) for name, found in scored.items()}
-    notes = (*evaluation_notes(bundle, external), *comparison.notes)
+    notes = (*evaluation_notes(bundle, external), *missing, *comparison.notes)
     warnings = (*cohort.warnings, *comparison.warnings)
     metrics = {
         **evaluation_metrics(judged, external, bundle),

@@ -8,7 +8,7 @@ import yaml
 
 from aggregate.common.artefacts import write_text
 from aggregate.report import figures, tables, words
-from aggregate.report.classes import class_content
+from aggregate.report.classes import class_content, contrast_table
 from aggregate.report.curves import Roc, profiles, roc_of
 from aggregate.report.evaluation import drawn_figures, external_content, external_verdict
 from aggregate.report.numbers import number_figures
@@ -52,6 +52,7 @@ def training_content(results: Results) -> dict[str, Any]:
         "comparison": tables.comparison_table(metrics),
         "forest": forest_figure(metrics),
         "several": class_content(metrics),
+        "contrasts": contrast_table(metrics),
         "groups": tables.group_table(metrics),
         "external": external_section(results),
         "null": (metrics.get("null") or {}).get(primary_of(metrics).name),
@@ -67,6 +68,7 @@ def training_content(results: Results) -> dict[str, Any]:
         "cohort": tables.cohort_table(results),
         "sites": tables.site_table(results.site_by_label),
         "site_said": (metrics.get("site") or {}).get("said", ""),
+        "adjusted_said": (metrics.get("adjusted") or {}).get("said", ""),
         "slices": tables.slices_table(results),
         "left_out": tables.reasons(results.turnout.rows()),
         "turnout": results.turnout.line(),

@@ -105,7 +105,8 @@ class Measured:
 def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold], by: Measure | None = None) -> Measured:
     """Measure every fold's test part; each metric is taken within a fold, never over pooled folds.
 
-    Fold-wise offsets of the logits bias a pooled AUROC; `auroc_pooled` is reported beside it only.
+    Fold-wise offsets of the logits bias a pooled AUROC; `auroc_pooled` is reported beside it only. `by` is
+    what measures; by default all metrics of the target's kind.
     """
     folds = {(o.fold.repeat, o.fold.fold): o.fold for o in outputs}
     per_run = [
