@@ -21,12 +21,15 @@ from aggregate.ablate.runs.plan import Plan
 from aggregate.ablate.runs.prepare import PreparedStudy, make_plan, prepare
 from aggregate.ablate.runs.shuffled import null_json
 from aggregate.ablate.runs.trainer import Ledger
+from aggregate.bags.bags import Bags
 from aggregate.baselines.baselines import mean_pool
 from aggregate.baselines.confounds import site_by_label, site_warnings
 from aggregate.common.artefacts import log_to
 from aggregate.common.run_folder import verb_folder
 from aggregate.config.ablate import NESTED
 from aggregate.config.resolved import resolved
+from aggregate.harmonise.harmoniser import harmoniser_of
+from aggregate.shortcuts.adjusted import adjusted_facts
 from aggregate.shortcuts.shortcuts import Shortcuts, look_for_shortcuts
 from aggregate.statistics.cautions import below_guessing_notes, few_folds
 from aggregate.statistics.evaluate import Measured, intervals, measure_folds
@@ -64,8 +67,7 @@ def ablate_pipeline(pipeline: Pipeline, shuffle_labels: int = 0) -> AblationResu
     prepared = prepare(pipeline, shuffle_labels)
     with log_to(prepared.folder) as logger:
         bags = prepared.first.bags()
-        section = prepared.study[prepared.study.reference].section
-        shortcuts = look_for_shortcuts(prepared.first.cohort, mean_pool(bags), section.site)
+        shortcuts = _shortcuts(prepared, bags)
         plan = make_plan(prepared, bags)
         logger.info("%s", plan.sentence())
         print(plan.sentence(), file=sys.stderr)
@@ -80,6 +82,15 @@ def ablate_pipeline(pipeline: Pipeline, shuffle_labels: int = 0) -> AblationResu
             results, prepared, {**gathered.outputs, **outputs_of_baselines(prepared, gathered.baselines)}
         )
     return results
+
+
+def _shortcuts(prepared: PreparedStudy, bags: Bags) -> Shortcuts:
+    """What can be won by without a disease, on the reference's tokens."""
+    cohort, pooled = prepared.first.cohort, mean_pool(bags)
+    section = prepared.study[prepared.study.reference].section
+    harmoniser = harmoniser_of(section.harmonised, cohort, pooled, prepared.folds)
+    vectors = None if harmoniser is None else harmoniser.vectors
+    return look_for_shortcuts(cohort, pooled, section.site, vectors)
 
 
 def assemble(
@@ -108,7 +119,8 @@ def assemble(
     site = site_by_label(cohort, section.site)
     doubts = few_folds(measured[study.reference])
     metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *shortcuts.warnings, *doubts]
-    metrics |= shortcuts.facts
+    ours = gathered.outputs[study.reference]
+    metrics |= shortcuts.facts | adjusted_facts(cohort, ours, section.confounds, section.site)
     notes = [*run_notes(section.folds, cohort, prepared.folds, gathered.baselines), *shortcuts.notes]
     notes += below_guessing_notes(m for name, m in measured.items() if prepared.same.get(name, name) == name)
     return AblationResults(
@@ -213,6 +225,11 @@ def _notes(prepared: PreparedStudy) -> list[str]:
     notes = []
     same = [f"{name} trains the same as {first}" for name, first in prepared.same.items() if name != first]
     notes += same
+    if any(c.section.harmonise is not None for c in prepared.study.configurations):
+        notes.append(
+            "harmonised configurations learn the site from every fold's training part; baselines read the "
+            "tokens as they are"
+        )
     if prepared.n_shuffles:
         notes.append("shuffled labels: for the reference and the configurations of primary comparisons only")
     if prepared.study.spec.select is not None:

@@ -41,6 +41,8 @@ def ablation_summary(results: AblationResults) -> str:
     lines += ["", *verdicts(results)]
     if metrics["site"]["said"] not in results.warnings:
         lines.append(metrics["site"]["said"])
+    if "adjusted" in metrics:
+        lines.append(metrics["adjusted"]["said"])
     lines.append("")
     kept = f", {results.n_found} were in the journal" if results.n_found else ""
     lines.append(f"{results.n_trained} runs trained in {duration(results.wall_seconds)}{kept}")

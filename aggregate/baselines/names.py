@@ -20,6 +20,7 @@ WORDS: dict[str, str] = {
     "mean_pool_logistic": "mean pooling + logistic regression",
     "mean_pool_ridge": "mean pooling + ridge regression",
     "mean_pool_ordinal": "mean pooling + ordinal logistic regression",
+    "mean_pool_cox": "mean pooling + Cox regression",
     "confounds_only": "confounds only",
     "scanner_only": "scanner only",
     "head_size_only": "head size only",

@@ -16,6 +16,7 @@ from aggregate.common.arrays import Floats
 from aggregate.common.softmax import softmax
 from aggregate.common.versions import versions
 from aggregate.evaluate.classes import classes_outside
+from aggregate.evaluate.columns import column_logits
 from aggregate.evaluate.curves import Curves, curves_of
 from aggregate.evaluate.external import External
 from aggregate.evaluate.measure import Judged
@@ -86,9 +87,12 @@ def evaluate_bundle(bundle: Bundle, external: External, memory_gib: float | None
         scored[cohort.kind.bar] = score_by_mean_pooling(bundle, cohort, bags)
         if cohort.kind.constant_row:
             scored[CONSTANT] = score_by_constant(bundle, cohort)
+    order = _order(card, cohort)
+    columns, missing = column_logits(bundle, cohort)
+    scored |= {name: Scored(logits[:, order], logits[:, order], 0.5) for name, logits in columns.items()}
     comparison = compare_external(bundle, cohort, said)
     judged = {name: found.judged(cohort) for name, found in scored.items()}
-    notes = (*evaluation_notes(bundle, external), *comparison.notes)
+    notes = (*evaluation_notes(bundle, external), *missing, *comparison.notes)
     warnings = (*cohort.warnings, *comparison.warnings)
     metrics = {
         **evaluation_metrics(judged, external, bundle),
@@ -172,6 +176,7 @@ def evaluation_metrics(judged: Mapping[str, Judged], external: External, bundle:
         "content_digest": store.content_digest(),
         "metrics": table[head],
         **classes,
+        **kind.findings(judged[head].scores.y, judged[head].scores.logits),
         "ci_method": method_of(kind),
         "threshold": judged[head].threshold if cohort.task == "binary" else None,
         "baselines": {name: table[name] for name in others},
@@ -205,7 +210,7 @@ def prediction_rows(cohort: Cohort, configuration: str, scored: Scored) -> pd.Da
     nothing = pd.array([pd.NA] * len(frame), dtype="Int64")
     columns |= {"set": SET, "configuration": configuration}
     columns |= dict.fromkeys(("repeat", "fold", "seed"), nothing)
-    columns["y"] = cohort.kind.shown(cohort.values)
+    columns |= cohort.kind.outcome_columns(cohort.values)
     if not cohort.kind.calibrates:
         return pd.DataFrame({**columns, **cohort.kind.columns(scored.logits, scored.threshold, 1.0)})
     columns |= {f"logit_{name}": scored.logits[:, c] for c, name in enumerate(cohort.classes)}

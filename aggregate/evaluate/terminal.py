@@ -66,9 +66,10 @@ def _of(row: Mapping[str, Any], name: str) -> str:
 def _compared(head: str, other: str, found: Mapping[str, Any], primary: Metric) -> str:
     if found["p"] is None:
         return f"{head} and {other}: their difference has no spread, so nothing can be said"
+    p = "p < 0.001" if found["p"] < 0.001 else f"p = {found['p']:.3f}"
     real = "differs from" if found["p"] < 0.05 else "is not shown to differ from"
     return (
         f"{head} {real} {other}: {primary.words} {found['difference']:+.3f} "
-        f"[{found['ci_low']:+.3f}, {found['ci_high']:+.3f}], p = {found['p']:.3f} "
+        f"[{found['ci_low']:+.3f}, {found['ci_high']:+.3f}], {p} "
         f"({'DeLong' if primary.name == 'auroc' else 'paired bootstrap'})"
     )

@@ -20,6 +20,7 @@ from aggregate.statistics.metrics import BINARY, BOUNDS, Scores, measure
 from aggregate.targets.base import LearntSpec, LearntTask, require_same_task
 from aggregate.training.goal import Classes, Goal
 from cache_schema.common.errors import ConfigError, SlicecacheError
+from cache_schema.common.strict import later
 
 CONTROLS = {"control", "controls", "ctrl", "con", "healthy", "hc", "nc", "cn", "nl", "normal", "negative"}
 NEGATIVES = CONTROLS | {"neg", "no", "none", "false", "0", "-1", "unaffected", "absent"}
@@ -41,6 +42,9 @@ class ClassificationSpec(LearntSpec):
     """The positive one of two classes. By default the last of `classes` if those are written out; else
     the one that is not a word for controls (control, healthy, CN, 0, no, ...); else the last in order."""
     task: Literal["classification"] = "classification"
+    pairs: Literal["all"] | tuple[tuple[Label, Label], ...] | None = later(None)
+    """Of more than two classes two at a time are also trained against each other (`targets/pairs.py`): `all`,
+    or those listed, the positive one of each last."""
 
     @classmethod
     def kept(cls, classes: tuple[str, ...]) -> LearntTask:

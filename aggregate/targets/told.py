@@ -42,5 +42,4 @@ def people_told(metrics: Mapping[str, Any]) -> str:
     """`control 12, patient 12`, or of a number its range."""
     if "n_per_class" in metrics:
         return ", ".join(f"{label(name)} {n}" for name, n in metrics["n_per_class"].items())
-    found = metrics["outcome"]
-    return f"{found['min']:g} to {found['max']:g}, mean {found['mean']:.4g}, sd {found['sd']:.3g}"
+    return task_told(metrics).spread_words(metrics["outcome"])

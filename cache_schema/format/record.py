@@ -76,6 +76,12 @@ class Slices(Strict):
     spacing_mm: float
     """Distance of neighbouring slices of the volume."""
 
+    @property
+    def scanned_mm(self) -> tuple[float, ...]:
+        """Heights of the kept slices that the volume has, without padding."""
+        pairs = zip(self.index, self.height_mm, strict=True)
+        return tuple(height for index, height in pairs if 0 <= index < self.n_volume)
+
 
 class UsedForeground(Strict):
     """Which foreground was used, and how large it is."""

@@ -12,7 +12,7 @@ from cache_schema.format.plane import Plane
 from extract.slices.canvas import CanvasSpec, CropOrPadCanvas, FieldCanvas
 from extract.slices.foreground import ForegroundSpec
 from extract.slices.intensity import IntensityScaling, SliceMinMax
-from extract.slices.resize import PILLOW
+from extract.slices.resize import PILLOW, resize_of
 from extract.slices.rules import SliceRule
 from extract.slices.sides import Canvas, Pixels
 from extract.volume.orient import OrientSpec
@@ -92,6 +92,15 @@ class Preprocessing:
         if self.normalise is None:
             raise ConfigError("extract.normalise: model is resolved when the backbone is built")
         return self.normalise
+
+    def require_shape(self, rows: int, columns: int) -> None:
+        """Refuse slices that cannot come out at the canvas.
+
+        Raises:
+            VolumeError: Naming the canvas at which they would.
+        """
+        if not isinstance(self.canvas, FieldCanvas | CropOrPadCanvas):
+            resize_of(self.canvas, rows, columns)
 
     @property
     def mean(self) -> tuple[float, float, float]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.pipeline_file import validate
 from extract.slices.canvas import (
     AnyCanvas,
     CropCanvas,
@@ -121,11 +122,11 @@ def _canvas(base: AnyCanvas, overrides: StepOverrides) -> AnyCanvas:
             update["resize"] = round(base.resize * max(sides(given)) / max(sides(base.pixels)))
         if isinstance(base, ShorterCanvas):
             update["resize"] = min(sides(given))
-        canvas = type(base).model_validate({**base.model_dump(), **update})
+        canvas = validate(type(base), {**base.model_dump(), **update}, "extract.canvas")
     elif given is not None:
         canvas = given
     if overrides.field_mm is None:
         return canvas
     if isinstance(canvas, FieldCanvas):
-        return FieldCanvas.model_validate({**canvas.model_dump(), "field_mm": overrides.field_mm})
+        return canvas.model_copy(update={"field_mm": overrides.field_mm})
     return FieldCanvas(field_mm=overrides.field_mm, pixels=canvas.pixels)
