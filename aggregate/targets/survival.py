@@ -81,6 +81,7 @@ class Survival(LearntTask):
         Metric("uno_c", "Uno's C", guessing=0.5),
     )
     bar: ClassVar[str] = "mean_pool_cox"
+    figure: ClassVar[str] = "risk_groups"
 
     def stratify(self, values: Floats, of_bag: Ints) -> tuple[Ints, tuple[str, ...]]:
         """By event and time."""
@@ -147,6 +148,10 @@ class Survival(LearntTask):
     def outcome_columns(self, values: Floats) -> Mapping[str, Any]:
         """Time and event."""
         return {"y_time": times_of(values[:, 0]), "y_event": events_of(values[:, 0])}
+
+    def truth_columns(self, values: Floats) -> Mapping[str, Any]:
+        """Time and event."""
+        return self.outcome_columns(values)
 
     def findings(self, y: Outcomes, said: Floats) -> dict[str, Any]:
         """Groups of high and low risk."""
