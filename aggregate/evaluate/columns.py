@@ -17,7 +17,7 @@ from aggregate.common.arrays import Floats
 from aggregate.common.design import Design, TextColumn
 from aggregate.common.table_values import listed
 from aggregate.predict.bundle import Bundle
-from aggregate.predict.mean_pooling import mean_log_probabilities
+from aggregate.predict.mean_pooling import mean_said
 
 CONFOUNDS = "confounds_only"
 
@@ -26,8 +26,8 @@ def column_logits(bundle: Bundle, cohort: Cohort) -> tuple[dict[str, Floats], li
     """What each of a bundle's models of columns says of every bag, the mean over its folds.
 
     Returns:
-        Log-probabilities (bag, class) by baseline, classes in the bundle's order; and notes on what the
-        cohort does not have.
+        What it says by baseline, of classes log-probabilities (bag, class) in the bundle's order; and notes
+        on what the cohort does not have.
     """
     found, notes = {}, []
     for name, designs in bundle.card.columns.items():
@@ -41,7 +41,7 @@ def column_logits(bundle: Bundle, cohort: Cohort) -> tuple[dict[str, Floats], li
             notes.append(f"{name}: {listed(absent)} of the training is not in this cohort and tells nothing")
         notes += [f"{name}: {sentence}" for sentence in _strange(designs, frame)]
         matrices = [design.matrix(frame) for design in designs]
-        found[name] = mean_log_probabilities(bundle.columns[name], matrices)
+        found[name] = mean_said(bundle.card.kind, bundle.columns[name], matrices)
     return found, notes
 
 

@@ -20,6 +20,7 @@ from aggregate.losses.center import CenterSpec
 from aggregate.losses.class_variance import ClassVarianceSpec
 from aggregate.losses.class_weights import ClassWeightedSpec, in_order
 from aggregate.losses.corn import CornSpec
+from aggregate.losses.cox import CoxSpec
 from aggregate.losses.cross_entropy import CrossEntropySpec
 from aggregate.losses.custom import CustomLossSpec
 from aggregate.losses.focal import FocalSpec
@@ -60,6 +61,7 @@ class LossSpec(Strict):
     corn: Annotated[CornSpec, Term] = later(CornSpec())
     huber: Annotated[HuberSpec, Term] = later(HuberSpec())
     squared_error: Annotated[SquaredErrorSpec, Term] = later(SquaredErrorSpec())
+    cox: Annotated[CoxSpec, Term] = later(CoxSpec())
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -99,9 +101,19 @@ class LossSpec(Strict):
         return [name for name, term in self.terms.items() if term.acts_on == part]
 
     @property
+    def learns_by_heart(self) -> bool:
+        """Whether a term fits small cohorts exactly in a few steps."""
+        return any(term.learns_by_heart for term in self.terms.values())
+
+    @property
     def balances(self) -> bool:
         """Whether a term wants equal shares of the classes in each batch."""
         return any(term.balances for term in self.terms.values())
+
+    @property
+    def needs_whole(self) -> str | None:
+        """The name of a term that means something on a whole training part alone, if there is one."""
+        return next((name for name, term in self.terms.items() if term.needs_whole), None)
 
 
 LOSSES: dict[str, type[TermSpec]] = {

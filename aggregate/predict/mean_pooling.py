@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from aggregate.common.arrays import Floats
+from aggregate.targets.base import LearntTask
 from aggregate.training.logistic import Solution
 from cache_schema.common.errors import SlicecacheError
 
@@ -63,20 +64,21 @@ def read_solutions(
     return tuple(found)
 
 
-def mean_pooling_logits(solutions: Sequence[Solution], x: Floats) -> Floats:
-    """The mean over folds of their log-probabilities (bag, class).
+def mean_pooling_said(kind: LearntTask, solutions: Sequence[Solution], x: Floats) -> Floats:
+    """The mean over folds of what they say: of classes log-probabilities (bag, class).
 
     Args:
+        kind: Of target.
         solutions: Of every fold.
         x: Mean tokens (bag, dim).
     """
-    return mean_log_probabilities(solutions, [x] * len(solutions))
+    return mean_said(kind, solutions, [x] * len(solutions))
 
 
-def mean_log_probabilities(solutions: Sequence[Solution], x: Sequence[Floats]) -> Floats:
+def mean_said(kind: LearntTask, solutions: Sequence[Solution], x: Sequence[Floats]) -> Floats:
     """The same where every fold has rows of its own."""
-    each = [_known(found).log_probabilities(own) for found, own in zip(solutions, x, strict=True)]
-    return np.asarray(np.mean(each, axis=0))
+    goal, pairs = kind.goal(), zip(solutions, x, strict=True)
+    return np.asarray(np.mean([kind.said(goal.says(_known(found), own)) for found, own in pairs], axis=0))
 
 
 def _known(found: Solution) -> Solution:

@@ -43,7 +43,7 @@ def _rows(cohort: Cohort, output: OutOfFold, name: str) -> pd.DataFrame:
     columns: dict[str, Any] = {key: bags[key].to_numpy() for key in FIXED[:3]}
     columns |= {"set": name, "configuration": output.configuration, "repeat": output.fold.repeat}
     columns |= {"fold": output.fold.fold, "seed": output.seed}
-    columns["y"] = cohort.kind.shown(cohort.values[output.fold.test])
+    columns |= cohort.kind.outcome_columns(cohort.values[output.fold.test])
     own = output.calibration
     return pd.DataFrame({**columns, **cohort.kind.columns(output.logits, own.threshold, own.temperature)})
 

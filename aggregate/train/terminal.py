@@ -38,6 +38,8 @@ def training_summary(results: Results) -> str:
     lines += metrics["training"]["said"]
     if metrics["site"]["said"] not in results.warnings:
         lines.append(metrics["site"]["said"])
+    if "adjusted" in metrics:
+        lines.append(metrics["adjusted"]["said"])
     lines += [
         f"without {label(name)}: {primary.name} {interval_cell(found['metrics'][primary.name])} in its "
         f"{found['n_participants']} participants"

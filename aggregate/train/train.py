@@ -1,6 +1,7 @@
 """Stage two from a pipeline to the run folder's `train/`: cohort, folds, runs, statistics, files."""
 
 import shlex
+import shutil
 import sys
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,9 @@ from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
 from aggregate.config.setup import TrainingSetup
 from aggregate.evaluate.results import write_confusion, write_curves
+from aggregate.harmonise.harmoniser import Harmoniser, harmoniser_of
 from aggregate.predict.bundle import save_bundle
+from aggregate.shortcuts.adjusted import adjusted_facts
 from aggregate.shortcuts.shortcuts import look_for_shortcuts
 from aggregate.statistics.cautions import below_guessing_notes, few_folds
 from aggregate.statistics.evaluate import measure_folds
@@ -32,8 +35,8 @@ from aggregate.train.assemble import (
     run_notes,
     training_summary_of,
 )
-from aggregate.train.crossval import cross_validate
 from aggregate.train.external import judge_outside, open_external_cohort
+from aggregate.train.harmonised import cross_validate_on, harmonised_baselines
 from aggregate.train.null import shuffled_null
 from aggregate.train.pairs import contrast_json, forget, pairs_json
 from aggregate.train.predictions import predictions
@@ -43,6 +46,11 @@ from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.terminal.progress import bar
 from cache_schema.files.disk.room import require_writable
 from cache_schema.store.reader import open_store
+
+NO_BUNDLE = (
+    "tokens were harmonised, which takes everybody's site and what is preserved, and a bundle cannot do that "
+    "yet: none was written"
+)
 
 
 def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels: int = 0) -> Results:
@@ -99,20 +107,26 @@ def train_cohort(
         beside = open_beside(section.beside(pipeline, setup.tokens), pipeline.prove())
         bags = open_bags(store, setup.tokens, cohort.entries, cohort.bag, section.memory_gib, beside)
         pooled = mean_pool(bags)
-        shortcuts = look_for_shortcuts(cohort, pooled, section.site)
+        harmoniser = harmoniser_of(section.harmonised, cohort, pooled, folds)
+        vectors = None if harmoniser is None else harmoniser.vectors
+        shortcuts = look_for_shortcuts(cohort, pooled, section.site, vectors)
         with bar("training" if contrast is None else f"training {contrast.name}") as progress:
-            trained = cross_validate(setup, cohort, bags, folds, progress)
-        baselines = make_baselines(
-            cohort, bags, folds, section.baselines, section.confounds, section.site, pooled
+            trained = cross_validate_on(setup, cohort, bags, folds, harmoniser, progress)
+        baselines = harmonised_baselines(
+            make_baselines(cohort, bags, folds, section.baselines, section.confounds, section.site, pooled),
+            cohort,
+            bags,
+            folds,
+            harmoniser,
         )
         outputs = all_outputs(trained, baselines, folds)
         measured = {name: measure_folds(cohort, out) for name, out in outputs.items()}
         metrics = metrics_json(setup.seeds, cohort, store, outputs, measured, beside)
         if n_shuffles := max(shuffle_labels, section.shuffle_labels):
             observed = metrics["metrics"][cohort.kind.primary.name]["value"]
-            metrics["null"] = _null(setup, section, cohort, bags, observed, n_shuffles)
+            metrics["null"] = _null(setup, section, cohort, bags, observed, n_shuffles, harmoniser)
         metrics["training"] = start_facts(trained.runs)
-        metrics |= shortcuts.facts
+        metrics |= shortcuts.facts | adjusted_facts(cohort, trained.outputs, section.confounds, section.site)
         if contrast is not None:
             metrics["contrast"] = contrast_json(contrast, measured[trained.outputs[0].configuration])
         notes = [*run_notes(section.folds, cohort, folds, baselines), *metrics["training"]["said"]]
@@ -120,10 +134,13 @@ def train_cohort(
         site = site_by_label(cohort, section.site)
         doubts = few_folds(measured[trained.outputs[0].configuration])
         metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *shortcuts.warnings, *doubts]
-        target = section.target if contrast is None else target_of(section.target, contrast)
-        summary = training_summary_of(setup, target, section.folds, trained, metrics)
-        bundle = make_bundle(setup, cohort, store, folds, trained, bags, summary, beside, baselines)
+        bundle = None
+        if harmoniser is None:
+            target = section.target if contrast is None else target_of(section.target, contrast)
+            summary = training_summary_of(setup, target, section.folds, trained, metrics)
+            bundle = make_bundle(setup, cohort, store, folds, trained, bags, summary, beside, baselines)
         evaluation = judge_outside(bundle, external, metrics, section.memory_gib)
+        notes += [NO_BUNDLE] * (bundle is None)
         results = Results(
             folder=folder,
             command=shlex.join(["slicecache", *sys.argv[1:]]),
@@ -144,12 +161,21 @@ def train_cohort(
         )
         for sentence in [*results.warnings, cohort.turnout.line(), *results.notes]:
             logger.info(sentence)
-        save_bundle(folder / BUNDLE, bundle)
+        if bundle is None:
+            shutil.rmtree(folder / BUNDLE, ignore_errors=True)  # an earlier one would pass for this one's
+        else:
+            save_bundle(folder / BUNDLE, bundle)
     return results
 
 
 def _null(
-    setup: TrainingSetup, section: AggregateSection, cohort: Cohort, bags: Bags, observed: float, n: int
+    setup: TrainingSetup,
+    section: AggregateSection,
+    cohort: Cohort,
+    bags: Bags,
+    observed: float,
+    n: int,
+    harmoniser: Harmoniser | None,
 ) -> dict[str, Any]:
     """What chance gives, with a bar."""
     with bar("shuffled labels") as progress:
@@ -162,6 +188,7 @@ def _null(
             observed,
             n,
             progress,
+            harmoniser,
         )
 
 

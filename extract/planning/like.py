@@ -12,7 +12,8 @@ from cache_schema.format.layout import INNER_PATCHES, TOKENS
 from cache_schema.store.wanted import WantedStore
 from extract.backbones.registry import KINDS, BackboneSpec
 from extract.planning.config import EmbeddingOptions
-from extract.slices.preprocessing import PRESETS, PresetName, StepOverrides, preprocessing_of
+from extract.slices.preprocessing import StepOverrides
+from extract.slices.presets import PRESETS, PresetName, preprocessing_of
 
 GIVE_IT = "give the checkpoint with --backbone FOLDER"
 
@@ -33,6 +34,7 @@ def section_like(wanted: WantedStore, checkpoint: Path | None = None) -> dict[st
     preset, steps = _steps_like(wanted.fingerprint)
     return {
         "preset": preset,
+        "plane": wanted.fingerprint.plane,
         **steps,
         "backbone": backbone.model_dump(mode="json"),
         "tokens": [name for name in wanted.arrays if is_token(name)] or ["patch_mean"],

@@ -10,6 +10,7 @@ from aggregate.ablate.runs.journal import Journal
 from aggregate.ablate.runs.nested import OuterKey, inner_folds
 from aggregate.ablate.runs.plan import Plan, expected_seconds, memory_bytes, step_seconds
 from aggregate.ablate.runs.shuffled import permuted_jobs, tested_by_chance
+from aggregate.ablate.runs.tokens import refuse_unharmonised
 from aggregate.ablate.runs.trainer import missing_portions
 from aggregate.bags.bags import Bags
 from aggregate.cohort.folds import make_folds
@@ -116,6 +117,7 @@ def prepare(pipeline: Pipeline, shuffle_labels: int = 0) -> PreparedStudy:
     folds = make_folds(cohort, spec, section.leave_group_out)
     select = study.spec.select
     inner = {} if select is None else inner_folds(cohort, folds, select, spec)
+    refuse_unharmonised(study, cohort, [*folds, *(fold for own in inner.values() for fold in own)])
     same = representatives(study.configurations)
     shuffles = max(shuffle_labels, section.shuffle_labels)
     return PreparedStudy(pipeline, study, sources, spec, folds, inner, same, shuffles)
