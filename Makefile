@@ -80,6 +80,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/released.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/detect.py
+	$(BIN)/python benchmarks/presets.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/remote.py
 	$(BIN)/python benchmarks/remote_writing.py

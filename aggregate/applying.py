@@ -225,7 +225,14 @@ def evaluate(
     Weights, temperature and threshold stay as they are. Refused if participants or volumes were in training.
     """
     from aggregate.anomaly.study.bundle import is_detector_bundle
-    from aggregate.common.run_folder import find_bundle, permit_bundle, run_folder_of, verb_folder
+    from aggregate.common.run_folder import (
+        find_bundle,
+        pair_of,
+        permit_bundle,
+        place_of_pair,
+        run_folder_of,
+        verb_folder,
+    )
     from aggregate.evaluate.results import evaluate_to
     from aggregate.evaluate.spec import ExternalSpec
     from aggregate.evaluate.terminal import evaluation_summary
@@ -248,9 +255,8 @@ def evaluate(
     if allow_custom:
         permit_bundle(folder)
     bundled = load_bundle(folder)
-    results = evaluate_to(
-        verb_folder(place, "evaluate"), bundled, str(folder.absolute()), spec, prove or "crc32c"
-    )
+    own = place_of_pair(verb_folder(place, "evaluate"), pair_of(folder.absolute()))
+    results = evaluate_to(own, bundled, str(folder.absolute()), spec, prove or "crc32c")
     present_evaluation(results, place)
     metrics = results.evaluation.metrics
     if as_json:

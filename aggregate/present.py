@@ -24,7 +24,8 @@ def present_training(results: "Results", run_folder: Path) -> None:
     with _report_extra():
         from aggregate.report.html import render_report
 
-        render_report(results, results.folder / REPORT)
+        for each in (*results.contrasts, results):
+            render_report(each, each.folder / REPORT)
     present_index(run_folder)
 
 

@@ -185,6 +185,8 @@ def _embed(parts: Sequence[_Part], progress: bool, engine: Engine | None, shard:
         if engine is None:
             _locally(left, shown, shard)
             return
+        if len(left) > 1:
+            left[0].tally.notes.append("the stores were made one after the other, each decoding for itself")
         for part in left:
             engine(part.pending, part.station, shown, part.tally)
 

@@ -21,12 +21,15 @@ from aggregate.ablate.runs.plan import Plan
 from aggregate.ablate.runs.prepare import PreparedStudy, make_plan, prepare
 from aggregate.ablate.runs.shuffled import null_json
 from aggregate.ablate.runs.trainer import Ledger
+from aggregate.bags.bags import Bags
 from aggregate.baselines.baselines import mean_pool
 from aggregate.baselines.confounds import site_by_label, site_warnings
 from aggregate.common.artefacts import log_to
 from aggregate.common.run_folder import verb_folder
 from aggregate.config.ablate import NESTED
 from aggregate.config.resolved import resolved
+from aggregate.harmonise.harmoniser import harmoniser_of
+from aggregate.shortcuts.adjusted import adjusted_facts
 from aggregate.shortcuts.shortcuts import Shortcuts, look_for_shortcuts
 from aggregate.statistics.cautions import below_guessing_notes, few_folds
 from aggregate.statistics.evaluate import Measured, intervals, measure_folds
@@ -64,8 +67,7 @@ def ablate_pipeline(pipeline: Pipeline, shuffle_labels: int = 0) -> AblationResu
     prepared = prepare(pipeline, shuffle_labels)
     with log_to(prepared.folder) as logger:
         bags = prepared.first.bags()
-        section = prepared.study[prepared.study.reference].section
-        shortcuts = look_for_shortcuts(prepared.first.cohort, mean_pool(bags), section.site)
+        shortcuts = _shortcuts(prepared, bags)
         plan = make_plan(prepared, bags)
         logger.info("%s", plan.sentence())
         print(plan.sentence(), file=sys.stderr)
@@ -82,6 +84,15 @@ def ablate_pipeline(pipeline: Pipeline, shuffle_labels: int = 0) -> AblationResu
     return results
 
 
+def _shortcuts(prepared: PreparedStudy, bags: Bags) -> Shortcuts:
+    """What can be won by without a disease, on the reference's tokens."""
+    cohort, pooled = prepared.first.cohort, mean_pool(bags)
+    section = prepared.study[prepared.study.reference].section
+    harmoniser = harmoniser_of(section.harmonised, cohort, pooled, prepared.folds)
+    vectors = None if harmoniser is None else harmoniser.vectors
+    return look_for_shortcuts(cohort, pooled, section.site, vectors)
+
+
 def assemble(
     prepared: PreparedStudy, gathered: Gathered, ledger: Ledger, seconds: float, shortcuts: Shortcuts
 ) -> AblationResults:
@@ -96,18 +107,20 @@ def assemble(
     bars = [_row(prepared, gathered, name, outputs, measured, primary) for name in baselines]
     shown = {name: outputs[name] for name in (study.reference, *baselines)}
     metrics = metrics_json(section.seeds, cohort, first.store, dict(shown), measured, first.beside)
+    primary_metric = cohort.kind.primary
     nulls = {
-        name: null_json(next(row for row in rows if row.name == name).intervals["auroc"].value, values)
+        name: null_json(next(row for row in rows if row.name == name).judged.value, values, primary_metric)
         for name, values in gathered.nulls.items()
     }
     if study.reference in nulls:
-        metrics["null"] = {"auroc": nulls[study.reference]}
+        metrics["null"] = {primary_metric.name: nulls[study.reference]}
     chosen = dict(Counter(gathered.chosen.values()))
     metrics["ablation"] = ablation_json(prepared, rows, primary, chosen, nulls)
     site = site_by_label(cohort, section.site)
     doubts = few_folds(measured[study.reference])
     metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *shortcuts.warnings, *doubts]
-    metrics |= shortcuts.facts
+    ours = gathered.outputs[study.reference]
+    metrics |= shortcuts.facts | adjusted_facts(cohort, ours, section.confounds, section.site)
     notes = [*run_notes(section.folds, cohort, prepared.folds, gathered.baselines), *shortcuts.notes]
     notes += below_guessing_notes(m for name, m in measured.items() if prepared.same.get(name, name) == name)
     return AblationResults(
@@ -167,7 +180,7 @@ def ablation_json(
         "primary": [{"configurations": [c.a, c.b], **(c.found or {}), "p_holm": c.p_holm} for c in primary],
         "configurations": {
             row.name: {
-                "auroc": row.intervals["auroc"].as_json(),
+                row.primary.name: row.judged.as_json(),
                 "comparison": row.kind,
                 **({"same_as": row.same_as} if row.same_as else {}),
                 "beats_mean_pooling": row.beats_mean_pool if row.versus_mean_pool is not None else None,
@@ -176,10 +189,10 @@ def ablation_json(
         },
     }
     if study.spec.select is not None:
-        auroc = next(row for row in rows if row.name == NESTED).intervals["auroc"].as_json()
-        found["nested_selection"] = {"auroc": auroc, "chosen": dict(chosen)}
+        row = next(row for row in rows if row.name == NESTED)
+        found["nested_selection"] = {row.primary.name: row.judged.as_json(), "chosen": dict(chosen)}
     if nulls:
-        found["null"] = {name: {"auroc": null} for name, null in nulls.items()}
+        found["null"] = {name: {rows[0].primary.name: null} for name, null in nulls.items()}
     return found
 
 
@@ -208,15 +221,22 @@ def resolved_ablation(prepared: PreparedStudy) -> dict[str, Any]:
 
 def _notes(prepared: PreparedStudy) -> list[str]:
     """Sentences on what is special to an ablation."""
+    primary = prepared.first.cohort.kind.primary
     notes = []
     same = [f"{name} trains the same as {first}" for name, first in prepared.same.items() if name != first]
     notes += same
+    if any(c.section.harmonise is not None for c in prepared.study.configurations):
+        notes.append(
+            "harmonised configurations learn the site from every fold's training part; baselines read the "
+            "tokens as they are"
+        )
     if prepared.n_shuffles:
         notes.append("shuffled labels: for the reference and the configurations of primary comparisons only")
     if prepared.study.spec.select is not None:
         select = prepared.study.spec.select
         notes.append(
             f"nested selection: in each outer fold, {select.folds} inner folds of its training part and "
-            f"{select.seeds} seed(s) choose the configuration with the highest mean AUROC"
+            f"{select.seeds} seed(s) choose the configuration with the "
+            f"{'lowest' if primary.lower_is_better else 'highest'} mean {primary.words}"
         )
     return notes

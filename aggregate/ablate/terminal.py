@@ -4,6 +4,7 @@ from aggregate.ablate.findings.claims import row_name, verdicts
 from aggregate.ablate.findings.results import AblationResults
 from aggregate.ablate.findings.tables import cells
 from aggregate.ablate.runs.plan import duration
+from aggregate.targets.told import people_told, primary_of
 from cache_schema.common.terminal.visible import label
 
 MOST_ROWS = 60
@@ -13,13 +14,15 @@ MOST_ROWS = 60
 def ablation_summary(results: AblationResults) -> str:
     """Warnings, the table, and the sentences."""
     metrics = results.metrics
-    classes = ", ".join(f"{label(name)} {n}" for name, n in metrics["n_per_class"].items())
     lines = [f"WARNING: {sentence}" for sentence in results.warnings]
     lines += filter(None, [results.turnout.line()])
-    lines += [f"{label(metrics['target'])}: {metrics['n_participants']} participants ({classes})", ""]
+    lines += [
+        f"{label(metrics['target'])}: {metrics['n_participants']} participants ({people_told(metrics)})",
+        "",
+    ]
     head = [
         "",
-        "AUROC",
+        primary_of(metrics).words,
         "95 %",
         f"against {row_name(results.study.reference)}",
         "95 %",
@@ -38,6 +41,8 @@ def ablation_summary(results: AblationResults) -> str:
     lines += ["", *verdicts(results)]
     if metrics["site"]["said"] not in results.warnings:
         lines.append(metrics["site"]["said"])
+    if "adjusted" in metrics:
+        lines.append(metrics["adjusted"]["said"])
     lines.append("")
     kept = f", {results.n_found} were in the journal" if results.n_found else ""
     lines.append(f"{results.n_trained} runs trained in {duration(results.wall_seconds)}{kept}")

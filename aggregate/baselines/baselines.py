@@ -11,17 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 
 from aggregate.bags.bags import Bags
 from aggregate.bags.lazy import BLOCK
 from aggregate.baselines.confounds import confound_frame
-from aggregate.baselines.design import design
 from aggregate.baselines.names import BaselineName
 from aggregate.cohort.acquisition import VOLUME, head_size_columns, scanner_columns
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold, people_of
 from aggregate.common.arrays import Floats
+from aggregate.common.design import Design, fit_design
 from aggregate.common.table_values import listed
 from aggregate.targets.base import goal_of_cohort
 from aggregate.training.goal import Goal
@@ -40,7 +41,9 @@ class Baseline:
     """Why it cannot be made."""
     notes: tuple[str, ...] = ()
     solutions: tuple[Solution, ...] = ()
-    """Per fold, of mean pooling: what a bundle keeps to be compared with elsewhere."""
+    """Per fold: what a bundle keeps to be compared with elsewhere."""
+    designs: tuple[Design, ...] = ()
+    """Per fold, of a model of columns: how rows become numbers."""
 
 
 def make_baselines(
@@ -85,7 +88,10 @@ def mean_pool_linear(
 def constant(cohort: Cohort, folds: Sequence[Fold]) -> Baseline:
     """The same of everybody: what the training part has on average."""
     nothing = np.zeros((len(cohort.frame), 0))
-    return Baseline("constant", tuple(_fit_columns(nothing, cohort, fold) for fold in folds))
+    solutions = [_fit_columns(nothing, cohort, fold) for fold in folds]
+    goal = goal_of_cohort(cohort)
+    said = [_said(cohort, goal, one, nothing[fold.test]) for one, fold in zip(solutions, folds, strict=True)]
+    return Baseline("constant", tuple(said))
 
 
 def confounds_only(
@@ -100,8 +106,7 @@ def confounds_only(
         why = "the table has no age, sex or site column" if confounds is None else "no column is left"
         return Baseline("confounds_only", (), f"{why}; {'; '.join(notes)}" if notes else why)
     notes.append(f"confounds: {listed(list(frame.columns))}")
-    logits = [_fit_columns(design(frame, fold.inside), cohort, fold) for fold in folds]
-    return Baseline("confounds_only", tuple(logits), notes=tuple(notes))
+    return _of_columns("confounds_only", frame, cohort, folds, tuple(notes))
 
 
 def from_acquisition(name: BaselineName, cohort: Cohort, folds: Sequence[Fold]) -> Baseline:
@@ -121,8 +126,7 @@ def from_acquisition(name: BaselineName, cohort: Cohort, folds: Sequence[Fold]) 
     varying = [column for column in known[name] if frame[column].nunique(dropna=False) > 1]
     if not varying:
         return Baseline(name, (), f"{listed(known[name])} are the same in every volume")
-    logits = [_fit_columns(design(frame[varying], fold.inside), cohort, fold) for fold in folds]
-    return Baseline(name, tuple(logits), notes=(f"columns: {listed(varying)}",))
+    return _of_columns(name, frame[varying], cohort, folds, (f"columns: {listed(varying)}",))
 
 
 def mean_pool(bags: Bags) -> Floats:
@@ -137,11 +141,23 @@ def mean_pool(bags: Bags) -> Floats:
     return (totals.double() / keep.sum(dim=1, keepdim=True).clamp(min=1)).numpy()
 
 
-def _fit_columns(x: Floats, cohort: Cohort, fold: Fold) -> Floats:
+def _of_columns(
+    name: str, frame: pd.DataFrame, cohort: Cohort, folds: Sequence[Fold], notes: tuple[str, ...]
+) -> Baseline:
+    """The target's linear model on columns, fitted per fold."""
+    goal, designs, solutions, said = goal_of_cohort(cohort), [], [], []
+    for fold in folds:
+        designs.append(fit_design(frame, fold.inside))
+        x = designs[-1].matrix(frame)
+        solutions.append(_fit_columns(x, cohort, fold))
+        said.append(_said(cohort, goal, solutions[-1], x[fold.test]))
+    return Baseline(name, tuple(said), notes=notes, solutions=tuple(solutions), designs=tuple(designs))
+
+
+def _fit_columns(x: Floats, cohort: Cohort, fold: Fold) -> Solution:
     train, goal = fold.inside, goal_of_cohort(cohort)
     with one_thread():
-        found = goal.fit(x[train], cohort.outcomes[train], cohort.weight[train])
-    return _said(cohort, goal, found, x[fold.test])
+        return goal.fit(x[train], cohort.outcomes[train], cohort.weight[train])
 
 
 def _said(cohort: Cohort, goal: Goal, solution: Solution, x: Floats) -> Floats:

@@ -99,10 +99,11 @@ def site_warnings(table: pd.DataFrame | None) -> list[str]:
 
 def site_names(cohort: Cohort, column: str) -> "pd.Series[str]":
     """The site of every bag, a text or missing: a site's number is a name, not an amount."""
-    return _as_text(cohort.table[column])
+    return as_text(cohort.table[column])
 
 
-def _as_text(column: "pd.Series[float] | pd.Series[str]") -> "pd.Series[str]":
+def as_text(column: "pd.Series[float] | pd.Series[str]") -> "pd.Series[str]":
+    """Values by their names."""
     return pd.Series(
         [np.nan if gone else value_name(cell) for cell, gone in zip(column, column.isna(), strict=True)],
         index=column.index,

@@ -5,6 +5,8 @@ from typing import Literal
 BaselineName = Literal[
     "mean_pool_logistic", "confounds_only", "scanner_only", "head_size_only", "acquisition_only"
 ]
+MEAN_POOLING: BaselineName = "mean_pool_logistic"
+"""What a file calls the linear model on mean pooled tokens, whatever the target's."""
 BASELINES: tuple[BaselineName, ...] = (
     "mean_pool_logistic",
     "confounds_only",
@@ -18,6 +20,7 @@ WORDS: dict[str, str] = {
     "mean_pool_logistic": "mean pooling + logistic regression",
     "mean_pool_ridge": "mean pooling + ridge regression",
     "mean_pool_ordinal": "mean pooling + ordinal logistic regression",
+    "mean_pool_cox": "mean pooling + Cox regression",
     "confounds_only": "confounds only",
     "scanner_only": "scanner only",
     "head_size_only": "head size only",

@@ -45,6 +45,9 @@ def make_folds(cohort: Cohort, spec: FoldSpec, leave_group_out: str | None = Non
     else:
         folds = _stratified(cohort, people, spec)
     check_sides(cohort, folds)
+    for fold in folds:
+        inside, name = np.concatenate([fold.train, fold.validation]), fold.name or f"fold {fold.fold + 1}"
+        cohort.kind.check_fold(cohort.values[inside], cohort.values[fold.test], name)
     return folds
 
 

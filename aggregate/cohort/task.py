@@ -65,6 +65,8 @@ class Task(ABC):
     """Name of the baseline that every head has to beat: a linear model of its kind on mean pooled tokens."""
     calibrates: ClassVar[bool] = False
     """Whether threshold and temperature are learnt."""
+    figure: ClassVar[str] = "predicted"
+    """What the table and the figure of truth and prediction in an evaluation are called."""
     constant_row: ClassVar[bool] = False
     """Whether what says the same of everybody is a row of the table: where guessing has no fixed value."""
 
@@ -92,6 +94,18 @@ class Task(ABC):
         self, values: Floats, participants: Sequence[str], column: str, left_out: Sequence[LeftOut]
     ) -> None:
         """Refuse a cohort that cannot be learnt from.
+
+        Raises:
+            SlicecacheError: Saying what is missing.
+        """
+
+    def check_fold(self, train: Floats, test: Floats, fold: str) -> None:  # noqa: B027 - most have nothing to say
+        """Refuse a fold that cannot be learnt from or judged.
+
+        Args:
+            train: Values of the bags that are trained on (bag, number).
+            test: Of those that are tested (bag, number).
+            fold: What messages call it.
 
         Raises:
             SlicecacheError: Saying what is missing.
@@ -130,11 +144,28 @@ class Task(ABC):
     def shown(self, values: Floats) -> list[Any]:
         """Outcomes as `predictions.csv` has them."""
 
+    def outcome_columns(self, values: Floats) -> Mapping[str, Any]:
+        """The columns of `predictions.csv` that say what is true."""
+        return {"y": self.shown(values)}
+
+    def truth_columns(self, values: Floats) -> Mapping[str, Any]:
+        """The same in the table behind a figure; values are outcomes, as numbers (row, number)."""
+        return {"truth": values[:, 0]}
+
+    def findings(self, y: Outcomes, said: Floats) -> dict[str, Any]:
+        """What `metrics.json` says besides, of participants' predictions averaged over repeats and seeds."""
+        return {}
+
     def spread(self, values: Floats) -> dict[str, float]:
         """Of outcomes that are no classes, what `metrics.json` says of their distribution."""
         own = values[:, 0]
         ends = {"min": own.min(), "max": own.max()}
         return {name: float(value) for name, value in {"mean": own.mean(), "sd": own.std(), **ends}.items()}
+
+    @classmethod
+    def spread_words(cls, found: Mapping[str, float]) -> str:
+        """The same in words."""
+        return f"{found['min']:g} to {found['max']:g}, mean {found['mean']:.4g}, sd {found['sd']:.3g}"
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:

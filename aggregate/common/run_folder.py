@@ -22,6 +22,8 @@ METRICS_FILE = "metrics.json"
 REPORT = "report.html"
 INDEX = "index.html"
 BUNDLE = "bundle"
+PAIRS = "pairs"
+"""In a verb's folder: one like it for each two classes that were set against each other."""
 CARD = "bundle.json"
 
 
@@ -60,15 +62,26 @@ def find_bundle(folder: Path, bundling: Sequence[str] = BUNDLING) -> Path:
 
 def run_folder_of(bundle: Path) -> Path | None:
     """The run folder that a bundle lies in, if it lies where `train` leaves it."""
-    if bundle.name != BUNDLE or bundle.parent.name != "train":
-        return None
-    return bundle.parent.parent
+    verb = bundle.parent if pair_of(bundle) is None else bundle.parent.parent.parent
+    return verb.parent if bundle.name == BUNDLE and verb.name == "train" else None
+
+
+def pair_of(bundle: Path) -> str | None:
+    """The contrast that a bundle is of, if it lies where `train` leaves a contrast's."""
+    return bundle.parent.name if bundle.name == BUNDLE and bundle.parent.parent.name == PAIRS else None
+
+
+def place_of_pair(folder: Path, pair: str | None) -> Path:
+    """A verb's folder, or the one in it of a contrast."""
+    return folder if pair is None else folder / PAIRS / pair
 
 
 def _bundles(folder: Path, bundling: Sequence[str]) -> Iterator[Path]:
     """Every folder with a card; a detection over several stores has one bundle for each."""
     own = [folder / BUNDLE, *(verb_folder(folder, verb) / BUNDLE for verb in bundling)]
     places = [folder, *own]
+    if folder.name == PAIRS:
+        places += [place / BUNDLE for place in sorted(folder.iterdir())]
     for place in [folder, *own] if folder.name == BUNDLE else own:
         places += sorted(card.parent for card in place.glob(f"*/{CARD}"))
     yield from (place for place in places if (place / CARD).is_file())

@@ -19,6 +19,7 @@ from aggregate.config.ablate import AblateSpec
 from aggregate.config.recipes import with_recipe
 from aggregate.config.setup import TrainingSetup
 from aggregate.evaluate.spec import ExternalSpec
+from aggregate.harmonise.spec import HarmoniseSpec, read_harmonise
 from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.registry import HeadSpec
 from aggregate.losses.registry import LossSpec, require_trainable
@@ -55,6 +56,8 @@ class AggregateKeys(Strict):
     stores: dict[StoreName, str] = Field(default_factory=dict)
     """Other stores of the same volumes, name -> location; `tokens: [cls, "large:cls"]` puts the numbers of
     an array of theirs beside the main store's. Those of `extract.stores` are known without being said."""
+    harmonise: Annotated[HarmoniseSpec | None, BeforeValidator(read_harmonise)] = None
+    """Takes the site's shift and scale out of the tokens, in every fold by its training part."""
     head: HeadSpec = AttentionSpec()
     loss: LossSpec = LossSpec()
     recipe: str | None = None
@@ -99,6 +102,19 @@ class AggregateKeys(Strict):
         if self.split is not None and self.leave_group_out is not None:
             raise ValueError("split and leave_group_out exclude each other")
         return self
+
+    @model_validator(mode="after")
+    def _harmonised_stays_here(self) -> Self:
+        if self.harmonise is not None and self.external is not None:
+            raise ValueError("harmonise and external exclude each other: a bundle does not harmonise yet")
+        return self
+
+    @property
+    def harmonised(self) -> HarmoniseSpec | None:
+        """`harmonise` with the site's column that the section names."""
+        if self.harmonise is None or self.harmonise.site is not None:
+            return self.harmonise
+        return self.harmonise.model_copy(update={"site": self.site})
 
     def cohort_request(self, pipeline: Pipeline) -> CohortRequest:
         """What a cohort is made of, with the table's path made absolute."""

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_curve
 
+from aggregate.cohort.task import Task
 from aggregate.evaluate.measure import Judged, wilson
 from aggregate.statistics.classes.reliability import reliability_bins
 from aggregate.statistics.decision import decision_curve
@@ -16,27 +17,35 @@ from aggregate.statistics.decision import decision_curve
 class Curves:
     """By figure; a decision and a calibration are about one of two classes."""
 
-    roc: pd.DataFrame
-    """configuration, class, false_positive_rate, true_positive_rate."""
+    roc: pd.DataFrame | None
+    """configuration, class, false_positive_rate, true_positive_rate; None without classes."""
     calibration: pd.DataFrame | None
     """configuration, n, probability (their mean), observed (share of positives), low, high."""
     decision: pd.DataFrame | None
     """threshold, treat_all, treat_none and a column per configuration: net benefit."""
+    predicted: pd.DataFrame | None = None
+    """configuration, participant_id, and what is true and predicted: of a target without classes."""
+    called: str = "predicted"
+    """The name of that table and its figure."""
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Those that there are, by the name of their files."""
         named = {"roc": self.roc, "calibration": self.calibration, "decision_curve": self.decision}
+        named[self.called] = self.predicted
         return {name: table for name, table in named.items() if table is not None}
 
 
-def curves_of(judged: Mapping[str, Judged], classes: Sequence[str]) -> Curves:
+def curves_of(judged: Mapping[str, Judged], kind: Task) -> Curves:
     """All curves of some models on the same participants.
 
     Args:
         judged: By configuration.
-        classes: In the order of the logits.
+        kind: Of target.
     """
-    one = next(iter(judged.values()))
+    one, classes = next(iter(judged.values())), kind.classes
+    if not classes:
+        rows = pd.concat([_predicted(name, found, kind) for name, found in judged.items()])
+        return Curves(None, None, None, rows, kind.figure)
     places = [1] if one.binary else range(len(classes))
     roc = [_roc(name, found, place, classes) for name, found in judged.items() for place in places]
     if not one.binary:
@@ -45,6 +54,14 @@ def curves_of(judged: Mapping[str, Judged], classes: Sequence[str]) -> Curves:
     return Curves(
         pd.concat(roc, ignore_index=True), pd.concat(calibration, ignore_index=True), _decision(judged)
     )
+
+
+def _predicted(name: str, judged: Judged, kind: Task) -> pd.DataFrame:
+    """Truth and prediction of every participant."""
+    scores = judged.scores
+    people = {"configuration": name, "participant_id": list(scores.participant_id)}
+    true = np.reshape(np.asarray(scores.y, dtype=np.float64), (len(scores.y), -1))
+    return pd.DataFrame({**people, **kind.truth_columns(true), **kind.columns(scores.logits, 0.5, 1.0)})
 
 
 def _roc(name: str, judged: Judged, place: int, classes: Sequence[str]) -> pd.DataFrame:

@@ -10,27 +10,25 @@ import pandas as pd
 from aggregate.bags.bags import Bags
 from aggregate.bags.memory import open_bags
 from aggregate.baselines.baselines import mean_pool
+from aggregate.baselines.names import WORDS
 from aggregate.cohort.cohort import Cohort
 from aggregate.common.arrays import Floats
 from aggregate.common.softmax import softmax
 from aggregate.common.versions import versions
 from aggregate.evaluate.classes import classes_outside
+from aggregate.evaluate.columns import column_logits
 from aggregate.evaluate.curves import Curves, curves_of
 from aggregate.evaluate.external import External
-from aggregate.evaluate.measure import (
-    METHODS,
-    SEVERAL,
-    Judged,
-    compare_fixed,
-    external_metrics,
-)
-from aggregate.predict.bundle import Bundle
+from aggregate.evaluate.measure import Judged
+from aggregate.evaluate.outside import compare_outside, fixed_metrics, method_of
+from aggregate.predict.bundle import Bundle, BundleCard
 from aggregate.predict.check import check_store
 from aggregate.predict.compare import Batch, Comparison, compare
-from aggregate.predict.mean_pooling import MEAN_POOLING, mean_pooling_logits
+from aggregate.predict.mean_pooling import mean_pooling_said
 from aggregate.predict.scoring import Said, frozen_threshold, say, tempered
 from aggregate.predict.seen import refuse_seen
-from aggregate.statistics.evaluate import n_participants, scores_of
+from aggregate.statistics.evaluate import people_json, scores_of
+from aggregate.targets.told import CONSTANT
 from cache_schema.format.record import VolumeRecord
 
 SET = "external"
@@ -86,10 +84,15 @@ def evaluate_bundle(bundle: Bundle, external: External, memory_gib: float | None
     said = say(bundle, bags, external.store.header, cohort.participants.tolist(), strangers=True)
     scored = {card.members[0].configuration: score_by_members(bundle, cohort, said)}
     if bundle.mean_pooling:
-        scored[MEAN_POOLING] = score_by_mean_pooling(bundle, cohort, bags)
+        scored[cohort.kind.bar] = score_by_mean_pooling(bundle, cohort, bags)
+        if cohort.kind.constant_row:
+            scored[CONSTANT] = score_by_constant(bundle, cohort)
+    order = _order(card, cohort)
+    columns, missing = column_logits(bundle, cohort)
+    scored |= {name: Scored(logits[:, order], logits[:, order], 0.5) for name, logits in columns.items()}
     comparison = compare_external(bundle, cohort, said)
     judged = {name: found.judged(cohort) for name, found in scored.items()}
-    notes = (*evaluation_notes(bundle, external), *comparison.notes)
+    notes = (*evaluation_notes(bundle, external), *missing, *comparison.notes)
     warnings = (*cohort.warnings, *comparison.warnings)
     metrics = {
         **evaluation_metrics(judged, external, bundle),
@@ -103,24 +106,38 @@ def evaluate_bundle(bundle: Bundle, external: External, memory_gib: float | None
             for name, found in scored.items()
         ]
     )
-    curves = curves_of(judged, cohort.classes)
+    curves = curves_of(judged, cohort.kind)
     return Evaluation(metrics, rows.reset_index(drop=True), curves, cohort, notes, warnings)
 
 
 def score_by_members(bundle: Bundle, cohort: Cohort, said: Said) -> Scored:
     """The mean over all members."""
     card, every = bundle.card, range(len(bundle.card.members))
-    order = [card.classes.index(name) for name in cohort.classes]
+    order = _order(card, cohort)
     threshold = frozen_threshold(card, every) if card.positive is not None else 0.5
     calibrated = tempered(card, every, said.logits)
     return Scored(said.logits.mean(0)[:, order], calibrated[:, order], threshold)
 
 
+def _order(card: BundleCard, cohort: Cohort) -> list[int]:
+    """Places of the cohort's columns among the bundle's."""
+    return [card.classes.index(name) for name in cohort.kind.classes] or [0]
+
+
 def score_by_mean_pooling(bundle: Bundle, cohort: Cohort, bags: Bags) -> Scored:
     """Mean pooling + logistic regression of every fold, the mean over them: as the members are."""
-    order = [bundle.card.classes.index(name) for name in cohort.classes]
-    logits = mean_pooling_logits(bundle.mean_pooling, mean_pool(bags))[:, order]
+    said = mean_pooling_said(bundle.card.kind, bundle.mean_pooling, mean_pool(bags))
+    logits = said[:, _order(bundle.card, cohort)]
     return Scored(logits, logits, 0.5)
+
+
+def score_by_constant(bundle: Bundle, cohort: Cohort) -> Scored:
+    """What the training had on average, of everybody: mean pooling at the mean of its tokens."""
+    middle = np.mean(
+        [mean_pooling_said(bundle.card.kind, (one,), one.mean[None]) for one in bundle.mean_pooling], 0
+    )
+    said = np.repeat(middle, len(cohort.frame), axis=0)
+    return Scored(said, said, 0.5)
 
 
 def compare_external(bundle: Bundle, cohort: Cohort, said: Said) -> Comparison:
@@ -139,44 +156,46 @@ def evaluation_metrics(judged: Mapping[str, Judged], external: External, bundle:
     """The content of `metrics.json`; the first configuration is the head's, the others are baselines."""
     cohort, store = external.cohort, external.store
     table = {
-        name: {metric: value.as_json() for metric, value in external_metrics(found).items()}
+        name: {metric: value.as_json() for metric, value in fixed_metrics(cohort.kind, found).items()}
         for name, found in judged.items()
     }
     head, *others = judged
-    per_class = {
-        name: n_participants(cohort, np.flatnonzero(cohort.y == c)) for c, name in enumerate(cohort.classes)
-    }
+    kind, people = cohort.kind, people_json(cohort)
+    classes = classes_outside(judged[head], cohort.classes, people["n_per_class"]) if kind.classes else {}
     return {
         "task": cohort.task,
         "target": cohort.target,
-        "classes": list(cohort.classes),
-        "positive": cohort.classes[-1] if cohort.task == "binary" else None,
+        **kind.facts(),
         "configuration": head,
         "n_participants": cohort.n_participants(),
-        "n_per_class": per_class,
+        **people,
         "n_bags": len(cohort.frame),
         "n_members": len(bundle.card.members),
         "fingerprint": store.header.fingerprint.digest,
         "numerics": store.header.numerics.digest,
         "content_digest": store.content_digest(),
         "metrics": table[head],
-        **classes_outside(judged[head], cohort.classes, per_class),
-        "ci_method": METHODS if cohort.task == "binary" else SEVERAL,
+        **classes,
+        **kind.findings(judged[head].scores.y, judged[head].scores.logits),
+        "ci_method": method_of(kind),
         "threshold": judged[head].threshold if cohort.task == "binary" else None,
         "baselines": {name: table[name] for name in others},
         "comparison": {
-            name: found for name in others if (found := compare_fixed(judged[head], judged[name])) is not None
+            name: found
+            for name in others
+            if (found := compare_outside(kind, judged[head], judged[name])) is not None
         },
-        "in_training": auroc_in_training(bundle),
+        "in_training": judged_in_training(bundle),
         **cohort.turnout.as_json(),
         "versions": versions(),
     }
 
 
-def auroc_in_training(bundle: Bundle) -> dict[str, float | None] | None:
+def judged_in_training(bundle: Bundle) -> dict[str, float | None] | None:
     """What the bundle's own cohort gave out-of-fold, as far as its card says it."""
     metrics = bundle.card.training.get("metrics")
-    found = metrics.get("auroc") if isinstance(metrics, dict) else None
+    primary = bundle.card.kind.primary.name
+    found = metrics.get(primary) if isinstance(metrics, dict) else None
     if not isinstance(found, dict):
         return None
     values = {key: found.get(key) for key in ("value", "ci_low", "ci_high")}
@@ -186,13 +205,16 @@ def auroc_in_training(bundle: Bundle) -> dict[str, float | None] | None:
 
 def prediction_rows(cohort: Cohort, configuration: str, scored: Scored) -> pd.DataFrame:
     """A row per bag, in the columns of a training's; repeat, fold and seed are empty: all members spoke."""
-    frame, p = cohort.frame, softmax(scored.calibrated)
+    frame = cohort.frame
     columns: dict[str, Any] = {n: frame[n].to_numpy() for n in ("volume_id", "participant_id", "session_id")}
     nothing = pd.array([pd.NA] * len(frame), dtype="Int64")
     columns |= {"set": SET, "configuration": configuration}
     columns |= dict.fromkeys(("repeat", "fold", "seed"), nothing)
-    columns["y"] = [cohort.classes[index] for index in cohort.y]
+    columns |= cohort.kind.outcome_columns(cohort.values)
+    if not cohort.kind.calibrates:
+        return pd.DataFrame({**columns, **cohort.kind.columns(scored.logits, scored.threshold, 1.0)})
     columns |= {f"logit_{name}": scored.logits[:, c] for c, name in enumerate(cohort.classes)}
+    p = softmax(scored.calibrated)
     columns |= {f"p_{name}": p[:, c] for c, name in enumerate(cohort.classes)}
     return pd.DataFrame({**columns, "threshold": scored.threshold})
 
@@ -200,17 +222,20 @@ def prediction_rows(cohort: Cohort, configuration: str, scored: Scored) -> pd.Da
 def evaluation_notes(bundle: Bundle, external: External) -> tuple[str, ...]:
     """Plain sentences on how it was done."""
     members = len(bundle.card.members)
-    frozen = (
-        "; threshold and temperature are the members' own (the threshold their mean), none was chosen here"
-        if bundle.card.positive is not None
-        else "; temperatures are the members' own, none was chosen here"
-    )
+    frozen = ""
+    if external.cohort.kind.calibrates:
+        frozen = (
+            "; threshold and temperature are the members' own (the threshold their mean), none was chosen "
+            "here"
+            if bundle.card.positive is not None
+            else "; temperatures are the members' own, none was chosen here"
+        )
     notes = [
         *external.cohort.notes,
         f"every participant is scored by the mean of all {members} members{frozen}",
     ]
     if not bundle.mean_pooling:
-        notes.append("the bundle keeps no mean pooling + logistic regression to be compared with")
+        notes.append(f"the bundle keeps no {WORDS[external.cohort.kind.bar]} to be compared with")
     if not bundle.card.contents:
         notes.append(
             "the bundle is from before it kept what its volumes held: shared participants were looked for by "

@@ -95,7 +95,9 @@ def write_curves(folder: Path, curves: Curves, prefix: str = "") -> None:
 
 
 def write_confusion(folder: Path, metrics: Mapping[str, Any], prefix: str = "") -> None:
-    """Write who is called what as a table in a verb's folder."""
+    """Write who is called what as a table in a verb's folder, where there are classes."""
+    if "confusion" not in metrics:
+        return
     (folder / FIGURES).mkdir(exist_ok=True)
     table = confusion_table(metrics["classes"], metrics["confusion"]["counts"])
     write_text(folder / FIGURES / f"{prefix}confusion.csv", csv_text(table))

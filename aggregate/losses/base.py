@@ -81,6 +81,10 @@ class TermSpec(Strict):
     """Whether it wants equal shares of the classes in each batch."""
     for_target: ClassVar[TargetKind | None] = "classes"
     """What kind of target it is for; None for any."""
+    needs_whole: ClassVar[bool] = False
+    """Whether it means something on a whole training part alone, and not on a batch of it."""
+    learns_by_heart: ClassVar[bool] = False
+    """Whether it fits small cohorts exactly in a few steps, so that inner folds are to choose how many."""
     weight: float = Field(default=0.0, ge=0)
     schedule: Schedule | None = later(None)
     """Of the weight over the epochs; see `losses/schedule.py`."""

@@ -25,6 +25,7 @@ class HuberSpec(TermSpec):
 
     acts_on: ClassVar[ActsOn] = "logits"
     for_target: ClassVar[TargetKind] = "regression"
+    learns_by_heart: ClassVar[bool] = True
     delta: float = Field(default=1.0, gt=0)
     """Where it turns linear, in units of the numbers as they are trained: their standard deviations."""
 

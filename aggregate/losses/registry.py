@@ -8,7 +8,7 @@ file, which holds its spec and its function, and its field here; somebody else's
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, ConfigDict, model_validator
@@ -18,7 +18,9 @@ from aggregate.losses.attention_entropy import AttentionEntropySpec
 from aggregate.losses.base import ActsOn, TargetKind, TermSpec, read_term
 from aggregate.losses.center import CenterSpec
 from aggregate.losses.class_variance import ClassVarianceSpec
+from aggregate.losses.class_weights import ClassWeightedSpec, in_order
 from aggregate.losses.corn import CornSpec
+from aggregate.losses.cox import CoxSpec
 from aggregate.losses.cross_entropy import CrossEntropySpec
 from aggregate.losses.custom import CustomLossSpec
 from aggregate.losses.focal import FocalSpec
@@ -59,6 +61,7 @@ class LossSpec(Strict):
     corn: Annotated[CornSpec, Term] = later(CornSpec())
     huber: Annotated[HuberSpec, Term] = later(HuberSpec())
     squared_error: Annotated[SquaredErrorSpec, Term] = later(SquaredErrorSpec())
+    cox: Annotated[CoxSpec, Term] = later(CoxSpec())
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -74,6 +77,20 @@ class LossSpec(Strict):
         found: dict[str, TermSpec] = {**fields, **(self.__pydantic_extra__ or {})}
         return {name: term for name, term in found.items() if term.weight > 0}
 
+    def in_order(self, classes: Sequence[str], whole: Sequence[str]) -> Self:
+        """With class weights in the order of the logits; arguments as in `losses.class_weights.in_order`.
+
+        Raises:
+            ConfigError: If weights by label do not name the labels.
+        """
+        terms = {name: getattr(self, name) for name in type(self).model_fields}
+        weighted = {
+            name: in_order(term, classes, whole)
+            for name, term in terms.items()
+            if isinstance(term, ClassWeightedSpec) and term.class_weights != "none"
+        }
+        return self.model_copy(update=weighted) if weighted else self
+
     @property
     def contrastive(self) -> bool:
         """Whether a term acts on the embeddings and not on the logits."""
@@ -84,9 +101,19 @@ class LossSpec(Strict):
         return [name for name, term in self.terms.items() if term.acts_on == part]
 
     @property
+    def learns_by_heart(self) -> bool:
+        """Whether a term fits small cohorts exactly in a few steps."""
+        return any(term.learns_by_heart for term in self.terms.values())
+
+    @property
     def balances(self) -> bool:
         """Whether a term wants equal shares of the classes in each batch."""
         return any(term.balances for term in self.terms.values())
+
+    @property
+    def needs_whole(self) -> str | None:
+        """The name of a term that means something on a whole training part alone, if there is one."""
+        return next((name for name, term in self.terms.items() if term.needs_whole), None)
 
 
 LOSSES: dict[str, type[TermSpec]] = {

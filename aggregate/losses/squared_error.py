@@ -11,6 +11,7 @@ class SquaredErrorSpec(TermSpec):
 
     acts_on: ClassVar[ActsOn] = "logits"
     for_target: ClassVar[TargetKind] = "regression"
+    learns_by_heart: ClassVar[bool] = True
 
     @classmethod
     def stacked(cls, specs: Sequence[Self], counts: Counts) -> StackedLoss:

@@ -6,7 +6,7 @@ a custom head's target is text, which nothing imports unless the caller permits 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -26,6 +26,7 @@ from aggregate.predict.bundle_files import (
     tensors_below,
     write_bundle_files,
 )
+from aggregate.predict.column_models import Designs, Solutions, column_tensors, read_columns
 from aggregate.predict.familiar import Familiar, FamiliarCard, read_familiar
 from aggregate.predict.mean_pooling import MEAN_POOLING, mean_pooling_tensors, read_mean_pooling
 from aggregate.targets.base import LearntTask
@@ -93,6 +94,8 @@ class BundleCard(CardBase):
     members: tuple[Member, ...] = Field(min_length=1)
     mean_pooling: int = later(0, ge=0, le=100_000)
     """Solutions of mean pooling + logistic regression beside the members; none in bundles of before."""
+    columns: Designs = later({})
+    """Models of confounds and acquisition, by baseline and fold; none in bundles of before."""
     contents: tuple[Digest, ...] = later(())
     """Of every volume that had a part in it (see `predict.seen`); none in bundles of before."""
     familiar: FamiliarCard | None = later(None)
@@ -134,6 +137,8 @@ class Bundle:
     """The training cohort, where the card has one."""
     mean_pooling: tuple[Solution, ...] = ()
     """Mean pooling + logistic regression of every fold."""
+    columns: Solutions = field(default_factory=dict)
+    """Models of confounds and acquisition of every fold, by baseline."""
 
     def head(self) -> Head:
         """The head that the weights belong to."""
@@ -174,6 +179,7 @@ def save_bundle(folder: str | Path, bundle: Bundle) -> None:
     }
     beside = mean_pooling_tensors(bundle.mean_pooling)
     tensors |= {f"{MEAN_POOLING}/{name}": value for name, value in beside.items()}
+    tensors |= column_tensors(bundle.columns)
     if bundle.familiar is not None:
         tensors |= {f"{FAMILIAR}/{name}": value for name, value in bundle.familiar.tensors().items()}
     write_bundle_files(folder, bundle.card, tensors)
@@ -199,7 +205,8 @@ def load_bundle(folder: str | Path, custom: Any = None, allow_custom: bool = Fal
     kept = tensors_below(tensors, MEAN_POOLING)
     n_outputs = card.kind.goal().n_outputs
     solutions = read_mean_pooling(kept, card.mean_pooling, card.dim, n_outputs, str(folder))
-    bundle = replace(bundle, mean_pooling=solutions)
+    columns = read_columns(tensors, card.columns, n_outputs, str(folder))
+    bundle = replace(bundle, mean_pooling=solutions, columns=columns)
     if card.familiar is None:
         return bundle
     names = frozenset(member.name for member in card.members)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from aggregate.common.arrays import Floats
+from aggregate.targets.base import LearntTask
 from aggregate.training.logistic import Solution
 from cache_schema.common.errors import SlicecacheError
 
@@ -40,28 +41,44 @@ def read_mean_pooling(
     Raises:
         SlicecacheError: If a part is missing, or of another shape.
     """
-    shapes = {"mean": (dim,), "sd": (dim,), "weight": (n_classes, dim), "bias": (n_classes,)}
+    return read_solutions(tensors, [dim] * count, n_classes, where, MEAN_POOLING)
+
+
+def read_solutions(
+    tensors: Mapping[str, Tensor], widths: Sequence[int], n_outputs: int, where: str, what: str
+) -> tuple[Solution, ...]:
+    """Solutions on so many columns each, by number.
+
+    Raises:
+        SlicecacheError: If a part is missing, or of another shape.
+    """
     found = []
-    for number in range(count):
+    for number, width in enumerate(widths):
+        shapes = {"mean": (width,), "sd": (width,), "weight": (n_outputs, width), "bias": (n_outputs,)}
         parts = {part: tensors.get(f"{number}/{part}") for part in PARTS}
         given = {part: value for part, value in parts.items() if value is not None}
         sound = all(v.dtype == torch.float64 and tuple(v.shape) == shapes[p] for p, v in given.items())
         if len(given) < len(PARTS) or not sound or not bool((given["sd"] >= 0).all()):
-            raise SlicecacheError(
-                f"the bundle {where} does not hold {MEAN_POOLING}/{number} soundly; copy it again"
-            )
+            raise SlicecacheError(f"the bundle {where} does not hold {what}/{number} soundly; copy it again")
         found.append(Solution(**{part: value.numpy() for part, value in given.items()}))
     return tuple(found)
 
 
-def mean_pooling_logits(solutions: Sequence[Solution], x: Floats) -> Floats:
-    """The mean over folds of their log-probabilities (bag, class).
+def mean_pooling_said(kind: LearntTask, solutions: Sequence[Solution], x: Floats) -> Floats:
+    """The mean over folds of what they say: of classes log-probabilities (bag, class).
 
     Args:
+        kind: Of target.
         solutions: Of every fold.
         x: Mean tokens (bag, dim).
     """
-    return np.asarray(np.mean([_known(found).log_probabilities(x) for found in solutions], axis=0))
+    return mean_said(kind, solutions, [x] * len(solutions))
+
+
+def mean_said(kind: LearntTask, solutions: Sequence[Solution], x: Sequence[Floats]) -> Floats:
+    """The same where every fold has rows of its own."""
+    goal, pairs = kind.goal(), zip(solutions, x, strict=True)
+    return np.asarray(np.mean([kind.said(goal.says(_known(found), own)) for found, own in pairs], axis=0))
 
 
 def _known(found: Solution) -> Solution:

@@ -21,6 +21,7 @@ from aggregate.predict.bundle import Bundle, BundleCard
 from aggregate.predict.check import check_store
 from aggregate.predict.compare import Batch, Comparison, compare
 from aggregate.predict.scoring import Said, frozen_threshold, joined, say, tempered
+from aggregate.targets.registry import USUAL
 from cache_schema.format.identity import VolumeKey
 from cache_schema.store.reader import StoreReader
 from cache_schema.store.reading.records import Picked
@@ -51,7 +52,8 @@ def predict_store(bundle: Bundle, store: StoreReader, beside: Beside = NOTHING) 
     Returns:
         Columns participant_id, session_id, volume_id, members (names of those that scored, by blanks),
         logit_* (mean over them), p_* (softmax of the mean of the logits over each member's temperature),
-        threshold (their mean; binary only) and predicted. A participant whom every member saw has no
+        threshold (their mean; binary only) and predicted; of ordered classes expected_rank in place of the
+        threshold; of a number prediction alone. A participant whom every member saw has no
         members and NaN. Behind these, where the bundle knows its training cohort: distance (1 is typical),
         typical_p, flag (`atypical` or empty) and unlike (facts of the acquisition that training never had).
 
@@ -172,6 +174,8 @@ def _decision(card: BundleCard, used: Sequence[int], logits: NDArray[np.float64]
     if not used:
         names = [name for name in _columns(card)[4:] if name != "predicted"]
         return {**dict.fromkeys(names, np.nan), "predicted": ""}
+    if card.task != USUAL:
+        return _told(card, logits.mean(0, keepdims=True))
     p = softmax(tempered(card, used, logits))
     decision = {f"logit_{name}": value for name, value in zip(card.classes, logits.mean(0), strict=True)}
     decision |= {f"p_{name}": value for name, value in zip(card.classes, p, strict=True)}
@@ -183,8 +187,18 @@ def _decision(card: BundleCard, used: Sequence[int], logits: NDArray[np.float64]
     return {**decision, "threshold": threshold, "predicted": card.classes[chosen]}
 
 
+def _told(card: BundleCard, said: NDArray[np.float64]) -> dict[str, Any]:
+    """What is predicted of one volume (1, column), of another target than classes without an order."""
+    columns = card.kind.columns(said, 0.5, 1.0)
+    found = {name: np.ravel(value)[0] for name, value in columns.items()}
+    return {**found, "predicted": card.classes[int(said[0].argmax())]} if card.classes else found
+
+
 def _columns(card: BundleCard) -> list[str]:
     """Columns of the table, in order."""
+    if card.task != USUAL:
+        values = list(_told(card, np.zeros((1, max(1, len(card.classes))))))
+        return ["participant_id", "session_id", "volume_id", "members", *values]
     values = [f"{kind}_{name}" for kind in ("logit", "p") for name in card.classes]
     threshold = [] if card.positive is None else ["threshold"]
     return ["participant_id", "session_id", "volume_id", "members", *values, *threshold, "predicted"]

@@ -24,7 +24,7 @@ class Said:
     """Of bags, in their order."""
 
     logits: Floats
-    """Of every member (member, bag, class)."""
+    """Of every member (member, bag, class), or what else the kind of target has of a bag."""
     familiarity: Familiarity | None
     """None where the bundle keeps nothing to hold a bag against."""
 
@@ -45,7 +45,8 @@ def say(
     logits, found = [], []
     for start in range(0, len(bags), BLOCK):
         block = _rounded(bags.take(every[start : start + BLOCK]), bundle, header)
-        logits.append(apply_head(head, bundle.states, block).logits.double().numpy())
+        outputs = apply_head(head, bundle.states, block).logits.double().numpy()
+        logits.append(np.stack([bundle.card.kind.said(own) for own in outputs]))
         if bundle.familiar is not None and bundle.familiar.references:
             people = participants[start : start + BLOCK]
             found.append(_held_against(bundle.familiar, block, people, strangers))

@@ -8,11 +8,13 @@ import yaml
 from aggregate.ablate.findings.claims import row_name, told_name, verdicts
 from aggregate.ablate.findings.heat import Heat, heat_of
 from aggregate.ablate.findings.results import AblationResults
-from aggregate.ablate.findings.tables import LAST, PRIMARY_HEAD, TABLE_HEAD, cells, primary_cells
+from aggregate.ablate.findings.tables import cells, primary_cells, primary_head, table_head
+from aggregate.cohort.task import Metric
 from aggregate.common.artefacts import write_text
 from aggregate.report import ablation_figures, words
 from aggregate.report.pages import rendered, whole
 from aggregate.report.tables import reasons
+from aggregate.targets.told import bar_of, primary_of
 
 MOST_BARS = 40
 """Rows that the forest plot shows; a larger grid is read from the heat map and the table."""
@@ -36,14 +38,14 @@ def ablation_page(results: AblationResults) -> str:
 def ablation_content(results: AblationResults) -> dict[str, Any]:
     """Everything that the template shows."""
     metrics, reference = results.metrics, row_name(results.study.reference)
-    head = [*TABLE_HEAD, *LAST]
-    head[4] = f"difference to {reference}"
+    primary, bar = primary_of(metrics), bar_of(metrics)
+    head = table_head(primary, bar, reference)
     sentences = verdicts(results)
     n_primary = max(1, len(results.primary))
     heat = heat_of(results.study, results.rows)
     return {
         "target": metrics["target"],
-        "classes": metrics["classes"],
+        "classes": metrics.get("classes") or [],
         "primary_sentences": sentences[:n_primary],
         "other_sentences": sentences[n_primary:],
         "has_primary": bool(results.primary),
@@ -53,9 +55,11 @@ def ablation_content(results: AblationResults) -> dict[str, Any]:
         "reference": reference,
         "forest": comparison_forest(results),
         "n_hidden": len(results.rows) - len(results.first_rows(MOST_BARS)),
-        "heat": None if heat is None else ablation_figures.heat_map(heat),
-        "heat_words": "" if heat is None else heat_words(heat),
-        "primary_head": PRIMARY_HEAD,
+        "heat": None if heat is None else ablation_figures.heat_map(heat, primary.words),
+        "heat_words": "" if heat is None else heat_words(heat, primary),
+        "metric": primary.words,
+        "bar": row_name(bar),
+        "primary_head": primary_head(primary),
         "primary": [primary_cells(comparison) for comparison in results.primary],
         "head": head,
         "rows": [table_row(results, index) for index in range(len(results.rows))],
@@ -107,12 +111,14 @@ def comparison_forest(results: AblationResults) -> str | None:
         for row in (*results.first_rows(MOST_BARS), *results.baselines)
         if row.difference is not None and row.difference["difference"] is not None
     ]
-    return ablation_figures.differences(marks, row_name(results.study.reference)) if marks else None
+    reference, primary = row_name(results.study.reference), primary_of(results.metrics)
+    return ablation_figures.differences(marks, reference, primary) if marks else None
 
 
-def heat_words(heat: Heat) -> str:
+def heat_words(heat: Heat, primary: Metric) -> str:
     """What the heat map must not be taken for."""
+    shade = "darkest" if primary.lower_is_better else "brightest"
     return (
-        f"Mean AUROC over {heat.x} and {heat.y}. The brightest cell was found by looking: neighbouring "
-        "cells differ by chance, so a single best cell is no result."
+        f"Mean {primary.words} over {heat.x} and {heat.y}. The {shade} cell was found by looking: "
+        "neighbouring cells differ by chance, so a single best cell is no result."
     )

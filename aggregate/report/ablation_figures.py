@@ -1,4 +1,4 @@
-"""Figures of an ablation: differences with their intervals, and AUROC over two axes of the grid."""
+"""Figures of an ablation: differences with their intervals, and the primary metric over two axes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +8,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aggregate.ablate.findings.heat import Heat
+from aggregate.cohort.task import Metric
 from aggregate.report.figures import COLOURS, STYLE, axes, svg
 from cache_schema.common.terminal.visible import label
 
 ROW = 0.3
 """Inches of a row of the forest plot."""
 LEAST = 0.1
-"""AUROC that the colours span at least, so that noise does not look like a landscape."""
+"""Of the metric: what the colours span at least, so that noise does not look like a landscape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,9 @@ class Mark:
     """Shown to beat mean pooling + logistic regression; hollow if not."""
 
 
-def differences(marks: Sequence[Mark], reference: str) -> str:
-    """Differences of AUROC to the reference, one row each."""
+def differences(marks: Sequence[Mark], reference: str, metric: Metric) -> str:
+    """Differences of the primary metric to the reference, one row each."""
+    side = "left" if metric.lower_is_better else "right"
     with matplotlib.rc_context(STYLE):
         figure, ax = axes(10.6, 1.0 + ROW * len(marks))
         ax.axvline(0, color="#6b7280", lw=1.2)
@@ -45,14 +47,14 @@ def differences(marks: Sequence[Mark], reference: str) -> str:
             ax.plot(mark.value, row, shape, color=colour, mfc=face, ms=8 if mark.primary else 6)
         ax.set_yticks(range(len(marks)), [label(mark.name) for mark in marks])
         ax.set_ylim(len(marks) - 0.4, -0.6)
-        ax.set_xlabel(f"difference of AUROC to {label(reference)} (right: better)", loc="right")
+        ax.set_xlabel(f"difference of {metric.words} to {label(reference)} ({side}: better)", loc="right")
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
     told = "; ".join(f"{mark.name} {mark.value:+.3f}" for mark in marks)
-    return svg(figure, "differences", f"Differences of AUROC to {reference} with intervals: {told}")
+    return svg(figure, "differences", f"Differences of {metric.words} to {reference} with intervals: {told}")
 
 
-def heat_map(heat: Heat) -> str:
+def heat_map(heat: Heat, metric: str) -> str:
     """One panel per combination of the other axes, all on one colour scale."""
     n = len(heat.panels)
     columns = min(n, 2)
@@ -76,4 +78,4 @@ def heat_map(heat: Heat) -> str:
             ax.tick_params(length=0)
             for spine in ax.spines.values():
                 spine.set_visible(False)
-    return svg(figure, "heat", f"AUROC over {heat.x} and {heat.y}, from {low:.2f} to {high:.2f}")
+    return svg(figure, "heat", f"{metric} over {heat.x} and {heat.y}, from {low:.2f} to {high:.2f}")

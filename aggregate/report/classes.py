@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
+from aggregate.common.run_folder import REPORT
 from aggregate.report.tables import TextTable, with_interval
-from aggregate.report.words import METRICS
+from aggregate.report.words import METRICS, head_of, named, number, p_value
 
 OF_CLASS = ("auroc", "sensitivity", "specificity", "ppv")
 DARKEST = 0.45
@@ -89,3 +91,40 @@ def pair_table(pairs: list[Mapping[str, Any]]) -> TextTable | None:
         for row in pairs
     )
     return TextTable(("two classes", "participants", "AUROC", "Hand and Till"), rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Contrasts:
+    """Two classes at a time that were trained by themselves."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, str, tuple[str, ...]], ...]
+    """Name, where its own report is, cells."""
+
+
+def contrast_table(metrics: Mapping[str, Any]) -> Contrasts | None:
+    """A row per contrast: the head, whether it guesses, and every baseline with what it differs by."""
+    pairs: Mapping[str, Any] = metrics.get("pairs") or {}
+    if not pairs:
+        return None
+    others = list(dict.fromkeys(name for row in pairs.values() for name in row["baselines"]))
+    head = ["participants", f"AUROC, {named(head_of(metrics))}", "against guessing, p (Holm)"]
+    for name in others:
+        head += [f"AUROC, {named(name)}", "difference, p (Holm)"]
+    rows = []
+    for row in pairs.values():
+        counts = " + ".join(str(row["n_per_class"][name]) for name in reversed(row["classes"]))
+        cells = [counts, with_interval(row["metrics"]["auroc"]), holm_cell(row["against_guessing"])]
+        for name in others:
+            own, found = row["baselines"].get(name), row["comparison"].get(name) or {}
+            difference = number(found.get("difference"), signed=True)
+            cells.append(with_interval(own["auroc"]) if own else "–")
+            cells.append(f"{difference} ({holm_cell(found)})" if found else "–")
+        told = " against ".join(reversed(row["classes"]))
+        rows.append((told, f"{quote(row['folder'])}/{REPORT}", tuple(cells)))
+    return Contrasts(("positive against negative", *head), tuple(rows))
+
+
+def holm_cell(found: Mapping[str, Any]) -> str:
+    """Holm's p, bare."""
+    return p_value(found.get("p_holm")).removeprefix("p = ").removeprefix("p ")

@@ -14,6 +14,7 @@ from aggregate.report import tables, words
 from aggregate.report.classes import class_content
 from aggregate.report.evaluation_figures import evaluation_figures
 from aggregate.report.pages import rendered, whole
+from aggregate.targets.told import primary_of
 
 
 def render_evaluation(results: EvaluationResults) -> None:
@@ -40,6 +41,8 @@ def external_content(metrics: Mapping[str, Any], figures: Mapping[str, str]) -> 
         "comparison": tables.comparison_table(metrics),
         "several": class_content(metrics),
         "figures": figures,
+        "log_rank": words.p_value((metrics.get("risk_groups") or {}).get("log_rank_p")),
+        "classes": metrics.get("classes") or [],
         "ci_method": metrics["ci_method"],
         "familiarity": (metrics["familiarity"] or {}).get("sentences", []),
     }
@@ -50,7 +53,7 @@ def evaluation_content(results: EvaluationResults, figures: Mapping[str, str]) -
     metrics, cohort = results.evaluation.metrics, results.evaluation.cohort
     return {
         "target": metrics["target"],
-        "classes": metrics["classes"],
+        "classes": metrics.get("classes") or [],
         "verdict": external_verdict(metrics),
         "untrained": results.header.fingerprint.backbone.architecture.get("kind") == "untrained",
         "warnings": metrics["warnings"],
@@ -68,16 +71,17 @@ def evaluation_content(results: EvaluationResults, figures: Mapping[str, str]) -
 
 def evaluation_facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Key figures under the title."""
-    auroc, before = metrics["metrics"]["auroc"], metrics["in_training"]
+    primary = primary_of(metrics)
+    judged, before = metrics["metrics"][primary.name], metrics["in_training"]
     facts = [
-        ("AUROC", words.number(auroc["value"])),
-        ("95 % interval", words.interval(auroc) or "–"),
+        (primary.words, words.number(judged["value"])),
+        ("95 % interval", words.interval(judged) or "–"),
         ("participants", str(metrics["n_participants"])),
     ]
     if metrics["threshold"] is not None:
         facts.append(("threshold, frozen", words.number(metrics["threshold"])))
     if before is not None:
-        facts.append(("AUROC in its own cohort", words.number(before["value"])))
+        facts.append((f"{primary.words} in its own cohort", words.number(before["value"])))
     return [*facts, ("members", str(metrics["n_members"])), ("head", words.named(words.head_of(metrics)))]
 
 

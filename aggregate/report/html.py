@@ -8,10 +8,12 @@ import yaml
 
 from aggregate.common.artefacts import write_text
 from aggregate.report import figures, tables, words
-from aggregate.report.classes import class_content
+from aggregate.report.classes import class_content, contrast_table
 from aggregate.report.curves import Roc, profiles, roc_of
 from aggregate.report.evaluation import drawn_figures, external_content, external_verdict
+from aggregate.report.numbers import number_figures
 from aggregate.report.pages import encoded, rendered, whole
+from aggregate.report.survival_figures import grouped, kaplan_meier_figure
 from aggregate.targets.told import primary_of
 from aggregate.train.results import EXTERNAL, Results
 
@@ -40,7 +42,7 @@ def training_content(results: Results) -> dict[str, Any]:
     names, rows = tables.metric_table(metrics)
     return {
         "target": metrics.get("target", ""),
-        "classes": results.classes,
+        "classes": metrics.get("classes") or [],
         "facts": training_facts(results),
         "verdict": words.verdict(metrics),
         "untrained": architecture(results).get("kind") == "untrained",
@@ -50,16 +52,24 @@ def training_content(results: Results) -> dict[str, Any]:
         "comparison": tables.comparison_table(metrics),
         "forest": forest_figure(metrics),
         "several": class_content(metrics),
+        "contrasts": contrast_table(metrics),
         "groups": tables.group_table(metrics),
         "external": external_section(results),
         "null": (metrics.get("null") or {}).get(primary_of(metrics).name),
         "primary": primary_of(metrics).words,
+        "guessing": primary_of(metrics).guessing is not None,
         "roc": roc_figure(results),
+        "numbers": number_figures(results),
+        "curves": kaplan_meier(results),
+        "log_rank": words.p_value((metrics.get("risk_groups") or {}).get("log_rank_p")),
+        "risk_groups": tables.risk_group_table(metrics),
         "attention": attention_figure(results),
+        "plane": words.plane_words(results.header),
         "previews": [(caption, encoded(png)) for caption, png in results.previews],
         "cohort": tables.cohort_table(results),
         "sites": tables.site_table(results.site_by_label),
         "site_said": (metrics.get("site") or {}).get("said", ""),
+        "adjusted_said": (metrics.get("adjusted") or {}).get("said", ""),
         "slices": tables.slices_table(results),
         "left_out": tables.reasons(results.turnout.rows()),
         "turnout": results.turnout.line(),
@@ -158,6 +168,15 @@ def forest_figure(metrics: dict[str, Any]) -> str | None:
     return figures.forest(bars, (null["mean"], null["sd"]) if null else None, primary) if bars else None
 
 
+def kaplan_meier(results: Results) -> str | None:
+    """Curves of the head's risk groups, where the target is a time."""
+    frame, head = results.predictions, words.head_of(results.metrics)
+    if "risk_groups" not in results.metrics:
+        return None
+    own = frame[(frame["configuration"] == head) & (frame["set"] != "external")]
+    return kaplan_meier_figure(grouped(own), results.metrics["target"])
+
+
 def roc_figure(results: Results) -> str | None:
     """ROC curves from the predictions, as far as these hold them."""
     frame, classes = results.predictions, results.classes
@@ -191,4 +210,5 @@ def attention_figure(results: Results) -> str | None:
         return None
     found = {label: profile for label, profile in profiles(results.attention).items() if len(profile.mean)}
     ordered = {label: found[label] for label in results.classes if label in found}
-    return figures.attention_profile(ordered or found) if found else None
+    from_pole = words.plane_words(results.header)["from_pole"]
+    return figures.attention_profile(ordered or found, from_pole) if found else None

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from aggregate.cohort.task import Metric
 from aggregate.common.artefacts import write_text
-from aggregate.common.run_folder import INDEX, METRICS_FILE, REPORT, VERBS, verb_folder
+from aggregate.common.run_folder import INDEX, METRICS_FILE, PAIRS, REPORT, VERBS, verb_folder
 from aggregate.report.pages import rendered
 from aggregate.report.words import LEVEL, interval, named, number, p_value, verdict
 from aggregate.statistics.cautions import cannot_compare
@@ -27,6 +27,7 @@ MEANS = {
     "ablation.csv": "a row per configuration",
     "detectors.csv": "a row per detector and region",
     "scores.csv": "a score per volume",
+    "pairs": "two classes at a time, each like this folder",
     "bundle": "what predict applies to another store",
     "maps": "anomaly maps as NIfTI",
     "config.yaml": "the same run again",
@@ -74,7 +75,10 @@ def write_index(run_folder: Path) -> Path:
 def entries(run_folder: Path) -> list[Entry]:
     """What every verb left, and what lies in the run folder itself since before verbs had folders."""
     places = [(verb, verb_folder(run_folder, verb)) for verb in VERBS]
-    found = [_entry(run_folder, verb, folder) for verb, folder in places if folder.is_dir()]
+    found = [_entry(run_folder, verb, folder) for verb, folder in places if _holds_more_than_pairs(folder)]
+    for verb, folder in places:
+        ended = sorted(folder.glob(f"{PAIRS}/*/{METRICS_FILE}"))
+        found += [_entry(run_folder, verb, path.parent) for path in ended]
     if (run_folder / METRICS_FILE).is_file():
         kinds = {"detectors.csv": "detect", "ablation.csv": "ablate"}
         own = next((verb for name, verb in kinds.items() if (run_folder / name).is_file()), "train")
@@ -82,10 +86,16 @@ def entries(run_folder: Path) -> list[Entry]:
     return found
 
 
+def _holds_more_than_pairs(folder: Path) -> bool:
+    """Whether a verb worked on the whole cohort, too."""
+    return folder.is_dir() and {path.name for path in folder.iterdir()} != {PAIRS}
+
+
 def _entry(run_folder: Path, verb: str, folder: Path) -> Entry:
     """What one verb left in its folder."""
     older = folder == run_folder
     title = DOES[verb] + (", in the run folder itself as older versions left it" if older else "")
+    title += f": {folder.name}" if folder.parent.name == PAIRS else ""
     names = [path.name for path in folder.iterdir() if not (older and path.name in (*VERBS, INDEX))]
     files = _files(run_folder, folder, [name for name in names if not name.endswith(".partial")])
     report = _address(run_folder, folder / REPORT) if (folder / REPORT).is_file() else None

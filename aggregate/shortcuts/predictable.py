@@ -4,6 +4,7 @@ What a linear classifier can read off the mean token any head can read; that it 
 opposite, and the sentences do not say so.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,16 @@ MOST = 1000
 SHOWN = ("auroc", "balanced_accuracy")
 
 
-def predict_site(x: Floats, site: Ints, seed: int = 0) -> dict[str, Any]:
+def predict_site(
+    x: Floats, site: Ints, seed: int = 0, harmonised: Callable[[Ints], Floats] | None = None
+) -> dict[str, Any]:
     """How well the site is told by participants' vectors.
 
     Args:
         x: Mean-pooled tokens (participant, dim).
         site: Index of the site, each with at least as many participants as folds (participant,).
         seed: Of the folds.
+        harmonised: Gives all rows as they are when some of them were learnt from; by default as they are.
 
     Returns:
         `auroc` (macro for several sites) and `balanced_accuracy` with corrected intervals, `guessing` (what
@@ -37,17 +41,17 @@ def predict_site(x: Floats, site: Ints, seed: int = 0) -> dict[str, Any]:
         AUROC lies above guessing.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
-    if len(site) > MOST:
-        kept = _draw(site, generator)
-        x, site = x[kept], site[kept]
+    kept = np.arange(len(site)) if len(site) <= MOST else _draw(site, generator)
+    site = site[kept]
     n_sites, hands = int(site.max()) + 1, deal(site, N_FOLDS, generator)
     found: list[dict[str, float]] = []
     sizes: list[tuple[int, int]] = []
     for hand in range(N_FOLDS):
         inside, out = hands != hand, hands == hand
+        z = (x if harmonised is None else harmonised(kept[inside]))[kept]
         with one_thread():
-            fit = solve(x[inside], site[inside], np.ones(int(inside.sum())), n_sites, STRENGTH)
-        found.append(measure(Scores((), site[out], fit.log_probabilities(x[out]))))
+            fit = solve(z[inside], site[inside], np.ones(int(inside.sum())), n_sites, STRENGTH)
+        found.append(measure(Scores((), site[out], fit.log_probabilities(z[out]))))
         sizes.append((int(inside.sum()), int(out.sum())))
     n_train, n_test = np.array(sizes, dtype=np.float64).T
     rows = {

@@ -1,12 +1,13 @@
 """Whether a head can win by the site alone: the embedding tells sites apart, and the label goes with them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from aggregate.cohort.cohort import Cohort
-from aggregate.common.arrays import Floats
+from aggregate.common.arrays import Floats, Ints
 from aggregate.common.table_values import listed
 from aggregate.shortcuts.association import association
 from aggregate.shortcuts.places import FEWEST, SCANNER, Places, find_places
@@ -14,8 +15,6 @@ from aggregate.shortcuts.predictable import predict_site
 from aggregate.statistics.metrics import GUESSING
 
 LEVEL = 0.05
-LABELLED = ("binary", "multiclass")
-"""Tasks whose targets are classes, which may go with a site."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,13 @@ class SiteFinding:
     notes: tuple[str, ...] = ()
 
 
-def look_at_site(cohort: Cohort, pooled: Floats, site: str | None = None, seed: int = 0) -> SiteFinding:
+def look_at_site(
+    cohort: Cohort,
+    pooled: Floats,
+    site: str | None = None,
+    seed: int = 0,
+    harmonised: Callable[[Ints], Floats] | None = None,
+) -> SiteFinding:
     """Ask whether the embedding tells sites apart and whether the label goes with them, and say it.
 
     Args:
@@ -36,6 +41,7 @@ def look_at_site(cohort: Cohort, pooled: Floats, site: str | None = None, seed: 
         pooled: Mean-pooled tokens (bag, dim).
         site: Column of the site; by default looked for.
         seed: Of folds and draws.
+        harmonised: Gives all bags' vectors as they are when some bags were learnt from, where training does.
 
     Raises:
         ConfigError: If the user names a column that does not exist.
@@ -54,6 +60,8 @@ def look_at_site(cohort: Cohort, pooled: Floats, site: str | None = None, seed: 
         "predictable": _predictable(places, pooled, seed),
         "with_label": _with_label(cohort, places, seed),
     }
+    if harmonised is not None and facts["predictable"] is not None:
+        facts["harmonised"] = _predictable(places, pooled, seed, harmonised)
     said, alarming = site_sentence(facts)
     return SiteFinding(facts | {"said": said}, *(((said,), ()) if alarming else ((), (said,))))
 
@@ -78,22 +86,29 @@ def site_sentence(facts: dict[str, Any]) -> tuple[str, bool]:
     verb = "tells" if told["told"] else "is not shown to tell"
     left = f" (left out, fewer than {FEWEST}: {listed(facts['too_small'])})" if facts["too_small"] else ""
     sentence = f"the embedding {verb} {what} apart ({numbers}){left} and {label}"
-    if told["told"] and goes is not None and goes["p"] <= LEVEL:
+    if (read := facts.get("harmonised", told)) is not told:
+        verb = "still tell" if read["told"] else "are not shown to tell"
+        sentence += f"; harmonised tokens {verb} them apart (AUROC {read['auroc']['value']:.2f}, out of fold)"
+    if read["told"] and goes is not None and goes["p"] <= LEVEL:
         return f"{sentence}: a head can win by the {one} alone", True
     return sentence, False
 
 
-def _predictable(places: Places, pooled: Floats, seed: int) -> dict[str, Any] | None:
+def _predictable(
+    places: Places, pooled: Floats, seed: int, harmonised: Callable[[Ints], Floats] | None = None
+) -> dict[str, Any] | None:
     """None with fewer than two sites that are large enough."""
     if len(places.names) < 2:
         return None
     kept = places.site >= 0
-    return predict_site(pooled[places.bags[kept]], places.site[kept], seed)
+    bags = places.bags[kept]
+    moved = None if harmonised is None else lambda inside: harmonised(bags[inside])[bags]
+    return predict_site(pooled[bags], places.site[kept], seed, moved)
 
 
 def _with_label(cohort: Cohort, places: Places, seed: int) -> dict[str, Any] | None:
     """None where the target is no class, or there is one site only; small sites count as one."""
-    if cohort.task not in LABELLED:
+    if not cohort.kind.classes:
         return None
     counts = np.zeros((len(places.names) + 1, len(cohort.classes)))
     np.add.at(counts, (places.site, cohort.y[places.bags]), 1)  # -1 is the last row

@@ -61,11 +61,12 @@ def _one(metric: Metric) -> str:
 
 def below_guessing_notes(measured: Iterable[Measured]) -> list[str]:
     """A note on rows whose AUROC is below 0.5: why that happens, and what they count as."""
-    low = [f"{m.configuration} ({np.nanmean(m.judged):.2f})" for m in measured if below_guessing(m)]
-    if not low:
+    found = [m for m in measured if below_guessing(m)]
+    if not found:
         return []
+    low = [f"{m.configuration} ({np.nanmean(m.judged):.2f})" for m in found]
     return [
-        f"AUROC below {GUESSING}: {listed(low)}. In cross-validation chance does that, and traits that were "
-        "matched between the classes do it more: what a fold has more of, its training part has less of. It "
-        f"is no finding, and in comparisons it counts as {GUESSING}"
+        f"{found[0].primary.words} below {GUESSING}: {listed(low)}. In cross-validation chance does that, "
+        "and traits that were matched between the classes do it more: what a fold has more of, its training "
+        f"part has less of. It is no finding, and in comparisons it counts as {GUESSING}"
     ]

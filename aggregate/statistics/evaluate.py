@@ -26,6 +26,8 @@ from aggregate.statistics.metrics import GUESSING, Scores, by_participant, means
 from cache_schema.common.errors import SlicecacheError
 
 UNCALIBRATED = Calibration()
+ROUNDING = 1e-5
+"""Of an error in a target's own unit: heads are trained in float32."""
 AUROC = Metric("auroc", "AUROC", guessing=GUESSING)
 """What classes are judged by."""
 Measure = Callable[[Scores, float, float], Mapping[str, float]]
@@ -56,9 +58,28 @@ def scores_of(cohort: Cohort, rows: NDArray[np.int64], logits: Floats) -> Scores
     )
 
 
+def mean_scores(cohort: Cohort, outputs: Sequence[OutOfFold]) -> Scores:
+    """What one configuration says of every participant that it tested, mean over repeats and seeds."""
+    total, count = np.zeros((len(cohort.frame), outputs[0].logits.shape[1])), np.zeros(len(cohort.frame))
+    for output in outputs:
+        total[output.fold.test] += output.logits
+        count[output.fold.test] += 1
+    rows = np.flatnonzero(count)
+    return scores_of(cohort, rows, total[rows] / count[rows, None])
+
+
 def n_participants(cohort: Cohort, rows: NDArray[np.int64]) -> int:
     """Participants behind some bags."""
     return int(cohort.frame["participant_id"].iloc[rows].nunique())
+
+
+def people_json(cohort: Cohort, rows: NDArray[np.int64] | None = None) -> dict[str, Any]:
+    """Of some bags, by default of all: participants by label, or of a number its distribution."""
+    rows = np.arange(len(cohort.frame)) if rows is None else rows
+    if not cohort.kind.classes:
+        return {"outcome": cohort.kind.spread(cohort.values[rows])}
+    y = cohort.y[rows]
+    return {"n_per_class": {n: n_participants(cohort, rows[y == c]) for c, n in enumerate(cohort.classes)}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +105,8 @@ class Measured:
 def measure_folds(cohort: Cohort, outputs: Sequence[OutOfFold], by: Measure | None = None) -> Measured:
     """Measure every fold's test part; each metric is taken within a fold, never over pooled folds.
 
-    Fold-wise offsets of the logits bias a pooled AUROC; `auroc_pooled` is reported beside it only.
+    Fold-wise offsets of the logits bias a pooled AUROC; `auroc_pooled` is reported beside it only. `by` is
+    what measures; by default all metrics of the target's kind.
     """
     folds = {(o.fold.repeat, o.fold.fold): o.fold for o in outputs}
     per_run = [
@@ -171,8 +193,10 @@ def compare(ours: Measured, other: Measured) -> dict[str, Any] | None:
         difference, ci_low, ci_high, p (None where not defined) and as_guessing: who counts as 0.5.
     """
     sizes, low = (ours.n_train, ours.n_test), [m.configuration for m in (ours, other) if below_guessing(m)]
-    measured = ours.judged - other.judged
-    counted = _at_least_guessing(ours) - _at_least_guessing(other)
+    measured = _differences(ours, other)
+    counted = measured
+    if low:
+        counted = _at_least_guessing(ours) - _at_least_guessing(other)
     try:
         tests = [corrected_t_test(values, *sizes, overlap=SHARED_PAIRS) for values in (measured, counted)]
     except SlicecacheError:
@@ -184,6 +208,14 @@ def compare(ours: Measured, other: Measured) -> dict[str, Any] | None:
     pairs = {"difference": difference, "ci_low": ends[0], "ci_high": ends[1], "p": told.p}
     numbers = {name: float(value) if np.isfinite(value) else None for name, value in pairs.items()}
     return {**numbers, "as_guessing": low}
+
+
+def _differences(ours: Measured, other: Measured) -> Floats:
+    """Of the primary metric (fold,); of a metric without a largest value, without what is rounding."""
+    found = ours.judged - other.judged
+    if np.isfinite(ours.primary.high):
+        return found
+    return np.where(np.abs(found) < ROUNDING * np.abs(other.judged), 0.0, found)
 
 
 def below_guessing(measured: Measured) -> bool:

@@ -186,20 +186,26 @@ def multiclass_metrics(y: Ints, p: Floats) -> dict[str, float]:
     y, p = np.asarray(y), np.asarray(p, dtype=np.float64)
     n_classes = p.shape[1]
     truth, called = np.eye(n_classes)[y], np.eye(n_classes)[p.argmax(axis=1)]
-    each = [binary_metrics(truth[:, c].astype(np.int64), called[:, c], 0.5) for c in range(n_classes)]
+    confusion = truth.T @ called
+    hits, own, given = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     curves = one_vs_rest(y, p)
-    sensitivity = float(np.mean([m["sensitivity"] for m in each]))
+    sensitivity = _mean_ratio(hits, own)
     return {
         "auroc": float(np.mean([m["auroc"] for m in curves])),
         "auprc": float(np.mean([m["auprc"] for m in curves])),
         "balanced_accuracy": sensitivity,
-        "mcc": matthews((truth.T @ called).astype(np.int64)),
-        "f1": float(np.mean([m["f1"] for m in each])),
+        "mcc": matthews(confusion.astype(np.int64)),
+        "f1": _mean_ratio(2 * hits, own + given),
         "sensitivity": sensitivity,
-        "specificity": float(np.mean([m["specificity"] for m in each])),
+        "specificity": _mean_ratio(len(y) - own - given + hits, len(y) - own),
         "brier": float(np.mean(((p - truth) ** 2).sum(axis=1) / 2)) if len(y) else float("nan"),
         "auroc_pairwise": float(np.mean(list(pairwise_auroc(y, p).values()))),
     }
+
+
+def _mean_ratio(numerators: Floats, denominators: Floats) -> float:
+    """Mean over classes (class,), NaN where one is not defined."""
+    return float(np.mean([ratio(a, b) for a, b in zip(numerators, denominators, strict=True)]))
 
 
 def one_vs_rest(y: Ints, p: Floats) -> list[dict[str, float]]:

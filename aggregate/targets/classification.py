@@ -20,6 +20,7 @@ from aggregate.statistics.metrics import BINARY, BOUNDS, Scores, measure
 from aggregate.targets.base import LearntSpec, LearntTask, require_same_task
 from aggregate.training.goal import Classes, Goal
 from cache_schema.common.errors import ConfigError, SlicecacheError
+from cache_schema.common.strict import later
 
 CONTROLS = {"control", "controls", "ctrl", "con", "healthy", "hc", "nc", "cn", "nl", "normal", "negative"}
 NEGATIVES = CONTROLS | {"neg", "no", "none", "false", "0", "-1", "unaffected", "absent"}
@@ -41,6 +42,9 @@ class ClassificationSpec(LearntSpec):
     """The positive one of two classes. By default the last of `classes` if those are written out; else
     the one that is not a word for controls (control, healthy, CN, 0, no, ...); else the last in order."""
     task: Literal["classification"] = "classification"
+    pairs: Literal["all"] | tuple[tuple[Label, Label], ...] | None = later(None)
+    """Of more than two classes two at a time are also trained against each other (`targets/pairs.py`): `all`,
+    or those listed, the positive one of each last."""
 
     @classmethod
     def kept(cls, classes: tuple[str, ...]) -> LearntTask:
@@ -55,7 +59,7 @@ class ClassificationSpec(LearntSpec):
     def read(self, table: CohortTable, missing: Sequence[str] = ()) -> Target:
         """Give every row its class; classes that are not written out are the values that occur."""
         cells = Cells(self.column, table, missing)
-        of_value = _classes(self, cells.present, table)
+        of_value = named_values(self.column, self.classes, cells.present, table)
         names = list(dict.fromkeys(of_value.values()))
         classes, notes = _positive_last(self, names, cells.present)
         task = Classification(classes)
@@ -213,29 +217,43 @@ def same_classes(
     return {name: values[name] for name in classes}
 
 
-def _classes(spec: ClassificationSpec, present: Sequence[str], table: CohortTable) -> dict[str, str]:
-    """Value -> class name, in class order."""
+def named_values(
+    column: str, classes: Mapping[str, Sequence[str]] | None, present: Sequence[str], table: CohortTable
+) -> dict[str, str]:
+    """Value -> class name, in class order.
+
+    Args:
+        column: Of the target.
+        classes: As they are written out, if they are.
+        present: Values that occur, in natural order.
+        table: Has the column.
+
+    Raises:
+        ConfigError: If a class that is written out has no value in the column.
+        SlicecacheError: If the column has no two values, or is a measurement.
+    """
     if not present:
-        raise SlicecacheError(f"target: column {spec.column!r} of {table.path.name} holds no value at all")
-    if spec.classes is not None:
-        _refuse_empty_classes(spec, present, table)
-        return {value: name for name, values in spec.classes.items() for value in values}
+        raise SlicecacheError(f"target: column {column!r} of {table.path.name} holds no value at all")
+    if classes is not None:
+        _refuse_empty_classes(column, classes, present, table)
+        return {value: name for name, values in classes.items() for value in values}
     if len(present) == 1:
         raise SlicecacheError(
-            f"target: column {spec.column!r} of {table.path.name} is constant ({present[0]}), so there is "
+            f"target: column {column!r} of {table.path.name} is constant ({present[0]}), so there is "
             "nothing to predict"
         )
     if len(present) > MANY:
         kind = "numbers" if all(read_number(value) is not None for value in present) else "values"
         raise SlicecacheError(
-            f"target: column {spec.column!r} holds {len(present)} different {kind} ({listed(present, 3)}); "
+            f"target: column {column!r} holds {len(present)} different {kind} ({listed(present, 3)}); "
             "a number is predicted by task: regression, and classes are named by classes: {name: [values]}"
         )
     return {value: value for value in present}
 
 
-def _refuse_empty_classes(spec: ClassificationSpec, present: Sequence[str], table: CohortTable) -> None:
-    classes = spec.classes or {}
+def _refuse_empty_classes(
+    column: str, classes: Mapping[str, Sequence[str]], present: Sequence[str], table: CohortTable
+) -> None:
     if len(classes) < 2:
         raise ConfigError(
             f"target.classes names {listed(list(classes)) or 'no class'}; it takes at least two"
@@ -244,7 +262,7 @@ def _refuse_empty_classes(spec: ClassificationSpec, present: Sequence[str], tabl
         if not set(values) & set(present):
             raise ConfigError(
                 f"target.classes: none of the values of {name!r} ({listed(values)}) occurs in column "
-                f"{spec.column!r} of {table.path.name}, which holds {listed(present)}"
+                f"{column!r} of {table.path.name}, which holds {listed(present)}"
             )
 
 

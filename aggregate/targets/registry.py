@@ -10,13 +10,18 @@ from pydantic import BeforeValidator, Discriminator, Tag
 
 from aggregate.targets.base import LearntSpec, LearntTask
 from aggregate.targets.classification import ClassificationSpec
+from aggregate.targets.ordinal import OrdinalSpec
 from aggregate.targets.regression import RegressionSpec
+from aggregate.targets.survival import SurvivalSpec
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import validate
 from cache_schema.common.text.mistakes import suggest
 
 AnyTarget = (
-    Annotated[ClassificationSpec, Tag("classification")] | Annotated[RegressionSpec, Tag("regression")]
+    Annotated[ClassificationSpec, Tag("classification")]
+    | Annotated[OrdinalSpec, Tag("ordinal")]
+    | Annotated[RegressionSpec, Tag("regression")]
+    | Annotated[SurvivalSpec, Tag("survival")]
 )
 """Every kind, by its task."""
 SPECS: dict[str, type[LearntSpec]] = {

@@ -12,7 +12,10 @@ TASKS: dict[str, type[LearntTask]] = {
     name: spec.task_class for spec in SPECS.values() for name in spec.task_class.names
 }
 """By what `metrics.json` calls them."""
-METRICS: dict[str, Metric] = {metric.name: metric for task in TASKS.values() for metric in task.metrics}
+METRICS: dict[str, Metric] = {}
+for _task in TASKS.values():
+    for _metric in _task.metrics:
+        METRICS.setdefault(_metric.name, _metric)
 """Every metric by name."""
 BARS = tuple(dict.fromkeys(task.bar for task in TASKS.values()))
 """The linear models on mean pooled tokens, one for each kind of target."""
@@ -39,5 +42,4 @@ def people_told(metrics: Mapping[str, Any]) -> str:
     """`control 12, patient 12`, or of a number its range."""
     if "n_per_class" in metrics:
         return ", ".join(f"{label(name)} {n}" for name, n in metrics["n_per_class"].items())
-    found = metrics["outcome"]
-    return f"{found['min']:g} to {found['max']:g}, mean {found['mean']:.4g}, sd {found['sd']:.3g}"
+    return task_told(metrics).spread_words(metrics["outcome"])

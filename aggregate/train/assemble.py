@@ -27,7 +27,8 @@ from aggregate.statistics.evaluate import (
     ci_method,
     compare,
     intervals,
-    n_participants,
+    mean_scores,
+    people_json,
     pooled_auroc,
 )
 from aggregate.targets.base import goal_of_cohort
@@ -75,14 +76,14 @@ def metrics_json(
     if cohort.kind.primary.name == "auroc":
         pooled = pooled_auroc(cohort, outputs[head])
         judged["auroc_pooled"] = {"value": pooled, "ci_low": None, "ci_high": None}
-    folds = [output.fold for output in outputs[head]]
+    folds, said = [output.fold for output in outputs[head]], mean_scores(cohort, outputs[head])
     return {
         "task": cohort.task,
         "target": cohort.target,
         **cohort.kind.facts(),
         "configuration": head,
         "n_participants": cohort.n_participants(),
-        **per_class_json(cohort),
+        **people_json(cohort),
         "n_bags": len(cohort.frame),
         "n_folds": len({fold.fold for fold in folds}),
         "n_repeats": len({fold.repeat for fold in folds}),
@@ -92,8 +93,9 @@ def metrics_json(
         "numerics": store.header.numerics.digest,
         "content_digest": store.content_digest(),
         "metrics": judged,
+        **cohort.kind.findings(said.y, said.logits),
         "ci_method": ci_method(measured[head]),
-        **classes_out_of_fold(cohort, outputs[head]),
+        **(classes_out_of_fold(cohort, outputs[head]) if cohort.kind.classes else {}),
         "baselines": {name: table[name] for name in others},
         "comparison": {
             name: found for name in others if (found := compare(measured[head], measured[name])) is not None
@@ -101,20 +103,6 @@ def metrics_json(
         **({"groups": groups} if (groups := groups_json(cohort, outputs)) else {}),
         **cohort.turnout.as_json(),
         "versions": versions(),
-    }
-
-
-def per_class_json(cohort: Cohort) -> dict[str, Any]:
-    """Participants by label; of a number its range."""
-    if cohort.kind.classes:
-        return {"n_per_class": participants_per_class(cohort)}
-    return {"outcome": cohort.kind.spread(cohort.values)}
-
-
-def participants_per_class(cohort: Cohort) -> dict[str, int]:
-    """Participants by label."""
-    return {
-        name: n_participants(cohort, np.flatnonzero(cohort.y == c)) for c, name in enumerate(cohort.classes)
     }
 
 
@@ -188,7 +176,8 @@ def make_bundle(
         for run, fold, output in zip(trained.runs, by_fold, trained.outputs, strict=True)
     ]
     familiar = familiar_of(cohort, bags, folds, trained)
-    solutions = tuple(solution for baseline in baselines for solution in baseline.solutions)
+    solutions = tuple(one for baseline in baselines if not baseline.designs for one in baseline.solutions)
+    columns = {baseline.name: baseline for baseline in baselines if baseline.designs}
     n_outputs = goal_of_cohort(cohort, setup.loss).n_outputs
     card = BundleCard(
         fingerprint=store.header.fingerprint,
@@ -209,11 +198,13 @@ def make_bundle(
         outputs=None if n_outputs == len(cohort.kind.classes) else n_outputs,
         members=tuple(members),
         mean_pooling=len(solutions),
+        columns={name: baseline.designs for name, baseline in columns.items()},
         contents=contents_of(records_of(cohort, seen_bags(folds))),
         familiar=familiar.card,
         training=training,
     )
-    return Bundle(card, tuple(run.state for run in trained.runs), familiar, solutions)
+    models = {name: baseline.solutions for name, baseline in columns.items()}
+    return Bundle(card, tuple(run.state for run in trained.runs), familiar, solutions, models)
 
 
 def training_summary_of(

@@ -59,7 +59,7 @@ def run_spec(setup: TrainingSetup, fold: Fold, seed: int, calibrated: bool = Tru
         train=setup.train,
         train_rows=fold.inside if whole else fold.train,
         validation_rows=fold.validation[:0] if whole else fold.validation,
-        within=whole and len(fold.validation) > 0,
+        within=whole and (len(fold.validation) > 0 or setup.loss.learns_by_heart),
     )
     return run if calibrated or run.chooses else replace(run, within=False)
 

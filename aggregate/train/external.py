@@ -1,16 +1,19 @@
 """The external cohort of a pipeline: opened before anything is trained, judged when all is done."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold
+from aggregate.cohort.task import Task
 from aggregate.config.section import AggregateSection
 from aggregate.evaluate.evaluate import Evaluation, evaluate_bundle
 from aggregate.evaluate.external import External, external_target, open_external
 from aggregate.predict.bundle import Bundle
 from aggregate.predict.seen import contents_of, refuse_seen
 from aggregate.targets.base import learnt
+from aggregate.targets.pairs import Contrast, narrowed
 from aggregate.train.familiar import records_of, seen_bags
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.format.header import require_equal
@@ -18,7 +21,13 @@ from cache_schema.store.reader import StoreReader
 
 
 def open_external_cohort(
-    pipeline: Pipeline, section: AggregateSection, store: StoreReader, cohort: Cohort, folds: Sequence[Fold]
+    pipeline: Pipeline,
+    section: AggregateSection,
+    store: StoreReader,
+    cohort: Cohort,
+    folds: Sequence[Fold],
+    contrast: Contrast | None = None,
+    kind: Task | None = None,
 ) -> External | None:
     """What `external` names, if it is said: a mistake in it must not wait for the end of a training.
 
@@ -28,6 +37,8 @@ def open_external_cohort(
         store: Of the training.
         cohort: Of the training.
         folds: Whoever is on their training side has a part in the bundle.
+        contrast: What it is narrowed to, if the training's cohort was.
+        kind: Of the target before that.
 
     Raises:
         StoreMismatch: If its store holds other embeddings.
@@ -36,7 +47,7 @@ def open_external_cohort(
     if section.external is None:
         return None
     spec = section.external.placed(pipeline)
-    target = external_target(learnt(cohort.kind), section.target, spec.target)
+    target = external_target(learnt(kind or cohort.kind), section.target, spec.target)
     external = open_external(spec, target, pipeline.prove(), cohort.select, cohort.combine)
     require_equal(
         store.header.fingerprint,
@@ -48,14 +59,14 @@ def open_external_cohort(
     refuse_seen(
         external.cohort, {record.participant_id for record in seen}, contents_of(seen), external.own_ids
     )
-    return external
+    return external if contrast is None else replace(external, cohort=narrowed(external.cohort, contrast))
 
 
 def judge_outside(
-    bundle: Bundle, external: External | None, metrics: dict[str, Any], memory_gib: float | None
+    bundle: Bundle | None, external: External | None, metrics: dict[str, Any], memory_gib: float | None
 ) -> Evaluation | None:
     """What a bundle is worth on the external cohort, if there is one; `metrics` get a part `external`."""
-    if external is None:
+    if external is None or bundle is None:
         return None
     found = evaluate_bundle(bundle, external, memory_gib)
     metrics["external"] = found.metrics

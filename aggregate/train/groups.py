@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from aggregate.cohort.cohort import Cohort
-from aggregate.evaluate.measure import Judged, compare_fixed, external_metrics
-from aggregate.predict.mean_pooling import MEAN_POOLING
-from aggregate.statistics.evaluate import OutOfFold, n_participants, scores_of
+from aggregate.evaluate.measure import Judged
+from aggregate.evaluate.outside import compare_outside, fixed_metrics
+from aggregate.statistics.evaluate import OutOfFold, n_participants, people_json, scores_of
 
 
 def groups_json(cohort: Cohort, outputs: Mapping[str, Sequence[OutOfFold]]) -> dict[str, Any]:
@@ -30,21 +30,19 @@ def _group(
     cohort: Cohort, name: str, head: str, outputs: Mapping[str, Sequence[OutOfFold]]
 ) -> dict[str, Any]:
     """One group."""
-    ours = judged_group(cohort, outputs[head], name)
+    ours, kind = judged_group(cohort, outputs[head], name), cohort.kind
     rows = next(output.fold.test for output in outputs[head] if output.fold.name == name)
     found: dict[str, Any] = {
         "n_participants": n_participants(cohort, rows),
-        "n_per_class": {
-            label: n_participants(cohort, rows[cohort.y[rows] == c]) for c, label in enumerate(cohort.classes)
-        },
-        "metrics": {metric: value.as_json() for metric, value in external_metrics(ours).items()},
+        **people_json(cohort, rows),
+        "metrics": {metric: value.as_json() for metric, value in fixed_metrics(kind, ours).items()},
     }
-    if MEAN_POOLING in outputs:
-        other = judged_group(cohort, outputs[MEAN_POOLING], name)
+    if kind.bar in outputs:
+        other = judged_group(cohort, outputs[kind.bar], name)
         found["baselines"] = {
-            MEAN_POOLING: {m: value.as_json() for m, value in external_metrics(other).items()}
+            kind.bar: {m: value.as_json() for m, value in fixed_metrics(kind, other).items()}
         }
-        found["comparison"] = {MEAN_POOLING: compare_fixed(ours, other)}
+        found["comparison"] = {kind.bar: compare_outside(kind, ours, other)}
     return found
 
 

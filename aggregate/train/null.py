@@ -9,9 +9,10 @@ from aggregate.cohort.cohort import Cohort, permute_labels
 from aggregate.cohort.folds import make_folds
 from aggregate.cohort.people import FoldSpec
 from aggregate.config.setup import TrainingSetup
+from aggregate.harmonise.harmoniser import Harmoniser
 from aggregate.statistics.evaluate import measure_folds
 from aggregate.statistics.permutation import permutation_p
-from aggregate.train.crossval import cross_validate
+from aggregate.train.harmonised import cross_validate_on
 from cache_schema.common.terminal.progress import Progress
 
 
@@ -24,6 +25,7 @@ def shuffled_null(
     observed: float,
     n: int,
     progress: Progress | None = None,
+    harmoniser: Harmoniser | None = None,
 ) -> dict[str, Any]:
     """Train on `n` permutations of the labels, with folds stratified anew for each.
 
@@ -37,7 +39,7 @@ def shuffled_null(
     for index in range(n):
         permuted = permute_labels(cohort, spec.seed * 1_000_003 + index)
         folds = make_folds(permuted, spec, leave_group_out)
-        trained = cross_validate(setup, permuted, bags, folds, calibrated=False)
+        trained = cross_validate_on(setup, permuted, bags, folds, harmoniser, calibrated=False)
         values.append(float(np.nanmean(measure_folds(permuted, trained.outputs).judged)))
         if progress is not None:
             progress(index + 1, n)

@@ -8,6 +8,7 @@ import pandas as pd
 from aggregate.cohort.cohort import Cohort
 from aggregate.evaluate.evaluate import Evaluation
 from aggregate.statistics.evaluate import OutOfFold
+from aggregate.targets.pairs import Contrast
 
 FIXED = (
     "volume_id",
@@ -42,15 +43,19 @@ def _rows(cohort: Cohort, output: OutOfFold, name: str) -> pd.DataFrame:
     columns: dict[str, Any] = {key: bags[key].to_numpy() for key in FIXED[:3]}
     columns |= {"set": name, "configuration": output.configuration, "repeat": output.fold.repeat}
     columns |= {"fold": output.fold.fold, "seed": output.seed}
-    columns["y"] = cohort.kind.shown(cohort.values[output.fold.test])
+    columns |= cohort.kind.outcome_columns(cohort.values[output.fold.test])
     own = output.calibration
     return pd.DataFrame({**columns, **cohort.kind.columns(output.logits, own.threshold, own.temperature)})
 
 
 def predictions(
-    cohort: Cohort, outputs: Sequence[Sequence[OutOfFold]], external: Evaluation | None = None
+    cohort: Cohort,
+    outputs: Sequence[Sequence[OutOfFold]],
+    external: Evaluation | None = None,
+    contrast: Contrast | None = None,
 ) -> pd.DataFrame:
-    """The content of `predictions.csv`; an external cohort's rows come last."""
+    """The content of `predictions.csv`; an external cohort's rows come last. A contrast's name every row."""
     name = "test" if cohort.sides is not None else "out_of_fold"
     rows = [prediction_rows(cohort, out, name) for out in outputs]
-    return pd.concat([*rows, *([] if external is None else [external.predictions])], ignore_index=True)
+    table = pd.concat([*rows, *([] if external is None else [external.predictions])], ignore_index=True)
+    return table if contrast is None else table.assign(contrast=contrast.name)

@@ -52,6 +52,8 @@ class Results:
     """Sentences that stand in red above the results."""
     external: Evaluation | None = None
     """What the bundle is worth on another cohort, where the pipeline names one."""
+    contrasts: "list[Results]" = field(default_factory=list)
+    """Two of the classes at a time, where the target asks for pairs."""
 
     @property
     def left_out(self) -> list[dict[str, str]]:

@@ -1,10 +1,12 @@
 """The result as a person reads it on a terminal."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from aggregate.evaluate.terminal import evaluation_summary
+from aggregate.predict.mean_pooling import MEAN_POOLING
 from aggregate.statistics.cautions import as_guessing, cannot_compare
-from aggregate.statistics.classes.lines import class_lines, interval_cell
+from aggregate.statistics.classes.lines import class_lines, interval_cell, short, table_lines
 from aggregate.targets.told import people_told, primary_of, task_told
 from aggregate.train.results import Results
 from cache_schema.common.terminal.visible import label
@@ -36,11 +38,14 @@ def training_summary(results: Results) -> str:
     lines += metrics["training"]["said"]
     if metrics["site"]["said"] not in results.warnings:
         lines.append(metrics["site"]["said"])
+    if "adjusted" in metrics:
+        lines.append(metrics["adjusted"]["said"])
     lines += [
         f"without {label(name)}: {primary.name} {interval_cell(found['metrics'][primary.name])} in its "
         f"{found['n_participants']} participants"
         for name, found in metrics.get("groups", {}).items()
     ]
+    lines += pair_lines(metrics)
     if "null" in metrics:
         null = metrics["null"][primary.name]
         spread = f"{primary.words} {null['mean']:.3f} (sd {null['sd']:.3f}), p = {null['p']:.3f}"
@@ -61,3 +66,33 @@ def comparison_sentence(head: str, baseline: str, found: dict[str, Any], metric:
         f"{ours} {real} {theirs}: {metric} {found['difference']:+.3f} "
         f"[{found['ci_low']:+.3f}, {found['ci_high']:+.3f}], {p}"
     )
+
+
+def pair_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """A row per contrast; nothing where the target asks for none."""
+    pairs: Mapping[str, Any] = metrics.get("pairs") or {}
+    if not pairs:
+        return []
+    rows = []
+    for row in pairs.values():
+        found = row["comparison"].get(MEAN_POOLING) or {}
+        rows.append(
+            [
+                " against ".join(short(name) for name in reversed(row["classes"])),
+                " + ".join(str(row["n_per_class"][name]) for name in reversed(row["classes"])),
+                interval_cell(row["metrics"]["auroc"]),
+                p_cell(row["against_guessing"]),
+                interval_cell(row["baselines"][MEAN_POOLING]["auroc"])
+                if MEAN_POOLING in row["baselines"]
+                else "-",
+                p_cell(found),
+            ]
+        )
+    head = ["two classes, trained alone", "n", "auroc", "p, guessing", MEAN_POOLING, "p, difference"]
+    return ["", *table_lines(head, rows), "p after Holm, over the contrasts"]
+
+
+def p_cell(found: Mapping[str, Any]) -> str:
+    """Holm's p."""
+    p = found.get("p_holm")
+    return "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"

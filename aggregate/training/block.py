@@ -20,6 +20,7 @@ from aggregate.training.adam import StackedAdam
 from aggregate.training.attended import joined_attention
 from aggregate.training.goal import Classes, Goal, Unit
 from aggregate.training.inputs import Inputs
+from aggregate.training.level import without_level
 from aggregate.training.objective import Objective, class_counts
 from aggregate.training.pooling import make_pooling
 from aggregate.training.runs import RunSpec, TrainedRun, require_finite
@@ -153,7 +154,7 @@ class Block:
         require_finite(self.runs[index], watch.state)
         return TrainedRun(
             self.runs[index],
-            {} if inner else watch.state,
+            {} if inner else self._levelled(index),
             watch.best_epoch,
             watch.epochs,
             watch.history,
@@ -161,6 +162,12 @@ class Block:
             self.pooling.way,
             torch.stack(self.said[index]).double().numpy() if inner else None,
         )
+
+    def _levelled(self, index: int) -> dict[str, Tensor]:
+        """A run's weights, without the level of their outputs where that means nothing."""
+        place, state = self.live.index(index), self.watches[index].state
+        span, run = slice(place, place + 1), self.runs[index]
+        return without_level(self.goal, self.head, state, self.inputs, span, run)
 
     def epoch(self, epoch: int) -> list[float]:
         """One pass over every live run's batches; returns each run's mean loss over its steps."""

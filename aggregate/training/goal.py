@@ -5,6 +5,7 @@
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,6 +56,14 @@ class Goal(ABC):
         Raises:
             SlicecacheError: Naming the run.
         """
+
+    def level(self, outputs: Callable[[], Floats]) -> float | None:
+        """What is taken off a run's outputs when it is done, where only their differences mean something.
+
+        Args:
+            outputs: Gives those of its training bags (bag, output).
+        """
+        return None
 
     def unit(self, y: NDArray[Any], weight: Floats) -> tuple[float, float]:
         """Mean and spread that a run's outcomes are standardised by in training; (0, 1) leaves them."""

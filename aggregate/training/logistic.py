@@ -146,7 +146,7 @@ class Rows:
     def __init__(self, x: Floats, y: Ints, weight: Floats, n_classes: int) -> None:
         """Arguments as `solve`."""
         self.scale = fit_scaling(x)
-        self.z, self.back = _rotated(self.scale(x))
+        self.z, self.back = rotated(self.scale(x))
         self.y, self.weight, self.n_classes = y, weight, n_classes
 
     def solve(self, strength: float) -> Solution:
@@ -173,7 +173,7 @@ class Rows:
         return np.zeros((self.n_classes, len(self.scale.sd))), np.log(share + ABSENT)
 
 
-def _rotated(z: Floats) -> tuple[Floats, Floats | None]:
+def rotated(z: Floats) -> tuple[Floats, Floats | None]:
     """Rows in the space that they span, when that is smaller, and the way back.
 
     An L2-penalised fit has no weight outside that space, so nothing changes but the time it takes.

@@ -57,17 +57,24 @@ class TrainSpec(Strict):
     def training(self, head: HeadBase, loss: LossSpec, n_bags: int) -> "Training":
         """What it comes to for a head and a loss on so many bags."""
         baseline = self.starts_at_baseline(head)
-        usual = PLAIN if not baseline else SHORT if head.learns_by_heart else LONG
+        usual = PLAIN if not baseline else SHORT if head.learns_by_heart or loss.learns_by_heart else LONG
         asked = self.class_balanced
         return Training(
             starts_at_baseline=baseline,
             epochs=self.epochs or usual.epochs,
-            batch_size=self.batch_size or (min(WHOLE, max(1, n_bags)) if baseline else PLAIN_BATCH),
+            batch_size=self.batch_size or _bags_per_step(loss, n_bags, baseline),
             learning_rate=self.learning_rate or usual.learning_rate,
             weight_decay=usual.weight_decay if self.weight_decay is None else self.weight_decay,
             patience=usual.patience if self.patience == "auto" else self.patience,
             class_balanced=loss.balances if asked == "auto" else asked,
         )
+
+
+def _bags_per_step(loss: LossSpec, n_bags: int, baseline: bool) -> int:
+    """Where nothing is said."""
+    if loss.needs_whole:
+        return max(1, n_bags)
+    return min(WHOLE, max(1, n_bags)) if baseline else PLAIN_BATCH
 
 
 def read_auto(value: Any) -> Any:
@@ -82,9 +89,9 @@ class Training:
     Unless told otherwise a run that starts at the baseline takes 200 steps of 3e-3 with an L2 term of 0.01,
     each step on its whole training part (up to 512 bags or 32 MiB of tokens), and none of them is cut short:
     in planted cohorts early stop by a few validation bags ended at the start where attention had not yet
-    found its slices (`docs/which-head.md`). A head that learns small cohorts by heart takes at most 60 steps
-    of 1e-3, as many as inner folds choose. One that starts plain takes at most 100 epochs of 1e-3 by 16 bags
-    with a patience of 20; rate and batches are DinoAtten3D's.
+    found its slices (`docs/which-head.md`). A head or a loss that learns small cohorts by heart takes at
+    most 60 steps of 1e-3, as many as inner folds choose. One that starts plain takes at most 100 epochs of
+    1e-3 by 16 bags with a patience of 20; rate and batches are DinoAtten3D's.
     """
 
     starts_at_baseline: bool
@@ -223,12 +230,17 @@ class TrainedRun:
 def with_common_batches(runs: Sequence[RunSpec], bag_bytes: int) -> list[RunSpec]:
     """The runs with one size for all that take their whole training part as a batch.
 
-    It is the largest that any of them needs, as far as the tokens of bags of so many bytes fit: places that
-    stay empty change nothing, and runs of one size train together.
+    It is the largest that any of them needs, as far as the tokens of bags of so many bytes fit, or a loss
+    cannot do without: places that stay empty change nothing, and runs of one size train together.
     """
-    whole = [run.train.batch_size is None and run.training.starts_at_baseline for run in runs]
+    needed = [run.loss.needs_whole is not None for run in runs]
+    whole = [
+        run.train.batch_size is None and (run.training.starts_at_baseline or need)
+        for run, need in zip(runs, needed, strict=True)
+    ]
     size = max((run.training.batch_size for run, all_ in zip(runs, whole, strict=True) if all_), default=1)
-    size = min(size, max(PLAIN_BATCH, WHOLE_BYTES // bag_bytes))
+    if not any(needed):
+        size = min(size, max(PLAIN_BATCH, WHOLE_BYTES // bag_bytes))
     return [
         replace(run, train=run.train.model_copy(update={"batch_size": size})) if all_ else run
         for run, all_ in zip(runs, whole, strict=True)
@@ -252,10 +264,31 @@ def check_run(run: RunSpec, y: NDArray[Any], strata: NDArray[np.int64], goal: Go
         )
     goal.check(y[np.concatenate([run.train_rows, run.validation_rows])], run.name)
     needed = 2 * len(np.unique(strata[run.train_rows]))
+    _refuse_parts(run)
     if run.training.class_balanced and run.training.batch_size < needed:
         raise ConfigError(
             f"train.batch_size is {run.training.batch_size}, but class-balanced batches (two bags of each "
             f"class) need at least {needed}; raise it or set train.class_balanced: false"
+        )
+
+
+def _refuse_parts(run: RunSpec) -> None:
+    """Refuse batches of a part where a loss means something on the whole alone.
+
+    Raises:
+        ConfigError: Naming both numbers.
+    """
+    name, n = run.loss.needs_whole, len(run.train_rows)
+    if name is None:
+        return
+    if run.training.batch_size < n:
+        raise ConfigError(
+            f"train.batch_size is {run.training.batch_size}, but loss {name} needs the whole training part "
+            f"({n} bags) in one batch, since who is at risk in a part of it is biased; leave batch_size out"
+        )
+    if run.training.class_balanced:
+        raise ConfigError(
+            f"train.class_balanced is for classes, and loss {name} takes every bag once; leave it out"
         )
 
 

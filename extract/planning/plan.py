@@ -8,20 +8,18 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cache_schema.common.errors import ConfigError, VolumeError
 from cache_schema.common.machine import refuse_everywhere
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.identity import VolumeKey, twins
 from cache_schema.format.record import TableRow
+from extract.planning.foreseen import most_slices, said_of_canvas
 from extract.slices.preprocessing import Preprocessing
 from extract.sources.candidate import Candidate
 from extract.sources.find import VolumeInput, find_volumes
 from extract.volume.hdf5 import open_volume
-from extract.volume.headers import Facts, quiet, read_facts
+from extract.volume.headers import quiet, read_facts
 from extract.volume.inputs import is_there, refuse_odd_file
-from extract.volume.orient import stack_spacing, stack_to_native
 
 HEADER_THREADS = 8
 """Headers are read in parallel because network file systems answer late, not because it is work."""
@@ -244,18 +242,19 @@ def plan_volume(
     except VolumeError as error:
         refuse_everywhere(error, candidate.path)
         return PlannedVolume(candidate, None, None, 0, str(error))
-    bound, *more = (most_slices(facts, steps) for steps in (preprocessing, *others))
-    file = file_id(candidate.path)
+    every = (preprocessing, *others)
+    bound, *more = (most_slices(facts, steps) for steps in every)
+    unfit = dict.fromkeys(said for steps in every for said in said_of_canvas(facts, steps))
     return PlannedVolume(
-        candidate, facts.shape, facts.spacing_mm, bound, None, facts.warnings, file, tuple(more)
+        candidate,
+        facts.shape,
+        facts.spacing_mm,
+        bound,
+        None,
+        (*facts.warnings, *unfit),
+        file_id(candidate.path),
+        tuple(more),
     )
-
-
-def most_slices(facts: Facts, preprocessing: Preprocessing) -> int:
-    """Upper bound of the slices that are kept of a volume."""
-    to_native = stack_to_native(facts.affine, facts.shape, preprocessing.orient)
-    count = int(np.abs(to_native[:3, 2]) @ np.asarray(facts.shape))
-    return preprocessing.slices.bound(count, stack_spacing(to_native, facts.spacing_mm)[0])
 
 
 def file_id(path: Path) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.pipeline_file import validate
 from extract.slices.canvas import (
     AnyCanvas,
     CropCanvas,
@@ -80,7 +81,13 @@ def preprocessing_of(
         normalise=_normalise(base.normalise, overrides.normalise),
         slices=overrides.slices or base.slices,
         allow_unknown_orientation=allow_unknown_orientation,
+        plane=overrides.plane or base.plane,
     )
+    if made.plane != "axial" and made.orient.to == "stored":
+        raise ConfigError(
+            f"extract.plane: {made.plane} is cut by the affine, and extract.orient says the stored axes: set "
+            "extract.orient to {to: ras}"
+        )
     over_canvas = isinstance(made.intensity, Zscore) and made.intensity.over == "canvas"
     if over_canvas and not isinstance(made.canvas, CropOrPadCanvas):
         raise ConfigError(
@@ -115,11 +122,11 @@ def _canvas(base: AnyCanvas, overrides: StepOverrides) -> AnyCanvas:
             update["resize"] = round(base.resize * max(sides(given)) / max(sides(base.pixels)))
         if isinstance(base, ShorterCanvas):
             update["resize"] = min(sides(given))
-        canvas = type(base).model_validate({**base.model_dump(), **update})
+        canvas = validate(type(base), {**base.model_dump(), **update}, "extract.canvas")
     elif given is not None:
         canvas = given
     if overrides.field_mm is None:
         return canvas
     if isinstance(canvas, FieldCanvas):
-        return FieldCanvas.model_validate({**canvas.model_dump(), "field_mm": overrides.field_mm})
+        return canvas.model_copy(update={"field_mm": overrides.field_mm})
     return FieldCanvas(field_mm=overrides.field_mm, pixels=canvas.pixels)

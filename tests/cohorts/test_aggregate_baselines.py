@@ -10,17 +10,16 @@ from sklearn.linear_model import LogisticRegression
 
 from aggregate.bags.bags import Bags, read_bags
 from aggregate.baselines.baselines import (
-    both,
     confounds_only,
     from_acquisition,
     make_baselines,
     mean_pool,
 )
 from aggregate.baselines.confounds import confound_frame, site_by_label, site_warnings
-from aggregate.baselines.design import design
 from aggregate.baselines.names import BASELINES
 from aggregate.cohort.cohort import load_cohort
 from aggregate.cohort.folds import make_folds
+from aggregate.common.design import design
 from aggregate.common.scaling import fit_scaling
 from aggregate.config.section import parse_section
 from aggregate.statistics.metrics import by_participant, measure
@@ -209,7 +208,7 @@ def test_test_rows_never_reach_the_fit(built):
     after = make_baselines(replace(cohort, frame=frame), bags, folds[:1], section.baselines)
     for a, b in zip(before, after, strict=True):
         np.testing.assert_allclose(a.logits[0], b.logits[0], rtol=0, atol=1e-6)
-    assert sorted([*both(folds[0]), *folds[0].test]) == list(range(24))
+    assert sorted([*folds[0].inside, *folds[0].test]) == list(range(24))
 
 
 def test_the_target_is_no_confound(built):

@@ -8,7 +8,14 @@ import pytest
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import validate
 from extract.planning.config import ExtractSection
-from extract.slices.canvas import CropCanvas, FieldCanvas
+from extract.slices.canvas import (
+    CropCanvas,
+    CropOrPadCanvas,
+    FieldCanvas,
+    ShorterCanvas,
+    StretchCanvas,
+)
+from extract.slices.preprocessing import AS_THEY_ARE, NormaliseSpec
 from extract.sources.bids import BidsInput
 from extract.sources.manifest import ManifestInput
 
@@ -43,6 +50,16 @@ def test_a_section_is_also_a_manifest_one():
         ({"preset": "dinoatten3d", "canvas": 448}, "canvas", CropCanvas(resize=512, pixels=448)),
         ({"preset": "dinoatten3d", "field_mm": 224}, "canvas", FieldCanvas()),
         ({"canvas": {"kind": "crop"}}, "canvas", CropCanvas()),
+        ({"canvas": [224, 168]}, "canvas", FieldCanvas(pixels=(224, 168))),
+        ({"canvas": [448, 448]}, "canvas", FieldCanvas(pixels=448)),
+        ({"preset": "dpmm", "canvas": 518}, "canvas", ShorterCanvas(resize=518, pixels=518)),
+        ({"preset": "anomalydino", "canvas": [532, 448]}, "canvas", ShorterCanvas(pixels=(532, 448))),
+        ({"preset": "ar", "canvas": [224, 256]}, "canvas", StretchCanvas(pixels=(224, 256))),
+        ({"preset": "mst", "canvas": 256}, "canvas", CropOrPadCanvas(pixels=256)),
+        ({"preset": "mst"}, "normalise", AS_THEY_ARE),
+        ({"preset": "mst", "normalise": "imagenet"}, "normalise", NormaliseSpec()),
+        ({"normalise": "none"}, "normalise", NormaliseSpec(mean=(0, 0, 0), std=(1, 1, 1))),
+        ({"normalise": "model"}, "normalise", None),
     ],
 )
 def test_single_steps_are_overridden(options, field, value):
@@ -80,11 +97,34 @@ def test_tokens_are_a_set_in_order():
         ({"intensity": {"kind": "percentile", "low": 60, "high": 40}}, "must be smaller than"),
         ({"layers": [0]}, "counted from 1"),
         ({"canvas": 3}, "extract.canvas"),
+        ({"canvas": [224, 3]}, "extract.canvas"),
+        ({"canvas": [224, 224, 3]}, "extract.canvas"),
+        ({"canvas": {"kind": "shorter", "pixels": [462, 532]}}, "shorter side of pixels must be 448"),
+        ({"canvas": {"kind": "shorter", "pixels": [448, 500]}}, "the longer a multiple"),
+        (
+            {"canvas": {"kind": "stretch", "filter": "lanczos"}},
+            "is expected, not 'lanczos'",
+        ),
+        ({"intensity": {"kind": "window", "low": 100, "high": -100}}, "does not increase"),
+        ({"intensity": {"kind": "zscore", "low": 60, "high": 40}}, "must be smaller than"),
+        ({"normalise": "imagnet"}, "extract.normalise"),
     ],
 )
 def test_mistakes_are_named(options, words):
     with pytest.raises(ConfigError, match=words):
         section(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"preset": "mst", "field_mm": 224}, "over the canvas needs one of voxels"),
+        ({"preset": "dpmm", "canvas": 512}, "must be 504"),
+    ],
+)
+def test_steps_that_do_not_go_together_are_named(options, words):
+    with pytest.raises(ConfigError, match=words):
+        _ = section(**options).preprocessing
 
 
 def test_decoding_and_planning_never_import_torch():

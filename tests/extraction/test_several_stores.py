@@ -2,6 +2,9 @@
 
 import csv
 import json
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from cache_schema.common.pipeline_file import Pipeline, load_pipeline
 from cache_schema.move.remove import remove_participant
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter
+from cache_schema.verify.verify import verify_store
 from extract.cli import read_extract_section
 from extract.extraction import run_extraction
 from extract.outcome import Outcome
@@ -225,6 +229,25 @@ def test_recompute_finds_the_section_of_a_store(cohort):
     (cohort / "moved.zarr").symlink_to(found["wide"].store)
     with pytest.raises(ConfigError, match=r"none of the pipeline's stores lies at .*moved"):
         recompute(str(cohort / "moved.zarr"), 3, 0, pipeline=loaded(cohort))
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_every_store_whole_and_the_next_run_finishes_all(cohort):
+    expected = run(cohort, "cache.store=whole.zarr", "run.folder=whole")
+    command = [sys.executable, "-m", "slicecache", "extract", str(cohort / "pipeline.yaml")]
+    first = cohort / "cache.zarr" / "records"
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while killed.poll() is None and not any(first.rglob("*.json")):
+        time.sleep(0.005)
+    killed.kill()
+    killed.wait()
+    for name in STORES:
+        if (place := Path(loaded(cohort).stores()[name])).exists():
+            assert verify_store(str(place), full=True).ok
+    found = run(cohort)
+    for name, each in found.items():
+        assert each.content_digest == expected[name].content_digest
+        assert each.embedded + each.skipped == 3
 
 
 @pytest.mark.parametrize(

@@ -107,3 +107,13 @@ def test_columns_are_not_mirrored():
     tile = np.asarray(draw_tile(image, "", "", ""))
     assert tile[20, 20] == 255
     assert tile[20, -20] == 0
+
+
+def test_a_picture_shows_any_grey_and_keeps_the_shape_of_its_canvas():
+    """The preview of a z-score, on a canvas that is higher than wide."""
+    images = np.stack([np.full((84, 42), 1.0, np.float32)])
+    tile = np.asarray(Image.open(io.BytesIO(mosaic(images, draft_of(1), span=(-3.0, 5.0)))))
+    assert tile.shape == (TILE, TILE)
+    assert (tile[5, TILE // 4 : -TILE // 4] == round(255 * 4 / 8)).all()
+    assert not tile[5, : TILE // 4].any()
+    assert not tile[5, -TILE // 4 :].any()

@@ -17,7 +17,7 @@ from aggregate.ablate.findings.results import AblationResults
 from aggregate.ablate.findings.tables import cells, csv_frame, escape
 from aggregate.ablate.grid.expand import Study, expand
 from aggregate.statistics.corrected import SHARED_PAIRS, Interval, corrected_t_test
-from aggregate.statistics.evaluate import Measured
+from aggregate.statistics.evaluate import AUROC, Measured
 from aggregate.statistics.holm import holm
 
 
@@ -30,7 +30,8 @@ def row(name: str, auroc: float = 0.7, **changes: Any) -> Row:
         "varied": {},
         "n_runs": 10,
         "intervals": {"auroc": Interval(auroc, auroc - 0.1, auroc + 0.1), "brier": Interval(0.2, 0.1, 0.3)},
-        "auroc_sd": 0.05,
+        "primary": AUROC,
+        "spread": 0.05,
         "difference": found(0.03, 0.4),
         "kind": "exploratory",
         "p_holm": None,

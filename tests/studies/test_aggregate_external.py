@@ -121,8 +121,8 @@ def test_train_judges_the_external_cohort_that_its_pipeline_names(trained, tmp_p
     found = json.loads((tmp_path / "run" / "train" / "metrics.json").read_text())["external"]
     assert found["metrics"] == alone["metrics"]
     table = pd.read_csv(tmp_path / "run" / "train" / "predictions.csv")
-    assert table["set"].value_counts()["external"] == 2 * OUTSIDE  # the head and mean pooling
-    assert results.predictions["repeat"].isna().sum() == 2 * OUTSIDE
+    assert table["set"].value_counts()["external"] == 4 * OUTSIDE  # mean pooling, scanner, head size beside
+    assert results.predictions["repeat"].isna().sum() == 4 * OUTSIDE
     figures = {path.name for path in (tmp_path / "run" / "train" / "figures").iterdir()}
     assert {"external_roc.svg", "external_roc.csv", "external_decision_curve.csv"} <= figures
     report = (tmp_path / "run" / "train" / "report.html").read_text()

@@ -3,17 +3,28 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from made_up_people import people_store, people_table, words
 from made_up_store import example_draft, example_header, example_row
 
+from aggregate.ablate.ablate import ablate_pipeline
+from aggregate.bags.bags import read_bags
+from aggregate.baselines.baselines import mean_pool
 from aggregate.cli import train_and_report
 from aggregate.cohort.cohort import load_cohort
+from aggregate.cohort.folds import make_folds
+from aggregate.cohort.people import FoldSpec
 from aggregate.cohort.request import CohortRequest
-from aggregate.cohort.table.target import TargetSpec
 from aggregate.config.section import read_aggregate_section
+from aggregate.harmonise.harmoniser import harmoniser_of
+from aggregate.harmonise.spec import HarmoniseSpec
+from aggregate.shortcuts.adjusted import adjusted_facts
 from aggregate.shortcuts.places import find_places
+from aggregate.shortcuts.shortcuts import look_for_shortcuts
+from aggregate.targets.classification import ClassificationSpec
+from aggregate.targets.regression import RegressionSpec
 from aggregate.train.terminal import training_summary
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.pipeline_file import load_pipeline
@@ -48,8 +59,8 @@ def made(folder, sites=None, effect=0.0, store=True):
     return file
 
 
-def trained(file):
-    loaded = load_pipeline(file, ())
+def trained(file, *overrides):
+    loaded = load_pipeline(file, overrides)
     return train_and_report(loaded, read_aggregate_section(loaded), 0)
 
 
@@ -97,7 +108,7 @@ def test_the_scanner_stands_for_the_site(make_store, scan, tmp_path):
     store = make_store([scan(name, changes=thick if i < 12 else {}) for i, name in enumerate(PEOPLE)])
     people_table(tmp_path / "t.tsv", PEOPLE, words(SICK))
     cohort = load_cohort(
-        CohortRequest(table=tmp_path / "t.tsv", target=TargetSpec(column="diagnosis")), store
+        CohortRequest(table=tmp_path / "t.tsv", target=ClassificationSpec(column="diagnosis")), store
     )
     places = find_places(cohort)
     assert (places.what, len(places.names)) == ("scanner", 2)
@@ -136,3 +147,58 @@ def test_a_copy_of_equal_intensities_is_refused_before_training(tmp_path):
     with pytest.raises(SlicecacheError, match="sub-04 T1w and sub-39 T1w are one image saved twice"):
         trained(file)
     assert not (tmp_path / "run" / "train" / "metrics.json").exists()
+
+
+def test_a_harmonised_training_forgets_the_site_and_writes_no_bundle(tmp_path):
+    sites = ["north" if i % 4 < 2 else "south" for i in range(N)]
+    file = made(tmp_path, sites, store=False)
+    people_store(tmp_path / "a.zarr", PEOPLE, [s == "south" for s in sites], 1, effect=8.0)
+    plain = trained(file)
+    assert (plain.folder / "bundle").is_dir()
+    results = trained(file, "aggregate.harmonise=combat")
+    found = results.metrics["site"]
+    assert found["predictable"]["auroc"]["value"] > 0.95
+    assert found["harmonised"]["auroc"]["value"] < 0.75
+    assert "harmonised tokens are not shown to tell them apart" in found["said"]
+    assert not (results.folder / "bundle").exists()
+    assert any("none was written" in note for note in results.notes)
+    assert len(results.predictions) == 3 * N
+    shuffled = trained(file, "aggregate.harmonise=combat", "aggregate.shuffle_labels=2")
+    assert shuffled.metrics["null"]["auroc"]["n"] == 2
+    with pytest.raises(SlicecacheError, match="harmonise and external exclude each other"):
+        trained(file, "aggregate.harmonise=combat", "aggregate.external={store: a.zarr, cohort: a.tsv}")
+
+
+def test_harmonising_is_a_configuration_of_an_ablation(tmp_path):
+    sites = ["north" if i % 4 < 2 else "south" for i in range(N)]
+    file = made(tmp_path, sites, store=False)
+    people_store(tmp_path / "a.zarr", PEOPLE, [s == "south" for s in sites], 1, effect=8.0)
+    named = "{plain: {}, combat: {harmonise: combat}, same: {harmonise.kind: combat}}"
+    study = f"{{configurations: {named}, repeats: 1}}"
+    results = ablate_pipeline(load_pipeline(file, (f"aggregate.ablate={study}",)))
+    assert results.metrics["ablation"]["n_distinct"] == 2
+    alone = trained(file, "aggregate.harmonise=combat")
+    both = pd.read_csv(results.folder / "predictions.csv").query("configuration == 'combat'")
+    ours = alone.predictions.query("configuration == 'mean'").set_index("participant_id")
+    assert both["logit_patient"].to_numpy() == pytest.approx(
+        ours.loc[both["participant_id"], "logit_patient"].to_numpy(), abs=1e-4
+    )
+    again = ablate_pipeline(load_pipeline(file, (f"aggregate.ablate={study}",)))
+    assert (again.n_trained, again.n_found) == (0, 6)
+
+
+def test_a_number_as_target_has_sites_and_no_classes(make_store, scan, tmp_path):
+    store = make_store([scan(name, shift=4.0 * (i % 4 < 2)) for i, name in enumerate(PEOPLE)])
+    rows = [f"{name}\t{50 + 7 * i % 23}\t{'ab'[i % 4 < 2]}" for i, name in enumerate(PEOPLE)]
+    (tmp_path / "t.tsv").write_text("\n".join(["participant_id\tage\tsite", *rows]) + "\n")
+    cohort = load_cohort(CohortRequest(tmp_path / "t.tsv", target=RegressionSpec(column="age")), store)
+    pooled = mean_pool(read_bags(store, cohort.entries, "cls"))
+    folds = make_folds(cohort, FoldSpec(n=3))
+    harmoniser = harmoniser_of(HarmoniseSpec(), cohort, pooled, folds)
+    assert list(harmoniser.preserved) == []  # age is the target
+    found = look_for_shortcuts(cohort, pooled, harmonised=harmoniser.vectors).facts["site"]
+    assert found["predictable"]["told"]
+    assert not found["harmonised"]["told"]
+    assert found["with_label"] is None
+    assert "nothing can be said of site and label" in found["said"]
+    assert adjusted_facts(cohort, ()) == {}

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from aggregate.ablate.findings.compare import MEAN_POOL, SIGNIFICANCE, Comparison, Found, Row, better
+from aggregate.ablate.findings.compare import SIGNIFICANCE, Comparison, Found, Row, better
 from aggregate.ablate.findings.results import AblationResults
 from aggregate.baselines.names import WORDS
+from aggregate.cohort.task import Metric
 from aggregate.config.ablate import NESTED
 from aggregate.statistics.cautions import as_guessing, cannot_compare
-from aggregate.statistics.metrics import GUESSING
+from aggregate.targets.told import BARS, bar_of, primary_of
 
 ROW_NAMES = {**WORDS, NESTED: "chosen by inner folds (nested selection)"}
 
@@ -53,15 +54,17 @@ def p_words(p: float | None) -> str:
     return "p not defined" if p is None else f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
-def difference_words(found: Found | None) -> str:
+def difference_words(found: Found | None, primary: Metric) -> str:
     """`AUROC +0.031 (−0.010 to +0.072)`."""
     if found is None or found["difference"] is None:
         return "the difference is not defined"
     interval = span(found["ci_low"], found["ci_high"], signed=True)
-    return f"AUROC {digits(found['difference'], signed=True)}" + (f" ({interval})" if interval else "")
+    return f"{primary.words} {digits(found['difference'], signed=True)}" + (
+        f" ({interval})" if interval else ""
+    )
 
 
-def primary_sentence(comparison: Comparison) -> str:
+def primary_sentence(comparison: Comparison, primary: Metric) -> str:
     """One comparison that was named before, judged by Holm's p."""
     a, b, found = row_name(comparison.a), row_name(comparison.b), comparison.found
     if comparison.one_run:
@@ -69,10 +72,10 @@ def primary_sentence(comparison: Comparison) -> str:
     if found is None or comparison.p_holm is None:
         return f"{cannot_compare(a, b, found)}."
     a, b = a + as_guessing(comparison.a, found), b + as_guessing(comparison.b, found)
-    size = f"{difference_words(found)}, {p_words(found['p'])}, Holm {p_words(comparison.p_holm)}"
+    size = f"{difference_words(found, primary)}, {p_words(found['p'])}, Holm {p_words(comparison.p_holm)}"
     if comparison.p_holm >= SIGNIFICANCE:
         return f"{a} is not shown to differ from {b} ({size}); that does not prove them equal."
-    word = "better" if (found["difference"] or 0) > 0 else "worse"
+    word = "better" if primary.gain(found["difference"] or 0) > 0 else "worse"
     return f"{a} is {word} than {b} ({size})."
 
 
@@ -83,7 +86,8 @@ def primary_sentences(results: AblationResults) -> list[str]:
             "No comparison was named primary before the results were known, so every difference here is "
             "exploratory: a hint for another cohort, not a result."
         ]
-    return [f"Primary: {primary_sentence(comparison)}" for comparison in results.primary]
+    primary = primary_of(results.metrics)
+    return [f"Primary: {primary_sentence(comparison, primary)}" for comparison in results.primary]
 
 
 def exploratory_sentence(rows: Sequence[Row], reference: str) -> str:
@@ -106,11 +110,10 @@ def exploratory_sentence(rows: Sequence[Row], reference: str) -> str:
 def mean_pool_sentences(rows: Sequence[Row], baselines: Sequence[Row]) -> list[str]:
     """Which configurations are not shown to beat mean pooling + logistic regression."""
     judged = [r for r in rows if r.versus_mean_pool is not None and r.name != NESTED and not r.same_as]
-    bar = next((row for row in baselines if row.name == MEAN_POOL), None)
+    bar = next((row for row in baselines if row.name in BARS), None)
     if not judged or bar is None:
         return []
-    value = digits(bar.intervals["auroc"].value)
-    against = f"{ROW_NAMES[MEAN_POOL]} (AUROC {value})"
+    against = f"{ROW_NAMES[bar.name]} ({bar.primary.words} {digits(bar.judged.value)})"
     losers = [row for row in judged if not row.beats_mean_pool]
     winners = [row for row in judged if row.beats_mean_pool]
     if not losers:
@@ -119,7 +122,9 @@ def mean_pool_sentences(rows: Sequence[Row], baselines: Sequence[Row]) -> list[s
         f"{'None' if not winners else f'{len(winners)}'} of {counted(len(judged), 'configuration')} "
         f"{'is' if len(winners) < 2 else 'are'} shown to beat {against}, p not adjusted"
     )
-    worse = [row for row in losers if row.versus_mean_pool and better(_turned(row.versus_mean_pool))]
+    worse = [
+        row for row in losers if row.versus_mean_pool and better(_turned(row.versus_mean_pool), row.primary)
+    ]
     second = f"; {len(worse)} {'is' if len(worse) == 1 else 'are'} worse than it" if worse else ""
     return [f"{first}{second}."]
 
@@ -132,24 +137,26 @@ def _turned(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def selection_sentence(results: AblationResults) -> str:
     """The best of the table: an estimate if inner folds chose it, a warning if nobody did."""
-    by_name = {row.name: row for row in results.rows}
+    by_name, primary = {row.name: row for row in results.rows}, primary_of(results.metrics)
+    bar = ROW_NAMES[bar_of(results.metrics)]
     if NESTED in by_name:
-        found = by_name[NESTED].intervals["auroc"]
+        found = by_name[NESTED].judged
         most = max(results.chosen, key=lambda name: results.chosen[name])
         return (
-            f"Choosing a configuration by inner folds reaches AUROC {digits(found.value)} "
+            f"Choosing a configuration by inner folds reaches {primary.words} {digits(found.value)} "
             f"({span(found.low, found.high)}), choice included; {len(results.chosen)} different ones were "
             f"taken, most often {most} ({results.chosen[most]} of {sum(results.chosen.values())}). It is "
-            f"{'' if by_name[NESTED].beats_mean_pool else 'not '}shown to beat {ROW_NAMES[MEAN_POOL]}."
+            f"{'' if by_name[NESTED].beats_mean_pool else 'not '}shown to beat {bar}."
         )
-    rows = [row for row in results.rows if not np.isnan(row.intervals["auroc"].value) and not row.same_as]
+    rows = [row for row in results.rows if not np.isnan(row.judged.value) and not row.same_as]
     if len(rows) < 3:
         return ""
-    best = max(rows, key=lambda row: row.intervals["auroc"].value)
+    best = max(rows, key=lambda row: primary.gain(row.judged.value))
+    most, too = ("lowest", "low") if primary.lower_is_better else ("highest", "high")
     return (
-        f"The highest AUROC in the table ({row_name(best.name)}, "
-        f"{digits(best.intervals['auroc'].value)}) was picked from {len(rows)} after the fact and is "
-        "too high for that: quote it only with select: nested."
+        f"The {most} {primary.words} in the table ({row_name(best.name)}, "
+        f"{digits(best.judged.value)}) was picked from {len(rows)} after the fact and is "
+        f"too {too} for that: quote it only with select: nested."
     )
 
 
@@ -160,8 +167,11 @@ def null_sentences(nulls: Mapping[str, Mapping[str, Any]], rows: Sequence[Row]) 
         row = shown[name]
         if row.same_as in nulls:
             continue
-        guessing = row.intervals["auroc"].low <= GUESSING
-        spread = f"AUROC {digits(null['mean'])} ± {digits(null['sd'])} over {null['n']} shuffles"
+        level = row.primary.guessing
+        guessing = level is not None and row.judged.low <= level
+        spread = (
+            f"{row.primary.words} {digits(null['mean'])} ± {digits(null['sd'])} over {null['n']} shuffles"
+        )
         few = 1 / (1 + null["n"]) >= SIGNIFICANCE
         better_than = null["p"] < SIGNIFICANCE and not guessing
         verdict = (

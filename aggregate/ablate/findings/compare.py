@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from aggregate.ablate.grid.expand import Study
+from aggregate.cohort.task import Metric
 from aggregate.statistics.corrected import Interval
 from aggregate.statistics.evaluate import Measured, compare
 from aggregate.statistics.holm import holm
 
 SIGNIFICANCE = 0.05
-MEAN_POOL = "mean_pool_logistic"
 
 Found = dict[str, Any]
 """difference, ci_low, ci_high, p, as_guessing; None where not defined."""
@@ -39,7 +39,9 @@ class Row:
     varied: dict[str, Any]
     n_runs: int
     intervals: dict[str, Interval]
-    auroc_sd: float
+    primary: Metric
+    """What is compared."""
+    spread: float
     """Over folds and repeats, seeds averaged; not a standard error."""
     difference: Found | None
     """To the reference; None for the reference itself."""
@@ -56,13 +58,18 @@ class Row:
     def beats_mean_pool(self) -> bool:
         """Whether it is shown to be better than mean pooling + logistic regression."""
         found = self.versus_mean_pool
-        return found is not None and better(found)
+        return found is not None and better(found, self.primary)
+
+    @property
+    def judged(self) -> Interval:
+        """The primary metric."""
+        return self.intervals[self.primary.name]
 
 
-def better(found: Mapping[str, Any]) -> bool:
-    """Whether a difference is above 0 with p below the level."""
+def better(found: Mapping[str, Any], primary: Metric) -> bool:
+    """Whether a difference is for the better, with p below the level."""
     difference, p = found["difference"], found["p"]
-    return difference is not None and p is not None and difference > 0 and p < SIGNIFICANCE
+    return difference is not None and p is not None and primary.gain(difference) > 0 and p < SIGNIFICANCE
 
 
 def primary_comparisons(
@@ -118,13 +125,14 @@ def make_row(
     run, other = same.get(name, name), same.get(reference, reference)
     pair = next((c for c in primary if {same.get(s, s) for s in (c.a, c.b)} == {run, other}), None)
     kind = "primary" if pair is not None else "exploratory"
-    values = ours.values["auroc"]
+    values = ours.judged
     return Row(
         name=name,
         varied=varied,
         n_runs=n_runs,
         intervals=intervals,
-        auroc_sd=float(np.nanstd(values, ddof=1)) if np.isfinite(values).sum() > 1 else float("nan"),
+        primary=ours.primary,
+        spread=float(np.nanstd(values, ddof=1)) if np.isfinite(values).sum() > 1 else float("nan"),
         difference=None if run == other else compare(ours, measured[reference]),
         kind="reference" if name == reference else kind,
         p_holm=None if pair is None else pair.p_holm,

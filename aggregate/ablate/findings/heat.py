@@ -1,4 +1,4 @@
-"""The numbers of a heat map: mean AUROC over two numeric axes of the grid, a panel per remaining value."""
+"""The numbers of a heat map: the primary metric over two numeric axes, a panel per remaining value."""
 
 import itertools
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Panel:
     title: str
     """The values of the other axes; empty when there are none."""
     values: NDArray[np.float64]
-    """Mean AUROC (value of y, value of x); NaN where the grid has no such point."""
+    """Mean primary metric (value of y, value of x); NaN where the grid has no such point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Heat:
 def heat_of(study: Study, rows: Sequence[Row]) -> Heat | None:
     """Panels, if the grid has exactly two numeric axes of several values; None otherwise."""
     points = {c.name: c.point for c in study.configurations if c.point is not None}
-    auroc = {row.name: row.intervals["auroc"].value for row in rows}
+    judged = {row.name: row.judged.value for row in rows}
     paths = list(dict.fromkeys(path for point in points.values() for path in point))
     axes = {path: _values(path, list(points.values())) for path in paths}
     axes = {path: values for path, values in axes.items() if len(values) > 1}
@@ -46,7 +46,7 @@ def heat_of(study: Study, rows: Sequence[Row]) -> Heat | None:
     y, x = numeric
     others = [path for path in axes if path not in numeric]
     panels = [
-        _panel(points, auroc, (x, y), axes, dict(zip(others, values, strict=True)))
+        _panel(points, judged, (x, y), axes, dict(zip(others, values, strict=True)))
         for values in itertools.product(*(axes[path] for path in others))
     ]
     return Heat(short(x, paths), short(y, paths), tuple(axes[x]), tuple(axes[y]), tuple(panels))
@@ -65,7 +65,7 @@ def _is_number(value: Any) -> bool:
 
 def _panel(
     points: dict[str, dict[str, Any]],
-    auroc: dict[str, float],
+    judged: dict[str, float],
     over: tuple[str, str],
     axes: dict[str, list[Any]],
     fixed: dict[str, Any],
@@ -75,5 +75,5 @@ def _panel(
     for name, point in points.items():
         inside = x in point and y in point and all(point.get(path) == value for path, value in fixed.items())
         if inside:
-            values[axes[y].index(point[y]), axes[x].index(point[x])] = auroc[name]
+            values[axes[y].index(point[y]), axes[x].index(point[x])] = judged[name]
     return Panel(", ".join(f"{short(path, [*axes])} {value}" for path, value in fixed.items()), values)

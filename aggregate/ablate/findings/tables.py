@@ -8,18 +8,22 @@ import pandas as pd
 from aggregate.ablate.findings.claims import bare_p, digits, row_name, span, told_name, verdicts
 from aggregate.ablate.findings.compare import Comparison, Found, Row
 from aggregate.ablate.findings.results import AblationResults
+from aggregate.cohort.task import Metric
+from aggregate.targets.told import bar_of, primary_of
 
-TABLE_HEAD = (
-    "configuration",
-    "runs",
-    "AUROC",
-    "95 % interval",
-    "difference",
-    "95 % interval",
-    "p",
-    "p (Holm)",
-)
-LAST = ("comparison", "beats mean pooling + logistic regression")
+
+def table_head(primary: Metric, bar: str, reference: str = "") -> list[str]:
+    """Names of the columns of `cells`.
+
+    Args:
+        primary: What is compared.
+        bar: The baseline that every head has to beat.
+        reference: What differences are to.
+    """
+    to = f"difference to {reference}" if reference else "difference"
+    first = ["configuration", "runs", primary.words, "95 % interval", to, "95 % interval", "p", "p (Holm)"]
+    return [*first, "comparison", f"beats {row_name(bar)}"]
+
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -47,20 +51,20 @@ def csv_frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def _csv_row(row: Row, paths: Sequence[str]) -> dict[str, Any]:
-    auroc = row.intervals["auroc"]
+    judged, primary = row.judged, row.primary.name
     found: dict[str, Any] = {"configuration": row.name}
     found |= {path: row.varied.get(path, "") for path in paths} | {"same_as": row.same_as}
-    found |= {"runs": row.n_runs, "auroc": auroc.value, "ci_low": auroc.low, "ci_high": auroc.high}
-    found["auroc_sd_over_folds"] = row.auroc_sd
+    found |= {"runs": row.n_runs, primary: judged.value, "ci_low": judged.low, "ci_high": judged.high}
+    found[f"{primary}_sd_over_folds"] = row.spread
     for metric, interval in row.intervals.items():
-        if metric != "auroc":
+        if metric != primary:
             found |= {metric: interval.value, f"{metric}_ci_low": interval.low}
             found[f"{metric}_ci_high"] = interval.high
     found |= _csv_difference(row.difference, "")
     found |= {"p_holm": row.p_holm, "comparison": row.kind}
     found |= _csv_difference(row.versus_mean_pool, "_mean_pooling")
-    judged = row.versus_mean_pool is not None
-    return {**found, "beats_mean_pooling": ("yes" if row.beats_mean_pool else "no") if judged else ""}
+    compared = row.versus_mean_pool is not None
+    return {**found, "beats_mean_pooling": ("yes" if row.beats_mean_pool else "no") if compared else ""}
 
 
 def _csv_difference(found: Found | None, ending: str) -> dict[str, float | None]:
@@ -72,14 +76,14 @@ def _csv_difference(found: Found | None, ending: str) -> dict[str, float | None]
 
 
 def cells(row: Row) -> list[str]:
-    """One row as text, in the order of `TABLE_HEAD` and `LAST`."""
-    auroc, found = row.intervals["auroc"], row.difference
+    """One row as text, in the order of `table_head`."""
+    judged, found = row.judged, row.difference
     values = found or {}
     return [
         told_name(row),
         str(row.n_runs) if row.n_runs else "–",
-        digits(auroc.value),
-        span(auroc.low, auroc.high),
+        digits(judged.value),
+        span(judged.low, judged.high),
         digits(values.get("difference"), signed=True),
         span(values.get("ci_low"), values.get("ci_high"), signed=True),
         bare_p(values.get("p")),
@@ -101,17 +105,19 @@ def primary_cells(comparison: Comparison) -> list[str]:
     ]
 
 
-PRIMARY_HEAD = ("primary comparison", "difference of AUROC", "95 % interval", "p", "p (Holm)")
+def primary_head(primary: Metric) -> tuple[str, ...]:
+    """Names of the columns of `primary_cells`."""
+    return ("primary comparison", f"difference of {primary.words}", "95 % interval", "p", "p (Holm)")
 
 
 def markdown(results: AblationResults) -> str:
     """The content of `ablation.md`: sentences first, then the tables."""
+    primary = primary_of(results.metrics)
     lines = [f"# Ablation: {results.metrics['target']}", ""]
     lines += [*(f"- {sentence}" for sentence in verdicts(results)), ""]
     if results.primary:
-        lines += [*_markdown_table(PRIMARY_HEAD, [primary_cells(c) for c in results.primary]), ""]
-    head = [*TABLE_HEAD, *LAST]
-    head[4] = f"difference to {row_name(results.study.reference)}"
+        lines += [*_markdown_table(primary_head(primary), [primary_cells(c) for c in results.primary]), ""]
+    head = table_head(primary, bar_of(results.metrics), row_name(results.study.reference))
     lines += _markdown_table(head, [cells(row) for row in (*results.rows, *results.baselines)])
     return "\n".join([*lines, "", f"Intervals: {results.metrics['ci_method']}.", ""])
 
@@ -127,7 +133,7 @@ def latex(results: AblationResults) -> str:
     """The content of `ablation.tex`: a `table` that needs the package booktabs alone."""
     head = [
         "configuration",
-        "AUROC",
+        escape(primary_of(results.metrics).words),
         "95\\,\\% interval",
         "difference",
         "95\\,\\% interval",
@@ -169,7 +175,7 @@ def caption(results: AblationResults) -> str:
         f"{row_name(results.study.reference)}. Intervals and p: corrected resampled t (after Nadeau and "
         "Bengio 2003, with the correlation of folds that share pairs); "
         "only comparisons with p (Holm) were named beforehand, the others are exploratory. A dagger marks "
-        "what is not shown to beat mean pooling + logistic regression."
+        f"what is not shown to beat {row_name(bar_of(metrics))}."
     )
 
 

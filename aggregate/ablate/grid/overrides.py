@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from aggregate.config.recipes import RECIPES
+from aggregate.harmonise.spec import read_harmonise
 from aggregate.heads.attention import AttentionSpec
 from cache_schema.common.custom import read_part
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.text.mistakes import suggest
 
-VARIED = ("head", "loss", "train", "recipe", "tokens", "store")
+VARIED = ("head", "loss", "train", "recipe", "tokens", "harmonise", "store")
 """What may differ between configurations; everything else decides who is compared, and is common."""
 
 
@@ -50,6 +51,8 @@ def _spell_out(data: dict[str, Any]) -> None:
     """Write a head or a loss that is an object of Python's as a mapping, so that paths reach into it."""
     if "head" in data:
         data["head"] = read_part(data["head"])
+    if "harmonise" in data:
+        data["harmonise"] = read_harmonise(data["harmonise"])
     if isinstance(data.get("loss"), Mapping):
         data["loss"] = {name: read_part(term) for name, term in data["loss"].items()}
 

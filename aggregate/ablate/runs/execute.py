@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from aggregate.ablate.findings.compare import MEAN_POOL
 from aggregate.ablate.grid.sources import Place, Source
 from aggregate.ablate.runs.keys import Keys
 from aggregate.ablate.runs.nested import OuterKey, choose_configurations, nested_outputs
 from aggregate.ablate.runs.prepare import PreparedStudy
-from aggregate.ablate.runs.shuffled import mean_auroc, permuted_jobs, tested_by_chance
+from aggregate.ablate.runs.shuffled import mean_judged, permuted_jobs, tested_by_chance
 from aggregate.ablate.runs.trainer import Ledger, RunKey, renamed, train_jobs
 from aggregate.bags.bags import Bags
 from aggregate.baselines.baselines import Baseline, make_baselines, mean_pool_linear
+from aggregate.baselines.names import MEAN_POOLING
 from aggregate.config.ablate import NESTED
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.assemble import baseline_outputs
@@ -29,7 +29,7 @@ class Gathered:
     """Name of each source's mean pooling baseline."""
     chosen: dict[OuterKey, str] = field(default_factory=dict)
     nulls: dict[str, list[float]] = field(default_factory=dict)
-    """By configuration, the mean AUROC of every permutation."""
+    """By configuration, the mean primary metric of every permutation."""
 
 
 def execute(
@@ -111,7 +111,7 @@ def _chance(
             own = [output for key, output in sorted(found.items()) if key[0] == configuration.name]
             for name, trained in prepared.same.items():
                 if trained == configuration.name and name in asked:
-                    gathered.nulls.setdefault(name, []).append(mean_auroc(source, own))
+                    gathered.nulls.setdefault(name, []).append(mean_judged(source, own))
 
 
 def _baselines(
@@ -122,34 +122,39 @@ def _baselines(
     asked = prepared.study[prepared.study.reference].section
     wanted = asked.baselines
     found: dict[str, Baseline] = {}
-    if MEAN_POOL in wanted:
+    if MEAN_POOLING in wanted:
         pooled = _mean_pool(source, bags, prepared, ledger)
-        found[MEAN_POOL] = replace(pooled, name=_beside(prepared.first.place, place))
-        gathered.mean_pool[place] = found[MEAN_POOL].name
+        found[MEAN_POOLING] = replace(
+            pooled, name=_beside(source.cohort.kind.bar, prepared.first.place, place)
+        )
+        gathered.mean_pool[place] = found[MEAN_POOLING].name
     if source is prepared.first:
-        rest = tuple(name for name in wanted if name != MEAN_POOL)
+        rest = tuple(name for name in wanted if name != MEAN_POOLING)
         made = make_baselines(source.cohort, bags, prepared.folds, rest, asked.confounds, asked.site)
         found |= {b.name: b for b in made}
-    return [found[name] for name in wanted if name in found]
+    asked_for = [found[name] for name in wanted if name in found]
+    return asked_for + [made for name, made in found.items() if name not in wanted]
 
 
 def _mean_pool(source: Source, bags: Bags, prepared: PreparedStudy, ledger: Ledger) -> Baseline:
     """Mean pooling + logistic regression, from the journal if it is there."""
-    key = Keys(source).baseline(MEAN_POOL, prepared.folds)
+    key = Keys(source).baseline(MEAN_POOLING, prepared.folds)
     kept = ledger.journal.read(key)
     if kept is not None:
-        return Baseline(MEAN_POOL, tuple(kept[0][f"logits.{i}"] for i in range(len(prepared.folds))))
+        return Baseline(
+            source.cohort.kind.bar, tuple(kept[0][f"logits.{i}"] for i in range(len(prepared.folds)))
+        )
     made = mean_pool_linear(source.cohort, bags, prepared.folds)
     arrays = {f"logits.{index}": logits for index, logits in enumerate(made.logits)}
-    ledger.journal.write(key, arrays, MEAN_POOL)
+    ledger.journal.write(key, arrays, MEAN_POOLING)
     return made
 
 
-def _beside(first: Place, place: Place) -> str:
-    """`mean_pool_linear`, with what sets a source apart from the reference's."""
+def _beside(bar: str, first: Place, place: Place) -> str:
+    """The linear model's name, with what sets a source apart from the reference's."""
     parts = [f"{word}={value}" for word, value in zip(("store", "tokens"), place, strict=True)]
     odd = [part for part, a, b in zip(parts, place, first, strict=True) if a != b]
-    return " ".join([MEAN_POOL, *odd])
+    return " ".join([bar, *odd])
 
 
 def outputs_of_baselines(

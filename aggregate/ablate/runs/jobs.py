@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from aggregate.ablate.grid.expand import Configuration
 from aggregate.ablate.runs.keys import Keys
 from aggregate.cohort.people import Fold
+from aggregate.harmonise.spec import HarmoniseSpec
 from aggregate.train.crossval import run_specs
 from aggregate.training.stacked import RunSpec
 
@@ -19,6 +20,8 @@ class Job:
 
     run: RunSpec
     fold: Fold
+    harmonise: HarmoniseSpec | None = None
+    """What is done to the tokens that it is trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,8 @@ def jobs_of(
     """Every fold with every seed; `calibrated` as in `run_specs`."""
     runs = run_specs(configuration.setup, folds, seeds, calibrated)
     by_fold = [fold for fold in folds for _ in range(seeds)]
-    return [Job(run, fold) for run, fold in zip(runs, by_fold, strict=True)]
+    spec = configuration.section.harmonised
+    return [Job(run, fold, spec) for run, fold in zip(runs, by_fold, strict=True)]
 
 
 def portions_of(jobs: Iterable[Job], keys: Keys) -> list[Portion]:
@@ -46,7 +50,7 @@ def portions_of(jobs: Iterable[Job], keys: Keys) -> list[Portion]:
     """
     heads: dict[str, dict[tuple[int, int], list[Job]]] = {}
     for job in jobs:
-        streams = heads.setdefault(kind_of(job), {})
+        streams = heads.setdefault(kind_of(job) + own_tokens(job), {})
         streams.setdefault((job.run.repeat, job.run.seed), []).append(job)
     found = []
     for streams in heads.values():
@@ -54,7 +58,7 @@ def portions_of(jobs: Iterable[Job], keys: Keys) -> list[Portion]:
         for index, own in enumerate(streams.values()):
             waiting += own
             if len(waiting) >= PORTION or index == len(streams) - 1:
-                key = keys.portion([keys.run(job.run, job.fold) for job in waiting])
+                key = keys.portion([keys.run(job.run, job.fold, job.harmonise) for job in waiting])
                 found.append(Portion(key, tuple(waiting)))
                 waiting = []
     return found
@@ -67,12 +71,20 @@ def kind_of(job: Job) -> str:
     return f"{training.starts_at_baseline} {size} {job.run.head.model_dump_json()}"
 
 
+def own_tokens(job: Job) -> str:
+    """Equal for jobs with the same tokens; those that are harmonised differ by fold."""
+    if job.harmonise is None:
+        return ""
+    return f" {job.harmonise.model_dump_json()} {job.fold.repeat} {job.fold.fold}"
+
+
 def representatives(configurations: Sequence[Configuration]) -> dict[str, str]:
     """The first configuration that trains the same, by name: a point of a grid may equal a named one."""
     first: dict[tuple[str, ...], str] = {}
     found = {}
     for c in configurations:
         parts = (c.setup.head, c.setup.loss, c.setup.train)
-        key = (c.store, c.setup.tokens, *(part.model_dump_json() for part in parts))
+        tokens = (c.store, c.setup.tokens, repr(c.section.harmonised))
+        key = (*tokens, *(part.model_dump_json() for part in parts))
         found[c.name] = first.setdefault(key, c.name)
     return found

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from aggregate.ablate.grid.sources import Source
 from aggregate.cohort.people import Fold
+from aggregate.harmonise.spec import HarmoniseSpec
 from aggregate.training.stacked import RunSpec
 from cache_schema.common.custom import code_digest, targets_in
 from cache_schema.format.canonical import canonical_json, sha256_json
@@ -38,6 +39,7 @@ class Keys:
                 name: [store.header.fingerprint.digest, store.header.numerics.digest, store.content_digest()]
                 for name, store in source.beside.items()
             }
+        self.table = cohort.table
         frame = cohort.frame
         columns = [frame[name] for name in ("participant_id", "session_id", "volume_id")]
         self.bags = [
@@ -54,7 +56,7 @@ class Keys:
             self._rows[name] = hashlib.sha256(b"\n".join(self.bags[row] for row in rows)).hexdigest()
         return self._rows[name]
 
-    def run(self, run: RunSpec, fold: Fold) -> str:
+    def run(self, run: RunSpec, fold: Fold, harmonise: HarmoniseSpec | None = None) -> str:
         """One training and its test part. The configuration's name has no part in it."""
         parts = {"head": run.head.model_dump(mode="json"), "loss": run.loss.model_dump(mode="json")}
         return sha256_json(
@@ -62,12 +64,18 @@ class Keys:
                 **self.common,
                 **parts,
                 **self._code(parts),
+                **({} if harmonise is None else self._harmonised(harmonise)),
                 "train": run.train.model_dump(mode="json"),
                 "stream": [run.repeat, run.fold, run.seed],
                 "within": run.within,
                 "sides": [self.rows(run.train_rows), self.rows(run.validation_rows), self.rows(fold.test)],
             }
         )
+
+    def _harmonised(self, spec: HarmoniseSpec) -> dict[str, Any]:
+        """What is done to the tokens; any column may name the site or be preserved."""
+        table = hashlib.sha256(self.table.to_csv(index=False).encode()).hexdigest()
+        return {"harmonise": spec.model_dump(mode="json"), "table": table}
 
     def _code(self, parts: Mapping[str, Any]) -> dict[str, Any]:
         """Digests of the files that custom parts are defined in; nothing without such parts."""

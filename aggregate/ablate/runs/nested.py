@@ -15,7 +15,6 @@ from aggregate.cohort.folds import deal, validation_part
 from aggregate.cohort.people import Fold, FoldSpec, people_of
 from aggregate.config.ablate import NESTED, NestedSpec
 from aggregate.statistics.evaluate import OutOfFold
-from aggregate.statistics.metrics import measure
 from cache_schema.common.errors import SlicecacheError
 
 INNER_STREAM = 2
@@ -44,7 +43,7 @@ def _inside(cohort: Cohort, outer: Fold, spec: NestedSpec, folds: FoldSpec, numb
     rows = outer.inside
     people = people_of(cohort.participants[rows].tolist(), cohort.y[rows])
     fewest = int(np.bincount(people.y, minlength=len(cohort.classes)).min())
-    if fewest < spec.folds:
+    if cohort.kind.classes and fewest < spec.folds:
         raise SlicecacheError(
             f"select: nested needs {spec.folds} participants of each class in every training part, found "
             f"{fewest} in fold {outer.fold}; set select.folds lower or leave select out"
@@ -54,7 +53,8 @@ def _inside(cohort: Cohort, outer: Fold, spec: NestedSpec, folds: FoldSpec, numb
     found = []
     for inner in range(spec.folds):
         rest, test = np.flatnonzero(hands != inner), np.flatnonzero(hands == inner)
-        inside = validation_part(people.y[rest], folds, np.random.default_rng([*seed, inner]))
+        stream = np.random.default_rng([*seed, inner])
+        inside = validation_part(people.y[rest], folds, stream, bool(cohort.kind.classes))
         sides = (rest[~inside], rest[inside], test)
         train, validation, out = (rows[people.bags(side)] for side in sides)
         found.append(Fold(outer.repeat, number + inner, train, validation, out))
@@ -68,16 +68,21 @@ def choose_configurations(
     outputs: Mapping[RunKey, OutOfFold],
     seeds: int,
 ) -> dict[OuterKey, str]:
-    """The candidate with the highest mean AUROC over inner folds; of equal ones the first named."""
-    chosen = {}
+    """The candidate with the best mean primary metric over inner folds; of equal ones the first named."""
+    chosen, primary = {}, cohort.kind.primary
     for outer, folds in inner.items():
         means = []
         for name in candidates:
             runs = [outputs[name, fold.repeat, fold.fold, seed] for fold in folds for seed in range(seeds)]
-            found = np.array([measure(run.scores(cohort))["auroc"] for run in runs])
+            found = primary.gain(1.0) * np.array([_judged(cohort, run) for run in runs])
             means.append(np.nan if np.isnan(found).all() else float(np.nanmean(found)))
         chosen[outer] = candidates[0 if np.isnan(means).all() else int(np.nanargmax(means))]
     return chosen
+
+
+def _judged(cohort: Cohort, output: OutOfFold) -> float:
+    scores = output.scores(cohort)
+    return cohort.kind.measure(scores.y, scores.logits)[cohort.kind.primary.name]
 
 
 def nested_outputs(

@@ -1,6 +1,6 @@
 """Everything that is known before the first run: configurations, cohort, folds, runs, plan."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aggregate.ablate.grid.expand import Configuration, Study, expand
@@ -10,6 +10,7 @@ from aggregate.ablate.runs.journal import Journal
 from aggregate.ablate.runs.nested import OuterKey, inner_folds
 from aggregate.ablate.runs.plan import Plan, expected_seconds, memory_bytes, step_seconds
 from aggregate.ablate.runs.shuffled import permuted_jobs, tested_by_chance
+from aggregate.ablate.runs.tokens import refuse_unharmonised
 from aggregate.ablate.runs.trainer import missing_portions
 from aggregate.bags.bags import Bags
 from aggregate.cohort.folds import make_folds
@@ -110,10 +111,13 @@ def prepare(pipeline: Pipeline, shuffle_labels: int = 0) -> PreparedStudy:
     sources = open_sources(study, pipeline)
     section = study[study.reference].section
     cohort = next(iter(sources.values())).cohort
+    told = (replace(c, setup=c.setup.for_classes(cohort.classes)) for c in study.configurations)
+    study = replace(study, configurations=tuple(told))
     spec = section.folds.model_copy(update={"repeats": _repeats(study)})
     folds = make_folds(cohort, spec, section.leave_group_out)
     select = study.spec.select
     inner = {} if select is None else inner_folds(cohort, folds, select, spec)
+    refuse_unharmonised(study, cohort, [*folds, *(fold for own in inner.values() for fold in own)])
     same = representatives(study.configurations)
     shuffles = max(shuffle_labels, section.shuffle_labels)
     return PreparedStudy(pipeline, study, sources, spec, folds, inner, same, shuffles)

@@ -15,6 +15,7 @@ from aggregate.ablate.runs.jobs import Job, jobs_of
 from aggregate.cohort.cohort import permute_labels
 from aggregate.cohort.folds import make_folds
 from aggregate.cohort.people import FoldSpec
+from aggregate.cohort.task import Metric
 from aggregate.statistics.evaluate import OutOfFold, measure_folds
 from aggregate.statistics.permutation import permutation_p
 
@@ -50,16 +51,16 @@ def permuted_jobs(
     return with_labels(source, cohort), jobs
 
 
-def mean_auroc(source: Source, outputs: Sequence[OutOfFold]) -> float:
-    """The reported statistic: the mean of AUROC within folds."""
-    return float(np.nanmean(measure_folds(source.cohort, outputs).values["auroc"]))
+def mean_judged(source: Source, outputs: Sequence[OutOfFold]) -> float:
+    """The reported statistic: the mean of the primary metric within folds."""
+    return float(np.nanmean(measure_folds(source.cohort, outputs).judged))
 
 
-def null_json(observed: float, values: Sequence[float]) -> dict[str, Any]:
-    """As in `metrics.json`: mean, sd, p = (1 + #>=) / (1 + N), n."""
+def null_json(observed: float, values: Sequence[float], primary: Metric) -> dict[str, Any]:
+    """As in `metrics.json`: mean, sd, p = (1 + # at least as good) / (1 + N), n."""
     return {
         "mean": float(np.mean(values)),
         "sd": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
-        "p": permutation_p(observed, values),
+        "p": permutation_p(primary.gain(observed), [primary.gain(value) for value in values]),
         "n": len(values),
     }

@@ -16,6 +16,7 @@ from aggregate.ablate.grid.sources import Source
 from aggregate.ablate.runs.jobs import Job, Portion, portions_of
 from aggregate.ablate.runs.journal import Arrays, Journal
 from aggregate.ablate.runs.keys import Keys
+from aggregate.ablate.runs.tokens import Tokens
 from aggregate.bags.bags import Bags
 from aggregate.cohort.people import people_of
 from aggregate.statistics.calibration import Calibration
@@ -59,14 +60,14 @@ def train_jobs(
         ledger: Holds the journal and counts.
         progress: Called with (runs done, runs); a portion's runs count by the epochs that are done.
     """
-    portions = portions_of(jobs, Keys(source))
+    portions, tokens = portions_of(jobs, Keys(source)), Tokens(source, bags)
     total, done = sum(len(portion.jobs) for portion in portions), 0
     outputs: dict[RunKey, OutOfFold] = {}
     for portion in portions:
         found = read_portion(portion, ledger.journal)
         if found is None:
             told = None if progress is None else _share(progress, done, len(portion.jobs), total)
-            found = _train(portion, source, bags, ledger, told)
+            found = _train(portion, source, tokens.of(portion.jobs[0]), ledger, told)
         else:
             ledger.found += len(found)
         outputs |= {key_of(output): output for output in found}

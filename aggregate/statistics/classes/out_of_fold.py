@@ -15,10 +15,14 @@ from aggregate.statistics.evaluate import OutOfFold, intervals, measure_folds, n
 def classes_out_of_fold(cohort: Cohort, outputs: Sequence[OutOfFold]) -> dict[str, Any]:
     """`confusion`, and of more than two classes `per_class` and `pairwise`, with corrected intervals.
 
+    Nothing of a target that is no classification.
+
     Args:
         cohort: Gives labels and participants.
         outputs: Of one configuration.
     """
+    if cohort.kind.key != "classification":
+        return {}
     confusion = {"confusion": confusion_json(confusion_out_of_fold(cohort, outputs))}
     if len(cohort.classes) == 2:
         return confusion

@@ -39,13 +39,14 @@ CONFIGURATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 """Name to configuration class and what it is given."""
 
 
-def save_example(folder: Path, name: str, seed: int = 5) -> Path:
+def save_example(folder: Path, name: str, seed: int = 5, **sizes: Any) -> Path:
     """Draw the network of a name and save it; returns its folder.
 
     Args:
         folder: Where a folder of that name is made.
         name: One of `CONFIGURATIONS`.
         seed: Of torch's generator.
+        **sizes: Of the configuration, in place of the small ones.
     """
     with quiet(), torch.random.fork_rng(devices=[]):
         import transformers
@@ -53,6 +54,6 @@ def save_example(folder: Path, name: str, seed: int = 5) -> Path:
         torch.manual_seed(seed)
         kind, given = CONFIGURATIONS[name]
         make: Callable[..., Any] = getattr(transformers, kind)
-        network = transformers.AutoModel.from_config(make(**given)).eval()
+        network = transformers.AutoModel.from_config(make(**{**given, **sizes})).eval()
         network.save_pretrained(folder / name)
     return folder / name
