@@ -18,10 +18,17 @@ from safetensors.torch import load_file, save_file
 import slicecache as sc
 from aggregate.predict.bundle_files import CARD_FILE
 from cache_schema.common.errors import ConfigError, StoreMismatch
+from cache_schema.common.pipeline_file import validate
+from cache_schema.format.header import BackboneIdentity, Fingerprint, Numerics
 from cache_schema.format.identity import VolumeKey
 from cache_schema.store.reader import open_store
 from cache_schema.store.seal import seal
+from cache_schema.store.wanted import WantedStore
 from extract.backbones.dinov2 import write_example
+from extract.planning.config import ExtractSection
+from extract.planning.like import section_like
+from extract.slices.preprocessing import StepOverrides
+from extract.slices.presets import PRESETS, preprocessing_of
 from extract.sources.given import input_of
 
 SHAPE = (31, 37, 23)
@@ -219,6 +226,38 @@ def test_weights_that_are_gone_are_asked_for(trained, tmp_path):
         sc.predict(bundle, sc.Images(trained / "bids", tmp_path / "x.zarr"))
     there = sc.Images(trained / "bids", tmp_path / "x.zarr", backbone=trained / "weights", workers=0)
     assert len(sc.predict(bundle, there)) == PEOPLE
+
+
+def test_bundles_of_version_1_find_what_they_were_made_with(tmp_path):
+    """The archive's bundles say nothing of their making; their seed stands in the fingerprint."""
+    archive = Path(__file__).parents[1] / "data" / "v1"
+    images = sc.Images(archive / "images", tmp_path / "new.zarr", workers=0, device="cpu")
+    found = sc.predict(archive / "train", images)
+    told = sc.predict(archive / "train", archive / "sealed.zarr")
+    assert list(found["participant_id"]) == list(told["participant_id"])
+    np.testing.assert_allclose(found["logit_patient"], told["logit_patient"], atol=2e-2)
+    assert images.failed == 1
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal"])
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_every_preset_is_found_again_by_its_steps(preset, plane):
+    asked = {} if plane == "axial" else {"plane": plane, "orient": {"to": "ras"}}
+    overrides = validate(StepOverrides, {**asked, "slices": {"kind": "uniform", "n": 7}}, "x")
+    made = preprocessing_of(preset, overrides).for_backbone(((0.5,) * 3, (0.25,) * 3))
+    identity = {"architecture": {"kind": "untrained"}, "weights_sha256": "0" * 64, "position_table": "none"}
+    fingerprint = Fingerprint(
+        backbone=BackboneIdentity(**identity),
+        plane=made.plane,
+        preprocessing=made.fingerprint_steps(),
+        slices=made.fingerprint_slices(),
+    )
+    numerics = Numerics(compute_dtype="float32", storage_dtype="float16", resize_backend="pillow")
+    section = section_like(WantedStore(fingerprint, numerics, ("cls", "patches_l02")))
+    again = validate(ExtractSection, {**section, "input": {"bids": "x"}}, "x").preprocessing
+    assert again.fingerprint_steps() == made.fingerprint_steps()
+    assert (again.slices, again.plane) == (made.slices, plane)
+    assert section["tokens"] == ["cls", "patches_l02"]
 
 
 def test_a_bundle_that_names_code_runs_none(trained, tmp_path):
