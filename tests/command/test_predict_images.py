@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 from safetensors.torch import load_file, save_file
+from saved_checkpoints import saved
 
 import slicecache as sc
 from aggregate.predict.bundle_files import CARD_FILE
@@ -23,7 +24,7 @@ from cache_schema.format.header import BackboneIdentity, Fingerprint, Numerics
 from cache_schema.format.identity import VolumeKey
 from cache_schema.store.reader import open_store
 from cache_schema.store.seal import seal
-from cache_schema.store.wanted import WantedStore
+from cache_schema.store.wanted import WantedStore, making_of
 from extract.backbones.dinov2 import write_example
 from extract.planning.config import ExtractSection
 from extract.planning.like import section_like
@@ -353,3 +354,17 @@ def test_stopped_at_any_time_it_goes_on(trained, tmp_path, how):
     images = sc.Images(new, store, folder=tmp_path / "p-images", workers=0)
     assert len(sc.predict(trained / "run/train", images)) == 12
     assert images.outcome.skipped >= done
+
+
+@pytest.mark.parametrize("name", ["siglip2", "dinov3"])
+def test_networks_of_transformers_are_found_again(trained, tmp_path, name):
+    """With CLS and without: the same store from what another says of its making."""
+    keys = {"backbone": {"kind": "huggingface", "path": str(saved(name))}, "normalise": "none", "canvas": 64}
+    keys |= {"slices": {"kind": "uniform", "n": 3}, "tokens": ["patch_mean"], "workers": 0}
+    first = sc.extract(store=tmp_path / "a.zarr", input={"bids": str(trained / "bids")}, **keys)
+    header = open_store(first.store).header
+    arrays = tuple(spec.name for spec in header.arrays)
+    wanted = WantedStore(header.fingerprint, header.numerics, arrays, making_of(header))
+    made = sc.Images(trained / "bids", tmp_path / "b.zarr", workers=0).store_for(wanted)
+    assert made.content_digest() == first.content_digest
+    assert made.header.fingerprint == header.fingerprint
