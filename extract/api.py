@@ -41,7 +41,8 @@ def extract(
         keys: Keys of the `extract` section, instead of the config's.
 
     Returns:
-        How many volumes were embedded, skipped and failed, `.failures` with the reasons, the content digest.
+        How many volumes were embedded, skipped and failed, `.failures` with the reasons, the content digest;
+        where `stores` names several, of the first, and of the others as `.beside`.
 
     Raises:
         ConfigError: For a mistake in what was asked.

@@ -20,7 +20,7 @@ from extract.slices.canvas import (
     outside_share,
 )
 from extract.slices.foreground import FoundForeground, find_foreground, mask_voxels
-from extract.slices.images import Source, on_canvas
+from extract.slices.images import Sliced, on_canvas
 from extract.slices.intensity import (
     QUANTILES,
     masked_values,
@@ -102,13 +102,18 @@ def prepare_each(
     )
     seconds = perf_counter() - start
     made: list[PreparedVolume | VolumeError] = []
+    foregrounds: dict[tuple[object, ...], FoundForeground] = {}
     for place, each in enumerate(several):
         if (same := several.index(each)) < place:
             made.append(made[same])
             continue
         volume = volumes[np.dtype(each.read_dtype)]
+        rules = (each.foreground, each.orient, volume.data.dtype)
         try:
-            made.append(prepare_voxels(candidate, volume, volume.mask, each, seconds))
+            if rules not in foregrounds:
+                foregrounds[rules] = _foreground(volume, volume.mask, each)
+            found = foregrounds[rules]
+            made.append(prepare_voxels(candidate, volume, volume.mask, each, seconds, found))
         except VolumeError as error:
             made.append(error)
     return tuple(made)
@@ -120,6 +125,7 @@ def prepare_voxels(
     given_mask: NDArray[np.floating] | None,
     preprocessing: Preprocessing,
     read_seconds: float = 0.0,
+    found: FoundForeground | None = None,
 ) -> PreparedVolume:
     """Orient what was read, find the foreground, choose slices and scale intensities.
 
@@ -129,15 +135,15 @@ def prepare_voxels(
         given_mask: A foreground mask `(i, j, k)` on its grid; without one the rules find it.
         preprocessing: The steps.
         read_seconds: What reading took, for the record.
+        found: What these rules have found already, for another store.
 
     Raises:
         VolumeError: If the volume cannot be used.
     """
     start = perf_counter()
-    facts, orient = volume.facts, preprocessing.orient
-    # What is foreground does not hang on the plane: holes are filled in axial slices for all of them.
-    found = _foreground(volume, given_mask, preprocessing, stack_to_native(facts.affine, facts.shape, orient))
-    to_native = stack_to_native(facts.affine, facts.shape, orient, preprocessing.plane)
+    found = found or _foreground(volume, given_mask, preprocessing)
+    facts = volume.facts
+    to_native = stack_to_native(facts.affine, facts.shape, preprocessing.orient, preprocessing.plane)
     stack = _stack(volume, found, preprocessing, to_native)
     kept = preprocessing.slices.keep(stack.extent)
     there = kept[(kept >= 0) & (kept < stack.extent.n)]
@@ -146,7 +152,7 @@ def prepare_voxels(
     values = masked_values(volume.data, found.mask)
     levels = quantiles(values, QUANTILES)
     rows, columns, resize = _axes(preprocessing, stack)
-    source = Source(
+    source = Sliced(
         images=stack.data[_span(there)],
         mask=stack.mask[_span(there)],
         padding=(int(np.count_nonzero(kept < 0)), int(np.count_nonzero(kept >= stack.extent.n))),
@@ -184,14 +190,13 @@ def _voxel_ml(volume: Voxels) -> float:
 
 
 def _foreground(
-    volume: Voxels,
-    given: NDArray[np.floating] | None,
-    preprocessing: Preprocessing,
-    to_native: NDArray[np.float64],
+    volume: Voxels, given: NDArray[np.floating] | None, preprocessing: Preprocessing
 ) -> FoundForeground:
-    """The given mask's voxels if there is one, else what the rules find."""
+    """The given mask's voxels if there is one, else what the rules find; the same for every plane."""
     if given is None:
-        axis = int(np.argmax(np.abs(to_native[:3, 2])))
+        # Holes are filled in axial slices, whichever are kept.
+        axial = stack_to_native(volume.facts.affine, volume.facts.shape, preprocessing.orient)
+        axis = int(np.argmax(np.abs(axial[:3, 2])))
         return find_foreground(volume.data, _voxel_ml(volume), preprocessing.foreground, axis)
     low, high = volume.data.min(), volume.data.max()
     if low == high:

@@ -12,12 +12,15 @@ import torch
 import yaml
 from made_up_people import people_store
 
+from aggregate.ablate.ablate import ablate_pipeline
+from aggregate.ablate.terminal import ablation_summary
 from aggregate.bags.bags import read_bags
 from aggregate.cli import train_and_report
 from aggregate.common.signed_times import signed_times
 from aggregate.config.section import read_aggregate_section
 from aggregate.predict.bundle import load_bundle
 from aggregate.predict.predict import predict_store
+from aggregate.present import present_ablation
 from aggregate.statistics.survival import c_index, risk_groups
 from aggregate.targets.survival import Survival
 from aggregate.train.terminal import training_summary
@@ -244,3 +247,34 @@ def test_times_read_as_people_write_them():
     assert (y.tolist(), names) == ([1, 0], ("none, 30 to 30", "event, 12.5 to 12.5"))
     told = Survival.spread_words(Survival().spread(values))
     assert told == "1 with the event; followed up for 30 (median), at most 30"
+
+
+def test_the_page_is_a_study_in_few_lines(project, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "survival.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(block.splitlines()) < 25
+    data = yaml.safe_load(block)
+    data["run"]["folder"], data["cache"]["store"] = str(tmp_path / "run"), str(project / "a.zarr")
+    data["aggregate"] |= {"cohort": str(project / "a.csv"), "train": {"epochs": 2}, "folds": {"n": 3}}
+    (tmp_path / "page.yaml").write_text(yaml.safe_dump(data))
+    assert train(tmp_path / "page.yaml").metrics["metrics"]["c_index"]["value"] > 0.6
+
+
+def test_configurations_are_compared_by_c(project, tmp_path):
+    data = yaml.safe_load(other(project, tmp_path).read_text())
+    ablate = {"configurations": {"mean": {"head.kind": "mean"}, "abmil": {"head.kind": "attention"}}}
+    data["aggregate"]["ablate"] = {**ablate, "reference": "mean", "primary": [["abmil", "mean"]]}
+    (tmp_path / "ablate.yaml").write_text(yaml.safe_dump(data))
+    results = ablate_pipeline(load_pipeline(tmp_path / "ablate.yaml"))
+    present_ablation(results, tmp_path)
+    assert "C-index" in ablation_summary(results)
+    table = pd.read_csv(results.folder / "ablation.csv").set_index("configuration")
+    assert table.loc["mean", "c_index"] > 0.7
+    assert table.loc["mean_pool_cox", "c_index"] == pytest.approx(table.loc["mean", "c_index"], abs=0.01)
+
+
+def test_a_participant_has_one_time_whatever_the_session():
+    task, values = Survival(), np.array([[5.0], [5.0], [-7.0]])
+    task.check(values, ["a", "a", "b"], "months", ())
+    with pytest.raises(SlicecacheError, match="they change between the sessions of b; use sessions: first"):
+        task.check(np.array([[5.0], [-7.0], [7.0]]), ["a", "b", "b"], "months", ())
