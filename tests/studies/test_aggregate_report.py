@@ -21,6 +21,7 @@ from aggregate.report import index, render_report
 from aggregate.report.html import page
 from aggregate.report.tables import comparison_table
 from aggregate.report.words import named, verdict
+from aggregate.statistics.evaluate import AUROC
 from aggregate.train.results import Results
 from aggregate.train.terminal import comparison_sentence
 from cache_schema.format.header import BackboneIdentity, Fingerprint, Header, Numerics
