@@ -41,7 +41,8 @@ def extract(
         keys: Keys of the `extract` section, instead of the config's.
 
     Returns:
-        How many volumes were embedded, skipped and failed, `.failures` with the reasons, the content digest.
+        How many volumes were embedded, skipped and failed, `.failures` with the reasons, the content digest;
+        where `stores` names several, of the first, and of the others as `.beside`.
 
     Raises:
         ConfigError: For a mistake in what was asked.
@@ -74,6 +75,7 @@ def simulate(
     *,
     lesion: "Change" = "dark",
     lesion_masks: str | Path | None = None,
+    groups: Sequence[str] = ("control", "patient"),
     coarseness: float = 1.0,
     workers: int | None = None,
 ) -> "Simulated":
@@ -88,6 +90,7 @@ def simulate(
         seed: Of everything.
         lesion: What lesions look like: darker tissue, or only another `texture` of the same mean.
         lesion_masks: Folder (or pattern) of masks in MNI space that lesions take their shape from.
+        groups: Diagnoses, from none of the effect to all of it; more than two with `atrophy` only.
         coarseness: Factor on all voxel sizes: 2 is an eighth of the voxels, for a quick try.
         workers: Processes; all processors by default.
 
@@ -108,6 +111,7 @@ def simulate(
         seed,
         lesion=lesion,
         lesion_masks=masks,
+        groups=groups,
         coarseness=coarseness,
         workers=workers,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -44,19 +44,44 @@ Create = Annotated[
 ]
 
 
-def plan(
-    pipeline: PipelineFile, overrides: SetValues, create: Create = False, as_json: AsJson = False
-) -> int:
-    """Say what PIPELINE would embed, what it cannot and why, and how large the store gets.
+Measure = Annotated[
+    bool,
+    typer.Option(
+        "--measure",
+        help="Estimate hours from this machine, by decoding one volume and embedding its slices for 1 s.",
+    ),
+]
+RateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rate",
+        metavar="DEVICE|N",
+        help="Estimate hours for another machine: cpu, t4, gpu, or N slices a second.",
+    ),
+]
 
-    Reads file headers only.
+
+def plan(
+    pipeline: PipelineFile,
+    overrides: SetValues,
+    create: Create = False,
+    measure: Measure = False,
+    rate: RateOption = None,
+    as_json: AsJson = False,
+) -> int:
+    """Say what PIPELINE would embed, what it cannot and why, how large the store gets, and how long it takes.
+
+    Reads file headers only, and with --measure one volume.
     """
     import json
 
     from cache_schema.common.pipeline_file import load_pipeline
+    from extract.effort.estimating import estimated
     from extract.planning.config import asked_stores
     from extract.planning.for_store import plan_for_stores, plan_of_each
 
+    if measure and rate is not None:
+        raise ConfigError("--measure times this machine, and --rate states another: say one of them")
     loaded = load_pipeline(pipeline, overrides)
     section = read_extract_section(loaded)
     asked = asked_stores(loaded, section)
@@ -69,11 +94,13 @@ def plan(
     sizes = [store_bytes(each.section, loaded.base, plan) for each, plan in zip(asked, plans, strict=True)]
     made, size, created = plans[0], sizes[0], loaded.store() if create else ""
     several = list(zip(asked, plans, sizes, strict=True)) if section.stores else []
+    needs = estimated(asked, plans, loaded.base, rate, measure)
     if as_json:
-        more = {"stores": stores_json(several)} if several else {}
+        more: dict[str, Any] = {"stores": stores_json(several)} if several else {}
+        more["needs"] = needs.as_json()
         typer.echo(json.dumps({**plan_json(made, size), **more, **({"created": created} if created else {})}))
     else:
-        typer.echo("\n".join([describe_plan(made, size), *describe_stores(several)]))
+        typer.echo("\n".join([describe_plan(made, size), *describe_stores(several), needs.sentence()]))
         if created:
             every = ", ".join(each.location for each in asked)
             typer.echo(f"created {every}; `slicecache extract {pipeline} --shard I/N` embeds a share of it")

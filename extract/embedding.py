@@ -12,6 +12,7 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import validate
 from cache_schema.format.header import Fingerprint
 from cache_schema.format.identity import VolumeKey
+from cache_schema.format.plane import FROM_POLE
 from cache_schema.format.record import Geometry, VolumeDraft
 from extract.engines.device import DTYPES, choose_device, choose_dtype, this_machine
 from extract.engines.embed import Embedder
@@ -47,7 +48,7 @@ class Embedding:
 
     @property
     def height_mm(self) -> NDArray[np.float64]:
-        """Millimetres below the vertex, `(slice,)`."""
+        """Millimetres below the vertex, `(slice,)`; of another plane, from its own pole."""
         return np.asarray(self.record.slices.height_mm)
 
     @property
@@ -60,8 +61,9 @@ class Embedding:
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {values.shape}" for name, values in self.arrays.items())
+        plane = self.fingerprint.plane
         low, high = self.height_mm.max(), self.height_mm.min()
-        return f"<Embedding of {self.record.key}: {shapes}; {low:.0f} to {high:.0f} mm below the vertex>"
+        return f"<Embedding of {self.record.key}: {shapes}; {low:.0f} to {high:.0f} mm {FROM_POLE[plane]}>"
 
     def _repr_png_(self) -> bytes:
         """Notebooks show the slices."""

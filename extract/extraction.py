@@ -22,7 +22,7 @@ from extract.engines.changes import SEEN, Changes
 from extract.engines.device import choose_workers
 from extract.engines.local import EngineTally, StoreWork, run_local
 from extract.engines.pending import Pending, record_refusals, sort_out
-from extract.engines.station import Station, open_station
+from extract.engines.station import BuiltBackbones, Station, open_station
 from extract.failures_table import as_given, write_failures, write_shard_failures
 from extract.outcome import Outcome
 from extract.planning.config import AskedStore, ExtractSection, asked_stores
@@ -82,9 +82,16 @@ def run_extraction(
     asked, folder = asked_stores(pipeline, section), pipeline.folder()
     _require_all_places(asked, folder, "extract")
     shares = to_do(pipeline, asked, readmit, shard)
+    built = BuiltBackbones()
     stations = [
         open_station(
-            each.section, pipeline.base, each.location, share.rows, longest=share.longest, wanted=wanted
+            each.section,
+            pipeline.base,
+            each.location,
+            share.rows,
+            longest=share.longest,
+            wanted=wanted,
+            built=built,
         )
         for each, share in zip(asked, shares, strict=True)
     ]
@@ -165,8 +172,10 @@ def create_planned(
     _require_all_places(asked, pipeline.folder(), "plan --create")
     plan = planned(pipeline, asked, readmit)
     plans = plan_of_each(plan, asked)
+    built = BuiltBackbones()
     for each, own in zip(asked, plans, strict=True):
-        open_station(each.section, pipeline.base, each.location, own.rows(), longest=own.longest)
+        rows, longest = own.rows(), own.longest
+        open_station(each.section, pipeline.base, each.location, rows, longest=longest, built=built)
     keep_anew(pipeline, asked, plan)
     return plans
 
@@ -185,6 +194,8 @@ def _embed(parts: Sequence[_Part], progress: bool, engine: Engine | None, shard:
         if engine is None:
             _locally(left, shown, shard)
             return
+        if len(left) > 1:
+            left[0].tally.notes.append("the stores were made one after the other, each decoding for itself")
         for part in left:
             engine(part.pending, part.station, shown, part.tally)
 

@@ -61,22 +61,10 @@ def _describe_store(outcome: Outcome) -> str:
 
 def store_bytes(section: ExtractSection, base: Path, made: ExtractionPlan) -> int | None:
     """Upper bound of the store's size; None for a backbone whose sizes only a download would tell."""
-    from cache_schema.format.layout import token_arrays
-    from extract.backbones.backbone import stored_tokens
+    from extract.planning.arrays import arrays_of
 
-    sizes = section.backbone.located(base).outline(section.preprocessing.pixels)
-    if sizes is None:
-        return None
-    arrays = token_arrays(
-        stored_tokens(section.tokens, sizes.offers),
-        dim=sizes.dim,
-        heads=sizes.heads,
-        grid=sizes.grid,
-        dtype=section.storage,
-        layers=section.layers,
-        registers=sizes.registers,
-    )
-    return made.bytes(arrays)
+    arrays, _ = arrays_of(section, base)
+    return None if arrays is None else made.bytes(arrays)
 
 
 def describe_plan(made: ExtractionPlan, size: int | None) -> str:

@@ -16,6 +16,7 @@ from aggregate.cohort.folds import validation_part
 from aggregate.cohort.people import Fold, FoldSpec, People, people_of
 from aggregate.common.arrays import Floats
 from aggregate.common.softmax import softmax
+from aggregate.common.table_values import value_name
 from aggregate.config.section import parse_section
 from aggregate.config.setup import TrainingSetup
 from aggregate.statistics.calibration import Calibration, calibrate
@@ -99,6 +100,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
         """
         setup, folds = self._setup()
         bags, labels = self._labelled_bags(X, y)
+        setup = setup.for_classes([value_name(name) for name in self.classes_])
         people = self._people(X, labels, groups)
         fold = _inner_fold(people, folds)
         weight = 1 / np.bincount(people.of_bag)[people.of_bag]

@@ -80,6 +80,10 @@ def predict(
 def loaded_bundle(bundle: Bundled, allow_custom: bool) -> "Bundle | DetectorBundle":
     """A bundle in memory."""
     if isinstance(bundle, TrainResult | DetectResult):
+        if bundle.bundle is None and isinstance(bundle, TrainResult):
+            raise ConfigError(
+                "the training was harmonised, and a bundle does not harmonise yet: there is none"
+            )
         if bundle.bundle is None:
             raise ConfigError("only baselines were fitted, and they are in no bundle; name a detector")
         return bundle.bundle

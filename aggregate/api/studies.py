@@ -80,7 +80,7 @@ def train(
             warnings=results.warnings,
             files=files,
             draw=draw,
-            bundle=load_bundle(results.folder / "bundle"),
+            bundle=load_bundle(results.folder / "bundle") if (results.folder / "bundle").is_dir() else None,
             attention=results.attention,
         )
 

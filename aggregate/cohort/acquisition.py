@@ -47,7 +47,7 @@ def acquisition_row(records: Sequence[VolumeRecord]) -> dict[str, float | str]:
     """
     record = records[0]
     shape, spacing = record.geometry.native_shape, record.geometry.spacing_mm
-    heights = [h for r in records for h in r.slices.height_mm]
+    heights = [h for r in records for h in r.slices.scanned_mm]
     row: dict[str, float | str] = {f"shape_{axis}": float(n) for axis, n in zip("ijk", shape, strict=True)}
     row |= {f"spacing_{axis}_mm": float(mm) for axis, mm in zip("ijk", spacing, strict=True)}
     row["orientation"] = record.geometry.orientation

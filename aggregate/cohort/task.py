@@ -65,6 +65,8 @@ class Task(ABC):
     """Name of the baseline that every head has to beat: a linear model of its kind on mean pooled tokens."""
     calibrates: ClassVar[bool] = False
     """Whether threshold and temperature are learnt."""
+    figure: ClassVar[str] = "predicted"
+    """What the table and the figure of truth and prediction in an evaluation are called."""
     constant_row: ClassVar[bool] = False
     """Whether what says the same of everybody is a row of the table: where guessing has no fixed value."""
 
@@ -145,6 +147,10 @@ class Task(ABC):
     def outcome_columns(self, values: Floats) -> Mapping[str, Any]:
         """The columns of `predictions.csv` that say what is true."""
         return {"y": self.shown(values)}
+
+    def truth_columns(self, values: Floats) -> Mapping[str, Any]:
+        """The same in the table behind a figure; values are outcomes, as numbers (row, number)."""
+        return {"truth": values[:, 0]}
 
     def findings(self, y: Outcomes, said: Floats) -> dict[str, Any]:
         """What `metrics.json` says besides, of participants' predictions averaged over repeats and seeds."""

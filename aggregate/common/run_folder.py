@@ -50,7 +50,7 @@ def find_bundle(folder: Path, bundling: Sequence[str] = BUNDLING) -> Path:
         raise ConfigError(
             f"{str(folder)!r} holds no bundle: there is no {CARD} in it, in {BUNDLE}/, or in "
             f"{' or '.join(f'{verb}/{BUNDLE}/' for verb in bundling)}; give the run folder of a finished "
-            f"{' or '.join(bundling)}"
+            f"{' or '.join(bundling)} (one with harmonise writes none)"
         )
     if len(found) > 1:
         raise ConfigError(

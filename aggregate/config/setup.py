@@ -1,6 +1,7 @@
 """One configuration as training sees it: what is trained, on which tokens, how often."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from aggregate.heads.registry import HeadSpec
 from aggregate.losses.registry import LossSpec
@@ -19,3 +20,15 @@ class TrainingSetup:
     train: TrainSpec
     seeds: int = 1
     """Trainings per fold."""
+
+    def for_classes(self, classes: Sequence[str], whole: Sequence[str] | None = None) -> "TrainingSetup":
+        """The same with class weights in the order of the labels.
+
+        Args:
+            classes: Labels, in the order of the logits.
+            whole: Of the cohort that was narrowed to these, if it was.
+
+        Raises:
+            ConfigError: If weights by label do not name the labels.
+        """
+        return replace(self, loss=self.loss.in_order(classes, classes if whole is None else whole))

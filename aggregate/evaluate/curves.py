@@ -24,12 +24,14 @@ class Curves:
     decision: pd.DataFrame | None
     """threshold, treat_all, treat_none and a column per configuration: net benefit."""
     predicted: pd.DataFrame | None = None
-    """configuration, participant_id, truth, prediction: of a target that is a number."""
+    """configuration, participant_id, and what is true and predicted: of a target without classes."""
+    called: str = "predicted"
+    """The name of that table and its figure."""
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Those that there are, by the name of their files."""
         named = {"roc": self.roc, "calibration": self.calibration, "decision_curve": self.decision}
-        named["predicted"] = self.predicted
+        named[self.called] = self.predicted
         return {name: table for name, table in named.items() if table is not None}
 
 
@@ -42,9 +44,8 @@ def curves_of(judged: Mapping[str, Judged], kind: Task) -> Curves:
     """
     one, classes = next(iter(judged.values())), kind.classes
     if not classes:
-        return Curves(
-            None, None, None, pd.concat([_predicted(name, found) for name, found in judged.items()])
-        )
+        rows = pd.concat([_predicted(name, found, kind) for name, found in judged.items()])
+        return Curves(None, None, None, rows, kind.figure)
     places = [1] if one.binary else range(len(classes))
     roc = [_roc(name, found, place, classes) for name, found in judged.items() for place in places]
     if not one.binary:
@@ -55,14 +56,12 @@ def curves_of(judged: Mapping[str, Judged], kind: Task) -> Curves:
     )
 
 
-def _predicted(name: str, judged: Judged) -> pd.DataFrame:
+def _predicted(name: str, judged: Judged, kind: Task) -> pd.DataFrame:
     """Truth and prediction of every participant."""
     scores = judged.scores
-    columns = {
-        "participant_id": list(scores.participant_id),
-        "truth": np.reshape(scores.y, (len(scores.y), -1))[:, 0],
-    }
-    return pd.DataFrame({"configuration": name, **columns, "prediction": scores.logits[:, 0]})
+    people = {"configuration": name, "participant_id": list(scores.participant_id)}
+    true = np.reshape(np.asarray(scores.y, dtype=np.float64), (len(scores.y), -1))
+    return pd.DataFrame({**people, **kind.truth_columns(true), **kind.columns(scores.logits, 0.5, 1.0)})
 
 
 def _roc(name: str, judged: Judged, place: int, classes: Sequence[str]) -> pd.DataFrame:

@@ -176,6 +176,7 @@ def evaluation_metrics(judged: Mapping[str, Judged], external: External, bundle:
         "content_digest": store.content_digest(),
         "metrics": table[head],
         **classes,
+        **kind.findings(judged[head].scores.y, judged[head].scores.logits),
         "ci_method": method_of(kind),
         "threshold": judged[head].threshold if cohort.task == "binary" else None,
         "baselines": {name: table[name] for name in others},
@@ -209,7 +210,7 @@ def prediction_rows(cohort: Cohort, configuration: str, scored: Scored) -> pd.Da
     nothing = pd.array([pd.NA] * len(frame), dtype="Int64")
     columns |= {"set": SET, "configuration": configuration}
     columns |= dict.fromkeys(("repeat", "fold", "seed"), nothing)
-    columns["y"] = cohort.kind.shown(cohort.values)
+    columns |= cohort.kind.outcome_columns(cohort.values)
     if not cohort.kind.calibrates:
         return pd.DataFrame({**columns, **cohort.kind.columns(scored.logits, scored.threshold, 1.0)})
     columns |= {f"logit_{name}": scored.logits[:, c] for c, name in enumerate(cohort.classes)}

@@ -5,6 +5,7 @@
 | `none` | 1 |
 | `balanced` | `n / (C n_c)`, as scikit-learn has it |
 | `{beta: 0.999}` | `(1 - beta) / (1 - beta^n_c)`, summing to C (Cui et al. 2019, arXiv 1901.05555) |
+| `{CN: 1, AD: 2.5}` | as given, by label |
 | `[1.0, 2.5]` | as given, in the order of the classes |
 
 `n_c` counts the training participants of label c (a session weighs its share of one), n all of them and C
@@ -17,9 +18,18 @@ from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, PositiveFloat, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from torch import Tensor
 
+from aggregate.common.labels import read_text_keys
+from aggregate.common.table_values import listed
 from aggregate.losses.base import Counts, TermSpec
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.strict import Strict, later
@@ -38,13 +48,16 @@ def _one_of_all(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
         return read("none" if value is None else value)
     except ValidationError as error:
         raise ValueError(
-            "none, balanced, {beta: a number from 0 to below 1} or a list with a number above 0 for each "
-            "class is expected"
+            "none, balanced, {beta: a number from 0 to below 1}, a number above 0 for each label, e.g. "
+            "{CN: 1, AD: 2}, or a list with a number above 0 for each class is expected"
         ) from error
 
 
 Given = Annotated[tuple[PositiveFloat, ...], Field(min_length=2)]
-ClassWeights = Annotated[Literal["none", "balanced"] | EffectiveNumber | Given, WrapValidator(_one_of_all)]
+ByLabel = Annotated[dict[str, PositiveFloat], Field(min_length=2), BeforeValidator(read_text_keys)]
+ClassWeights = Annotated[
+    Literal["none", "balanced"] | EffectiveNumber | Given | ByLabel, WrapValidator(_one_of_all)
+]
 
 
 class ClassWeightedSpec(TermSpec):
@@ -58,11 +71,36 @@ class ClassWeightedSpec(TermSpec):
         Raises:
             ConfigError: If they are not.
         """
+        if isinstance(self.class_weights, dict):
+            raise ConfigError("loss: class_weights by label need the labels' names; give a list here")
         if isinstance(self.class_weights, tuple) and len(self.class_weights) != n_classes:
             raise ConfigError(
                 f"loss: class_weights has {len(self.class_weights)} numbers, but the target has {n_classes} "
                 "classes; give one for each, in the order of the classes"
             )
+
+
+def in_order(spec: ClassWeightedSpec, classes: Sequence[str], whole: Sequence[str]) -> ClassWeightedSpec:
+    """The term with given weights in the order of the classes that it meets.
+
+    Args:
+        spec: As it was said.
+        classes: Labels, in the order of the logits.
+        whole: Of the cohort that was narrowed to these, if it was; else the same.
+
+    Raises:
+        ConfigError: If weights by label do not name the labels.
+    """
+    choice = spec.class_weights
+    if isinstance(choice, tuple) and len(choice) == len(whole):
+        choice = dict(zip(whole, choice, strict=True))
+    if not isinstance(choice, dict):
+        return spec
+    if set(choice) != set(whole):
+        raise ConfigError(
+            f"loss: class_weights must name the classes {listed(list(whole))}, not {listed(list(choice))}"
+        )
+    return spec.model_copy(update={"class_weights": tuple(choice[name] for name in classes)})
 
 
 def class_weights(choice: ClassWeights, counts: Float[Tensor, " class"]) -> Float[Tensor, " class"]:
@@ -71,6 +109,8 @@ def class_weights(choice: ClassWeights, counts: Float[Tensor, " class"]) -> Floa
         return counts.new_tensor(choice)
     if choice == "none":
         return torch.ones_like(counts)
+    if isinstance(choice, dict):
+        raise TypeError("weights by label were not put in order")
     present = counts > 0
     if choice == "balanced":
         return torch.where(present, counts.sum() / (present.sum() * counts), 0)

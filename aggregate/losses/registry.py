@@ -8,7 +8,7 @@ file, which holds its spec and its function, and its field here; somebody else's
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, ConfigDict, model_validator
@@ -18,6 +18,7 @@ from aggregate.losses.attention_entropy import AttentionEntropySpec
 from aggregate.losses.base import ActsOn, TargetKind, TermSpec, read_term
 from aggregate.losses.center import CenterSpec
 from aggregate.losses.class_variance import ClassVarianceSpec
+from aggregate.losses.class_weights import ClassWeightedSpec, in_order
 from aggregate.losses.corn import CornSpec
 from aggregate.losses.cox import CoxSpec
 from aggregate.losses.cross_entropy import CrossEntropySpec
@@ -75,6 +76,20 @@ class LossSpec(Strict):
         fields = {name: getattr(self, name) for name in type(self).model_fields}
         found: dict[str, TermSpec] = {**fields, **(self.__pydantic_extra__ or {})}
         return {name: term for name, term in found.items() if term.weight > 0}
+
+    def in_order(self, classes: Sequence[str], whole: Sequence[str]) -> Self:
+        """With class weights in the order of the logits; arguments as in `losses.class_weights.in_order`.
+
+        Raises:
+            ConfigError: If weights by label do not name the labels.
+        """
+        terms = {name: getattr(self, name) for name in type(self).model_fields}
+        weighted = {
+            name: in_order(term, classes, whole)
+            for name, term in terms.items()
+            if isinstance(term, ClassWeightedSpec) and term.class_weights != "none"
+        }
+        return self.model_copy(update=weighted) if weighted else self
 
     @property
     def contrastive(self) -> bool:

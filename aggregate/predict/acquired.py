@@ -26,7 +26,7 @@ def kinds_of(record: VolumeRecord) -> dict[str, str]:
 
 def amounts_of(record: VolumeRecord) -> dict[str, float]:
     """Facts that are numbers. Intensities have no unit, so only where the middle one lies is one."""
-    heights, quantiles = record.slices.height_mm, record.intensity_quantiles
+    heights, quantiles = record.slices.scanned_mm, record.intensity_quantiles
     found = {f"voxel size {axis} (mm)": mm for axis, mm in _spacing(record).items()}
     found["slice distance (mm)"] = record.slices.spacing_mm
     found["slices"] = float(len(heights))

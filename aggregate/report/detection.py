@@ -12,6 +12,7 @@ from aggregate.common.artefacts import write_text
 from aggregate.report.anomaly_tiles import highest, tile_sheet
 from aggregate.report.pages import encoded, rendered, whole
 from aggregate.report.tables import TextTable, reasons
+from aggregate.report.words import plane_words
 
 DETECTOR_HEAD = {
     "prevalence": "prevalence",
@@ -58,6 +59,7 @@ def detection_content(results: DetectionResults) -> dict[str, Any]:
         "everywhere": table_rows(results, "all"),
         "comparison": comparison(metrics),
         "detector": results.detector,
+        "plane": plane_words(next(iter(results.headers.values()))),
         "findings": [finding(one, results) for one in results.shown],
         "groups": group_rows(results),
         "left_out": reasons(results.turnout.rows()),

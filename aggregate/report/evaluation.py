@@ -41,6 +41,8 @@ def external_content(metrics: Mapping[str, Any], figures: Mapping[str, str]) -> 
         "comparison": tables.comparison_table(metrics),
         "several": class_content(metrics),
         "figures": figures,
+        "log_rank": words.p_value((metrics.get("risk_groups") or {}).get("log_rank_p")),
+        "classes": metrics.get("classes") or [],
         "ci_method": metrics["ci_method"],
         "familiarity": (metrics["familiarity"] or {}).get("sentences", []),
     }

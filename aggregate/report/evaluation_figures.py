@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 
 from aggregate.evaluate.curves import Curves
 from aggregate.report.figures import COLOURS, DASHES, NAME, STYLE, axes, finish_roc, svg
+from aggregate.report.numbers import scatter
+from aggregate.report.survival_figures import grouped, kaplan_meier_figure
 from aggregate.report.words import named
 from cache_schema.common.terminal.visible import label
 
@@ -21,8 +23,16 @@ def evaluation_figures(curves: Curves) -> dict[str, str]:
         "roc": external_roc,
         "calibration": calibration_curve,
         "decision_curve": net_benefit,
+        "risk_groups": external_risk_groups,
+        "predicted": external_scatter,
     }
     return {name: draw[name](table) for name, table in curves.tables().items()}
+
+
+def external_scatter(table: pd.DataFrame) -> str:
+    """Prediction over truth of the model in question."""
+    first = table[table["configuration"] == table["configuration"].iloc[0]]
+    return scatter(first, "value", "external-predicted")
 
 
 def external_roc(table: pd.DataFrame) -> str:
@@ -37,6 +47,12 @@ def external_roc(table: pd.DataFrame) -> str:
             _line(ax, index, rows["false_positive_rate"], rows["true_positive_rate"], told)
         finish_roc(ax)
     return svg(figure, "external-roc", "ROC curves on participants outside training")
+
+
+def external_risk_groups(table: pd.DataFrame) -> str:
+    """Kaplan-Meier curves of the head's frozen risk groups."""
+    head = table[table["configuration"] == table["configuration"].iloc[0]]
+    return kaplan_meier_figure(grouped(head), "time")
 
 
 def calibration_curve(table: pd.DataFrame) -> str:

@@ -159,8 +159,8 @@ def finish_roc(ax: Axes) -> None:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), handlelength=2.6, fontsize=10)
 
 
-def attention_profile(found: dict[str, Profile]) -> str:
-    """Attention against height, the vertex on top, one line with its band per class."""
+def attention_profile(found: dict[str, Profile], from_pole: str) -> str:
+    """Attention against height, the pole on top (`below the vertex`), one line with its band per class."""
     with matplotlib.rc_context(STYLE):
         figure, ax = axes(4.6, 4.8)
         ax.axvline(1, color="#9ca3af", lw=1, ls="--")
@@ -168,7 +168,7 @@ def attention_profile(found: dict[str, Profile]) -> str:
             colour, dash = COLOURS[index % 6], ("-", "--", "-.", ":")[index % 4]
             ax.fill_betweenx(profile.height_mm, profile.low, profile.high, color=colour, alpha=0.18, lw=0)
             ax.plot(profile.mean, profile.height_mm, color=colour, ls=dash, lw=2.2, label=label(name, NAME))
-        ax.set(xlabel="attention × number of slices (1 = uniform)", ylabel="mm below the vertex")
+        ax.set(xlabel="attention × number of slices (1 = uniform)", ylabel=f"mm {from_pole}")
         ax.set_xlim(left=0)
         ax.invert_yaxis()
         ax.legend(loc="lower right")
@@ -177,4 +177,4 @@ def attention_profile(found: dict[str, Profile]) -> str:
         for name, profile in found.items()
         if len(profile.mean)
     )
-    return svg(figure, "attention", f"Attention over height below the vertex by class: {peaks}")
+    return svg(figure, "attention", f"Attention over height {from_pole} by class: {peaks}")

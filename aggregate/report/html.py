@@ -11,6 +11,7 @@ from aggregate.report import figures, tables, words
 from aggregate.report.classes import class_content, contrast_table
 from aggregate.report.curves import Roc, profiles, roc_of
 from aggregate.report.evaluation import drawn_figures, external_content, external_verdict
+from aggregate.report.numbers import number_figures
 from aggregate.report.pages import encoded, rendered, whole
 from aggregate.report.survival_figures import grouped, kaplan_meier_figure
 from aggregate.targets.told import primary_of
@@ -58,10 +59,12 @@ def training_content(results: Results) -> dict[str, Any]:
         "primary": primary_of(metrics).words,
         "guessing": primary_of(metrics).guessing is not None,
         "roc": roc_figure(results),
+        "numbers": number_figures(results),
         "curves": kaplan_meier(results),
         "log_rank": words.p_value((metrics.get("risk_groups") or {}).get("log_rank_p")),
         "risk_groups": tables.risk_group_table(metrics),
         "attention": attention_figure(results),
+        "plane": words.plane_words(results.header),
         "previews": [(caption, encoded(png)) for caption, png in results.previews],
         "cohort": tables.cohort_table(results),
         "sites": tables.site_table(results.site_by_label),
@@ -207,4 +210,5 @@ def attention_figure(results: Results) -> str | None:
         return None
     found = {label: profile for label, profile in profiles(results.attention).items() if len(profile.mean)}
     ordered = {label: found[label] for label in results.classes if label in found}
-    return figures.attention_profile(ordered or found) if found else None
+    from_pole = words.plane_words(results.header)["from_pole"]
+    return figures.attention_profile(ordered or found, from_pole) if found else None

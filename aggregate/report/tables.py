@@ -101,7 +101,11 @@ def cohort_table(results: Results) -> TextTable:
     frame = results.cohort
     first = frame.drop_duplicates("participant_id")
     age, sex = column_like(frame, ("age",)), column_like(frame, ("sex", "gender"))
-    head = ["label", "participants", "bags"] + (["age, mean ± sd"] if age else []) + (["sex"] if sex else [])
+    head = (
+        [_rows_are(results), "participants", "bags"]
+        + (["age, mean ± sd"] if age else [])
+        + (["sex"] if sex else [])
+    )
     rows = []
     for index, label in enumerate(results.classes):
         people = first[first["y"] == index]
@@ -114,6 +118,11 @@ def cohort_table(results: Results) -> TextTable:
             row.append(", ".join(f"{value} {n}" for value, n in counts.items()) or "–")
         rows.append(tuple(row))
     return TextTable(tuple(head), tuple(rows))
+
+
+def _rows_are(results: Results) -> str:
+    """What tables by label have in their rows: labels, or ranges of a number."""
+    return "label" if results.metrics.get("classes") else str(results.metrics["target"])
 
 
 def column_like(frame: pd.DataFrame, names: Sequence[str]) -> str | None:
@@ -136,7 +145,7 @@ def slices_table(results: Results) -> TextTable | None:
         (label, *(spread_words(results.cohort.loc[results.cohort["y"] == index, name]) for name in shown))
         for index, label in enumerate(results.classes)
     )
-    return TextTable(("label", *(columns[name] for name in shown)), rows)
+    return TextTable((_rows_are(results), *(columns[name] for name in shown)), rows)
 
 
 def spread_words(values: "pd.Series[Any]") -> str:

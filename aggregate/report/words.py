@@ -9,6 +9,8 @@ from aggregate.heads.registry import HEADS
 from aggregate.statistics.cautions import as_guessing, cannot_compare
 from aggregate.targets import told
 from aggregate.targets.classification import Classification
+from cache_schema.format.header import Header
+from cache_schema.format.plane import AWAY, FROM_POLE, LAID
 
 CONFIGURATION_NAMES = {
     **WORDS,
@@ -34,6 +36,12 @@ METRICS = {
 
 LEVEL = 0.05
 """Below this p a difference is called one."""
+
+
+def plane_words(header: Header) -> dict[str, str]:
+    """How a store's slices lie, in which order they are shown, and what their heights are counted from."""
+    plane = header.fingerprint.plane
+    return {"away": AWAY[plane], "laid": LAID[plane], "from_pole": FROM_POLE[plane]}
 
 
 def named(configuration: str) -> str:

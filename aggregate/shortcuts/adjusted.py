@@ -10,7 +10,7 @@ Chosen by simulation (`docs/statistics.md`, `benchmarks/adjusted.py`): it holds 
 confounds tell much. Combining both logits by a second regression on the other folds' out-of-fold logits leaks
 (a head that was trained on a test part's labels scored those other folds) and finds next to nothing; pairs of
 participants of one site leave age and sex in; pairs alike in the confounds' own logit hold the level and find
-a third as much.
+less.
 """
 
 from collections.abc import Sequence
@@ -146,8 +146,11 @@ def _said(name: str, facts: dict[str, Any]) -> str:
     known = listed(facts["confounds"])
     if found["value"] is None or p is None:
         return f"whether {name} knows more than {known} cannot be said: too few folds define it"
+    if found["value"] < GUESSING:
+        low = f"{found['value']:.3f}, which counts as {GUESSING}"
+        return f"{name} is not shown to know more than {known}: AUROC beyond them {low}"
     told = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-    more = p <= LEVEL and found["value"] > GUESSING
+    more = p <= LEVEL
     return (
         f"{name} {'knows' if more else 'is not shown to know'} more than {known}: AUROC beyond them "
         f"{found['value']:.3f} [{found['ci_low']:.3f}, {found['ci_high']:.3f}], {told}"

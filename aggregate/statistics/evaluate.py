@@ -26,6 +26,8 @@ from aggregate.statistics.metrics import GUESSING, Scores, by_participant, means
 from cache_schema.common.errors import SlicecacheError
 
 UNCALIBRATED = Calibration()
+ROUNDING = 1e-5
+"""Of an error in a target's own unit: heads are trained in float32."""
 AUROC = Metric("auroc", "AUROC", guessing=GUESSING)
 """What classes are judged by."""
 Measure = Callable[[Scores, float, float], Mapping[str, float]]
@@ -191,8 +193,10 @@ def compare(ours: Measured, other: Measured) -> dict[str, Any] | None:
         difference, ci_low, ci_high, p (None where not defined) and as_guessing: who counts as 0.5.
     """
     sizes, low = (ours.n_train, ours.n_test), [m.configuration for m in (ours, other) if below_guessing(m)]
-    measured = ours.judged - other.judged
-    counted = _at_least_guessing(ours) - _at_least_guessing(other)
+    measured = _differences(ours, other)
+    counted = measured
+    if low:
+        counted = _at_least_guessing(ours) - _at_least_guessing(other)
     try:
         tests = [corrected_t_test(values, *sizes, overlap=SHARED_PAIRS) for values in (measured, counted)]
     except SlicecacheError:
@@ -204,6 +208,14 @@ def compare(ours: Measured, other: Measured) -> dict[str, Any] | None:
     pairs = {"difference": difference, "ci_low": ends[0], "ci_high": ends[1], "p": told.p}
     numbers = {name: float(value) if np.isfinite(value) else None for name, value in pairs.items()}
     return {**numbers, "as_guessing": low}
+
+
+def _differences(ours: Measured, other: Measured) -> Floats:
+    """Of the primary metric (fold,); of a metric without a largest value, without what is rounding."""
+    found = ours.judged - other.judged
+    if np.isfinite(ours.primary.high):
+        return found
+    return np.where(np.abs(found) < ROUNDING * np.abs(other.judged), 0.0, found)
 
 
 def below_guessing(measured: Measured) -> bool:

@@ -13,7 +13,7 @@ from aggregate.common.arrays import Floats, Ints
 from aggregate.statistics.metrics import GUESSING
 
 RANKS = (
-    Metric("c_index", "ordinal C-index", guessing=GUESSING),
+    Metric("ordinal_c_index", "ordinal C-index", guessing=GUESSING),
     Metric("kappa", "quadratic kappa", -1.0, 1.0),
     Metric("mae_ranks", "MAE in ranks", 0.0, float("inf"), lower_is_better=True),
     Metric("spearman", "Spearman r", -1.0, 1.0),
@@ -35,7 +35,7 @@ def rank_metrics(y: Ints, p: Floats) -> dict[str, float]:
     expected, called = expected_rank(p), p.argmax(axis=1)
     hits = [float((called[y == c] == c).mean()) for c in np.unique(y)]
     return {
-        "c_index": c_index(y, expected),
+        "ordinal_c_index": c_index(y, expected),
         "kappa": quadratic_kappa(y, called, p.shape[1]),
         "mae_ranks": float(np.abs(expected - y).mean()),
         "spearman": _spearman(y, expected),

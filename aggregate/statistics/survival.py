@@ -59,17 +59,17 @@ def _pairs(signed: Floats, risk: Floats) -> tuple[Floats, Floats]:
 
 
 def _still_observed(train: Floats, at: Floats) -> Floats:
-    """Kaplan and Meier's share of those whose observation has not ended before some times (time,)."""
-    from scipy.stats import ecdf
+    """Kaplan and Meier's share of those whose observation has not ended before some times (time,).
 
-    ended = train <= 0
-    if not ended.any():  # scipy has no curve of none
-        return np.ones(len(at))
-    # An event that is tied with an end of observation comes first.
-    time = np.where(ended, -train, np.nextafter(train, 0))
-    curve = ecdf(_censored(np.where(ended, time, -time))).sf
-    place = np.searchsorted(curve.quantiles, at, side="left")
-    return np.asarray(np.concatenate([[1.0], curve.probabilities])[place], dtype=np.float64)
+    An event that is tied with an end of observation comes first. Written out, since a bootstrap asks for
+    thousands and scipy's curve takes a millisecond.
+    """
+    time, event = np.sort(times_of(train)), np.sort(train[train > 0])
+    ended, number = np.unique(-train[train <= 0], return_counts=True)
+    had = np.searchsorted(event, ended, side="right") - np.searchsorted(event, ended, side="left")
+    at_risk = len(time) - np.searchsorted(time, ended, side="left") - had
+    share = np.concatenate([[1.0], np.cumprod(1 - number / at_risk)])
+    return np.asarray(share[np.searchsorted(ended, at, side="left")], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)

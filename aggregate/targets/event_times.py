@@ -15,6 +15,9 @@ SEEN = ("1", "yes", "true")
 UNSEEN = ("0", "no", "false")
 """Values of an event column that need no explanation, in lower case."""
 
+SHORTEST, LONGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+"""Times that heads can be trained on, in single precision; a shorter one counts as 0."""
+
 
 class EventSpec(Strict):
     """Whether the event was seen, or observation ended without it."""
@@ -29,11 +32,12 @@ def read_times(column: str, table: CohortTable, missing: Sequence[str]) -> tuple
     """Times (row,), and why a row has none."""
     cells = [str(cell) for cell in table.text[column]]
     gone = [is_missing(cell, missing) for cell in cells]
-    numbers = [None if miss else read_number(cell) for cell, miss in zip(cells, gone, strict=True)]
+    read = [None if miss else read_number(cell) for cell, miss in zip(cells, gone, strict=True)]
+    numbers = [0.0 if number is not None and 0 <= number < SHORTEST else number for number in read]
     wrong = [
         repr(cell)
         for cell, number, miss in zip(cells, numbers, gone, strict=True)
-        if not miss and (number is None or not 0 <= number < np.finfo(np.float32).max)
+        if not miss and (number is None or not 0 <= number < LONGEST)
     ]
     if wrong:
         raise SlicecacheError(

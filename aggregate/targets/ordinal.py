@@ -83,7 +83,7 @@ class Ordinal(Classification):
     key: ClassVar[str] = "ordinal"
     names: ClassVar[tuple[str, ...]] = ("ordinal",)
     metrics: ClassVar[tuple[Metric, ...]] = RANKS
-    shown_metrics: ClassVar[tuple[str, ...]] = ("c_index", "kappa", "mae_ranks", "spearman")
+    shown_metrics: ClassVar[tuple[str, ...]] = ("ordinal_c_index", "kappa", "mae_ranks", "spearman")
     bar: ClassVar[str] = "mean_pool_ordinal"
     calibrates: ClassVar[bool] = False
 

@@ -4,6 +4,7 @@ Outcomes are signed times (`common/signed_times.py`). A partial likelihood knows
 risk is set to 0 at the median of its training bags: above it is the group of high risk.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -81,6 +82,7 @@ class Survival(LearntTask):
         Metric("uno_c", "Uno's C", guessing=0.5),
     )
     bar: ClassVar[str] = "mean_pool_cox"
+    figure: ClassVar[str] = "risk_groups"
 
     def stratify(self, values: Floats, of_bag: Ints) -> tuple[Ints, tuple[str, ...]]:
         """By event and time."""
@@ -102,6 +104,13 @@ class Survival(LearntTask):
                 "a participant has one time and event, but they change between the sessions of "
                 f"{listed(list(dict.fromkeys(torn)))}; use sessions: first or last, or leave them out by "
                 "where"
+            )
+        if not seen:
+            why = Counter(item.reason for item in left_out).most_common(3)
+            told = "; ".join(f"{n} {reason}" for reason, n in why) or "nothing was left out"
+            raise SlicecacheError(
+                f"target {column!r}: nobody has a time, an event that was seen or not, and a volume of the "
+                f"store (left out: {told})"
             )
         if not events_of(values).any():
             raise SlicecacheError(
@@ -147,6 +156,10 @@ class Survival(LearntTask):
     def outcome_columns(self, values: Floats) -> Mapping[str, Any]:
         """Time and event."""
         return {"y_time": times_of(values[:, 0]), "y_event": events_of(values[:, 0])}
+
+    def truth_columns(self, values: Floats) -> Mapping[str, Any]:
+        """Time and event."""
+        return self.outcome_columns(values)
 
     def findings(self, y: Outcomes, said: Floats) -> dict[str, Any]:
         """Groups of high and low risk."""

@@ -17,6 +17,7 @@ from aggregate.common.artefacts import csv_text, log_to, write_json, write_text,
 from aggregate.common.run_folder import BUNDLE, METRICS_FILE, place_of_pair, verb_folder
 from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
+from aggregate.config.setup import TrainingSetup
 from aggregate.evaluate.results import write_confusion, write_curves
 from aggregate.harmonise.harmoniser import Harmoniser, harmoniser_of
 from aggregate.predict.bundle import save_bundle
@@ -97,6 +98,7 @@ def train_cohort(
     whole = load_cohort(section.cohort_request(pipeline), store)
     contrasts_of(section.target, whole.classes)  # what cannot be meant is said before anything is trained
     cohort = whole if contrast is None else narrowed(whole, contrast)
+    setup = setup.for_classes(cohort.classes, whole.classes)
     folds = make_folds(cohort, section.folds, section.leave_group_out)
     external = open_external_cohort(pipeline, section, store, cohort, folds, contrast, whole.kind)
     with log_to(folder) as logger:
@@ -122,7 +124,7 @@ def train_cohort(
         metrics = metrics_json(setup.seeds, cohort, store, outputs, measured, beside)
         if n_shuffles := max(shuffle_labels, section.shuffle_labels):
             observed = metrics["metrics"][cohort.kind.primary.name]["value"]
-            metrics["null"] = _null(section, cohort, bags, observed, n_shuffles, harmoniser)
+            metrics["null"] = _null(setup, section, cohort, bags, observed, n_shuffles, harmoniser)
         metrics["training"] = start_facts(trained.runs)
         metrics |= shortcuts.facts | adjusted_facts(cohort, trained.outputs, section.confounds, section.site)
         if contrast is not None:
@@ -132,10 +134,10 @@ def train_cohort(
         site = site_by_label(cohort, section.site)
         doubts = few_folds(measured[trained.outputs[0].configuration])
         metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *shortcuts.warnings, *doubts]
-        target = section.target if contrast is None else target_of(section.target, contrast)
-        summary = training_summary_of(setup, target, section.folds, trained, metrics)
         bundle = None
         if harmoniser is None:
+            target = section.target if contrast is None else target_of(section.target, contrast)
+            summary = training_summary_of(setup, target, section.folds, trained, metrics)
             bundle = make_bundle(setup, cohort, store, folds, trained, bags, summary, beside, baselines)
         evaluation = judge_outside(bundle, external, metrics, section.memory_gib)
         notes += [NO_BUNDLE] * (bundle is None)
@@ -167,6 +169,7 @@ def train_cohort(
 
 
 def _null(
+    setup: TrainingSetup,
     section: AggregateSection,
     cohort: Cohort,
     bags: Bags,
@@ -177,7 +180,7 @@ def _null(
     """What chance gives, with a bar."""
     with bar("shuffled labels") as progress:
         return shuffled_null(
-            section.setup(),
+            setup,
             section.folds,
             section.leave_group_out,
             cohort,

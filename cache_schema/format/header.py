@@ -24,6 +24,7 @@ from cache_schema.format.limits import (
     RESERVED,
     Extent,
 )
+from cache_schema.format.plane import Plane
 
 FORMAT = "slicecache"
 VERSION = 1
@@ -59,7 +60,7 @@ class Fingerprint(Strict):
 
     schema_version: Literal[1] = 1
     backbone: BackboneIdentity
-    plane: Literal["axial"] = "axial"
+    plane: Plane = "axial"
     preprocessing: tuple[dict[str, Any], ...]
     """Ordered steps, each `{"step": name, parameter: value, ...}`."""
     slices: dict[str, Any]

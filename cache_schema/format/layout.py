@@ -119,7 +119,12 @@ def item_bytes(spec: ArraySpec) -> int:
 
 def chunk_slices(header: Header, spec: ArraySpec) -> int:
     """Slices in a chunk: a whole volume, or as many as fit 4 MiB (at least one)."""
-    return min(header.slice_chunk, max(1, MAX_CHUNK_BYTES // item_bytes(spec)))
+    return slices_of_chunk(header.slice_chunk, spec)
+
+
+def slices_of_chunk(longest: int, spec: ArraySpec) -> int:
+    """The same by the most slices of a volume, which a header that is not there yet would say."""
+    return min(longest, max(1, MAX_CHUNK_BYTES // item_bytes(spec)))
 
 
 def record_name(key: VolumeKey) -> str:

@@ -62,19 +62,25 @@ class Geometry(Strict):
 
 
 class Slices(Strict):
-    """The kept slices, in order from low to high."""
+    """The kept slices, in order from low to high along the plane's normal (see `format.plane`)."""
 
     index: tuple[SliceIndex, ...] = PerSlice
     """Along the sliced axis of the oriented volume; below 0, or from `n_volume` on, for a slice of padding,
     which is no part of the volume: of the background's grey, and what a published system feeds as a slice."""
     height_mm: tuple[float, ...] = PerSlice
-    """Millimetres below the vertex (positive downwards)."""
+    """Millimetres from the pole at the upper end of the normal: below the vertex, of an axial store."""
     world_z_mm: tuple[float, ...] = PerSlice
-    """World z of the slice's centre."""
+    """World coordinate of the slice's centre along the normal: z, of an axial store."""
     n_volume: SliceCount
     """Slices of the whole volume along that axis."""
     spacing_mm: float
     """Distance of neighbouring slices of the volume."""
+
+    @property
+    def scanned_mm(self) -> tuple[float, ...]:
+        """Heights of the kept slices that the volume has, without padding."""
+        pairs = zip(self.index, self.height_mm, strict=True)
+        return tuple(height for index, height in pairs if 0 <= index < self.n_volume)
 
 
 class UsedForeground(Strict):

@@ -5,6 +5,7 @@ same dataset under a second name, and `coords` in micrometres, told by the attri
 `tile_size_um`. A slice stands where a patch does: its second coordinate is its height.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ def coordinates(record: VolumeRecord, spec: ArraySpec) -> NDArray[np.int32]:
     its upper left corner on the canvas.
     """
     below = np.round(1000 * np.array(record.slices.height_mm)).astype(np.int32)
-    if len(spec.item_shape) == 1:
+    if spec.dims[2:4] != ("row", "col"):  # several tokens of a slice, as registers, lie in one place
+        below = below.repeat(math.prod(spec.item_shape[:-1]))
         return np.stack([np.zeros_like(below), below], axis=1)
     rows, columns = spec.item_shape[:2]
     height, width = (

@@ -155,6 +155,16 @@ class NamedBackbone(Strict):
         return None
 
     @property
+    def licence(self) -> str:
+        """Of its published weights; empty where there are none, or they are somebody else's."""
+        return ""
+
+    @property
+    def gated(self) -> bool:
+        """Whether its repository is known to let in only who accepted a licence there."""
+        return False
+
+    @property
     def lock_file(self) -> Path | None:
         """File that says what its weights must be; None without one."""
         return None

@@ -46,6 +46,11 @@ class Dinov2Spec(PublishedBackbone):
             return self.repository
         return f"facebook/dinov2-{'with-registers-' if self.registers else ''}{self.size}"
 
+    @property
+    def licence(self) -> str:
+        """Of the releases."""
+        return "Apache-2.0" if self.path is None and self.repository is None else ""
+
     def outline(self, canvas: Canvas) -> Outline | None:
         """Sizes of a release or a local folder; None for another id, whose config lies on the network.
 

@@ -73,13 +73,16 @@ class PublishedBackbone(NamedBackbone):
         first = f"; {admission(self.hub_id)}, then fetch them" if self.gated else "; fetch it"
         return (
             f"the backbone {self.hub_id!r} is not on this machine: {lacks}{first} where there is "
-            "internet, into a cache or folder that this machine sees: slicecache backbone fetch PIPELINE"
+            "internet, into a cache or folder that this machine sees: slicecache backbone fetch "
+            f"{'PIPELINE' if self.lock is not None else self.named}"
         )
 
     @property
-    def gated(self) -> bool:
-        """Whether its repository is known to let in only who accepted a licence there."""
-        return False
+    def named(self) -> str:
+        """What `backbone fetch` calls it."""
+        name = next((name for name, (spec, _) in self.listed().items() if spec == self), None)
+        revision = f"@{self.revision}" if self.revision else ""
+        return name or f"{getattr(self, 'kind', '')}/{self.hub_id}{revision}"
 
     def hub(self) -> HubSource | None:
         """The repository; None for a local folder."""

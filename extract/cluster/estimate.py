@@ -93,7 +93,7 @@ def estimate(
     weights = parameters(sizes or UNKNOWN) * 4
     largest = max(voxels, default=0)
     workers = min(cpus, MOST_WORKERS)
-    needed = TORCH_BYTES + 2 * weights + (workers + 1) * (PROCESS_BYTES + DECODE_BYTES * largest)
+    needed = memory_bytes(cpus, largest, [sizes])
     speed = f"{(SLOW_GPU if gpu else CPU_CORE * cpus) / 1e12:.3g} TFLOP/s"
     guessed = "" if sizes else " (a ViT-L's, since this backbone does not say)"
     return Estimate(
@@ -109,6 +109,19 @@ def estimate(
             "time": f"{operations / 1e9:.3g} GFLOP a slice{guessed} at {speed}, times {SAFETY:g}",
         },
     )
+
+
+def memory_bytes(cpus: int, largest: int, backbones: Sequence[Outline | None]) -> int:
+    """Of a process that embeds, with those that decode for it.
+
+    Args:
+        cpus: Cores, each of which decodes.
+        largest: Voxels of the largest volume.
+        backbones: Of every store that is made at once.
+    """
+    weights = sum(parameters(sizes or UNKNOWN) * 4 for sizes in backbones)
+    workers = min(cpus, MOST_WORKERS)
+    return int(TORCH_BYTES + 2 * weights + (workers + 1) * (PROCESS_BYTES + DECODE_BYTES * largest))
 
 
 def finish_needs(volumes: Sequence[PlannedVolume], size: int) -> tuple[str, str]:

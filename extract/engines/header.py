@@ -42,6 +42,7 @@ def make_header(
     return Header(
         fingerprint=Fingerprint(
             backbone=backbone.identity,
+            plane=preprocessing.plane,
             preprocessing=preprocessing.fingerprint_steps(),
             slices=preprocessing.fingerprint_slices(),
         ),

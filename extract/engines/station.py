@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from cache_schema.format.header import Fingerprint, Header, require_equal
+from cache_schema.format.layout import patch_layers
 from cache_schema.format.numerics import FixedNumerics
 from cache_schema.format.record import TableRow
 from cache_schema.store.create import fixed_at, read_header
@@ -33,6 +34,24 @@ ANOTHER = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class BuiltBackbones:
+    """The backbones of a run; stores that embed with the same one share its weights."""
+
+    _built: list[tuple[tuple[Any, ...], Backbone]] = field(default_factory=list)
+
+    def of(self, section: ExtractSection, base: Path, device: torch.device, dtype: torch.dtype) -> Backbone:
+        """A section's backbone, built now or by another store."""
+        asked = (section.layers, "cls_attention" in section.tokens, patch_layers(section.tokens))
+        key = (section.backbone, section.preprocessing.pixels, *asked, section.offline, device, dtype)
+        for other, backbone in self._built:
+            if other == key:
+                return backbone
+        backbone = section.build_backbone(base, device, dtype)
+        self._built.append((key, backbone))
+        return backbone
+
+
 @dataclass(slots=True)
 class Station:
     """Open it with `open_station`; `embedder` settles by which arithmetic this store is embedded."""
@@ -45,6 +64,7 @@ class Station:
     device: torch.device
     compute: ComputeName
     _backbone: Backbone
+    _built: BuiltBackbones
     notes: list[str] = field(default_factory=list)
 
     def embedder(self) -> Embedder:
@@ -72,7 +92,7 @@ class Station:
             )
         if (device, compute) != (self.device, self.compute):
             self.device, self.compute = device, compute
-            self._backbone = self.section.build_backbone(self.base, device, DTYPES[compute])
+            self._backbone = self._built.of(self.section, self.base, device, DTYPES[compute])
 
 
 def open_station(
@@ -83,6 +103,7 @@ def open_station(
     *,
     longest: int,
     wanted: Fingerprint | None = None,
+    built: BuiltBackbones | None = None,
 ) -> Station:
     """Build the backbone, and create the store or open the one that is there.
 
@@ -93,6 +114,7 @@ def open_station(
         rows: Volumes that will be written; those that have a row keep it.
         longest: Most slices of a volume, by which the chunks of a new store are cut.
         wanted: What the store's embeddings must be; nothing is written where they would be others.
+        built: What other stores of the run embed with.
 
     Raises:
         StoreMismatch: If the store was made otherwise, or the section says others than are wanted.
@@ -103,12 +125,13 @@ def open_station(
     begun_on = fixed.device if fixed is not None and fixed.device in devices(machine) else None
     device = choose_device(section.device, machine, begun_on)
     compute = choose_dtype(section.dtype, device, machine, found)
-    backbone = section.build_backbone(base, device, DTYPES[compute])
+    built = built or BuiltBackbones()
+    backbone = built.of(section, base, device, DTYPES[compute])
     header = new_header(backbone, section, base, device, longest)
     if wanted is not None:
         require_equal(header.fingerprint, wanted, OTHERS, ANOTHER)
     writer = StoreWriter.open(location, header, rows, durable=section.fsync)
-    return Station(section, base, writer, machine, device, compute, backbone)
+    return Station(section, base, writer, machine, device, compute, backbone, built)
 
 
 def new_header(

@@ -32,6 +32,34 @@ def list_(as_json: AsJson = False) -> int:
     return 0
 
 
+Shown = Annotated[
+    str,
+    typer.Argument(
+        metavar="PATH|NAME|PIPELINE",
+        help="A folder with config.json and safetensors, a name from `list`, OWNER/NAME in the local cache, "
+        "or a pipeline file.",
+    ),
+]
+NoDigest = Annotated[bool, typer.Option("--no-digest", help="Do not read the weights themselves.")]
+
+
+@backbone.command(name="show")
+def show_(what: Shown, no_digest: NoDigest = False, as_json: AsJson = False) -> int:
+    """What a checkpoint on this machine is: sizes, tokens, what it states of its pixels, weights, digest.
+
+    No code of a repository runs, and nothing is asked of the network.
+    """
+    from extract.fetch.show import show
+    from extract.fetch.shown_text import shown_text
+
+    shown = show(what, not no_digest)
+    if as_json:
+        typer.echo(json.dumps(shown.as_json()))
+    else:
+        say(shown_text(shown))
+    return 0
+
+
 What = Annotated[
     str,
     typer.Argument(

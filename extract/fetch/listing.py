@@ -5,6 +5,11 @@ from typing import Any
 
 from extract.fetch.names import listed
 
+GATED = (
+    "gated: its owner wants to know who; accept the licence on the repository's page, then `hf auth login`, "
+    "or set HF_TOKEN, where it is fetched"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -18,6 +23,9 @@ class Listed:
     patch_size: int
     registers: int
     source: str
+    licence: str
+    gated: bool
+    """Whether its owner lets in only who accepted the licence."""
     here: bool | None
     """None where the package that keeps the cache is not installed."""
 
@@ -35,7 +43,7 @@ def list_backbones() -> list[Listed]:
         except ModuleNotFoundError:
             here = None
         sizes = (shape.dim, shape.layers, shape.heads, shape.patch_size, shape.registers)
-        rows.append(Listed(name, shape.count(), *sizes, spec.source(), here))
+        rows.append(Listed(name, shape.count(), *sizes, spec.source(), spec.licence, spec.gated, here))
     return rows
 
 
@@ -50,12 +58,26 @@ def cache_folder() -> str:
 
 def listing_text(rows: list[Listed]) -> str:
     """The table, and how other backbones are named."""
-    head = ("name", "parameters", "dim", "layers", "heads", "patch", "registers", "weights", "here")
+    head = (
+        "name",
+        "parameters",
+        "dim",
+        "layers",
+        "heads",
+        "patch",
+        "registers",
+        "licence",
+        "gated",
+        "weights",
+        "here",
+    )
     cells = [head] + [
         (
             row.name,
             f"{row.parameters / 1e6:.1f} M",
             *map(str, (row.dim, row.layers, row.heads, row.patch_size, row.registers)),
+            row.licence or "-",
+            "yes" if row.gated else "no",
             row.source,
             {True: "yes", False: "no", None: "unknown"}[row.here],
         )
@@ -76,7 +98,9 @@ def listing_text(rows: list[Listed]) -> str:
         [
             *lines,
             "",
-            f"{looked}; `slicecache backbone fetch NAME` gets them",
-            "also: dinov2/OWNER/NAME (a repository in this format), `path:` (a folder), `kind: custom`",
+            f"{looked}; `slicecache backbone fetch NAME` gets them, `... show NAME` looks at them",
+            GATED,
+            "also: dinov2/OWNER/NAME (a repository in this format), huggingface/OWNER/NAME (what "
+            "transformers knows), `path:` (a folder), `kind: custom`",
         ]
     )

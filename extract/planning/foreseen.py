@@ -10,14 +10,14 @@ from extract.volume.orient import stack_spacing, stack_to_native
 
 def most_slices(facts: Facts, preprocessing: Preprocessing) -> int:
     """Upper bound of the slices that are kept of a volume."""
-    to_native = stack_to_native(facts.affine, facts.shape, preprocessing.orient)
+    to_native = stack_to_native(facts.affine, facts.shape, preprocessing.orient, preprocessing.plane)
     count = int(np.abs(to_native[:3, 2]) @ np.asarray(facts.shape))
     return preprocessing.slices.bound(count, stack_spacing(to_native, facts.spacing_mm)[0])
 
 
 def said_of_canvas(facts: Facts, preprocessing: Preprocessing) -> tuple[str, ...]:
     """Why a volume's slices will not come out at the store's canvas, as far as its header tells."""
-    to_native = stack_to_native(facts.affine, facts.shape, preprocessing.orient)
+    to_native = stack_to_native(facts.affine, facts.shape, preprocessing.orient, preprocessing.plane)
     rows, columns, _ = (int(side) for side in np.abs(to_native[:3, :3]).T @ np.asarray(facts.shape))
     try:
         preprocessing.require_shape(rows, columns)

@@ -125,6 +125,7 @@ def _slicing(section: ExtractSection) -> dict[str, Any]:
     """What decides how many slices a volume has."""
     steps = section.preprocessing
     return {
+        **({} if steps.plane == "axial" else {"plane": steps.plane}),
         "orient": steps.orient.model_dump(mode="json"),
         "slices": steps.slices.model_dump(mode="json"),
     }
@@ -200,6 +201,8 @@ class KeptPlan:
             line = PlanLine.model_validate_json(self._lines[number])
             if self._head.slices[number] != (line.max_slices if line.refusal is None else None):
                 raise ValueError(f"line {number + 2} and the first disagree")
+            if line.refusal is None and len(line.others) != len(self._head.longest):
+                raise ValueError(f"line {number + 2} is of {1 + len(line.others)} stores")
             return line.volume()
 
 
@@ -218,6 +221,8 @@ def kept_plan(place: Path, sections: Sequence[ExtractSection], base: Path) -> Ke
         head = PlanHead.model_validate(read_object(first))
         if len(lines) != len(head.slices):
             raise ValueError(f"it has {len(lines)} volumes, not {len(head.slices)}")
+        if len(head.longest) != len(head.asked.get("others", ())):
+            raise ValueError(f"it is of {1 + len(head.longest)} stores")
     differing = differing_fields(asked_for(sections, base), head.asked)
     if differing:
         raise ConfigError(f"{str(place)!r} was made for something else: {'; '.join(differing)}; {AGAIN}")
@@ -247,6 +252,9 @@ def _lines(plan: ExtractionPlan, asked: dict[str, Any]) -> Iterator[Strict]:
         slices=tuple(v.max_slices if v.refusal is None else None for v in plan.volumes),
         notes=plan.notes,
         withdrawn=tuple((key.participant_id, key.session_id, key.volume_id) for key in plan.withdrawn),
-        longest=tuple(map(max, zip(*(volume.others for volume in plan.embeddable), strict=True))),
+        longest=tuple(
+            max((volume.others[place] for volume in plan.embeddable), default=0)
+            for place in range(len(asked.get("others", ())))
+        ),
     )
     yield from map(PlanLine.of, plan.volumes)

@@ -34,6 +34,7 @@ def section_like(wanted: WantedStore, checkpoint: Path | None = None) -> dict[st
     preset, steps = _steps_like(wanted.fingerprint)
     return {
         "preset": preset,
+        "plane": wanted.fingerprint.plane,
         **steps,
         "backbone": backbone.model_dump(mode="json"),
         "tokens": [name for name in wanted.arrays if is_token(name)] or ["patch_mean"],

@@ -8,8 +8,8 @@ from cache_schema.files.disk.room import existing, require_room, require_writabl
 from cache_schema.files.objects import TEMPORARY
 from cache_schema.files.remote.bucket import Bucket
 from cache_schema.files.remote.urls import is_url
-from cache_schema.format.header import Header
-from cache_schema.format.layout import chunk_slices, item_bytes
+from cache_schema.format.header import ArraySpec, Header
+from cache_schema.format.layout import item_bytes, slices_of_chunk
 from extract.planning.plan import PlannedVolume
 
 BESIDE_BYTES = 64_000
@@ -57,17 +57,27 @@ def require_store_room(
         if check_space:
             disk = os.stat(location).st_dev
             so_far = disks.get(disk, (0, 0))
-            n_bytes, n_files = (a + b for a, b in zip(so_far, needed(header, volumes), strict=True))
+            n_bytes, n_files = (
+                a + b for a, b in zip(so_far, needed(header.arrays, header.slice_chunk, volumes), strict=True)
+            )
             disks[disk] = n_bytes, n_files
             what = "the store" if so_far == (0, 0) else "the stores up to"
             require_room(location, what, n_bytes, n_files, advice=ADVICE)
 
 
-def needed(header: Header, volumes: Sequence[PlannedVolume]) -> tuple[int, int]:
-    """Bytes and files that volumes take at most: whole chunks, since a chunk is padded to its full length."""
+def needed(
+    arrays: Sequence[ArraySpec], slice_chunk: int, volumes: Sequence[PlannedVolume]
+) -> tuple[int, int]:
+    """Bytes and files that volumes take at most: whole chunks, since a chunk is padded to its full length.
+
+    Args:
+        arrays: Of the store.
+        slice_chunk: As its header says it.
+        volumes: That are to be embedded.
+    """
     n_bytes = n_files = 0
-    for spec in header.arrays:
-        step = chunk_slices(header, spec)
+    for spec in arrays:
+        step = slices_of_chunk(slice_chunk, spec)
         blocks = sum(-(-volume.max_slices // step) for volume in volumes)
         n_bytes += blocks * step * item_bytes(spec)
         n_files += blocks

@@ -43,7 +43,9 @@ def preprocessing_of_header(header: Header, allow_unknown_orientation: bool) -> 
     required = {step.name for step in fields(Preprocessing) if step.default is MISSING}
     if not required <= parts.keys():
         raise ConfigError("the store's header lacks a preprocessing step that this version needs")
-    made = Preprocessing(**parts, allow_unknown_orientation=allow_unknown_orientation)
+    made = Preprocessing(
+        **parts, allow_unknown_orientation=allow_unknown_orientation, plane=header.fingerprint.plane
+    )
     if made.fingerprint_steps() != _steps(header):
         raise ConfigError(
             "the store's header names preprocessing steps that this version does not know; "

@@ -26,6 +26,14 @@ Masks = Annotated[
         help="With --effect lesion: folder (or pattern) of masks in MNI space that give lesions their shape.",
     ),
 ]
+Groups = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,NAME,...",
+        help="With --effect atrophy: diagnoses in place of control and patient, from none of the effect to "
+        "all of it.",
+    ),
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; all processors by default.")]
 
 
@@ -35,6 +43,7 @@ def simulate(
     effect: EffectName = "atrophy",
     lesion: LesionLook = "dark",
     lesion_masks: Masks = None,
+    groups: Groups = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything.")] = 0,
     workers: Workers = None,
     as_json: AsJson = False,
@@ -43,6 +52,7 @@ def simulate(
 
     The same options give the same bytes; a complete OUT of the same options is left as it is.
     """
+    from extract.simulate.cohort import GROUPS
     from extract.simulate.tree import simulate_tree as write
 
     masks = None if lesion_masks is None else Path(lesion_masks)
@@ -53,6 +63,7 @@ def simulate(
         seed,
         lesion=lesion,
         lesion_masks=masks,
+        groups=GROUPS if groups is None else groups.split(","),
         workers=workers,
         progress=True,
     )

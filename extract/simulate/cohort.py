@@ -6,6 +6,7 @@ far below 0.5, since whoever is left out is the opposite of the twin that stayed
 Every number comes from the seed and the participant's place alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,8 +42,14 @@ VARIANTS: tuple[tuple[tuple[str, tuple[float, float, float]], ...], ...] = (
 SITE_CODES = ((1, 1), (1, 0), (1, 1))
 """By site: qform and sform code."""
 
+GROUPS = ("control", "patient")
+"""From none of the effect to all of it."""
+
 PATIENT_MM = 5.0
-"""How much further the ventricles' wall lies in patients (`atrophy`)."""
+"""How much further the ventricles' wall lies in patients (`atrophy`); evenly less in groups between."""
+
+AGEING_MM, DISEASE_MM = 0.04, 0.46
+"""What a year adds in everybody, and in patients beside."""
 
 SPREAD_MM = 1.5
 """How much it differs between participants of one group (standard deviation)."""
@@ -75,35 +82,48 @@ class Participant:
     age: float
     sex: Literal["F", "M"]
     site: str
-    diagnosis: Literal["control", "patient"]
+    diagnosis: str
     lesion_seed: tuple[int, ...] | None
     """Draws the lesions; none without lesions."""
     visits: tuple[SimulatedVisit, ...]
 
 
-def plan_cohort(participants: int, effect: Effect, seed: int, coarseness: float = 1.0) -> list[Participant]:
+def plan_cohort(
+    participants: int,
+    effect: Effect,
+    seed: int,
+    coarseness: float = 1.0,
+    groups: Sequence[str] = GROUPS,
+) -> list[Participant]:
     """Draw a cohort, in order of participant id.
 
     Args:
-        participants: How many; every second one is a patient.
+        participants: How many, dealt evenly to the groups.
         effect: What patients have.
         seed: Of everything.
         coarseness: Factor on all voxel sizes.
+        groups: Diagnoses, from none of the effect to all of it.
     """
     order = np.random.default_rng((seed, 0)).permutation(participants)
     width = max(3, len(str(participants)))
     members = [
-        plan_participant(int(place), f"sub-{number + 1:0{width}d}", effect, seed, coarseness)
+        plan_participant(int(place), f"sub-{number + 1:0{width}d}", effect, seed, coarseness, groups)
         for number, place in enumerate(order)
     ]
     return sorted(members, key=lambda member: member.participant_id)
 
 
 def plan_participant(
-    place: int, participant_id: str, effect: Effect, seed: int, coarseness: float
+    place: int,
+    participant_id: str,
+    effect: Effect,
+    seed: int,
+    coarseness: float,
+    groups: Sequence[str] = GROUPS,
 ) -> Participant:
-    """Draw one participant; `place` says which pair and which side of it."""
-    pair, patient = divmod(place, 2)
+    """Draw one participant; `place` says which round of the groups and which group."""
+    pair, grade = divmod(place, len(groups))
+    patient, share = grade > 0, grade / (len(groups) - 1)
     site, sex = pair % 3, ("F", "M")[(pair // 3) % 2]
     variant = 3 if pair < 3 else None
     own = np.random.default_rng((seed, 1, place))
@@ -111,13 +131,13 @@ def plan_participant(
     scale = (1.015 if sex == "M" else 0.985) * (1 - 0.0003 * (age - 66)) * own.normal(1, 0.006)
     spread = own.normal(1, 0.005, 3)
     ventricle = own.normal(0, SPREAD_MM) + 0.04 * (age - 66)
-    ventricle += PATIENT_MM if effect == "atrophy" and patient else 0.0
+    ventricle += PATIENT_MM * share if effect == "atrophy" else 0.0
     sessions = ("ses-01", "ses-02") if pair % 5 == 3 else ("",)
     visits = []
     for number, session_id in enumerate(sessions):
         day = 0 if number == 0 else int(own.integers(300, 430))
         years = day / 365.25
-        growth = 0.5 * years if effect == "atrophy" and patient else 0.04 * years
+        growth = (AGEING_MM + (DISEASE_MM * share if effect == "atrophy" else 0.0)) * years
         anatomy = Anatomy(
             shape_seed=(seed, 3, place),
             scale=(float(scale * spread[0]), float(scale * spread[1]), float(scale * spread[2])),
@@ -135,7 +155,7 @@ def plan_participant(
         age=round(age, 1),
         sex="F" if sex == "F" else "M",
         site=f"site-{site + 1}",
-        diagnosis="patient" if patient else "control",
+        diagnosis=groups[grade],
         lesion_seed=(seed, 5, place) if effect == "lesion" and patient else None,
         visits=tuple(visits),
     )

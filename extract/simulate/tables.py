@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema.files.disk.whole import write_whole
-from extract.simulate.cohort import Effect, Participant
+from extract.simulate.cohort import GROUPS, Effect, Participant
 
 LESIONS = "derivatives/lesions"
 """Folder of the lesion masks, out of stage one's sight."""
@@ -46,7 +46,12 @@ PARTICIPANT_COLUMNS: dict[str, dict[str, Any]] = {
 
 
 def write_tables(
-    folder: Path, cohort: Sequence[Participant], effect: Effect, seed: int, words: str | None = None
+    folder: Path,
+    cohort: Sequence[Participant],
+    effect: Effect,
+    seed: int,
+    words: str | None = None,
+    groups: Sequence[str] = GROUPS,
 ) -> dict[str, dict[str, Any]]:
     """Write everything that is no image; gives size and digest by name.
 
@@ -56,15 +61,18 @@ def write_tables(
         effect: What patients have.
         seed: Of everything.
         words: What the README says of it in place of its usual words.
+        groups: Diagnoses.
     """
     volumes = sum(len(person.visits) for person in cohort)
-    readme = README.format(participants=len(cohort), volumes=volumes, seed=seed, words=words or WORDS[effect])
+    told = words or (WORDS[effect] if groups == GROUPS else graded_words(effect, groups))
+    readme = README.format(participants=len(cohort), volumes=volumes, seed=seed, words=told)
+    own = {"diagnosis": {"Levels": {name: name for name in groups}}} if groups != GROUPS else {}
     texts = {
         "README.md": readme,
         ".bidsignore": "simulation.json\n",
         "dataset_description.json": described("Simulated cohort", "raw"),
         "participants.tsv": participants_table(cohort),
-        "participants.json": as_text(PARTICIPANT_COLUMNS),
+        "participants.json": as_text(PARTICIPANT_COLUMNS | own),
     }
     for person in cohort:
         if len(person.visits) > 1:
@@ -72,6 +80,17 @@ def write_tables(
     if effect == "lesion":
         texts[f"{LESIONS}/dataset_description.json"] = described("Lesion masks", "derivative")
     return dict(write_listed(folder, name, text) for name, text in texts.items())
+
+
+def graded_words(effect: Effect, groups: Sequence[str]) -> str:
+    """What the README says of a cohort with groups of its own."""
+    names = ", ".join(groups)
+    if effect == "none":
+        return f"Nothing separates the groups ({names}): a method that finds something has found a mistake."
+    return (
+        f"The lateral ventricles are wider from group to group, in equal steps ({names}); with age they "
+        "widen a little in everybody."
+    )
 
 
 def described(name: str, kind: str) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from cache_schema.common.text.mistakes import shown
 from cache_schema.files.disk.room import require_writable
 from cache_schema.files.disk.whole import write_whole
 from extract.simulate.acquire import acquire
-from extract.simulate.cohort import Effect, Participant, SimulatedVisit, plan_cohort
+from extract.simulate.cohort import GROUPS, Effect, Participant, SimulatedVisit, plan_cohort
 from extract.simulate.lesion import Change
 from extract.simulate.look import Look, draw_look
 from extract.simulate.masks import digest_masks, list_masks
@@ -34,6 +35,9 @@ from extract.simulate.template import load_template
 
 NOTE = "simulation.json"
 """Holds the parameters from the start, and every file's size and digest once the tree is complete."""
+
+GROUP = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+"""What a group may be called."""
 
 SIMULATOR = 1
 """Raised when the same parameters no longer give the same bytes."""
@@ -56,6 +60,21 @@ class Simulated:
         return asdict(self)
 
 
+def require_groups(groups: Sequence[str], effect: Effect) -> None:
+    """Refuse groups that no effect can be graded over.
+
+    Raises:
+        SlicecacheError: Saying what is expected.
+    """
+    if len(groups) < 2 or len(set(groups)) < len(groups) or not all(map(GROUP.fullmatch, groups)):
+        raise SlicecacheError(
+            "groups: two or more different names are expected, of letters, digits, _ and -, from none of the "
+            f"effect to all of it, not {', '.join(map(shown, groups))}"
+        )
+    if len(groups) > 2 and effect == "lesion":
+        raise SlicecacheError("groups: lesions are not graded; more than two groups go with --effect atrophy")
+
+
 def simulate_tree(
     folder: Path,
     participants: int = 48,
@@ -64,6 +83,7 @@ def simulate_tree(
     *,
     lesion: Change = "dark",
     lesion_masks: Path | None = None,
+    groups: Sequence[str] = GROUPS,
     coarseness: float = 1.0,
     workers: int | None = None,
     progress: bool = False,
@@ -78,6 +98,7 @@ def simulate_tree(
         lesion: What lesions look like: darker tissue, or only another texture of the same mean.
         lesion_masks: Folder (or pattern) of masks in the template's (MNI) space that lesions take their
             shape from, one per patient; without it they are blobs.
+        groups: Diagnoses, from none of the effect to all of it; more than two with wide ventricles only.
         coarseness: Factor on all voxel sizes; tests use large ones.
         workers: Processes; by default as many as there are processors. 1 stays in this process.
         progress: Print a line on standard error.
@@ -91,6 +112,8 @@ def simulate_tree(
         raise SlicecacheError(
             f"the effect {effect!r} has no lesions: say --effect lesion, or leave out how they look"
         )
+    groups = tuple(groups)
+    require_groups(groups, effect)
     parameters: dict[str, Any] = {
         "simulator": SIMULATOR,
         "participants": participants,
@@ -101,12 +124,13 @@ def simulate_tree(
     # Named only where they were asked for: a tree without them stays what it was, note included.
     parameters |= {} if lesion == "dark" else {"lesion": lesion}
     parameters |= {"lesion_masks": digest_masks(masks)} if masks else {}
+    parameters |= {} if groups == GROUPS else {"groups": list(groups)}
     files = finished_files(folder, parameters)
     if files is not None:
         return summarise_tree(folder, participants, files, time.perf_counter() - started, found=True)
     require_writable(folder, "the cohort's folder")
     write_note(folder, parameters, None)
-    cohort = plan_cohort(participants, effect, seed, coarseness)
+    cohort = plan_cohort(participants, effect, seed, coarseness, groups)
     written: dict[str, dict[str, Any]] = {}
     look = Look(lesion, masks)
     jobs = [(str(folder), person, visit, look) for person in cohort for visit in person.visits]
@@ -114,7 +138,7 @@ def simulate_tree(
         written |= part
         if progress:
             show(done, len(jobs), time.perf_counter() - started)
-    written |= write_tables(folder, cohort, effect, seed, look.words(LESIONS))
+    written |= write_tables(folder, cohort, effect, seed, look.words(LESIONS), groups)
     write_note(folder, parameters, written)
     return summarise_tree(folder, participants, written, time.perf_counter() - started, found=False)
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.common.errors import VolumeError
+from cache_schema.format.plane import NORMAL
 from cache_schema.format.record import Geometry, Slices, UsedForeground, VolumeDraft
 from extract.slices.canvas import (
     Axis,
@@ -101,13 +102,18 @@ def prepare_each(
     )
     seconds = perf_counter() - start
     made: list[PreparedVolume | VolumeError] = []
+    foregrounds: dict[tuple[object, ...], FoundForeground] = {}
     for place, each in enumerate(several):
         if (same := several.index(each)) < place:
             made.append(made[same])
             continue
         volume = volumes[np.dtype(each.read_dtype)]
+        rules = (each.foreground, each.orient, volume.data.dtype)
         try:
-            made.append(prepare_voxels(candidate, volume, volume.mask, each, seconds))
+            if rules not in foregrounds:
+                foregrounds[rules] = _foreground(volume, volume.mask, each)
+            found = foregrounds[rules]
+            made.append(prepare_voxels(candidate, volume, volume.mask, each, seconds, found))
         except VolumeError as error:
             made.append(error)
     return tuple(made)
@@ -119,6 +125,7 @@ def prepare_voxels(
     given_mask: NDArray[np.floating] | None,
     preprocessing: Preprocessing,
     read_seconds: float = 0.0,
+    found: FoundForeground | None = None,
 ) -> PreparedVolume:
     """Orient what was read, find the foreground, choose slices and scale intensities.
 
@@ -128,13 +135,15 @@ def prepare_voxels(
         given_mask: A foreground mask `(i, j, k)` on its grid; without one the rules find it.
         preprocessing: The steps.
         read_seconds: What reading took, for the record.
+        found: What these rules have found already, for another store.
 
     Raises:
         VolumeError: If the volume cannot be used.
     """
     start = perf_counter()
-    to_native = stack_to_native(volume.facts.affine, volume.facts.shape, preprocessing.orient)
-    found = _foreground(volume, given_mask, preprocessing, to_native)
+    found = found or _foreground(volume, given_mask, preprocessing)
+    facts = volume.facts
+    to_native = stack_to_native(facts.affine, facts.shape, preprocessing.orient, preprocessing.plane)
     stack = _stack(volume, found, preprocessing, to_native)
     kept = preprocessing.slices.keep(stack.extent)
     there = kept[(kept >= 0) & (kept < stack.extent.n)]
@@ -162,14 +171,14 @@ def prepare_voxels(
         entities=candidate.entities,
         source=volume.source,
         geometry=_geometry(volume, stack, rows, columns, outside),
-        slices=_slices(volume, stack, kept),
+        slices=_slices(volume, stack, kept, NORMAL[preprocessing.plane]),
         foreground=UsedForeground(
             kind=found.kind,
             millilitres=round(np.count_nonzero(found.mask) * _voxel_ml(volume), 3),
             nan_voxels=volume.nan_voxels,
         ),
         intensity_quantiles=quantile_names(QUANTILES, levels),
-        warnings=_warnings(volume, stack, outside),
+        warnings=_warnings(volume, stack, outside, NORMAL[preprocessing.plane]),
         seconds={"read": read_seconds, "prepare": perf_counter() - start},
         inputs=volume.inputs,
     )
@@ -181,14 +190,13 @@ def _voxel_ml(volume: Voxels) -> float:
 
 
 def _foreground(
-    volume: Voxels,
-    given: NDArray[np.floating] | None,
-    preprocessing: Preprocessing,
-    to_native: NDArray[np.float64],
+    volume: Voxels, given: NDArray[np.floating] | None, preprocessing: Preprocessing
 ) -> FoundForeground:
-    """The given mask's voxels if there is one, else what the rules find."""
+    """The given mask's voxels if there is one, else what the rules find; the same for every plane."""
     if given is None:
-        axis = int(np.argmax(np.abs(to_native[:3, 2])))
+        # Holes are filled in axial slices, whichever are kept.
+        axial = stack_to_native(volume.facts.affine, volume.facts.shape, preprocessing.orient)
+        axis = int(np.argmax(np.abs(axial[:3, 2])))
         return find_foreground(volume.data, _voxel_ml(volume), preprocessing.foreground, axis)
     low, high = volume.data.min(), volume.data.max()
     if low == high:
@@ -203,8 +211,8 @@ def _stack(
     facts = volume.facts
     mask = as_stack(found.mask, to_native)
     between, row_mm, column_mm = spacing = stack_spacing(to_native, facts.spacing_mm)
-    # In the house orientation slices always grow upwards; a stored axis may point anywhere.
-    up = 1 if (facts.affine @ to_native)[2, 2] >= 0 else -1
+    # In the house orientation slices always grow along the normal; a stored axis may point anywhere.
+    up = 1 if (facts.affine @ to_native)[NORMAL[preprocessing.plane], 2] >= 0 else -1
     extent = find_extent(mask, row_mm * column_mm, between, preprocessing.foreground.min_area_cm2, up)
     return _Stack(as_stack(volume.data, to_native), mask, to_native, spacing, extent)
 
@@ -213,13 +221,25 @@ def _axes(preprocessing: Preprocessing, stack: _Stack) -> tuple[Axis, Axis, Resi
     """How the canvas samples rows and columns, and how it resizes; the same for all slices of a volume."""
     canvas, (_, height, width) = preprocessing.canvas, stack.mask.shape
     if isinstance(canvas, FieldCanvas):
-        heights = stack.extent.heights()
-        upper = stack.mask[(heights >= 0) & (heights <= canvas.centre_depth_mm)]
+        upper = _upper(stack, canvas.centre_depth_mm, preprocessing)
         return *field_axes(canvas, upper, stack.spacing_mm[1:]), None
     if isinstance(canvas, CropOrPadCanvas):
         return *crop_or_pad_axes(canvas, height, width), None
     resize = resize_of(canvas, height, width)
     return *resized_axes(resize, height, width), resize
+
+
+def _upper(stack: _Stack, depth_mm: float, preprocessing: Preprocessing) -> NDArray[np.bool_]:
+    """The foreground down to some depth below the vertex, `(slice, row, column)`, whatever the plane."""
+    if preprocessing.plane == "axial":
+        heights = stack.extent.heights()
+        return stack.mask[(heights >= 0) & (heights <= depth_mm)]
+    between, row_mm, column_mm = stack.spacing_mm
+    rows = stack.mask.transpose(1, 0, 2)  # row 0 is superior
+    area = preprocessing.foreground.min_area_cm2
+    heights = find_extent(rows, between * column_mm, row_mm, area, up=-1).heights()
+    # Rows stay where they are, empty below: the field is said in them.
+    return stack.mask & ((heights >= 0) & (heights <= depth_mm))[:, None]
 
 
 def _span(kept: NDArray[np.int64]) -> slice | NDArray[np.int64]:
@@ -247,8 +267,8 @@ def _rows(matrix: NDArray[np.float64]) -> tuple[tuple[float, float, float, float
     return tuple((float(row[0]), float(row[1]), float(row[2]), float(row[3])) for row in matrix)
 
 
-def _slices(volume: Voxels, stack: _Stack, kept: NDArray[np.int64]) -> Slices:
-    """Indices, heights below the vertex and world z of the kept slices' centres."""
+def _slices(volume: Voxels, stack: _Stack, kept: NDArray[np.int64], normal: int) -> Slices:
+    """Indices, heights from the pole and world coordinates along the normal of the kept slices' centres."""
     _, height, width = stack.data.shape
     centres = np.stack(
         [
@@ -262,13 +282,13 @@ def _slices(volume: Voxels, stack: _Stack, kept: NDArray[np.int64]) -> Slices:
     return Slices(
         index=tuple(int(index) for index in kept),
         height_mm=tuple(float(height) for height in stack.extent.heights(kept)),
-        world_z_mm=tuple(float(z) for z in world[2]),
+        world_z_mm=tuple(float(z) for z in world[normal]),
         n_volume=stack.extent.n,
         spacing_mm=stack.spacing_mm[0],
     )
 
 
-def _warnings(volume: Voxels, stack: _Stack, outside: float) -> tuple[str, ...]:
+def _warnings(volume: Voxels, stack: _Stack, outside: float, normal: int) -> tuple[str, ...]:
     """Everything about a usable volume that somebody should know."""
     notes = list(volume.facts.warnings)
     if volume.nan_voxels:
@@ -276,6 +296,6 @@ def _warnings(volume: Voxels, stack: _Stack, outside: float) -> tuple[str, ...]:
     if outside > OUTSIDE_WARNING:
         notes.append(f"{outside:.1%} of the foreground lies outside the field")
     direction = np.abs((volume.facts.affine @ stack.to_native)[:3, 2])
-    if int(np.argmax(direction)) != 2:
+    if int(np.argmax(direction)) != normal:
         notes.append("the sliced axis is not the superior one: heights are millimetres along it")
     return tuple(notes)

@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.strict import Strict
+from cache_schema.format.plane import Plane
 from extract.slices.canvas import CanvasSpec, CropOrPadCanvas, FieldCanvas
 from extract.slices.foreground import ForegroundSpec
 from extract.slices.intensity import IntensityScaling, SliceMinMax
@@ -37,6 +38,8 @@ NormaliseName = Literal["imagenet", "none", "model"]
 class StepOverrides(Strict):
     """Single steps that replace a preset's; None leaves the preset's own."""
 
+    plane: Plane | None = None
+    """Which way the volume is cut: `axial`, `coronal` or `sagittal`."""
     slices: SliceRule | None = None
     """Which slices are kept."""
     orient: OrientSpec | None = None
@@ -62,6 +65,7 @@ class Preprocessing:
     slices: SliceRule
     allow_unknown_orientation: bool = False
     """Who is let in; changes no number and stands outside the fingerprint."""
+    plane: Plane = "axial"
 
     @property
     def pixels(self) -> Canvas:

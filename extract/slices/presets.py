@@ -81,7 +81,13 @@ def preprocessing_of(
         normalise=_normalise(base.normalise, overrides.normalise),
         slices=overrides.slices or base.slices,
         allow_unknown_orientation=allow_unknown_orientation,
+        plane=overrides.plane or base.plane,
     )
+    if made.plane != "axial" and made.orient.to == "stored":
+        raise ConfigError(
+            f"extract.plane: {made.plane} is cut by the affine, and extract.orient says the stored axes: set "
+            "extract.orient to {to: ras}"
+        )
     over_canvas = isinstance(made.intensity, Zscore) and made.intensity.over == "canvas"
     if over_canvas and not isinstance(made.canvas, CropOrPadCanvas):
         raise ConfigError(

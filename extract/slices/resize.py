@@ -9,7 +9,7 @@ from PIL import Image
 
 from cache_schema.common.errors import VolumeError
 from extract.slices.canvas import Axis, CropCanvas, Filter, ResizedCanvas, ShorterCanvas, StretchCanvas
-from extract.slices.sides import sides
+from extract.slices.sides import LARGEST_SIDE, sides
 
 _T = TypeVar("_T", bound=np.generic)
 
@@ -55,6 +55,11 @@ def resize_of(canvas: ResizedCanvas, rows: int, columns: int) -> Resize:
     height, width = (
         canvas.resize if side == short else int(canvas.resize * side / short) for side in (rows, columns)
     )
+    if max(height, width) > LARGEST_SIDE:
+        raise VolumeError(
+            f"its slices of {rows} x {columns} would be resized to {height} x {width} pixels; "
+            f"at most {LARGEST_SIDE} along a side are"
+        )
     if isinstance(canvas, CropCanvas):
         start = (_crop_start(height, pixels[0]), _crop_start(width, pixels[1]))
         return Resize(canvas.filter, (height, width), start, pixels)

@@ -1,8 +1,9 @@
 """Which slices are kept, and how far below the vertex they lie.
 
 A slice's height is counted in millimetres downwards from the vertex, the highest slice with at least
-`min_area_cm2` of foreground: array centres are not brain centres. Every rule but `all` and
-`center of: array` counts inside the foreground's extent, from the lowest to the highest such slice.
+`min_area_cm2` of foreground: array centres are not brain centres. Coronal slices are counted backwards from
+the foremost such slice, sagittal ones leftwards from the rightmost (`cache_schema.format.plane`). Every rule
+but `all` and `center of: array` counts inside the foreground's extent, from the lowest to the highest.
 """
 
 import math

@@ -8,7 +8,8 @@ from pydantic import AfterValidator, Field
 Canvas = int | tuple[int, int]
 """Pixels along both sides of a square canvas, or its rows and columns."""
 
-Side = Annotated[int, Field(ge=14, le=16384)]
+LARGEST_SIDE = 16384
+Side = Annotated[int, Field(ge=14, le=LARGEST_SIDE)]
 
 
 def sides(canvas: Canvas) -> tuple[int, int]:

@@ -157,7 +157,9 @@ def read_facts(image: Any, candidate: Candidate, allow_unknown_orientation: bool
         notes += form_warnings(image)
     oblique = float(np.degrees(obliquity(affine)).max())
     if oblique > OBLIQUE_DEGREES:
-        notes.append(f"oblique by {oblique:.0f} degrees: slices are not exactly axial")
+        notes.append(
+            f"oblique by {oblique:.0f} degrees: slices lie as stored, not exactly in the body's planes"
+        )
     field = [size * count for size, count in zip(spacing, shape, strict=True)]
     if max(field) > 1000:
         notes.append(f"the volume is {max(field):.0f} mm long: are the voxel sizes in millimetres?")

@@ -1,8 +1,9 @@
 """From native voxels to a stack of slice images, by the affine, without interpolation.
 
-A stack is `(slice, row, column)`. In the house orientation slices go from low to high along the superior
-axis, row 0 is anterior and column 0 is the participant's left. All of it is a signed permutation of the
-native axes, so the stack is a view and the way back is one exact 4x4 matrix.
+A stack is `(slice, row, column)`. In the house orientation axial slices go upwards, row 0 is anterior and
+column 0 the participant's left; coronal ones go forwards, row 0 superior and column 0 the left; sagittal ones
+go to the right, row 0 superior and column 0 anterior. All of it is a signed permutation of the native axes,
+so the stack is a view and the way back is one exact 4x4 matrix.
 """
 
 from functools import lru_cache
@@ -13,6 +14,7 @@ from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
 from cache_schema.common.strict import Strict
+from cache_schema.format.plane import Plane
 
 _T = TypeVar("_T", bound=np.generic)
 
@@ -24,19 +26,26 @@ class OrientSpec(Strict):
     """`ras`: by the affine; `stored`: the last stored axis, unflipped, whatever it is."""
 
 
+ROW, COLUMN, SLICE = 0, 1, 2
+LAYOUT: dict[Plane, tuple[tuple[int, float], tuple[int, float], tuple[int, float]]] = {
+    "axial": ((COLUMN, 1.0), (ROW, -1.0), (SLICE, 1.0)),
+    "coronal": ((COLUMN, 1.0), (SLICE, 1.0), (ROW, -1.0)),
+    "sagittal": ((SLICE, 1.0), (COLUMN, -1.0), (ROW, -1.0)),
+}
+"""For world x, y and z the axis of the stack that follows it, and whether along it or against it."""
+
+
 def stack_to_native(
-    affine: NDArray[np.float64], shape: tuple[int, int, int], spec: OrientSpec
+    affine: NDArray[np.float64], shape: tuple[int, int, int], spec: OrientSpec, plane: Plane = "axial"
 ) -> NDArray[np.float64]:
     """4x4 matrix from `(row, column, slice, 1)` of the stack to native voxel indices `(i, j, k, 1)`."""
     if spec.to == "stored":
         return np.eye(4)
     world = world_axes(affine.tobytes())
-    # Columns follow x upwards from the left, rows follow y downwards from the front, slices follow z upwards.
-    columns = {0: (1, 1.0), 1: (0, -1.0), 2: (2, 1.0)}
     matrix = np.eye(4)
     matrix[:3, :3] = 0.0
     for native, (axis, direction) in enumerate(world):
-        column, turn = columns[int(axis)]
+        column, turn = LAYOUT[plane][int(axis)]
         sign = turn * float(direction)
         matrix[native, column] = sign
         matrix[native, 3] = 0.0 if sign > 0 else shape[native] - 1

@@ -60,6 +60,20 @@ def test_unos_c_without_censoring_is_harrells():
     assert unos_c(seen, risk, np.append(seen, 999.0)) == pytest.approx(c_index(seen, risk), abs=1e-12)
 
 
+def test_unos_weights_are_kaplan_and_meiers_of_the_ends_of_observation():
+    """Pairs by hand, with scipy's curve of the ends; an event that is tied with an end comes before it."""
+    signed, risk = made_up(40, 3)
+    apart = np.where(signed > 0, -np.nextafter(signed, 0), -signed)
+    ended = kaplan_meier(apart)
+    right = total = 0.0
+    for i in np.flatnonzero((signed > 0) & (signed < np.abs(signed).max())):
+        weight = 1 / ended.at(np.nextafter(signed[i], 0)) ** 2
+        later = (np.abs(signed) > signed[i]) | (signed == -signed[i])
+        total += weight * later.sum()
+        right += weight * (later * ((risk[i] > risk) + 0.5 * (risk[i] == risk))).sum()
+    assert unos_c(signed, risk, signed) == pytest.approx(right / total, abs=1e-12)
+
+
 cases = st.lists(st.tuples(st.integers(1, 9), st.booleans(), st.integers(-5, 5)), min_size=2, max_size=20)
 
 

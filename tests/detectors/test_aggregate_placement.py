@@ -106,6 +106,15 @@ def test_every_canvas_leads_back(tmp_path, canvas):
     np.testing.assert_allclose(centroid_mm(found, image.affine), CUBE_MM, atol=2.5)
 
 
+@pytest.mark.parametrize("plane", ["coronal", "sagittal"])
+@pytest.mark.parametrize("codes", EIGHT)
+def test_every_plane_leads_back(tmp_path, plane, codes):
+    image = save_head(tmp_path / "x.nii", (3.0, 2.5, 3.5), codes)
+    prepared = prepared_from(tmp_path / "x.nii", plane=plane)
+    found = native_map(hot_scores(prepared), placement(record_of(prepared), GRID))
+    np.testing.assert_allclose(centroid_mm(found, image.affine), CUBE_MM, atol=2.5)
+
+
 def test_all_48_orders_give_one_map(tmp_path):
     save_head(tmp_path / "RAS.nii", (4.0, 3.5, 5.0))
     first = prepared_from(tmp_path / "RAS.nii")

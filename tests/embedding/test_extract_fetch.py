@@ -252,7 +252,7 @@ def test_a_connection_that_breaks_off_in_a_file_leaves_no_half(hub, tmp_path, ca
     [
         ("dinov2/lab/none", "no such repository"),
         ("dinov2/lab/small@v9", "at 'v9': .* no such repository or revision"),
-        ("dinov2/lab/gated", "accept the licence at"),
+        ("dinov2/lab/gated", "accept the licence at .* `hf auth login`, or set HF_TOKEN"),
         ("dinov2/lab/..", "'lab/..'"),
         ("dinov2/smal", "did you mean 'dinov2/small'"),
         ("mystery/lab/small", "there is no backbone"),
@@ -377,7 +377,8 @@ def test_the_list_counts_what_a_checkpoint_holds(capsys, tmp_path, monkeypatch):
 def test_gated_weights_say_the_licence_and_the_command(hub, capsys):
     hub.repositories[ID].gated = True
     line = refusal(capsys, NAME)
-    assert f"accept the licence at {hub.url}/{ID} and log in with `hf auth login`, then fetch again" in line
+    let_in = f"accept the licence at {hub.url}/{ID} and log in with `hf auth login`, or set HF_TOKEN"
+    assert f"{let_in}, then fetch again" in line
     with pytest.raises(ConfigError, match=r"weights are gated: accept the licence at .*lab/small"):
         Dinov2Spec(repository=ID).load()
 

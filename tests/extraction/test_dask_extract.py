@@ -55,6 +55,16 @@ def test_the_store_is_the_local_engines_and_a_second_run_does_nothing(tmp_path, 
     assert not worker._benches  # nothing stays on workers that live on
 
 
+def test_several_stores_are_made_one_after_the_other(tmp_path, engine):
+    file = write_inputs(tmp_path)
+    stores = "extract.stores={main: {}, other: {slices: {kind: all}}}"
+    local = extract(file, stores, "run.folder=local", "cache.store=local/cache.zarr", "extract.workers=0")
+    outcome = extract(file, stores, engine=engine)
+    assert [each.content_digest for each in outcome.every] == [each.content_digest for each in local.every]
+    assert any("each decoding for itself" in note for note in outcome.notes)
+    assert not local.notes
+
+
 def test_what_only_reading_finds_is_a_failure_with_its_row(tmp_path, engine):
     file = write_inputs(tmp_path)
     whole = (tmp_path / "masked.nii.gz").read_bytes()

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import slicecache
+from aggregate.cohort.acquisition import acquisition_row
 from aggregate.detect import detect_pipeline
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import load_pipeline
@@ -152,6 +153,9 @@ def test_padded_slices_are_slices_and_no_part_of_the_volume(images, tmp_path):
     assert record.slices.index == tuple(range(-first, LENGTHS[3] + last))
     assert record.slices.n_volume == LENGTHS[3]
     np.testing.assert_allclose(np.diff(record.slices.height_mm), -SPACING[2])
+    acquired = acquisition_row([record])
+    assert acquired["slices"] == len(record.slices.scanned_mm) == LENGTHS[3]
+    assert acquired["coverage_mm"] == pytest.approx((LENGTHS[3] - 1) * SPACING[2])
     cls, share = (store.read_volume(name, entry.key) for name in ("cls", "foreground"))
     padded = np.r_[:first, 32 - last : 32]
     assert (cls[padded] == cls[0]).all()

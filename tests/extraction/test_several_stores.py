@@ -2,6 +2,9 @@
 
 import csv
 import json
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -16,11 +19,14 @@ from cache_schema.common.pipeline_file import Pipeline, load_pipeline
 from cache_schema.move.remove import remove_participant
 from cache_schema.store.reader import open_store
 from cache_schema.store.writer import StoreWriter
+from cache_schema.verify.verify import verify_store
 from extract.cli import read_extract_section
 from extract.extraction import run_extraction
 from extract.outcome import Outcome
+from extract.planning.config import EmbeddingOptions
 from extract.planning.shard import Shard
 from extract.recompute.recompute import recompute
+from extract.slices import prepare
 from extract.volume import read
 
 STORES = {
@@ -149,6 +155,37 @@ def test_resume_embeds_what_is_missing_where(cohort, reads):
     assert reads == {"1.nii.gz": 1, "2.nii.gz": 1}
 
 
+def test_stores_share_what_is_the_same(cohort, monkeypatch):
+    """One network for equal backbones, one foreground for equal rules, one set of images for equal steps."""
+    built: list[object] = []
+    found: Counter[str] = Counter()
+    build, find = EmbeddingOptions.build_backbone, prepare._foreground
+    monkeypatch.setattr(
+        EmbeddingOptions, "build_backbone", lambda *given: built.append(given) or build(*given)
+    )
+
+    def finding(volume, *given):
+        found[volume.source.path] += 1
+        return find(volume, *given)
+
+    monkeypatch.setattr(prepare, "_foreground", finding)
+    stores = {
+        "main": {},
+        "coronal": {"plane": "coronal"},
+        "twin": {"tokens": ["patches"]},
+        "wide": STORES["wide"],
+    }
+    outcomes = run(cohort, f"extract.stores={json.dumps(stores)}")
+    assert len(built) == 2
+    assert set(found.values()) == {1}
+    assert {each.embedded for each in outcomes.values()} == {3}
+    digests = {name: open_store(each.store).header.fingerprint.digest for name, each in outcomes.items()}
+    assert digests["main"] == digests["twin"] != digests["coronal"]
+    key = open_store(outcomes["main"].store).entries[0].key
+    one, two = (open_store(outcomes[name].store).read_volume("cls", key) for name in ("main", "twin"))
+    np.testing.assert_array_equal(one, two)
+
+
 def test_a_store_that_comes_later_leaves_the_others_as_they_are(cohort, reads):
     first = run(cohort)
     reads.clear()
@@ -225,6 +262,25 @@ def test_recompute_finds_the_section_of_a_store(cohort):
     (cohort / "moved.zarr").symlink_to(found["wide"].store)
     with pytest.raises(ConfigError, match=r"none of the pipeline's stores lies at .*moved"):
         recompute(str(cohort / "moved.zarr"), 3, 0, pipeline=loaded(cohort))
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_every_store_whole_and_the_next_run_finishes_all(cohort):
+    expected = run(cohort, "cache.store=whole.zarr", "run.folder=whole")
+    command = [sys.executable, "-m", "slicecache", "extract", str(cohort / "pipeline.yaml")]
+    first = cohort / "cache.zarr" / "records"
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while killed.poll() is None and not any(first.rglob("*.json")):
+        time.sleep(0.005)
+    killed.kill()
+    killed.wait()
+    for name in STORES:
+        if (place := Path(loaded(cohort).stores()[name])).exists():
+            assert verify_store(str(place)).ok
+    found = run(cohort)
+    for name, each in found.items():
+        assert each.content_digest == expected[name].content_digest
+        assert each.embedded + each.skipped == 3
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ from typing import Any
 
 from aggregate.ablate.grid.overrides import check_path, overlay
 from aggregate.bags.token_names import at_home
+from aggregate.baselines.names import MEAN_POOLING
 from aggregate.config.ablate import FROM, RESERVED_NAMES, AblateSpec, Assignment
 from aggregate.config.recipes import RECIPES
 from aggregate.config.section import AggregateSection, parse_section
 from aggregate.config.setup import TrainingSetup
+from aggregate.targets.told import CONSTANT
 from aggregate.training.runs import TrainSpec
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import MAIN
@@ -86,12 +88,19 @@ def expand(raw: Any) -> Study:
     _known(reference, names, "reference")
     for pair in spec.primary:
         for side in pair:
-            _known(side, [*names, *section.baselines], "primary")
+            _known(side, [*names, *baseline_rows(section)], "primary")
         if pair[0] == pair[1]:
             raise ConfigError(f"aggregate.ablate.primary compares {pair[0]!r} with itself")
     for name in spec.select.among or () if spec.select else ():
         _known(name, names, "select.among")
     return Study(section, spec, tuple(found), reference)
+
+
+def baseline_rows(section: AggregateSection) -> list[str]:
+    """Rows that the section's baselines become for its kind of target."""
+    task = section.target.task_class
+    rows = [task.bar if name == MEAN_POOLING else name for name in section.baselines]
+    return [*rows, CONSTANT] if task.constant_row else rows
 
 
 def _known(name: str, names: Sequence[str], where: str) -> None:

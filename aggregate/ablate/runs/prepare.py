@@ -1,6 +1,6 @@
 """Everything that is known before the first run: configurations, cohort, folds, runs, plan."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aggregate.ablate.grid.expand import Configuration, Study, expand
@@ -111,6 +111,8 @@ def prepare(pipeline: Pipeline, shuffle_labels: int = 0) -> PreparedStudy:
     sources = open_sources(study, pipeline)
     section = study[study.reference].section
     cohort = next(iter(sources.values())).cohort
+    told = (replace(c, setup=c.setup.for_classes(cohort.classes)) for c in study.configurations)
+    study = replace(study, configurations=tuple(told))
     spec = section.folds.model_copy(update={"repeats": _repeats(study)})
     folds = make_folds(cohort, spec, section.leave_group_out)
     select = study.spec.select

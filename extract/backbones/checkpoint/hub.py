@@ -76,7 +76,7 @@ def admission(repository: str) -> str:
 
     return (
         f"its weights are gated: accept the licence at {constants.ENDPOINT}/{repository} and log in with "
-        "`hf auth login`"
+        "`hf auth login`, or set HF_TOKEN"
     )
 
 

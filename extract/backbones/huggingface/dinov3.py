@@ -69,6 +69,11 @@ class Dinov3Spec(TransformersBackbone):
         return self.repository or f"facebook/dinov3-{RELEASES[self.size].name}-pretrain-lvd1689m"
 
     @property
+    def licence(self) -> str:
+        """Of the releases."""
+        return "DINOv3 License" if self.gated else ""
+
+    @property
     def gated(self) -> bool:
         """The releases are."""
         return self.path is None and self.repository is None
