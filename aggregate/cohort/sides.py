@@ -59,8 +59,7 @@ def fold_notes(cohort: Cohort, folds: Sequence[Fold], spec: FoldSpec) -> list[st
     bare = [fold for fold in folds if not len(fold.validation)]
     if bare and not cohort.kind.classes:
         notes.append(
-            f"fewer than {2 * spec.minimum_per_class} participants in the training part: no validation part, "
-            "epochs are fixed"
+            f"fewer than {2 * spec.minimum_per_class} participants in the training part: no validation part"
         )
     elif bare:
         counts = [

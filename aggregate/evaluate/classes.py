@@ -14,18 +14,21 @@ from aggregate.statistics.corrected import Interval
 from aggregate.statistics.recalibration import recalibrate
 
 
-def classes_outside(judged: Judged, classes: Sequence[str], counts: Mapping[str, int]) -> dict[str, Any]:
+def classes_outside(
+    judged: Judged, classes: Sequence[str], counts: Mapping[str, int], ordered: bool
+) -> dict[str, Any]:
     """`confusion`, and of more than two classes `per_class` (with its calibration) and `pairwise`.
 
     Args:
         judged: The model in question.
         classes: Labels, in the order of the logits.
         counts: Participants by label.
+        ordered: Of ordered classes there is `confusion` alone.
     """
     scores, n = judged.scores, len(classes)
     called = called_classes(scores, judged.threshold)
     found = {"confusion": confusion_json(confusion_counts(scores.y, called, n))}
-    if n == 2:
+    if n == 2 or ordered:
         return found
     several = {name: Interval(value, np.nan, np.nan) for name, value in class_measures(scores).items()}
     for c in range(n):

@@ -161,7 +161,8 @@ def evaluation_metrics(judged: Mapping[str, Judged], external: External, bundle:
     }
     head, *others = judged
     kind, people = cohort.kind, people_json(cohort)
-    classes = classes_outside(judged[head], cohort.classes, people["n_per_class"]) if kind.classes else {}
+    counts, ordered = people.get("n_per_class"), not kind.calibrates
+    classes = classes_outside(judged[head], cohort.classes, counts, ordered) if counts else {}
     return {
         "task": cohort.task,
         "target": cohort.target,

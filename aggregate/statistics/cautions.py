@@ -56,7 +56,7 @@ def few_folds(measured: Measured) -> list[str]:
 
 def _one(metric: Metric) -> str:
     """`an AUROC`, `an MAE`, `a kappa`."""
-    return f"{'an' if metric.words[0] in 'AEIOUM' else 'a'} {metric.words}"
+    return f"{'an' if metric.words[0] in 'AEIOUMaeiou' else 'a'} {metric.words}"
 
 
 def below_guessing_notes(measured: Iterable[Measured]) -> list[str]:

@@ -95,7 +95,7 @@ def metrics_json(
         "metrics": judged,
         **cohort.kind.findings(said.y, said.logits),
         "ci_method": ci_method(measured[head]),
-        **(classes_out_of_fold(cohort, outputs[head]) if cohort.kind.classes else {}),
+        **classes_out_of_fold(cohort, outputs[head]),
         "baselines": {name: table[name] for name in others},
         "comparison": {
             name: found for name in others if (found := compare(measured[head], measured[name])) is not None

@@ -189,3 +189,18 @@ def test_the_plan_tells_before(images, tmp_path, capsys):
 def test_the_canvas_must_be_whole_patches_on_both_sides(images, tmp_path):
     with pytest.raises(ConfigError, match="80 px must be a multiple of the backbone's patch of 14"):
         extracted(images, tmp_path, {"preset": "ar", "canvas": [56, 80]})
+
+
+@pytest.mark.slow
+def test_several_presets_of_one_decoding_are_what_each_is_alone(images, tmp_path):
+    """Steps that share a decoded volume leave it as it is."""
+    names = ("mst", "dpmm", "ar", "torch")
+    alone = {}
+    for name in names:
+        (tmp_path / name).mkdir()
+        alone[name] = extracted(images, tmp_path / name, PRESETS[name])[1].content_digest()
+    file = write_pipeline(images, tmp_path, {"stores": {name: PRESETS[name] for name in names}})
+    loaded = load_pipeline(file)
+    run_extraction(loaded, read_extract_section(loaded), progress=False)
+    places = {name: Path(place) for name, place in loaded.stores().items() if name in names}
+    assert {name: open_store(place).content_digest() for name, place in places.items()} == alone

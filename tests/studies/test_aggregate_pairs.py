@@ -159,7 +159,7 @@ def test_evaluate_and_predict_take_a_contrast(trained, study, capsys) -> None:
     ],
 )
 def test_what_cannot_be_meant_is_said_before_anything_is_trained(study, tmp_path, monkeypatch, target, told):
-    monkeypatch.setattr("aggregate.train.train.cross_validate", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr("aggregate.train.harmonised.cross_validate", lambda *_: pytest.fail("it trained"))
     given = {"column": "diagnosis", "classes": {name: [name] for name in CLASSES}, **target}
     with pytest.raises(ConfigError, match=told):
         train(

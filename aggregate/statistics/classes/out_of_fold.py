@@ -15,16 +15,16 @@ from aggregate.statistics.evaluate import OutOfFold, intervals, measure_folds, n
 def classes_out_of_fold(cohort: Cohort, outputs: Sequence[OutOfFold]) -> dict[str, Any]:
     """`confusion`, and of more than two classes `per_class` and `pairwise`, with corrected intervals.
 
-    Nothing of a target that is no classification.
+    Of ordered classes `confusion` alone, of a target without classes nothing.
 
     Args:
         cohort: Gives labels and participants.
         outputs: Of one configuration.
     """
-    if cohort.kind.key != "classification":
+    if not cohort.kind.classes:
         return {}
     confusion = {"confusion": confusion_json(confusion_out_of_fold(cohort, outputs))}
-    if len(cohort.classes) == 2:
+    if len(cohort.classes) == 2 or cohort.kind.key != "classification":
         return confusion
     counts = {
         name: n_participants(cohort, np.flatnonzero(cohort.y == c)) for c, name in enumerate(cohort.classes)
