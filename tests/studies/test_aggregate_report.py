@@ -338,7 +338,7 @@ def test_a_difference_without_spread_is_said_alike_everywhere() -> None:
         verdict({**results().metrics, "comparison": {"mean_pool_logistic": found}}),
         comparison_sentence(*pair, found),
         primary_sentence(Comparison(*pair, found, None), AUROC),
-        index._primary({"configurations": pair, **found, "p_holm": None}),
+        index._primary({"configurations": pair, **found, "p_holm": None}, AUROC),
     )
     assert [why in sentence for sentence in said] == [True] * 4
 
