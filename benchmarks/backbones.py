@@ -157,7 +157,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         rates = [row[f"slices_s_{side}"] for side in ("ours", "transformers")]
         cells = [row["name"], f"{row['parameters'] / 1e6:.1f} M", str(row["canvas"])]
         cells += [
-            f"{row[key]:.0e}" if key in row else "none" for key in ("tokens", "pooled", "attention", "layer")
+            f"{row[key]:.1e}" if key in row else "none" for key in ("tokens", "pooled", "attention", "layer")
         ]
         cells += [*(f"{rate:.2f}" for rate in rates), f"{rates[0] / rates[1]:.2f}"]
         cells += [f"{row[f'peak_mb_{side}']:.0f}" for side in ("ours", "transformers")]
