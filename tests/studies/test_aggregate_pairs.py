@@ -45,6 +45,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "target": {"column": "diagnosis", "classes": {name: [name] for name in CLASSES}, **PAIRS},
         "head": {"kind": "mean"},
         "folds": {"n": 2, "repeats": 2},
+        "baselines": ["mean_pool_logistic", "scanner_only"],
     }
     data = {"run": {"folder": "run"}, "cache": {"store": str(folder / "a.zarr")}, "aggregate": section}
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
