@@ -4,14 +4,13 @@
 
 Weights are random (deviation 0.05, so that attention is not even), drawn and saved by `transformers` itself,
 in the shape of a ViT-S (12 blocks of 384; the ConvNeXt is the released tiny one), each at its native canvas.
-A row is a process of its own. Speeds are medians of interleaved calls; memory is the peak of a call above
-what lay there before it.
+A row is a process of its own. Speeds are by CPU time, the best of interleaved calls (on a shared machine the
+steadiest); memory is the peak of a call above what lay there before it.
 """
 
 import argparse
 import ctypes
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -132,12 +131,12 @@ def timed(sides: dict[str, Callable[[], object]], repeats: int) -> dict[str, Any
         for name, call in sides.items():
             LIBC.malloc_trim(0)
             Path("/proc/self/clear_refs").write_text("5")
-            before, start = resident("VmRSS"), time.perf_counter()
+            before, start = resident("VmRSS"), time.process_time()
             call()
             if turn:  # the first call warms up
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(time.process_time() - start)
                 peaks[name] = max(peaks[name], resident("VmHWM") - before)
-    rates = {name: SLICES / statistics.median(values) for name, values in seconds.items()}
+    rates = {name: SLICES / min(values) for name, values in seconds.items()}
     return {f"slices_s_{name}": rate for name, rate in rates.items()} | {
         f"peak_mb_{name}": peak for name, peak in peaks.items()
     }

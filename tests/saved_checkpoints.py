@@ -4,10 +4,11 @@ import functools
 import tempfile
 from pathlib import Path
 
+import pytest
 import torch
 
-from extract.backbones.huggingface.examples import CONFIGURATIONS, SIDE, save_example
-from extract.backbones.huggingface.reading import quiet
+from extract.backbones.huggingface.examples import CONFIGURATIONS, SIDE, readable, save_example
+from extract.backbones.huggingface.reading import network_class, quiet
 
 NAMES = tuple(CONFIGURATIONS)
 WITH_CLS = tuple(name for name in NAMES if name not in ("dinov3_convnext", "siglip", "siglip2", "ijepa"))
@@ -23,6 +24,8 @@ def _folder():
 @functools.cache
 def saved(name):
     """Folder of a small checkpoint; nobody writes into it."""
+    if not readable(name):
+        pytest.skip(f"this version of transformers reads no {name}")
     return save_example(_folder()[1], name)
 
 
@@ -37,9 +40,10 @@ def noise(slices, canvas, seed=0):
 def reference(name, pixels, patch, attention="eager", **options):
     """The answer of `AutoModel`, asked as its documentation says."""
     with quiet(), torch.inference_mode():
-        from transformers import AutoModel
+        from transformers import AutoConfig
 
-        network = AutoModel.from_pretrained(saved(name), attn_implementation=attention, **options).eval()
+        kind = network_class(AutoConfig.from_pretrained(saved(name)))
+        network = kind.from_pretrained(saved(name), attn_implementation=attention, **options).eval()
         rows, cols = (side // patch for side in pixels.shape[2:])
         given = {"pixel_values": pixels, "output_hidden_states": True}
         if name in WITH_CLS and attention == "eager":

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from aggregate.common.run_folder import REPORT
 from aggregate.report.tables import TextTable, with_interval
-from aggregate.report.words import METRICS, head_of, named, number, p_value
+from aggregate.report.words import METRICS, head_of, interval, named, number, p_value
 
 OF_CLASS = ("auroc", "sensitivity", "specificity", "ppv")
 DARKEST = 0.45
@@ -98,8 +98,8 @@ class Contrasts:
     """Two classes at a time that were trained by themselves."""
 
     head: tuple[str, ...]
-    rows: tuple[tuple[str, str, tuple[str, ...]], ...]
-    """Name, where its own report is, cells."""
+    rows: tuple[tuple[str, str, tuple[tuple[str, ...], ...]], ...]
+    """Name, where its own report is, and cells of several lines."""
 
 
 def contrast_table(metrics: Mapping[str, Any]) -> Contrasts | None:
@@ -108,21 +108,25 @@ def contrast_table(metrics: Mapping[str, Any]) -> Contrasts | None:
     if not pairs:
         return None
     others = list(dict.fromkeys(name for row in pairs.values() for name in row["baselines"]))
-    head = ["participants", f"AUROC, {named(head_of(metrics))}", "against guessing, p (Holm)"]
-    for name in others:
-        head += [f"AUROC, {named(name)}", "difference, p (Holm)"]
     rows = []
     for row in pairs.values():
         counts = " + ".join(str(row["n_per_class"][name]) for name in reversed(row["classes"]))
-        cells = [counts, with_interval(row["metrics"]["auroc"]), holm_cell(row["against_guessing"])]
+        ours = row["metrics"]["auroc"]
+        cells = [(counts,), (number(ours["value"]), interval(ours)), (holm_cell(row["against_guessing"]),)]
         for name in others:
-            own, found = row["baselines"].get(name), row["comparison"].get(name) or {}
-            difference = number(found.get("difference"), signed=True)
-            cells.append(with_interval(own["auroc"]) if own else "–")
-            cells.append(f"{difference} ({holm_cell(found)})" if found else "–")
+            own, found = (row["baselines"].get(name) or {}).get("auroc"), row["comparison"].get(name) or {}
+            cells.append((number(own["value"]), interval(own), difference_cell(found)) if own else ("–",))
         told = " against ".join(reversed(row["classes"]))
         rows.append((told, f"{quote(row['folder'])}/{REPORT}", tuple(cells)))
-    return Contrasts(("positive against negative", *head), tuple(rows))
+    head = ("positive against negative", "participants", named(head_of(metrics)), "p, against guessing")
+    return Contrasts((*head, *map(named, others)), tuple(rows))
+
+
+def difference_cell(found: Mapping[str, Any]) -> str:
+    """What the head differs by, with Holm's p; nothing where that is not defined."""
+    if found.get("p_holm") is None:
+        return ""
+    return f"{number(found['difference'], signed=True)}, {p_value(found['p_holm'])}"
 
 
 def holm_cell(found: Mapping[str, Any]) -> str:

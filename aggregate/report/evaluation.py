@@ -34,10 +34,8 @@ def drawn_figures(folder: Path, curves: Curves, prefix: str = "") -> dict[str, s
 
 def external_content(metrics: Mapping[str, Any], figures: Mapping[str, str]) -> dict[str, Any]:
     """What the section on an external cohort shows."""
-    names, rows = tables.metric_table(metrics)
     return {
-        "metric_names": names,
-        "metric_rows": rows,
+        "tables": split_table(*tables.metric_table(metrics)),
         "comparison": tables.comparison_table(metrics),
         "several": class_content(metrics),
         "figures": figures,
@@ -46,6 +44,22 @@ def external_content(metrics: Mapping[str, Any], figures: Mapping[str, str]) -> 
         "ci_method": metrics["ci_method"],
         "familiarity": (metrics["familiarity"] or {}).get("sentences", []),
     }
+
+
+Cells = list[tuple[str, str]]
+CALIBRATION = ("calibration_slope", "calibration_intercept", "ece", "ece_if_calibrated")
+"""Metrics that have a table of their own: all in one would be too wide for a page."""
+
+
+def split_table(names: list[str], rows: list[tuple[str, Cells]]) -> list[tuple[list[str], list[Any]]]:
+    """What a model tells apart, and whether its probabilities mean what they say, as two tables."""
+    apart = {words.METRICS[name] for name in CALIBRATION}
+    places = [[at for at, name in enumerate(names) if (name in apart) == side] for side in (False, True)]
+    return [
+        ([names[at] for at in own], [(name, [cells[at] for at in own]) for name, cells in rows])
+        for own in places
+        if own
+    ]
 
 
 def evaluation_content(results: EvaluationResults, figures: Mapping[str, str]) -> dict[str, Any]:

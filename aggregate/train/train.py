@@ -3,29 +3,22 @@
 import shlex
 import shutil
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
-from aggregate.bags.bags import Bags
-from aggregate.bags.beside import open_beside
-from aggregate.bags.memory import open_bags
-from aggregate.baselines.baselines import make_baselines, mean_pool
+from aggregate.baselines.baselines import Baseline, make_baselines
 from aggregate.baselines.confounds import site_by_label, site_warnings
-from aggregate.cohort.cohort import Cohort, load_cohort
-from aggregate.cohort.folds import make_folds
 from aggregate.common.artefacts import csv_text, log_to, write_json, write_text, write_yaml
-from aggregate.common.run_folder import BUNDLE, METRICS_FILE, place_of_pair, verb_folder
+from aggregate.common.run_folder import BUNDLE, METRICS_FILE
 from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
-from aggregate.config.setup import TrainingSetup
 from aggregate.evaluate.results import write_confusion, write_curves
-from aggregate.harmonise.harmoniser import Harmoniser, harmoniser_of
-from aggregate.predict.bundle import save_bundle
+from aggregate.predict.bundle import Bundle, save_bundle
 from aggregate.shortcuts.adjusted import adjusted_facts
-from aggregate.shortcuts.shortcuts import look_for_shortcuts
+from aggregate.shortcuts.shortcuts import Shortcuts, look_for_shortcuts
 from aggregate.statistics.cautions import below_guessing_notes, few_folds
-from aggregate.statistics.evaluate import measure_folds
-from aggregate.targets.pairs import Contrast, contrasts_of, narrowed, target_of
+from aggregate.statistics.evaluate import Measured, OutOfFold, measure_folds
+from aggregate.targets.pairs import Contrast, contrasts_of, target_of
 from aggregate.train.assemble import (
     all_outputs,
     attention_frame,
@@ -35,7 +28,9 @@ from aggregate.train.assemble import (
     run_notes,
     training_summary_of,
 )
-from aggregate.train.external import judge_outside, open_external_cohort
+from aggregate.train.case import Case, CaseTokens, open_case, open_tokens
+from aggregate.train.crossval import Trained
+from aggregate.train.external import judge_outside
 from aggregate.train.harmonised import cross_validate_on, harmonised_baselines
 from aggregate.train.null import shuffled_null
 from aggregate.train.pairs import contrast_json, forget, pairs_json
@@ -44,8 +39,6 @@ from aggregate.train.results import EXTERNAL, Results
 from aggregate.train.starts import start_facts
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.terminal.progress import bar
-from cache_schema.files.disk.room import require_writable
-from cache_schema.store.reader import open_store
 
 NO_BUNDLE = (
     "tokens were harmonised, which takes everybody's site and what is preserved, and a bundle cannot do that "
@@ -88,61 +81,28 @@ def train_cohort(
         shuffle_labels: Likewise.
         contrast: Two of the classes.
     """
-    folder = place_of_pair(
-        verb_folder(pipeline.folder(), "train"), None if contrast is None else contrast.name
-    )
-    require_writable(folder, "the run folder")
-    location, tokens = section.home(pipeline)
-    store = open_store(location, pipeline.prove())
-    setup = replace(section.setup(), tokens=tokens)
-    whole = load_cohort(section.cohort_request(pipeline), store)
-    contrasts_of(section.target, whole.classes)  # what cannot be meant is said before anything is trained
-    cohort = whole if contrast is None else narrowed(whole, contrast)
-    setup = setup.for_classes(cohort.classes, whole.classes)
-    folds = make_folds(cohort, section.folds, section.leave_group_out)
-    external = open_external_cohort(pipeline, section, store, cohort, folds, contrast, whole.kind)
-    with log_to(folder) as logger:
-        n_bags, n_folds = len(cohort.frame), len(folds)
+    case = open_case(pipeline, section, contrast)
+    cohort, store = case.cohort, case.store
+    with log_to(case.folder) as logger:
+        n_bags, n_folds = len(cohort.frame), len(case.folds)
         logger.info("%d participants, %d bags, %d folds", cohort.n_participants(), n_bags, n_folds)
-        beside = open_beside(section.beside(pipeline, setup.tokens), pipeline.prove())
-        bags = open_bags(store, setup.tokens, cohort.entries, cohort.bag, section.memory_gib, beside)
-        pooled = mean_pool(bags)
-        harmoniser = harmoniser_of(section.harmonised, cohort, pooled, folds)
-        vectors = None if harmoniser is None else harmoniser.vectors
-        shortcuts = look_for_shortcuts(cohort, pooled, section.site, vectors)
-        with bar("training" if contrast is None else f"training {contrast.name}") as progress:
-            trained = cross_validate_on(setup, cohort, bags, folds, harmoniser, progress)
-        baselines = harmonised_baselines(
-            make_baselines(cohort, bags, folds, section.baselines, section.confounds, section.site, pooled),
-            cohort,
-            bags,
-            folds,
-            harmoniser,
-        )
-        outputs = all_outputs(trained, baselines, folds)
+        tokens = open_tokens(case)
+        shortcuts = shortcuts_of(case, tokens)
+        trained, baselines = train_case(case, tokens)
+        outputs = all_outputs(trained, baselines, case.folds)
         measured = {name: measure_folds(cohort, out) for name, out in outputs.items()}
-        metrics = metrics_json(setup.seeds, cohort, store, outputs, measured, beside)
-        if n_shuffles := max(shuffle_labels, section.shuffle_labels):
-            observed = metrics["metrics"][cohort.kind.primary.name]["value"]
-            metrics["null"] = _null(setup, section, cohort, bags, observed, n_shuffles, harmoniser)
-        metrics["training"] = start_facts(trained.runs)
-        metrics |= shortcuts.facts | adjusted_facts(cohort, trained.outputs, section.confounds, section.site)
-        if contrast is not None:
-            metrics["contrast"] = contrast_json(contrast, measured[trained.outputs[0].configuration])
-        notes = [*run_notes(section.folds, cohort, folds, baselines), *metrics["training"]["said"]]
+        n_shuffles = max(shuffle_labels, section.shuffle_labels)
+        metrics = case_metrics(case, tokens, outputs, measured, trained, n_shuffles) | shortcuts.facts
+        notes = [*run_notes(section.folds, cohort, case.folds, baselines), *metrics["training"]["said"]]
         notes += [*shortcuts.notes, *below_guessing_notes(measured.values())]
         site = site_by_label(cohort, section.site)
         doubts = few_folds(measured[trained.outputs[0].configuration])
         metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *shortcuts.warnings, *doubts]
-        bundle = None
-        if harmoniser is None:
-            target = section.target if contrast is None else target_of(section.target, contrast)
-            summary = training_summary_of(setup, target, section.folds, trained, metrics)
-            bundle = make_bundle(setup, cohort, store, folds, trained, bags, summary, beside, baselines)
-        evaluation = judge_outside(bundle, external, metrics, section.memory_gib)
+        bundle = bundle_of(case, tokens, trained, baselines, metrics)
+        evaluation = judge_outside(bundle, case.external, metrics, section.memory_gib)
         notes += [NO_BUNDLE] * (bundle is None)
         results = Results(
-            folder=folder,
+            folder=case.folder,
             command=shlex.join(["slicecache", *sys.argv[1:]]),
             config=resolved(pipeline, section),
             metrics=metrics,
@@ -153,7 +113,7 @@ def train_cohort(
             header=store.header,
             content_digest=store.content_digest(),
             previews=previews(store, cohort),
-            attention=attention_frame(cohort, bags, trained),
+            attention=attention_frame(cohort, tokens.bags, trained),
             site_by_label=site,
             notes=notes,
             warnings=metrics["warnings"],
@@ -161,35 +121,95 @@ def train_cohort(
         )
         for sentence in [*results.warnings, cohort.turnout.line(), *results.notes]:
             logger.info(sentence)
-        if bundle is None:
-            shutil.rmtree(folder / BUNDLE, ignore_errors=True)  # an earlier one would pass for this one's
-        else:
-            save_bundle(folder / BUNDLE, bundle)
+        keep_bundle(case, bundle)
     return results
 
 
-def _null(
-    setup: TrainingSetup,
-    section: AggregateSection,
-    cohort: Cohort,
-    bags: Bags,
-    observed: float,
-    n: int,
-    harmoniser: Harmoniser | None,
+def shortcuts_of(case: Case, tokens: CaseTokens) -> Shortcuts:
+    """What else the tokens tell, as the head will see them."""
+    vectors = None if tokens.harmoniser is None else tokens.harmoniser.vectors
+    return look_for_shortcuts(case.cohort, tokens.pooled, case.section.site, vectors)
+
+
+def train_case(case: Case, tokens: CaseTokens) -> tuple[Trained, list[Baseline]]:
+    """The head's runs, with a bar, and the baselines."""
+    section, cohort, bags, folds = case.section, case.cohort, tokens.bags, case.folds
+    told = "training" if case.contrast is None else f"training {case.contrast.name}"
+    with bar(told) as progress:
+        trained = cross_validate_on(case.setup, cohort, bags, folds, tokens.harmoniser, progress)
+    plain = make_baselines(
+        cohort, bags, folds, section.baselines, section.confounds, section.site, tokens.pooled
+    )
+    return trained, harmonised_baselines(plain, cohort, bags, folds, tokens.harmoniser)
+
+
+def case_metrics(
+    case: Case,
+    tokens: CaseTokens,
+    outputs: dict[str, Sequence[OutOfFold]],
+    measured: dict[str, Measured],
+    trained: Trained,
+    n_shuffles: int,
 ) -> dict[str, Any]:
+    """The content of `metrics.json`, but for warnings and the external cohort."""
+    section, cohort = case.section, case.cohort
+    metrics = metrics_json(case.setup.seeds, cohort, case.store, outputs, measured, tokens.beside)
+    if n_shuffles:
+        metrics["null"] = _null(
+            case, tokens, metrics["metrics"][cohort.kind.primary.name]["value"], n_shuffles
+        )
+    metrics["training"] = start_facts(trained.runs)
+    metrics |= adjusted_facts(cohort, trained.outputs, section.confounds, section.site)
+    if case.contrast is not None:
+        metrics["contrast"] = contrast_json(case.contrast, measured[trained.outputs[0].configuration])
+    return metrics
+
+
+def _null(case: Case, tokens: CaseTokens, observed: float, n: int) -> dict[str, Any]:
     """What chance gives, with a bar."""
+    section = case.section
     with bar("shuffled labels") as progress:
         return shuffled_null(
-            setup,
+            case.setup,
             section.folds,
             section.leave_group_out,
-            cohort,
-            bags,
+            case.cohort,
+            tokens.bags,
             observed,
             n,
             progress,
-            harmoniser,
+            tokens.harmoniser,
         )
+
+
+def bundle_of(
+    case: Case, tokens: CaseTokens, trained: Trained, baselines: Sequence[Baseline], metrics: dict[str, Any]
+) -> Bundle | None:
+    """What is applied to others; None where tokens were harmonised."""
+    if tokens.harmoniser is not None:
+        return None
+    section, contrast = case.section, case.contrast
+    target = section.target if contrast is None else target_of(section.target, contrast)
+    summary = training_summary_of(case.setup, target, section.folds, trained, metrics)
+    return make_bundle(
+        case.setup,
+        case.cohort,
+        case.store,
+        case.folds,
+        trained,
+        tokens.bags,
+        summary,
+        tokens.beside,
+        baselines,
+    )
+
+
+def keep_bundle(case: Case, bundle: Bundle | None) -> None:
+    """Write it; where there is none an earlier one must not pass for this one's."""
+    if bundle is None:
+        shutil.rmtree(case.folder / BUNDLE, ignore_errors=True)
+    else:
+        save_bundle(case.folder / BUNDLE, bundle)
 
 
 def write_results(results: Results) -> None:

@@ -88,12 +88,12 @@ def _steps_like(fingerprint: Fingerprint) -> tuple[PresetName, dict[str, Any]]:
         str(step.get("step")): {name: value for name, value in step.items() if name != "step"}
         for step in fingerprint.preprocessing
     }
-    steps["slices"] = dict(fingerprint.slices)
+    steps |= {"slices": dict(fingerprint.slices), "plane": fingerprint.plane}
     if steps.keys() <= StepOverrides.model_fields.keys():
         given = validate(StepOverrides, steps, "the fingerprint")
         for preset in PRESETS:
             made = preprocessing_of(preset, given)
-            if _same(made.fingerprint_steps(), fingerprint.preprocessing):
+            if made.plane == fingerprint.plane and _same(made.fingerprint_steps(), fingerprint.preprocessing):
                 return preset, steps
     raise ConfigError(
         "the bundle reads embeddings whose preprocessing this version of slicecache does not know: use the "

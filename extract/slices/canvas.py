@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from cache_schema.common.strict import Strict
-from extract.slices.sides import Pixels, Side, centred_start, sides
+from extract.slices.sides import Pixels, SidePixels, centred_start, sides
 
-Filter = Literal[
+Kernel = Literal[
     "pillow-bilinear",
     "pillow-bicubic",
     "torch-bilinear",
@@ -46,9 +46,9 @@ class CropCanvas(Strict):
     """Shorter side to `resize`, then the centre `pixels`; poles may be cut."""
 
     kind: Literal["crop"] = "crop"
-    resize: Side = 256
+    resize: SidePixels = 256
     pixels: Pixels = 224
-    filter: Filter = "pillow-bilinear"
+    filter: Kernel = "pillow-bilinear"
 
     @model_validator(mode="after")
     def _inside(self) -> "CropCanvas":
@@ -65,11 +65,11 @@ class ShorterCanvas(Strict):
     """
 
     kind: Literal["shorter"] = "shorter"
-    resize: Side = 448
+    resize: SidePixels = 448
     pixels: Pixels = 448
     multiple: int = Field(default=14, ge=1, le=16384)
     """The backbone's patch."""
-    filter: Filter = "pillow-bicubic"
+    filter: Kernel = "pillow-bicubic"
     unlike: Literal["refuse", "cut_or_pad"] = "refuse"
     """A slice of another ratio; `cut_or_pad` goes on at the lower right with background, or ends there."""
 
@@ -92,7 +92,7 @@ class StretchCanvas(Strict):
 
     kind: Literal["stretch"] = "stretch"
     pixels: Pixels = 448
-    filter: Filter = "pillow-bilinear"
+    filter: Kernel = "pillow-bilinear"
 
 
 class CropOrPadCanvas(Strict):

@@ -27,7 +27,7 @@ class OnCanvas(NamedTuple):
     span: tuple[float, float] = UNIT
 
 
-class Source(NamedTuple):
+class Sliced(NamedTuple):
     """What of a volume the images are made of; stacks are `(slice, row, column)`."""
 
     images: NDArray[np.floating]
@@ -45,7 +45,7 @@ class Source(NamedTuple):
     """Of a canvas that is a number of pixels."""
 
 
-def on_canvas(preprocessing: Preprocessing, source: Source) -> OnCanvas:
+def on_canvas(preprocessing: Preprocessing, source: Sliced) -> OnCanvas:
     """Scale the intensities, and bring the slices onto the canvas or say how the device does it.
 
     Raises:
@@ -73,13 +73,13 @@ def on_canvas(preprocessing: Preprocessing, source: Source) -> OnCanvas:
     return made._replace(background=background, span=tone.span)
 
 
-def _as_stored(tone: Tone, fill: float, source: Source) -> OnCanvas:
+def _as_stored(tone: Tone, fill: float, source: Sliced) -> OnCanvas:
     """A voxel a pixel: there is nothing to resample."""
     mask = cropped_or_padded(source.mask.view(np.uint8), 0, source)
     return OnCanvas(tone.grey(cropped_or_padded(source.images, fill, source)), mask)
 
 
-def _resized(tone: Tone, background: float, resize: Resize, source: Source) -> OnCanvas:
+def _resized(tone: Tone, background: float, resize: Resize, source: Sliced) -> OnCanvas:
     """Resize with Pillow here and now, in its own arithmetic; with torch on the device."""
     if resize.filter not in PILLOW:
         return OnCanvas(
@@ -96,7 +96,7 @@ def _resized(tone: Tone, background: float, resize: Resize, source: Source) -> O
     )
 
 
-def _in_field(tone: Tone, background: float, source: Source) -> OnCanvas:
+def _in_field(tone: Tone, background: float, source: Sliced) -> OnCanvas:
     """Cut what the field never touches, and give the weights that resample the rest on the device.
 
     Outside the volume the weights are 0: the background is what lies there once it is added again.
@@ -117,7 +117,7 @@ def _in_field(tone: Tone, background: float, source: Source) -> OnCanvas:
     )
 
 
-def cropped_or_padded(stack: NDArray[_T], fill: float, source: Source) -> NDArray[_T]:
+def cropped_or_padded(stack: NDArray[_T], fill: float, source: Sliced) -> NDArray[_T]:
     """What a crop-or-pad canvas shows of a stack, all slices that are kept, as a new array."""
     before, after = source.padding
     axes = source.rows, source.columns

@@ -117,7 +117,7 @@ def window(images: NDArray[np.floating], low: float, high: float) -> NDArray[np.
 
 
 @dataclass(frozen=True, slots=True)
-class Standard:
+class FoundZscore:
     """What `Zscore` found in one volume."""
 
     low: float
@@ -133,7 +133,7 @@ class Standard:
         return out
 
 
-def standard_of(spec: Zscore, values: NDArray[np.floating]) -> Standard:
+def find_zscore(spec: Zscore, values: NDArray[np.floating]) -> FoundZscore:
     """Percentiles, mean and standard deviation of the values that count, in float64.
 
     Raises:
@@ -150,7 +150,7 @@ def standard_of(spec: Zscore, values: NDArray[np.floating]) -> Standard:
         raise VolumeError(
             f"between their percentiles all voxels are {low:g}: is this a mask or a label image?"
         )
-    return Standard(float(low), float(high), mean, deviation)
+    return FoundZscore(float(low), float(high), mean, deviation)
 
 
 def to_range(unit: NDArray[np.float32], ends: tuple[float, float]) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from extract.slices.canvas import (
     outside_share,
 )
 from extract.slices.foreground import FoundForeground, find_foreground, mask_voxels
-from extract.slices.images import Source, on_canvas
+from extract.slices.images import Sliced, on_canvas
 from extract.slices.intensity import (
     QUANTILES,
     masked_values,
@@ -152,7 +152,7 @@ def prepare_voxels(
     values = masked_values(volume.data, found.mask)
     levels = quantiles(values, QUANTILES)
     rows, columns, resize = _axes(preprocessing, stack)
-    source = Source(
+    source = Sliced(
         images=stack.data[_span(there)],
         mask=stack.mask[_span(there)],
         padding=(int(np.count_nonzero(kept < 0)), int(np.count_nonzero(kept >= stack.extent.n))),

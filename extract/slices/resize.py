@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cache_schema.common.errors import VolumeError
-from extract.slices.canvas import Axis, CropCanvas, Filter, ResizedCanvas, ShorterCanvas, StretchCanvas
+from extract.slices.canvas import Axis, CropCanvas, Kernel, ResizedCanvas, ShorterCanvas, StretchCanvas
 from extract.slices.sides import LARGEST_SIDE, sides
 
 _T = TypeVar("_T", bound=np.generic)
@@ -20,7 +20,7 @@ PILLOW = {"pillow-bilinear": Image.Resampling.BILINEAR, "pillow-bicubic": Image.
 class Resize:
     """What becomes of the slices of one volume."""
 
-    filter: Filter
+    filter: Kernel
     size: tuple[int, int]
     """Rows and columns that the whole slice is resized to."""
     start: tuple[int, int]

@@ -9,7 +9,7 @@ Canvas = int | tuple[int, int]
 """Pixels along both sides of a square canvas, or its rows and columns."""
 
 LARGEST_SIDE = 16384
-Side = Annotated[int, Field(ge=14, le=LARGEST_SIDE)]
+SidePixels = Annotated[int, Field(ge=14, le=LARGEST_SIDE)]
 
 
 def sides(canvas: Canvas) -> tuple[int, int]:
@@ -23,7 +23,7 @@ def shortest(canvas: Canvas) -> Canvas:
     return rows if rows == columns else (rows, columns)
 
 
-Pixels = Annotated[Side | tuple[Side, Side], AfterValidator(shortest)]
+Pixels = Annotated[SidePixels | tuple[SidePixels, SidePixels], AfterValidator(shortest)]
 """Of a canvas, as a pipeline file says it: `448` or `[448, 532]`."""
 
 

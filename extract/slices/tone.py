@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extract.slices.intensity import (
+    FoundZscore,
     IntensityScaling,
     Percentile,
     SliceMinMax,
-    Standard,
     Window,
     Zscore,
+    find_zscore,
     quantiles,
     slice_minmax,
-    standard_of,
     to_range,
     window,
 )
@@ -32,7 +32,7 @@ class Tone:
     low: float
     high: float
     """Intensities beyond these are clipped."""
-    standard: Standard | None = None
+    standard: FoundZscore | None = None
     """Of a z-score."""
 
     @property
@@ -86,7 +86,7 @@ def tone_of(
         case Window(low=low, high=high):
             return Tone(spec, low, high)
         case Zscore():
-            standard = standard_of(spec, counted(spec))
+            standard = find_zscore(spec, counted(spec))
             return Tone(spec, standard.low, standard.high, standard)
         case SliceMinMax():
             return Tone(spec, -np.inf, np.inf)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema.common.errors import ConfigError
+from cache_schema.store.wanted import FILTERS
 from extract.sources.walk import IMAGES
 
 TABLES = (".tsv", ".csv", ".txt", ".xlsx", ".parquet")
@@ -51,7 +52,9 @@ def _of_folder(folder: Path, filters: Mapping[str, Any]) -> dict[str, Any]:
     with os.scandir(folder) as entries:
         found = sorted((entry.name, entry.is_dir()) for entry in entries)
     if any(is_folder and name.startswith("sub-") for name, is_folder in found):
-        return {**filters, "bids": str(folder)}
+        # And nothing else that a bundle may say.
+        meant = {name: filters[name] for name in FILTERS if name in filters}
+        return {**meant, "bids": str(folder)}
     images = [name for name, is_folder in found if not is_folder and name.lower().endswith(IMAGES)]
     if not images:
         raise ConfigError(

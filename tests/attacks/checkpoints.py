@@ -83,7 +83,7 @@ ATTACKS = [
     Attack(
         "a config of a terabyte's network",
         "extract",
-        given(config(hidden_size=16384, intermediate_size=16384 * 16)),
+        given(config(hidden_size=16384, num_attention_heads=4, intermediate_size=16384 * 16)),
         "describes a network of [0-9]+ numbers, and its weights have [0-9]+ bytes",
         check=nothing_ran,
     ),

@@ -14,14 +14,22 @@ import pandas as pd
 import pytest
 import yaml
 from safetensors.torch import load_file, save_file
+from saved_checkpoints import saved
 
 import slicecache as sc
 from aggregate.predict.bundle_files import CARD_FILE
 from cache_schema.common.errors import ConfigError, StoreMismatch
+from cache_schema.common.pipeline_file import validate
+from cache_schema.format.header import BackboneIdentity, Fingerprint, Numerics
 from cache_schema.format.identity import VolumeKey
 from cache_schema.store.reader import open_store
 from cache_schema.store.seal import seal
+from cache_schema.store.wanted import WantedStore, making_of
 from extract.backbones.dinov2 import write_example
+from extract.planning.config import ExtractSection
+from extract.planning.like import section_like
+from extract.slices.preprocessing import StepOverrides
+from extract.slices.presets import PRESETS, preprocessing_of
 from extract.sources.given import input_of
 
 SHAPE = (31, 37, 23)
@@ -221,6 +229,38 @@ def test_weights_that_are_gone_are_asked_for(trained, tmp_path):
     assert len(sc.predict(bundle, there)) == PEOPLE
 
 
+def test_bundles_of_version_1_find_what_they_were_made_with(tmp_path):
+    """The archive's bundles say nothing of their making; their seed stands in the fingerprint."""
+    archive = Path(__file__).parents[1] / "data" / "v1"
+    images = sc.Images(archive / "images", tmp_path / "new.zarr", workers=0, device="cpu")
+    found = sc.predict(archive / "train", images)
+    told = sc.predict(archive / "train", archive / "sealed.zarr")
+    assert list(found["participant_id"]) == list(told["participant_id"])
+    np.testing.assert_allclose(found["logit_patient"], told["logit_patient"], atol=2e-2)
+    assert images.failed == 1
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal"])
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_every_preset_is_found_again_by_its_steps(preset, plane):
+    asked = {} if plane == "axial" else {"plane": plane, "orient": {"to": "ras"}}
+    overrides = validate(StepOverrides, {**asked, "slices": {"kind": "uniform", "n": 7}}, "x")
+    made = preprocessing_of(preset, overrides).for_backbone(((0.5,) * 3, (0.25,) * 3))
+    identity = {"architecture": {"kind": "untrained"}, "weights_sha256": "0" * 64, "position_table": "none"}
+    fingerprint = Fingerprint(
+        backbone=BackboneIdentity(**identity),
+        plane=made.plane,
+        preprocessing=made.fingerprint_steps(),
+        slices=made.fingerprint_slices(),
+    )
+    numerics = Numerics(compute_dtype="float32", storage_dtype="float16", resize_backend="pillow")
+    section = section_like(WantedStore(fingerprint, numerics, ("cls", "patches_l02")))
+    again = validate(ExtractSection, {**section, "input": {"bids": "x"}}, "x").preprocessing
+    assert again.fingerprint_steps() == made.fingerprint_steps()
+    assert (again.slices, again.plane) == (made.slices, plane)
+    assert section["tokens"] == ["cls", "patches_l02"]
+
+
 def test_a_bundle_that_names_code_runs_none(trained, tmp_path):
     making = {"backbone": {"kind": "custom", "target": "os:getcwd"}}
     odd = copy_of(trained / "run/train/bundle", tmp_path / "odd", making=making)
@@ -314,3 +354,17 @@ def test_stopped_at_any_time_it_goes_on(trained, tmp_path, how):
     images = sc.Images(new, store, folder=tmp_path / "p-images", workers=0)
     assert len(sc.predict(trained / "run/train", images)) == 12
     assert images.outcome.skipped >= done
+
+
+@pytest.mark.parametrize("name", ["siglip2", "dinov3"])
+def test_networks_of_transformers_are_found_again(trained, tmp_path, name):
+    """With CLS and without: the same store from what another says of its making."""
+    keys = {"backbone": {"kind": "huggingface", "path": str(saved(name))}, "normalise": "none", "canvas": 64}
+    keys |= {"slices": {"kind": "uniform", "n": 3}, "tokens": ["patch_mean"], "workers": 0}
+    first = sc.extract(store=tmp_path / "a.zarr", input={"bids": str(trained / "bids")}, **keys)
+    header = open_store(first.store).header
+    arrays = tuple(spec.name for spec in header.arrays)
+    wanted = WantedStore(header.fingerprint, header.numerics, arrays, making_of(header))
+    made = sc.Images(trained / "bids", tmp_path / "b.zarr", workers=0).store_for(wanted)
+    assert made.content_digest() == first.content_digest
+    assert made.header.fingerprint == header.fingerprint

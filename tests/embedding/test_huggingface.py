@@ -121,3 +121,32 @@ def test_the_laws_find_a_network_that_masks(monkeypatch):
     )
     with pytest.raises(ConfigError, match="answers one slice in two ways"):
         check_backbone({"kind": "huggingface", "path": str(saved("vit_mae"))})
+
+
+@pytest.mark.numerics
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", ["dinov3", "dinov3_convnext", "siglip2"])
+def test_the_place_in_a_batch_changes_no_bit(name, dtype):
+    network = load(name)
+    canvas = canvas_of(network)
+    placed = network.place(canvas, CPU, dtype, attention="cls_attention" in network.offers)
+    pixels, order = noise(8, canvas), torch.tensor([3, 7, 0, 1, 6, 2, 5, 4])
+    here, there = placed(pixels), placed(pixels[order].contiguous())
+    assert torch.equal(here.patches[order], there.patches)
+    for token, values in here.cls.items():
+        assert torch.equal(values[order], there.cls[token])
+    if here.attention is not None:
+        assert torch.equal(here.attention[order], there.attention)
+
+
+@pytest.mark.parametrize("name", ["dinov3", "siglip2", "vit"])
+def test_a_canvas_that_is_no_square_is_that_of_transformers(name):
+    network = load(name)
+    rows, columns = 3 * network.patch_size, 5 * network.patch_size
+    pixels = torch.randn(2, 3, rows, columns, generator=torch.Generator().manual_seed(0))
+    found = network.place((rows, columns), CPU, torch.float32)(pixels)
+    assert found.patches.shape[1:3] == (3, 5)
+    _, wanted = reference(name, pixels, network.patch_size)
+    torch.testing.assert_close(
+        found.patches.flatten(1, 2), wanted.last_hidden_state[:, -15:], rtol=0, atol=1e-5
+    )

@@ -38,6 +38,12 @@ PRESETS = {
     },
     "ar": {"preset": "ar", "canvas": [56, 84]},
     "mst": {"preset": "mst", "canvas": [56, 42], "slices": {"kind": "crop_or_pad", "n": 32}},
+    "coronal": {
+        "preset": "mst",
+        "plane": "coronal",
+        "canvas": [28, 42],
+        "slices": {"kind": "crop_or_pad", "n": 48},
+    },
     "field": {"preset": "letterbox", "canvas": [84, 56], "field_mm": 200},
     "field, zscore": {
         "canvas": [84, 56],
@@ -50,7 +56,7 @@ PRESETS = {
         "slices": {"kind": "crop_or_pad", "n": 21},
     },
 }
-GRIDS = {"dpmm": (5, 4), "cut": (6, 4), "ar": (4, 6), "mst": (4, 3)}
+GRIDS = {"dpmm": (5, 4), "cut": (6, 4), "ar": (4, 6), "mst": (4, 3), "coronal": (2, 3)}
 
 
 def save_head(path: Path, index: int) -> None:
@@ -139,8 +145,9 @@ def test_a_store_comes_back_and_its_maps_lie_where_the_volume_does(images, tmp_p
     ]
     middle = [(part.start + part.stop - 1) / 2 for part in CUBE]
     apart = np.abs(np.subtract(centre, middle)) * SPACING
-    token_mm = 14 * np.array(store.record(store.entries[0].key).geometry.pixel_mm)
-    assert (apart <= [token_mm[1], token_mm[0], 12]).all(), (apart, token_mm)
+    down, across = 14 * np.array(store.record(store.entries[0].key).geometry.pixel_mm)
+    most = [across, 12, down] if name == "coronal" else [across, down, 12]
+    assert (apart <= most).all(), (apart, most)
 
 
 def test_padded_slices_are_slices_and_no_part_of_the_volume(images, tmp_path):
@@ -189,3 +196,18 @@ def test_the_plan_tells_before(images, tmp_path, capsys):
 def test_the_canvas_must_be_whole_patches_on_both_sides(images, tmp_path):
     with pytest.raises(ConfigError, match="80 px must be a multiple of the backbone's patch of 14"):
         extracted(images, tmp_path, {"preset": "ar", "canvas": [56, 80]})
+
+
+@pytest.mark.slow
+def test_several_presets_of_one_decoding_are_what_each_is_alone(images, tmp_path):
+    """Steps that share a decoded volume leave it as it is."""
+    names = ("mst", "dpmm", "ar", "torch")
+    alone = {}
+    for name in names:
+        (tmp_path / name).mkdir()
+        alone[name] = extracted(images, tmp_path / name, PRESETS[name])[1].content_digest()
+    file = write_pipeline(images, tmp_path, {"stores": {name: PRESETS[name] for name in names}})
+    loaded = load_pipeline(file)
+    run_extraction(loaded, read_extract_section(loaded), progress=False)
+    places = {name: Path(place) for name, place in loaded.stores().items() if name in names}
+    assert {name: open_store(place).content_digest() for name, place in places.items()} == alone

@@ -137,7 +137,7 @@ def test_any_shape_is_cropped_or_padded_as_written_out(rows, columns, slices, se
 def shown_voxels(values: np.ndarray) -> np.ndarray:
     """What the `mst` canvas shows of a stack, unscaled."""
     from extract.slices.canvas import CropOrPadCanvas, crop_or_pad_axes
-    from extract.slices.images import Source, cropped_or_padded
+    from extract.slices.images import Sliced, cropped_or_padded
     from extract.slices.rules import CropOrPad, Extent
 
     n = len(values)
@@ -145,5 +145,5 @@ def shown_voxels(values: np.ndarray) -> np.ndarray:
     there = kept[(kept >= 0) & (kept < n)]
     padding = int((kept < 0).sum()), int((kept >= n).sum())
     axes = crop_or_pad_axes(CropOrPadCanvas(), *values.shape[1:])
-    source = Source(values[there], values[there] > 0, padding, values, values.ravel(), *axes, None)
+    source = Sliced(values[there], values[there] > 0, padding, values, values.ravel(), *axes, None)
     return cropped_or_padded(source.images, values.min(), source)

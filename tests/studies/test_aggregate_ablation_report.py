@@ -72,7 +72,7 @@ def test_a_configuration_that_does_not_beat_mean_pooling_is_said_and_shown() -> 
 def test_a_primary_comparison_is_judged_by_holm(
     difference: float, p: float | None, holm: float | None, said: str
 ) -> None:
-    assert said in primary_sentence(Comparison("a", "b", found(difference, p), holm))
+    assert said in primary_sentence(Comparison("a", "b", found(difference, p), holm), AUROC)
 
 
 def test_exploratory_comparisons_come_with_what_chance_would_give() -> None:
@@ -114,7 +114,7 @@ def test_configurations_that_are_one_run_count_once() -> None:
     assert told == pytest.approx(family)
     assert found["c", "a"].p_holm == found["b", "a"].p_holm
     assert found["c", "b"].p_holm is None
-    assert "one run under two names" in primary_sentence(found["c", "b"])
+    assert "one run under two names" in primary_sentence(found["c", "b"], AUROC)
     low = Interval(0.6, 0.5, 0.7)
     rows = [
         make_row(study, name, {}, 15, measured, {"auroc": low}, list(found.values()), None, same)

@@ -133,7 +133,7 @@ def test_train_judges_the_external_cohort_that_its_pipeline_names(trained, tmp_p
 
 
 def test_a_mistake_in_external_is_found_before_training(trained, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("aggregate.train.train.cross_validate_on", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr("aggregate.train.harmonised.cross_validate", lambda *_: pytest.fail("it trained"))
     place = ["run.folder=" + str(tmp_path / "run"), "aggregate.external={store: a.zarr, cohort: a.tsv}"]
     with pytest.raises(SlicecacheError, match="in training: 41 participants"):
         train(trained / "pipeline.yaml", *place)

@@ -21,6 +21,7 @@ from aggregate.report import index, render_report
 from aggregate.report.html import page
 from aggregate.report.tables import comparison_table
 from aggregate.report.words import named, verdict
+from aggregate.statistics.evaluate import AUROC
 from aggregate.train.results import Results
 from aggregate.train.terminal import comparison_sentence
 from cache_schema.format.header import BackboneIdentity, Fingerprint, Header, Numerics
@@ -336,8 +337,8 @@ def test_a_difference_without_spread_is_said_alike_everywhere() -> None:
     said = (
         verdict({**results().metrics, "comparison": {"mean_pool_logistic": found}}),
         comparison_sentence(*pair, found),
-        primary_sentence(Comparison(*pair, found, None)),
-        index._primary({"configurations": pair, **found, "p_holm": None}),
+        primary_sentence(Comparison(*pair, found, None), AUROC),
+        index._primary({"configurations": pair, **found, "p_holm": None}, AUROC),
     )
     assert [why in sentence for sentence in said] == [True] * 4
 

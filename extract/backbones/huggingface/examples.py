@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from extract.backbones.huggingface.reading import quiet
+from extract.backbones.huggingface.reading import network_class, quiet
 
 SIDE = 4
 """Patches along the side that each is made for."""
@@ -39,6 +39,14 @@ CONFIGURATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 """Name to configuration class and what it is given."""
 
 
+def readable(name: str) -> bool:
+    """Whether the installed `transformers` reads such a checkpoint: old ones take SigLIP 2 as a pair only."""
+    import transformers
+
+    kind = getattr(transformers, CONFIGURATIONS[name][0], None)
+    return kind is not None and kind.model_type in transformers.CONFIG_MAPPING
+
+
 def save_example(folder: Path, name: str, seed: int = 5, **sizes: Any) -> Path:
     """Draw the network of a name and save it; returns its folder.
 
@@ -54,6 +62,6 @@ def save_example(folder: Path, name: str, seed: int = 5, **sizes: Any) -> Path:
         torch.manual_seed(seed)
         kind, given = CONFIGURATIONS[name]
         make: Callable[..., Any] = getattr(transformers, kind)
-        network = transformers.AutoModel.from_config(make(**{**given, **sizes})).eval()
-        network.save_pretrained(folder / name)
+        config = make(**{**given, **sizes})
+        network_class(config)(config).eval().save_pretrained(folder / name)
     return folder / name

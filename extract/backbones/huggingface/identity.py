@@ -11,6 +11,7 @@ UNTOLD = frozenset(
     {
         "_commit_hash",
         "_name_or_path",
+        "apply_layernorm",
         "architectures",
         "attn_implementation",
         "auto_map",
@@ -28,6 +29,7 @@ UNTOLD = frozenset(
         "output_hidden_states",
         "problem_type",
         "quantization_config",
+        "reshape_hidden_states",
         "return_dict",
         "stage_names",
         "torch_dtype",

@@ -21,24 +21,23 @@ def read_network(folder: Path, where: str) -> tuple[Any, tuple[str, ...]]:
         MachineError: If the disk failed.
     """
     with quiet():
-        from transformers import AutoConfig, AutoModel, __version__
+        from transformers import AutoConfig, __version__
 
-        safe = {"trust_remote_code": False, "local_files_only": True}
         try:
-            config = AutoConfig.from_pretrained(folder, **safe)
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
             config = getattr(config, "vision_config", config)
             if getattr(config, "mask_ratio", None):
                 config.mask_ratio = 0.0  # drops no patch; identity order is given with each call
             _require_plausible(config, folder, where)
-            network, found = AutoModel.from_pretrained(
+            network, found = network_class(config).from_pretrained(
                 folder,
                 config=config,
                 dtype=torch.float32,
-                use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # said below, by name
                 attn_implementation=_attention(config),
-                **safe,
+                use_safetensors=True,
+                local_files_only=True,
             )
         except SlicecacheError:
             raise
@@ -68,10 +67,8 @@ def _require_plausible(config: Any, folder: Path, where: str) -> None:
     Raises:
         ConfigError: Naming both.
     """
-    from transformers import AutoModel
-
     with torch.device("meta"):
-        network = AutoModel.from_config(config, attn_implementation="eager", trust_remote_code=False)
+        network = network_class(config)._from_config(config, attn_implementation="eager")
     numbers = sum(parameter.numel() for parameter in network.parameters())
     there = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     if numbers > there:
@@ -83,10 +80,26 @@ def _require_plausible(config: Any, folder: Path, where: str) -> None:
 
 def _attention(config: Any) -> str:
     """Ours where the network lets its attention be chosen, else whatever is written out in it."""
-    from transformers import AutoModel
+    supported = getattr(network_class(config), "_supports_attention_backend", False)
+    return register() if supported else "eager"
 
-    model_class = AutoModel._model_mapping.get(type(config), None)
-    return register() if getattr(model_class, "_supports_attention_backend", False) else "eager"
+
+def network_class(config: Any) -> Any:
+    """What `AutoModel` makes of a configuration: a class of `transformers`' own, never one of a repository.
+
+    Raises:
+        ConfigError: If it makes nothing of it.
+    """
+    import transformers
+
+    name = f"{type(config).__name__.removesuffix('Config')}Model"
+    # Old versions leave out of the list what they have, e.g. the images' part of SigLIP 2.
+    found = transformers.AutoModel._model_mapping.get(type(config), getattr(transformers, name, None))
+    if not isinstance(found, type):
+        raise ConfigError(
+            f"transformers {transformers.__version__} has no network for {type(config).__name__}"
+        )
+    return found
 
 
 @contextmanager

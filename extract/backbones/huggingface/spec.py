@@ -93,7 +93,7 @@ class HuggingFaceSpec(TransformersBackbone):
     @classmethod
     def examples(cls, folder: Path) -> tuple[Self, ...]:
         """Small checkpoints of every kind of network that is known here but DINOv3's own."""
-        from extract.backbones.huggingface.examples import CONFIGURATIONS, save_example
+        from extract.backbones.huggingface.examples import CONFIGURATIONS, readable, save_example
 
-        names = [name for name in CONFIGURATIONS if not name.startswith("dinov3")]
+        names = [name for name in CONFIGURATIONS if not name.startswith("dinov3") and readable(name)]
         return tuple(cls(path=save_example(folder, name)) for name in names)
