@@ -13,6 +13,7 @@ from aggregate.common.run_folder import INDEX, METRICS_FILE, PAIRS, REPORT, VERB
 from aggregate.report.pages import rendered
 from aggregate.report.words import LEVEL, interval, named, number, p_value, verdict
 from aggregate.statistics.cautions import cannot_compare
+from aggregate.statistics.evaluate import AUROC
 from aggregate.targets.told import primary_of
 from cache_schema.common.stored_json import read_json
 
@@ -167,7 +168,7 @@ def _ablation(metrics: Mapping[str, Any]) -> Figures:
     return "; ".join(told) or "Nothing was named beforehand.", [*facts, *_judged(metrics)[:3]]
 
 
-def _primary(found: Mapping[str, Any], metric: Metric) -> str:
+def _primary(found: Mapping[str, Any], metric: Metric = AUROC) -> str:
     """One comparison that was named beforehand, judged by Holm's p as the report judges it."""
     first, second = map(named, found["configurations"])
     p = found.get("p_holm")
