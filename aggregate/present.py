@@ -5,10 +5,11 @@ Both need the `report` extra; without it the results stay, and the terminal says
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aggregate.common.run_folder import INDEX, REPORT
+from aggregate.common.run_folder import INDEX, REPORT, place_of_pair
 
 if TYPE_CHECKING:
     from aggregate.ablate.findings.results import AblationResults
@@ -20,12 +21,14 @@ DRAWN_BY = ("jinja2", "markupsafe", "matplotlib")
 
 
 def present_training(results: "Results", run_folder: Path) -> None:
-    """Write a training's report and the index."""
+    """Write the reports of a training and of its contrasts, wherever its folder is now, and the index."""
     with _report_extra():
         from aggregate.report.html import render_report
 
-        for each in (*results.contrasts, results):
-            render_report(each, each.folder / REPORT)
+        for each in results.contrasts:
+            place = place_of_pair(results.folder, each.folder.name)
+            render_report(replace(each, folder=place, config=results.config), place / REPORT)
+        render_report(results, results.folder / REPORT)
     present_index(run_folder)
 
 

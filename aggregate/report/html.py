@@ -42,7 +42,7 @@ def training_content(results: Results) -> dict[str, Any]:
     names, rows = tables.metric_table(metrics)
     return {
         "target": metrics.get("target", ""),
-        "classes": metrics.get("classes") or [],
+        "classes": () if "outcome" in metrics else results.classes,
         "facts": training_facts(results),
         "verdict": words.verdict(metrics),
         "untrained": architecture(results).get("kind") == "untrained",

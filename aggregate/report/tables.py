@@ -124,7 +124,7 @@ def cohort_table(results: Results) -> TextTable:
 
 def _rows_are(results: Results) -> str:
     """What tables by label have in their rows: labels, or ranges of a number."""
-    return "label" if results.metrics.get("classes") else str(results.metrics.get("target", "value"))
+    return str(results.metrics["target"]) if "outcome" in results.metrics else "label"
 
 
 def column_like(frame: pd.DataFrame, names: Sequence[str]) -> str | None:

@@ -40,12 +40,14 @@ def read_target(value: Any) -> Any:
     """Read a bare column name, and a target whose task is not said as one of classes.
 
     Raises:
-        ValueError: If there is no such task.
+        ValueError: If it is no target, or there is no such task.
     """
     if isinstance(value, str):
         value = {"column": value}
-    if not isinstance(value, Mapping):
+    if isinstance(value, LearntSpec):
         return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"a mapping is expected, not {type(value).__name__}")
     task = value.get("task", USUAL)
     if not isinstance(task, str) or task not in SPECS:
         raise ValueError(f"task: there is no {task!r}{suggest(str(task), list(SPECS))}")

@@ -133,7 +133,7 @@ def test_outside_training_single_classes_have_delong_wilson_and_wald():
     scores = drawn(6, 3, 120)
     judged, classes = Judged(scores), ("CN", "MCI", "AD")
     counts = {name: int((scores.y == c).sum()) for c, name in enumerate(classes)}
-    found = classes_outside(judged, classes, counts)
+    found = classes_outside(judged, classes, counts, ordered=False)
     assert list(found) == ["per_class", "pairwise", "confusion"]
     row, p = found["per_class"]["MCI"], scores.probability()
     np.testing.assert_allclose(logit_of(scores, 1), np.log(p[:, 1] / (1 - p[:, 1])), atol=1e-9)

@@ -194,3 +194,12 @@ def test_sessions_and_rows_stay_with_who_they_are_of(study) -> None:
     assert [record.participant_id for record in found.records] == found.participants.tolist()
     assert found.bag.tolist() == list(range(20))
     assert sum("is in neither class" in item.reason for item in found.left_out) == 20
+
+
+def test_python_keeps_contrasts_where_it_is_told(study, tmp_path) -> None:
+    found = slicecache.train(study / "pipeline.yaml", folds={"n": 2}, baselines=["mean_pool_logistic"])
+    found.save(tmp_path / "kept")
+    place = tmp_path / "kept" / "train" / "pairs" / "CN_vs_AD"
+    assert {"report.html", "bundle", "metrics.json"} <= {path.name for path in place.iterdir()}
+    assert str(tmp_path / "kept") in (place / "report.html").read_text()
+    assert list(found.metrics["pairs"]) == ["CN_vs_AD", "AD_vs_MCI"]

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 import yaml
 from made_up_people import people_store
+from pydantic import ValidationError
 from sklearn.metrics import mean_absolute_error, r2_score
 
 import slicecache
 from aggregate.cli import describe_training, train_and_report
 from aggregate.config.section import parse_section, read_aggregate_section
-from aggregate.predict.bundle import load_bundle
+from aggregate.predict.bundle import BundleCard, load_bundle
 from aggregate.predict.predict import predict_store
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.common.pipeline_file import load_pipeline
@@ -313,3 +314,19 @@ def test_the_python_face_trains_numbers_and_the_classifier_says_that_it_cannot(p
     )
     assert found.metrics["metrics"]["mae"]["value"] < 8
     assert "mae" in found.table
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "divination"}, "task is 'divination', which is none of classification, ordinal"),
+        ({"task": "classification"}, "classification does not go with 0 classes"),
+        ({"classes": ["a", "b"]}, "regression does not go with 2 classes"),
+        ({"outputs": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_a_bundle_that_contradicts_itself_is_refused(age: Any, changes: dict[str, Any], message: str) -> None:
+    card = json.loads((age.folder / "bundle" / "bundle.json").read_text())
+    assert (card["task"], card["outputs"]) == ("regression", 1)
+    with pytest.raises(ValidationError, match=message):
+        BundleCard.model_validate({**card, **changes})

@@ -10,7 +10,11 @@ import slicecache
 from extract.simulate.tree import simulate_tree
 
 DOCS = Path(__file__).parents[2] / "docs"
-QUICK = ("--set", "extract.slices.step_mm=12")
+
+
+def coarse(step_mm: int) -> tuple[str, str]:
+    """Fewer slices than the study has."""
+    return ("--set", f"extract.slices.step_mm={step_mm}")
 
 
 def command(*given: str) -> None:
@@ -38,7 +42,7 @@ def test_four_groups_with_a_graded_effect(tmp_path: Path) -> None:
         "aggregate.cohort": tmp_path / "cohort" / "participants.tsv",
     }
     sets = [word for name, value in told.items() for word in ("--set", f"{name}={value}")]
-    command("run", str(DOCS / "headache.yaml"), *sets, *QUICK)
+    command("run", str(DOCS / "headache.yaml"), *sets, *coarse(12))
     metrics = read(tmp_path / "run" / "train" / "metrics.json")
     found = {name: row["metrics"]["auroc"]["value"] for name, row in metrics["pairs"].items()}
     assert len(found) == 6
@@ -59,11 +63,11 @@ def test_a_planted_shortcut_is_flagged_and_the_effect_is_found_elsewhere(tmp_pat
     study, run = str(DOCS / "two-cohorts.yaml"), f"run.folder={tmp_path / 'run'}"
     for name in ("there", "here"):
         place = (f"extract.input.bids={tmp_path / name}", f"cache.store={tmp_path / name}.zarr")
-        command("extract", study, *QUICK, "--set", run, *(w for p in place for w in ("--set", p)))
+        command("extract", study, *coarse(20), "--set", run, *(w for p in place for w in ("--set", p)))
     external = f"aggregate.external.cohort={tmp_path / 'there' / 'participants.tsv'}"
     own = (f"cache.store={tmp_path / 'here.zarr'}", f"aggregate.external.store={tmp_path / 'there.zarr'}")
     told = (run, external, *own, f"aggregate.cohort={tmp_path / 'here' / 'participants.tsv'}")
-    command("train", study, *QUICK, *(w for t in told for w in ("--set", t)))
+    command("train", study, *coarse(20), *(w for t in told for w in ("--set", t)))
     metrics = read(tmp_path / "run" / "train" / "metrics.json")
     outside = metrics["external"]
     red = [line for line in metrics["warnings"] if "the site alone tells their label" in line]

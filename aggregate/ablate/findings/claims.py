@@ -11,6 +11,7 @@ from aggregate.baselines.names import WORDS
 from aggregate.cohort.task import Metric
 from aggregate.config.ablate import NESTED
 from aggregate.statistics.cautions import as_guessing, cannot_compare
+from aggregate.statistics.evaluate import AUROC
 from aggregate.targets.told import BARS, bar_of, primary_of
 
 ROW_NAMES = {**WORDS, NESTED: "chosen by inner folds (nested selection)"}
@@ -64,7 +65,7 @@ def difference_words(found: Found | None, primary: Metric) -> str:
     )
 
 
-def primary_sentence(comparison: Comparison, primary: Metric) -> str:
+def primary_sentence(comparison: Comparison, primary: Metric = AUROC) -> str:
     """One comparison that was named before, judged by Holm's p."""
     a, b, found = row_name(comparison.a), row_name(comparison.b), comparison.found
     if comparison.one_run:
