@@ -28,3 +28,9 @@ WORDS: dict[str, str] = {
     "constant": "the same of everybody",
 }
 """What people call them."""
+POOLED = "mean pooling + "
+
+
+def linear_model(bar: str) -> str:
+    """`ridge regression`, of a linear model on mean pooled tokens."""
+    return WORDS[bar].removeprefix(POOLED)

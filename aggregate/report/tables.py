@@ -13,6 +13,8 @@ from aggregate.targets.told import people_told, primary_of
 from aggregate.train.results import Results
 
 GROUP_METRICS = (
+    "c_index",
+    "uno_c",
     *("auroc", "sensitivity", "specificity", "brier", "calibration_slope"),
     *("mae", "r2", "pearson", "bias", "bias_slope"),
 )
@@ -178,7 +180,7 @@ def group_table(metrics: Mapping[str, Any]) -> TextTable | None:
     rows = tuple(
         (
             name,
-            people_told(found),
+            people_told({**found, "task": metrics.get("task")}),
             *(with_interval(found["metrics"][metric]) for metric in shown),
             *(with_interval(row[primary.name]) for row in found.get("baselines", {}).values()),
         )

@@ -8,8 +8,12 @@ import numpy as np
 from aggregate.training.runs import TrainedRun
 
 
-def start_facts(runs: Sequence[TrainedRun]) -> dict[str, Any]:
+def start_facts(runs: Sequence[TrainedRun], model: str = "logistic regression") -> dict[str, Any]:
     """What `metrics.json` says of it under `training`.
+
+    Args:
+        runs: Trained.
+        model: What heads start at.
 
     Returns:
         `start` (baseline or plain), `runs`, `validated` (runs that bags not trained on can judge: of the
@@ -31,7 +35,7 @@ def start_facts(runs: Sequence[TrainedRun]) -> dict[str, Any]:
         facts["chosen"] = {
             f"{rate:g}": sum(one.learning_rate == rate and one.epochs > 0 for one in chosen) for rate in rates
         } | {"start": sum(one.epochs == 0 for one in chosen)}
-    return facts | {"said": _said(facts, runs)}
+    return facts | {"said": _said(facts, runs, model)}
 
 
 def passed(run: TrainedRun) -> bool:
@@ -42,7 +46,7 @@ def passed(run: TrainedRun) -> bool:
     return run.start is not None and min(run.validation, default=np.inf) < run.start
 
 
-def _said(facts: dict[str, Any], runs: Sequence[TrainedRun]) -> list[str]:
+def _said(facts: dict[str, Any], runs: Sequence[TrainedRun], model: str) -> list[str]:
     """Plain sentences on it."""
     spec = runs[0].spec
     notes = []
@@ -51,7 +55,7 @@ def _said(facts: dict[str, Any], runs: Sequence[TrainedRun]) -> list[str]:
             f"start: baseline does not apply to {spec.head.name} with embedding layers, which start as drawn"
         )
     if facts["start"] == "baseline" and not any(run.epochs for run in runs):
-        notes.append(f"{spec.head.name} pools in a fixed way and is logistic regression on what it pools")
+        notes.append(f"{spec.head.name} pools in a fixed way and is {model} on what it pools")
     elif "chosen" in facts:
         stay, what = facts["chosen"]["start"], "rate and epochs" if spec.train.auto else "the epochs"
         notes.append(f"inner folds chose {what}; in {stay} of {facts['runs']} runs nothing beat the start")
@@ -60,7 +64,7 @@ def _said(facts: dict[str, Any], runs: Sequence[TrainedRun]) -> list[str]:
         notes.append(f"{where} fell below its start in {facts['past_start']} of {facts['validated']} runs")
         if facts["start"] == "baseline" and 2 * facts["past_start"] < facts["validated"]:
             notes.append(
-                f"{spec.head.name} mostly did not get past its start, logistic regression on what it pools "
+                f"{spec.head.name} mostly did not get past its start, {model} on what it pools "
                 "before it has learnt anything: validation sees nothing that training added"
             )
     return notes

@@ -8,6 +8,7 @@ from typing import Any
 
 from aggregate.baselines.baselines import Baseline, make_baselines
 from aggregate.baselines.confounds import site_by_label, site_warnings
+from aggregate.baselines.names import linear_model
 from aggregate.common.artefacts import csv_text, log_to, write_json, write_text, write_yaml
 from aggregate.common.run_folder import BUNDLE, METRICS_FILE
 from aggregate.config.resolved import resolved
@@ -158,7 +159,7 @@ def case_metrics(
         metrics["null"] = _null(
             case, tokens, metrics["metrics"][cohort.kind.primary.name]["value"], n_shuffles
         )
-    metrics["training"] = start_facts(trained.runs)
+    metrics["training"] = start_facts(trained.runs, linear_model(cohort.kind.bar))
     metrics |= adjusted_facts(cohort, trained.outputs, section.confounds, section.site)
     if case.contrast is not None:
         metrics["contrast"] = contrast_json(case.contrast, measured[trained.outputs[0].configuration])

@@ -278,3 +278,12 @@ def test_a_participant_has_one_time_whatever_the_session():
     task.check(values, ["a", "a", "b"], "months", ())
     with pytest.raises(SlicecacheError, match="they change between the sessions of b; use sessions: first"):
         task.check(np.array([[5.0], [-7.0], [7.0]]), ["a", "b", "b"], "months", ())
+
+
+def test_every_site_is_judged_by_the_models_without_it(project, tmp_path):
+    sites = {"site": ["one", "two"] * (N // 2)}
+    results = train(other(project, tmp_path, **sites), "leave_group_out=site", "head.kind=mean")
+    assert set(results.metrics["groups"]) == {"one", "two"}
+    assert "mean pools in a fixed way and is Cox regression on what it pools" in training_summary(results)
+    report = (results.folder / "report.html").read_text()
+    assert re.search(r"<td>\d+ with the event; followed up for [\d.]+ \(median\)", report)
