@@ -194,6 +194,7 @@ def test_an_ablation_ranks_errors_from_below(project: Path, capsys: Any) -> None
     assert same["difference"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "override",
     [
@@ -298,6 +299,7 @@ def test_a_column_that_cannot_be_such_a_target_is_one_sentence(
         train(file)
 
 
+@pytest.mark.slow
 def test_the_resolved_pipeline_trains_the_same_again(age: Any, project: Path) -> None:
     again = train(
         age.folder / "config.yaml",
