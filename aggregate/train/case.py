@@ -68,7 +68,7 @@ def open_case(pipeline: Pipeline, section: AggregateSection, contrast: Contrast 
     cohort = whole if contrast is None else narrowed(whole, contrast)
     folds = make_folds(cohort, section.folds, section.leave_group_out)
     external = open_external_cohort(pipeline, section, store, cohort, folds, contrast, whole.kind)
-    setup = replace(section.setup(), tokens=tokens)
+    setup = replace(section.setup(), tokens=tokens).for_classes(cohort.classes, whole.classes)
     return Case(pipeline, section, setup, folder, store, cohort, folds, external, contrast)
 
 

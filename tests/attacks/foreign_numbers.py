@@ -222,9 +222,9 @@ NUMBERS = [
         "from 1 to 65536 slices",
     ),
     Attack(
-        "a slice index of -1",
+        "a slice index of -70000",
         "cache verify",
-        store(record(lambda r: r["slices"]["index"].__setitem__(0, -1))),
+        store(record(lambda r: r["slices"]["index"].__setitem__(0, -70000))),
         "slices.index.0",
         1,
     ),

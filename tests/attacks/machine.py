@@ -455,7 +455,7 @@ ATTACKS = [
         "train",
         study("train"),
         "the machine has too little memory",
-        lambda scene: broken("aggregate.train.train.open_bags", MemoryError("Unable to allocate 9 TiB")),
+        lambda scene: broken("aggregate.train.case.open_bags", MemoryError("Unable to allocate 9 TiB")),
     ),
     attack(
         "too little memory",

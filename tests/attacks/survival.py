@@ -77,6 +77,6 @@ ATTACKS = [
     ),
     _train("no event column", _rows(SOUND, "event: died"), r"target\.event: .* has no column 'died'"),
     _train(
-        "risk sets of four", _rows(SOUND, more=", batch_size: 4"), r"loss cox needs the whole training part"
+        "risk sets of three", _rows(SOUND, more=", batch_size: 3"), r"loss cox needs the whole training part"
     ),
 ]
