@@ -27,7 +27,7 @@ from aggregate.heads.gated_attention import GatedAttentionSpec
 from aggregate.heads.mst import MstSpec
 from aggregate.heads.registry import HeadSpec
 from aggregate.losses.registry import LossSpec
-from aggregate.training.runs import TrainSpec
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
 from aggregate.training.workers import single_threaded
 

@@ -19,7 +19,8 @@ from train import make_data
 
 from aggregate.heads.custom import CustomHeadSpec
 from aggregate.losses.registry import LossSpec
-from aggregate.training.runs import RunSpec, TrainSpec
+from aggregate.training.runs import RunSpec
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import train_stacked
 from cache_schema.common.custom import give
 

@@ -98,7 +98,7 @@ def training(location: str, kind: str) -> None:
     from aggregate.bags.bags import lazy_bags, read_bags
     from aggregate.heads.attention import AttentionSpec
     from aggregate.losses.registry import LossSpec
-    from aggregate.training.runs import TrainSpec
+    from aggregate.training.spec import TrainSpec
     from aggregate.training.stacked import RunSpec, train_stacked
 
     torch.set_num_threads(1)

@@ -20,7 +20,7 @@ from aggregate.harmonise.combat import fit_combat
 from aggregate.shortcuts.predictable import STRENGTH, predict_site
 from aggregate.statistics.corrected import SHARED_PAIRS, corrected_interval
 from aggregate.statistics.metrics import auroc
-from aggregate.training.logistic import solve
+from aggregate.training.solving.logistic import solve
 
 FOLDS, COLUMNS, SHIFT = 5, 24, 2.0
 EFFECT = 1.0

@@ -17,7 +17,7 @@ from train import make_data
 from aggregate.heads.base import HeadBase
 from aggregate.heads.registry import HEADS
 from aggregate.losses.registry import LossSpec
-from aggregate.training.runs import TrainSpec
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
 
 

@@ -35,8 +35,8 @@ from aggregate.losses.registry import LossSpec
 from aggregate.statistics.corrected import SHARED_PAIRS, corrected_t_test
 from aggregate.statistics.metrics import auroc
 from aggregate.train.crossval import run_spec
-from aggregate.training.logistic import solve_chosen
-from aggregate.training.runs import TrainSpec
+from aggregate.training.solving.logistic import solve_chosen
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import apply_head, train_stacked
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.store.reader import open_store

@@ -33,8 +33,8 @@ from aggregate.losses.registry import LossSpec
 from aggregate.statistics.corrected import SHARED_PAIRS, corrected_interval
 from aggregate.statistics.evaluate import Measured, compare
 from aggregate.train.crossval import run_spec
-from aggregate.training.logistic import solve_chosen
-from aggregate.training.runs import TrainSpec
+from aggregate.training.solving.logistic import solve_chosen
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import apply_head, train_stacked
 
 N, SLICES, DIM, FOLDS, REPEATS = 40, 8, 16, 5, 1

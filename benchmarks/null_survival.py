@@ -26,7 +26,7 @@ from aggregate.common.arrays import Floats
 from aggregate.common.signed_times import signed_times, strata_of
 from aggregate.statistics.corrected import SHARED_PAIRS, corrected_interval, corrected_t_test
 from aggregate.statistics.survival import c_index, log_rank
-from aggregate.training.cox import solve_cox
+from aggregate.training.solving.cox import solve_cox
 
 FOLDS, REPEATS, COLUMNS, LEVEL, STRENGTH = 5, 10, 8, 0.05, 0.1
 SIZES = ((50, 0.6), (50, 0.3), (100, 0.5))

@@ -36,7 +36,7 @@ from aggregate.heads.registry import HEADS, HeadSpec
 from aggregate.losses.registry import LossSpec
 from aggregate.statistics.metrics import auroc
 from aggregate.train.crossval import run_spec
-from aggregate.training.runs import TrainSpec
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import TrainedRun, apply_head, train_stacked
 from cache_schema.store.reader import open_store
 

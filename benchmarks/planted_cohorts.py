@@ -23,7 +23,7 @@ from aggregate.bags.bags import Bags
 from aggregate.baselines.baselines import mean_pool
 from aggregate.common.arrays import Floats, Ints
 from aggregate.statistics.metrics import auroc
-from aggregate.training.logistic import solve_chosen
+from aggregate.training.solving.logistic import solve_chosen
 
 Effect = Literal["diffuse", "focal_fixed", "focal_wandering", "interaction", "nothing"]
 EFFECTS: tuple[Effect, ...] = get_args(Effect)

@@ -15,7 +15,7 @@ import torch
 from ablate import CASES, make_data, make_grid, n_steps, seconds
 from torch import Tensor
 
-from aggregate.training.runs import TrainSpec
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import train_stacked
 from extract.backbones.untrained import UntrainedSpec
 

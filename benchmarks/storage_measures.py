@@ -110,7 +110,8 @@ def attention_aurocs(
     from aggregate.bags.bags import Bags
     from aggregate.heads.attention import AttentionSpec
     from aggregate.losses.registry import LossSpec
-    from aggregate.training.runs import RunSpec, TrainSpec
+    from aggregate.training.runs import RunSpec
+    from aggregate.training.spec import TrainSpec
     from aggregate.training.stacked import apply_head, train_stacked
 
     x = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(each) for each in slices], batch_first=True)

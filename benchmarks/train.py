@@ -21,7 +21,7 @@ from torch import Tensor
 from aggregate.bags.bags import Bags
 from aggregate.heads.attention import AttentionSpec
 from aggregate.losses.registry import LossSpec
-from aggregate.training.runs import TrainSpec
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
 
 LOSSES = {

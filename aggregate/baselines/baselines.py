@@ -25,8 +25,8 @@ from aggregate.common.arrays import Floats
 from aggregate.common.design import Design, fit_design
 from aggregate.common.table_values import listed
 from aggregate.targets.base import goal_of_cohort
-from aggregate.training.goal import Goal
-from aggregate.training.logistic import Solution, one_thread
+from aggregate.training.solving.goal import Goal
+from aggregate.training.solving.logistic import Solution, one_thread
 
 
 @dataclass(frozen=True, slots=True)

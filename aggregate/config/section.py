@@ -24,7 +24,7 @@ from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.registry import HeadSpec
 from aggregate.losses.registry import LossSpec, require_trainable
 from aggregate.targets.registry import TargetSpec, with_usual_loss
-from aggregate.training.runs import TrainSpec, read_auto
+from aggregate.training.spec import TrainSpec, read_auto
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline, validate
 from cache_schema.common.strict import Strict

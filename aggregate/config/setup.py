@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from aggregate.heads.registry import HeadSpec
 from aggregate.losses.registry import LossSpec
-from aggregate.training.runs import TrainSpec
+from aggregate.training.spec import TrainSpec
 
 
 @dataclass(frozen=True, slots=True)

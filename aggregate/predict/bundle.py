@@ -31,8 +31,8 @@ from aggregate.predict.familiar import Familiar, FamiliarCard, read_familiar
 from aggregate.predict.mean_pooling import MEAN_POOLING, mean_pooling_tensors, read_mean_pooling
 from aggregate.targets.base import LearntTask
 from aggregate.targets.registry import SPECS, USUAL, task_named
-from aggregate.training.logistic import Solution
 from aggregate.training.runs import TrainedRun
+from aggregate.training.solving.logistic import Solution
 from cache_schema.common.custom import give, permit
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.strict import Strict, later

@@ -9,7 +9,7 @@ from torch import Tensor
 from aggregate.common.design import Design
 from aggregate.predict.bundle_files import tensors_below
 from aggregate.predict.mean_pooling import mean_pooling_tensors, read_solutions
-from aggregate.training.logistic import Solution
+from aggregate.training.solving.logistic import Solution
 
 COLUMNS = "columns"
 """Below it lie, by baseline and fold, the parts of its solutions."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aggregate.common.arrays import Floats
 from aggregate.targets.base import LearntTask
-from aggregate.training.logistic import Solution
+from aggregate.training.solving.logistic import Solution
 from cache_schema.common.errors import SlicecacheError
 
 MEAN_POOLING = "mean_pool_logistic"

@@ -13,7 +13,7 @@ from aggregate.cohort.folds import deal
 from aggregate.common.arrays import Floats, Ints
 from aggregate.statistics.corrected import SHARED_PAIRS, corrected_interval
 from aggregate.statistics.metrics import GUESSING, Scores, measure
-from aggregate.training.logistic import one_thread, solve
+from aggregate.training.solving.logistic import one_thread, solve
 
 N_FOLDS = 5
 STRENGTH = 1e-2

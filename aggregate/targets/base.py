@@ -10,7 +10,7 @@ from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.task import TargetBase, Task
 from aggregate.losses.base import TargetKind
 from aggregate.losses.registry import LossSpec
-from aggregate.training.goal import Goal
+from aggregate.training.solving.goal import Goal
 from cache_schema.common.errors import ConfigError
 
 

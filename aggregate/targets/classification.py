@@ -19,7 +19,7 @@ from aggregate.statistics.evaluate import AUROC
 from aggregate.statistics.metrics import BINARY, BOUNDS, Scores, measure
 from aggregate.targets.base import LearntSpec, LearntTask, require_same_task
 from aggregate.targets.class_names import Cells, named_values, refuse_shared, same_classes
-from aggregate.training.goal import Classes, Goal
+from aggregate.training.solving.goal import Classes, Goal
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.strict import later
 

@@ -13,9 +13,9 @@ from aggregate.common.arrays import Floats, Ints
 from aggregate.common.signed_times import events_of
 from aggregate.losses.base import TargetKind
 from aggregate.losses.cox import cox
-from aggregate.training.cox import solve_cox, solve_cox_chosen
-from aggregate.training.goal import Goal
-from aggregate.training.logistic import Solution
+from aggregate.training.solving.cox import solve_cox, solve_cox_chosen
+from aggregate.training.solving.goal import Goal
+from aggregate.training.solving.logistic import Solution
 from cache_schema.common.errors import SlicecacheError
 
 LIGHT = 1.0

@@ -27,8 +27,8 @@ from aggregate.statistics.ranks import RANKS, expected_rank, rank_metrics
 from aggregate.targets.base import LearntSpec, LearntTask, require_same_task
 from aggregate.targets.class_names import Cells, named_values, refuse_shared, same_classes
 from aggregate.targets.classification import Classification
-from aggregate.training.goal import Classes, Goal
-from aggregate.training.logistic import Solution, solve, solve_chosen
+from aggregate.training.solving.goal import Classes, Goal
+from aggregate.training.solving.logistic import Solution, solve, solve_chosen
 from cache_schema.common.errors import ConfigError
 
 Step = Callable[[Ints, Ints], Solution]

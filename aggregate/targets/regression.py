@@ -22,8 +22,8 @@ from aggregate.losses.registry import LossSpec
 from aggregate.statistics.numbers import NUMBERS, number_metrics
 from aggregate.targets.base import LearntSpec, LearntTask
 from aggregate.targets.ridge import solve_ridge, solve_ridge_chosen
-from aggregate.training.goal import Goal, weighted_unit
-from aggregate.training.logistic import Solution
+from aggregate.training.solving.goal import Goal, weighted_unit
+from aggregate.training.solving.logistic import Solution
 from cache_schema.common.errors import SlicecacheError
 
 PER_STRATUM = 20

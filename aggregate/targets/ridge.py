@@ -9,7 +9,7 @@ import numpy as np
 from aggregate.cohort.folds import deal
 from aggregate.common.arrays import Floats, Ints
 from aggregate.common.scaling import fit_scaling
-from aggregate.training.logistic import INNER_FOLDS, Solution, remembered
+from aggregate.training.solving.logistic import INNER_FOLDS, Solution, remembered
 
 STRENGTHS = (1e5, 1e4, 1e3, 1e2, 1e1, 1e0)
 """Penalties (scikit-learn's alpha) that inner folds choose from, the strongest first."""

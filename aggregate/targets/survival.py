@@ -24,7 +24,7 @@ from aggregate.statistics.survival import c_index, kaplan_meier, risk_groups, un
 from aggregate.targets.base import LearntSpec, LearntTask
 from aggregate.targets.event_times import EventSpec, read_events, read_times
 from aggregate.targets.hazard import HazardGoal
-from aggregate.training.goal import Goal
+from aggregate.training.solving.goal import Goal
 from cache_schema.common.errors import SlicecacheError
 
 

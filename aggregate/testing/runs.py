@@ -13,7 +13,7 @@ from aggregate.heads.custom import CustomHeadSpec
 from aggregate.losses.registry import LossSpec
 from aggregate.testing.law import hold_equal
 from aggregate.training.pooling import without_fallback_warnings
-from aggregate.training.runs import TrainSpec
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.law import hold

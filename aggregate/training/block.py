@@ -18,13 +18,13 @@ from aggregate.heads.embedding import ReadOut, gradients
 from aggregate.losses.base import Batch
 from aggregate.training.adam import StackedAdam
 from aggregate.training.attended import joined_attention
-from aggregate.training.goal import Classes, Goal, Unit
 from aggregate.training.inputs import Inputs
 from aggregate.training.level import without_level
 from aggregate.training.objective import Objective, class_counts
 from aggregate.training.pooling import make_pooling
 from aggregate.training.runs import RunSpec, TrainedRun, require_finite
 from aggregate.training.sampler import noise_seed
+from aggregate.training.solving.goal import Classes, Goal, Unit
 from aggregate.training.start import BIAS, WEIGHT, Standard
 from aggregate.training.stopping import Watch
 from aggregate.training.stream_pooling import Labels, Pooled

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from aggregate.common.arrays import Floats
 from aggregate.heads.base import Head
-from aggregate.training.goal import Goal
 from aggregate.training.inputs import Inputs
 from aggregate.training.runs import RunSpec
+from aggregate.training.solving.goal import Goal
 from aggregate.training.start import BIAS
 
 

@@ -22,11 +22,11 @@ from aggregate.heads.centring import BagSums, fit_centring, sum_bags
 from aggregate.losses.registry import require_trainable
 from aggregate.training.block import Block, Count, Finished
 from aggregate.training.blocks import Group, bytes_of_run, group_runs
-from aggregate.training.goal import Goal, Unit, goal_of
 from aggregate.training.inner import inner_epochs, look_inside
 from aggregate.training.inputs import make_inputs, prepare_tokens
 from aggregate.training.runs import RunSpec, TrainedRun, check_run, with_common_batches
 from aggregate.training.sampler import init_seed
+from aggregate.training.solving.goal import Goal, Unit, goal_of
 from aggregate.training.start import Labelled, start_at_baseline
 from aggregate.training.workers import run_side_by_side
 from cache_schema.common.errors import ConfigError

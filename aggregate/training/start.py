@@ -1,8 +1,8 @@
 """Where heads start: at the L2-logistic solution on what they pool at first (`train: {start: baseline}`).
 
 A head's pooled vectors are standardised, number by number, on the run's own training bags, and its
-classifier starts at the solution of `training/logistic.py` on them. So a head that pools evenly starts as
-mean pooling + logistic regression, and what training adds is its own doing.
+classifier starts at the solution of `solving/` on them. So a head that pools evenly starts as mean pooling +
+logistic regression, and what training adds is its own doing.
 
 The penalty of that solution is not kept while training goes on: under it the classifier cannot grow, and
 attention learns the training bags by heart in its place (`docs/which-head.md` has the measurement).
@@ -25,10 +25,10 @@ from aggregate.cohort.people import people_of
 from aggregate.common.arrays import Floats, Ints
 from aggregate.heads.base import Head
 from aggregate.heads.centring import MEAN, SCALE
-from aggregate.training.goal import Goal, Unit
 from aggregate.training.inputs import Inputs
-from aggregate.training.logistic import Solution
 from aggregate.training.runs import RunSpec
+from aggregate.training.solving.goal import Goal, Unit
+from aggregate.training.solving.logistic import Solution
 
 WEIGHT, BIAS = "classifier.weight", "classifier.bias"
 POOLED_AT_ONCE = 64

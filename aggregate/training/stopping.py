@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from aggregate.training.runs import VALIDATION, Training
+from aggregate.training.runs import VALIDATION
+from aggregate.training.spec import Training
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aggregate.training.logistic import solve
+from aggregate.training.solving.logistic import solve
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 try:

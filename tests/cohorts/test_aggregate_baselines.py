@@ -23,7 +23,7 @@ from aggregate.common.design import design
 from aggregate.common.scaling import fit_scaling
 from aggregate.config.section import parse_section
 from aggregate.statistics.metrics import by_participant, measure
-from aggregate.training.logistic import STRENGTHS, choose_strength, solve, solve_chosen
+from aggregate.training.solving.logistic import STRENGTHS, choose_strength, solve, solve_chosen
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.format.record import UsedForeground

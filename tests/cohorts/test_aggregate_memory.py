@@ -20,7 +20,7 @@ from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.mean import MeanSpec
 from aggregate.losses.registry import LossSpec
 from aggregate.train.train import train_pipeline
-from aggregate.training.runs import TrainSpec
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
 from cache_schema.common.errors import StoreError
 from cache_schema.common.pipeline_file import Pipeline
@@ -185,7 +185,7 @@ from aggregate.baselines.baselines import mean_pool
 from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.mean import MeanSpec
 from aggregate.losses.registry import LossSpec
-from aggregate.training.runs import TrainSpec
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
 from cache_schema.store.reader import open_store
 

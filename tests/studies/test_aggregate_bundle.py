@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from aggregate.heads.attention import AttentionSpec
 from aggregate.losses.registry import LossSpec
 from aggregate.predict.bundle import Bundle, BundleCard, Member, load_bundle, member_of, save_bundle
-from aggregate.training.runs import RunSpec, TrainedRun, TrainSpec
+from aggregate.training.runs import RunSpec, TrainedRun
+from aggregate.training.spec import TrainSpec
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.header import BackboneIdentity, Fingerprint, Numerics
 

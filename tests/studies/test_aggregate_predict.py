@@ -15,7 +15,7 @@ from aggregate.heads.registry import HEADS
 from aggregate.losses.registry import LossSpec
 from aggregate.predict.bundle import Bundle, BundleCard, load_bundle, member_of, save_bundle
 from aggregate.predict.predict import predict_store
-from aggregate.training.runs import TrainSpec
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
 from cache_schema.common.errors import SlicecacheError, StoreMismatch
 from cache_schema.format.header import BackboneIdentity, Fingerprint, Header, Numerics

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from aggregate.common.signed_times import signed_times, strata_of
 from aggregate.losses.cox import CoxSpec, cox
-from aggregate.training.cox import choose_strength, solve_cox
-from aggregate.training.logistic import FEW, STRENGTHS
+from aggregate.training.solving.cox import choose_strength, solve_cox
+from aggregate.training.solving.logistic import FEW, STRENGTHS
 
 pytestmark = pytest.mark.numerics
 

@@ -30,7 +30,7 @@ from aggregate.predict.predict import predict_store
 from aggregate.report.html import render_report
 from aggregate.train.train import train_pipeline
 from aggregate.training import blocks
-from aggregate.training.runs import TrainSpec
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
 from cache_schema.common import custom
 from cache_schema.common.custom import give

@@ -14,8 +14,8 @@ from aggregate.heads.mean_max import MeanMaxSpec
 from aggregate.heads.topk import TopkSpec
 from aggregate.losses.registry import LossSpec
 from aggregate.training.inputs import PooledInputs, make_inputs
-from aggregate.training.logistic import solve_chosen
-from aggregate.training.runs import TrainSpec
+from aggregate.training.solving.logistic import solve_chosen
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
 
 pytestmark = pytest.mark.numerics

@@ -15,7 +15,8 @@ from aggregate.losses.registry import LossSpec
 from aggregate.targets.ordinal import StepGoal, step_log_probabilities
 from aggregate.targets.regression import NumberGoal, Regression
 from aggregate.targets.ridge import STRENGTHS, choose_penalty, solve_ridge
-from aggregate.training.runs import RunSpec, TrainSpec
+from aggregate.training.runs import RunSpec
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import apply_head, train_stacked
 from cache_schema.common.errors import ConfigError
 

@@ -9,7 +9,7 @@ from aggregate.heads.dsmil import DsmilSpec
 from aggregate.losses.registry import LossSpec
 from aggregate.training.block import Block
 from aggregate.training.inputs import BagInputs
-from aggregate.training.runs import TrainSpec
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec
 
 pytestmark = pytest.mark.numerics

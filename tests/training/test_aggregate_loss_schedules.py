@@ -17,7 +17,7 @@ from aggregate.config.section import parse_section
 from aggregate.heads.attention import AttentionSpec
 from aggregate.losses.registry import LOSSES, LossSpec, require_target
 from aggregate.training.objective import class_counts
-from aggregate.training.runs import TrainSpec
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, TrainedRun, train_stacked
 from cache_schema.common.errors import ConfigError, SlicecacheError
 

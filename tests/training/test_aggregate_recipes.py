@@ -9,7 +9,7 @@ from aggregate.heads.mean import MeanSpec
 from aggregate.heads.mst import MstSpec
 from aggregate.heads.registry import HeadSpec
 from aggregate.losses.registry import LossSpec, require_trainable
-from aggregate.training.runs import TrainSpec
+from aggregate.training.spec import TrainSpec
 from cache_schema.common.errors import ConfigError
 
 

@@ -12,8 +12,9 @@ from aggregate.heads.registry import HEADS
 from aggregate.losses.registry import LossSpec
 from aggregate.train.starts import start_facts
 from aggregate.training.inner import RATES, inner_runs, mean_curve
-from aggregate.training.logistic import solve_chosen
-from aggregate.training.runs import Chosen, RunSpec, TrainSpec
+from aggregate.training.runs import Chosen, RunSpec
+from aggregate.training.solving.logistic import solve_chosen
+from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import apply_head, train_stacked
 from aggregate.training.start import BIAS, WEIGHT, Standard
 

@@ -13,7 +13,7 @@ from aggregate.config.recipes import RECIPES
 from aggregate.config.section import AggregateSection, parse_section
 from aggregate.config.setup import TrainingSetup
 from aggregate.targets.told import CONSTANT
-from aggregate.training.runs import TrainSpec
+from aggregate.training.spec import TrainSpec
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import MAIN
 from cache_schema.common.text.mistakes import suggest

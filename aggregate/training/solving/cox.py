@@ -15,7 +15,7 @@ from aggregate.cohort.folds import deal
 from aggregate.common.arrays import Floats, Ints
 from aggregate.common.scaling import fit_scaling
 from aggregate.common.signed_times import events_of, times_of
-from aggregate.training.logistic import FEW, INNER_FOLDS, STRENGTHS, Solution, remembered, rotated
+from aggregate.training.solving.logistic import FEW, INNER_FOLDS, STRENGTHS, Solution, remembered, rotated
 
 ONE = np.ones(1)
 

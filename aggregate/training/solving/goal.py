@@ -18,7 +18,7 @@ from aggregate.common.arrays import Floats, Ints
 from aggregate.losses.base import TargetKind, TermSpec
 from aggregate.losses.cross_entropy import CrossEntropySpec, cross_entropy
 from aggregate.losses.registry import LossSpec
-from aggregate.training.logistic import Solution, solve, solve_chosen
+from aggregate.training.solving.logistic import Solution, solve, solve_chosen
 from cache_schema.common.errors import SlicecacheError
 
 
