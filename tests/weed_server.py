@@ -77,16 +77,17 @@ class Weed:
             time.sleep(0.2)
 
     def _takes(self) -> bool:
-        """Whether its bucket is there, or is made, and takes an object."""
+        """Whether it has its objects again, and its bucket is there, or is made, and takes one."""
         try:
+            self._signed("started", "GET")  # started anew it answers 500 until it has found what it kept
             self._signed("")
             self._signed("started")
         except (urllib.error.URLError, OSError):
             return False
         return True
 
-    def _signed(self, name: str) -> None:
-        """Put a bucket, or an object into it."""
+    def _signed(self, name: str, method: str = "PUT") -> None:
+        """Put a bucket, or an object into it, or get that."""
         import obstore
         from obstore.store import S3Store
 
@@ -98,13 +99,13 @@ class Weed:
             region="us-east-1",
             client_options={"allow_http": True},
         )
-        request = urllib.request.Request(
-            obstore.sign(place, "PUT", name, timedelta(minutes=1)), method="PUT", data=b"" if name else None
-        )
+        body = b"" if name and method == "PUT" else None
+        signed = obstore.sign(place, method, name, timedelta(minutes=1))
+        request = urllib.request.Request(signed, method=method, data=body)
         try:
             urllib.request.urlopen(request, timeout=10).close()
         except urllib.error.HTTPError as error:
-            if error.code != 409:  # the bucket is there
+            if error.code not in (404, 409):  # nothing was there yet; the bucket is there
                 raise
 
     def stop(self) -> None:

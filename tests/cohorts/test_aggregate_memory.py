@@ -192,7 +192,7 @@ from cache_schema.store.reader import open_store
 torch.set_num_threads(1)
 store = open_store(sys.argv[1])
 status = open("/proc/self/status").read()
-limit = 1024 * int(status.partition("VmData:")[2].split()[0]) + 350 * 2**20
+limit = 1024 * int(status.partition("VmData:")[2].split()[0]) + 400 * 2**20
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 read = read_bags if sys.argv[2] == "memory" else lazy_bags
 bags = read(store, store.entries, "cls")
