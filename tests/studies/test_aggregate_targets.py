@@ -30,7 +30,7 @@ aggregate:
   sessions: all
   train: {epochs: 10}
   folds: {n: 3, repeats: 2}
-  shuffle_labels: 19
+  shuffle_labels: 9
   external: {store: b.zarr, cohort: b.tsv}
   ablate:
     configurations: {mean_pool: {head.kind: mean}, abmil: {head.kind: attention}, huber: {loss: {huber: 1}}}
@@ -94,7 +94,7 @@ def test_an_age_regression_is_25_lines_and_finds_what_was_planted(age: Any) -> N
     found = metrics["comparison"]["constant"]
     assert found["difference"] < 0
     assert found["p"] < 0.01
-    assert metrics["null"]["mae"]["p"] == pytest.approx(1 / 20)
+    assert metrics["null"]["mae"]["p"] == pytest.approx(1 / 10)
     assert metrics["null"]["mae"]["mean"] > 2 * rows["attention"]["mae"]["value"]
 
 
@@ -214,6 +214,7 @@ def test_other_designs_run_through(project: Path, override: tuple[str, ...]) -> 
         assert groups["M"]["metrics"]["mae"]["ci_low"] is not None
 
 
+@pytest.mark.slow
 def test_ordered_classes_from_file_to_bundle(project: Path) -> None:
     classes = "{young: [young], middle: [middle], old: [old]}"
     target = f"aggregate.target={{column: group, task: ordinal, classes: {classes}}}"
