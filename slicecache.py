@@ -13,7 +13,7 @@ from cache_schema.common.lazy_names import imported as imported
 from cache_schema.common.lazy_names import lazy_names
 from cache_schema.common.terminal.command import guarded as guarded
 from cache_schema.common.terminal.command import lazy_group, leave, say
-from cache_schema.common.terminal.options import AsJson, PipelineFile, SetValues, ShuffleLabels
+from cache_schema.common.terminal.options import AsJson, PipelineFile, SetValues, ShuffleLabels, TimeEpoch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from aggregate.api.dataset import collate_bags as collate_bags
     from aggregate.api.estimator import HeadClassifier as HeadClassifier
     from aggregate.api.evaluating import evaluate as evaluate
+    from aggregate.api.explaining import ExplainResult as ExplainResult
+    from aggregate.api.explaining import explain as explain
     from aggregate.api.given_bags import InputError as InputError
     from aggregate.api.predicting import predict as predict
+    from aggregate.api.regressor import HeadRegressor as HeadRegressor
     from aggregate.api.results import AblateResult as AblateResult
     from aggregate.api.results import DetectResult as DetectResult
     from aggregate.api.results import EvaluateResult as EvaluateResult
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
     from aggregate.api.studies import ablate as ablate
     from aggregate.api.studies import detect as detect
     from aggregate.api.studies import train as train
+    from aggregate.config.section import AggregateSection
+    from aggregate.interop.export import HandedOn as HandedOn
+    from aggregate.interop.export import export as export
     from aggregate.testing.detectors import check_detector as _check_detector
     from aggregate.testing.heads import check_head as _check_head
     from aggregate.testing.losses import check_loss as _check_loss
@@ -44,6 +50,7 @@ if TYPE_CHECKING:
     from cache_schema.common.errors import SlicecacheError as SlicecacheError
     from cache_schema.common.errors import StoreError as StoreError
     from cache_schema.common.errors import StoreMismatch as StoreMismatch
+    from cache_schema.common.pipeline_file import Pipeline
     from extract.api import extract as extract
     from extract.api import simulate as simulate
     from extract.embedding import Embedding as Embedding
@@ -68,6 +75,8 @@ PUBLIC_NAMES: dict[str, Any] = {
     "detect": "aggregate.api.studies:detect",
     "predict": "aggregate.api.predicting:predict",
     "evaluate": "aggregate.api.evaluating:evaluate",
+    "explain": "aggregate.api.explaining:explain",
+    "export": "aggregate.interop.export:export",
     "extract": "extract.api:extract",
     "simulate": "extract.api:simulate",
     "embed": "extract.embedding:embed",
@@ -82,7 +91,10 @@ PUBLIC_NAMES: dict[str, Any] = {
     "AblateResult": "aggregate.api.results:AblateResult",
     "EvaluateResult": "aggregate.api.results:EvaluateResult",
     "DetectResult": "aggregate.api.results:DetectResult",
+    "ExplainResult": "aggregate.api.explaining:ExplainResult",
+    "HandedOn": "aggregate.interop.export:HandedOn",
     "HeadClassifier": "aggregate.api.estimator:HeadClassifier",
+    "HeadRegressor": "aggregate.api.regressor:HeadRegressor",
     "InputError": "aggregate.api.given_bags:InputError",
     "ConfigError": "cache_schema.common.errors:ConfigError",
     "StoreError": "cache_schema.common.errors:StoreError",
@@ -100,6 +112,7 @@ PUBLIC_NAMES: dict[str, Any] = {
 same names stand above for type checkers."""
 
 COMMANDS = {
+    "init": ("extract.init.cli:init", "Ask five questions and write a commented pipeline file."),
     "doctor": (
         "extract.doctor.cli:doctor",
         "Look at this machine and, given a pipeline, at what it needs here; a line of advice per finding.",
@@ -115,8 +128,12 @@ COMMANDS = {
     ),
     "train": ("aggregate.cli:train", "Stage two: train the head in cross-validation, compare it, report it."),
     "evaluate": (
-        "aggregate.applying:evaluate",
+        "aggregate.evaluating:evaluate",
         "Measure a trained bundle on an external cohort: nothing is fitted, nothing is chosen.",
+    ),
+    "explain": (
+        "aggregate.explaining:explain",
+        "Say which slices a trained head decides by, out of fold, beside controls that must be beaten.",
     ),
     "ablate": (
         "aggregate.cli:ablate",
@@ -129,6 +146,14 @@ COMMANDS = {
     "predict": (
         "aggregate.applying:predict",
         "Apply a trained bundle, of heads or detectors, to a store, or to images.",
+    ),
+    "report": (
+        "aggregate.reporting:report",
+        "Make report, figures, tables and methods of a finished run again, from its folder alone.",
+    ),
+    "export": (
+        "aggregate.exporting:export",
+        "Write a store, or a finished run, as AnnData, xarray, Hugging Face, BIDS or MLflow read it.",
     ),
     "status": (
         "cache_schema.status.cli:status",
@@ -150,13 +175,25 @@ COMMANDS = {
 }
 """Verb -> where it lives and its line in the help. The modules are imported when needed."""
 
+SECTION_MODELS = {
+    "run": "cache_schema.common.pipeline_file:RunSection",
+    "cache": "cache_schema.common.pipeline_file:CacheSection",
+    "extract": "extract.planning.config:ExtractSection",
+    "aggregate": "aggregate.config.section:DetectSection",
+}
+"""Section of a pipeline file -> its model; of `aggregate` the one that has a target or has none."""
+
 
 if not TYPE_CHECKING:  # or every misspelt name would pass the checkers
     __getattr__, __dir__ = lazy_names(__name__, PUBLIC_NAMES)
 
 
 def run(
-    pipeline: PipelineFile, overrides: SetValues, shuffle_labels: ShuffleLabels = 0, as_json: AsJson = False
+    pipeline: PipelineFile,
+    overrides: SetValues,
+    shuffle_labels: ShuffleLabels = 0,
+    time_epoch: TimeEpoch = False,
+    as_json: AsJson = False,
 ) -> int:
     """Extract, train and report as PIPELINE says; finished parts are not done again."""
     import json
@@ -178,11 +215,38 @@ def run(
     if not as_json:
         typer.echo(describe_extraction(outcome))
     results = train_and_report(loaded, second, shuffle_labels)
+    timed = {"epoch": timed_epoch(loaded, second)} if time_epoch else {}
     if as_json:
-        typer.echo(json.dumps({"extract": outcome.as_json(), "train": results.metrics}))
+        typer.echo(json.dumps({"extract": outcome.as_json(), "train": results.metrics} | timed))
     else:
         say(describe_training(results, loaded.folder()))
     return 0 if outcome.complete else 1
+
+
+def timed_epoch(pipeline: "Pipeline", section: "AggregateSection") -> dict[str, Any]:
+    """One epoch of one fold with the backbone in the loop, beside all epochs of that fold from the store.
+
+    Args:
+        pipeline: That has been run.
+        section: Its `aggregate` section.
+
+    Returns:
+        What `epoch.json` in the run folder holds.
+    """
+    from dataclasses import asdict
+
+    from aggregate.common.artefacts import write_json
+    from aggregate.common.run_folder import EPOCH
+    from aggregate.present import present_index
+    from aggregate.train.epoch import train_one_fold
+    from extract.recompute.epoch import embed_once_more
+
+    fold = train_one_fold(pipeline, section)
+    again = embed_once_more(section.home(pipeline)[0], fold.keys, pipeline)
+    found = {"with_backbone": asdict(again), "from_store": {"epochs": fold.epochs, "seconds": fold.seconds}}
+    write_json(pipeline.folder() / EPOCH, found)
+    present_index(pipeline.folder())
+    return found
 
 
 def say_version(asked: bool) -> None:
@@ -208,9 +272,11 @@ def root(
 
     \b
     slicecache simulate runs/demo/cohort     a cohort to try it on
+    slicecache init                          a pipeline file by five questions
     slicecache run pipeline.yaml             store, heads, statistics, report
     """  # noqa: D301
     context.obj = images_to_embed
+    context.meta["slicecache.sections"] = SECTION_MODELS
 
 
 def images_to_embed(

@@ -1,9 +1,9 @@
-"""The commands that apply a finished bundle: `predict` and `evaluate`. Nothing heavy is imported before."""
+"""The command that applies a finished bundle, `predict`. Nothing heavy is imported before."""
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -16,12 +16,13 @@ from aggregate.options import (
     LabelTable,
     Maps,
     MaybeStore,
+    PeopleTable,
     SetExtract,
     embedded_place,
     named_stores,
 )
 from cache_schema.common.errors import ConfigError
-from cache_schema.common.terminal.command import WARNING, say
+from cache_schema.common.terminal.command import WARNING
 from cache_schema.common.terminal.options import (
     AllowCustom,
     AsJson,
@@ -41,34 +42,6 @@ if TYPE_CHECKING:
     from cache_schema.store.reader import StoreReader
     from cache_schema.store.wanted import StoreMaker
 
-ExternalStore = Annotated[
-    str,
-    typer.Option("--store", metavar="STORE", help="The external cohort's: a folder, a zip, an .h5 or a URL."),
-]
-ExternalTable = Annotated[
-    Path, typer.Option("--cohort", metavar="TABLE", help="The external cohort's labels: CSV or TSV.")
-]
-RunFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--run",
-        metavar="FOLDER",
-        show_default=False,
-        help="The run folder to write evaluate/ into; by default the one that the bundle lies in.",
-    ),
-]
-SetExternal = Annotated[
-    list[str],
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        default_factory=list,
-        show_default=False,
-        help="What a pipeline would say below external, e.g. target.column=DX or where=\"qc == 'pass'\"; may "
-        "be said again.",
-    ),
-]
-
 
 def predict(
     context: typer.Context,
@@ -77,6 +50,7 @@ def predict(
     store: MaybeStore = None,
     images: ImagePlaces = None,
     backbone: CheckpointFolder = None,
+    cohort: PeopleTable = None,
     out: LabelTable = None,
     maps: Maps = None,
     beside: BesideStores = None,
@@ -110,7 +84,7 @@ def predict(
     if allow_custom:
         permit_bundle(folder)
     proof = prove or "crc32c"
-    detectors = _of_detectors(folder, maps, beside, pool)
+    detectors = _of_detectors(folder, maps, beside, cohort, pool)
     made = None
     if images is not None:
         made = context.obj(images, *embedded_place(store, out, maps), backbone, overrides)
@@ -120,7 +94,7 @@ def predict(
         judge = _judge(pool, folder, proof, allow_custom)
         table = _predict_detectors(folder, reader, maps, allow_unlike_reference, judge)
     else:
-        table, familiarity = _predict_heads(folder, reader, beside or [])
+        table, familiarity = _predict_heads(folder, reader, beside or [], cohort)
     if out is not None:
         write_text(out, csv_text(table))
     shortfall = shortfall_of(reader)
@@ -139,7 +113,13 @@ def predict(
     return 1 if made is not None and made.failed else 0
 
 
-def _of_detectors(bundle: Path, maps: Path | None, beside: list[str] | None, pool: "DaskPool | None") -> bool:
+def _of_detectors(
+    bundle: Path,
+    maps: Path | None,
+    beside: list[str] | None,
+    cohort: Path | None,
+    pool: "DaskPool | None",
+) -> bool:
     """Whether a bundle is of detectors and not of heads.
 
     Raises:
@@ -148,8 +128,9 @@ def _of_detectors(bundle: Path, maps: Path | None, beside: list[str] | None, poo
     from aggregate.anomaly.study.bundle import is_detector_bundle
 
     detectors = is_detector_bundle(bundle)
-    if detectors and beside:
-        raise ConfigError(f"--beside is for a bundle of heads, and {str(bundle)!r} is of detectors")
+    if detectors and (beside or cohort):
+        option = "--beside" if beside else "--cohort"
+        raise ConfigError(f"{option} is for a bundle of heads, and {str(bundle)!r} is of detectors")
     if pool is not None and not detectors:
         raise ConfigError(
             f"{str(bundle)!r} is a bundle of heads, and --engine dask is for detectors: heads read 2,000 "
@@ -182,14 +163,15 @@ def _judge(pool: "DaskPool | None", bundle: Path, proof: "Prove", allow_custom: 
 
 
 def _predict_heads(
-    bundle: Path, store: "StoreReader", beside: list[str]
+    bundle: Path, store: "StoreReader", beside: list[str], cohort: Path | None
 ) -> "tuple[DataFrame, dict[str, Any]]":
     """A head's predictions, and how the volumes compare with its training cohort."""
     from aggregate.bags.beside import open_beside
     from aggregate.predict.bundle import load_bundle
     from aggregate.predict.predict import predict_and_compare
 
-    found = predict_and_compare(load_bundle(bundle), store, open_beside(named_stores(beside), store.prove))
+    others = open_beside(named_stores(beside), store.prove)
+    found = predict_and_compare(load_bundle(bundle), store, others, cohort)
     for sentence in found.comparison.lines():
         typer.echo(visible(sentence), err=True)
     return found.table, found.comparison.summary
@@ -208,60 +190,3 @@ def _predict_detectors(
     for sentence in warnings:
         typer.echo(f"{WARNING}{sentence}", err=True)
     return table
-
-
-def evaluate(
-    bundle: BundlePlace,
-    store: ExternalStore,
-    cohort: ExternalTable,
-    overrides: SetExternal,
-    run: RunFolder = None,
-    allow_custom: AllowCustom = False,
-    prove: ProveWith = None,
-    as_json: AsJson = False,
-) -> int:
-    """Measure the trained BUNDLE on a cohort that had no part in its making.
-
-    Weights, temperature and threshold stay as they are. Refused if participants or volumes were in training.
-    """
-    from aggregate.anomaly.study.bundle import is_detector_bundle
-    from aggregate.common.run_folder import (
-        find_bundle,
-        pair_of,
-        permit_bundle,
-        place_of_pair,
-        run_folder_of,
-        verb_folder,
-    )
-    from aggregate.evaluate.results import evaluate_to
-    from aggregate.evaluate.spec import ExternalSpec
-    from aggregate.evaluate.terminal import evaluation_summary
-    from aggregate.predict.bundle import load_bundle
-    from aggregate.present import last_lines, present_evaluation
-    from cache_schema.common.pipeline_file import Pipeline, apply_override, validate
-
-    folder = find_bundle(bundle, ("train",))
-    if is_detector_bundle(folder):
-        raise ConfigError(f"{str(folder)!r} is a bundle of detectors; detect measures them, by truth")
-    place = run or run_folder_of(folder.absolute())
-    if place is None:
-        raise ConfigError(
-            f"the bundle {str(folder)!r} does not lie in a run folder; say by --run where to write evaluate/"
-        )
-    data = {"store": store, "cohort": str(cohort)}
-    for override in overrides:
-        apply_override(data, override)
-    spec = validate(ExternalSpec, data, "external").placed(Pipeline({}, Path.cwd()))
-    if allow_custom:
-        permit_bundle(folder)
-    bundled = load_bundle(folder)
-    own = place_of_pair(verb_folder(place, "evaluate"), pair_of(folder.absolute()))
-    results = evaluate_to(own, bundled, str(folder.absolute()), spec, prove or "crc32c")
-    present_evaluation(results, place)
-    metrics = results.evaluation.metrics
-    if as_json:
-        typer.echo(json.dumps(metrics))
-    else:
-        told = evaluation_summary(metrics, results.evaluation.cohort.turnout.line())
-        say(f"{told}\n{last_lines(place, results.folder)}")
-    return 0

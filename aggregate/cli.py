@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from aggregate.options import PagesOf, WithViewer
 from cache_schema.common.terminal.command import WARNING, say
 from cache_schema.common.terminal.options import (
     AsJson,
@@ -110,30 +111,34 @@ def detect(
     engine: PoolEngine = "local",
     site: SiteFile = None,
     scheduler: Scheduler = None,
+    pages: PagesOf = None,
+    viewer: WithViewer = False,
     as_json: AsJson = False,
 ) -> int:
     """Fit the detectors of PIPELINE on its reference group, map everybody else and write the report.
 
     Killed at any time, the same command goes on from where it was.
     """
+    from aggregate.anomaly.study.plan import told_of_plan
     from aggregate.anomaly.study.terminal import detection_summary
+    from aggregate.common.telling import read_people
     from aggregate.detect import detect_pipeline, detect_plan
     from aggregate.present import last_lines, present_index
     from cache_schema.cluster.pool import asked_pool
     from cache_schema.common.pipeline_file import load_pipeline
 
+    people = read_people(pages, viewer)
     loaded = load_pipeline(pipeline, with_proof(overrides, prove))
     pool = asked_pool(engine, scheduler, site, loaded.folder() / "detect")
     if plan_only:
         plan = detect_plan(loaded)
-        told = [*plan.sentences(), *filter(None, [plan.turnout.line()]), *plan.notes]
-        as_object = {"plan": told, "warnings": list(plan.warnings)}
+        told, as_object = told_of_plan(plan)
         if as_json:
             typer.echo(json.dumps(as_object))
         else:
             say("\n".join([*(f"{WARNING}{sentence}" for sentence in plan.warnings), *told]))
         return 0
-    results = detect_pipeline(loaded, pool)
+    results = detect_pipeline(loaded, pool, people)
     present_index(loaded.folder())
     if as_json:
         typer.echo(json.dumps(results.metrics))

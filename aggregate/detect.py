@@ -8,7 +8,6 @@ import logging
 import os
 import shlex
 import sys
-from pathlib import Path
 from typing import Any
 
 from aggregate.anomaly.findings.results import DetectionResults
@@ -18,9 +17,11 @@ from aggregate.anomaly.scoring.over_dask import DaskScorer
 from aggregate.anomaly.scoring.wanted import score_here
 from aggregate.anomaly.spec import DetectSpec
 from aggregate.anomaly.study.detect import run_detection
+from aggregate.cohort.table.stack import located_tables, said_tables
 from aggregate.common.artefacts import log_to, write_json
-from aggregate.common.resolved import absolute_input, resolved_cache
+from aggregate.common.resolved import absolute_input, image_root, picture_root, resolved_cache
 from aggregate.common.run_folder import verb_folder
+from aggregate.common.telling import TELLING, PeopleShown
 from aggregate.config.section import DetectSection, read_detect_section
 from cache_schema.cluster.pool import DaskPool
 from cache_schema.common.errors import ConfigError
@@ -28,7 +29,9 @@ from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.files.disk.room import require_writable
 
 
-def detect_pipeline(pipeline: Pipeline, pool: DaskPool | None = None) -> DetectionResults:
+def detect_pipeline(
+    pipeline: Pipeline, pool: DaskPool | None = None, shown: PeopleShown = TELLING
+) -> DetectionResults:
     """Fit detectors on the reference group, score everybody else, measure and report.
 
     Killed at any time, the same call goes on behind the last epoch and the last volume, and leaves the same
@@ -37,6 +40,7 @@ def detect_pipeline(pipeline: Pipeline, pool: DaskPool | None = None) -> Detecti
     Args:
         pipeline: Names the store and the run folder, and has `aggregate.detect`.
         pool: Workers that score the volumes; by default this process does.
+        shown: How many held-out participants get a page of their own, the most telling ones.
 
     Raises:
         SlicecacheError: If the file, a store, the table or the masks cannot be used as asked.
@@ -46,9 +50,7 @@ def detect_pipeline(pipeline: Pipeline, pool: DaskPool | None = None) -> Detecti
     score = score_here if pool is None else DaskScorer(pool, pipeline.base, plan.request.prove)
     with log_to(plan.request.folder):
         results = run_detection(plan, score)
-        write_detection_report(results)
-        # Last, so that its presence means that all is there.
-        write_json(results.folder / "metrics.json", results.metrics)
+        present_detection(results, shown)
     return results
 
 
@@ -68,7 +70,9 @@ def detect_request(pipeline: Pipeline) -> DetectRequest:
         ConfigError: If a key is wrong, or a store that a detector names is not there.
     """
     section, detect = read_detect_section(pipeline)
-    named = dict.fromkeys(spec.store or OWN_STORE for spec in detect.detectors)
+    named = dict.fromkeys(
+        name for spec in detect.detectors for name in (spec.store or OWN_STORE, *spec.view_stores)
+    )
     stores = {name: store_location(pipeline, name) for name in named}
     bids = detect.truth.bids if detect.truth is not None else None
     return DetectRequest(
@@ -77,6 +81,7 @@ def detect_request(pipeline: Pipeline) -> DetectRequest:
         cohort=section.cohort_request(pipeline),
         folder=verb_folder(pipeline.folder(), "detect"),
         images=image_root(pipeline),
+        pictures=picture_root(pipeline),
         masks=None if bids is None else pipeline.path(bids),
         config=resolved_detection(pipeline, section, detect, stores),
         command=shlex.join(["slicecache", *sys.argv[1:]]),
@@ -105,17 +110,6 @@ def store_location(pipeline: Pipeline, name: str) -> str:
     return str(path)
 
 
-def image_root(pipeline: Pipeline) -> Path | None:
-    """The input root of stage one, if the pipeline names one that is there."""
-    extract = pipeline.data.get("extract")
-    given = extract.get("input") if isinstance(extract, dict) else None
-    root = given.get("bids") if isinstance(given, dict) else None
-    if root is None:
-        return None
-    path = pipeline.path(root)
-    return path if os.path.isdir(path) else None
-
-
 def resolved_detection(
     pipeline: Pipeline, section: DetectSection, detect: DetectSpec, stores: dict[str, str]
 ) -> dict[str, Any]:
@@ -129,21 +123,41 @@ def resolved_detection(
     for spec in own["detect"]["detectors"]:
         if spec.get("store", OWN_STORE) != OWN_STORE:
             spec["store"] = stores[spec["store"]]
+        if "views" in spec:
+            spec["views"] = [stores[name] for name in spec["views"]]
     truth = own["detect"].get("truth")
     if truth and truth.get("bids"):
         truth["bids"] = str(pipeline.path(truth["bids"]))
     reference = own["detect"]["reference"]
     own["detect"]["reference"] = {key: value for key, value in reference.items() if value}
-    return {**data, "aggregate": {**own, "cohort": str(pipeline.path(section.cohort))}}
+    cohort = said_tables(located_tables(section.cohort, pipeline.path))
+    return {**data, "aggregate": {**own, "cohort": cohort}}
 
 
-def write_detection_report(results: DetectionResults) -> None:
-    """Render the report; without the `report` extra the run goes on and the log says so."""
+def present_detection(results: DetectionResults, shown: PeopleShown = TELLING) -> None:
+    """Write the report, `metrics.json` and the paper kit, where the results' folder is now."""
+    content = write_detection_report(results, shown)
+    # Behind all of the verb's own, so that its presence means that all is there.
+    write_json(results.folder / "metrics.json", results.metrics)
+    if content is not None:
+        from aggregate.paper.kit import leave_kit
+
+        leave_kit(results.folder, "detect", content, results.headers)
+
+
+def write_detection_report(results: DetectionResults, shown: PeopleShown = TELLING) -> dict[str, Any] | None:
+    """Render the report; without the `report` extra the run goes on and the log says so.
+
+    Returns:
+        What the report shows.
+    """
     try:
-        from aggregate.report.detection import render_detection
+        from aggregate.report.pages.detection import render_detection
+        from aggregate.report.people.detected import write_detected_people
     except ModuleNotFoundError as error:
         logging.getLogger("slicecache").warning(
             "no report.html: %s is not installed (slicecache[report])", error.name
         )
-        return
-    render_detection(results, results.folder / "report.html")
+        return None
+    people = write_detected_people(results, shown)
+    return render_detection(results, results.folder / "report.html", people)

@@ -1,4 +1,4 @@
-"""Options of `predict`, and what comes of them."""
+"""Options of `predict` and of pages, and what comes of them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -48,6 +48,15 @@ SetExtract = Annotated[
         "may be said again.",
     ),
 ]
+PeopleTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--cohort",
+        metavar="TABLE",
+        help="A bundle whose training was harmonised: everybody's site, age and sex (or what else it "
+        "preserved), as CSV or TSV.",
+    ),
+]
 LabelTable = Annotated[
     Path | None, typer.Option("--out", metavar="CSV", help="Write a CSV here, not on standard output.")
 ]
@@ -63,6 +72,23 @@ BesideStores = Annotated[
         "--beside",
         metavar="NAME=STORE",
         help="A bundle that reads from several stores: where the other of that name lies; repeatable.",
+    ),
+]
+PagesOf = Annotated[
+    str | None,
+    typer.Option(
+        "--pages",
+        metavar="N",
+        show_default=False,
+        help="How many participants get a page of their own, the most telling ones, or all; 12 by default.",
+    ),
+]
+WithViewer = Annotated[
+    bool,
+    typer.Option(
+        "--viewer",
+        help="Also write viewer.html: images and maps of the participants with a page, to click through in "
+        "three planes. It holds the images themselves.",
     ),
 ]
 AllowUnlike = Annotated[

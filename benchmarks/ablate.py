@@ -1,16 +1,23 @@
-"""DinoAtten3D's loss grid, 125 runs on 300 bags of 50 x 384: ours beside a plain PyTorch loop.
+"""DinoAtten3D's loss grid, 125 runs on 300 bags of 50 x 384: ours, an earlier commit, a plain PyTorch loop.
 
-Both train on the same batches for the same epochs, without early stop; the plain loop takes one run after
-another (a sample of the grid, since its runs cost the same), ours all 125. The two alternate in one
-process; the medians of the cost per run and step are compared. Then the whole grid with the default early
-stop, and where the time goes. Leave `OMP_WAIT_POLICY` alone on an idle machine: `passive` halves the speed of
-the plain loop and leaves ours as it is.
+    git worktree add --detach /tmp/before 46631a6
+    python benchmarks/ablate.py --beside /tmp/before --json ablate.json
+
+All train on the same batches for the same epochs, without early stop; the plain loop takes one run after
+another (a sample of the grid, since its runs cost the same), ours all 125. They take turns, ours in a process
+of its own each time, and ratios are of one turn. `--ways` are values of `train.products`. Leave
+`OMP_WAIT_POLICY` alone on an idle machine: `passive` halves the speed of the plain loop and leaves ours as it
+is.
 """
 
 import argparse
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,8 +48,11 @@ WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Of SupCon, and a tenth of them of class variance: around the published 1 and 0.1, none of them 0, so
 that no run is cheaper than another."""
 
+GRID = "grid"
+"""The whole of it, with the attention head."""
+
 FAMILIES = {
-    "matrix products of slices": ("aten::mm", "aten::addmm"),
+    "matrix products of slices": ("aten::mm", "aten::addmm", "mkldnn::_linear_pointwise"),
     "matrix products behind the pool, attention sums": ("aten::bmm", "aten::baddbmm"),
     "optimiser": ("aten::_fused_adam_",),
     "tanh and other activations": ("aten::tanh_", "aten::sigmoid", "aten::sigmoid_", "aten::relu"),
@@ -87,35 +97,102 @@ def n_steps(runs: list[RunSpec]) -> int:
     return sum(-(-len(run.train_rows) // run.training.batch_size) * run.training.epochs for run in runs)
 
 
-def compare(args: argparse.Namespace, bags: Bags, y: Tensor, name: str) -> dict[str, float]:
-    """Interleaved medians of both ways for one head."""
+def plain_ms(args: argparse.Namespace, bags: Bags, y: Tensor, name: str) -> float:
+    """Of the plain loop, per run and step."""
     head, plain_head = CASES[name]
-    weight = torch.ones(len(y))
-    train = TrainSpec(start="plain", epochs=args.epochs, patience=None, class_balanced=False)
-    grid = make_grid(args.volumes, head, train)
-    sample = make_grid(args.volumes, head, train.model_copy(update={"epochs": 1}))[:: 125 // args.sample]
-    train_stacked(bags, y, weight, 2, sample)
+    train = TrainSpec(start="plain", epochs=1, patience=None, class_balanced=False)
+    sample = make_grid(args.volumes, head, train)[:: 125 // args.sample]
     train_plain(plain_head, bags, y, sample[:1])
-    ours, plain = [], []
+    return 1e3 * seconds(lambda: train_plain(plain_head, bags, y, sample)) / n_steps(sample)
+
+
+def told(args: argparse.Namespace, head: HeadSpec, slices: int, dim: int) -> dict[str, Any]:
+    """What training is told to multiply by; nothing where the package knows of no choice."""
+    if args.products is None:
+        return {}
+    if args.products != "auto":
+        return {"products": args.products}
+    from aggregate.training.probe import Work, probe, shapes_of
+
+    train = TrainSpec(start="plain", patience=None, class_balanced=False)
+    runs = sorted(make_grid(args.volumes, head, train), key=lambda run: run.fold)
+    return {"products": probe(shapes_of([Work(head, runs, slices, dim)])).taken}
+
+
+def ours(args: argparse.Namespace, bags: Bags, y: Tensor) -> dict[str, Any]:
+    """One measurement of the package that is on the path: of one head, or of the whole grid."""
+    whole = args.ours == GRID
+    head = CASES["attention" if whole else args.ours][0]
+    how = told(args, head, bags.x.shape[1], bags.x.shape[2])
+    epochs = args.grid_epochs if whole else args.epochs
+    train = TrainSpec(start="plain", epochs=epochs, patience=None, class_balanced=False, **how)
+    runs = make_grid(args.volumes, head, train, validation=0.2 if whole else 0.0)
+    warm = [replace(run, train=train.model_copy(update={"epochs": 1})) for run in runs[::25]]
+    weight = torch.ones(len(y))
+    train_stacked(bags, y, weight, 2, warm)
+    start = time.process_time()
+    taken = seconds(lambda: train_stacked(bags, y, weight, 2, runs))
+    cpu = time.process_time() - start
+    return {"seconds": taken, "ms": 1e3 * taken / n_steps(runs), "cpu_ms": 1e3 * cpu / n_steps(runs), **how}
+
+
+def in_a_process(args: argparse.Namespace, what: str, tree: Path, products: str | None) -> dict[str, Any]:
+    """`ours` by the package of a working tree."""
+    names = ("volumes", "slices", "dim", "epochs", "grid_epochs")
+    asked = [f"--{name.replace('_', '-')}={getattr(args, name)}" for name in names]
+    asked += [f"--ours={what}", *([] if products is None else [f"--products={products}"])]
+    done = subprocess.run(
+        [sys.executable, __file__, *asked],
+        env={**os.environ, "PYTHONPATH": str(tree)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def ways_of(args: argparse.Namespace) -> dict[str, tuple[Path, str | None]]:
+    """Tree and product of everything that is compared."""
+    here = Path(__file__).resolve().parents[1]
+    today = {} if args.beside is None else {"beside": (args.beside.resolve(), None)}
+    return today | {product: (here, product) for product in args.ways}
+
+
+def compare(args: argparse.Namespace, bags: Bags, y: Tensor, name: str) -> dict[str, Any]:
+    """All ways and the plain loop in turn, for one head: medians, and medians of the ratios of a turn."""
+    ways = ways_of(args)
+    turns: list[dict[str, Any]] = []
     for _ in range(args.repeats):
-        ours.append(1e3 * seconds(lambda: train_stacked(bags, y, weight, 2, grid)) / n_steps(grid))
-        plain.append(1e3 * seconds(lambda: train_plain(plain_head, bags, y, sample)) / n_steps(sample))
+        found = {way: in_a_process(args, name, *asked) for way, asked in ways.items()}
+        turns.append({"plain": plain_ms(args, bags, y, name), **found})
     return {
-        "ours_ms": median(ours),
-        "plain_ms": median(plain),
-        "ratio": median(plain) / median(ours),
-        "low": min(plain) / max(ours),
-        "high": max(plain) / min(ours),
+        "plain_ms": median(turn["plain"] for turn in turns),
+        **{way: _summary(turns, way, name) for way in ways},
     }
 
 
-def whole_grid(args: argparse.Namespace, bags: Bags, y: Tensor) -> tuple[float, float]:
-    """Seconds of all 125 runs with the default early stop, and the mean of their epochs."""
-    train = TrainSpec(start="plain", class_balanced=False)
-    runs = make_grid(args.volumes, CASES["attention"][0], train, validation=0.2)
-    trained: list[Any] = []
-    taken = seconds(lambda: trained.extend(train_stacked(bags, y, torch.ones(len(y)), 2, runs)))
-    return taken, float(np.mean([run.epochs for run in trained]))
+def _summary(turns: list[dict[str, Any]], way: str, name: str) -> dict[str, Any]:
+    """Of one way."""
+    ratios = [turn["plain"] / turn[way]["ms"] for turn in turns]
+    return {
+        "ms": median(turn[way]["ms"] for turn in turns),
+        "cpu_ms": median(turn[way]["cpu_ms"] for turn in turns),
+        "ratio": median(ratios),
+        "low": min(ratios),
+        "high": max(ratios),
+        "products": sorted({turn[way].get("products", "torch") for turn in turns}),
+    }
+
+
+def whole_grid(args: argparse.Namespace) -> dict[str, float]:
+    """Median seconds of all 125 runs by every way, in turn and at equal epochs."""
+    ways = ways_of(args)
+    found: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(args.repeats):
+        for way, asked in ways.items():
+            found[way].append(in_a_process(args, GRID, *asked)["seconds"])
+    return {way: median(taken) for way, taken in found.items()}
 
 
 def where_the_time_goes(args: argparse.Namespace, bags: Bags, y: Tensor) -> dict[str, float]:
@@ -152,42 +229,54 @@ def limit(bags: Bags) -> dict[str, float]:
 
 def main() -> None:
     """Print the tables, and the same as JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("volumes", 300), ("slices", 50), ("dim", 384)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--epochs", type=int, default=2, help="of ours; the plain sample takes one")
-    parser.add_argument("--sample", type=int, default=5, help="runs of the grid that the plain loop trains")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    args = parser.parse_args()
+    args = arguments()
     bags, y = make_data(args.volumes, args.slices, args.dim)
+    if args.ours:
+        print(json.dumps(ours(args, bags, y)))
+        return
     print(
         f"125 runs, {args.volumes} x {args.slices} x {args.dim}, {torch.get_num_threads()} threads, ", end=""
     )
     print(f"torch {torch.__version__}, medians of {args.repeats}\n")
-    print("| head | ours, ms per run and step | one by one | ratio (range) |\n|---|---|---|---|")
+    print("| head | way | ms per run and step | of the processor | one by one, ms | ratio (range) |")
+    print("|---|---|---|---|---|---|")
     results = {}
-    for name in CASES:
-        results[name] = r = compare(args, bags, y, name)
-        spread = f"{r['ratio']:.1f} ({r['low']:.1f}-{r['high']:.1f})"
-        print(f"| {name} | {r['ours_ms']:.2f} | {r['plain_ms']:.2f} | {spread} |", flush=True)
-    taken, epochs = whole_grid(args, bags, y)
-    print(f"\nthe whole grid with the default early stop: {taken:.1f} s ({epochs:.0f} epochs on average)\n")
+    for name in args.heads:
+        results[name] = found = compare(args, bags, y, name)
+        for way in ways_of(args):
+            r = found[way]
+            called = f"{way} ({', '.join(r['products'])})" if way == "auto" else way
+            spread = f"{r['ratio']:.1f} ({r['low']:.1f}-{r['high']:.1f})"
+            print(f"| {name} | {called} | {r['ms']:.2f} | {r['cpu_ms']:.2f} | ", end="")
+            print(f"{found['plain_ms']:.2f} | {spread} |", flush=True)
+    grid = whole_grid(args)
+    print(f"\nthe whole grid, {args.grid_epochs} epochs: ", end="")
+    print(", ".join(f"{way} {taken:.1f} s" for way, taken in grid.items()) + "\n")
     shares, machine = where_the_time_goes(args, bags, y), limit(bags)
     print("| where an epoch goes | share |\n|---|---|")
     print("\n".join(f"| {family} | {100 * share:.0f} % |" for family, share in shares.items()))
     print("\nGFLOP/s: " + ", ".join(f"{name} {value:.0f}" for name, value in machine.items()))
     if args.json:
-        summary = {
-            "ratio_per_run": {name: r["ratio"] for name, r in results.items()},
-            "grid_seconds": taken,
-            "runs": 125,
-            "cases": results,
-            "grid_epochs": epochs,
-            "shares": shares,
-            "gflops": machine,
-        }
+        summary = {"cases": results, "grid_seconds": grid, "runs": 125, "shares": shares, "gflops": machine}
         args.json.write_text(json.dumps(summary, indent=1) + "\n")
+
+
+def arguments() -> argparse.Namespace:
+    """Of the command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, default in (("volumes", 300), ("slices", 50), ("dim", 384)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--epochs", type=int, default=2, help="of ours; the plain sample takes one")
+    parser.add_argument("--grid-epochs", type=int, default=29, help="of the whole grid, all ways alike")
+    parser.add_argument("--sample", type=int, default=5, help="runs of the grid that the plain loop trains")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--heads", nargs="*", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--ways", nargs="*", default=["auto", "bfloat16"], help="train.products to compare")
+    parser.add_argument("--beside", type=Path, metavar="TREE", help="working tree of an earlier commit")
+    parser.add_argument("--ours", choices=[*CASES, GRID], help="one measurement, as JSON")
+    parser.add_argument("--products", help="of that measurement")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -220,9 +220,9 @@ def run(
 
 def from_registry(text: str) -> list[Named]:
     """Detectors from YAML such as `[{kind: memory_bank}]`."""
-    from aggregate.anomaly.detectors.registry import DetectorSpec
+    from aggregate.anomaly.detectors.registry import NewDetector
 
-    registry: TypeAdapter[Any] = TypeAdapter(DetectorSpec)
+    registry: TypeAdapter[Any] = TypeAdapter(NewDetector)
     specs = [registry.validate_python(entry) for entry in yaml.safe_load(text)]
     return [Named(spec.kind, spec.build, SMOOTHED.get(spec.kind, 0.0)) for spec in specs]
 

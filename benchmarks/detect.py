@@ -24,9 +24,9 @@ from detect_measures import (
 )
 from torch.nn.functional import normalize
 
-from aggregate.anomaly.arithmetic.dpmm_start import first_sticks
-from aggregate.anomaly.arithmetic.dpmm_update import Mixture, Statistics, log_weights, observe
-from aggregate.anomaly.detectors.dpmm import normalised
+from aggregate.anomaly.arithmetic.mixture.rules import OURS
+from aggregate.anomaly.arithmetic.mixture.start import first_sticks
+from aggregate.anomaly.arithmetic.mixture.update import Mixture, Statistics, log_weights, observe
 
 MEMORY_BATCHES = (8, 24)
 """A cohort, and one three times as large; the first batches still grow the allocator."""
@@ -66,7 +66,8 @@ def measure_detectors(names: list[str], args: argparse.Namespace) -> dict[str, A
 
 def measure_step(args: argparse.Namespace) -> dict[str, Any]:
     """The DPMM's step with every component alive, ours in float64, the textbook's in float32."""
-    tokens = normalised(slices(max(1, args.textbook_tokens // 1024), 32, 7).patches)[: args.textbook_tokens]
+    patches = slices(max(1, args.textbook_tokens // 1024), 32, 7).patches
+    tokens = normalize(patches.flatten(0, 2).double(), dim=1)[: args.textbook_tokens]
     k = args.components
     variance = (tokens.var(0, correction=0) + 1e-6).expand(k, DIM)
     mixture = Mixture(log_weights(first_sticks(k, 2.0, 0)), tokens[:k].clone(), variance, 1e-6)
@@ -77,7 +78,7 @@ def measure_step(args: argparse.Namespace) -> dict[str, Any]:
 
     def step() -> None:
         observe(tokens, mixture, ours, 0.2)
-        ours.gaussians(mixture.reg)
+        ours.gaussians(mixture.reg, OURS.eps)
 
     taken = interleaved(
         {

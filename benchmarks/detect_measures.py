@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aggregate.anomaly.arithmetic.dpmm_update import EPS, Mixture, Statistics
+from aggregate.anomaly.arithmetic.mixture.rules import OURS
+from aggregate.anomaly.arithmetic.mixture.update import Mixture, Statistics
 from aggregate.anomaly.detectors.base import Detector, Reference, SliceBatch
 from aggregate.anomaly.detectors.registry import DETECTORS
 
@@ -97,6 +98,7 @@ def fit(kind: str, n_slices: int, epochs: int) -> Fitted:
             if len(batch) == detector.batch_slices or n_slices < detector.batch_slices:
                 steps.append(took)
         last = epoch
+        detector.held_out_loss(slices(1, side, 99_999))  # by which a combination takes its scale
         ended = seconds(lambda last=last: detector.end_epoch(last, None))
     # The first epoch may only draw, the later ones say what a step costs.
     return Fitted(detector, median(steps[len(steps) // 2 :]), ended)
@@ -160,5 +162,5 @@ def textbook_step(tokens: Tensor, mixture: Mixture, to: Statistics, rate: float,
     to.mass.lerp_(share.sum(0), rate)
     to.first.lerp_(share.T @ tokens, rate)
     to.second.lerp_(second, rate)
-    mean = to.first / (to.mass + EPS)[:, None]
-    _ = to.second / (to.mass + EPS)[:, None] - mean.square() + mixture.reg
+    mean = to.first / (to.mass + OURS.eps)[:, None]
+    _ = to.second / (to.mass + OURS.eps)[:, None] - mean.square() + mixture.reg

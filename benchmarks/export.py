@@ -1,8 +1,8 @@
 """Exports: time to write, to open and to read them, and training from tokens that stay in the store.
 
-Run: python benchmarks/export.py [--volumes N] [--slices N] [--json FILE]. Everything is made up and
-lies in a temporary folder; each figure is the median of interleaved runs, with the smallest and largest
-behind it.
+Run: python benchmarks/export.py [--volumes N] [--slices N] [--only handing] [--json FILE]. Everything is
+made up and lies in a temporary folder; each figure is the median of interleaved runs, with the smallest
+and largest behind it.
 """
 
 import argparse
@@ -91,6 +91,53 @@ class Watch(threading.Thread):
             time.sleep(0.004)
 
 
+HANDED = {
+    "cache export .h5": ("x.h5", ""),
+    ".h5ad, a row per volume": ("v.h5ad", "volume"),
+    ".h5ad, a row per slice": ("s.h5ad", "slice"),
+    ".nc": ("x.nc", "volume"),
+    "huggingface": ("hf", "huggingface"),
+    "bids": ("bids", "bids"),
+}
+"""Title -> the name that is written, and how."""
+
+
+def handing(location: str, title: str, out: str) -> None:
+    """Write one format and say time, bytes and how far memory rose; in a process of its own."""
+    from aggregate.interop.export import export
+
+    how = HANDED[title][1]
+    for package in ("h5py", "h5netcdf", "datasets.arrow_writer", "aggregate.interop.bids"):
+        __import__(package)  # seconds that no cohort makes longer
+    watch = Watch()
+    watch.start()
+    time.sleep(0.1)
+    before, started = watch.seen[-1], time.perf_counter()
+    if not how:
+        export_store(location, out)
+    elif how in ("volume", "slice"):
+        export(location, out, rows=how)
+    else:
+        export(location, out, how)
+    took = time.perf_counter() - started
+    files = [path for path in (Path(out), *Path(out).rglob("*")) if path.is_file()]
+    size = sum(path.stat().st_size for path in files) / 1e6
+    rose = (max(watch.seen) - before) / 1024
+    print(f"| {title} | {took:.1f} | {size:.0f} | {len(files)} | {rose:.0f} |")
+
+
+def handed_on(folder: Path) -> list[str]:
+    """Each format once, one after another."""
+    print("| | seconds | MB | files | memory rose by MiB |\n|---|---|---|---|---|", flush=True)
+    lines = []
+    for title, (name, _) in HANDED.items():
+        command = [sys.executable, __file__, "handing", f"{folder}/s.zarr", title, f"{folder}/handed/{name}"]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        lines.append(done.stdout.strip())
+        print(lines[-1], flush=True)
+    return lines
+
+
 def training(location: str, kind: str) -> None:
     """Train five folds and say the time and the peak of memory; in a process of its own."""
     import torch
@@ -127,15 +174,24 @@ def main() -> None:
     if sys.argv[1:2] == ["training"]:
         training(sys.argv[2], sys.argv[3])
         return
+    if sys.argv[1:2] == ["handing"]:
+        handing(*sys.argv[2:5])
+        return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--volumes", type=int, default=1000)
     parser.add_argument("--slices", type=int, default=160)
+    parser.add_argument("--only", choices=["handing"], help="the formats of other programs alone")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        if arguments.only:
+            make(f"{folder}/s.zarr", arguments.volumes, arguments.slices)
+            handed_on(Path(folder))
+            return
         reading(Path(folder), arguments.volumes, arguments.slices)
+        FIGURES["handed on"] = handed_on(Path(folder))
         lines = []
         for kind in ("memory", "kept", "lazy", "memory", "kept", "lazy"):
             for name in ("s.zarr", "x.h5"):

@@ -23,7 +23,7 @@ from extract.backbones.dinov2 import Dinov2Spec, write_example
 from extract.backbones.huggingface.spec import HuggingFaceSpec
 from extract.backbones.published import PublishedBackbone
 from extract.fetch.fetch import fetch
-from extract.fetch.names import wanted
+from extract.fetch.names import wanted_one
 from extract.fetch.show import show
 
 TOLERANCE = 1e-5
@@ -66,7 +66,7 @@ class Hour:
 
     def fetched(self, name: str) -> PublishedBackbone | None:
         """The backbone, with its weights on this machine."""
-        spec = wanted(name, ()).spec
+        spec = wanted_one(name)
         if not isinstance(spec, PublishedBackbone):
             raise SystemExit(f"{name} has no weights to be fetched; name one of `slicecache backbone list`")
         if self.dry:
@@ -142,8 +142,9 @@ def studied(
     values = {kind: row["value"] if isinstance(row, dict) else row for kind, row in rows.items()}
     rate = outcome.slices / max(outcome.seconds, 1e-9)
     told = ", ".join(f"{kind} {value:.3f}" for kind, value in values.items())
-    span = f"[{head['ci_low']:.3f}, {head['ci_high']:.3f}]"
-    said = f"AUROC {head['value']:.3f} {span}; {told}; {rate:.0f} slices/s"
+    # Folds that agree to the last digit, as a dry run's few may, have no interval.
+    span = "" if head["ci_low"] is None else f" [{head['ci_low']:.3f}, {head['ci_high']:.3f}]"
+    said = f"AUROC {head['value']:.3f}{span}; {told}; {rate:.0f} slices/s"
     found = {"auroc": head, "baselines": values, "slices_per_s": rate, "n": metrics["n_participants"]}
     return outcome.failed == 0, said, {**found, "content_digest": outcome.content_digest}
 

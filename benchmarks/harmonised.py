@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 
 from aggregate.cohort.folds import deal
 from aggregate.common.arrays import Floats, Ints
-from aggregate.harmonise.combat import fit_combat
 from aggregate.shortcuts.predictable import STRENGTH, predict_site
+from aggregate.statistics.combat import fit_combat
 from aggregate.statistics.corrected import SHARED_PAIRS, corrected_interval
 from aggregate.statistics.metrics import auroc
 from aggregate.training.solving.logistic import solve

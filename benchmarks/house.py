@@ -166,7 +166,7 @@ def wrap(cls, method, name):
         return own(*args, **kwargs)
     setattr(cls, method, counted)
 from extract.backbones.transformer import Transformer
-from aggregate.training.adam import StackedAdam
+from aggregate.training.steps.adam import StackedAdam
 method = next(name for name in ("embed", "__call__", "forward", "_forward") if name in vars(Transformer))
 wrap(Transformer, method, "extract -> backbone")
 wrap(StackedAdam, "step", "train -> optimiser")

@@ -77,7 +77,7 @@ def aurocs_of(head: HeadSpec, cohorts: Sequence[Empty]) -> list[Floats]:
             rows, test = (place * N + np.flatnonzero(side) for side in (hand != fold, hand == fold))
             setup = TrainingSetup(head.name, "cls", head, LossSpec(), TrainSpec())
             own = Fold(repeat, place * FOLDS + fold, rows, rows[:0], test)
-            runs.append((own, run_spec(setup, own, 0)))
+            runs.append((own, run_spec(setup, own, 0, calibrated=False)))
     parts = ("x", "keep", "height_mm")
     bags = Bags(*(torch.cat([getattr(cohort.bags, part) for cohort in cohorts]) for part in parts))
     y = torch.from_numpy(np.concatenate([cohort.people.y for cohort in cohorts]))

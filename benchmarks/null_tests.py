@@ -9,7 +9,7 @@ from made_up_cohorts import FOLDS, Floats, divide, draw
 from null_study import Look
 from scipy import stats
 
-from aggregate.statistics.bootstrap import bootstrap_intervals
+from aggregate.statistics.bootstrap import bootstrap_intervals, one_by_one
 from aggregate.statistics.corrected import SHARED_PAIRS, TEST_SHARE, Interval, Overlap
 from aggregate.statistics.delong import delong_interval, delong_test
 from aggregate.statistics.holm import holm
@@ -42,7 +42,7 @@ def bootstrap(look: Look) -> Interval:
         score = scores.logits[:, 1]
         return {"auroc": float((score[scores.y == 1][:, None] > score[scores.y == 0]).mean())}
 
-    return bootstrap_intervals(Scores((), look.division.y, logits), metrics, n=DRAWS)["auroc"]
+    return bootstrap_intervals(Scores((), look.division.y, logits), one_by_one(metrics), n=DRAWS)["auroc"]
 
 
 def delong_differs(look: Look, scores: Floats) -> bool:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from aggregate.bags.bags import Bags
 from aggregate.losses.registry import LossSpec
+from aggregate.training.feeding.sampler import order_stream, plain_batches
 from aggregate.training.runs import RunSpec
-from aggregate.training.sampler import order_stream, plain_batches
 
 
 class ReadOut(nn.Module):

@@ -53,10 +53,12 @@ def verify(store: StorePlace, full: Full = False, deep: Deep = None, as_json: As
             f"--deep is a verb of its own now: slicecache recompute {store} --slices {deep}, with the same "
             "options"
         )
+    from cache_schema.common.terminal.progress import bar
     from cache_schema.verify.verification_text import verification_text
     from cache_schema.verify.verify import verify_store
 
-    verification = verify_store(store, full=full)
+    with bar("verifying") as progress:
+        verification = verify_store(store, progress, full=full)
     typer.echo(json.dumps(verification.as_json()) if as_json else visible(verification_text(verification)))
     return 0 if verification.ok else 1
 
@@ -202,6 +204,7 @@ def export(
     as_json: AsJson = False,
 ) -> int:
     """Write the committed volumes of STORE to one file OUT (.h5), without host, command and paths."""
+    from cache_schema.common.terminal.progress import bar
     from cache_schema.move.export import export_store, export_volumes, prepare_pseudonyms
 
     for wrong, sentence in (
@@ -213,10 +216,11 @@ def export(
             raise ConfigError(sentence)
     keep = (mapping or f"{out.rstrip('/')}.pseudonyms.tsv") if pseudonymise else None
     pseudonyms = None if keep is None else prepare_pseudonyms(store, out, keep)
-    if kind == "volumes":
-        made = export_volumes(store, out, tokens or "cls", pseudonyms=pseudonyms)
-    else:
-        made = export_store(store, out, pseudonyms=pseudonyms, previews=previews)
+    with bar("writing") as progress:
+        if kind == "volumes":
+            made = export_volumes(store, out, tokens or "cls", pseudonyms=pseudonyms, progress=progress)
+        else:
+            made = export_store(store, out, pseudonyms=pseudonyms, previews=previews, progress=progress)
     typer.echo(json.dumps({**made.as_json(), "mapping": keep}) if as_json else made.in_words())
     if keep is not None and not as_json:
         typer.echo(f"the pseudonyms are in {keep}: keep it, and never send it along")
@@ -230,8 +234,10 @@ def import_(
     as_json: AsJson = False,
 ) -> int:
     """Make a folder OUT of EXPORT (an .h5, a zip or any store), which can be written to again."""
+    from cache_schema.common.terminal.progress import bar
     from cache_schema.move.export import import_store
 
-    made = import_store(export, out)
+    with bar("writing") as progress:
+        made = import_store(export, out, progress)
     typer.echo(json.dumps(made.as_json()) if as_json else made.in_words())
     return 0

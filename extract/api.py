@@ -75,6 +75,7 @@ def simulate(
     *,
     lesion: "Change" = "dark",
     lesion_masks: str | Path | None = None,
+    lesion_ml: float | None = None,
     groups: Sequence[str] = ("control", "patient"),
     coarseness: float = 1.0,
     workers: int | None = None,
@@ -90,6 +91,7 @@ def simulate(
         seed: Of everything.
         lesion: What lesions look like: darker tissue, or only another `texture` of the same mean.
         lesion_masks: Folder (or pattern) of masks in MNI space that lesions take their shape from.
+        lesion_ml: One lesion per patient, its volume log-normal with this median in ml, as strokes' are.
         groups: Diagnoses, from none of the effect to all of it; more than two with `atrophy` only.
         coarseness: Factor on all voxel sizes: 2 is an eighth of the voxels, for a quick try.
         workers: Processes; all processors by default.
@@ -111,6 +113,7 @@ def simulate(
         seed,
         lesion=lesion,
         lesion_masks=masks,
+        lesion_ml=lesion_ml,
         groups=groups,
         coarseness=coarseness,
         workers=workers,

@@ -79,12 +79,13 @@ def plan(
     from extract.effort.estimating import estimated
     from extract.planning.config import asked_stores
     from extract.planning.for_store import plan_for_stores, plan_of_each
+    from extract.planning.stated import each_with_stated_canvas
 
     if measure and rate is not None:
         raise ConfigError("--measure times this machine, and --rate states another: say one of them")
     loaded = load_pipeline(pipeline, overrides)
     section = read_extract_section(loaded)
-    asked = asked_stores(loaded, section)
+    asked = each_with_stated_canvas(asked_stores(loaded, section), loaded.base, fetch=create)
     if create:
         from extract.extraction import create_planned
 

@@ -1,6 +1,7 @@
 """One volume to tokens in memory, by the same steps as `extract`, writing nothing."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,10 +15,12 @@ from cache_schema.format.header import Fingerprint
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.plane import FROM_POLE
 from cache_schema.format.record import Geometry, VolumeDraft
-from extract.engines.device import DTYPES, choose_device, choose_dtype, this_machine
-from extract.engines.embed import Embedder
+from extract.arithmetic.arithmetic import Arithmetic, place_by
+from extract.engines.device import choose_device, this_machine
+from extract.engines.embed import CPU_BLOCK, Embedder
 from extract.engines.header import make_header
 from extract.planning.config import EmbeddingOptions
+from extract.planning.stated import with_stated_canvas
 from extract.slices.prepare import PreparedVolume, prepare_volume, prepare_voxels
 from extract.slices.preprocessing import Preprocessing
 from extract.sources.candidate import Candidate, contrast_of, entities_of
@@ -94,7 +97,8 @@ def embed(
         affine: Voxel indices to world mm (RAS+), 4x4; for an array, and only for one.
         foreground: A mask on the volume's grid: a file, an image or an array.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        **options: Further keys of the `extract` section that say how, e.g. `canvas=448`, `dtype="float32"`.
+        **options: Further keys of the `extract` section that say how, e.g. `canvas=448`, `engine="openvino"`;
+            of one volume `auto` is float32 by torch, and nothing is measured.
 
     Returns:
         The tokens, equal to those of a store but for its rounding.
@@ -112,29 +116,38 @@ def embed(
     asked = validate(
         EmbeddingOptions, given if backbone is None else {**given, "backbone": backbone}, "embed"
     )
+    asked = with_stated_canvas(asked, Path.cwd())
     return _embedded(prepare_given(volume, affine, foreground, asked.preprocessing), asked)
 
 
 def _embedded(prepared: PreparedVolume, asked: EmbeddingOptions) -> Embedding:
     """Build the backbone and embed the slices."""
     preprocessing, machine = asked.preprocessing, this_machine()
-    device = choose_device(asked.device, machine)
-    compute = choose_dtype(asked.dtype, device, machine, None)
-    backbone = asked.build_backbone(Path.cwd(), device, DTYPES[compute])
+    device = choose_device(asked.asked_device, machine)
+    # To measure what is fastest takes longer than one volume: float32 by torch, unless another is named.
+    arithmetic = Arithmetic(
+        "torch" if asked.engine == "auto" else asked.engine,
+        "float32" if asked.dtype == "auto" else asked.dtype,
+    )
+    backbone = place_by(
+        arithmetic, partial(asked.build_backbone, Path.cwd(), device), asked.preprocessing.pixels, CPU_BLOCK
+    )
     preprocessing = preprocessing.for_backbone(backbone.normalised)
     header = make_header(
         backbone,
         preprocessing,
         tokens=asked.tokens,
-        compute=compute,
+        compute=arithmetic.compute,
+        engine=arithmetic.engine,
         storage="float32",
         slice_chunk=len(prepared.images),
         created={},
     )
     names = frozenset(spec.name for spec in header.arrays)
     embedder = Embedder(backbone, device, names, asked.batch_size, preprocessing.mean, preprocessing.std)
-    ((draft, arrays, preview),) = [*embedder.add(prepared), *embedder.flush()]
-    return Embedding({name: arrays[name] for name in sorted(arrays)}, draft, header.fingerprint, preview)
+    (made,) = [*embedder.add(prepared), *embedder.flush()]
+    arrays = {name: made.arrays[name] for name in sorted(made.arrays)}
+    return Embedding(arrays, made.draft, header.fingerprint, made.preview())
 
 
 def prepare_given(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from cache_schema.common.errors import MachineError
@@ -19,8 +20,10 @@ from cache_schema.format.header import Fingerprint
 from cache_schema.format.record import Failure
 from cache_schema.store.reader import open_store
 from extract.engines.changes import SEEN, Changes
-from extract.engines.device import choose_workers
-from extract.engines.local import EngineTally, StoreWork, run_local
+from extract.engines.device import gpus_to_divide
+from extract.engines.left import StoreLeft, embed_here
+from extract.engines.local import EngineTally
+from extract.engines.over_gpus.engine import over_gpus
 from extract.engines.pending import Pending, record_refusals, sort_out
 from extract.engines.station import BuiltBackbones, Station, open_station
 from extract.failures_table import as_given, write_failures, write_shard_failures
@@ -30,10 +33,11 @@ from extract.planning.for_store import plan_of_each
 from extract.planning.plan import ExtractionPlan
 from extract.planning.room import require_places, require_store_room
 from extract.planning.shard import Shard
+from extract.planning.stated import each_with_stated_canvas
 from extract.planning.to_do import ToDo, keep_anew, planned, to_do
 
-Engine = Callable[[Pending, Station, VolumeCounter, EngineTally], None]
-"""Embeds and commits what is left to do for one store, and counts it, also on the way to an error."""
+Engine = Callable[[Sequence[StoreLeft], VolumeCounter], None]
+"""Embeds and commits what is left to do for every store, and counts it, also on the way to an error."""
 
 
 @dataclass(slots=True)
@@ -67,7 +71,7 @@ def run_extraction(
         progress: Whether to report on standard error.
         readmit: Participants who were withdrawn from a store, and are taken back.
         shard: One share of the plan that is kept in the run folder, which is made when there is none.
-        engine: Who embeds what is left, store by store; this process by default, all stores in one go.
+        engine: Who embeds what is left; this process by default.
         wanted: What the embeddings must be, whatever the section says.
 
     Returns:
@@ -81,6 +85,7 @@ def run_extraction(
     """
     asked, folder = asked_stores(pipeline, section), pipeline.folder()
     _require_all_places(asked, folder, "extract")
+    asked = each_with_stated_canvas(asked, pipeline.base)
     shares = to_do(pipeline, asked, readmit, shard)
     built = BuiltBackbones()
     stations = [
@@ -149,6 +154,8 @@ def _outcome(
         waiting_seconds=tally.time.waiting_seconds,
         busy_seconds=tally.time.busy_seconds,
         workers=tally.workers,
+        stages=dict(tally.stages),
+        repeated=tally.repeated,
         withdrawn=tuple(sorted((*part.plan.withdrawn, *tally.withdrawn))),
         shard=shard,
         volumes=tuple(volume.candidate.key for volume in part.plan.volumes),
@@ -170,6 +177,7 @@ def create_planned(
     """
     asked = asked_stores(pipeline, section)
     _require_all_places(asked, pipeline.folder(), "plan --create")
+    asked = each_with_stated_canvas(asked, pipeline.base)
     plan = planned(pipeline, asked, readmit)
     plans = plan_of_each(plan, asked)
     built = BuiltBackbones()
@@ -189,36 +197,19 @@ def _embed(parts: Sequence[_Part], progress: bool, engine: Engine | None, shard:
     needing = [(part.asked.location, part.station.writer.header, part.pending.volumes) for part in left]
     require_store_room(needing, left[0].asked.section.check_space)
     total = sum(len(part.pending.volumes) for part in left)
-    tallies = [part.tally for part in left]
-    with progress_for(total, progress) as shown, _saying_what_stays(tallies):
-        if engine is None:
-            _locally(left, shown, shard)
-            return
-        if len(left) > 1:
-            left[0].tally.notes.append("the stores were made one after the other, each decoding for itself")
-        for part in left:
-            engine(part.pending, part.station, shown, part.tally)
+    lefts = [StoreLeft(part.pending, part.station, part.tally) for part in left]
+    with progress_for(total, progress) as shown, _saying_what_stays([part.tally for part in left]):
+        (engine or partial(_on_this_machine, shard=shard))(lefts, shown)
 
 
-def _locally(parts: Sequence[_Part], progress: VolumeCounter, shard: str) -> None:
-    """Embed and commit in this process; `shard` names the share that it is, if it is one."""
-    works = [
-        StoreWork(
-            part.pending.volumes,
-            part.asked.section.preprocessing,
-            part.station.embedder(),
-            part.station.writer,
-            part.tally,
-            part.pending.replacing,
-        )
-        for part in parts
-    ]
-    most = max(len(work.volumes) for work in works)
-    station = parts[0].station
-    workers = choose_workers(station.section.workers, station.device, station.machine, most)
-    run_local(works, workers, progress, shard)
-    for work in works:
-        work.tally.notes += work.embedder.notes
+def _on_this_machine(lefts: Sequence[StoreLeft], progress: VolumeCounter, shard: str) -> None:
+    """Embed and commit in this process, or in one for each of several GPUs; `shard` names a share."""
+    station = lefts[0].station
+    gpus = gpus_to_divide(station.section.gpus, station.device)
+    if gpus:
+        over_gpus(gpus, lefts, progress, shard)
+    else:
+        embed_here(lefts, progress, shard)
 
 
 @contextmanager

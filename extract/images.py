@@ -10,7 +10,8 @@ from cache_schema.common.pipeline_file import Pipeline, apply_override
 from cache_schema.common.prove import Prove
 from cache_schema.store.reader import StoreReader, open_store
 from cache_schema.store.wanted import WantedStore
-from extract.engines.device import DTYPES, choose_device, require_able, this_machine
+from extract.arithmetic.arithmetic import arithmetic_of, require_engine
+from extract.engines.device import choose_device, require_able, this_machine
 from extract.extraction import run_extraction
 from extract.outcome import Outcome
 from extract.planning.config import ExtractSection
@@ -110,20 +111,27 @@ class Images:
         }
         for override in self.overrides:
             apply_override(data, f"extract.{override}")
-        section.setdefault("dtype", _dtype(wanted, str(section.get("device", "auto"))))
+        if not section.keys() & {"dtype", "engine"}:
+            section.update(_arithmetic(wanted, str(section.get("device", "auto"))))
         return data
 
 
-def _dtype(wanted: WantedStore, device: str) -> str:
+def _arithmetic(wanted: WantedStore, device: str) -> dict[str, str]:
     """The bundle's own, where this device can; a difference in arithmetic alone is a warning."""
-    compute, machine = wanted.numerics.compute_dtype, this_machine()
-    if compute not in DTYPES or device not in ("auto", "cpu", "cuda", "mps"):
-        return "auto"
+    machine = this_machine()
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        return {}
     try:
-        require_able(compute, choose_device(device, machine), machine)  # type: ignore[arg-type]
+        arithmetic = arithmetic_of(wanted.numerics)
+        if arithmetic is None:
+            return {}
+        on_cpu = arithmetic.engine == "openvino" and device == "auto"
+        chosen = choose_device("cpu" if on_cpu else device, machine)  # type: ignore[arg-type]
+        require_able(arithmetic.compute, chosen, machine)
+        require_engine(arithmetic, chosen)
     except (ConfigError, MachineError):
-        return "auto"
-    return compute
+        return {}
+    return {"dtype": arithmetic.compute, "engine": arithmetic.engine}
 
 
 def beside(store: str) -> Path:

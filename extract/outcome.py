@@ -1,6 +1,7 @@
 """What an extraction did, store by store."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from cache_schema.common.pipeline_file import MAIN
@@ -40,6 +41,10 @@ class Outcome:
     """All other time since the first image."""
     workers: int = 0
     """Decoding processes."""
+    stages: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of the volumes embedded now, by stage, as their records have them."""
+    repeated: int = 0
+    """Of the slices, those that were equal to another of their volume and not embedded again."""
     withdrawn: tuple[VolumeKey, ...] = ()
     """Volumes of the input whose participant was withdrawn from the store: left out, and no failure."""
     shard: Shard | None = None
@@ -79,6 +84,8 @@ class Outcome:
             "seconds": round(self.seconds, 3),
             "waiting_seconds": round(self.waiting_seconds, 3),
             "waiting_share": share_of(self.waiting_seconds, self.busy_seconds),
+            "seconds_by_stage": {stage: round(seconds, 3) for stage, seconds in self.stages.items()},
+            "repeated_slices": self.repeated,
             "content_digest": self.content_digest,
             "failures": [failure.model_dump(include=set(FAILURE_COLUMNS)) for failure in self.failures],
             "failures_table": self.failures_table,

@@ -40,8 +40,9 @@ def _describe_store(outcome: Outcome) -> str:
     if outcome.shard is not None:
         lines[0] += f", share {outcome.shard}"
     if outcome.slices:
-        lines.append(f"  {outcome.slices} slices in {outcome.seconds:.1f} s ({speed:.1f} slices/s)")
-    waited = said_of_waiting(outcome.waiting_seconds, outcome.busy_seconds, outcome.workers)
+        again = f"; {outcome.repeated} equal to others and embedded once" if outcome.repeated else ""
+        lines.append(f"  {outcome.slices} slices in {outcome.seconds:.1f} s ({speed:.1f} slices/s){again}")
+    waited = said_of_waiting(outcome.waiting_seconds, outcome.busy_seconds, outcome.workers, outcome.stages)
     lines += [f"  {line}" for line in waited]
     if outcome.content_digest:
         lines.append(f"  content digest {outcome.content_digest}")

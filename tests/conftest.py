@@ -1,7 +1,12 @@
 """Fixtures that more than one room's tests use."""
 
 import contextlib
+import html
+import importlib
 import os
+import signal
+import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 from made_up_store import example_arrays, example_draft, example_header, example_key, example_row
 from serving import Site, serving
 
@@ -19,6 +25,57 @@ from cache_schema.store.writer import StoreWriter
 
 # As the command does: idle threads sleep, so that tests on a busy machine take no longer than they must.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# Nobody's power fails while these run, but where that is simulated (`power_loss`), by processes of their own:
+# none of them has to wait for the disk. A file that is closed is refused as ever.
+os.fsync = lambda file: os.fstat(file) and None
+
+# What a job in the background inherits as ignored its children would ignore, too, and never be stopped.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A law holds on a busy machine, too.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
+
+@pytest.fixture(autouse=True)
+def _same_draws_in_every_run(request: pytest.FixtureRequest) -> None:
+    """What a test draws without a seed of its own depends on its name alone: a failure can be made again."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture(autouse=True)
+def _pdfs_where_somebody_looks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PDF takes a third of a second, and most tests that train look at none; the kit has its own."""
+    kit = sys.modules.get("aggregate.paper.kit")
+    if kit is not None and "paper" not in request.module.__name__:
+        monkeypatch.setattr(kit, "pdf", lambda drawing: b"%PDF-")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _pages_where_somebody_asks() -> Iterator[None]:
+    """A participant's page takes half a second, and most tests that detect look at none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aggregate.common.telling.SHOWN", 0)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _figures_where_somebody_looks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Drawing takes longer than training: studies have a frame in its place, but where LOOKS_AT_FIGURES."""
+    module = request.module
+    if getattr(module, "LOOKS_AT_FIGURES", False) or "/tests/studies/" not in module.__file__:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        with contextlib.suppress(ModuleNotFoundError):
+            patch.setattr(importlib.import_module("aggregate.report.figures.drawing"), "_element", _frame)
+        yield
+
+
+def _frame(figure: Any, salt: str, alt: str) -> str:
+    return f'<svg role="img" aria-label="{html.escape(alt)}"></svg>'
 
 
 @pytest.fixture(scope="session")

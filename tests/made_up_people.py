@@ -24,6 +24,7 @@ def people_store(
     noise: float = 0.3,
     shift: float = 0.0,
     spacing_mm: float = 2.0,
+    array: str = "cls",
     **changes: Any,
 ) -> None:
     """Write a store; patients' tokens differ in one dimension.
@@ -38,9 +39,10 @@ def people_store(
         noise: How much slices of one volume differ.
         shift: Added to every token.
         spacing_mm: Of neighbouring slices; voxels are half as wide.
+        array: That tokens stand in.
         changes: Whole fields of the records that differ from the example's.
     """
-    header = example_header(("cls",), dim=DIM, slice_chunk=9)
+    header = example_header((array,), dim=DIM, slice_chunk=9)
     visits = [f"s{visit}" for visit in range(sessions)] if sessions > 1 else [""]
     keys = [VolumeKey(name, visit, "T1w") for name in people for visit in visits]
     writer = StoreWriter.open(str(place), header, [example_row(key, 9) for key in keys])
@@ -54,7 +56,7 @@ def people_store(
         apart = {"spacing_mm": spacing_mm}
         fields = {"geometry": draft.geometry.model_copy(update=wide)}
         fields |= {"slices": draft.slices.model_copy(update=apart)}
-        writer.commit(draft.model_copy(update=fields), {"cls": tokens.astype(np.float32)})
+        writer.commit(draft.model_copy(update=fields), {array: tokens.astype(np.float32)})
 
 
 def people_table(

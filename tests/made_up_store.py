@@ -37,11 +37,13 @@ def example_header(
     storage: FloatName = "float16",
     slice_chunk: int = 11,
     weights: str = "weights",
+    plane: Any = "axial",
     quantile: float = 99.5,
     compute: Any = "float32",
     created: dict[str, Any] | None = None,
+    view: dict[str, Any] | None = None,
 ) -> Header:
-    """A header of a backbone that does not exist; `weights`, `quantile`, `compute` and `storage` vary it."""
+    """A header of a backbone that does not exist; `weights`, `quantile`, `compute`, `view`, ... vary it."""
     backbone = BackboneIdentity(
         architecture={"kind": "untrained", "dim": dim, "heads": heads, "patch_size": 14, "canvas": 70},
         weights_sha256=sha256_json(weights),
@@ -51,9 +53,11 @@ def example_header(
         {"step": "orient", "to": "RAS"},
         {"step": "percentile", "low": 0.5, "high": quantile, "inside": "foreground"},
         {"step": "field", "mm": 224.0, "canvas": 70},
+        *([{"step": "view", **view}] if view else []),
     )
+    slices = {"kind": "foreground"}
     return Header(
-        fingerprint=Fingerprint(backbone=backbone, preprocessing=steps, slices={"kind": "foreground"}),
+        fingerprint=Fingerprint(backbone=backbone, plane=plane, preprocessing=steps, slices=slices),
         numerics=Numerics(compute_dtype=compute, storage_dtype=storage, resize_backend="matmul-float32"),
         arrays=token_arrays(tokens, dim=dim, heads=heads, grid=grid, dtype=storage, registers=2),
         slice_chunk=slice_chunk,

@@ -7,16 +7,16 @@ from typing import Any
 import pandas as pd
 from safetensors.numpy import load_file
 
-APART = ("log.txt", "report.html", "config.yaml")
-"""Name the run's own folder, command or times."""
+APART = ("log.txt", "report.html", "report.json", "config.yaml", "requirements.lock")
+"""Name the run's own folder, command, times, or what else was imported."""
 
 
 def files_of(run: Path) -> dict[str, bytes]:
-    """Every file by name, seconds taken out."""
+    """Every file by name, seconds taken out; not what a killed process had half written: nobody reads it."""
     return {
         path.relative_to(run).as_posix(): without_seconds(path)
         for path in sorted(run.rglob("*"))
-        if path.is_file() and path.name not in APART
+        if path.is_file() and path.name not in APART and ".writing~" not in path.name
     }
 
 

@@ -27,7 +27,7 @@ class Slow:
     dim, patch_size, identity = 4, 14, "slow"
 
     def __call__(self, pixels):
-        time.sleep(0.12)
+        time.sleep(float(os.environ.get("SLOW_SECONDS", "0.12")))
         if POISON.exists() and sum(len(image.unique()) <= 3 for image in pixels) >= 4:
             os._exit(9)
         patches = pixels.mean(1).unfold(1, 14, 14).unfold(2, 14, 14)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
@@ -58,6 +59,7 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefMemPerCPU=500 State
 """
 
 
+@cache
 def missing() -> str:
     """Why there can be no Slurm here; empty where there can. Packages are installed on the way."""
     if os.name != "posix" or os.geteuid() != 0:
@@ -67,8 +69,9 @@ def missing() -> str:
     if shutil.which("apt-get") is None:
         return "Slurm is not installed, and there is no apt-get"
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *PACKAGES]
-    for command in (install, ["apt-get", "update", "-q"], install):
+    apt = ["apt-get", "-q", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=10"]
+    install = [*apt, "install", "-y", "--no-install-recommends", *PACKAGES]
+    for command in (install, [*apt, "update"], install):
         try:
             done = subprocess.run(command, env=quiet, capture_output=True, timeout=180)
         except subprocess.TimeoutExpired:

@@ -5,6 +5,7 @@ speaks for with `slicecache train`, on other folds or all of the data.
 """
 
 import logging
+import math
 import shlex
 import sys
 import time
@@ -12,16 +13,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aggregate.ablate.findings.compare import Row, make_row, primary_comparisons
+import pandas as pd
+
+from aggregate.ablate.findings.compare import Comparison, Row, make_row, primary_comparisons
 from aggregate.ablate.findings.results import AblationResults
+from aggregate.ablate.findings.told import told_configurations
+from aggregate.ablate.grid.expand import Configuration
 from aggregate.ablate.grid.sources import location, place_of
 from aggregate.ablate.output import Outputs, write_all
 from aggregate.ablate.runs.execute import Gathered, execute, outputs_of_baselines
 from aggregate.ablate.runs.plan import Plan
 from aggregate.ablate.runs.prepare import PreparedStudy, make_plan, prepare
+from aggregate.ablate.runs.settled import settled
 from aggregate.ablate.runs.shuffled import null_json
 from aggregate.ablate.runs.trainer import Ledger
-from aggregate.bags.bags import Bags
+from aggregate.bags.bags import Bags, token_dim
 from aggregate.baselines.baselines import mean_pool
 from aggregate.baselines.confounds import site_by_label, site_warnings
 from aggregate.common.artefacts import log_to
@@ -33,10 +39,18 @@ from aggregate.shortcuts.adjusted import adjusted_facts
 from aggregate.shortcuts.shortcuts import Shortcuts, look_for_shortcuts
 from aggregate.statistics.cautions import below_guessing_notes, few_folds
 from aggregate.statistics.evaluate import Measured, intervals, measure_folds
+from aggregate.targets.base import goal_of_cohort
+from aggregate.targets.pairs import contrasts_of
 from aggregate.train.assemble import metrics_json, run_notes
+from aggregate.train.predictions import predictions
 from cache_schema.common.pipeline_file import MAIN, Pipeline
 from cache_schema.common.terminal.progress import bar
 from cache_schema.files.disk.room import require_writable
+
+NO_PAIRS = (
+    "target.pairs is for train: configurations are compared on all classes together, and none was trained on "
+    "two alone; an ablation of two classes names these two in target.classes"
+)
 
 
 def plan_ablation(pipeline: Pipeline, shuffle_labels: int = 0) -> Plan:
@@ -46,7 +60,8 @@ def plan_ablation(pipeline: Pipeline, shuffle_labels: int = 0) -> Plan:
         SlicecacheError: If the file, a store or the table cannot be used as asked.
     """
     prepared = prepare(pipeline, shuffle_labels)
-    return make_plan(prepared, prepared.first.bags())
+    bags = prepared.first.bags()
+    return make_plan(settled(prepared, bags, keep=False), bags)
 
 
 def ablate_pipeline(pipeline: Pipeline, shuffle_labels: int = 0) -> AblationResults:
@@ -67,6 +82,7 @@ def ablate_pipeline(pipeline: Pipeline, shuffle_labels: int = 0) -> AblationResu
     prepared = prepare(pipeline, shuffle_labels)
     with log_to(prepared.folder) as logger:
         bags = prepared.first.bags()
+        prepared = settled(prepared, bags)
         shortcuts = _shortcuts(prepared, bags)
         plan = make_plan(prepared, bags)
         logger.info("%s", plan.sentence())
@@ -118,6 +134,7 @@ def assemble(
     metrics["ablation"] = ablation_json(prepared, rows, primary, chosen, nulls)
     site = site_by_label(cohort, section.site)
     doubts = few_folds(measured[study.reference])
+    doubts += [NO_PAIRS] if contrasts_of(section.target, cohort.classes) else []
     metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *shortcuts.warnings, *doubts]
     ours = gathered.outputs[study.reference]
     metrics |= shortcuts.facts | adjusted_facts(cohort, ours, section.confounds, section.site)
@@ -140,9 +157,27 @@ def assemble(
         n_trained=ledger.trained,
         wall_seconds=seconds,
         turnout=cohort.turnout,
+        parameters={c.name: parameters_of(prepared, c) for c in study.configurations},
+        told=told_predictions(prepared, rows, primary, outputs),
         notes=notes + _notes(prepared),
         warnings=metrics["warnings"],
     )
+
+
+def told_predictions(
+    prepared: PreparedStudy, rows: Sequence[Row], primary: Sequence[Comparison], outputs: Outputs
+) -> pd.DataFrame:
+    """Predictions of what the report draws: a whole grid's are large."""
+    names = told_configurations(prepared.study.reference, rows, primary)
+    return predictions(prepared.first.cohort, [outputs[name] for name in names])
+
+
+def parameters_of(prepared: PreparedStudy, configuration: Configuration) -> int:
+    """Numbers that an optimiser moves."""
+    source, setup = prepared.sources[place_of(configuration)], configuration.setup
+    dim = token_dim(source.store.header, source.place[1], source.beside)
+    head = setup.head.build(dim, goal_of_cohort(source.cohort, setup.loss).n_outputs)
+    return sum(math.prod(head.shapes[name]) for name in head.trainable)
 
 
 def _row(
@@ -172,8 +207,11 @@ def ablation_json(
 ) -> dict[str, Any]:
     """`ablation` in `metrics.json`; everything else there is of the reference."""
     study = prepared.study
+    labels = {row.name: told for row in rows if (told := study.spec.label_of(row.name))}
     found: dict[str, Any] = {
         "reference": study.reference,
+        "products": study.section.train.products,
+        "device": study.section.train.device,
         "n_configurations": len(study.configurations),
         "n_distinct": len(prepared.distinct),
         "n_runs": sum(len(prepared.outer_jobs(place)) for place in prepared.sources),
@@ -181,7 +219,9 @@ def ablation_json(
         "configurations": {
             row.name: {
                 row.primary.name: row.judged.as_json(),
+                **({"label": labels[row.name]} if row.name in labels else {}),
                 "comparison": row.kind,
+                "difference": row.difference,
                 **({"same_as": row.same_as} if row.same_as else {}),
                 "beats_mean_pooling": row.beats_mean_pool if row.versus_mean_pool is not None else None,
             }

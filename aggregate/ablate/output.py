@@ -9,7 +9,7 @@ from aggregate.ablate.findings.results import AblationResults
 from aggregate.ablate.findings.tables import csv_frame, latex, markdown
 from aggregate.ablate.runs.prepare import PreparedStudy
 from aggregate.common.artefacts import csv_text, write_json, write_text, write_yaml
-from aggregate.common.run_folder import METRICS_FILE, REPORT
+from aggregate.common.run_folder import METHODS, METRICS_FILE, REPORT
 from aggregate.statistics.evaluate import OutOfFold
 from aggregate.train.predictions import predictions
 from cache_schema.files.disk.whole import replacing
@@ -20,7 +20,7 @@ Outputs = Mapping[str, tuple[OutOfFold, ...]]
 def write_all(results: AblationResults, prepared: PreparedStudy, outputs: Outputs) -> None:
     """Write everything; an earlier run's results go first, so that they cannot pass for this one's."""
     folder = results.folder
-    for name in (METRICS_FILE, REPORT):
+    for name in (METRICS_FILE, REPORT, METHODS):
         (folder / name).unlink(missing_ok=True)
     write_yaml(folder / "config.yaml", results.config)
     write_predictions(prepared, outputs, folder / "predictions.csv")
@@ -42,8 +42,11 @@ def write_predictions(prepared: PreparedStudy, outputs: Outputs, path: Path) -> 
 
 
 def seconds(results: AblationResults) -> pd.DataFrame:
-    """What each configuration cost in this process: its share of its blocks, by epochs."""
+    """What each configuration cost in this process, its share of its blocks, and how large it is."""
     return pd.DataFrame(
-        [{"configuration": name, "seconds": round(spent, 3)} for name, spent in results.seconds.items()],
-        columns=["configuration", "seconds"],
+        [
+            {"configuration": name, "seconds": round(spent, 3), "parameters": results.parameters.get(name)}
+            for name, spent in results.seconds.items()
+        ],
+        columns=["configuration", "seconds", "parameters"],
     )

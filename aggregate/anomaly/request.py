@@ -27,6 +27,8 @@ class DetectRequest:
     """Where everything is written."""
     images: Path | None = None
     """Input root of stage one: for the images' own headers and, unless told otherwise, lesion masks."""
+    pictures: Path | None = None
+    """What the images' paths in the records start from, for pages that show them."""
     masks: Path | None = None
     """BIDS root of the lesion masks, where `detect.truth` names one."""
     config: Mapping[str, Any] | None = None

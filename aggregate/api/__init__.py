@@ -1,1 +1,1 @@
-"""What `import slicecache as sc` offers of stage two: a store to look at, studies, an estimator."""
+"""What `import slicecache as sc` offers of stage two: a store to look at, studies, estimators."""

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from aggregate.api.kept_files import keeping, moved
-from aggregate.api.predicting import Bundled, loaded_bundle
+from aggregate.api.predicting import Bundled, loaded_bundle, made_for
 from aggregate.api.results import EvaluateResult, train_table
 from aggregate.common.artefacts import csv_text, write_text
 from aggregate.common.run_folder import verb_folder
+from aggregate.evaluate.external import require_labels
 from aggregate.evaluate.results import EvaluationResults, evaluate_to
 from aggregate.evaluate.spec import ExternalSpec
 from aggregate.predict.bundle import Bundle
@@ -19,6 +20,7 @@ from aggregate.present import present_evaluation
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.given_config import location_of
 from cache_schema.common.pipeline_file import Pipeline, validate
+from cache_schema.store.wanted import StoreMaker
 
 if TYPE_CHECKING:
     from aggregate.api.store import Store
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     bundle: Bundled,
-    store: "str | Path | Store",
+    store: "str | Path | Store | StoreMaker",
     cohort: "str | Path | pd.DataFrame",
     *,
     folder: str | Path | None = None,
@@ -37,7 +39,7 @@ def evaluate(
 
     Args:
         bundle: Its folder, the run folder, or what `sc.train` returned.
-        store: Of the same embeddings of other people.
+        store: Of the same embeddings of other people; or `sc.Images(...)`, which makes one.
         cohort: The table of their labels, as a path or a DataFrame.
         folder: A run folder to write `evaluate/` into; without it nothing is written.
         allow_custom: Import the custom parts that a bundle in a folder names.
@@ -50,6 +52,7 @@ def evaluate(
     Example:
         >>> found = sc.evaluate("runs/adni", "other.zarr", "other.csv", target="DX")
         >>> found.table
+        >>> found = sc.evaluate("runs/adni", sc.Images("other", "other.zarr"), "other.csv")
     """
     loaded = loaded_bundle(bundle, allow_custom)
     if not isinstance(loaded, Bundle):
@@ -60,10 +63,15 @@ def evaluate(
             place.mkdir(parents=True, exist_ok=True)
             write_text(place / "cohort.csv", csv_text(cohort))
             cohort = place / "cohort.csv"
-        data = {"store": location_of(store), "cohort": str(cohort), **keys}
+        where = store.store if isinstance(store, StoreMaker) else location_of(store)
+        data = {"store": where, "cohort": str(cohort), **keys}
         spec = validate(ExternalSpec, data, "external").placed(Pipeline({}, Path.cwd()))
+        reader = None
+        if isinstance(store, StoreMaker):
+            require_labels(loaded.card, spec)
+            reader = made_for(loaded, store)
         called = str(bundle) if isinstance(bundle, str | Path) else "given in Python"
-        results = evaluate_to(place, loaded, called, spec, getattr(store, "prove", "crc32c"))
+        results = evaluate_to(place, loaded, called, spec, getattr(store, "prove", "crc32c"), reader)
         draw = partial(_draw, results, files.folder)
         if not files.temporary:
             draw(files.folder)

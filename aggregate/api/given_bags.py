@@ -1,4 +1,4 @@
-"""What a `HeadClassifier` is given, as bags: arrays with NaN, ragged lists, or bags as they are."""
+"""What a head as an estimator is given, as bags: arrays with NaN, ragged lists, or bags as they are."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -31,6 +31,7 @@ def predict(
     store: "str | Path | Store | StoreReader | StoreMaker",
     *,
     beside: "Mapping[str, str | Path | Store | StoreReader] | None" = None,
+    cohort: str | Path | None = None,
     maps: str | Path | None = None,
     allow_unlike_reference: bool = False,
     allow_custom: bool = False,
@@ -43,6 +44,8 @@ def predict(
         bundle: Its folder, the run folder, or what `sc.train` and `sc.detect` returned.
         store: Of the same embeddings; or `sc.Images(...)`, which makes one.
         beside: Of a bundle that reads from several stores: the others, by the names that it was trained with.
+        cohort: Of a bundle whose training was harmonised: the table that says whose site, age and sex (or
+            what else it preserved) are which.
         maps: Of detectors: folder for NIfTI anomaly maps; without it nothing is written.
         allow_unlike_reference: Of detectors: score volumes of another contrast or kind of foreground, too.
         allow_custom: Import the custom parts that a bundle in a folder names; in the process that made them
@@ -62,13 +65,14 @@ def predict(
         >>> table = sc.predict("runs/demo/bundle", sc.Images("data/bids", "new/cache.zarr"))
     """
     loaded = loaded_bundle(bundle, allow_custom)
-    reader = _made(store, loaded) if isinstance(store, StoreMaker) else _reader(store)
+    reader = made_for(loaded, store) if isinstance(store, StoreMaker) else _reader(store)
     if isinstance(loaded, Bundle):
         if maps is not None:
             raise ConfigError("maps are what detectors draw, and the bundle is of heads")
-        return predict_heads(loaded, reader, {name: _reader(other) for name, other in (beside or {}).items()})
-    if beside:
-        raise ConfigError("stores beside are for a bundle of heads, and this one is of detectors")
+        others = {name: _reader(other) for name, other in (beside or {}).items()}
+        return predict_heads(loaded, reader, others, None if cohort is None else Path(cohort))
+    if beside or cohort:
+        raise ConfigError("stores beside and a table are for a bundle of heads, and this one is of detectors")
     table, warnings = predict_detectors(
         loaded, reader, maps=None if maps is None else Path(maps), allow_unlike=allow_unlike_reference
     )
@@ -80,10 +84,6 @@ def predict(
 def loaded_bundle(bundle: Bundled, allow_custom: bool) -> "Bundle | DetectorBundle":
     """A bundle in memory."""
     if isinstance(bundle, TrainResult | DetectResult):
-        if bundle.bundle is None and isinstance(bundle, TrainResult):
-            raise ConfigError(
-                "the training was harmonised, and a bundle does not harmonise yet: there is none"
-            )
         if bundle.bundle is None:
             raise ConfigError("only baselines were fitted, and they are in no bundle; name a detector")
         return bundle.bundle
@@ -95,7 +95,7 @@ def loaded_bundle(bundle: Bundled, allow_custom: bool) -> "Bundle | DetectorBund
     return load_detectors(folder) if is_detector_bundle(folder) else load_bundle(folder)
 
 
-def _made(maker: "StoreMaker", bundle: "Bundle | DetectorBundle") -> StoreReader:
+def made_for(bundle: "Bundle | DetectorBundle", maker: "StoreMaker") -> StoreReader:
     """The store that a bundle reads, made of images."""
     reader = maker.store_for(wanted_by_card(bundle.card))
     if maker.failed:

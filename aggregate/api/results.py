@@ -79,8 +79,8 @@ class TrainResult(StudyResult):
         >>> found.save("runs/first")
     """
 
-    bundle: "Bundle | None"
-    """Every fold's head; `sc.predict` applies it. None of a harmonised training."""
+    bundle: "Bundle"
+    """Every fold's head; `sc.predict` applies it."""
     left_out: "pd.DataFrame"
     """Who of table and store took no part, with the reason."""
     attention: "pd.DataFrame"

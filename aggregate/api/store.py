@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregate.api.bag_arrays import BagArrays
+from aggregate.interop.formats import Rows
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.prove import Prove
 from cache_schema.store.reader import StoreReader, VolumeEntry, open_store
@@ -16,7 +17,9 @@ from cache_schema.verify.verify import Verification, verify_store
 
 if TYPE_CHECKING:
     import pandas as pd
+    from anndata import AnnData
     from dask.array import Array as DaskArray
+    from datasets import Dataset as HfDataset
     from xarray import Dataset as XarrayDataset
 
     from aggregate.api.dataset import BagDataset
@@ -187,19 +190,66 @@ class Store:
             ConfigError: If dask is not installed.
             StoreError: If there is no such array.
         """
-        from aggregate.api.lazy_arrays import dask_array
+        from aggregate.interop.lazy_arrays import dask_array
 
         return dask_array(self.reader, name, volumes_per_block)
 
-    def to_xarray(self, volumes_per_block: int = 64) -> "XarrayDataset":
+    def to_xarray(self, volumes_per_block: int = 64, cohort: "str | Path | None" = None) -> "XarrayDataset":
         """All arrays with their axes named, `keep`, heights and keys as coordinates, read by blocks.
+
+        Args:
+            volumes_per_block: That are read at once.
+            cohort: A table whose columns become coordinates of volumes.
 
         Raises:
             ConfigError: If xarray or dask is not installed.
         """
-        from aggregate.api.lazy_arrays import xarray_dataset
+        from aggregate.interop.lazy_arrays import xarray_dataset
+        from aggregate.interop.source import of_store
 
-        return xarray_dataset(self.reader, volumes_per_block)
+        named = {} if cohort is None else of_store(self.reader, cohort).named_columns()
+        columns = {name: list(values) for name, values in named.items()}
+        return xarray_dataset(self.reader, volumes_per_block, columns)
+
+    def to_anndata(
+        self, tokens: Sequence[str] = (), rows: Rows = "volume", cohort: "str | Path | None" = None
+    ) -> "AnnData":
+        """Vectors of slices as AnnData, in memory: X the first array, `obsm` the others.
+
+        Args:
+            tokens: Names of arrays; by default all of one vector per slice, cls first.
+            rows: What a row is: a `volume` (the mean of its slices) or a `slice`.
+            cohort: A table whose columns go into `obs`.
+
+        Raises:
+            ConfigError: If anndata is not installed, or an array has more than a vector per slice.
+
+        Example:
+            >>> found = sc.open("cache.zarr").to_anndata(rows="slice", cohort="participants.tsv")
+            >>> found.obs["height_mm"]
+        """
+        from aggregate.interop.anndata_file import to_anndata
+        from aggregate.interop.source import of_store
+
+        return to_anndata(of_store(self.reader, cohort), tokens, rows)
+
+    def to_hf_dataset(self, tokens: Sequence[str] = (), cohort: "str | Path | None" = None) -> "HfDataset":
+        """A Hugging Face dataset in memory, a row per volume.
+
+        Args:
+            tokens: Names of arrays; by default all that hold tokens.
+            cohort: A table whose columns become columns.
+
+        Raises:
+            ConfigError: If datasets is not installed.
+
+        Example:
+            >>> rows = sc.open("cache.zarr").to_hf_dataset(["cls"]).with_format("torch")
+        """
+        from aggregate.interop.hugging_face import to_hf_dataset
+        from aggregate.interop.source import of_store
+
+        return to_hf_dataset(of_store(self.reader, cohort), tokens)
 
     def chosen(self, volumes: RowRange) -> list[VolumeEntry]:
         """The entries at some places.

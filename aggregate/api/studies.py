@@ -19,9 +19,9 @@ from aggregate.anomaly.study.detect import run_detection
 from aggregate.api.kept_files import KeptFiles, keeping, moved
 from aggregate.api.results import AblateResult, DetectResult, TrainResult, train_table
 from aggregate.cohort.turnout import Turnout
-from aggregate.common.artefacts import csv_text, write_json, write_text
+from aggregate.common.artefacts import csv_text, write_text
 from aggregate.config.section import read_aggregate_section
-from aggregate.detect import detect_pipeline, detect_plan, write_detection_report
+from aggregate.detect import detect_pipeline, detect_plan, present_detection
 from aggregate.predict.bundle import load_bundle
 from aggregate.present import present_ablation, present_index, present_training
 from aggregate.train.train import train_pipeline
@@ -80,7 +80,7 @@ def train(
             warnings=results.warnings,
             files=files,
             draw=draw,
-            bundle=load_bundle(results.folder / "bundle") if (results.folder / "bundle").is_dir() else None,
+            bundle=load_bundle(results.folder / "bundle"),
             attention=results.attention,
         )
 
@@ -159,7 +159,8 @@ def detect(
     with keeping(folder) as files:
         pipeline = _pipeline(config, store, cohort, files, keys)
         results = run_detection(detect_plan(pipeline)) if files.temporary else detect_pipeline(pipeline)
-        draw = partial(_draw, _present_detection, results, files.folder)
+        # Whom pages are of is read from the run's own files, which a result does not carry along.
+        draw = partial(_draw, _present_detection, replace(results, people=None), files.folder)
         if not files.temporary:
             present_index(files.folder)
         bundles = _detector_bundles(results.folder / "bundle")
@@ -190,8 +191,7 @@ def _draw(present: Callable[[Any, Path], None], results: Any, old: Path, run_fol
 
 def _present_detection(results: DetectionResults, run_folder: Path) -> None:
     """What the door of detection adds to a finished study, and the index."""
-    write_detection_report(results)
-    write_json(results.folder / "metrics.json", results.metrics)
+    present_detection(results)
     present_index(run_folder)
 
 

@@ -30,6 +30,10 @@ class Bags:
     """True = real slice."""
     height_mm: Float[Tensor, "bag slice"]
     """Millimetres below the vertex."""
+    backwards: bool = False
+    """Whether a trained head reads the slices from the last to the first; heights stay where they are."""
+    views: tuple["Bags", ...] = ()
+    """The same slices seen otherwise, which a trained head reads too (see `bags.views`)."""
 
     def take(self, index: NDArray[np.int64] | Tensor | Sequence[int]) -> "Bags":
         """Some of the bags, in the order of `index`, padded no further than the longest of them."""
@@ -38,7 +42,8 @@ class Bags:
         # A slice that none of the bags has carries nothing: dropping it saves its share of every pass.
         length = int(keep.any(dim=0).nonzero().max()) + 1 if keep.any() else 1
         x = self.x.take(rows, length) if isinstance(self.x, LazyTokens) else self.x[rows, :length]
-        return Bags(x, keep[:, :length], self.height_mm[rows, :length])
+        views = tuple(view.take(rows) for view in self.views)
+        return Bags(x, keep[:, :length], self.height_mm[rows, :length], self.backwards, views)
 
     @property
     def shape(self) -> tuple[int, ...]:

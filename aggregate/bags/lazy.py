@@ -71,10 +71,16 @@ class LazyTokens:
     """Stands for a tensor (bag, slice, dim) that is 0 at pads."""
 
     def __init__(
-        self, shelf: Shelf, bags: NDArray[np.int64], length: int, dtype: torch.dtype = torch.float32
+        self,
+        shelf: Shelf,
+        bags: NDArray[np.int64],
+        length: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
     ) -> None:
-        """Stand for some bags of a shelf, padded to `length` slices."""
+        """Stand for some bags of a shelf, padded to `length` slices, that go to a device as they are read."""
         self.shelf, self.bags, self.length, self.dtype = shelf, bags, length, dtype
+        self.device = device or torch.device("cpu")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -85,7 +91,7 @@ class LazyTokens:
         return len(self.bags)
 
     def __getitem__(self, span: slice) -> Float[Tensor, "bag slice dim"]:
-        return self.shelf.gather(self.bags[span], self.length, self.dtype)
+        return self.shelf.gather(self.bags[span], self.length, self.dtype).to(self.device)
 
     def __iter__(self) -> Iterator[Float[Tensor, "slice dim"]]:
         for start in range(0, len(self), BLOCK):
@@ -95,17 +101,21 @@ class LazyTokens:
         """Bags at `index`; `dim` must be 0."""
         if dim != 0:
             raise ValueError("only bags can be selected")
-        return self.shelf.gather(self.bags[index.numpy()], self.length, self.dtype)
+        return self.shelf.gather(self.bags[index.cpu().numpy()], self.length, self.dtype).to(self.device)
 
     def take(self, rows: Int[Tensor, " bag"], length: int) -> "LazyTokens":
         """Stand for some of the bags, cut after `length` slices, which must hold all of theirs."""
-        return LazyTokens(self.shelf, self.bags[rows.numpy()], length, self.dtype)
+        return LazyTokens(self.shelf, self.bags[rows.cpu().numpy()], length, self.dtype, self.device)
+
+    def on(self, device: torch.device) -> "LazyTokens":
+        """Stand for the same numbers on a device: only what is read goes there."""
+        return LazyTokens(self.shelf, self.bags, self.length, self.dtype, device)
 
     def to(self, dtype: torch.dtype) -> "LazyTokens":
         """Stand for the same numbers in another dtype, one that rounds none of them."""
         if dtype.itemsize < torch.float32.itemsize:
             raise ValueError(f"tokens that stay in the store are not rounded to {dtype}")
-        return LazyTokens(self.shelf, self.bags, self.length, dtype)
+        return LazyTokens(self.shelf, self.bags, self.length, dtype, self.device)
 
     def contiguous(self) -> "LazyTokens":
         """As they are: what is gathered is contiguous."""

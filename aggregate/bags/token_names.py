@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from cache_schema.common.short_forms import reads
+
 BESIDE = "+"
 """No array's name has it (`[a-z][a-z0-9_]{0,63}`), so the names can be told apart again."""
 
@@ -35,6 +37,7 @@ def at_home(tokens: str) -> tuple[str | None, str]:
     return stores.pop(), BESIDE.join(name.partition(OF)[2] for name in token_names(tokens))
 
 
+@reads({"type": "array", "items": {"type": "string"}, "minItems": 1})
 def _one_text(value: Any) -> Any:
     """Read a list of arrays as one name."""
     several = isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value)

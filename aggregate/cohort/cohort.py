@@ -205,6 +205,7 @@ def _assemble(
         values=values,
         sides=split,
         notes=target.notes
+        + table.notes
         + mixed_contrasts(records, request.combine is not None)
         + tuple(each.sentence() for each in turnout.merged),
         warnings=turnout.warnings()

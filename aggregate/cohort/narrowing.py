@@ -5,16 +5,17 @@ Narrowing goes in the order `where`, join, what the caller asks, `select`, `sess
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from aggregate.cohort.lookalikes import lookalikes_of
 from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.select import choose_runs, make_bags, mismatch
-from aggregate.cohort.table.cohort_table import CohortTable, read_table
+from aggregate.cohort.table.cohort_table import CohortTable
 from aggregate.cohort.table.join import ALONE, ROW_ALONE, Join, LeftOut, Pair, refuse_no_match
-from aggregate.cohort.table.merge import read_joined_table
 from aggregate.cohort.table.sessions import Visit, choose_sessions, session_order
+from aggregate.cohort.table.stack import StackedSpec, read_tables
 from aggregate.cohort.table.where import where
 from aggregate.cohort.turnout import Turnout, shortfall_of, turnout_of
 from aggregate.common.table_values import natural
@@ -58,14 +59,16 @@ class Narrowing:
 
 
 def read_cohort_table(request: CohortRequest) -> CohortTable:
-    """The table that was asked for, renamed, with further tables beside it.
+    """The table that was asked for, or several as one, renamed, with further tables beside it.
 
     Raises:
         ConfigError: If a column does not exist.
         SlicecacheError: If a table cannot be read or is ambiguous.
     """
-    table = read_table(request.table, request.missing, request.sheet)
-    return read_joined_table(table, request.join, request.missing)
+    given = request.table
+    specs = (StackedSpec(table=given),) if isinstance(given, Path) else given
+    sheets = [each.model_copy(update={"sheet": each.sheet or request.sheet}) for each in specs]
+    return read_tables(sheets, request.join, request.missing)
 
 
 def apply_where(

@@ -15,8 +15,11 @@ class FoldSpec(Strict):
     """Stratified folds that keep a participant on one side."""
 
     n: int = Field(default=5, ge=2)
+    """How many parts; each is the test part once."""
     repeats: int = Field(default=1, ge=1)
+    """How many times all folds are dealt anew, which costs as much again and makes intervals narrower."""
     seed: int = Field(default=0, ge=0)
+    """What folds, and everything random in training, are drawn from."""
     validation: float = Field(default=0.2, gt=0, lt=1)
     """Share of the training part's participants that an early stop looks at, and then threshold and
     temperature. Where nothing stops early, these come from inner folds, and training has all."""
@@ -24,8 +27,8 @@ class FoldSpec(Strict):
     """With fewer training participants in a class there is no validation part: epochs are fixed and the
     threshold is 0.5."""
     matched: tuple[str, ...] | None = None
-    """Columns that folds are dealt by besides the label, as far as they are matched between the classes;
-    by default age, sex and site."""
+    """Columns that folds are dealt by besides the label, as far as they are matched between the classes; by
+    default age, sex and site, e.g. `[age, sex]`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Literal
 from aggregate.cohort.select import SelectSpec
 from aggregate.cohort.table.join_spec import JoinSpec
 from aggregate.cohort.table.split import SplitSpec
+from aggregate.cohort.table.stack import StackedSpec
 from aggregate.cohort.task import TargetBase
 
 Combine = Literal["concat", "mean"]
@@ -17,8 +18,8 @@ Combine = Literal["concat", "mean"]
 class CohortRequest:
     """The parts of a pipeline's section that a cohort is made of."""
 
-    table: Path
-    """The cohort table; an absolute path, or one relative to the working folder."""
+    table: Path | tuple[StackedSpec, ...]
+    """The cohort table, or several; absolute paths, or relative to the working folder."""
     sheet: str | None = None
     """Of a workbook."""
     where: str | None = None

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from aggregate.common.labels import Label, read_many
 from aggregate.common.table_values import listed, natural, value_name
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.short_forms import ONE, reads
 from cache_schema.common.strict import Strict
 from cache_schema.format.record import VolumeRecord
 
@@ -19,6 +20,7 @@ ENTITIES = ("contrast", "space", "acquisition", "description")
 """What distinguishes volumes of a session, besides the run."""
 
 
+@reads(ONE)
 def _some(value: Any) -> Any:
     """Read a single value as a list of one."""
     return value if value is None else read_many(value)
@@ -33,12 +35,17 @@ class SelectSpec(Strict):
     """Which volumes of a session are used; a key takes one value or a list."""
 
     contrast: Some = None
+    """Kind of image, as its BIDS suffix or the manifest says it, e.g. `T1w`."""
     acquisition: Some = None
+    """Value of `acq-`, e.g. `mprage`."""
     space: Some = None
+    """Value of `space-`, e.g. `MNI152NLin2009cAsym`."""
     description: Some = None
+    """Value of `desc-`, e.g. `preproc`."""
     volume_id: Some = None
+    """What tells volumes of a session apart, e.g. `acq-mprage_T1w`."""
     run: Some = None
-    """Numbers of runs, or `first` or `last` of those in the session."""
+    """Numbers of runs, or `first` or `last` of those in the session, e.g. `first`."""
 
     @field_validator("run")
     @classmethod

@@ -128,6 +128,20 @@ class Task(ABC):
             temperature: Divides logits.
         """
 
+    def measure_draws(
+        self, y: Outcomes, said: Floats, threshold: float = 0.5, temperature: float = 1.0
+    ) -> dict[str, Floats]:
+        """Every metric of many samples of one size, as a bootstrap draws them: (draw,) by name.
+
+        Args:
+            y: Outcomes (draw, participant).
+            said: (draw, participant, column).
+            threshold: As in `measure`.
+            temperature: As in `measure`.
+        """
+        found = [self.measure(*one, threshold, temperature) for one in zip(y, said, strict=True)]
+        return {name: np.array([one[name] for one in found]) for name in found[0]}
+
     @abstractmethod
     def groups(self, y: Outcomes) -> Ints:
         """Participants that a bootstrap draws among each other (participant,)."""
@@ -199,6 +213,7 @@ class TargetBase(Strict):
     """What is predicted, as a pipeline file says it."""
 
     column: str
+    """Of the cohort table; of times, how long somebody was observed, e.g. `diagnosis`."""
 
     @abstractmethod
     def read(self, table: CohortTable, missing: Sequence[str] = ()) -> Target:

@@ -5,8 +5,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from aggregate.common.table_values import value_name
+from cache_schema.common.short_forms import ONE, reads
 
 
+@reads({"type": "number"})
 def read_label(value: Any) -> str:
     """Read a label as text: 1 and 1.0 are `1`; YAML's bare yes and no are refused."""
     if isinstance(value, bool):
@@ -14,6 +16,7 @@ def read_label(value: Any) -> str:
     return value_name(value)
 
 
+@reads(ONE)
 def read_many(value: Any) -> Any:
     """Read a single value as a list of one."""
     return value if isinstance(value, list | tuple) else [value]
@@ -24,6 +27,7 @@ def read_text_keys(value: Any) -> Any:
     return {read_label(key): item for key, item in value.items()} if isinstance(value, dict) else value
 
 
+@reads({"type": "string"})
 def read_column(value: Any) -> Any:
     """Read a bare column name as `{column: name}`."""
     return {"column": value} if isinstance(value, str) else value

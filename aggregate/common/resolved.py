@@ -1,5 +1,7 @@
 """The parts of a pipeline that stage two does not own, with paths made absolute, for `config.yaml`."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 from cache_schema.common.pipeline_file import MAIN, Pipeline
@@ -34,3 +36,22 @@ def absolute_input(pipeline: Pipeline) -> dict[str, Any]:
     if isinstance(masks := found.get("masks"), dict) and "derivatives" in masks:
         found["masks"] = {**masks, "derivatives": str(pipeline.path(masks["derivatives"]))}
     return found
+
+
+def image_root(pipeline: Pipeline) -> Path | None:
+    """The input root of stage one, if the pipeline names one that is there."""
+    extract = pipeline.data.get("extract")
+    given = extract.get("input") if isinstance(extract, dict) else None
+    root = given.get("bids") if isinstance(given, dict) else None
+    if root is None:
+        return None
+    path = pipeline.path(root)
+    return path if os.path.isdir(path) else None
+
+
+def picture_root(pipeline: Pipeline) -> Path | None:
+    """What the images' paths in a store's records start from: the BIDS root, or the manifest's folder."""
+    extract = pipeline.data.get("extract")
+    given = extract.get("input") if isinstance(extract, dict) else None
+    manifest = given.get("manifest") if isinstance(given, dict) else None
+    return pipeline.path(manifest).parent if isinstance(manifest, str) else image_root(pipeline)

@@ -13,14 +13,29 @@ from cache_schema.common.custom import permit
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.stored_json import read_json
 
-VERBS = ("train", "evaluate", "ablate", "detect")
+VERBS = ("train", "evaluate", "explain", "ablate", "detect")
 """That leave a folder in the run folder, in the order of a study."""
 BUNDLING = ("train", "detect")
 """Of these, the ones that keep what they fitted; an ablation keeps no weights."""
 METRICS_FILE = "metrics.json"
 """Written last: where it lies, the verb came to its end."""
+CONFIG = "config.yaml"
 REPORT = "report.html"
+KEPT = "report.json"
+"""What the report shows, so that it can be made again without the store."""
+LOCK = "requirements.lock"
+FIGURES = "figures"
+TABLES = "tables"
+METHODS = "methods.md"
+REFERENCES = "references.bib"
+CHECKLIST = "checklist.html"
+PARTICIPANTS = "participants"
+"""In a verb's folder: a page for each of the most telling participants, and their list."""
 INDEX = "index.html"
+EPOCH = "epoch.json"
+"""What one fold took with the backbone in the loop, and from the store (`run --time-epoch`)."""
+NULL = "null"
+"""A run folder in a run folder: the same commands where nothing is to be found."""
 BUNDLE = "bundle"
 PAIRS = "pairs"
 """In a verb's folder: one like it for each two classes that were set against each other."""

@@ -5,9 +5,10 @@ makes its variance term act (a sum over dimensions in place of a mean); `dinoatt
 what the released code does: only the embedding layers reach the optimiser, batches are plain, and the
 number of epochs is fixed (arXiv 2509.12512).
 
-`mst` is the Medical Slice Transformer's fusion as published (arXiv 2411.15802) on frozen tokens, with
-plain cross entropy. Their rate of 1e-6 and batch of 2 are for fine-tuning the backbone with it, which no
-cache can; rate and batch here are ours.
+`mst` is the Medical Slice Transformer's fusion as published (arXiv 2411.15802) on frozen tokens: its first
+weights, AdamW with a decay of 1e-2, bags drawn with replacement so that classes come as often, plain cross
+entropy, and a stop after 50 epochs without a better AUROC of the validation part. Their rate of 1e-6 and
+batch of 2 are for fine-tuning the backbone with it, which no cache can; rate and batch here are ours.
 """
 
 from collections.abc import Mapping
@@ -50,11 +51,45 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "train": {**_TRAIN, "epochs": 1000, "patience": None, "class_balanced": False},
     },
     "mst": {
-        "head": {"kind": "mst", "heads": 12, "positions": "none", "embedding": "none", "train": "all"},
+        "head": {
+            "kind": "mst",
+            "heads": 12,
+            "positions": "none",
+            "draw": "as_released",
+            "embedding": "none",
+            "train": "all",
+        },
         "loss": _CROSS_ENTROPY,
-        "train": {**_TRAIN, "learning_rate": 1e-4},
+        "train": {
+            **_TRAIN,
+            "optimiser": "adamw",
+            "learning_rate": 1e-4,
+            "weight_decay": 1e-2,
+            "class_balanced": "drawn",
+            "watch": "auroc",
+            "patience": 50,
+        },
     },
 }
+
+
+FOR_CLASSES = {"watch": "loss", "class_balanced": "auto"}
+"""What of a recipe's training is for classes, and what other targets have in its place."""
+
+
+def without_classes(filled: Mapping[str, Any], explicit: Any) -> dict[str, Any]:
+    """A raw section of a target that is no class, its recipe's training without what is for classes.
+
+    Args:
+        filled: With its recipe laid under it.
+        explicit: `train` as the file says it, before the recipe: what it says stays, and is refused later.
+    """
+    train = filled.get("train")
+    if filled.get("recipe") is None or not isinstance(train, Mapping):
+        return dict(filled)
+    said = explicit if isinstance(explicit, Mapping) else {}
+    usual = {key: value for key, value in FOR_CLASSES.items() if key in train and key not in said}
+    return {**filled, "train": {**train, **usual}}
 
 
 def with_recipe(data: Mapping[str, Any]) -> dict[str, Any]:

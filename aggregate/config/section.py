@@ -1,6 +1,5 @@
 """The `aggregate` section of a pipeline file: cohort, target, who is compared, and how it is trained."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -8,84 +7,109 @@ from pydantic import BeforeValidator, Field, model_validator
 from aggregate.anomaly.spec import DetectSpec
 from aggregate.bags.beside import stores_used
 from aggregate.bags.token_names import StoreName, Tokens, at_home, token_names
+from aggregate.bags.views import TestViewsSpec, read_views
 from aggregate.baselines.names import BASELINES, BaselineName
 from aggregate.cohort.people import FoldSpec
 from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.select import SelectSpec
 from aggregate.cohort.table.join_spec import JoinSpec
 from aggregate.cohort.table.split import SplitSpec
+from aggregate.cohort.table.stack import CohortTables, located_tables
 from aggregate.common.labels import Label, read_column, read_many
 from aggregate.config.ablate import AblateSpec
-from aggregate.config.recipes import with_recipe
+from aggregate.config.recipes import with_recipe, without_classes
 from aggregate.config.setup import TrainingSetup
 from aggregate.evaluate.spec import ExternalSpec
 from aggregate.harmonise.spec import HarmoniseSpec, read_harmonise
 from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.registry import HeadSpec
 from aggregate.losses.registry import LossSpec, require_trainable
-from aggregate.targets.registry import TargetSpec, with_usual_loss
+from aggregate.targets.base import LearntSpec
+from aggregate.targets.registry import TargetSpec, spec_of, with_usual_loss
 from aggregate.training.spec import TrainSpec, read_auto
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline, validate
 from cache_schema.common.strict import Strict
 from cache_schema.common.text.mistakes import suggest
+from cache_schema.format.header import Header
 
 
 class AggregateKeys(Strict):
     """Everything that stage two is told, but the target."""
 
-    cohort: Path
-    """CSV, TSV, .xlsx or Parquet with a row per participant, or per session."""
+    cohort: CohortTables
+    """CSV, TSV, .xlsx or Parquet with a row per participant, or per session; or several such tables, whose
+    rows are put one below another, as `[north.csv, {table: south.xlsx, join: {participant: PTID}}]`, e.g.
+    `participants.tsv`."""
     sheet: str | None = None
-    """Of a workbook that has several."""
+    """Of a workbook that has several, e.g. `baseline`."""
     where: str | None = None
     """Condition on the table's columns, e.g. `qc == 'pass' and age >= 55`."""
     missing: Annotated[tuple[Label, ...], BeforeValidator(read_many)] = ()
     """Codes that mean missing in every column of the table, e.g. `[-4, -1]`."""
     join: JoinSpec = JoinSpec()
+    """How rows of the table find volumes of the store, e.g. `{participant: PTID, session: VISCODE}`."""
     sessions: str = "first"
     """`first`, `last`, `all`, or a column: of a table with sessions the one that marks (1, yes, true) the
-    sessions to use, of a table without them the one that names the session to use."""
+    sessions to use, of a table without them the one that names the session to use, e.g. `all`."""
     select: SelectSpec = SelectSpec()
+    """Which volumes of a session are used, e.g. `{contrast: T1w, run: first}`."""
     combine: Literal["concat", "mean"] | None = None
     """Several volumes in a session: `concat` puts their slices into one bag; `mean` keeps a bag each and
     averages their logits."""
     tokens: Tokens = "cls"
     """The array of the store that slices are described by: cls, patch_mean, cls_l08; or several, whose
-    numbers stand side by side: `[cls, patch_mean]`, which is also written `cls+patch_mean`."""
+    numbers stand side by side: `[cls, patch_mean]`, which is also written `cls+patch_mean`. Of a store
+    without cls it is patch_mean, unless said, e.g. `[cls, patch_mean]`."""
     stores: dict[StoreName, str] = Field(default_factory=dict)
-    """Other stores of the same volumes, name -> location; `tokens: [cls, "large:cls"]` puts the numbers of
-    an array of theirs beside the main store's. Those of `extract.stores` are known without being said."""
+    """Other stores of the same volumes, name -> location; `tokens: [cls, "large:cls"]` puts the numbers of an
+    array of theirs beside the main store's. Those of `extract.stores` are known without being said, e.g.
+    `{large: runs/adni/large.zarr}`."""
+    test_views: Annotated[TestViewsSpec, BeforeValidator(read_views)] = TestViewsSpec()
+    """Stores of the same slices mirrored, as MST tests by; what a trained head says is its mean logit over
+    all, e.g. `{stores: [lr, ap, both], backwards: true}`."""
     harmonise: Annotated[HarmoniseSpec | None, BeforeValidator(read_harmonise)] = None
-    """Takes the site's shift and scale out of the tokens, in every fold by its training part."""
+    """Takes the site's shift and scale out of the tokens, in every fold by its training part, e.g.
+    `combat`."""
     head: HeadSpec = AttentionSpec()
+    """What pools a participant's slices and classifies, by its kind, e.g. `{kind: gated_attention}`."""
     loss: LossSpec = LossSpec()
+    """The weighted sum that training minimises, e.g. `{cross_entropy: 1.0, supcon: 0.5}`."""
     recipe: str | None = None
-    """Sets head, loss and train at once; keys beside it win."""
+    """Sets head, loss and train at once; keys beside it win, e.g. `dinoatten3d`."""
     train: Annotated[TrainSpec, BeforeValidator(read_auto)] = TrainSpec()
-    """`auto` lets inner folds choose rate and epochs."""
+    """How runs are trained; `auto` lets inner folds choose rate and epochs, e.g. `{epochs: 100}`."""
     seeds: int = Field(default=1, ge=1)
-    """Trainings per fold that differ in initialisation and batches only; averaged before statistics."""
+    """Trainings per fold that differ in initialisation and batches only; averaged before statistics, e.g.
+    `3`."""
     folds: FoldSpec = FoldSpec()
+    """Stratified folds that keep a participant on one side, e.g. `{n: 5, repeats: 10}`."""
     split: Annotated[SplitSpec | None, BeforeValidator(read_column)] = None
+    """A split that the table gives, instead of folds, e.g. `{column: split}`."""
     leave_group_out: str | None = None
-    """Column whose values are left out one by one, e.g. site."""
+    """Column whose values are left out one by one, e.g. `site`."""
     site: str | None = None
-    """Column of the site; by default site, center, centre or scanner where the table has one."""
+    """Column of the site; by default site, center, centre or scanner where the table has one, e.g.
+    `centre`."""
     confounds: tuple[str, ...] | None = None
-    """Columns of the confounds-only baseline; by default age, sex and site where the table has them."""
+    """Columns of the confounds-only baseline; by default age, sex and site where the table has them, e.g.
+    `[age, sex]`."""
     baselines: tuple[BaselineName, ...] = BASELINES
+    """What stands beside the head in every table, e.g. `[mean_pool_logistic, confounds_only]`."""
     external: ExternalSpec | None = None
-    """Another cohort that `train` holds its bundle against when it is done; `evaluate` does so later."""
+    """Another cohort that `train` holds its bundle against when it is done; `evaluate` does so later, e.g.
+    `{store: other.zarr, cohort: other.csv}`."""
     shuffle_labels: int = Field(default=0, ge=0)
-    """Also train on so many permutations of the labels."""
+    """Also train on so many permutations of the labels, e.g. `20`."""
     memory_gib: float | None = Field(default=None, ge=0)
-    """What tokens may take of the memory; a cohort that needs more is read by blocks while training, with
-    the same results. By default half of the machine's (or the container's) memory."""
+    """What tokens may take of the memory; a cohort that needs more is read by blocks while training, with the
+    same results. By default half of the machine's (or the container's) memory, e.g. `8`."""
     ablate: AblateSpec | None = None
-    """What `slicecache ablate` compares; `train` takes no notice of it."""
+    """What `slicecache ablate` compares; `train` takes no notice of it, e.g.
+    `{configurations: {mean_pool: {head.kind: mean}}}`."""
     detect: DetectSpec | None = None
-    """What `slicecache detect` does; `train` takes no notice of it."""
+    """What `slicecache detect` does; `train` takes no notice of it, e.g.
+    `{reference: {column: diagnosis, value: control}, detectors: [{kind: memory_bank}]}`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -104,9 +128,9 @@ class AggregateKeys(Strict):
         return self
 
     @model_validator(mode="after")
-    def _harmonised_stays_here(self) -> Self:
-        if self.harmonise is not None and self.external is not None:
-            raise ValueError("harmonise and external exclude each other: a bundle does not harmonise yet")
+    def _views_as_they_are(self) -> Self:
+        if self.harmonise is not None and self.test_views.several:
+            raise ValueError("harmonise and test_views exclude each other: views are not harmonised yet")
         return self
 
     @property
@@ -119,7 +143,7 @@ class AggregateKeys(Strict):
     def cohort_request(self, pipeline: Pipeline) -> CohortRequest:
         """What a cohort is made of, with the table's path made absolute."""
         return CohortRequest(
-            table=pipeline.path(self.cohort),
+            table=located_tables(self.cohort, pipeline.path),
             where=self.where,
             sheet=self.sheet,
             missing=self.missing,
@@ -132,9 +156,10 @@ class AggregateKeys(Strict):
         )
 
     def beside(self, pipeline: Pipeline, tokens: str) -> dict[str, str]:
-        """Where the other stores lie that tokens are read from."""
+        """Where the other stores lie that tokens, and views of them, are read from."""
         known = self.known_stores(pipeline)
-        return {name: known[name] for name in stores_used(token_names(tokens)) if name in known}
+        names = (*stores_used(token_names(tokens)), *self.test_views.stores)
+        return {name: known[name] for name in names if name in known}
 
     def known_stores(self, pipeline: Pipeline) -> dict[str, str]:
         """Where the stores lie that have a name: those of `extract.stores`, and the section's own."""
@@ -159,6 +184,13 @@ class AggregateKeys(Strict):
             )
         return known[name], tokens
 
+    def for_store(self, header: Header) -> Self:
+        """The section with the tokens of a store whose backbone has no CLS, where none were said."""
+        names = {array.name for array in header.arrays}
+        if "tokens" in self.model_fields_set or "cls" in names or "patch_mean" not in names:
+            return self
+        return self.model_copy(update={"tokens": "patch_mean"})
+
     @property
     def configuration(self) -> str:
         """The recipe's name, or the head's kind."""
@@ -175,12 +207,16 @@ class AggregateSection(AggregateKeys):
     """Everything that training is told."""
 
     target: TargetSpec
+    """What is predicted: a column of classes by its name, or a mapping with its task, e.g.
+    `{column: diagnosis, positive: patient}`."""
 
 
 class DetectSection(AggregateKeys):
-    """Everything that detection is told: it needs no target."""
+    """Everything that stage two is told; detection needs no target."""
 
     target: TargetSpec | None = None
+    """What is predicted: a column of classes by its name, or a mapping with its task, e.g.
+    `{column: diagnosis, positive: patient}`. `train`, `ablate` and `evaluate` need one, `detect` does not."""
 
 
 def read_aggregate_section(pipeline: Pipeline) -> AggregateSection:
@@ -219,9 +255,17 @@ def parse_section(data: Any) -> AggregateSection:
     Raises:
         ConfigError: As `read_aggregate_section`.
     """
-    filled = with_usual_loss(with_recipe(data), data.get("loss")) if isinstance(data, dict) else data
-    section = validate(AggregateSection, filled, "aggregate")
+    section = validate(AggregateSection, filled_section(data), "aggregate")
     head, loss = section.head, section.loss
     kind = section.target.loss_kind(loss)
     require_trainable(loss, head.name, bool(head.embedding), head.pool_learns, kind)
     return section
+
+
+def filled_section(data: Any) -> Any:
+    """A raw section with what its recipe and its kind of target say where it says nothing."""
+    if not isinstance(data, dict):
+        return data
+    filled = with_usual_loss(with_recipe(data), data.get("loss"))
+    of_classes = spec_of(data.get("target")).usual_loss == LearntSpec.usual_loss
+    return filled if of_classes else without_classes(filled, data.get("train"))

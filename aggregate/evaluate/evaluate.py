@@ -4,15 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from aggregate.bags.bags import Bags
 from aggregate.bags.memory import open_bags
-from aggregate.baselines.baselines import mean_pool
+from aggregate.bags.views import with_views
 from aggregate.baselines.names import WORDS
 from aggregate.cohort.cohort import Cohort
-from aggregate.common.arrays import Floats
 from aggregate.common.softmax import softmax
 from aggregate.common.versions import versions
 from aggregate.evaluate.classes import classes_outside
@@ -21,33 +18,24 @@ from aggregate.evaluate.curves import Curves, curves_of
 from aggregate.evaluate.external import External
 from aggregate.evaluate.measure import Judged
 from aggregate.evaluate.outside import compare_outside, fixed_metrics, method_of
-from aggregate.predict.bundle import Bundle, BundleCard
+from aggregate.evaluate.scored import (
+    Scored,
+    order_of,
+    score_by_constant,
+    score_by_mean_pooling,
+    score_by_members,
+)
+from aggregate.predict.bundle import Bundle
 from aggregate.predict.check import check_store
 from aggregate.predict.compare import Batch, Comparison, compare
-from aggregate.predict.mean_pooling import mean_pooling_said
-from aggregate.predict.scoring import Said, frozen_threshold, say, tempered
+from aggregate.predict.scoring import Said, say
 from aggregate.predict.seen import refuse_seen
-from aggregate.statistics.evaluate import people_json, scores_of
+from aggregate.statistics.evaluate import people_json
 from aggregate.targets.told import CONSTANT
 from cache_schema.format.record import VolumeRecord
 
 SET = "external"
 """The `set` column of the predictions."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """What one model says of every bag."""
-
-    logits: Floats
-    """(bag, class), classes in the cohort's order."""
-    calibrated: Floats
-    """Over the temperature: the softmax is the probability."""
-    threshold: float
-
-    def judged(self, cohort: Cohort) -> Judged:
-        """By participant: the mean over their bags."""
-        return Judged(scores_of(cohort, np.arange(len(self.logits)), self.calibrated), self.threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +69,25 @@ def evaluate_bundle(bundle: Bundle, external: External, memory_gib: float | None
     trained = {name for member in card.members for name in member.participants}
     refuse_seen(cohort, trained, card.contents, external.own_ids)
     bags = open_bags(external.store, card.tokens, cohort.entries, cohort.bag, memory_gib, external.beside)
-    said = say(bundle, bags, external.store.header, cohort.participants.tolist(), strangers=True)
+    bags = with_views(
+        bags,
+        card.views,
+        external.store,
+        external.beside,
+        card.tokens,
+        cohort.entries,
+        lambda other, own: open_bags(other, card.tokens, own, cohort.bag, memory_gib),
+    )
+    names = cohort.participants.tolist()
+    kept = bundle.harmonised
+    people = None if kept is None else kept.known(cohort.table, names, "the external table")
+    said = say(bundle, bags, external.store.header, names, strangers=True, people=people)
     scored = {card.members[0].configuration: score_by_members(bundle, cohort, said)}
     if bundle.mean_pooling:
-        scored[cohort.kind.bar] = score_by_mean_pooling(bundle, cohort, bags)
+        scored[cohort.kind.bar] = score_by_mean_pooling(bundle, cohort, bags, people)
         if cohort.kind.constant_row:
             scored[CONSTANT] = score_by_constant(bundle, cohort)
-    order = _order(card, cohort)
+    order = order_of(card, cohort)
     columns, missing = column_logits(bundle, cohort)
     scored |= {name: Scored(logits[:, order], logits[:, order], 0.5) for name, logits in columns.items()}
     comparison = compare_external(bundle, cohort, said)
@@ -108,36 +108,6 @@ def evaluate_bundle(bundle: Bundle, external: External, memory_gib: float | None
     )
     curves = curves_of(judged, cohort.kind)
     return Evaluation(metrics, rows.reset_index(drop=True), curves, cohort, notes, warnings)
-
-
-def score_by_members(bundle: Bundle, cohort: Cohort, said: Said) -> Scored:
-    """The mean over all members."""
-    card, every = bundle.card, range(len(bundle.card.members))
-    order = _order(card, cohort)
-    threshold = frozen_threshold(card, every) if card.positive is not None else 0.5
-    calibrated = tempered(card, every, said.logits)
-    return Scored(said.logits.mean(0)[:, order], calibrated[:, order], threshold)
-
-
-def _order(card: BundleCard, cohort: Cohort) -> list[int]:
-    """Places of the cohort's columns among the bundle's."""
-    return [card.classes.index(name) for name in cohort.kind.classes] or [0]
-
-
-def score_by_mean_pooling(bundle: Bundle, cohort: Cohort, bags: Bags) -> Scored:
-    """Mean pooling + logistic regression of every fold, the mean over them: as the members are."""
-    said = mean_pooling_said(bundle.card.kind, bundle.mean_pooling, mean_pool(bags))
-    logits = said[:, _order(bundle.card, cohort)]
-    return Scored(logits, logits, 0.5)
-
-
-def score_by_constant(bundle: Bundle, cohort: Cohort) -> Scored:
-    """What the training had on average, of everybody: mean pooling at the mean of its tokens."""
-    middle = np.mean(
-        [mean_pooling_said(bundle.card.kind, (one,), one.mean[None]) for one in bundle.mean_pooling], 0
-    )
-    said = np.repeat(middle, len(cohort.frame), axis=0)
-    return Scored(said, said, 0.5)
 
 
 def compare_external(bundle: Bundle, cohort: Cohort, said: Said) -> Comparison:
@@ -184,7 +154,7 @@ def evaluation_metrics(judged: Mapping[str, Judged], external: External, bundle:
         "comparison": {
             name: found
             for name in others
-            if (found := compare_outside(kind, judged[head], judged[name])) is not None
+            if (found := compare_outside(kind, judged[head], judged[name], (head, name))) is not None
         },
         "in_training": judged_in_training(bundle),
         **cohort.turnout.as_json(),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from aggregate.bags.beside import Beside, open_beside
 from aggregate.cohort.cohort import Cohort, load_cohort
+from aggregate.cohort.narrowing import read_cohort_table
 from aggregate.cohort.request import Combine
 from aggregate.cohort.select import SelectSpec
 from aggregate.cohort.task import TargetBase
@@ -28,7 +29,12 @@ class External:
 
 
 def open_external(
-    spec: ExternalSpec, target: TargetBase, prove: Prove, select: SelectSpec, combine: Combine | None
+    spec: ExternalSpec,
+    target: TargetBase,
+    prove: Prove,
+    select: SelectSpec,
+    combine: Combine | None,
+    store: StoreReader | None = None,
 ) -> External:
     """Open store and table and join them.
 
@@ -38,13 +44,25 @@ def open_external(
         prove: What numbers are held to.
         select: The training's.
         combine: The training's.
+        store: That of the spec, where it is open already.
 
     Raises:
         SlicecacheError: If one of them cannot be used as asked.
     """
-    store = open_store(spec.store, prove)
+    store = open_store(spec.store, prove) if store is None else store
     cohort = load_cohort(spec.request(target, select, combine), store)
     return External(store, cohort, spec.own_ids, open_beside(spec.stores, prove))
+
+
+def require_labels(card: BundleCard, spec: ExternalSpec) -> None:
+    """Read the table before anything takes long: a mistake in it must not cost the embedding of a cohort.
+
+    Raises:
+        SlicecacheError: If the table or the target cannot be read.
+    """
+    target = external_target(card.kind, trained_target(card), spec.target)
+    request = spec.request(target, card.select, card.combine)
+    target.read(read_cohort_table(request), request.missing)
 
 
 def trained_target(card: BundleCard) -> TargetBase | None:

@@ -7,10 +7,12 @@ import numpy as np
 from scipy import stats
 
 from aggregate.common.arrays import Floats, Ints
-from aggregate.statistics.bootstrap import bootstrap_intervals
+from aggregate.common.softmax import softmax
+from aggregate.statistics.bootstrap import bootstrap_intervals, one_by_one
 from aggregate.statistics.classes.reliability import classwise_error, error_if_calibrated
 from aggregate.statistics.corrected import Interval
 from aggregate.statistics.delong import delong_interval, delong_test
+from aggregate.statistics.draws import binary_metrics_of_draws
 from aggregate.statistics.metrics import Scores, auroc, measure
 from aggregate.statistics.recalibration import recalibrate
 from cache_schema.common.errors import SlicecacheError
@@ -59,9 +61,12 @@ def external_metrics(judged: Judged) -> dict[str, Interval]:
     def metrics(scores: Scores) -> Mapping[str, float]:
         return measure(scores, judged.threshold)
 
+    def of_draws(y: Ints, logits: Floats) -> Mapping[str, Floats]:
+        return binary_metrics_of_draws(y, softmax(logits)[..., 1], judged.threshold)
+
     p = judged.scores.probability()
     error = float(classwise_error(judged.scores.y, p).mean())
-    found = bootstrap_intervals(judged.scores, metrics)
+    found = bootstrap_intervals(judged.scores, of_draws if judged.binary else one_by_one(metrics))
     found |= {"ece": Interval(error, np.nan, np.nan), "ece_if_calibrated": error_if_calibrated(p)}
     if not judged.binary:
         return found
@@ -95,7 +100,7 @@ def wilson(hits: int, n: int) -> Interval:
     return Interval(hits / n, float(limits.low), float(limits.high))
 
 
-def compare_fixed(ours: Judged, other: Judged) -> dict[str, float | None] | None:
+def compare_fixed(ours: Judged, other: Judged) -> dict[str, float] | None:
     """DeLong's paired test of two models on the same participants; None where it is not defined."""
     if not ours.binary:
         return None
@@ -103,5 +108,4 @@ def compare_fixed(ours: Judged, other: Judged) -> dict[str, float | None] | None
         found = delong_test(ours.scores.y, ours.logit, other.logit)
     except SlicecacheError:
         return None
-    pairs = {"difference": found.difference, "ci_low": found.low, "ci_high": found.high, "p": found.p}
-    return {name: float(value) if np.isfinite(value) else None for name, value in pairs.items()}
+    return {"difference": found.difference, "ci_low": found.low, "ci_high": found.high, "p": found.p}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aggregate.common.artefacts import csv_text, log_to, write_json, write_text, write_yaml
-from aggregate.common.run_folder import METRICS_FILE, REPORT
+from aggregate.common.run_folder import FIGURES, METHODS, METRICS_FILE, REPORT
 from aggregate.evaluate.curves import Curves
 from aggregate.evaluate.evaluate import Evaluation, evaluate_bundle
 from aggregate.evaluate.external import external_target, open_external, trained_target
@@ -18,8 +18,7 @@ from aggregate.statistics.classes.confusion import confusion_table
 from cache_schema.common.prove import Prove
 from cache_schema.files.disk.room import require_writable
 from cache_schema.format.header import Header
-
-FIGURES = "figures"
+from cache_schema.store.reader import StoreReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,12 @@ class EvaluationResults:
 
 
 def evaluate_to(
-    folder: Path, bundle: Bundle, called: str, spec: ExternalSpec, prove: Prove = "crc32c"
+    folder: Path,
+    bundle: Bundle,
+    called: str,
+    spec: ExternalSpec,
+    prove: Prove = "crc32c",
+    store: StoreReader | None = None,
 ) -> EvaluationResults:
     """Evaluate a bundle; everything but the report goes to a folder.
 
@@ -48,6 +52,7 @@ def evaluate_to(
         called: Where it came from.
         spec: With absolute paths.
         prove: What the store's numbers are held to.
+        store: That of the spec, where it is open already.
 
     Raises:
         SlicecacheError: If bundle, store or table cannot be used as asked, or somebody was in training.
@@ -55,7 +60,7 @@ def evaluate_to(
     require_writable(folder, "the run folder")
     card = bundle.card
     target = external_target(card.kind, trained_target(card), spec.target)
-    external = open_external(spec, target, prove, card.select, card.combine)
+    external = open_external(spec, target, prove, card.select, card.combine, store)
     with log_to(folder) as logger:
         evaluation = evaluate_bundle(bundle, external)
         results = EvaluationResults(
@@ -78,7 +83,7 @@ def evaluate_to(
 def write_evaluation(results: EvaluationResults) -> None:
     """Write the verb's files; `metrics.json` is last, so that its presence means all is there."""
     folder, evaluation = results.folder, results.evaluation
-    for name in (METRICS_FILE, REPORT):  # an earlier run's must not pass for this one's
+    for name in (METRICS_FILE, REPORT, METHODS):  # an earlier run's must not pass for this one's
         (folder / name).unlink(missing_ok=True)
     write_yaml(folder / "config.yaml", results.config)
     write_text(folder / "predictions.csv", csv_text(evaluation.predictions))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aggregate.cohort.task import Metric
+from aggregate.statistics.cautions import as_guessing, cannot_compare
 from aggregate.statistics.classes.lines import class_lines, interval_cell
 from aggregate.targets.told import people_told, primary_of, task_told
 from cache_schema.common.terminal.visible import label
@@ -47,7 +48,8 @@ def evaluation_summary(metrics: Mapping[str, Any], turnout: str) -> str:
         for name, told in shown.items()
         if name in metrics["metrics"]
     ]
-    lines += ["", *class_lines(metrics)] if "per_class" in metrics else []
+    classes = class_lines(metrics)
+    lines += ["", *classes] if classes else []
     alike = (metrics["familiarity"] or {}).get("sentences", [])
     lines += ["", *(sentence for sentence in alike if sentence not in metrics["warnings"])]
     before = metrics["in_training"]
@@ -65,11 +67,14 @@ def _of(row: Mapping[str, Any], name: str) -> str:
 
 def _compared(head: str, other: str, found: Mapping[str, Any], primary: Metric) -> str:
     if found["p"] is None:
+        if len(found.get("as_guessing") or ()) == 2:
+            return cannot_compare(head, other, found)
         return f"{head} and {other}: their difference has no spread, so nothing can be said"
     p = "p < 0.001" if found["p"] < 0.001 else f"p = {found['p']:.3f}"
     real = "differs from" if found["p"] < 0.05 else "is not shown to differ from"
+    ours, theirs = (f"{name}{as_guessing(name, found)}" for name in (head, other))
     return (
-        f"{head} {real} {other}: {primary.words} {found['difference']:+.3f} "
+        f"{ours} {real} {theirs}: {primary.words} {found['difference']:+.3f} "
         f"[{found['ci_low']:+.3f}, {found['ci_high']:+.3f}], {p} "
         f"({'DeLong' if primary.name == 'auroc' else 'paired bootstrap'})"
     )

@@ -17,11 +17,12 @@ from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold, people_of
 from aggregate.cohort.table.columns import find_column, same_meaning
 from aggregate.common.arrays import Floats, Ints
-from aggregate.common.design import design
+from aggregate.common.design import fit_design
 from aggregate.common.scaling import fit_scaling
 from aggregate.common.table_values import listed, natural, nearest
-from aggregate.harmonise.combat import fit_combat
 from aggregate.harmonise.spec import HarmoniseSpec
+from aggregate.predict.harmonised import Harmonised, HarmonisedCard, Learnt
+from aggregate.statistics.combat import fit_combat
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
 FEWEST = 3
@@ -32,6 +33,8 @@ FEWEST = 3
 class Harmoniser:
     """Knows everybody's site and what is to be preserved; learns fold by fold."""
 
+    column: str
+    """Of the site."""
     names: tuple[str, ...]
     """Of the sites."""
     site: Ints
@@ -43,9 +46,10 @@ class Harmoniser:
     pooled: Floats
     """Mean-pooled tokens (bag, dim)."""
 
-    def moves(self, rows: Ints) -> tuple[Floats, Floats]:
-        """What tokens are multiplied by and what is added (bag, dim), learnt from some bags."""
-        columns = design(self.preserved, rows)
+    def learnt(self, rows: Ints) -> tuple[Learnt, Ints]:
+        """What some bags say of the sites that they are of, and which these are (site,)."""
+        design = fit_design(self.preserved, rows)
+        columns = design.matrix(self.preserved)
         scaling = fit_scaling(columns[rows])
         covariates = scaling(columns)
         # A participant counts once per site, whatever the number of sessions.
@@ -53,11 +57,32 @@ class Harmoniser:
         share = np.eye(own.max() + 1)[own].T
         share /= share.sum(axis=1, keepdims=True)
         first = rows[np.unique(own, return_index=True)[1]]
-        learnt, index = np.unique(self.site[first], return_inverse=True)
+        sites, index = np.unique(self.site[first], return_inverse=True)
         found = fit_combat(share @ self.pooled[rows], index.astype(np.int64), share @ covariates[rows])
+        return Learnt(design, scaling, found), sites
+
+    def moves(self, rows: Ints) -> tuple[Floats, Floats]:
+        """What tokens are multiplied by and what is added (bag, dim), learnt from some bags."""
+        found, sites = self.learnt(rows)
         # Bags of a site that was not learnt are in no part of the fold (`check`): whatever they are moved by.
-        place = np.minimum(np.searchsorted(learnt, self.site), len(learnt) - 1)
-        return found.affine(place, covariates)
+        place = np.minimum(np.searchsorted(sites, self.site), len(sites) - 1)
+        return found.moves(place, self.preserved)
+
+    def kept(self, folds: Sequence[Fold]) -> Harmonised:
+        """What a bundle keeps of these folds: each has learnt all sites (`check`)."""
+        learnt = tuple(self.learnt(fold.inside)[0] for fold in folds)
+        designs = tuple(fold.design for fold in learnt)
+        return Harmonised(HarmonisedCard(site=self.column, sites=self.names, designs=designs), learnt)
+
+    def require_known(self, other: Cohort) -> None:
+        """Refuse another cohort that what is learnt here cannot be applied to.
+
+        Raises:
+            SlicecacheError: If it lacks a column, or has a site that is not here.
+        """
+        design = fit_design(self.preserved, np.arange(len(self.site)))
+        card = HarmonisedCard(site=self.column, sites=self.names, designs=(design,))
+        Harmonised(card, ()).known(other.table, other.participants.tolist(), "the external table")
 
     def bags(self, bags: Bags, fold: Fold) -> Bags:
         """All bags, moved by what the fold's training part says."""
@@ -116,7 +141,7 @@ def make_harmoniser(spec: HarmoniseSpec, cohort: Cohort, pooled: Floats) -> Harm
     people = people_of(cohort.participants.tolist(), np.zeros(len(cohort.frame), dtype=np.int64))
     site = np.array([place[word] for word in words], dtype=np.int64)
     preserved = cohort.table[preserved_columns(spec, cohort, column)]
-    return Harmoniser(names, site, people.of_bag, preserved, pooled)
+    return Harmoniser(column, names, site, people.of_bag, preserved, pooled)
 
 
 def harmoniser_of(

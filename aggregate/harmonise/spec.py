@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from cache_schema.common.short_forms import reads
 from cache_schema.common.strict import Strict
 
 
@@ -14,11 +15,14 @@ class HarmoniseSpec(Strict):
 
     kind: Literal["combat"] = "combat"
     site: str | None = None
-    """Column of the site; by default the section's `site`, or site, center, centre or scanner."""
+    """Column of the site; by default the section's `site`, or site, center, centre or scanner, e.g.
+    `centre`."""
     preserve: tuple[str, ...] | None = None
-    """Columns whose share in the tokens stays; by default age and sex where the table has them."""
+    """Columns whose share in the tokens stays; by default age and sex where the table has them, e.g.
+    `[age, sex]`."""
 
 
+@reads({"const": "combat"})
 def read_harmonise(value: Any) -> Any:
     """Read `harmonise: combat`."""
     return {"kind": value} if isinstance(value, str) else value

@@ -1,8 +1,8 @@
 """DinoAtten3D's attention: `a = softmax(w . tanh(V h + b))` over kept slices, `z = sum a_i h_i`.
 
 The published form has a bias under the softmax; it has no effect and is left out (arXiv 2509.12512,
-after Ilse et al. 2018). The backward is written out: tokens need no gradient, and autograd would keep
-twice the tensors for it.
+after Ilse et al. 2018). The backward is written out: in training tokens need no gradient, and autograd
+would keep twice the tensors for it.
 """
 
 from typing import Any, Literal
@@ -15,7 +15,16 @@ from torch import Tensor
 from aggregate.heads.base import Head, HeadBase, Parameters
 from aggregate.heads.centring import scored
 from aggregate.heads.embedding import Shapes, linear_shapes
-from aggregate.heads.products import project, project_gradient, softmax_gradient, weigh, weigh_gradient
+from aggregate.heads.products import (
+    project,
+    project_gradient,
+    projected_gradient,
+    softmax_gradient,
+    tanh_shifted_,
+    weigh,
+    weigh_gradient,
+    weighed_gradient,
+)
 
 
 class AttentionSpec(HeadBase):
@@ -78,7 +87,7 @@ class AttentionHead(Head):
 
 
 class AttentionPool(torch.autograd.Function):
-    """The pool with its backward written out; gradients reach V, b and w, never the tokens."""
+    """The pool with its backward written out; gradients reach V, b and w, and tokens where these ask."""
 
     @staticmethod
     def forward(
@@ -91,10 +100,10 @@ class AttentionPool(torch.autograd.Function):
         keep: Bool[Tensor, "bag slice"],
     ) -> tuple[Float[Tensor, "run bag dim"], Float[Tensor, "run bag slice"]]:
         """Pooled vectors and attention of every run: `tokens` are scored, `x` is weighed."""
-        hidden = project(weight, tokens).add_(bias.unsqueeze(2)).tanh_()
+        hidden = tanh_shifted_(project(weight, tokens), bias)
         scores = torch.bmm(score.unsqueeze(1), hidden).view(len(weight), *keep.shape)
         attention = scores.masked_fill_(~keep, -torch.inf).softmax(-1)
-        ctx.save_for_backward(hidden, score, tokens, x, attention)
+        ctx.save_for_backward(weight, hidden, score, tokens, x, attention)
         return weigh(attention, x), attention
 
     @staticmethod
@@ -102,14 +111,18 @@ class AttentionPool(torch.autograd.Function):
         ctx: Any,
         grad_pooled: Float[Tensor, "run bag dim"],
         grad_attention: Float[Tensor, "run bag slice"],
-    ) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, None]:
         """Chain rule through the weighted mean, the softmax, w, tanh and V."""
-        hidden, score, tokens, x, attention = ctx.saved_tensors
+        weight, hidden, score, tokens, x, attention = ctx.saved_tensors
         through = weigh_gradient(grad_pooled, x).add_(grad_attention)
         flat = softmax_gradient(attention, through).flatten(1).unsqueeze(1)
-        weighted = hidden * flat
-        grad_score = weighted.sum(2)
+        grad_score = torch.bmm(hidden, flat.transpose(1, 2)).squeeze(2)
         # g (1 - h^2) without w, which scales whole rows and so can wait until the slices are summed.
-        rows = torch.addcmul(flat, hidden, weighted, value=-1)
+        rows = torch.ops.aten.tanh_backward(flat, hidden)
         grad_weight = project_gradient(rows, tokens).mul_(score.unsqueeze(2))
-        return grad_weight, rows.sum(2).mul_(score), grad_score, None, None, None
+        grad_tokens = grad_x = None
+        if ctx.needs_input_grad[3]:
+            grad_tokens = projected_gradient(rows * score.unsqueeze(2), weight, len(x))
+        if ctx.needs_input_grad[4]:
+            grad_x = weighed_gradient(grad_pooled, attention)
+        return grad_weight, rows.sum(2).mul_(score), grad_score, grad_tokens, grad_x, None

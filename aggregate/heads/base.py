@@ -21,6 +21,7 @@ from aggregate.heads.centring import MEAN, SCALE, centred
 from aggregate.heads.embedding import ReadOut, Shapes, embedding_shapes, read_out
 from aggregate.heads.initial import initial
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.short_forms import reads
 from cache_schema.common.strict import Strict
 
 Parameters = Mapping[str, Tensor]
@@ -39,6 +40,7 @@ class HeadOutput:
 Train = Literal["all", "embedding"]
 
 
+@reads({"enum": ["none", None]})
 def _widths(value: Any) -> Any:
     """Read `none` (and YAML's null) as no embedding layers."""
     return () if value in ("none", None) else value
@@ -60,7 +62,7 @@ class HeadBase(Strict):
     """What a head calls itself in the registry."""
     embedding: Widths = ()
     """Widths of the linear layers, each followed by ReLU, before the classifier; `none` for no layer.
-    DinoAtten3D's recipes set `[256, 128]`."""
+    DinoAtten3D's recipes set `[256, 128]`, e.g. `[256, 128]`."""
     centre: bool = True
     """Centre and scale tokens by the run's training slices (see `heads/centring.py`); the published
     recipes do not."""

@@ -117,7 +117,7 @@ class ClamSbHead(OwnSpaceHead):
         index, sides, count = self._chosen(attention.detach(), keep)
         weight, bias, tokens = self._scored(parameters, x)
         runs, bags, chosen = index.shape
-        picked = tokens[torch.arange(bags).view(1, -1, 1), index]
+        picked = tokens[torch.arange(bags, device=index.device).view(1, -1, 1), index]
         features = StackedLinear.apply(weight, bias, picked.flatten(1, 2)).relu()
         evidence = linear(parameters, "instance", features).view(runs, bags, chosen, -1)
         own = evidence.gather(3, y.view(1, -1, 1, 1).expand(runs, -1, chosen, 1)).squeeze(3)
@@ -138,7 +138,7 @@ class ClamSbHead(OwnSpaceHead):
         n = keep.sum(1, keepdim=True)
         # One order for both sides, so that slices that are level are never on both.
         order = attention.masked_fill(~keep, 2).argsort(dim=-1, stable=True)
-        first = torch.arange(k).expand(len(keep), -1)
+        first = torch.arange(k, device=keep.device).expand(len(keep), -1)
         places = torch.cat([n - 1 - first, first], 1).clamp_min(0)
         count = (n // 2).clamp_max(k)
         side = (first < count).to(attention.dtype)

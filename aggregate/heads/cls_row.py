@@ -75,6 +75,19 @@ def rotary_row(
     return ClsRow(weigh(attention.flatten(0, 1), x).unflatten(0, keys.shape[:2]), attention, log_sum)
 
 
+def own_row(
+    keys: Float[Tensor, "run head #slice dim"],
+    constant: Float[Tensor, "run head #slice"],
+    x: Float[Tensor, "run bag slice dim"],
+    keep: Bool[Tensor, "bag slice"],
+) -> ClsRow:
+    """Standardised slices of each run's own; u and its constant depend on a slice's index or not at all."""
+    keys, constant = keys.expand(-1, -1, x.shape[2], -1), constant.expand(-1, -1, x.shape[2])
+    scores = torch.einsum("rhsd,rbsd->rhbs", keys, x) + constant.unsqueeze(2)
+    attention, log_sum = _softmax(scores, keep)
+    return ClsRow(torch.einsum("rhbs,rbsd->rhbd", attention, x), attention, log_sum)
+
+
 def _softmax(
     scores: Float[Tensor, "run head bag slice"], keep: Bool[Tensor, "bag slice"]
 ) -> tuple[Float[Tensor, "run head bag slice"], Float[Tensor, "run head bag"]]:

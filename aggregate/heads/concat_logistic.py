@@ -28,7 +28,7 @@ class ConcatLogisticSpec(HeadBase):
     from_vertex_mm: tuple[float, float] = (10.0, 130.0)
     """Its first and last height, in millimetres below the vertex."""
     embedding: tuple[()] = ()
-    """None: it is linear."""
+    """No layers, since it is linear: `[]`."""
 
     @model_validator(mode="after")
     def _descends(self) -> Self:
@@ -78,7 +78,7 @@ class ConcatLogisticHead(Head):
         height_mm: Float[Tensor, "bag slice"],
     ) -> tuple[Float[Tensor, "#run bag pooled"], Float[Tensor, "#run bag slice"]]:
         """The interpolated tokens and the weights of the slices in them, once for all runs."""
-        weight = interpolation(height_mm.to(x.dtype), keep, self.grid.to(x.dtype))
+        weight = interpolation(height_mm.to(x.dtype), keep, self.grid.to(x))
         return torch.bmm(weight, x).flatten(1).unsqueeze(0), weight.mean(1).unsqueeze(0)
 
 

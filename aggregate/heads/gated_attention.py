@@ -1,7 +1,7 @@
 """Gated attention: `a = softmax(w . (tanh(V h + b) * sigmoid(U h + c)))`, `z = sum a_i h_i`.
 
 Ilse et al. 2018 (arXiv 1802.04712), equation 9. V and U are one parameter, V above U, so that one
-product serves both. The backward is written out: tokens need no gradient.
+product serves both. The backward is written out: in training tokens need no gradient.
 """
 
 from typing import Any, Literal
@@ -14,7 +14,16 @@ from torch import Tensor
 from aggregate.heads.base import Head, HeadBase, Parameters
 from aggregate.heads.centring import scored
 from aggregate.heads.embedding import Shapes, linear_shapes
-from aggregate.heads.products import project, project_gradient, softmax_gradient, weigh, weigh_gradient
+from aggregate.heads.products import (
+    project,
+    project_gradient,
+    projected_gradient,
+    softmax_gradient,
+    tanh_shifted_,
+    weigh,
+    weigh_gradient,
+    weighed_gradient,
+)
 
 
 class GatedAttentionSpec(HeadBase):
@@ -77,7 +86,7 @@ class GatedAttentionHead(Head):
 
 
 class GatedAttentionPool(torch.autograd.Function):
-    """The pool with its backward written out; gradients reach V, U, b, c and w, never the tokens."""
+    """The pool, its backward written out; gradients reach V, U, b, c and w, and tokens where these ask."""
 
     @staticmethod
     def forward(
@@ -90,12 +99,12 @@ class GatedAttentionPool(torch.autograd.Function):
         keep: Bool[Tensor, "bag slice"],
     ) -> tuple[Float[Tensor, "run bag dim"], Float[Tensor, "run bag slice"]]:
         """Pooled vectors and attention of every run: `tokens` are scored, `x` is weighed."""
-        both = project(weight, tokens).add_(bias.unsqueeze(2))
-        value, gate = both.chunk(2, 1)
-        gated = value.tanh_() * gate.sigmoid_()
+        both = project(weight, tokens)
+        (value, gate), (shift, gate_shift) = both.chunk(2, 1), bias.chunk(2, 1)
+        gated = tanh_shifted_(value, shift) * gate.add_(gate_shift.unsqueeze(2)).sigmoid_()
         scores = torch.bmm(score.unsqueeze(1), gated).view(len(weight), *keep.shape)
         attention = scores.masked_fill_(~keep, -torch.inf).softmax(-1)
-        ctx.save_for_backward(both, gated, score, tokens, x, attention)
+        ctx.save_for_backward(weight, both, gated, score, tokens, x, attention)
         return weigh(attention, x), attention
 
     @staticmethod
@@ -103,19 +112,25 @@ class GatedAttentionPool(torch.autograd.Function):
         ctx: Any,
         grad_pooled: Float[Tensor, "run bag dim"],
         grad_attention: Float[Tensor, "run bag slice"],
-    ) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, None]:
         """Chain rule through the weighted mean, the softmax, w, tanh, sigmoid, V and U."""
-        both, gated, score, tokens, x, attention = ctx.saved_tensors
+        weight, both, gated, score, tokens, x, attention = ctx.saved_tensors
         value, gate = both.chunk(2, 1)
         through = weigh_gradient(grad_pooled, x).add_(grad_attention)
         flat = softmax_gradient(attention, through).flatten(1).unsqueeze(1)
-        weighted = gated * flat
-        grad_score = weighted.sum(2)
+        grad_score = torch.bmm(gated, flat.transpose(1, 2)).squeeze(2)
         # Without w, which scales whole rows and so can wait until the slices are summed.
         rows = torch.empty_like(both)
         value_rows, gate_rows = rows.chunk(2, 1)
-        torch.mul(flat, gate, out=value_rows).addcmul_(weighted, value, value=-1)
-        torch.addcmul(weighted, weighted, gate, value=-1, out=gate_rows)
+        torch.mul(flat, value, out=gate_rows)
+        torch.ops.aten.sigmoid_backward.grad_input(gate_rows, gate, grad_input=gate_rows)
+        torch.mul(flat, gate, out=value_rows)
+        torch.ops.aten.tanh_backward.grad_input(value_rows, value, grad_input=value_rows)
         twice = torch.cat([score, score], 1)
         grad_weight = project_gradient(rows, tokens).mul_(twice.unsqueeze(2))
-        return grad_weight, rows.sum(2).mul_(twice), grad_score, None, None, None
+        grad_tokens = grad_x = None
+        if ctx.needs_input_grad[3]:
+            grad_tokens = projected_gradient(rows * twice.unsqueeze(2), weight, len(x))
+        if ctx.needs_input_grad[4]:
+            grad_x = weighed_gradient(grad_pooled, attention)
+        return grad_weight, rows.sum(2).mul_(twice), grad_score, grad_tokens, grad_x, None

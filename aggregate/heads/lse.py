@@ -24,7 +24,7 @@ class LseSpec(HeadBase):
     words: ClassVar[str] = "log-sum-exp pooling"
     kind: Literal["lse"] = "lse"
     r: float = Field(default=5.0, gt=0, le=1e3)
-    """Sharpness."""
+    """Sharpness: near 0 it is the mean, and the larger the nearer to the maximum."""
 
     def build(self, dim: int, n_classes: int) -> "LseHead":
         """Make the head for tokens of this dimension."""

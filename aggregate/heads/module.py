@@ -28,10 +28,17 @@ _DRAWING = threading.Lock()
 
 
 @contextmanager
-def drawing_from(seed: int) -> Iterator[None]:
-    """Let torch's generator give this seed's numbers, to this thread alone, and be as before afterwards."""
-    with _DRAWING, torch.random.fork_rng(devices=[]):
+def drawing_from(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Let torch's generator give this seed's numbers, to this thread alone, and be as before afterwards.
+
+    On a GPU its generator too, whose numbers of one seed are others.
+    """
+    gpus = [device] if device is not None and device.type == "cuda" else []
+    with _DRAWING, torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(seed)
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
         yield
 
 
@@ -149,7 +156,7 @@ def by_loop(
     """
     pooled, attention = [], []
     for run, (state, batch) in enumerate(zip(states, batches, strict=True)):
-        with drawing_from(seeds[run]) if seeds else nullcontext():
+        with drawing_from(seeds[run], batch[0].device) if seeds else nullcontext():
             found = functional_call(module, state, batch)
         pooled.append(found[0])
         attention.append(found[1])

@@ -12,7 +12,7 @@ ROTARY_THETA = 256.0
 
 def sinusoids(height_mm: Float[Tensor, "bag slice"], dim: int) -> Float[Tensor, "bag slice dim"]:
     """`sin(h / 10000^(2i/d))` at 2i and the cosine at 2i + 1, for heights h in mm."""
-    even = torch.arange(0, dim, 2, dtype=height_mm.dtype)
+    even = torch.arange(0, dim, 2, dtype=height_mm.dtype, device=height_mm.device)
     angles = height_mm.unsqueeze(-1) * SINUSOID_THETA ** (-even / dim)
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(-2)[..., :dim]
 
@@ -23,8 +23,9 @@ def turned_back(x: Float[Tensor, "run head width"], positions: int) -> Float[Ten
     R_p turns the pair (2i, 2i + 1) by the angle p theta^(-2i / width).
     """
     width = x.shape[-1]
-    even = torch.arange(0, width, 2, dtype=x.dtype)
-    angles = torch.arange(positions, dtype=x.dtype).unsqueeze(1) * ROTARY_THETA ** (-even / width)
+    even = torch.arange(0, width, 2, dtype=x.dtype, device=x.device)
+    places = torch.arange(positions, dtype=x.dtype, device=x.device).unsqueeze(1)
+    angles = places * ROTARY_THETA ** (-even / width)
     cos, sin = angles.cos(), angles.sin()
     first, second = x[..., None, 0::2], x[..., None, 1::2]
     return torch.stack([first * cos + second * sin, second * cos - first * sin], -1).flatten(-2)

@@ -23,6 +23,7 @@ class QuerySpec(HeadBase):
     words: ClassVar[str] = "query attention"
     kind: Literal["query"] = "query"
     queries: PositiveInt = 1
+    """How many, whose pooled vectors stand side by side."""
 
     @classmethod
     def examples(cls) -> tuple[Self, ...]:

@@ -14,6 +14,7 @@ from aggregate.heads.base import HeadBase
 from aggregate.heads.bigru import BigruSpec
 from aggregate.heads.centre_gaussian import CentreGaussianSpec
 from aggregate.heads.clam_sb import ClamSbSpec
+from aggregate.heads.concat import ConcatSpec
 from aggregate.heads.concat_logistic import ConcatLogisticSpec
 from aggregate.heads.custom import CustomHeadSpec
 from aggregate.heads.dsmil import DsmilSpec
@@ -37,6 +38,7 @@ HeadSpec = Annotated[
     | MeanMaxSpec
     | LseSpec
     | TopkSpec
+    | ConcatSpec
     | ConcatLogisticSpec
     | AttentionSpec
     | LinearAttentionSpec

@@ -30,6 +30,7 @@ class SmapSpec(HeadBase):
     alpha: float = Field(default=0.5, ge=0, lt=1)
     """Share of the neighbours in each step; 0 is attention without smoothing."""
     steps: int = Field(default=10, ge=1, le=1000)
+    """Of smoothing, each by the slices above and below."""
 
     def build(self, dim: int, n_classes: int) -> "SmapHead":
         """Make the head for tokens of this dimension."""

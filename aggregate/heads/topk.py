@@ -26,7 +26,7 @@ class TopkSpec(HeadBase):
     share: float = Field(default=0.2, gt=0, le=1)
     """Share of a bag's slices, rounded up."""
     k: PositiveInt | None = None
-    """So many slices in place of a share, or all where a bag has fewer."""
+    """So many slices in place of a share, or all where a bag has fewer, e.g. `5`."""
 
     @classmethod
     def examples(cls) -> tuple[Self, ...]:

@@ -31,6 +31,7 @@ class AttentionEntropySpec(TermSpec):
     acts_on: ClassVar[ActsOn] = "attention"
     for_target: ClassVar[TargetKind | None] = None
     toward: Literal["uniform", "peak"] = "uniform"
+    """What is rewarded: attention that is spread evenly, or that has a peak."""
 
     @classmethod
     def examples(cls) -> tuple[Self, ...]:
@@ -40,7 +41,7 @@ class AttentionEntropySpec(TermSpec):
     @classmethod
     def stacked(cls, specs: Sequence[Self], counts: Counts) -> StackedLoss:
         """The directions differ by sign and a constant."""
-        even = column([float(spec.toward == "uniform") for spec in specs])
+        even = column([float(spec.toward == "uniform") for spec in specs], counts)
 
         def values(batch: Batch) -> Float[Tensor, " run"]:
             attention = attention_of(batch)

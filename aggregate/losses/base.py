@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from aggregate.losses.schedule import Schedule
+from cache_schema.common.short_forms import reads
 from cache_schema.common.strict import Strict, later
 
 ActsOn = Literal["logits", "embedding", "both", "attention"]
@@ -86,6 +87,7 @@ class TermSpec(Strict):
     learns_by_heart: ClassVar[bool] = False
     """Whether it fits small cohorts exactly in a few steps, so that inner folds are to choose how many."""
     weight: float = Field(default=0.0, ge=0)
+    """What the term is multiplied by in the sum; 0 leaves it out."""
     schedule: Schedule | None = later(None)
     """Of the weight over the epochs; see `losses/schedule.py`."""
 
@@ -98,6 +100,16 @@ class TermSpec(Strict):
     def group(self) -> str:
         """Equal for terms that one call computes; by default options may differ between runs."""
         return ""
+
+    @classmethod
+    def new_run(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What a pipeline file means where it does not say: a term that is named weighs 1."""
+        return {"weight": 1.0}
+
+    @property
+    def as_number(self) -> float:
+        """What stands for it where nothing but the weight is said."""
+        return self.weight
 
     def weight_at(self, epoch: int) -> float:
         """The weight in an epoch, counted from 0."""
@@ -116,6 +128,7 @@ class TermSpec(Strict):
         """The unweighted term of runs with these specs and these training bags."""
 
 
+@reads({"type": "number", "minimum": 0})
 def read_term(value: Any) -> Any:
     """Read a bare number as `{weight: number}`; a term that is named with its options alone weighs 1."""
     if isinstance(value, int | float | str):
@@ -130,9 +143,9 @@ def attention_of(batch: Batch) -> Attention:
     return batch.attention
 
 
-def column(values: Sequence[float]) -> Float[Tensor, " run"]:
-    """One number per run, in double precision until it is used."""
-    return torch.tensor(values, dtype=torch.float64)
+def column(values: Sequence[float], beside: Tensor) -> Float[Tensor, " run"]:
+    """One number per run, in double precision until it is used, on the device of what it stands beside."""
+    return torch.tensor(values, dtype=torch.float64, device=beside.device)
 
 
 def mean_by_weight(

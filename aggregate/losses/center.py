@@ -27,7 +27,7 @@ class CenterSpec(TermSpec):
     @classmethod
     def stacked(cls, specs: Sequence[Self], counts: Counts) -> StackedLoss:
         """Each run has centres of its own."""
-        return RunningCentres(column([spec.alpha for spec in specs]), counts.shape[1])
+        return RunningCentres(column([spec.alpha for spec in specs], counts), counts.shape[1])
 
 
 class RunningCentres:
@@ -76,7 +76,7 @@ def centre_steps(
     centres: Float[Tensor, "run class feature"],
 ) -> Float[Tensor, "run class feature"]:
     """`sum_{i: y_i = j} (g_i - c_j) / (1 + n_j)` for every label j."""
-    labels = torch.arange(centres.shape[1]).view(1, -1, 1)
+    labels = torch.arange(centres.shape[1], device=centres.device).view(1, -1, 1)
     member = ((y.unsqueeze(1) == labels) & keep.unsqueeze(1)).to(embedding.dtype)
     count = member.sum(-1, keepdim=True)
     return (torch.bmm(member, embedding) - count * centres) / (1 + count)

@@ -24,7 +24,7 @@ class ClassVarianceSpec(TermSpec):
     @classmethod
     def stacked(cls, specs: Sequence[Self], counts: Counts) -> StackedLoss:
         """The sum over dimensions is the mean times their number, so one pass serves both reductions."""
-        summed = column([float(spec.reduction == "sum") for spec in specs])
+        summed = column([float(spec.reduction == "sum") for spec in specs], counts)
 
         def values(batch: Batch) -> Float[Tensor, " run"]:
             by = torch.where(summed[: len(batch)] > 0, float(batch.embedding.shape[-1]), 1.0)

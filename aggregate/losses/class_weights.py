@@ -32,6 +32,7 @@ from aggregate.common.labels import read_text_keys
 from aggregate.common.table_values import listed
 from aggregate.losses.base import Counts, TermSpec
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.short_forms import reads
 from cache_schema.common.strict import Strict, later
 
 
@@ -39,9 +40,10 @@ class EffectiveNumber(Strict):
     """Weights by the effective number of samples."""
 
     beta: float = Field(ge=0, lt=1)
-    """0 weighs all classes alike, near 1 it weighs them by `1 / n_c`."""
+    """0 weighs all classes alike, near 1 it weighs them by `1 / n_c`, e.g. `0.99`."""
 
 
+@reads({"type": "null"})
 def _one_of_all(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
     """Read YAML's null as `none`; say all forms at once where none fits."""
     try:
@@ -64,6 +66,8 @@ class ClassWeightedSpec(TermSpec):
     """A term on logits that may weigh classes."""
 
     class_weights: ClassWeights = later("none")
+    """What each class weighs: all alike, by 1 / its size, by the effective number of samples, or given
+    numbers, e.g. `{CN: 1, AD: 2}`."""
 
     def check_classes(self, n_classes: int) -> None:
         """Given weights are one for each label.

@@ -37,7 +37,7 @@ def corn(
     `-sum_k sum_{i: y_i >= k} b_i log P(y_i > k or not | y_i >= k) / sum_k sum_{i: y_i >= k} b_i`, with
     bag weights b, 0 at pads.
     """
-    step = torch.arange(logits.shape[-1])
+    step = torch.arange(logits.shape[-1], device=logits.device)
     about = weight.unsqueeze(-1) * (y.unsqueeze(-1) >= step)
     surprise = -torch.where(y.unsqueeze(-1) > step, logsigmoid(logits), logsigmoid(-logits))
     below = about.sum((1, 2)).clamp_min(torch.finfo(logits.dtype).tiny)

@@ -52,8 +52,8 @@ class CrossEntropySpec(ClassWeightedSpec):
         if all(spec.plain for spec in specs):
             return lambda batch: cross_entropy(batch.logits, batch.y, batch.keep, batch.weight)
         by_class = stacked_class_weights(specs, counts)
-        smoothing = column([spec.label_smoothing for spec in specs])
-        tau = column([spec.logit_adjustment for spec in specs])
+        smoothing = column([spec.label_smoothing for spec in specs], counts)
+        tau = column([spec.logit_adjustment for spec in specs], counts)
         shift = tau.unsqueeze(1) * log_prior(counts)
 
         def values(batch: Batch) -> Float[Tensor, " run"]:

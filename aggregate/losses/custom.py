@@ -65,7 +65,8 @@ class CustomLossSpec(TermSpec, CustomSpec):
     @classmethod
     def stacked(cls, specs: Sequence[Self], counts: Counts) -> StackedLoss:
         """Equal specs, as their group says."""
-        return Stack(specs[0].target, specs[0].loss())
+        loss = specs[0].loss()
+        return Stack(specs[0].target, loss.to(counts.device) if isinstance(loss, nn.Module) else loss)
 
 
 class Stack:

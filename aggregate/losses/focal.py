@@ -34,7 +34,7 @@ class FocalSpec(ClassWeightedSpec):
     @classmethod
     def stacked(cls, specs: Sequence[Self], counts: Counts) -> StackedLoss:
         """Each run by its own gamma and class weights."""
-        gamma = column([spec.gamma for spec in specs])
+        gamma = column([spec.gamma for spec in specs], counts)
         by_class = stacked_class_weights(specs, counts)
 
         def values(batch: Batch) -> Float[Tensor, " run"]:

@@ -37,7 +37,7 @@ class HuberSpec(TermSpec):
     @classmethod
     def stacked(cls, specs: Sequence[Self], counts: Counts) -> StackedLoss:
         """Each run by its own delta."""
-        delta = column([spec.delta for spec in specs])
+        delta = column([spec.delta for spec in specs], counts)
 
         def values(batch: Batch) -> Float[Tensor, " run"]:
             error = batch.logits[..., 0] - batch.y

@@ -43,7 +43,7 @@ class NormalGuidanceSpec(TermSpec):
     @classmethod
     def stacked(cls, specs: Sequence[Self], counts: Counts) -> StackedLoss:
         """Each run by its own narrowest bell."""
-        narrowest = column([spec.min_sd_mm for spec in specs])
+        narrowest = column([spec.min_sd_mm for spec in specs], counts)
 
         def values(batch: Batch) -> Float[Tensor, " run"]:
             given = attention_of(batch)

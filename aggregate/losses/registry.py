@@ -51,17 +51,29 @@ class LossSpec(Strict):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[CustomLossSpec, BeforeValidator(_custom)]]
     cross_entropy: Annotated[CrossEntropySpec, Term] = CrossEntropySpec()
+    """Cross entropy of the logits, e.g. `1.0`."""
     supcon: Annotated[SupConSpec, Term] = SupConSpec()
+    """Supervised contrastive loss of the embeddings (Khosla et al. 2020), e.g. `0.5`."""
     class_variance: Annotated[ClassVarianceSpec, Term] = ClassVarianceSpec()
+    """Spread of the embeddings within each class, e.g. `{weight: 0.1, reduction: mean}`."""
     focal: Annotated[FocalSpec, Term] = later(FocalSpec())
+    """Cross entropy that weighs what is already right less, e.g. `{gamma: 2.0}`."""
     center: Annotated[CenterSpec, Term] = later(CenterSpec())
+    """Distance of the embeddings to their class's centre, e.g. `0.1`."""
     triplet: Annotated[TripletSpec, Term] = later(TripletSpec())
+    """Hardest triplets of a batch, e.g. `1.0`."""
     attention_entropy: Annotated[AttentionEntropySpec, Term] = later(AttentionEntropySpec())
+    """Evenness of the attention over a bag's slices, e.g. `{weight: 0.1, toward: peak}`."""
     normal_guidance: Annotated[NormalGuidanceSpec, Term] = later(NormalGuidanceSpec())
+    """Attention held to a normal curve over the height, e.g. `0.1`."""
     corn: Annotated[CornSpec, Term] = later(CornSpec())
+    """Of an ordinal target: cross entropy of each step between two classes, e.g. `1.0`."""
     huber: Annotated[HuberSpec, Term] = later(HuberSpec())
+    """Of a number: squared where the error is small, straight where it is large, e.g. `1.0`."""
     squared_error: Annotated[SquaredErrorSpec, Term] = later(SquaredErrorSpec())
+    """Of a number: the squared error, e.g. `1.0`."""
     cox: Annotated[CoxSpec, Term] = later(CoxSpec())
+    """Of a time to an event: Cox's partial likelihood, e.g. `1.0`."""
 
     @model_validator(mode="after")
     def _names(self) -> Self:

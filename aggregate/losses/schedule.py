@@ -46,11 +46,11 @@ class Ramp(ScheduleBase):
     """From one factor to another."""
 
     begin: float = Field(ge=0)
-    """Factor of the first epoch."""
+    """Factor of the first epoch, e.g. `0`."""
     end: float = Field(ge=0)
-    """Factor from epoch `epochs` on."""
+    """Factor from epoch `epochs` on, e.g. `1`."""
     epochs: PositiveInt
-    """Until the end is reached."""
+    """Until the end is reached, e.g. `20`."""
 
     @model_validator(mode="after")
     def _weighs(self) -> Self:
@@ -94,7 +94,7 @@ class WarmupSchedule(ScheduleBase):
 
     kind: Literal["warmup"] = "warmup"
     epochs: PositiveInt
-    """Until the weight is reached."""
+    """Until the weight is reached, e.g. `10`."""
 
     def factor(self, epoch: int) -> float:
         """A straight line, and then 1."""

@@ -19,6 +19,7 @@ class SupConSpec(TermSpec):
 
     balances: ClassVar[bool] = True
     temperature: float = Field(default=0.07, gt=0)
+    """Divides cosines; the smaller, the more the nearest count."""
 
     @classmethod
     def examples(cls) -> tuple[Self, ...]:
@@ -28,7 +29,7 @@ class SupConSpec(TermSpec):
     @classmethod
     def stacked(cls, specs: Sequence[Self], counts: Counts) -> StackedLoss:
         """Each run by its own temperature."""
-        temperature = column([spec.temperature for spec in specs])
+        temperature = column([spec.temperature for spec in specs], counts)
 
         def values(batch: Batch) -> Float[Tensor, " run"]:
             own = temperature[: len(batch)].to(batch.embedding.dtype)
@@ -49,9 +50,9 @@ def supcon(
     and P(i) are those of i's label. Bags without one add 0 and stay in the 1/B mean.
     """
     unit = torch.nn.functional.normalize(embedding, dim=-1)
-    scale = torch.as_tensor(temperature, dtype=unit.dtype).reshape(-1, 1, 1)
+    scale = torch.as_tensor(temperature, dtype=unit.dtype, device=unit.device).reshape(-1, 1, 1)
     similarity = torch.bmm(unit, unit.transpose(1, 2)) / scale
-    other = keep.unsqueeze(1) & ~torch.eye(unit.shape[1], dtype=torch.bool)
+    other = keep.unsqueeze(1) & ~torch.eye(unit.shape[1], dtype=torch.bool, device=unit.device)
     log_share = similarity - similarity.masked_fill(~other, NEVER).logsumexp(-1, keepdim=True)
     positive = (other & keep.unsqueeze(2) & (y.unsqueeze(1) == y.unsqueeze(2))).to(unit.dtype)
     per_anchor = (positive * log_share).sum(-1) / positive.sum(-1).clamp_min(1)

@@ -32,8 +32,8 @@ class TripletSpec(TermSpec):
     @classmethod
     def stacked(cls, specs: Sequence[Self], counts: Counts) -> StackedLoss:
         """Each run by its own margin."""
-        soft = torch.tensor([spec.margin == "soft" for spec in specs])
-        margin = column([0.0 if spec.margin == "soft" else float(spec.margin) for spec in specs])
+        soft = torch.tensor([spec.margin == "soft" for spec in specs], device=counts.device)
+        margin = column([0.0 if spec.margin == "soft" else float(spec.margin) for spec in specs], counts)
 
         def values(batch: Batch) -> Float[Tensor, " run"]:
             n = len(batch)
@@ -59,7 +59,7 @@ def hardest(
     distance = torch.cdist(embedding, embedding, compute_mode="donot_use_mm_for_euclid_dist")
     both = keep.unsqueeze(1) & keep.unsqueeze(2)
     same = y.unsqueeze(1) == y.unsqueeze(2)
-    positive = both & same & ~torch.eye(y.shape[1], dtype=torch.bool)
+    positive = both & same & ~torch.eye(y.shape[1], dtype=torch.bool, device=y.device)
     negative = both & ~same
     furthest = distance.masked_fill(~positive, 0).amax(-1)
     nearest = distance.masked_fill(~negative, torch.inf).amin(-1)

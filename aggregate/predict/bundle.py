@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from aggregate.bags.token_names import StoreName
+from aggregate.bags.views import TestViewsSpec
 from aggregate.cohort.select import SelectSpec
 from aggregate.heads.base import Head
 from aggregate.heads.custom import CustomHeadSpec
@@ -28,13 +28,14 @@ from aggregate.predict.bundle_files import (
 )
 from aggregate.predict.column_models import Designs, Solutions, column_tensors, read_columns
 from aggregate.predict.familiar import Familiar, FamiliarCard, read_familiar
+from aggregate.predict.harmonised import Harmonised, HarmonisedCard, read_harmonised
 from aggregate.predict.mean_pooling import MEAN_POOLING, mean_pooling_tensors, read_mean_pooling
+from aggregate.predict.states import check_states
 from aggregate.targets.base import LearntTask
 from aggregate.targets.registry import SPECS, USUAL, task_named
 from aggregate.training.runs import TrainedRun
 from aggregate.training.solving.logistic import Solution
 from cache_schema.common.custom import give, permit
-from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.strict import Strict, later
 from cache_schema.format.header import Fingerprint, Numerics
 from cache_schema.format.limits import Digest, Extent
@@ -81,7 +82,9 @@ class BundleCard(CardBase):
     positive: str | None = None
     """The label that a binary threshold is about."""
     beside: dict[StoreName, BesideCard] = later({})
-    """Other stores of the same volumes that `tokens` names arrays of."""
+    """Other stores of the same volumes: those that `tokens` names arrays of, and those of `views`."""
+    views: TestViewsSpec = later(TestViewsSpec())
+    """What the members read beside the slices as they are; nothing in bundles of before."""
     select: SelectSpec = later(SelectSpec())
     """Which volumes of a session it was trained on."""
     combine: Literal["concat", "mean"] | None = later(None)
@@ -100,6 +103,8 @@ class BundleCard(CardBase):
     """Of every volume that had a part in it (see `predict.seen`); none in bundles of before."""
     familiar: FamiliarCard | None = later(None)
     """What the training cohort looked like (see `predict.familiar`); none in bundles of before."""
+    harmonised: HarmonisedCard | None = later(None)
+    """How each fold's tokens were harmonised (see `predict.harmonised`), where they were."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -110,11 +115,23 @@ class BundleCard(CardBase):
             raise ValueError(f"task is {self.task!r}, which is none of {', '.join(SPECS)}")
         if SPECS[self.task].has_classes != (len(self.classes) > 1):
             raise ValueError(f"{self.task} does not go with {len(self.classes)} classes")
+        if self.harmonised is not None and len(self.harmonised.designs) != len(self.folds):
+            raise ValueError(f"{len(self.harmonised.designs)} harmonised folds are not {len(self.folds)}")
+        if self.harmonised is not None and self.mean_pooling not in (0, len(self.folds)):
+            raise ValueError(f"{self.mean_pooling} solutions are not one for each of {len(self.folds)} folds")
         if len(set(self.classes)) != len(self.classes) or "" in self.classes:
             raise ValueError(f"classes must be different labels, not {self.classes}")
         if self.positive is not None and (self.positive not in self.classes or len(self.classes) != 2):
             raise ValueError(f"positive is {self.positive!r}, which is none of two classes {self.classes}")
         return self
+
+    @property
+    def folds(self) -> dict[tuple[int, int], list[int]]:
+        """Places of the members of each fold, by repeat and fold."""
+        found: dict[tuple[int, int], list[int]] = {}
+        for place, member in enumerate(self.members):
+            found.setdefault((member.repeat, member.fold), []).append(place)
+        return found
 
     @property
     def n_outputs(self) -> int:
@@ -139,6 +156,8 @@ class Bundle:
     """Mean pooling + logistic regression of every fold."""
     columns: Solutions = field(default_factory=dict)
     """Models of confounds and acquisition of every fold, by baseline."""
+    harmonised: Harmonised | None = None
+    """What every fold learnt of the sites, where tokens were harmonised."""
 
     def head(self) -> Head:
         """The head that the weights belong to."""
@@ -171,7 +190,7 @@ def save_bundle(folder: str | Path, bundle: Bundle) -> None:
         SlicecacheError: If a member's weights do not fit the head.
     """
     folder = Path(folder)
-    _check_states(bundle, str(folder))
+    check_states(bundle.head().shapes, bundle.card.members, bundle.states, str(folder))
     tensors = {
         f"{member.name}/{name}": value
         for member, state in zip(bundle.card.members, bundle.states, strict=True)
@@ -180,6 +199,8 @@ def save_bundle(folder: str | Path, bundle: Bundle) -> None:
     beside = mean_pooling_tensors(bundle.mean_pooling)
     tensors |= {f"{MEAN_POOLING}/{name}": value for name, value in beside.items()}
     tensors |= column_tensors(bundle.columns)
+    if bundle.harmonised is not None:
+        tensors |= bundle.harmonised.tensors()
     if bundle.familiar is not None:
         tensors |= {f"{FAMILIAR}/{name}": value for name, value in bundle.familiar.tensors().items()}
     write_bundle_files(folder, bundle.card, tensors)
@@ -201,12 +222,15 @@ def load_bundle(folder: str | Path, custom: Any = None, allow_custom: bool = Fal
     card = _with_custom(read_card(folder, BundleCard), custom, allow_custom)
     tensors = read_tensors(folder, card)
     bundle = Bundle(card, tuple(tensors_below(tensors, member.name) for member in card.members))
-    _check_states(bundle, str(folder))
+    check_states(bundle.head().shapes, card.members, bundle.states, str(folder))
     kept = tensors_below(tensors, MEAN_POOLING)
     n_outputs = card.kind.goal().n_outputs
     solutions = read_mean_pooling(kept, card.mean_pooling, card.dim, n_outputs, str(folder))
     columns = read_columns(tensors, card.columns, n_outputs, str(folder))
     bundle = replace(bundle, mean_pooling=solutions, columns=columns)
+    if card.harmonised is not None:
+        kept_sites = read_harmonised(card.harmonised, tensors, card.dim, str(folder))
+        bundle = replace(bundle, harmonised=kept_sites)
     if card.familiar is None:
         return bundle
     names = frozenset(member.name for member in card.members)
@@ -224,30 +248,3 @@ def _with_custom(card: BundleCard, custom: Any, allow_custom: bool) -> BundleCar
     if allow_custom:
         permit(card.head.target)
     return card
-
-
-def _check_states(bundle: Bundle, where: str) -> None:
-    """Refuse weights that do not fit the head.
-
-    Raises:
-        SlicecacheError: Naming the first member and the parameters in question.
-    """
-    if len(bundle.states) != len(bundle.card.members):
-        raise SlicecacheError(
-            f"the bundle {where} names {len(bundle.card.members)} members and has weights of "
-            f"{len(bundle.states)}"
-        )
-    shapes = bundle.head().shapes
-    for member, state in zip(bundle.card.members, bundle.states, strict=True):
-        found = {name: tuple(value.shape) for name, value in state.items()}
-        wrong = sorted(name for name in shapes | found if shapes.get(name) != found.get(name))
-        if wrong:
-            raise SlicecacheError(
-                f"member {member.name!r} of the bundle {where} does not fit its head in {', '.join(wrong)}"
-            )
-    kinds = {value.dtype for state in bundle.states for value in state.values()}
-    if len(kinds) > 1 or not kinds <= {torch.float32, torch.float64}:
-        raise SlicecacheError(
-            f"the weights of the bundle {where} must be float32 throughout (or float64), not "
-            f"{', '.join(sorted(map(str, kinds)))}"
-        )

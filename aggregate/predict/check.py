@@ -66,12 +66,25 @@ def _check_beside(card: BundleCard, beside: Beside) -> None:
         warn_of_numerics(kept.numerics, there.header, there.location)
 
 
+def refuse_harmonised(card: BundleCard, what: str) -> None:
+    """Refuse a bundle whose members read other tokens than the store's, where only those are at hand.
+
+    Raises:
+        SlicecacheError: If its training was harmonised.
+    """
+    if card.harmonised is not None:
+        raise SlicecacheError(
+            f"{what} reads a store's tokens as they are, and this bundle's members were trained on "
+            "harmonised ones; train without harmonise for it"
+        )
+
+
 def warn_of_numerics(ours: Numerics, header: Header, location: str) -> None:
     """Say when a store, or a part of it, was computed with other arithmetic than a bundle's."""
     lines = [
         line
         for theirs in (header.numerics, *header.other_numerics)
-        for line in differing_fields(ours.model_dump(mode="json"), theirs.model_dump(mode="json"))
+        for line in differing_fields(ours.said(), theirs.said())
     ]
     if lines:
         logger.warning(

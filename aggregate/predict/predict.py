@@ -7,6 +7,8 @@ the mean logits of all members.
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,13 @@ from numpy.typing import NDArray
 
 from aggregate.bags.bags import read_bags
 from aggregate.bags.beside import NOTHING, Beside
+from aggregate.bags.views import with_views
 from aggregate.cohort.select import SelectSpec, choose_runs, make_bags, mismatch
 from aggregate.common.softmax import softmax
 from aggregate.predict.bundle import Bundle, BundleCard
 from aggregate.predict.check import check_store
 from aggregate.predict.compare import Batch, Comparison, compare
+from aggregate.predict.people import people_of_bags
 from aggregate.predict.scoring import Said, frozen_threshold, joined, say, tempered
 from aggregate.targets.registry import USUAL
 from cache_schema.format.identity import VolumeKey
@@ -42,10 +46,13 @@ class Predicted:
     """With the training cohort."""
 
 
-def predict_store(bundle: Bundle, store: StoreReader, beside: Beside = NOTHING) -> pd.DataFrame:
+def predict_store(
+    bundle: Bundle, store: StoreReader, beside: Beside = NOTHING, table: Path | None = None
+) -> pd.DataFrame:
     """Score every committed volume of a store that is of the kind that the bundle was trained on.
 
     A bundle that reads from several stores needs the others in `beside`, under the names it knows them by.
+    One whose training was harmonised needs a table that says whose site, age and sex are which.
     With `combine: concat` a row is a session, its volume_id those of all its volumes. What makes the
     predictions doubtful is logged as a warning.
 
@@ -59,15 +66,18 @@ def predict_store(bundle: Bundle, store: StoreReader, beside: Beside = NOTHING) 
 
     Raises:
         StoreMismatch: If the store's fingerprint is not the bundle's, naming the fields.
-        SlicecacheError: If the store lacks the tokens that the bundle reads.
+        SlicecacheError: If the store lacks the tokens that the bundle reads, or a bundle that harmonises
+            cannot: without a table, or for a site that training did not see.
     """
-    found = predict_and_compare(bundle, store, beside)
+    found = predict_and_compare(bundle, store, beside, table)
     for sentence in found.comparison.warnings:
         logger.warning(sentence)
     return found.table
 
 
-def predict_and_compare(bundle: Bundle, store: StoreReader, beside: Beside = NOTHING) -> Predicted:
+def predict_and_compare(
+    bundle: Bundle, store: StoreReader, beside: Beside = NOTHING, table: Path | None = None
+) -> Predicted:
     """Score a store as `predict_store` does, and hold all of it against the training cohort.
 
     Raises:
@@ -80,7 +90,8 @@ def predict_and_compare(bundle: Bundle, store: StoreReader, beside: Beside = NOT
     keys = [_key([store.entries[place].key for place in places]) for places in bags]
     if not bags:
         return Predicted(pd.DataFrame(columns=_columns(card)), Comparison(pd.DataFrame()))
-    said = _said(bundle, store, bags, keys, beside)
+    people = people_of_bags(bundle, store, bags, table)
+    said = _said(bundle, store, bags, keys, beside, people)
     rows = list(_rows(card, keys, said.logits))
     unseen = sorted({row["participant_id"] for row in rows if not row["members"]})
     if unseen:
@@ -98,8 +109,8 @@ def predict_and_compare(bundle: Bundle, store: StoreReader, beside: Beside = NOT
         members=[member.name for member in card.members],
     )
     comparison = compare(bundle.familiar, batch)
-    table = pd.DataFrame(rows, columns=_columns(card))
-    return Predicted(pd.concat([table, comparison.rows], axis=1), comparison)
+    predicted = pd.DataFrame(rows, columns=_columns(card))
+    return Predicted(pd.concat([predicted, comparison.rows], axis=1), comparison)
 
 
 def _said(
@@ -108,6 +119,7 @@ def _said(
     bags: Sequence[tuple[int, ...]],
     keys: Sequence[VolumeKey],
     beside: Beside,
+    people: pd.DataFrame | None,
 ) -> Said:
     """What the members say of bags, some of them in memory at a time."""
     parts = []
@@ -115,9 +127,12 @@ def _said(
         some = bags[start : start + READ_BATCH]
         entries = [store.entries[place] for bag in some for place in bag]
         bag = np.repeat(np.arange(len(some)), [len(places) for places in some])
-        read = read_bags(store, entries, bundle.card.tokens, bag, beside=beside)
-        people = [key.participant_id for key in keys[start : start + READ_BATCH]]
-        parts.append(say(bundle, read, store.header, people))
+        reading = partial(read_bags, tokens=bundle.card.tokens, bag=bag)
+        read = reading(store, entries, beside=beside)
+        read = with_views(read, bundle.card.views, store, beside, bundle.card.tokens, entries, reading)
+        names = [key.participant_id for key in keys[start : start + READ_BATCH]]
+        own = None if people is None else people.iloc[start : start + READ_BATCH]
+        parts.append(say(bundle, read, store.header, names, people=own))
     return Said(
         np.concatenate([part.logits for part in parts], axis=1),
         joined([part.familiarity for part in parts if part.familiarity is not None]),

@@ -1,18 +1,20 @@
 """What a bundle's members say of bags, and how much these look like the training's."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
 from aggregate.bags.bags import Bags
+from aggregate.bags.moved import move_bags
 from aggregate.common.arrays import Floats
 from aggregate.predict.bundle import Bundle, BundleCard
 from aggregate.predict.familiar import Familiar
 from aggregate.predict.familiarity import Familiarity, described, familiarity, own_familiarity
-from aggregate.training.stacked import apply_head
+from aggregate.training.stacked import apply_to_views
 from cache_schema.format.header import Header
 
 BLOCK = 256
@@ -30,7 +32,12 @@ class Said:
 
 
 def say(
-    bundle: Bundle, bags: Bags, header: Header, participants: Sequence[str], strangers: bool = False
+    bundle: Bundle,
+    bags: Bags,
+    header: Header,
+    participants: Sequence[str],
+    strangers: bool = False,
+    people: pd.DataFrame | None = None,
 ) -> Said:
     """Apply all members to bags, some at a time.
 
@@ -40,17 +47,33 @@ def say(
         header: Of that store.
         participants: Of every bag.
         strangers: Nobody of them is of the training, whatever they are called.
+        people: Of every bag, what a bundle that harmonises has to know, as `Harmonised.known` gives it.
     """
-    head, every = bundle.head(), np.arange(len(bags))
+    every = np.arange(len(bags))
     logits, found = [], []
     for start in range(0, len(bags), BLOCK):
         block = _rounded(bags.take(every[start : start + BLOCK]), bundle, header)
-        outputs = apply_head(head, bundle.states, block).logits.double().numpy()
-        logits.append(np.stack([bundle.card.kind.said(own) for own in outputs]))
+        own = None if people is None else people.iloc[start : start + BLOCK]
+        outputs = _outputs(bundle, block, own)
+        logits.append(np.stack([bundle.card.kind.said(output) for output in outputs]))
         if bundle.familiar is not None and bundle.familiar.references:
-            people = participants[start : start + BLOCK]
-            found.append(_held_against(bundle.familiar, block, people, strangers))
+            names = participants[start : start + BLOCK]
+            found.append(_held_against(bundle.familiar, block, names, strangers))
     return Said(np.concatenate(logits, axis=1), joined(found))
+
+
+def _outputs(bundle: Bundle, bags: Bags, people: pd.DataFrame | None) -> list[Floats]:
+    """What every member's head gives of bags (bag, output), on tokens as its fold harmonises them."""
+    head = bundle.head()
+    if bundle.harmonised is None or people is None:
+        return list(apply_to_views(head, bundle.states, bags).logits.double().numpy())
+    found: dict[int, Floats] = {}
+    moves = bundle.harmonised.moves(people)
+    for (scale, shift), places in zip(moves, bundle.card.folds.values(), strict=True):
+        moved = move_bags(bags, scale, shift)
+        own = apply_to_views(head, [bundle.states[place] for place in places], moved).logits
+        found |= dict(zip(places, own.double().numpy(), strict=True))
+    return [found[place] for place in range(len(bundle.states))]
 
 
 def joined(parts: Sequence[Familiarity]) -> Familiarity | None:
@@ -81,7 +104,8 @@ def _rounded(bags: Bags, bundle: Bundle, header: Header) -> Bags:
     """Round tokens through the storage dtype that the bundle was trained on, if the store's is finer."""
     if bundle.card.numerics.storage_dtype == "float32" or header.numerics.storage_dtype == "float16":
         return bags
-    return Bags(bags.x.to(torch.float16).to(bags.x.dtype), bags.keep, bags.height_mm)
+    views = tuple(_rounded(view, bundle, header) for view in bags.views)
+    return replace(bags, x=bags.x.to(torch.float16).to(bags.x.dtype), views=views)
 
 
 def tempered(card: BundleCard, used: Sequence[int], logits: NDArray[np.float64]) -> NDArray[np.float64]:

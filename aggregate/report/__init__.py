@@ -1,5 +1,1 @@
-"""One self-contained HTML file about one training. Importing it needs the `report` extra."""
-
-from aggregate.report.html import render_report
-
-__all__ = ["render_report"]
+"""The reports: self-contained HTML files. Importing them needs the `report` extra."""

@@ -1,10 +1,12 @@
 """Intervals over resampled participants, for a fixed model and participants outside all its training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from aggregate.common.arrays import Ints
+from aggregate.common.arrays import Floats, Ints
 from aggregate.statistics.corrected import Interval
 from aggregate.statistics.metrics import Scores
 
@@ -18,9 +20,26 @@ BOOTSTRAP_NUMBERS = (
 """`ci_method` of a target that has no classes, or ordered ones, on a cohort outside training."""
 
 
+OfDraws = Callable[[NDArray[Any], Floats], Mapping[str, Floats]]
+"""From outcomes (draw, participant) and logits (draw, participant, class) to every metric (draw,)."""
+
+AT_ONCE = 2**16
+"""Participants of all draws that are measured together: what a processor's cache holds."""
+
+
+def one_by_one(metrics: Callable[[Scores], Mapping[str, float]]) -> OfDraws:
+    """All draws, by what gives all metrics of one sample."""
+
+    def of_draws(y: NDArray[Any], logits: Floats) -> dict[str, Floats]:
+        found = [metrics(Scores((), *one)) for one in zip(y, logits, strict=True)]
+        return {name: np.array([one[name] for one in found]) for name in found[0]}
+
+    return of_draws
+
+
 def bootstrap_intervals(
     scores: Scores,
-    metrics: Callable[[Scores], Mapping[str, float]],
+    metrics: OfDraws,
     within: Ints | None = None,
     n: int = 2000,
     seed: int = 0,
@@ -33,33 +52,27 @@ def bootstrap_intervals(
 
     Args:
         scores: Of the test participants.
-        metrics: Gives all metrics of a sample at once; every draw serves all of them.
+        metrics: Gives all metrics of samples at once; every draw serves all of them.
         within: Group of every participant; by default their class.
         n: Draws.
         seed: Of the draws.
         level: Coverage.
     """
-    generator = np.random.Generator(np.random.PCG64(seed))
-    group = scores.y if within is None else within
-    groups = [np.flatnonzero(group == c) for c in np.unique(group)]
-    draws: dict[str, list[float]] = {}
-    for _ in range(n):
-        rows = np.concatenate([generator.choice(group, len(group)) for group in groups])
-        for name, value in metrics(Scores((), scores.y[rows], scores.logits[rows])).items():
-            draws.setdefault(name, []).append(value)
+    drawn = [_of(scores, metrics, rows) for rows in _draws(scores.y if within is None else within, n, seed)]
     tail = (1 - level) / 2
     found = {}
-    for name, value in metrics(scores).items():
-        defined = np.array(draws[name])[~np.isnan(draws[name])]
+    for name, values in _of(scores, metrics, np.arange(len(scores.y))[None]).items():
+        draws = np.concatenate([one[name] for one in drawn])
+        defined = draws[~np.isnan(draws)]
         low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
-        found[name] = Interval(value, float(low), float(high))
+        found[name] = Interval(float(values[0]), float(low), float(high))
     return found
 
 
 def bootstrap_difference(
     ours: Scores,
     other: Scores,
-    metrics: Callable[[Scores], Mapping[str, float]],
+    metrics: OfDraws,
     name: str,
     within: Ints,
     n: int = 2000,
@@ -70,7 +83,7 @@ def bootstrap_difference(
     Args:
         ours: Of the test participants.
         other: Of the same ones, in the same order.
-        metrics: Gives all metrics of a sample.
+        metrics: Gives all metrics of samples.
         name: Of the metric that is compared.
         within: Group of every participant, inside which it is drawn.
         n: Draws.
@@ -79,17 +92,11 @@ def bootstrap_difference(
     Returns:
         difference, ci_low, ci_high, and p: twice the share of draws on the other side of 0, two-sided.
     """
-    generator = np.random.Generator(np.random.PCG64(seed))
-    groups = [np.flatnonzero(within == c) for c in np.unique(within)]
-    sides = (ours, other)
 
-    def difference(rows: Ints) -> float:
-        a, b = (metrics(Scores((), one.y[rows], one.logits[rows]))[name] for one in sides)
-        return a - b
+    def differences(rows: Ints) -> Floats:
+        return np.asarray(_of(ours, metrics, rows)[name] - _of(other, metrics, rows)[name])
 
-    drawn = np.array(
-        [difference(np.concatenate([generator.choice(g, len(g)) for g in groups])) for _ in range(n)]
-    )
+    drawn = np.concatenate([differences(rows) for rows in _draws(within, n, seed)])
     defined = drawn[~np.isnan(drawn)]
     if not len(defined) or not np.ptp(defined):
         low = high = p = float("nan")
@@ -97,4 +104,24 @@ def bootstrap_difference(
         low, high = (float(end) for end in np.quantile(defined, [0.025, 0.975]))
         tail = min((defined <= 0).sum(), (defined >= 0).sum())
         p = min(1.0, 2 * float(1 + tail) / (1 + len(defined)))
-    return {"difference": difference(np.arange(len(within))), "ci_low": low, "ci_high": high, "p": p}
+    whole = float(differences(np.arange(len(within))[None])[0])
+    return {"difference": whole, "ci_low": low, "ci_high": high, "p": p}
+
+
+def _draws(within: Ints, n: int, seed: int) -> Iterator[Ints]:
+    """Participants of every draw, some draws at a time (draw, participant)."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    groups = [np.flatnonzero(within == c) for c in np.unique(within)]
+    together = max(1, AT_ONCE // len(within))
+    for start in range(0, n, together):
+        yield np.stack(
+            [
+                np.concatenate([generator.choice(group, len(group)) for group in groups])
+                for _ in range(start, min(n, start + together))
+            ]
+        )
+
+
+def _of(scores: Scores, metrics: OfDraws, rows: Ints) -> Mapping[str, Floats]:
+    """Metrics of draws (draw, participant) of these scores."""
+    return metrics(scores.y[rows], scores.logits[rows])

@@ -12,7 +12,7 @@ from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold
 from aggregate.cohort.task import Metric
 from aggregate.common.arrays import Floats
-from aggregate.statistics.bootstrap import BOOTSTRAP, bootstrap_intervals
+from aggregate.statistics.bootstrap import BOOTSTRAP, OfDraws, bootstrap_intervals, one_by_one
 from aggregate.statistics.calibration import Calibration
 from aggregate.statistics.corrected import (
     CORRECTED,
@@ -22,6 +22,7 @@ from aggregate.statistics.corrected import (
     corrected_t_test,
     mean_over_seeds,
 )
+from aggregate.statistics.guessing import TOLD, no_surer
 from aggregate.statistics.metrics import GUESSING, Scores, by_participant, means_by_participant
 from cache_schema.common.errors import SlicecacheError
 
@@ -30,6 +31,8 @@ ROUNDING = 1e-5
 """Of an error in a target's own unit: heads are trained in float32."""
 AUROC = Metric("auroc", "AUROC", guessing=GUESSING)
 """What classes are judged by."""
+FIELDS = dict(zip(TOLD, ("difference", "low", "high", "p"), strict=True))
+"""Names in JSON -> those of a test."""
 Measure = Callable[[Scores, float, float], Mapping[str, float]]
 """From scores, threshold and temperature to values by name."""
 
@@ -157,9 +160,14 @@ def intervals(
             for name, values in measured.values.items()
         }
     first = outputs[0]
-    scores = first.scores(cohort)
-    by_task = partial(_measured, cohort, first, by)
-    return bootstrap_intervals(scores, by_task, cohort.kind.groups(scores.y))
+    scores, own = first.scores(cohort), first.calibration
+    if by is None:
+        metrics: OfDraws = partial(
+            cohort.kind.measure_draws, threshold=own.threshold, temperature=own.temperature
+        )
+    else:
+        metrics = one_by_one(partial(_measured, cohort, first, by))
+    return bootstrap_intervals(scores, metrics, cohort.kind.groups(scores.y))
 
 
 def ci_method(measured: Measured) -> str:
@@ -201,13 +209,8 @@ def compare(ours: Measured, other: Measured) -> dict[str, Any] | None:
         tests = [corrected_t_test(values, *sizes, overlap=SHARED_PAIRS) for values in (measured, counted)]
     except SlicecacheError:
         return None
-    difference = tests[1].difference
-    told = tests[1] if len(low) != 1 or not tests[1].p < tests[0].p else tests[0]
-    shrunk = difference / told.difference if told is tests[0] else 1.0
-    ends = np.clip([shrunk * told.low, shrunk * told.high], *ours.primary.difference_bounds)
-    pairs = {"difference": difference, "ci_low": ends[0], "ci_high": ends[1], "p": told.p}
-    numbers = {name: float(value) if np.isfinite(value) else None for name, value in pairs.items()}
-    return {**numbers, "as_guessing": low}
+    found = [{name: getattr(test, field) for name, field in FIELDS.items()} for test in tests]
+    return {**no_surer(found[0], found[1], len(low), ours.primary.difference_bounds), "as_guessing": low}
 
 
 def _differences(ours: Measured, other: Measured) -> Floats:

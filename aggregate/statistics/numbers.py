@@ -36,20 +36,30 @@ def number_metrics(y: Floats, predicted: Floats) -> dict[str, float]:
         y: The truth (participant,).
         predicted: (participant,)
     """
-    y, predicted = np.asarray(y, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
-    if not len(y):
-        return dict.fromkeys([metric.name for metric in NUMBERS], float("nan"))
+    truth, said = np.asarray(y, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+    return {name: float(values[0]) for name, values in numbers_of_draws(truth[None], said[None]).items()}
+
+
+def numbers_of_draws(y: Floats, predicted: Floats) -> dict[str, Floats]:
+    """The same of many samples of one size at once, as a bootstrap draws them: (draw,) by name.
+
+    Args:
+        y: The truth (draw, participant).
+        predicted: (draw, participant)
+    """
+    if not y.shape[1]:
+        return {metric.name: np.full(len(y), np.nan) for metric in NUMBERS}
     error = predicted - y
+    size, squared = np.abs(error), error**2
     slope, intercept = _line(y, error)
-    low, middle, high = _thirds(y, np.abs(error))
-    spread = float(((y - y.mean()) ** 2).sum())
+    low, middle, high = _thirds(y, size)
     return {
-        "mae": float(np.abs(error).mean()),
-        "rmse": float(np.sqrt((error**2).mean())),
-        "r2": 1 - float((error**2).sum()) / spread if spread else float("nan"),
+        "mae": size.mean(axis=1),
+        "rmse": np.sqrt(squared.mean(axis=1)),
+        "r2": 1 - _ratio(squared.sum(axis=1), (_centred(y) ** 2).sum(axis=1)),
         "pearson": _correlation(y, predicted),
-        "spearman": _correlation(stats.rankdata(y), stats.rankdata(predicted)),
-        "bias": float(error.mean()),
+        "spearman": _correlation(stats.rankdata(y, axis=1), stats.rankdata(predicted, axis=1)),
+        "bias": error.mean(axis=1),
         "bias_slope": slope,
         "bias_intercept": intercept,
         "mae_low": low,
@@ -58,27 +68,34 @@ def number_metrics(y: Floats, predicted: Floats) -> dict[str, float]:
     }
 
 
-def _correlation(a: Floats, b: Floats) -> float:
-    """Pearson's r; NaN where one side does not vary beyond rounding."""
-    if any(np.ptp(side) <= 1e-12 * np.abs(side).max() for side in (a, b)):
-        return float("nan")
-    a, b = a - a.mean(), b - b.mean()
-    return float(a @ b) / float(np.sqrt((a @ a) * (b @ b)))
+def _ratio(above: Floats, below: Floats) -> Floats:
+    """Quotients (draw,), NaN where one is not defined."""
+    return np.divide(above, below, out=np.full(len(above), np.nan), where=below != 0)
 
 
-def _line(x: Floats, y: Floats) -> tuple[float, float]:
-    """Slope and intercept of a least squares line."""
-    centred = x - x.mean()
-    square = float(centred @ centred)
-    if not square:
-        return float("nan"), float("nan")
-    slope = float(centred @ y) / square
-    return slope, float(y.mean() - slope * x.mean())
+def _centred(values: Floats) -> Floats:
+    """Less their mean (draw, participant)."""
+    return np.asarray(values - values.mean(axis=1, keepdims=True), dtype=np.float64)
 
 
-def _thirds(y: Floats, size: Floats) -> tuple[float, float, float]:
-    """Mean size of error in thirds of the truth."""
-    low, high = np.quantile(y, [1 / 3, 2 / 3])
+def _correlation(a: Floats, b: Floats) -> Floats:
+    """Pearson's r (draw,); NaN where one side does not vary beyond rounding."""
+    flat = [np.ptp(side, axis=1) <= 1e-12 * np.abs(side).max(axis=1) for side in (a, b)]
+    a, b = _centred(a), _centred(b)
+    spread = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return _ratio((a * b).sum(axis=1), np.where(flat[0] | flat[1], 0.0, spread))
+
+
+def _line(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Slopes and intercepts of least squares lines (draw,)."""
+    centred = _centred(x)
+    slope = _ratio((centred * y).sum(axis=1), (centred**2).sum(axis=1))
+    return slope, np.asarray(y.mean(axis=1) - slope * x.mean(axis=1), dtype=np.float64)
+
+
+def _thirds(y: Floats, size: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean size of error in thirds of the truth (draw,)."""
+    low, high = np.quantile(y, [1 / 3, 2 / 3], axis=1)[..., None]
     parts = (y < low, (y >= low) & (y < high), y >= high)
-    found = [float(size[part].mean()) if part.any() else float("nan") for part in parts]
+    found = [_ratio((size * part).sum(axis=1), part.sum(axis=1)) for part in parts]
     return found[0], found[1], found[2]

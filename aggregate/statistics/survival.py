@@ -41,7 +41,7 @@ def unos_c(signed: Floats, risk: Floats, train: Floats) -> float:
         train: Signed times of the training participants (other,), which G is of.
     """
     time = signed[events_of(signed) == 1]
-    observed = _still_observed(train, time)
+    observed = still_observed(train, time)
     weight = np.divide(1.0, observed**2, out=np.zeros_like(observed), where=observed > 0)
     weight[time >= times_of(train).max()] = 0.0
     pairs, right = _pairs(signed, risk)
@@ -58,7 +58,7 @@ def _pairs(signed: Floats, risk: Floats) -> tuple[Floats, Floats]:
     return later.sum(axis=1).astype(np.float64), np.asarray(right, dtype=np.float64)
 
 
-def _still_observed(train: Floats, at: Floats) -> Floats:
+def still_observed(train: Floats, at: Floats) -> Floats:
     """Kaplan and Meier's share of those whose observation has not ended before some times (time,).
 
     An event that is tied with an end of observation comes first. Written out, since a bootstrap asks for
@@ -116,6 +116,17 @@ def at_risk(signed: Floats, times: Floats) -> list[int]:
     """How many have had no event and are still observed just before each time (time,)."""
     own = times_of(signed)
     return [int((own >= time).sum()) for time in times]
+
+
+def martingale_residuals(signed: Floats) -> Floats:
+    """Events less those expected up to the own time where all have one hazard (row,); they add up to 0.
+
+    Expected is Nelson and Aalen's cumulative hazard. The sum of residuals times a risk is Cox's score of it.
+    """
+    time, event = times_of(signed), events_of(signed)
+    had, number = np.unique(time[event == 1], return_counts=True)
+    hazard = np.concatenate([[0.0], np.cumsum(number / np.asarray(at_risk(signed, had)))])
+    return np.asarray(event - hazard[np.searchsorted(had, time, side="right")], dtype=np.float64)
 
 
 def log_rank(one: Floats, other: Floats) -> float:

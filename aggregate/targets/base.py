@@ -6,10 +6,14 @@
 from abc import abstractmethod
 from typing import ClassVar
 
+import numpy as np
+
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.task import TargetBase, Task
+from aggregate.common.arrays import Floats
 from aggregate.losses.base import TargetKind
 from aggregate.losses.registry import LossSpec
+from aggregate.targets.question import Question
 from aggregate.training.solving.goal import Goal
 from cache_schema.common.errors import ConfigError
 
@@ -49,6 +53,16 @@ class LearntTask(Task):
     @abstractmethod
     def goal(self, loss: LossSpec | None = None) -> Goal:
         """What a head is to learn under a loss; without one, what the baselines do."""
+
+    def questions(self, column: str, values: Floats, n_outputs: int) -> tuple[Question, ...]:
+        """What slices are evidence of: here of a higher number.
+
+        Args:
+            column: Of the target.
+            values: Outcomes (bag, number).
+            n_outputs: Of the head.
+        """
+        return (Question(f"higher {column}", np.ones(n_outputs) / n_outputs, values[:, 0], "number"),)
 
     def elsewhere(self, spec: TargetBase, given: TargetBase | None, trained: TargetBase | None) -> TargetBase:
         """The target as it is read in another cohort's table.

@@ -19,6 +19,7 @@ from aggregate.statistics.evaluate import AUROC
 from aggregate.statistics.metrics import BINARY, BOUNDS, Scores, measure
 from aggregate.targets.base import LearntSpec, LearntTask, require_same_task
 from aggregate.targets.class_names import Cells, named_values, refuse_shared, same_classes
+from aggregate.targets.question import Question, class_questions
 from aggregate.training.solving.goal import Classes, Goal
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.strict import later
@@ -35,10 +36,12 @@ class ClassificationSpec(LearntSpec):
     """Classes without an order."""
 
     classes: Annotated[dict[str, Labels] | None, BeforeValidator(read_text_keys)] = None
-    """Class name -> the values of the column that it stands for; other values are left out."""
+    """Class name -> the values of the column that it stands for; other values are left out, e.g.
+    `{CN: [CN], AD: [Dementia, AD]}`."""
     positive: Label | None = None
-    """The positive one of two classes. By default the last of `classes` if those are written out; else
-    the one that is not a word for controls (control, healthy, CN, 0, no, ...); else the last in order."""
+    """The positive one of two classes. By default the last of `classes` if those are written out; else the
+    one that is not a word for controls (control, healthy, CN, 0, no, ...); else the last in order, e.g.
+    `AD`."""
     task: Literal["classification"] = "classification"
     pairs: Literal["all"] | tuple[tuple[Label, Label], ...] | None = later(None)
     """Of more than two classes two at a time are also trained against each other (`targets/pairs.py`): `all`,
@@ -141,6 +144,10 @@ class Classification(LearntTask):
     def goal(self, loss: LossSpec | None = None) -> Goal:
         """A logit per class."""
         return Classes(len(self.classes))
+
+    def questions(self, column: str, values: Floats, n_outputs: int) -> tuple[Question, ...]:
+        """Of the positive class, or of each of several."""
+        return class_questions(self.classes, values[:, 0])
 
     def elsewhere(self, spec: TargetBase, given: TargetBase | None, trained: TargetBase | None) -> TargetBase:
         """The training's classes, whatever values stand for them there."""

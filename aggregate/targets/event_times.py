@@ -23,9 +23,10 @@ class EventSpec(Strict):
     """Whether the event was seen, or observation ended without it."""
 
     column: str
+    """Of the cohort table: whether the event was seen, e.g. `converted`."""
     values: Labels | None = None
     """Those that mean that it was seen; every other one means that it was not. By default 1, yes and true
-    against 0, no and false."""
+    against 0, no and false, e.g. `[AD]`."""
 
 
 def read_times(column: str, table: CohortTable, missing: Sequence[str]) -> tuple[Floats, list[str]]:

@@ -27,6 +27,7 @@ from aggregate.statistics.ranks import RANKS, expected_rank, rank_metrics
 from aggregate.targets.base import LearntSpec, LearntTask, require_same_task
 from aggregate.targets.class_names import Cells, named_values, refuse_shared, same_classes
 from aggregate.targets.classification import Classification
+from aggregate.targets.question import Question
 from aggregate.training.solving.goal import Classes, Goal
 from aggregate.training.solving.logistic import Solution, solve, solve_chosen
 from cache_schema.common.errors import ConfigError
@@ -43,7 +44,8 @@ class OrdinalSpec(LearntSpec):
     usual_loss: ClassVar[str] = "corn"
     losses: ClassVar[tuple[str, ...]] = ("corn", "cross_entropy")
     classes: Annotated[dict[str, Labels] | None, BeforeValidator(read_text_keys)] = None
-    """Class name -> the values of the column that it stands for, in order; of numbers it may be left out."""
+    """Class name -> the values of the column that it stands for, in order; of numbers it may be left out,
+    e.g. `{CN: [CN], MCI: [EMCI, LMCI], AD: [AD]}`."""
     task: Literal["ordinal"] = "ordinal"
 
     @classmethod
@@ -114,6 +116,13 @@ class Ordinal(Classification):
         """An output per step for CORN, or one per class for other losses."""
         n = len(self.classes)
         return StepGoal(n) if loss is None or "corn" in loss.terms else Classes(n)
+
+    def questions(self, column: str, values: Floats, n_outputs: int) -> tuple[Question, ...]:
+        """Of a higher class: the mean over CORN's steps, or of logits the slope over the ranks."""
+        rank = np.arange(n_outputs) - (n_outputs - 1) / 2
+        steps = n_outputs < len(self.classes)
+        weights = np.ones(n_outputs) / n_outputs if steps else rank / np.square(rank).sum()
+        return (Question(f"higher {column}", weights, values[:, 0], "number"),)
 
     def elsewhere(self, spec: TargetBase, given: TargetBase | None, trained: TargetBase | None) -> TargetBase:
         """The training's classes in their order, whatever values stand for them there."""

@@ -15,6 +15,7 @@ from aggregate.targets.regression import RegressionSpec
 from aggregate.targets.survival import SurvivalSpec
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import validate
+from cache_schema.common.short_forms import reads
 from cache_schema.common.text.mistakes import suggest
 
 AnyTarget = (
@@ -36,6 +37,7 @@ def _task(value: Any) -> Any:
     return value.get("task") if isinstance(value, Mapping) else getattr(value, "task", None)
 
 
+@reads({"type": "string"})
 def read_target(value: Any) -> Any:
     """Read a bare column name, and a target whose task is not said as one of classes.
 

@@ -19,7 +19,7 @@ from aggregate.common.arrays import Floats, Ints
 from aggregate.common.table_values import is_missing, listed, read_number
 from aggregate.losses.base import TargetKind
 from aggregate.losses.registry import LossSpec
-from aggregate.statistics.numbers import NUMBERS, number_metrics
+from aggregate.statistics.numbers import NUMBERS, number_metrics, numbers_of_draws
 from aggregate.targets.base import LearntSpec, LearntTask
 from aggregate.targets.ridge import solve_ridge, solve_ridge_chosen
 from aggregate.training.solving.goal import Goal, weighted_unit
@@ -121,6 +121,12 @@ class Regression(LearntTask):
     ) -> dict[str, float]:
         """MAE and the others, in the column's unit."""
         return number_metrics(y, said[:, 0])
+
+    def measure_draws(
+        self, y: Outcomes, said: Floats, threshold: float = 0.5, temperature: float = 1.0
+    ) -> dict[str, Floats]:
+        """All draws together."""
+        return numbers_of_draws(y, said[..., 0])
 
     def groups(self, y: Outcomes) -> Ints:
         """Everybody among everybody."""

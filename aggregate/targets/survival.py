@@ -20,10 +20,17 @@ from aggregate.common.signed_times import events_of, signed_times, strata_of, ti
 from aggregate.common.table_values import listed
 from aggregate.losses.base import TargetKind
 from aggregate.losses.registry import LossSpec
-from aggregate.statistics.survival import c_index, kaplan_meier, risk_groups, unos_c
+from aggregate.statistics.survival import (
+    c_index,
+    kaplan_meier,
+    martingale_residuals,
+    risk_groups,
+    unos_c,
+)
 from aggregate.targets.base import LearntSpec, LearntTask
 from aggregate.targets.event_times import EventSpec, read_events, read_times
 from aggregate.targets.hazard import HazardGoal
+from aggregate.targets.question import Question
 from aggregate.training.solving.goal import Goal
 from cache_schema.common.errors import SlicecacheError
 
@@ -37,6 +44,7 @@ class SurvivalSpec(LearntSpec):
 
     task: Literal["survival"] = "survival"
     event: Annotated[EventSpec, BeforeValidator(read_column)]
+    """Whether the event was seen, or observation ended without it, e.g. `{column: converted}`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -181,6 +189,10 @@ class Survival(LearntTask):
     def facts(self) -> dict[str, Any]:
         """Which metric counts."""
         return {"primary": self.primary.name}
+
+    def questions(self, column: str, values: Floats, n_outputs: int) -> tuple[Question, ...]:
+        """Of a higher risk, which is held against the events that nobody's risk would explain."""
+        return (Question("higher risk", np.ones(n_outputs), martingale_residuals(values[:, 0]), "number"),)
 
     def goal(self, loss: LossSpec | None = None) -> Goal:
         """One output."""

@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from aggregate.anomaly.detectors.base import Detector, DetectorBase
-from aggregate.anomaly.detectors.registry import DetectorSpec
+from aggregate.anomaly.detectors.registry import NewDetector
 from aggregate.testing.slices import (
     COLS,
     ROWS,
@@ -72,7 +72,7 @@ def _spec_of(part: Any, options: Mapping[str, Any]) -> DetectorBase:
     given = (
         part if isinstance(part, Mapping) else {"kind": "custom", "target": part, "options": dict(options)}
     )
-    registry: TypeAdapter[DetectorBase] = TypeAdapter(DetectorSpec)
+    registry: TypeAdapter[DetectorBase] = TypeAdapter(NewDetector)
     return registry.validate_python(given)
 
 

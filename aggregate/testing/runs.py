@@ -12,7 +12,7 @@ from aggregate.heads.base import HeadBase
 from aggregate.heads.custom import CustomHeadSpec
 from aggregate.losses.registry import LossSpec
 from aggregate.testing.law import hold_equal
-from aggregate.training.pooling import without_fallback_warnings
+from aggregate.training.feeding.pooling import without_fallback_warnings
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
 from cache_schema.common.errors import ConfigError

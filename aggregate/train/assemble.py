@@ -9,6 +9,7 @@ import pandas as pd
 
 from aggregate.bags.bags import Bags
 from aggregate.bags.beside import NOTHING, Beside
+from aggregate.bags.views import NO_VIEWS, TestViewsSpec
 from aggregate.baselines.baselines import Baseline
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.folds import matched_notes
@@ -163,6 +164,7 @@ def make_bundle(
     training: dict[str, Any],
     beside: Beside = NOTHING,
     baselines: Sequence[Baseline] = (),
+    views: TestViewsSpec = NO_VIEWS,
 ) -> Bundle:
     """Every fold's member with the participants that had a part in it; `training` is the card's summary."""
     by_fold = [fold for fold in folds for _ in range(setup.seeds)]
@@ -191,6 +193,7 @@ def make_bundle(
             name: BesideCard(fingerprint=other.header.fingerprint, numerics=other.header.numerics)
             for name, other in beside.items()
         },
+        views=views,
         select=cohort.select,
         combine=cohort.combine,
         head=setup.head,

@@ -7,6 +7,7 @@ from pathlib import Path
 from aggregate.bags.bags import Bags
 from aggregate.bags.beside import Beside, open_beside
 from aggregate.bags.memory import open_bags
+from aggregate.bags.views import with_views
 from aggregate.baselines.baselines import mean_pool
 from aggregate.cohort.cohort import Cohort, load_cohort
 from aggregate.cohort.folds import make_folds
@@ -61,8 +62,9 @@ def open_case(pipeline: Pipeline, section: AggregateSection, contrast: Contrast 
     name = None if contrast is None else contrast.name
     folder = place_of_pair(verb_folder(pipeline.folder(), "train"), name)
     require_writable(folder, "the run folder")
-    location, tokens = section.home(pipeline)
-    store = open_store(location, pipeline.prove())
+    store = open_store(section.home(pipeline)[0], pipeline.prove())
+    section = section.for_store(store.header)
+    tokens = section.home(pipeline)[1]
     whole = load_cohort(section.cohort_request(pipeline), store)
     contrasts_of(section.target, whole.classes)  # what cannot be meant is said before anything is trained
     cohort = whole if contrast is None else narrowed(whole, contrast)
@@ -77,5 +79,17 @@ def open_tokens(case: Case) -> CaseTokens:
     section, cohort, tokens = case.section, case.cohort, case.setup.tokens
     beside = open_beside(section.beside(case.pipeline, tokens), case.pipeline.prove())
     bags = open_bags(case.store, tokens, cohort.entries, cohort.bag, section.memory_gib, beside)
+    bags = with_views(
+        bags,
+        section.test_views,
+        case.store,
+        beside,
+        tokens,
+        cohort.entries,
+        lambda other, own: open_bags(other, tokens, own, cohort.bag, section.memory_gib),
+    )
     pooled = mean_pool(bags)
-    return CaseTokens(beside, bags, pooled, harmoniser_of(section.harmonised, cohort, pooled, case.folds))
+    harmoniser = harmoniser_of(section.harmonised, cohort, pooled, case.folds)
+    if harmoniser is not None and case.external is not None:  # said now, not when all is trained
+        harmoniser.require_known(case.external.cohort)
+    return CaseTokens(beside, bags, pooled, harmoniser)

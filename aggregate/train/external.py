@@ -63,10 +63,10 @@ def open_external_cohort(
 
 
 def judge_outside(
-    bundle: Bundle | None, external: External | None, metrics: dict[str, Any], memory_gib: float | None
+    bundle: Bundle, external: External | None, metrics: dict[str, Any], memory_gib: float | None
 ) -> Evaluation | None:
     """What a bundle is worth on the external cohort, if there is one; `metrics` get a part `external`."""
-    if external is None or bundle is None:
+    if external is None:
         return None
     found = evaluate_bundle(bundle, external, memory_gib)
     metrics["external"] = found.metrics

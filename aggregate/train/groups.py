@@ -42,7 +42,7 @@ def _group(
         found["baselines"] = {
             kind.bar: {m: value.as_json() for m, value in fixed_metrics(kind, other).items()}
         }
-        found["comparison"] = {kind.bar: compare_outside(kind, ours, other)}
+        found["comparison"] = {kind.bar: compare_outside(kind, ours, other, (head, kind.bar))}
     return found
 
 

@@ -60,7 +60,8 @@ def harmonised_mean_pool(
     """The target's linear model on mean pooling of every fold's own tokens."""
     parts = [mean_pool_linear(cohort, bags, [f], harmoniser.vectors(f.inside)) for f in folds]
     logits = tuple(logits for part in parts for logits in part.logits)
-    return Baseline(cohort.kind.bar, logits, notes=("on harmonised tokens",))
+    solutions = tuple(one for part in parts for one in part.solutions)
+    return Baseline(cohort.kind.bar, logits, notes=("on harmonised tokens",), solutions=solutions)
 
 
 def _share(progress: Progress, before: int, folds: int) -> Progress:

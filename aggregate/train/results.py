@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aggregate.cohort.turnout import Turnout
 from aggregate.evaluate.evaluate import Evaluation
+from aggregate.train.embedding_map import EmbeddingMap
 from cache_schema.format.header import Header
 
 if TYPE_CHECKING:
@@ -44,12 +45,16 @@ class Results:
     attention: "pandas.DataFrame"
     """Columns height_mm, attention (times the number of slices: 1 is uniform), label, participant_id;
     out-of-fold."""
+    history: "pandas.DataFrame | None" = None
+    """Losses by run and epoch, as `train.history` gives them."""
     site_by_label: "pandas.DataFrame | None" = None
     """Counts of participants, one row per site, one column per label."""
     notes: list[str] = field(default_factory=list)
     """Plain sentences on how it was done."""
     warnings: list[str] = field(default_factory=list)
     """Sentences that stand in red above the results."""
+    embedding: EmbeddingMap | None = None
+    """Where participants lie in the space of their mean-pooled tokens."""
     external: Evaluation | None = None
     """What the bundle is worth on another cohort, where the pipeline names one."""
     contrasts: "list[Results]" = field(default_factory=list)

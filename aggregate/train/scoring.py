@@ -12,7 +12,7 @@ from aggregate.cohort.people import Fold
 from aggregate.heads.base import Head
 from aggregate.statistics.calibration import Calibration, calibrate
 from aggregate.statistics.evaluate import OutOfFold, scores_of
-from aggregate.training.stacked import TrainedRun, apply_head
+from aggregate.training.stacked import TrainedRun, apply_to_views
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def _apply(
     head: Head, run: TrainedRun, bags: Bags, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Logits (bag, class) and attention (bag, slice) of one run on some bags."""
-    output = apply_head(head, [run.state], bags.take(torch.from_numpy(rows)))
+    output = apply_to_views(head, [run.state], bags.take(torch.from_numpy(rows)))
     return output.logits[0].double().numpy(), output.attention[0].double().numpy()
 
 

@@ -8,6 +8,7 @@ from aggregate.predict.mean_pooling import MEAN_POOLING
 from aggregate.statistics.cautions import as_guessing, cannot_compare
 from aggregate.statistics.classes.lines import class_lines, interval_cell, short, table_lines
 from aggregate.targets.told import people_told, primary_of, task_told
+from aggregate.train.brier import BRIER, IBS
 from aggregate.train.results import Results
 from cache_schema.common.terminal.visible import label
 
@@ -35,6 +36,7 @@ def training_summary(results: Results) -> str:
         comparison_sentence(metrics["configuration"], name, found, primary.words)
         for name, found in metrics["comparison"].items()
     ]
+    lines += brier_lines(metrics)
     lines += metrics["training"]["said"]
     if metrics["site"]["said"] not in results.warnings:
         lines.append(metrics["site"]["said"])
@@ -66,6 +68,18 @@ def comparison_sentence(head: str, baseline: str, found: dict[str, Any], metric:
         f"{ours} {real} {theirs}: {metric} {found['difference']:+.3f} "
         f"[{found['ci_low']:+.3f}, {found['ci_high']:+.3f}], {p}"
     )
+
+
+def brier_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Integrated Brier scores of a survival study, and what the head's may be told from."""
+    found = metrics.get(BRIER)
+    if found is None:
+        return []
+    compared = (
+        comparison_sentence(metrics["configuration"], name, one, IBS.words)
+        for name, one in found["comparison"].items()
+    )
+    return [found["said"], *compared]
 
 
 def pair_lines(metrics: Mapping[str, Any]) -> list[str]:

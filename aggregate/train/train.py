@@ -1,16 +1,16 @@
 """Stage two from a pipeline to the run folder's `train/`: cohort, folds, runs, statistics, files."""
 
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from aggregate.baselines.baselines import Baseline, make_baselines
 from aggregate.baselines.confounds import site_by_label, site_warnings
 from aggregate.baselines.names import linear_model
 from aggregate.common.artefacts import csv_text, log_to, write_json, write_text, write_yaml
-from aggregate.common.run_folder import BUNDLE, METRICS_FILE
+from aggregate.common.run_folder import BUNDLE, FIGURES, METRICS_FILE, verb_folder
 from aggregate.config.resolved import resolved
 from aggregate.config.section import AggregateSection
 from aggregate.evaluate.results import write_confusion, write_curves
@@ -29,22 +29,22 @@ from aggregate.train.assemble import (
     run_notes,
     training_summary_of,
 )
+from aggregate.train.brier import BRIER, brier_facts
 from aggregate.train.case import Case, CaseTokens, open_case, open_tokens
-from aggregate.train.crossval import Trained
+from aggregate.train.crossval import Trained, run_specs
+from aggregate.train.embedding_map import embedding_map
 from aggregate.train.external import judge_outside
 from aggregate.train.harmonised import cross_validate_on, harmonised_baselines
+from aggregate.train.history import history_of
 from aggregate.train.null import shuffled_null
 from aggregate.train.pairs import contrast_json, forget, pairs_json
 from aggregate.train.predictions import predictions
+from aggregate.train.products import settled, with_arithmetic
 from aggregate.train.results import EXTERNAL, Results
 from aggregate.train.starts import start_facts
+from aggregate.training.probe import Work
 from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.terminal.progress import bar
-
-NO_BUNDLE = (
-    "tokens were harmonised, which takes everybody's site and what is preserved, and a bundle cannot do that "
-    "yet: none was written"
-)
 
 
 def train_pipeline(pipeline: Pipeline, section: AggregateSection, shuffle_labels: int = 0) -> Results:
@@ -88,20 +88,23 @@ def train_cohort(
         n_bags, n_folds = len(cohort.frame), len(case.folds)
         logger.info("%d participants, %d bags, %d folds", cohort.n_participants(), n_bags, n_folds)
         tokens = open_tokens(case)
+        case = multiplying(case, tokens)
+        section = case.section
         shortcuts = shortcuts_of(case, tokens)
         trained, baselines = train_case(case, tokens)
         outputs = all_outputs(trained, baselines, case.folds)
         measured = {name: measure_folds(cohort, out) for name, out in outputs.items()}
         n_shuffles = max(shuffle_labels, section.shuffle_labels)
         metrics = case_metrics(case, tokens, outputs, measured, trained, n_shuffles) | shortcuts.facts
+        metrics |= brier_facts(case, tokens, trained, baselines)
         notes = [*run_notes(section.folds, cohort, case.folds, baselines), *metrics["training"]["said"]]
+        notes += [metrics[BRIER]["said"]] if BRIER in metrics else []
         notes += [*shortcuts.notes, *below_guessing_notes(measured.values())]
         site = site_by_label(cohort, section.site)
         doubts = few_folds(measured[trained.outputs[0].configuration])
         metrics["warnings"] = [*cohort.warnings, *site_warnings(site), *shortcuts.warnings, *doubts]
         bundle = bundle_of(case, tokens, trained, baselines, metrics)
         evaluation = judge_outside(bundle, case.external, metrics, section.memory_gib)
-        notes += [NO_BUNDLE] * (bundle is None)
         results = Results(
             folder=case.folder,
             command=shlex.join(["slicecache", *sys.argv[1:]]),
@@ -115,15 +118,30 @@ def train_cohort(
             content_digest=store.content_digest(),
             previews=previews(store, cohort),
             attention=attention_frame(cohort, tokens.bags, trained),
+            history=history_of(trained.runs),
             site_by_label=site,
             notes=notes,
             warnings=metrics["warnings"],
+            embedding=embedding_map(cohort, tokens.pooled, section.site),
             external=evaluation,
         )
-        for sentence in [*results.warnings, cohort.turnout.line(), *results.notes]:
+        for sentence in filter(None, [*results.warnings, cohort.turnout.line(), *results.notes]):
             logger.info(sentence)
-        keep_bundle(case, bundle)
+        save_bundle(case.folder / BUNDLE, bundle)
     return results
+
+
+def multiplying(case: Case, tokens: CaseTokens) -> Case:
+    """The case with what multiplies its slices, and where, settled; contrasts obey the whole one's."""
+    setup, bags = case.setup, tokens.bags
+
+    def works() -> list[Work]:
+        runs = run_specs(setup, [fold for fold in case.folds if tokens.harmoniser is None] or case.folds[:1])
+        return [Work(setup.head, runs, bags.keep.shape[1], bags.x.shape[2])]
+
+    train = settled(verb_folder(case.pipeline.folder(), "train"), case.section.train, works, bags.x.dtype)
+    section = case.section.model_copy(update={"train": train})
+    return replace(case, section=section, setup=with_arithmetic(setup, train))
 
 
 def shortcuts_of(case: Case, tokens: CaseTokens) -> Shortcuts:
@@ -160,6 +178,7 @@ def case_metrics(
             case, tokens, metrics["metrics"][cohort.kind.primary.name]["value"], n_shuffles
         )
     metrics["training"] = start_facts(trained.runs, linear_model(cohort.kind.bar))
+    metrics["training"] |= {"products": case.setup.train.products, "device": case.setup.train.device}
     metrics |= adjusted_facts(cohort, trained.outputs, section.confounds, section.site)
     if case.contrast is not None:
         metrics["contrast"] = contrast_json(case.contrast, measured[trained.outputs[0].configuration])
@@ -185,14 +204,12 @@ def _null(case: Case, tokens: CaseTokens, observed: float, n: int) -> dict[str, 
 
 def bundle_of(
     case: Case, tokens: CaseTokens, trained: Trained, baselines: Sequence[Baseline], metrics: dict[str, Any]
-) -> Bundle | None:
-    """What is applied to others; None where tokens were harmonised."""
-    if tokens.harmoniser is not None:
-        return None
+) -> Bundle:
+    """What is applied to others."""
     section, contrast = case.section, case.contrast
     target = section.target if contrast is None else target_of(section.target, contrast)
     summary = training_summary_of(case.setup, target, section.folds, trained, metrics)
-    return make_bundle(
+    bundle = make_bundle(
         case.setup,
         case.cohort,
         case.store,
@@ -202,15 +219,12 @@ def bundle_of(
         summary,
         tokens.beside,
         baselines,
+        section.test_views,
     )
-
-
-def keep_bundle(case: Case, bundle: Bundle | None) -> None:
-    """Write it; where there is none an earlier one must not pass for this one's."""
-    if bundle is None:
-        shutil.rmtree(case.folder / BUNDLE, ignore_errors=True)
-    else:
-        save_bundle(case.folder / BUNDLE, bundle)
+    if tokens.harmoniser is None:
+        return bundle
+    kept = tokens.harmoniser.kept(case.folds)
+    return replace(bundle, card=bundle.card.model_copy(update={"harmonised": kept.card}), harmonised=kept)
 
 
 def write_results(results: Results) -> None:
@@ -219,6 +233,9 @@ def write_results(results: Results) -> None:
     write_yaml(folder / "config.yaml", results.config)
     write_text(folder / "predictions.csv", csv_text(results.predictions))
     write_confusion(folder, results.metrics)
+    if results.history is not None and len(results.history):
+        (folder / FIGURES).mkdir(exist_ok=True)
+        write_text(folder / FIGURES / "learning.csv", csv_text(results.history))
     if results.external is not None:
         write_curves(folder, results.external.curves, EXTERNAL)
         write_confusion(folder, results.external.metrics, EXTERNAL)

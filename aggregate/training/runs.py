@@ -158,10 +158,31 @@ def check_run(run: RunSpec, y: NDArray[Any], strata: NDArray[np.int64], goal: Go
     goal.check(y[np.concatenate([run.train_rows, run.validation_rows])], run.name)
     needed = 2 * len(np.unique(strata[run.train_rows]))
     _refuse_parts(run)
-    if run.training.class_balanced and run.training.batch_size < needed:
+    _refuse_watch(run, y, goal)
+    if run.training.class_balanced is True and run.training.batch_size < needed:
         raise ConfigError(
             f"train.batch_size is {run.training.batch_size}, but class-balanced batches (two bags of each "
             f"class) need at least {needed}; raise it or set train.class_balanced: false"
+        )
+
+
+def _refuse_watch(run: RunSpec, y: NDArray[Any], goal: Goal) -> None:
+    """Refuse what is meant for classes where there are none, or not all of them.
+
+    Raises:
+        ConfigError: Saying what to set instead.
+    """
+    for asked, key, other in (
+        (run.training.watch == "auroc", "watch: auroc", "watch: loss"),
+        (run.training.class_balanced == "drawn", "class_balanced: drawn", "class_balanced: auto"),
+    ):
+        if asked and not goal.n_classes:
+            raise ConfigError(f"train.{key} is for classes, and the target has none; set train.{other}")
+    n, found = len(run.validation_rows), len(np.unique(y[run.validation_rows]))
+    if run.training.watch == "auroc" and n and found < goal.n_classes:
+        raise ConfigError(
+            f"train.watch is auroc, but the {n} validation bag(s) of the run {run.name} have {found} of "
+            f"{goal.n_classes} classes; set train.watch: loss, or a larger folds.validation"
         )
 
 

@@ -6,7 +6,10 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, PositiveInt
 
 from aggregate.heads.base import HeadBase
+from aggregate.heads.multiply import Product
 from aggregate.losses.registry import LossSpec
+from aggregate.training.device import DeviceName
+from cache_schema.common.short_forms import reads
 from cache_schema.common.strict import Strict
 
 
@@ -15,24 +18,46 @@ class TrainSpec(Strict):
 
     start: Literal["baseline", "plain"] = "baseline"
     """`baseline`: pooled vectors are standardised and the classifier starts at the L2-logistic solution on
-    them, attention even (`training/start.py`); `plain`: everything as it was drawn. With embedding layers
-    there is no such solution, and every start is plain."""
+    them, attention even; `plain`: everything as it was drawn. With embedding layers there is no such
+    solution, and every start is plain."""
     epochs: PositiveInt | None = None
-    """The most epochs; all of them when nothing stops the run early."""
+    """The most epochs; all of them when nothing stops the run early, e.g. `100`."""
     batch_size: PositiveInt | None = None
-    """Bags per step."""
+    """Bags per step, e.g. `16`."""
     learning_rate: float | None = Field(default=None, gt=0)
+    """Of the optimiser at its highest; by default as `start` and `rate_schedule` want it, e.g. `1.0e-3`."""
+    rate_schedule: Literal["constant", "cosine"] | None = None
+    """`cosine`: the rate rises over the first tenth of the steps and falls to zero by half a cosine, so that
+    the last steps no longer swing; `constant`: it stays."""
     weight_decay: float | None = Field(default=None, ge=0)
-    """L2 term added to the gradient, as `torch.optim.Adam` has it."""
+    """L2 term added to the gradient, as `torch.optim.Adam` has it, e.g. `0.01`."""
     patience: PositiveInt | Literal["auto"] | None = "auto"
     """Stop after so many epochs without a lower validation cross-entropy, and keep the best weights;
     null trains all epochs and keeps the last weights."""
-    optimiser: Literal["adam"] = "adam"
+    optimiser: Literal["adam", "adamw"] = "adam"
+    """With `adamw` the decay shrinks the weights themselves, as `torch.optim.AdamW` has it."""
+    watch: Literal["loss", "auroc"] = "loss"
+    """What an early stop looks at: the validation cross-entropy, or 1 - AUROC of the validation part (of more
+    than two classes the mean of each against the rest)."""
     auto: bool = False
     """Inner folds choose rate and epochs in every run (`training/inner.py`); `train: auto` says so."""
-    class_balanced: bool | Literal["auto"] = "auto"
+    products: Product | Literal["auto"] = "auto"
+    """What float32 slices are multiplied by: `auto` measures which of those as good as float32 is fastest,
+    and what it took is what the run folder's `config.yaml` says; `bfloat16` is twice as fast where the
+    processor has it, and moves logits by some hundredths of their spread. Without a run folder `auto` is
+    torch's own."""
+    device: DeviceName = "cpu"
+    """Where heads train: `cpu`, `cuda` (the first GPU), `cuda:1`, or `auto`: a GPU where torch sees one, and
+    what it came to is what the run folder's `config.yaml` says. Numbers are the CPU's to rounding. It is
+    `cpu` unless asked, since that gives the same bytes again on every day, and a head takes seconds."""
+    class_balanced: bool | Literal["auto", "drawn"] = "auto"
     """Equal shares of the classes in each batch; `auto`: when a term of the loss wants that, as `supcon` and
-    `triplet` do."""
+    `triplet` do. `drawn`: an epoch's bags are drawn with replacement, each class as often (MST)."""
+
+    @property
+    def product(self) -> Product:
+        """What slices are multiplied by; torch's own where nobody has measured."""
+        return "torch" if self.products == "auto" else self.products
 
     def starts_at_baseline(self, head: HeadBase) -> bool:
         """Whether runs of this head start there."""
@@ -50,15 +75,21 @@ class TrainSpec(Strict):
         """What it comes to for a head and a loss on so many bags."""
         baseline = self.starts_at_baseline(head)
         usual = PLAIN if not baseline else SHORT if head.learns_by_heart or loss.learns_by_heart else LONG
+        patience = usual.patience if self.patience == "auto" else self.patience
+        # Epochs that inner folds choose, or patience, are cut from a rate that stays.
+        usual_schedule = "constant" if self.auto or patience else usual.rate_schedule
         asked = self.class_balanced
         return Training(
             starts_at_baseline=baseline,
             epochs=self.epochs or usual.epochs,
             batch_size=self.batch_size or _bags_per_step(loss, n_bags, baseline),
             learning_rate=self.learning_rate or usual.learning_rate,
+            rate_schedule=self.rate_schedule or usual_schedule,
             weight_decay=usual.weight_decay if self.weight_decay is None else self.weight_decay,
-            patience=usual.patience if self.patience == "auto" else self.patience,
+            patience=patience,
             class_balanced=loss.balances if asked == "auto" else asked,
+            optimiser=self.optimiser,
+            watch=self.watch,
         )
 
 
@@ -69,6 +100,7 @@ def _bags_per_step(loss: LossSpec, n_bags: int, baseline: bool) -> int:
     return min(WHOLE, max(1, n_bags)) if baseline else PLAIN_BATCH
 
 
+@reads({"const": "auto"})
 def read_auto(value: Any) -> Any:
     """Read `train: auto`."""
     return {"auto": True} if value == "auto" else value
@@ -78,21 +110,29 @@ def read_auto(value: Any) -> Any:
 class Training:
     """How one run is trained, in numbers.
 
-    Unless told otherwise a run that starts at the baseline takes 200 steps of 3e-3 with an L2 term of 0.01,
-    each step on its whole training part (up to 512 bags or 32 MiB of tokens), and none of them is cut short:
-    in planted cohorts early stop by a few validation bags ended at the start where attention had not yet
-    found its slices (`docs/which-head.md`). A head or a loss that learns small cohorts by heart takes at
-    most 60 steps of 1e-3, as many as inner folds choose. One that starts plain takes at most 100 epochs of
-    1e-3 by 16 bags with a patience of 20; rate and batches are DinoAtten3D's.
+    Unless told otherwise a run that starts at the baseline takes 200 steps of at most 3e-3, which rise and
+    fall (`rate_at`), with an L2 term of 0.01, each on its whole training part (up to 512 bags or 32 MiB of
+    tokens), and none of them is cut short: in planted cohorts early stop by a few validation bags ended at
+    the start where attention had not yet found its slices (`docs/which-head.md`), and under a rate that
+    stays single and double precision parted by several logits. A head or a loss that learns small cohorts
+    by heart takes at most 60 steps of 1e-3, as many as inner folds choose. One that starts plain takes at
+    most 100 epochs of 1e-3 by 16 bags with a patience of 20; rate and batches are DinoAtten3D's.
     """
 
     starts_at_baseline: bool
     epochs: int
     batch_size: int
     learning_rate: float
+    rate_schedule: str
     weight_decay: float
     patience: int | None
-    class_balanced: bool
+    class_balanced: bool | Literal["drawn"]
+    optimiser: str = "adam"
+    watch: str = "loss"
+
+    def steps_of_rate(self, steps: int) -> int | None:
+        """Over how many steps the rate rises and falls, with so many in an epoch; None: it stays."""
+        return self.epochs * steps if self.rate_schedule == "cosine" else None
 
 
 WHOLE = 512
@@ -107,10 +147,11 @@ class Usual(NamedTuple):
 
     epochs: int
     learning_rate: float
+    rate_schedule: str
     weight_decay: float
     patience: int | None
 
 
-LONG = Usual(200, 3e-3, 0.01, None)
-SHORT = Usual(60, 1e-3, 0.0, 20)
-PLAIN = Usual(100, 1e-3, 0.0, 20)
+LONG = Usual(200, 3e-3, "cosine", 0.01, None)
+SHORT = Usual(60, 1e-3, "constant", 0.0, 20)
+PLAIN = Usual(100, 1e-3, "constant", 0.0, 20)

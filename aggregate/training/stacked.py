@@ -6,7 +6,7 @@ stopped is taken out of the tensors after the epoch.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -16,23 +16,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aggregate.bags.bags import Bags
-from aggregate.bags.lazy import TokenArray
+from aggregate.bags.lazy import LazyTokens, TokenArray
 from aggregate.heads.base import Head, HeadOutput, require_slices
 from aggregate.heads.centring import BagSums, fit_centring, sum_bags
+from aggregate.heads.multiply import multiplied_by
 from aggregate.losses.registry import require_trainable
-from aggregate.training.block import Block, Count, Finished
-from aggregate.training.blocks import Group, bytes_of_run, group_runs
+from aggregate.training.device import CPU, device_of, short_of_memory, workers_on
+from aggregate.training.feeding.inputs import make_inputs, prepare_tokens
+from aggregate.training.feeding.sampler import init_seed
 from aggregate.training.inner import inner_epochs, look_inside
-from aggregate.training.inputs import make_inputs, prepare_tokens
 from aggregate.training.runs import RunSpec, TrainedRun, check_run, with_common_batches
-from aggregate.training.sampler import init_seed
 from aggregate.training.solving.goal import Goal, Unit, goal_of
-from aggregate.training.start import Labelled, start_at_baseline
+from aggregate.training.steps.block import Block
+from aggregate.training.steps.blocks import Group, bound_on, bytes_of_run, group_runs
+from aggregate.training.steps.counting import Count, Finished
+from aggregate.training.steps.start import Labelled, start_at_baseline
 from aggregate.training.workers import run_side_by_side
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.progress import Progress
 
-__all__ = ["RunSpec", "TrainedRun", "apply_head", "train_stacked"]
+__all__ = ["RunSpec", "TrainedRun", "apply_head", "apply_to_views", "train_stacked"]
 
 
 def train_stacked(
@@ -102,7 +105,7 @@ def train_runs(cohort: "TrainingBags", runs: Sequence[RunSpec], report: Count) -
 
 @dataclass(frozen=True, slots=True)
 class TrainingBags:
-    """What all runs train on, in the dtype of the arithmetic."""
+    """What all runs train on, in the dtype of the arithmetic; on a device but for `labelled` and `sums`."""
 
     x: TokenArray
     keep: Bool[Tensor, "bag slice"]
@@ -112,6 +115,17 @@ class TrainingBags:
     labelled: Labelled
     sums: BagSums
     dtype: torch.dtype
+    device: torch.device = CPU
+
+    def on(self, device: torch.device) -> "TrainingBags":
+        """The same there."""
+        if device == self.device:
+            return self
+        x = self.x.on(device) if isinstance(self.x, LazyTokens) else self.x.to(device)
+        keep, height_mm, y, weight = (
+            part.to(device) for part in (self.keep, self.height_mm, self.y, self.weight)
+        )
+        return replace(self, x=x, keep=keep, height_mm=height_mm, y=y, weight=weight, device=device)
 
 
 def train_group(
@@ -129,19 +143,51 @@ def train_group(
         layers = bool(head.spec.embedding)
         learns = not head.pool_is_fixed
         require_trainable(runs[index].loss, head.spec.name, layers, pool=learns, target=goal.target)
-    tokens = prepare_tokens(head, cohort.x, cohort.keep, cohort.height_mm)
+    device = device_of(group.first.train.device)
+    if device != CPU and group.first.train.product != "torch":
+        raise ConfigError(
+            f"train.products: {group.first.train.product} is for the CPU; leave it out where train.device "
+            "is a GPU"
+        )
+    try:
+        cohort = cohort.on(device)
+        tokens = prepare_tokens(head, cohort.x, cohort.keep, cohort.height_mm)
+    except torch.OutOfMemoryError as error:
+        raise short_of_memory(device, f"the tokens of {len(cohort.keep)} bags") from error
+    workers = workers_on(device)
     batch, pairs = group.first.training.batch_size, any(runs[i].loss.contrastive for i in group.members)
     size = bytes_of_run(head, batch, cohort.x.shape[1], cohort.dtype.itemsize, pairs)
-    blocks = group.blocks(size, torch.get_num_threads())
+    blocks = group.blocks(size, workers, bound_on(device))
+    multiplied = multiplied_by(group.first.train.product)
     jobs = [
-        partial(train_block, cohort, tokens, [runs[index] for index in members], report) for members in blocks
+        partial(multiplied(train_in_memory), cohort, tokens, [runs[index] for index in members], report)
+        for members in blocks
     ]
-    found = run_side_by_side(jobs)
+    found = run_side_by_side(jobs, workers)
     return {
         index: run
         for members, trained in zip(blocks, found, strict=True)
         for index, run in zip(members, trained, strict=True)
     }
+
+
+def train_in_memory(
+    cohort: TrainingBags, tokens: TokenArray, runs: Sequence[RunSpec], report: Count
+) -> list[TrainedRun]:
+    """Train a block, or its halves where a GPU's memory is too small for it: a run is the same in either.
+
+    Raises:
+        MachineError: If it is too small for one run.
+    """
+    try:
+        return train_block(cohort, tokens, runs, report)
+    except torch.OutOfMemoryError as error:
+        if len(runs) == 1:
+            raise short_of_memory(cohort.device, f"the run {runs[0].name}") from error
+    # Not in the handler, whose traceback holds what did not fit.
+    half = len(runs) // 2
+    halves = (runs[:half], runs[half:])
+    return [run for part in halves for run in train_in_memory(cohort, tokens, part, report)]
 
 
 def train_block(
@@ -153,8 +199,9 @@ def train_block(
     parameters = head.init([init_seed(*run.stream) for run in runs], cohort.dtype)
     if head.spec.centre:
         parameters |= fit_centring(cohort.sums, [run.train_rows for run in runs], cohort.dtype)
+    parameters = {name: value.to(cohort.device) for name, value in parameters.items()}
     units = [goal.unit(labelled.y[run.train_rows], labelled.weight[run.train_rows]) for run in runs]
-    unit = Unit.of(units, cohort.dtype)
+    unit = Unit.of(units, cohort.weight)
     if not runs[0].training.starts_at_baseline:
         inputs = make_inputs(head, parameters, tokens, cohort.keep, cohort.height_mm)
         block = Block(head, parameters, inputs, cohort.y, cohort.weight, runs, goal=goal, unit=unit)
@@ -181,7 +228,7 @@ def apply_head(
     outputs = [
         head(
             parameters,
-            bags.x[part].to(dtype),
+            _in_order(bags, part).to(dtype),
             bags.keep[part],
             bags.height_mm[part].to(dtype),
         )
@@ -192,3 +239,23 @@ def apply_head(
         torch.cat([output.embedding for output in outputs], 1),
         torch.cat([output.attention for output in outputs], 1),
     )
+
+
+def apply_to_views(head: Head, states: Sequence[Mapping[str, Tensor]], bags: Bags) -> HeadOutput:
+    """As `apply_head`, with the mean of the logits over the bags and all their views."""
+    found = apply_head(head, states, bags)
+    if not bags.views:
+        return found
+    logits = [found.logits, *(apply_head(head, states, view).logits for view in bags.views)]
+    return replace(found, logits=torch.stack(logits).mean(0))
+
+
+def _in_order(bags: Bags, part: slice) -> Float[Tensor, "bag slice dim"]:
+    """The tokens of some bags as they are read: a bag's kept slices the other way round where it is so."""
+    x = bags.x[part]
+    if not bags.backwards:
+        return x
+    keep = bags.keep[part]
+    places = torch.arange(keep.shape[1]).expand(keep.shape)
+    order = torch.where(keep, keep.sum(1, keepdim=True) - 1 - places, places)
+    return x.gather(1, order.unsqueeze(-1).expand(x.shape))

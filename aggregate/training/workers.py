@@ -16,12 +16,12 @@ import torch
 Result = TypeVar("Result")
 
 
-def run_side_by_side(jobs: Sequence[Callable[[], Result]]) -> list[Result]:
-    """Run all jobs, as many at once as torch may use threads; results in the jobs' order.
+def run_side_by_side(jobs: Sequence[Callable[[], Result]], workers: int | None = None) -> list[Result]:
+    """Run all jobs, as many at once as torch may use threads, or as told; results in the jobs' order.
 
     The first error is raised, once the jobs that run have ended; jobs that wait are not begun.
     """
-    workers = min(torch.get_num_threads(), len(jobs))
+    workers = min(workers or torch.get_num_threads(), len(jobs))
     with single_threaded():
         if workers <= 1:
             return [job() for job in jobs]

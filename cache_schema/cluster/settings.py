@@ -23,31 +23,34 @@ class DaskSettings(Strict):
     cluster: ClusterName = "local"
     """`local` starts them on this machine, `kubernetes` as pods, the others as jobs of a batch system."""
     workers: int | None = Field(default=None, ge=1)
-    """Processes on this machine, for `local`; by default one for each GPU, or for every four cores."""
+    """Processes on this machine, for `local`; by default one for each GPU, or for every four cores, e.g.
+    `2`."""
     minimum_jobs: int = Field(default=1, ge=0)
     """Jobs or pods that are kept, also when one of them is cancelled or lost."""
     maximum_jobs: int = Field(default=4, ge=1)
     """Jobs or pods that are asked for while there is work for them."""
     gpus: int | None = Field(default=None, ge=0)
-    """Of a job, one for each of its workers; by default one where the site has GPUs."""
+    """Of a job, one for each of its workers; by default one where the site has GPUs, e.g. `4`."""
     directives: tuple[str, ...] = ()
-    """Further lines of the job's header, without `#PBS` and the like."""
+    """Further lines of the job's header, without `#PBS` and the like, e.g. `[--constraint=nvme]`."""
     python: tuple[str, ...] | None = None
-    """What runs Python on the nodes, as words; that of the container, or the one that this is typed with."""
+    """What runs Python on the nodes, as words; that of the container, or the one that this is typed with,
+    e.g. `[/opt/slicecache/bin/python]`."""
     interface: str | None = None
     """Network interface by which workers and scheduler find each other, e.g. `ib0`."""
     host: str | None = None
-    """Address of this machine that the workers can reach, where `interface` does not say it."""
+    """Address of this machine that the workers can reach, where `interface` does not say it, e.g.
+    `10.0.0.1`."""
     logs: Path | None = None
-    """Folder where jobs write what their workers say."""
+    """Folder where jobs write what their workers say, e.g. `logs`."""
     encrypted: bool = True
     """Speak TLS with keys of this run; who reaches a plain scheduler can run programs as you."""
     image: str | None = None
-    """Container image of the pods."""
+    """Container image of the pods, e.g. `registry.example.org/slicecache:1`."""
     namespace: str | None = None
-    """Of the pods."""
+    """Of the pods, e.g. `brain`."""
     claims: Mapping[str, str] = {}
-    """Volume claims of the pods, by name, and the folders where they see them."""
+    """Volume claims of the pods, by name, and the folders where they see them, e.g. `{images: /data}`."""
 
     @model_validator(mode="after")
     def _jobs(self) -> Self:

@@ -36,47 +36,55 @@ class Site(Strict):
     """One cluster. What is left out is estimated, or left to the cluster."""
 
     partition: Name | None = None
+    """Of the batch system: its queue, e.g. `gpu`."""
     account: Name | None = None
+    """Whose hours they are, e.g. `brain`."""
     qos: Name | None = None
+    """Quality of service, where the cluster asks for one, e.g. `long`."""
     gpu: Option | None = "--gres=gpu:1"
     """How one GPU is asked for; null where nodes have none."""
     directives: tuple[Option, ...] = ()
-    """Further options of `sbatch` for the tasks that embed."""
+    """Further options of `sbatch` for the tasks that embed, e.g. `[--constraint=nvme]`."""
     cpus: int | None = Field(default=None, ge=1)
-    """Per task."""
+    """Per task, e.g. `8`."""
     memory: Memory | None = None
-    """Per task, as Slurm writes it: `32G`."""
+    """Per task, as Slurm writes it, e.g. `48G`."""
     time: Time | None = None
-    """Limit of a task, as Slurm writes it: `4:00:00`."""
+    """Limit of a task, as Slurm writes it, e.g. `"12:00:00"`."""
     tasks: int | None = Field(default=None, ge=1)
-    """Parts of the work, each a task of the array."""
+    """Parts of the work, each a task of the array, e.g. `16`."""
     max_tasks: int = Field(default=1001, ge=1)
     """Most tasks of an array: Slurm's MaxArraySize, 1001 unless the cluster says otherwise."""
     throttle: int | None = Field(default=None, ge=1)
-    """Most tasks at a time."""
+    """Most tasks at a time, e.g. `20`."""
     warn_seconds: int = Field(default=120, ge=1)
     """So long before its limit a task stops and queues itself again; Slurm may say it a minute earlier."""
     requeues: int = Field(default=10, ge=0)
     """A task that was started again so often, by its limit or a lost node, does not queue itself again."""
     modules: tuple[Line, ...] = ()
-    """Loaded one after another by `module load`."""
+    """Loaded one after another by `module load`, e.g. `[cuda/12.4]`."""
     setup: tuple[Line, ...] = ()
-    """Lines of shell that come before the command."""
+    """Lines of shell that come before the command, e.g. `["ulimit -n 4096"]`."""
     environment: Mapping[Variable, Line] = {}
+    """Variables that the tasks have, e.g. `{HF_HOME: /project/weights}`."""
     command: tuple[str, ...] | None = None
-    """What `slicecache` is on the nodes, as words; by default the Python that this is typed with."""
+    """What `slicecache` is on the nodes, as words; by default the Python that this is typed with, e.g.
+    `[/opt/slicecache/bin/slicecache]`."""
     container: Path | None = None
-    """An image that holds slicecache, relative to this file."""
+    """An image that holds slicecache, relative to this file, e.g. `slicecache.sif`."""
     container_command: tuple[str, ...] | None = None
-    """What runs a command in it; `apptainer exec`, with `--nv` where a GPU is asked for, by default."""
+    """What runs a command in it; `apptainer exec`, with `--nv` where a GPU is asked for, by default, e.g.
+    `[apptainer, exec, --nv]`."""
     stage: NodePath | None = None
     """A folder on the node's own disk, e.g. `$TMPDIR`: volumes are copied there before they are read."""
     finish_partition: Name | None = None
-    """Where the last task runs, which needs no GPU; `partition` by default."""
+    """Where the last task runs, which needs no GPU; `partition` by default, e.g. `cpu`."""
     finish_memory: Memory | None = None
+    """Of the last task; by default an estimate, e.g. `16G`."""
     finish_time: Time | None = None
+    """Limit of the last task; by default an estimate, e.g. `"2:00:00"`."""
     dask: DaskSettings = DaskSettings()
-    """Where the workers of `--engine dask` come from."""
+    """Where the workers of `--engine dask` come from, e.g. `{cluster: slurm, maximum_jobs: 16}`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,9 +175,10 @@ class CustomSpec(Strict):
 
     kind: Literal["custom"] = "custom"
     target: PartTarget
-    """`package.module:Name` of a class or function; in Python also the object itself."""
+    """`package.module:Name` of a class or function; in Python also the object itself, e.g.
+    `my_parts:MyPart`."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Passed to it by name; what YAML can say, so that it can be stored."""
+    """Passed to it by name; what YAML can say, so that it can be stored, e.g. `{hidden: 16}`."""
 
     @field_validator("options")
     @classmethod

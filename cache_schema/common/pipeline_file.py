@@ -27,15 +27,17 @@ class RunSection(Strict):
     """Where a run leaves what it made."""
 
     folder: Path
+    """Each verb leaves its results in a folder of its own in this one, e.g. `runs/adni`."""
 
 
 class CacheSection(Strict):
     """Which store is written and read."""
 
     store: str
-    """A folder, a zip, an `.h5` or a URL."""
+    """A folder, a zip, an `.h5` or a URL, e.g. `runs/adni/cache.zarr`."""
     stores: dict[str, str] = Field(default_factory=dict)
-    """Where further ones of `extract.stores` lie, by name; by default beside `store`, `cache-dpmm.zarr`."""
+    """Where further ones of `extract.stores` lie, by name; by default beside `store`, `cache-dpmm.zarr`, e.g.
+    `{dpmm: runs/adni/cache-dpmm.zarr}`."""
     prove: Prove = "crc32c"
     """What its numbers are held to when they are read."""
 

@@ -36,7 +36,7 @@ ABSENT = type("Absent", (), {"__repr__": lambda self: "None"})()
 """In a comparison, what one side does not say: a null that the other side does say is no match for it."""
 
 OPEN = "auto"
-"""A compute dtype that the first process that embeds will fix; see `format.numerics`."""
+"""A compute dtype or an engine that the first process that embeds will fix; see `format.numerics`."""
 
 FloatName = Literal["float16", "float32"]
 Name = Annotated[str, Field(pattern=NAME)]
@@ -79,11 +79,31 @@ class Numerics(Strict):
     """`auto`: left open at creation."""
     storage_dtype: FloatName
     resize_backend: str
+    engine: Literal["torch", "openvino", "auto"] = later("torch")
+    """What multiplies in the backbone; `auto`: left open at creation."""
 
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, in which no later field has its implicit value."""
         return sha256_json(self.model_dump(mode="json"))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is left to whoever embeds first."""
+        return OPEN in (self.compute_dtype, self.engine)
+
+    def closed_as(self, other: "Numerics") -> "Numerics":
+        """The same with what is left open as another says it."""
+        said = {name: getattr(other, name) for name in FIXED if getattr(self, name) == OPEN}
+        return self.model_copy(update=said)
+
+    def said(self) -> dict[str, Any]:
+        """Every field, those too that stored JSON leaves out."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+
+FIXED = ("compute_dtype", "engine")
+"""Fields of `Numerics` that may be left open."""
 
 
 def told_apart(several: Collection[Numerics]) -> dict[Numerics, str]:
@@ -94,7 +114,7 @@ def told_apart(several: Collection[Numerics]) -> dict[Numerics, str]:
         >>> list(told_apart([one, one.model_copy(update={"compute_dtype": "bfloat16"})]).values())
         ['compute_dtype float32', 'compute_dtype bfloat16']
     """
-    data = {one: one.model_dump(mode="json") for one in several}
+    data = {one: one.said() for one in several}
     fields = dict.fromkeys(name for one in data.values() for name in one)
     differing = [name for name in fields if len({str(one.get(name)) for one in data.values()}) > 1]
     return {
@@ -150,7 +170,7 @@ class Header(Strict):
 
     @model_validator(mode="after")
     def _closed(self) -> Self:
-        if self.other_numerics and OPEN in {n.compute_dtype for n in (self.numerics, *self.other_numerics)}:
+        if self.other_numerics and any(one.is_open for one in (self.numerics, *self.other_numerics)):
             raise ValueError("where records have numerics of their own, nothing is left open")
         return self
 

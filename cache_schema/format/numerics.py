@@ -8,7 +8,7 @@ from cache_schema.common.errors import StoreError
 from cache_schema.common.stored_json import read_object
 from cache_schema.common.strict import Strict
 from cache_schema.format.canonical import canonical_json, sha256_json
-from cache_schema.format.header import OPEN, Header, Name, Numerics
+from cache_schema.format.header import Header, Name, Numerics
 from cache_schema.format.layout import NUMERICS
 from cache_schema.format.limits import Digest, object_limit
 
@@ -43,7 +43,7 @@ def parse_fixed(data: bytes, header_sha256: str) -> FixedNumerics:
         fixed = FixedNumerics.model_validate(raw)
     except (ValueError, KeyError) as error:
         raise StoreError(f"{NUMERICS} cannot be read: it is damaged; restore it from a copy") from error
-    if not right or fixed.numerics.compute_dtype == OPEN:
+    if not right or fixed.numerics.is_open:
         raise StoreError(f"{NUMERICS} does not match its own hash: it was edited or damaged")
     if fixed.header_sha256 != header_sha256:
         raise StoreError(f"{NUMERICS} belongs to another header: it was copied here from another store")
@@ -58,7 +58,6 @@ def completed(header: Header, fixed: FixedNumerics | None) -> Header:
     """
     if fixed is None or header.numerics == fixed.numerics:
         return header
-    closed = header.numerics.model_copy(update={"compute_dtype": fixed.numerics.compute_dtype})
-    if header.numerics.compute_dtype != OPEN or closed != fixed.numerics:
+    if header.numerics.closed_as(fixed.numerics) != fixed.numerics:
         raise StoreError(f"{NUMERICS} says {fixed.numerics!r}, and the header {header.numerics!r}")
     return header.model_copy(update={"numerics": fixed.numerics})

@@ -109,7 +109,9 @@ class VolumeDraft(Strict):
     empty_patch_slices: SliceCount = 0
     """Kept slices without a foreground patch, whose `patch_mean` is over all patches."""
     seconds: dict[str, float] = Field(default_factory=dict)
-    """Time per stage: read, prepare, embed, write."""
+    """Time per stage: read, prepare, embed, write; and `waiting`, the device's for this volume."""
+    processor: str = later("", max_length=200)
+    """Kind of processor that embedded it, and its widest instructions: on one kind bits are equal."""
     inputs: Inputs | None = later(None)
     """Everything that shaped the numbers; none in records from before it was kept, or without files."""
 

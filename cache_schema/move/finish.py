@@ -5,11 +5,11 @@ not keep a store from being sealed; it does keep it from being packed, since a p
 that somebody mends tomorrow.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from cache_schema.common.problem import Problem
+from cache_schema.common.terminal.progress import bar
 from cache_schema.files.locate import open_objects
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
@@ -94,15 +94,12 @@ class Finish:
         return "\n".join(lines)
 
 
-def finish_store(
-    location: str, pack: bool = True, progress: Callable[[int, int], None] | None = None
-) -> Finish:
+def finish_store(location: str, pack: bool = True) -> Finish:
     """Check that every planned volume is there, verify the store, seal it and pack it; it may be done again.
 
     Args:
         location: A folder.
         pack: Whether to gather it in few large files, where every volume is there.
-        progress: Told of the volumes verified.
 
     Raises:
         StoreError: If there is no store, or it is written to meanwhile.
@@ -114,7 +111,8 @@ def finish_store(
     problems: tuple[Problem, ...] = ()
     sealed = reader.sealed
     if not missing:
-        problems = verify_store(location, progress).problems
+        with bar("verifying") as progress:
+            problems = verify_store(location, progress).problems
         if not problems and not sealed:
             seal(location)
             sealed = True

@@ -6,12 +6,13 @@ the same records. Nothing is ever changed in place, so a kill leaves the old sto
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.machine import machine_said
 from cache_schema.common.stored_json import read_object
+from cache_schema.common.terminal.progress import bar, counting
 from cache_schema.files.chunks.chunk import encode, write_volume
 from cache_schema.files.chunks.shards import write_shard
 from cache_schema.files.disk.durable import sync_above, sync_tree
@@ -146,7 +147,8 @@ def _require_equal(location: str, rebuilt: str, before: dict[str, bytes]) -> Non
     Raises:
         StoreError: If anything differs; nothing was changed then.
     """
-    problems = verify_store(rebuilt).problems
+    with bar("reading back") as progress:
+        problems = verify_store(rebuilt, progress).problems
     if problems:
         first = problems[0]
         raise StoreError(
@@ -171,16 +173,11 @@ def _build(source: Objects, location: str, folder: Path, *, packed: bool, shard_
         target.put(NUMERICS, fixed)
     target.put(segment_name(0), encode_segment(0, table.slices, table.rows))
     wanted = [shard_volumes or _shard_volumes(reader, spec) for spec in header.arrays]
-    for spec, volumes in zip(header.arrays, wanted, strict=True):
-        meta = _metadata(reader, source, spec, table, volumes if packed else 0)
-        target.put(metadata_name(spec.name), meta)
-        layout = parse_layout(spec, meta)
-        if packed:
-            _write_shards(reader, target, layout)
-        else:
-            for entry in reader.entries:
-                values = reader.read_volume(spec.name, entry.key)
-                write_volume(target, {spec.name: layout}, entry.row, {spec.name: values})
+    with counting("packing" if packed else "unpacking", len(wanted) * len(reader.entries)) as count:
+        for spec, volumes in zip(header.arrays, wanted, strict=True):
+            meta = _metadata(reader, source, spec, table, volumes if packed else 0)
+            target.put(metadata_name(spec.name), meta)
+            (_write_shards if packed else _write_volumes)(reader, target, parse_layout(spec, meta), count)
     _write_side_objects(source, target, max(wanted) if packed else 0)
     seal(str(folder))
     shutil.rmtree(folder / "tmp", ignore_errors=True)
@@ -222,7 +219,19 @@ def _metadata(
     return canonical_json(meta)
 
 
-def _write_shards(reader: StoreReader, target: LocalObjects, layout: ArrayLayout) -> None:
+def _write_volumes(
+    reader: StoreReader, target: LocalObjects, layout: ArrayLayout, count: Callable[[], None]
+) -> None:
+    """Write all volumes of an array, each to a file of its own."""
+    for entry in reader.entries:
+        values = reader.read_volume(layout.spec.name, entry.key)
+        write_volume(target, {layout.spec.name: layout}, entry.row, {layout.spec.name: values})
+        count()
+
+
+def _write_shards(
+    reader: StoreReader, target: LocalObjects, layout: ArrayLayout, count: Callable[[], None]
+) -> None:
     """Write all shards of an array, one volume in memory at a time."""
     rows = {entry.row: entry for entry in reader.entries}
 
@@ -233,6 +242,7 @@ def _write_shards(reader: StoreReader, target: LocalObjects, layout: ArrayLayout
                 for block in range(layout.blocks(len(values))):
                     part = values[block * layout.chunk_slices : (block + 1) * layout.chunk_slices]
                     yield row - first, block, encode(layout, part)
+                count()
 
     for first in sorted({row // layout.shard_volumes * layout.shard_volumes for row in rows}):
         with open(target.path(layout.shard_name(first)), "xb") as file:

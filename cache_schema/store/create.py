@@ -21,7 +21,7 @@ from cache_schema.files.disk.unfinished import new_folder, sweep
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.format.canonical import canonical_json, sha256_json
-from cache_schema.format.header import FORMAT, OPEN, VERSION, Header, differing_fields
+from cache_schema.format.header import FORMAT, VERSION, Header, differing_fields
 from cache_schema.format.layout import HEADER
 from cache_schema.format.limits import object_limit
 from cache_schema.format.metadata import metadata_objects, plain_layouts
@@ -180,14 +180,14 @@ def load_header(objects: Objects, location: str) -> Header:
 def require_same(location: str, asked: Header, found: Header) -> None:
     """Refuse a store whose fingerprint, numerics or arrays are not those asked for.
 
-    A compute dtype that one of the two leaves open is no difference.
+    A compute dtype or an engine that one of the two leaves open is no difference.
 
     Raises:
         StoreMismatch: Naming each differing field with both values.
     """
     ours, theirs = _identity(asked), _identity(found)
-    if OPEN in (asked.numerics.compute_dtype, found.numerics.compute_dtype):
-        ours["numerics"]["compute_dtype"] = theirs["numerics"]["compute_dtype"] = OPEN
+    ours["numerics"] = asked.numerics.closed_as(found.numerics).said()
+    theirs["numerics"] = found.numerics.closed_as(asked.numerics).said()
     lines = differing_fields(ours, theirs)
     if lines:
         raise StoreMismatch(

@@ -2,7 +2,7 @@
 
 from cache_schema.common.errors import StoreError
 from cache_schema.files.objects import Objects
-from cache_schema.format.header import OPEN, Header, Numerics
+from cache_schema.format.header import Header, Numerics
 from cache_schema.format.layout import NUMERICS
 from cache_schema.format.numerics import FixedNumerics, completed, parse_fixed
 from cache_schema.format.record import VolumeRecord
@@ -33,7 +33,7 @@ def require_fixed(header: Header, committed: int, location: str) -> None:
     Raises:
         StoreError: If the header leaves it open, and nothing beside it fixes it.
     """
-    if committed and header.numerics.compute_dtype == OPEN:
+    if committed and header.numerics.is_open:
         raise StoreError(
             f"{NUMERICS} of {location!r} is missing, and {committed} volumes are committed: restore it from "
             "a copy of the store, or extract to a new store"

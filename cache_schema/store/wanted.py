@@ -33,6 +33,9 @@ class WantedStore:
 class StoreMaker(Protocol):
     """Makes a store of embeddings that are wanted, or goes on with one; what came of it is known then."""
 
+    store: str
+    """Where it lies."""
+
     @property
     def failed(self) -> int:
         """Volumes that are not in it."""

@@ -97,6 +97,11 @@ class Backbone(Protocol):
         ...
 
 
+def passes_at_once(backbone: Backbone) -> int:
+    """How many of its forward passes run at a time, each on a share of the cores; 1 where it does not say."""
+    return getattr(backbone, "at_once", 1)
+
+
 class Network(Protocol):
     """Weights, read or drawn, before they are placed."""
 
@@ -146,11 +151,14 @@ class NamedBackbone(Strict):
         """The repository that its weights are fetched from; None when nothing is fetched."""
         return None
 
-    def processor(self) -> Processor | None:
-        """What its checkpoint on this machine states of its pixels; None where it states nothing.
+    def processor(self, offline: bool = True) -> Processor | None:
+        """What its checkpoint states of its pixels; None where it states nothing.
+
+        Args:
+            offline: Look on this machine alone; else it is fetched where it is not here.
 
         Raises:
-            ConfigError: If the checkpoint is not here, or its statement cannot be used.
+            ConfigError: If the checkpoint cannot be had, or its statement cannot be used.
         """
         return None
 

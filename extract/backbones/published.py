@@ -19,20 +19,23 @@ from extract.backbones.backbone import NamedBackbone
 from extract.backbones.checkpoint.hub import HubSource, admission, snapshot
 from extract.backbones.checkpoint.lock import BackboneLock, read_lock, require_locked, unlike
 from extract.backbones.checkpoint.whole import incomplete
+from extract.backbones.processor import Processor, read_processor
 
 
 class PublishedBackbone(NamedBackbone):
     """Where a checkpoint lies, and how it is held to its lock; which network it is, the kinds say."""
 
     path: Path | None = None
-    """A local folder with `config.json` and `*.safetensors`, in place of a download."""
+    """A local folder with `config.json` and `*.safetensors`, in place of a download, e.g.
+    `weights/dinov2-small`."""
     repository: str | None = None
-    """A Hugging Face id, e.g. of a network that was trained further."""
+    """A Hugging Face id, as of a network that was trained further, e.g. `microsoft/rad-dino`."""
     revision: str | None = None
-    """Commit or tag of the repository; the weights' digest stands in the fingerprint in any case."""
+    """Commit or tag of the repository; the weights' digest stands in the fingerprint in any case, e.g.
+    `main`."""
     lock: Path | None = later(None)
     """File that `slicecache backbone fetch` wrote: what is loaded must be what was fetched, and nothing is
-    looked for on the network."""
+    looked for on the network, e.g. `adni.lock.json`."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -97,6 +100,10 @@ class PublishedBackbone(NamedBackbone):
         """The folder, or the repository in the cache."""
         return self.hub_id if self.path is None else str(self.path)
 
+    def processor(self, offline: bool = True) -> Processor | None:
+        """What its checkpoint states of its pixels; `load` holds it to its lock."""
+        return read_processor(self._folder(self._read_lock(), offline))
+
     def folder(self, offline: bool) -> Path:
         """The local folder of the checkpoint, fetched when that is allowed and needed, held to its lock.
 
@@ -132,8 +139,8 @@ class PublishedBackbone(NamedBackbone):
         if self.path is not None:
             return local_folder(self.path)
         if lock is not None:
-            return snapshot(HubSource(lock.repository, lock.revision), offline=True)
-        return snapshot(HubSource(self.hub_id, self.revision), offline)
+            return snapshot(HubSource(lock.repository, lock.revision, self.gated), offline=True)
+        return snapshot(HubSource(self.hub_id, self.revision, self.gated), offline)
 
 
 def called(folder: Path) -> str:

@@ -157,6 +157,8 @@ def check_layers(
         ConfigError: If one is not a block of the network before its last.
     """
     for layer in layers:
+        if not count:
+            raise ConfigError(f"extract.{key}: this backbone has no blocks whose tokens could be kept")
         if not 1 <= layer < count:
             raise ConfigError(
                 f"extract.{key}: {layer} is not a block before the last; this backbone has {count}, "

@@ -40,8 +40,11 @@ class UntrainedSpec(NamedBackbone):
 
     kind: Literal["untrained"] = "untrained"
     size: UntrainedSize = "tiny"
+    """Of the architecture: `tiny` is for trying things, the others are as DINOv2 has them."""
     seed: int = Field(default=0, ge=0)
+    """What the weights are drawn from."""
     registers: bool = False
+    """Whether it has four register tokens, as DINOv2 with registers has."""
 
     @property
     def shape(self) -> Shape:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import ceil, prod
 
 from extract.backbones.shape import Outline
-from extract.engines.device import MOST_WORKERS
+from extract.engines.decode import MOST_WORKERS
 from extract.planning.plan import PlannedVolume
 
 SLOW_GPU = 4e12
@@ -45,6 +45,25 @@ UNKNOWN = Outline(1024, 16, (16, 16))
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """What is to be embedded for one store."""
+
+    volumes: Sequence[PlannedVolume]
+    sizes: Outline | None
+    """Of the backbone; None where it does not say."""
+
+    @property
+    def slices(self) -> int:
+        """At most."""
+        return sum(volume.max_slices for volume in self.volumes)
+
+    @property
+    def operations(self) -> float:
+        """Of all slices."""
+        return self.slices * slice_operations(self.sizes or UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """What a task asks for, and why."""
 
@@ -59,8 +78,7 @@ class Estimate:
 
 
 def estimate(
-    volumes: Sequence[PlannedVolume],
-    sizes: Outline | None,
+    loads: Sequence[Load],
     gpu: bool,
     most_tasks: int,
     tasks: int | None = None,
@@ -69,44 +87,47 @@ def estimate(
     """Estimate what the tasks of an array need.
 
     Args:
-        volumes: What is to be embedded.
-        sizes: Of the backbone; None where it does not say.
+        loads: What is to be embedded, of every store; a volume that several lack is decoded once.
         gpu: Whether a task has one.
         most_tasks: Of an array.
         tasks: Parts that somebody asked for.
         cpus: Cores of a task that somebody asked for.
     """
-    slices = sum(volume.max_slices for volume in volumes)
-    voxels = [prod(volume.shape or ()) for volume in volumes]
-    operations = slice_operations(sizes or UNKNOWN)
+    volumes = {volume.candidate.key: volume for load in loads for volume in load.volumes}
+    voxels = [prod(volume.shape or ()) for volume in volumes.values()]
+    slices, operations = sum(load.slices for load in loads), sum(load.operations for load in loads)
     decode = sum(voxels) * DECODE_SECONDS + len(volumes) * VOLUME_SECONDS
     if cpus is None:
-        cpus = cores_beside_gpu(decode, slices * operations / QUICK_GPU) if gpu else CPU_TASK_CORES
+        cpus = cores_beside_gpu(decode, operations / QUICK_GPU) if gpu else CPU_TASK_CORES
     if gpu:
-        seconds = max(slices * operations / SLOW_GPU, decode / max(1, cpus - 1))
+        seconds = max(operations / SLOW_GPU, decode / max(1, cpus - 1))
     else:
-        seconds = slices * operations / (CPU_CORE * cpus) + decode / cpus
+        seconds = operations / (CPU_CORE * cpus) + decode / cpus
     most = max(1, min(most_tasks, len(volumes)))
     parts = min(most, tasks or max(1, ceil(seconds / TASK_SECONDS)))
     share = seconds / parts + START_SECONDS
     minutes = max(LEAST_MINUTES, 5 * ceil(SAFETY * share / 300))
-    weights = parameters(sizes or UNKNOWN) * 4
+    backbones = [load.sizes for load in loads]
+    weights = sum(parameters(sizes or UNKNOWN) * 4 for sizes in backbones)
     largest = max(voxels, default=0)
     workers = min(cpus, MOST_WORKERS)
-    needed = memory_bytes(cpus, largest, [sizes])
+    needed = memory_bytes(cpus, largest, backbones)
     speed = f"{(SLOW_GPU if gpu else CPU_CORE * cpus) / 1e12:.3g} TFLOP/s"
-    guessed = "" if sizes else " (a ViT-L's, since this backbone does not say)"
+    guessed = "" if all(backbones) else " (a ViT-L's, since this backbone does not say)"
+    several = f" for {len(loads)} stores" if len(loads) > 1 else ""
     return Estimate(
         parts,
         cpus,
         f"{ceil(needed / 2**30)}G",
         clock(minutes),
         {
-            "tasks": f"{slices} slices in {len(volumes)} volumes, {seconds / 60:.0f} minutes in one task",
+            "tasks": f"{slices} slices in {len(volumes)} volumes{several}, {seconds / 60:.0f} minutes in one "
+            "task",
             "cpus": "so that decoding keeps up with the GPU" if gpu else "they decode and embed",
             "memory": f"{workers} decoding processes, the largest volume {largest / 1e6:.1f} Mvoxel, "
             f"weights {weights / 1e9:.2g} GB",
-            "time": f"{operations / 1e9:.3g} GFLOP a slice{guessed} at {speed}, times {SAFETY:g}",
+            "time": f"{operations / max(1, slices) / 1e9:.3g} GFLOP a slice{guessed} at {speed}, times "
+            f"{SAFETY:g}",
         },
     )
 
@@ -124,15 +145,17 @@ def memory_bytes(cpus: int, largest: int, backbones: Sequence[Outline | None]) -
     return int(TORCH_BYTES + 2 * weights + (workers + 1) * (PROCESS_BYTES + DECODE_BYTES * largest))
 
 
-def finish_needs(volumes: Sequence[PlannedVolume], size: int) -> tuple[str, str]:
-    """Memory and time of the last task, which reads the store four times and writes it once.
+def finish_needs(stores: Sequence[tuple[int, int]]) -> tuple[str, str]:
+    """Memory and time of the last task, which reads each store four times and writes it once.
 
     Args:
-        volumes: All that are planned.
-        size: Bytes of the store at most; 0 where the backbone does not say its sizes.
+        stores: Of each the volumes that are planned, and its bytes at most; 0 where the backbone does not say
+            its sizes.
     """
-    seconds = size * FINISH_PASSES / FINISH_DISK + len(volumes) * FINISH_VOLUME_SECONDS
-    memory = FINISH_BYTES + len(volumes) * FINISH_VOLUME_BYTES
+    seconds = sum(
+        size * FINISH_PASSES / FINISH_DISK + volumes * FINISH_VOLUME_SECONDS for volumes, size in stores
+    )
+    memory = FINISH_BYTES + max(volumes for volumes, _ in stores) * FINISH_VOLUME_BYTES
     return f"{ceil(memory / 2**30)}G", clock(max(FINISH_MINUTES, 5 * ceil(SAFETY * seconds / 300)))
 
 

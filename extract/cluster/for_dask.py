@@ -9,7 +9,7 @@ from cache_schema.cluster.site import find_site
 from cache_schema.common.pipeline_file import Pipeline
 from extract.engines.over_dask.engine import DaskEngine
 from extract.extraction import Engine
-from extract.planning.config import ExtractSection
+from extract.planning.config import ExtractSection, asked_stores
 
 
 def dask_engine(
@@ -28,5 +28,6 @@ def dask_engine(
     """
     require_dask()
     found = find_site(site)
-    host = worker_host(found, section.device == "cpu", torch.cuda.device_count())
+    cpu_only = all(each.section.device == "cpu" for each in asked_stores(pipeline, section))
+    host = worker_host(found, cpu_only, torch.cuda.device_count())
     return DaskEngine(found.site.dask, host, scheduler, pipeline.folder() / "extract")

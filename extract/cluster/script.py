@@ -66,12 +66,12 @@ def array_script(found: FoundSite, needs: Estimate, shares: str, task: Task) -> 
     )
 
 
-def finish_script(found: FoundSite, task: Task, memory: str, time: str) -> str:
+def finish_script(found: FoundSite, tasks: Sequence[Task], memory: str, time: str) -> str:
     """The task that comes after: it needs no GPU, and reads no images.
 
     Args:
         found: The site's settings.
-        task: What it runs.
+        tasks: What it runs, a store each, which differ in their arguments alone.
         memory: That it needs by estimate.
         time: Likewise.
     """
@@ -84,12 +84,18 @@ def finish_script(found: FoundSite, task: Task, memory: str, time: str) -> str:
         ("--cpus-per-task=2", ""),
         (f"--mem={site.finish_memory or memory}", _origin(found, "finish_memory")),
         (f"--time={site.finish_time or time}", _origin(found, "finish_time")),
-        _output(task.log),
+        _output(tasks[0].log),
     ]
     what = "checks that all is there, verifies, seals and packs; again: sbatch FILE"
-    return "\n".join(
-        [*_head(what, found, lines), *_surroundings(found, task, "2"), _command(found, task), ""]
-    )
+    commands = _each_of([_command(found, task) for task in tasks])
+    return "\n".join([*_head(what, found, lines), *_surroundings(found, tasks[0], "2"), *commands, ""])
+
+
+def _each_of(commands: Sequence[str]) -> list[str]:
+    """One after the other, whatever becomes of the others; it ends as the last one that failed."""
+    if len(commands) == 1:
+        return list(commands)
+    return ["code=0", *(f"{command} || code=$?" for command in commands), 'exit "$code"']
 
 
 def _origin(found: FoundSite, name: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from cache_schema.files.disk.whole import write_whole
 from cache_schema.store.create import read_header
 from cache_schema.store.reader import open_store
 from extract.cluster.submit import Submitted, cancel_waiting, require_slurm, submit, tasks_in_queue
-from extract.cluster.tasks import FOLDER, Asked, needed, shares_left, uncommitted, written
+from extract.cluster.tasks import FOLDER, Asked, keys_of, left_in, needed, shares_left, written
 from extract.extraction import create_planned
-from extract.planning.config import ExtractSection, asked_stores
-from extract.planning.for_store import plan_for_stores
+from extract.planning.config import AskedStore, ExtractSection, asked_stores
+from extract.planning.for_store import plan_for_stores, plan_of_each
+from extract.planning.stated import each_with_stated_canvas
+from extract.planning.to_do import planned_once
 
 KEPT = "submitted.json"
 
@@ -29,14 +32,15 @@ KEPT = "submitted.json"
 class Jobs:
     """What was written and handed in."""
 
-    store: str
+    stores: dict[str, str]
+    """Where each lies, by name."""
     folder: Path
     """Of scripts and logs."""
     shares: tuple[int, ...]
     """Those that are handed in now: work is left in them, and none of them waits or runs already."""
     tasks: int
     volumes: int
-    """Left to embed."""
+    """Left to embed for some store."""
     refused: int
     """That cannot be embedded, by their headers."""
     array: str | None
@@ -45,9 +49,11 @@ class Jobs:
 
     def as_json(self) -> dict[str, Any]:
         """The whole as one JSON object."""
+        first, *others = self.stores.values()
         return {
             "engine": "slurm",
-            "store": self.store,
+            "store": first,
+            **({"stores": self.stores} if others else {}),
             "scripts": str(self.folder),
             "array_job": self.array,
             "finish_job": self.finish,
@@ -59,10 +65,10 @@ class Jobs:
 
     def in_words(self) -> str:
         """What was handed in, and what to type next."""
-        status = f"slicecache status {shlex.quote(self.store)}"
+        status = [f"slicecache status {shlex.quote(location)}" for location in self.stores.values()]
         if self.array is None and self.finish is None:
             said = f"{self.volumes} volumes are left, and tasks that embed them wait or run already"
-            return f"{said if self.volumes else 'nothing is left to do'}; `{status}` says how far it is"
+            return f"{said if self.volumes else 'nothing is left to do'}; `{status[0]}` says how far it is"
         lines = []
         if self.array is not None:
             some = "" if len(self.shares) == self.tasks else f" of {self.tasks}"
@@ -72,22 +78,12 @@ class Jobs:
         lines.append(f"finishing job {self.finish}: verifies, seals and packs when they have ended")
         if self.refused:
             lines.append(f"{self.refused} volumes cannot be embedded; `slicecache plan` says why")
-        lines += [f"scripts and logs are in {self.folder}", f"next: {status}"]
-        return "\n".join(lines)
+        lines.append(f"scripts and logs are in {self.folder}")
+        return "\n".join([*lines, *(f"next: {each}" for each in status)])
 
 
 def by_slurm(pipeline: Pipeline, section: ExtractSection, asked: Asked, dry_run: bool, as_json: bool) -> int:
-    """Hand in the jobs, or print the scripts; the exit code.
-
-    Raises:
-        ConfigError: If the section makes several stores.
-    """
-    if section.stores:
-        raise ConfigError(
-            f"--engine slurm makes one store, and extract.stores names {len(section.stores)}: submit an "
-            f"array of your own, each task `slicecache extract {asked.pipeline} --shard auto`, which decodes "
-            "once for all of them"
-        )
+    """Hand in the jobs, or print the scripts; the exit code."""
     if dry_run:
         scripts = scripts_of(pipeline, section, asked)
         texts = [f"# ---- {pipeline.folder() / FOLDER / name}\n{text}" for name, text in scripts.items()]
@@ -104,11 +100,12 @@ def scripts_of(pipeline: Pipeline, section: ExtractSection, asked: Asked) -> dic
     Raises:
         ConfigError: If something that was asked cannot be.
     """
-    found = site_for(section, asked)
-    plan = plan_for_stores(asked_stores(pipeline, section), pipeline.base, asked.readmit)
-    left = uncommitted(pipeline.store(), plan.embeddable)
-    needs = needed(found, section, pipeline, left)
-    return written(found, pipeline, section, asked, needs, range(needs.tasks), needs.tasks, plan)
+    stores = each_with_stated_canvas(asked_stores(pipeline, section), pipeline.base, fetch=False)
+    found = site_for(stores, asked)
+    plan = plan_for_stores(stores, pipeline.base, asked.readmit)
+    left = left_in(stores, plan_of_each(plan, stores, asked.readmit))
+    needs = needed(found, pipeline.base, left)
+    return written(found, pipeline, section, asked, needs, range(needs.tasks), needs.tasks, left)
 
 
 def extract_by_slurm(pipeline: Pipeline, section: ExtractSection, asked: Asked) -> Jobs:
@@ -121,24 +118,32 @@ def extract_by_slurm(pipeline: Pipeline, section: ExtractSection, asked: Asked) 
         MachineError: If Slurm is not there, or the run folder cannot be written to.
     """
     require_slurm()
-    found = site_for(section, asked)
-    # The device is the node's, not that of the machine where this is typed; and weights must be there by now.
-    here = section.model_copy(update={"device": "auto", "offline": True})
-    (plan,) = create_planned(pipeline, here, asked.readmit)
-    left = uncommitted(pipeline.store(), plan.embeddable)
-    before = read_submitted(pipeline.folder() / FOLDER / KEPT)
+    stores = each_with_stated_canvas(asked_stores(pipeline, section), pipeline.base, fetch=False)
+    folder = pipeline.folder() / FOLDER
+    found = site_for(stores, asked)
+    left = left_in(stores, create_planned(pipeline, for_nodes(section), asked.readmit))
+    # As the tasks read it: with who was withdrawn from one store alone.
+    plan = planned_once(pipeline, stores).whole()
+    before = read_submitted(folder / KEPT)
     busy = frozenset() if before is None else tasks_in_queue(before.arrays)
-    needs = needed(found, section, pipeline, left)
+    needs = needed(found, pipeline.base, left)
     # While tasks of an earlier array are in the queue, the work stays divided as it is.
     tasks = before.tasks if before is not None and busy else needs.tasks
-    shares = shares_left(plan.embeddable, left, tasks, busy)
-    jobs = Jobs(
-        pipeline.store(), pipeline.folder() / FOLDER, shares, tasks, len(left), len(plan.refused), None, None
-    )
-    if not shares and (left or is_sealed(pipeline.store())):
+    keys = keys_of(left)
+    shares = shares_left(plan.embeddable, keys, tasks, busy)
+    places = {each.name: each.location for each in stores}
+    jobs = Jobs(places, folder, shares, tasks, len(keys), len(plan.refused), None, None)
+    if not shares and (keys or all(map(is_sealed, places.values()))):
         return jobs
-    scripts = written(found, pipeline, section, asked, needs, shares, tasks, plan)
+    scripts = written(found, pipeline, section, asked, needs, shares, tasks, left)
     return hand_in(jobs, scripts, before if busy else None)
+
+
+def for_nodes(section: ExtractSection) -> ExtractSection:
+    """The device is the node's, not that of the machine where this is typed; weights must be there by now."""
+    here: dict[str, Any] = {"device": "auto", "offline": True}
+    stores = {name: store.model_copy(update=here) for name, store in section.stores.items()}
+    return section.model_copy(update=here | {"stores": stores})
 
 
 def hand_in(jobs: Jobs, scripts: dict[str, str], running: Submitted | None) -> Jobs:
@@ -173,10 +178,10 @@ def hand_in(jobs: Jobs, scripts: dict[str, str], running: Submitted | None) -> J
     return replace(jobs, array=array, finish=finish)
 
 
-def site_for(section: ExtractSection, asked: Asked) -> FoundSite:
+def site_for(stores: Sequence[AskedStore], asked: Asked) -> FoundSite:
     """The cluster's settings, without a GPU where the pipeline wants none."""
     found = find_site(asked.site)
-    if section.device != "cpu":
+    if any(each.section.device != "cpu" for each in stores):
         return found
     return replace(found, site=found.site.model_copy(update={"gpu": None}))
 

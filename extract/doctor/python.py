@@ -12,6 +12,9 @@ from extract.doctor.finding import Finding
 VERBS = {
     "extract": "plan, extract, recompute, backbone",
     "aggregate": "train, ablate, detect, predict",
+    "gzip": "nothing; compressed images are decoded more slowly",
+    "openvino": "engine: openvino, the faster one on most CPUs",
+    "explain": "integrated gradients in explain",
     "report": "report.html of train, ablate and detect",
     "cluster": "extract --engine dask",
     "remote": "stores and images by URL",

@@ -5,21 +5,26 @@ not here, or large, some blocks of a network of their sizes stand in for them: h
 depend on the numbers.
 """
 
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from math import prod
 from pathlib import Path
 
 import torch
 
 from cache_schema.common.errors import MachineError, VolumeError
-from extract.backbones.backbone import Backbone
+from extract.arithmetic.arithmetic import Arithmetic, place_by, settled
+from extract.arithmetic.auto import decided
+from extract.backbones.backbone import Backbone, passes_at_once
 from extract.backbones.shape import Outline, Shape
 from extract.backbones.transformer import DinoNetwork
+from extract.backbones.weights import draw_weights
 from extract.cluster.estimate import UNKNOWN, blocks, parameters
 from extract.effort.rate import Rate
-from extract.engines.device import DTYPES, choose_device, choose_dtype, device_name, this_machine
+from extract.engines.device import Machine, choose_device, device_name, imitates_bfloat16, this_machine
 from extract.engines.embed import CPU_BLOCK, Embedder
 from extract.planning.config import ExtractSection
 from extract.planning.plan import PlannedVolume
@@ -27,7 +32,12 @@ from extract.slices.prepare import PreparedVolume, prepare_volume
 from extract.slices.preprocessing import Preprocessing
 from extract.slices.sides import sides
 
+InTorch = Callable[[torch.dtype], Backbone]
+"""Places the network in torch, its weights in a dtype."""
+
 SECONDS = 1.0
+COMMIT_SECONDS = 0.03
+"""Of a volume: its picture, digests, record and chunks, on a disk of this machine."""
 TRIED = 3
 """Volumes, before no rate is measured."""
 STAND_IN_BLOCKS = 2
@@ -49,44 +59,70 @@ def measured_rate(section: ExtractSection, base: Path, volumes: Sequence[Planned
         MachineError: If no volume of those tried could be read.
     """
     machine = this_machine()
-    device = choose_device(section.device, machine)
-    dtype = choose_dtype(section.dtype, device, machine, None)
-    backbone, share, called = _network(section, base, device, DTYPES[dtype])
+    device = choose_device(section.asked_device, machine)
+    place, share, called = _network(section, base, device)
+    slices = sum(volume.max_slices for volume in volumes)
+    backbone, arithmetic, trial = _by_what_auto_takes(section, place, device, machine, slices)
     steps = section.preprocessing.for_backbone(backbone.normalised or IMAGENET)
     planned, prepared, seconds = _prepared(steps, volumes)
+    distinct = len(prepared.images) if prepared.firsts is None else len(set(prepared.firsts.tolist()))
     names = frozenset({"cls", "patch_mean"})
     embedder = Embedder(backbone, device, names, section.batch_size, steps.mean, steps.std)
-    speed = _slices_per_second(embedder, prepared, CPU_BLOCK if device.type == "cpu" else section.batch_size)
+    batch = CPU_BLOCK if device.type == "cpu" else section.batch_size
+    speed = _slices_per_second(embedder, prepared, batch * passes_at_once(backbone))
     return Rate(
-        slices_per_s=speed * share,
+        slices_per_s=speed * share * len(prepared.images) / distinct,
         decode_s=seconds / prod(planned.shape or (1,)),
         gpu=device.type != "cpu",
-        said=f"measured in {SECONDS:g} s on {device_name(device)} in {dtype}{called}",
+        said=f"measured in {SECONDS:g} s on {device_name(device)} by {arithmetic}{called}",
         kept=len(prepared.images) / max(1, planned.max_slices),
         measured=True,
+        volume_s=COMMIT_SECONDS,
+        trial_s=trial,
     )
 
 
-def _network(
-    section: ExtractSection, base: Path, device: torch.device, dtype: torch.dtype
-) -> tuple[Backbone, float, str]:
+def _by_what_auto_takes(
+    section: ExtractSection, place: InTorch, device: torch.device, machine: Machine, slices: int
+) -> tuple[Backbone, Arithmetic, float]:
+    """What an extraction to a new store would embed with, and the seconds of choosing it."""
+
+    def by(arithmetic: Arithmetic) -> Backbone:
+        return place_by(arithmetic, place, section.preprocessing.pixels, CPU_BLOCK)
+
+    arithmetic = settled(section.engine, section.dtype)
+    if arithmetic is None:
+        kept = functools.cache(by)
+        options = (section.engine, section.dtype, device, imitates_bfloat16(device, machine))
+        arithmetic, seen, _ = decided(
+            *options,
+            place=kept,
+            canvas=section.preprocessing.pixels,
+            rows=CPU_BLOCK if device.type == "cpu" else section.batch_size,
+            slices=slices,
+            tokens=section.tokens,
+        )
+        return kept(arithmetic), arithmetic, float(seen.get("seconds", 0.0))
+    return by(arithmetic), arithmetic, 0.0
+
+
+def _network(section: ExtractSection, base: Path, device: torch.device) -> tuple[InTorch, float, str]:
     """What is timed, the share of the whole that it is, and what to say of it."""
     spec = section.backbone.located(base)
     sizes = spec.outline(section.preprocessing.pixels)
     if spec.missing() is None and (sizes is None or parameters(sizes) <= LARGEST):
-        return section.build_backbone(base, device, dtype), 1.0, ""
-    made = _stand_in(sizes or UNKNOWN, section, device, dtype)
+        return partial(section.build_backbone, base, device), 1.0, ""
+    made = partial(_stand_in, sizes or UNKNOWN, section, device)
     return made, STAND_IN_BLOCKS / blocks(sizes or UNKNOWN), f", {STAND_IN_BLOCKS} blocks in place of all"
 
 
 def _stand_in(sizes: Outline, section: ExtractSection, device: torch.device, dtype: torch.dtype) -> Backbone:
-    """Some blocks of a network of these sizes, of zeros."""
+    """Some blocks of a network of these sizes, of drawn weights."""
     heads = sizes.heads or max(1, sizes.dim // 64)
     rows, _ = sides(section.preprocessing.pixels)
     patch = max(1, rows // sizes.grid[0])
     shape = Shape(STAND_IN_BLOCKS, sizes.dim, heads, 4 * sizes.dim, patch, table_side=max(sizes.grid))
-    zeros = {name: torch.zeros(size) for name, size in shape.parameters().items()}
-    network = DinoNetwork("untrained", shape, zeros, "a stand-in")
+    network = DinoNetwork("untrained", shape, draw_weights(shape.parameters(), 0), "a stand-in")
     return network.place(section.preprocessing.pixels, device, dtype, (), False, ())
 
 
@@ -97,8 +133,9 @@ def _prepared(
     ordered = sorted(volumes, key=lambda volume: (prod(volume.shape or ()), volume.candidate.key))
     said = "no volume is to be embedded"
     for planned in ordered[len(ordered) // 2 :][:TRIED]:
-        start = time.perf_counter()
         try:
+            prepare_volume(planned.candidate, steps)  # the first one finds everything cold
+            start = time.perf_counter()
             prepared = prepare_volume(planned.candidate, steps)
         except VolumeError as error:
             said = str(error)
@@ -129,4 +166,6 @@ def _only(prepared: PreparedVolume, places: list[int]) -> PreparedVolume:
         update={name: tuple(getattr(slices, name)[place] for place in places) for name in names}
     )
     draft = prepared.draft.model_copy(update={"slices": chosen})
-    return replace(prepared, draft=draft, images=prepared.images[places], mask=prepared.mask[places])
+    return replace(
+        prepared, draft=draft, images=prepared.images[places], mask=prepared.mask[places], firsts=None
+    )

@@ -5,13 +5,25 @@ from pathlib import Path
 
 from cache_schema.common.errors import ConfigError
 from extract.backbones.shape import Outline
-from extract.cluster.estimate import CPU_CORE, DECODE_SECONDS, QUICK_GPU, SLOW_GPU, UNKNOWN, slice_operations
+from extract.cluster.estimate import (
+    CPU_CORE,
+    DECODE_SECONDS,
+    QUICK_GPU,
+    SLOW_GPU,
+    UNKNOWN,
+    VOLUME_SECONDS,
+    slice_operations,
+)
 
 DRIVER = Path("/proc/driver/nvidia/version")
 """There where a GPU of NVIDIA is."""
 DEVICES = {"cpu": CPU_CORE, "t4": SLOW_GPU, "gpu": QUICK_GPU}
 """Operations a second: of a core, of an old GPU, of a common one in bfloat16."""
 HERE = "here"
+UNSTEADY = 1.25
+"""By which an idle machine is quicker or slower than it was in a probe of a second."""
+STATED_SAFETY = 4.0
+"""By which the best of a kind of device is quicker than what is stated for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +40,17 @@ class Rate:
     kept: float = 1.0
     """Of the most slices that volumes may keep, the share that a sample kept."""
     measured: bool = False
+    volume_s: float = VOLUME_SECONDS
+    """Of one core per volume besides."""
+    trial_s: float = 0.0
+    """Until an engine and a dtype are chosen."""
+
+    def around(self, hours: float) -> tuple[float, float]:
+        """Between which hours it will be.
+
+        What is measured may be out by a quarter; a kind of device is stated for the slow ones of its kind.
+        """
+        return (hours / UNSTEADY, hours * UNSTEADY) if self.measured else (hours / STATED_SAFETY, hours)
 
 
 def stated_rate(asked: str, sizes: Outline | None, cores: int, driver: Path = DRIVER) -> Rate:

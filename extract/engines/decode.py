@@ -15,11 +15,14 @@ from concurrent.futures.process import BrokenProcessPool
 
 from cache_schema.common.errors import VolumeError
 from cache_schema.common.machine import refuse_everywhere
+from cache_schema.format.identity import VolumeKey
 from extract.planning.plan import PlannedVolume
 from extract.slices.prepare import PreparedVolume, prepare_each
 from extract.slices.preprocessing import Preprocessing
 from extract.sources.candidate import Candidate
 
+MOST_WORKERS = 16
+"""Processes that decode."""
 AHEAD = 1
 """Volumes in flight beyond one per process."""
 NICENESS = 10
@@ -33,20 +36,35 @@ Ready = tuple[PlannedVolume, dict[int, PreparedVolume | str]]
 """A volume with its slice images for each such store, or with the sentence that says why there are none."""
 
 
-def decode_ahead(volumes: Sequence[Asked], steps: Sequence[Preprocessing], workers: int) -> Iterator[Ready]:
+def wanted_by(several: Sequence[Sequence[PlannedVolume]]) -> list[Asked]:
+    """Every volume once, sorted by key, with the places of those who want it."""
+    found: dict[VolumeKey, tuple[PlannedVolume, tuple[int, ...]]] = {}
+    for place, volumes in enumerate(several):
+        for planned in volumes:
+            first, places = found.get(planned.candidate.key, (planned, ()))
+            found[planned.candidate.key] = first, (*places, place)
+    return [found[key] for key in sorted(found)]
+
+
+def decode_ahead(
+    volumes: Sequence[Asked], steps: Sequence[Preprocessing], workers: int, begin: int | None = None
+) -> Iterator[Ready]:
     """Prepare volumes in order, `workers` at a time; 0 does it in this process.
 
     Args:
         volumes: Each once, whatever number of stores want it.
         steps: By place of the store.
         workers: Processes.
+        begin: So many of them at first, and one more whenever a volume is not ready when it is asked for,
+            so that decoding takes as much of the cores as keeps the backbone fed; all by default.
     """
     if workers == 0:
         for planned, places in volumes:
             made = attempt(planned.candidate, [steps[place] for place in places])
             yield planned, dict(zip(places, made, strict=True))
         return
-    yield from _Ahead(steps, min(workers, max(1, len(volumes)))).run(volumes)
+    workers = min(workers, max(1, len(volumes)))
+    yield from _Ahead(steps, workers, min(begin or workers, workers)).run(volumes)
 
 
 def attempt(candidate: Candidate, several: Sequence[Preprocessing]) -> tuple[PreparedVolume | str, ...]:
@@ -74,9 +92,11 @@ def attempt(candidate: Candidate, several: Sequence[Preprocessing]) -> tuple[Pre
 class _Ahead:
     """The pool and the volumes in flight; made anew when a process dies."""
 
-    def __init__(self, steps: Sequence[Preprocessing], workers: int) -> None:
-        self.steps, self.workers = steps, workers
+    def __init__(self, steps: Sequence[Preprocessing], workers: int, begin: int) -> None:
+        self.steps, self.workers, self.wanted = steps, workers, begin
         self.pool = self._new_pool(workers)
+        self.started = False
+        """Whether a volume was asked for: the first one is always waited for."""
         self.flying: deque[tuple[Asked, Future[tuple[PreparedVolume | str, ...]]]] = deque()
 
     def run(self, volumes: Sequence[Asked]) -> Iterator[Ready]:
@@ -84,10 +104,13 @@ class _Ahead:
         waiting = deque(volumes)
         try:
             while waiting or self.flying:
-                while waiting and len(self.flying) < self.workers + AHEAD:
+                while waiting and len(self.flying) < self.wanted + AHEAD:
                     asked = waiting.popleft()
                     self.flying.append((asked, self._submit(asked)))
                 (planned, places), future = self.flying[0]
+                if self.started and not future.done():  # the pool starts a process when all are at work
+                    self.wanted = min(self.wanted + 1, self.workers)
+                self.started = True
                 try:
                     result = future.result()
                 except BrokenProcessPool:

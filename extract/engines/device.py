@@ -1,8 +1,7 @@
 """Where the backbone runs and in which dtype; decided from facts, so that it is testable without a GPU."""
 
-import platform
+import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -11,25 +10,23 @@ from torch import Tensor
 from cache_schema.cluster.cores import usable_cores
 from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.workers.heart import Worker
+from extract.arithmetic.processor import processor_name
+from extract.engines.decode import MOST_WORKERS
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-ComputeName = Literal["float32", "bfloat16"]
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-MOST_WORKERS = 16
-CPU_BFLOAT16 = ("amx_bf16",)
-"""CPU flags with which bfloat16 products are faster than float32 ones. `avx512_bf16` alone is no such flag:
-a ViT-S embeds 0.6 times as many slices per second with it (torch 2.13)."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+ASYNCHRONOUS = ("cuda",)
+"""Kinds of device that work while this process goes on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What decides: the accelerators that torch sees and the CPU's flags."""
+    """What decides: the accelerators that torch sees, and the cores."""
 
     cuda_capability: tuple[int, int] | None = None
     """Of the first GPU; none when there is no GPU."""
     mps: bool = False
-    cpu_flags: frozenset[str] = frozenset()
     cpu_count: int = 1
     """Cores that this process may use."""
 
@@ -37,17 +34,7 @@ class Machine:
 def this_machine() -> Machine:
     """Look at the machine that we run on."""
     capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
-    return Machine(capability, torch.backends.mps.is_available(), read_cpu_flags(), usable_cores())
-
-
-def read_cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """The flags of the first CPU on Linux; empty elsewhere, which means float32."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return frozenset()
-    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return frozenset(line.partition(":")[2].split())
+    return Machine(capability, torch.backends.mps.is_available(), usable_cores())
 
 
 def choose_device(asked: DeviceName, machine: Machine, begun_on: str | None = None) -> torch.device:
@@ -77,31 +64,40 @@ def choose_device(asked: DeviceName, machine: Machine, begun_on: str | None = No
     return torch.device(asked)
 
 
-def choose_dtype(
-    asked: Literal["auto", "float32", "bfloat16"],
-    device: torch.device,
-    machine: Machine,
-    existing: str | None,
-) -> ComputeName:
-    """The compute dtype; for `auto` an existing store decides, and then what the device has fast.
-
-    Args:
-        asked: From the pipeline file.
-        device: Where it runs.
-        machine: What is there.
-        existing: Compute dtype of the store's header, if there is a store.
-    """
-    if asked != "auto":
-        return asked
-    if existing in DTYPES:
-        return "float32" if existing == "float32" else "bfloat16"
-    return "bfloat16" if fast_bfloat16(device, machine) else "float32"
-
-
 def devices(machine: Machine) -> tuple[str, ...]:
     """Kinds of device that torch sees, the preferred one first."""
     there = {"cuda": machine.cuda_capability is not None, "mps": machine.mps, "cpu": True}
     return tuple(name for name, present in there.items() if present)
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs that torch sees, as `CUDA_VISIBLE_DEVICES` names them."""
+    count, named = torch.cuda.device_count(), os.environ.get(VISIBLE, "")
+    return tuple(named.split(",")[:count]) if named else tuple(map(str, range(count)))
+
+
+def gpus_to_divide(asked: int | None, device: torch.device) -> tuple[str, ...]:
+    """Those that get a process each; none where this process does it all.
+
+    Args:
+        asked: As many as this, at most; all by default.
+        device: That was chosen.
+
+    Raises:
+        ConfigError: If more are asked for than there are.
+    """
+    there = visible_gpus() if device.type == "cuda" else ()
+    if asked is not None and asked > max(1, len(there)):
+        raise ConfigError(
+            f"extract.gpus is {asked}, but there are {len(there)} GPUs to embed on; leave it out for all"
+        )
+    return there[:asked] if len(there[:asked]) > 1 else ()
+
+
+def imitates_bfloat16(device: torch.device, machine: Machine) -> bool:
+    """Whether it is a GPU from before CUDA capability 8.0, which has none in hardware."""
+    capability = machine.cuda_capability
+    return device.type == "cuda" and (capability is None or capability < (8, 0))
 
 
 def require_able(compute: str, device: torch.device, machine: Machine) -> None:
@@ -110,24 +106,22 @@ def require_able(compute: str, device: torch.device, machine: Machine) -> None:
     Raises:
         MachineError: For bfloat16 on a GPU that has none and would imitate it.
     """
-    capability = machine.cuda_capability
-    if compute == "bfloat16" and device.type == "cuda" and (capability is None or capability < (8, 0)):
+    if compute == "bfloat16" and imitates_bfloat16(device, machine):
         raise MachineError(
-            f"the store is embedded in bfloat16, which this GPU (CUDA capability {capability}) does not "
-            "have: take another, or say extract.dtype: float32 and give this extraction a store of its own"
+            f"the store is embedded in bfloat16, which this GPU (CUDA capability {machine.cuda_capability}) "
+            "does not have: take another, or say extract.dtype: float32 and give this extraction a store of "
+            "its own"
         )
 
 
-def fast_bfloat16(device: torch.device, machine: Machine) -> bool:
-    """Whether the device multiplies bfloat16 in hardware: CUDA from capability 8.0, CPUs by their flags."""
-    if device.type == "cuda":
-        return machine.cuda_capability is not None and machine.cuda_capability >= (8, 0)
-    return device.type == "cpu" and not machine.cpu_flags.isdisjoint(CPU_BFLOAT16)
+def is_asynchronous(device: torch.device) -> bool:
+    """Whether it works while this process goes on; then copies from and to pinned memory wait for nothing."""
+    return device.type in ASYNCHRONOUS
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy to the device; on CUDA from pinned memory without waiting."""
-    if device.type != "cuda":
+    if not is_asynchronous(device):
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
@@ -137,16 +131,6 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def processor_name(path: Path = Path("/proc/cpuinfo")) -> str:
-    """Model of the CPU; its architecture where the system does not say."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    line = next((line for line in text.splitlines() if line.startswith("model name")), "")
-    return line.partition(":")[2].strip() or platform.processor() or platform.machine()
-
-
 def worker_of(device: torch.device, compute_dtype: str, volumes: int, shard: str = "") -> Worker:
     """Who embeds here, for heartbeats."""
     processor = processor_name()
@@ -154,15 +138,18 @@ def worker_of(device: torch.device, compute_dtype: str, volumes: int, shard: str
     return Worker(device.type, name, compute_dtype, processor, shard, volumes)
 
 
-def choose_workers(asked: int | None, device: torch.device, machine: Machine, volumes: int) -> int:
+def choose_workers(
+    asked: int | None, device: torch.device, machine: Machine, volumes: int, beside: int = 1
+) -> int:
     """Decoding processes: as many as there are cores, one less beside a GPU, whose feeding needs one.
 
     On a CPU they yield to the backbone (see `decode.NICENESS`), so that many of them do no harm; for one
-    or two volumes a process takes longer to start than it saves.
+    or two volumes a process takes longer to start than it saves. `beside` processes with a device each
+    share cores, and the number that was asked for.
     """
     if asked is not None:
-        return asked
+        return -(-asked // beside)
     if volumes <= 2:
         return 0
-    cores = machine.cpu_count if device.type == "cpu" else machine.cpu_count - 1
+    cores = machine.cpu_count // beside - (device.type != "cpu")
     return max(1, min(cores, MOST_WORKERS, volumes))

@@ -13,11 +13,16 @@ import torch
 from cache_schema.cluster.alike import library_version
 from cache_schema.format.header import Fingerprint, FloatName, Header, Numerics
 from cache_schema.format.layout import token_arrays
+from extract.arithmetic.processor import processor_kind
 from extract.backbones.backbone import Backbone, require_normalised, require_storable, stored_tokens
 from extract.engines.device import device_name
 from extract.slices.preprocessing import Preprocessing
 
-LIBRARIES = ("slicecache", "torch", "numpy", "nibabel", "scipy", "pillow", "safetensors", "zarr")
+LIBRARIES = (
+    *("slicecache", "torch", "numpy", "nibabel", "scipy", "pillow", "safetensors", "zarr"),
+    *("openvino", "zlib-ng"),
+)
+"""That have a part in the numbers; the last two where they are installed."""
 
 
 def make_header(
@@ -26,6 +31,7 @@ def make_header(
     *,
     tokens: Sequence[str],
     compute: Literal["float32", "bfloat16", "auto"],
+    engine: Literal["torch", "openvino", "auto"],
     storage: FloatName,
     slice_chunk: int,
     created: Mapping[str, Any],
@@ -47,7 +53,10 @@ def make_header(
             slices=preprocessing.fingerprint_slices(),
         ),
         numerics=Numerics(
-            compute_dtype=compute, storage_dtype=storage, resize_backend=preprocessing.resize_backend
+            compute_dtype=compute,
+            storage_dtype=storage,
+            resize_backend=preprocessing.resize_backend,
+            engine=engine,
         ),
         arrays=token_arrays(
             stored_tokens(tokens, backbone.offers),
@@ -73,6 +82,7 @@ def provenance(
         "platform": platform.platform(),
         "python": platform.python_version(),
         "device": device_name(device),
+        "processor": processor_kind(),
         "threads": torch.get_num_threads(),
         "libraries": {name: library_version(name) for name in LIBRARIES},
         "command": list(sys.argv),

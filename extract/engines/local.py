@@ -8,7 +8,7 @@ import queue
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -19,11 +19,12 @@ from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.store.writer import StoreWriter
 from cache_schema.workers.heart import Heart, WorkDone
-from extract.engines.decode import Asked, decode_ahead
+from extract.engines.decode import decode_ahead, wanted_by
 from extract.engines.device import worker_of
-from extract.engines.embed import CommitParts, Embedder
+from extract.engines.embed import Embedder
+from extract.engines.in_hand import CommitParts
 from extract.engines.pending import failure_of, note_failure
-from extract.engines.waiting import Stopwatch
+from extract.engines.waiting import Stopwatch, with_waiting
 from extract.planning.plan import PlannedVolume
 from extract.slices.prepare import PreparedVolume
 from extract.slices.preprocessing import Preprocessing
@@ -47,6 +48,27 @@ class EngineTally:
     """Of the device."""
     workers: int = 0
     """Decoding processes."""
+    stages: dict[str, float] = field(default_factory=dict)
+    """Seconds of the embedded volumes, by stage."""
+    repeated: int = 0
+    """Slices that were equal to another of their volume, and not embedded again."""
+
+    def add(self, other: "EngineTally") -> None:
+        """Count what another process has done, too."""
+        self.embedded += other.embedded
+        self.slices += other.slices
+        self.failures += other.failures
+        self.notes += [note for note in other.notes if note not in self.notes]
+        self.withdrawn += other.withdrawn
+        self.workers += other.workers
+        self.repeated += other.repeated
+        for stage, seconds in other.stages.items():
+            self.stages[stage] = self.stages.get(stage, 0.0) + seconds
+        self.time.add(other.time)
+
+    def at_rest(self) -> "EngineTally":
+        """What travels to another process: of the time, how much it was."""
+        return replace(self, time=self.time.at_rest())
 
     def so_far(self) -> WorkDone:
         """What a heartbeat says of it."""
@@ -87,30 +109,22 @@ def run_local(works: Sequence[StoreWork], workers: int, progress: VolumeCounter,
         work.tally.workers, work.tally.time = workers, watch
     hearts = [_heart_of(work, shard) for work in works]
     steps = [work.preprocessing for work in works]
-    decoding = partial(decode_ahead, wanted_by([work.volumes for work in works]), steps, workers)
+    begin = 1 if works[0].embedder.device.type == "cpu" else None
+    decoding = partial(decode_ahead, wanted_by([work.volumes for work in works]), steps, workers, begin)
     with ExitStack() as ending:
         for heart in hearts:
             ending.enter_context(heart)
         lines = [(work.embedder, ending.enter_context(Committer(work, progress))) for work in works]
         for planned, made in watch.over(decoding, partial(_idle, [work.embedder for work in works])):
             for place, prepared in made.items():
-                _embed(*lines[place], planned, prepared)
+                _embed(*lines[place], planned, prepared, watch.last)
         for embedder, committer in lines:
             for finished in embedder.flush():
                 committer.commit(finished)
         watch.stop()
     for work, heart in zip(works, hearts, strict=True):
         work.tally.notes += heart.notes
-
-
-def wanted_by(several: Sequence[Sequence[PlannedVolume]]) -> list[Asked]:
-    """Every volume once, sorted by key, with the places of those who want it."""
-    found: dict[VolumeKey, tuple[PlannedVolume, tuple[int, ...]]] = {}
-    for place, volumes in enumerate(several):
-        for planned in volumes:
-            first, places = found.get(planned.candidate.key, (planned, ()))
-            found[planned.candidate.key] = first, (*places, place)
-    return [found[key] for key in sorted(found)]
+        work.tally.repeated += work.embedder.repeated
 
 
 def _heart_of(work: StoreWork, shard: str) -> Heart:
@@ -121,14 +135,18 @@ def _heart_of(work: StoreWork, shard: str) -> Heart:
 
 
 def _embed(
-    embedder: Embedder, committer: "Committer", planned: PlannedVolume, prepared: PreparedVolume | str
+    embedder: Embedder,
+    committer: "Committer",
+    planned: PlannedVolume,
+    prepared: PreparedVolume | str,
+    waited: float,
 ) -> None:
-    """Embed a volume for one store, and hand over what that finishes."""
+    """Embed a volume that was waited for, for one store, and hand over what that finishes."""
     if isinstance(prepared, str):
         committer.fail(failure_of(planned.candidate, prepared))
         return
     try:
-        for finished in embedder.add(prepared):
+        for finished in embedder.add(with_waiting(prepared, waited)):
             committer.commit(finished)
     except VolumeError as error:
         committer.fail(failure_of(planned.candidate, str(error)))
@@ -204,12 +222,11 @@ class Committer:
         if isinstance(item, Failure):
             self._failed(item)
             return
-        draft, arrays, preview = item
-        key = draft.key
+        key = item.draft.key
         try:
             if key in self._replacing:
                 self._writer.remove_record(key)
-            self._writer.commit(draft, arrays, preview)
+            record = self._writer.commit(item.draft, item.arrays, item.preview())
         except VolumeError as error:
             self._failed(failure_of(self._candidates[key], str(error)))
             return
@@ -218,8 +235,10 @@ class Committer:
             return
         with self._telling:
             self._tally.embedded += 1
-            self._tally.slices += len(draft.slices.index)
-            self._progress.done(len(draft.slices.index))
+            self._tally.slices += len(item.draft.slices.index)
+            for stage, seconds in record.seconds.items():
+                self._tally.stages[stage] = self._tally.stages.get(stage, 0.0) + seconds
+            self._progress.done(len(item.draft.slices.index))
 
     def _failed(self, failure: Failure) -> None:
         try:

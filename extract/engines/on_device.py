@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional
 from extract.engines.device import to_device
 from extract.slices.prepare import PreparedVolume
 from extract.slices.resize import Resize
+from extract.slices.tone import UNIT, Tone
 
 TORCH = {
     "torch-bilinear": ("bilinear", False),
@@ -26,18 +28,33 @@ RESAMPLE_SLICES = 32
 
 
 def canvas_images(prepared: PreparedVolume, device: torch.device) -> Tensor:
-    """Grey values on the canvas, `(slice, height, width)`: by weights, resized by torch, or as they come."""
+    """Grey values on the canvas, `(slice, height, width)`, mirrored where the view is."""
+    made = _canvas_images(prepared, device)
+    return made.flip(prepared.flipped) if prepared.flipped else made
+
+
+def _canvas_images(prepared: PreparedVolume, device: torch.device) -> Tensor:
+    """By weights, resized by torch, or as they come."""
     if prepared.resize is not None:
         return resized(as_tensor(prepared.images), prepared.resize, prepared.background, device)
     if prepared.row_weights is None or prepared.column_weights is None:
         return unit_scaled(to_device(as_tensor(prepared.images), device))
     rows, columns = (as_tensor(w).to(device) for w in (prepared.row_weights, prepared.column_weights))
-    made = resample(as_tensor(prepared.images), rows, columns, device, unit_scaled)
+    convert = unit_scaled
+    if prepared.tone is not None:
+        convert = partial(toned, tone=prepared.tone, background=prepared.background)
+    made = resample(as_tensor(prepared.images), rows, columns, device, convert)
     return made + prepared.background if prepared.background else made
 
 
 def foreground_share(prepared: PreparedVolume, grid: tuple[int, int], device: torch.device) -> Tensor:
-    """Share of each patch inside the foreground, `(slice, row, col)`.
+    """Share of each patch inside the foreground, `(slice, row, col)`, mirrored where the view is."""
+    made = _foreground_share(prepared, grid, device)
+    return made.flip(prepared.flipped) if prepared.flipped else made
+
+
+def _foreground_share(prepared: PreparedVolume, grid: tuple[int, int], device: torch.device) -> Tensor:
+    """On the canvas.
 
     Resampling and the mean over a patch are both linear: pooled weights do them in one, at a fraction of
     the products.
@@ -105,6 +122,28 @@ def as_binary(mask: Tensor) -> Tensor:
 def unit_scaled(images: Tensor) -> Tensor:
     """Float32; uint8 is brought to [0, 1]."""
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()
+
+
+def toned(stored: Tensor, tone: Tone, background: float) -> Tensor:
+    """`Tone.grey` less the background, on the device: the same operations in float32, so the same bits.
+
+    Numbers are tensors: a GPU multiplies by the reciprocal of a plain divisor, which rounds otherwise.
+    """
+
+    def number(value: float) -> Tensor:
+        return torch.tensor(value, dtype=torch.float32, device=stored.device)
+
+    found = tone.standard
+    out = stored.float().clamp_(number(tone.low), number(tone.high))
+    if found is not None:
+        out = out.sub_(number(found.mean)).div_(number(found.deviation))
+    else:
+        scale = float(np.float32(tone.high - tone.low))
+        out = out.sub_(number(tone.low)).div_(number(scale)).clamp_(0.0, 1.0)
+        low, high = tone.span
+        if (low, high) != UNIT:
+            out = out.mul_(number(high - low)).add_(number(low))
+    return out.sub_(number(background)) if background else out
 
 
 def pool(images: Tensor, grid: tuple[int, int]) -> Tensor:

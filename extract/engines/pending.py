@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from cache_schema.common.errors import ParticipantWithdrawn, StoreError, VolumeError
+from cache_schema.common.terminal.progress import counting
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.record import Failure
+from cache_schema.format.record import Failure, VolumeRecord
 from cache_schema.store.writer import StoreWriter
 from extract.engines.changes import Changes
 from extract.planning.plan import PlannedVolume
@@ -59,32 +60,19 @@ def sort_out(
     found, volumes = _Sorted(), list(volumes)
     # A damaged record is no reason to stop where it may be replaced; such are read one by one.
     ahead = None if replace else writer.records(planned.candidate.key for planned in volumes)
-    for planned in volumes:
-        candidate = planned.candidate
-        if replace and not writer.is_sound(candidate.key):
-            found.notes.append(f"{candidate.key} was damaged in the store and is embedded again")
-            found.replace(planned)
-            continue
-        record = writer.record(candidate.key) if ahead is None else next(ahead)
-        if record is None:
-            found.volumes.append(planned)
-            continue
-        try:
-            changed = changes.of(candidate, record)
-        except FileNotFoundError:
-            found.unusable.append(failure_of(candidate, GONE))
-            continue
-        except (OSError, VolumeError) as error:
-            why = getattr(error, "strerror", None) or error
-            found.unusable.append(failure_of(candidate, f"its file cannot be read: {why}"))
-            continue
-        if not changed:
-            found.skipped += 1
-        elif replace:
-            found.replace(planned)
-            found.notes.append(f"{candidate.key}: its {listed(changed)} changed; it is embedded again")
-        else:
-            found.unusable.append(failure_of(candidate, changed_sentence(changed)))
+    with counting("comparing with the store", len(volumes)) as count:
+        for planned in volumes:
+            count()
+            key = planned.candidate.key
+            if replace and not writer.is_sound(key):
+                found.notes.append(f"{key} was damaged in the store and is embedded again")
+                found.replace(planned)
+                continue
+            record = writer.record(key) if ahead is None else next(ahead)
+            if record is None:
+                found.volumes.append(planned)
+            else:
+                _compare(planned, record, changes, replace, found)
     return Pending(
         tuple(found.volumes),
         found.skipped,
@@ -92,6 +80,29 @@ def sort_out(
         tuple(found.unusable),
         (*found.notes, *changes.notes()),
     )
+
+
+def _compare(
+    planned: PlannedVolume, record: VolumeRecord, changes: Changes, replace: bool, found: _Sorted
+) -> None:
+    """Sort a committed volume."""
+    candidate = planned.candidate
+    try:
+        changed = changes.of(candidate, record)
+    except FileNotFoundError:
+        found.unusable.append(failure_of(candidate, GONE))
+        return
+    except (OSError, VolumeError) as error:
+        why = getattr(error, "strerror", None) or error
+        found.unusable.append(failure_of(candidate, f"its file cannot be read: {why}"))
+        return
+    if not changed:
+        found.skipped += 1
+    elif replace:
+        found.replace(planned)
+        found.notes.append(f"{candidate.key}: its {listed(changed)} changed; it is embedded again")
+    else:
+        found.unusable.append(failure_of(candidate, changed_sentence(changed)))
 
 
 def changed_sentence(changed: list[str]) -> str:

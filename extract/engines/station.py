@@ -7,24 +7,31 @@ from typing import Any
 
 import torch
 
-from cache_schema.format.header import Fingerprint, Header, require_equal
+from cache_schema.format.header import Fingerprint, Header, Numerics, require_equal
 from cache_schema.format.layout import patch_layers
 from cache_schema.format.numerics import FixedNumerics
 from cache_schema.format.record import TableRow
-from cache_schema.store.create import fixed_at, read_header
+from cache_schema.store.create import fixed_at, read_header, require_same
 from cache_schema.store.writer import StoreWriter
+from extract.arithmetic.arithmetic import (
+    REFERENCE,
+    Arithmetic,
+    arithmetic_of,
+    in_torch,
+    place_by,
+    require_engine,
+)
+from extract.arithmetic.auto import decided
 from extract.backbones.backbone import Backbone
 from extract.engines.device import (
-    DTYPES,
-    ComputeName,
     Machine,
     choose_device,
-    choose_dtype,
     devices,
+    imitates_bfloat16,
     require_able,
     this_machine,
 )
-from extract.engines.embed import Embedder
+from extract.engines.embed import CPU_BLOCK, Embedder
 from extract.engines.header import make_header, provenance
 from extract.planning.config import ExtractSection
 
@@ -38,18 +45,36 @@ ANOTHER = (
 class BuiltBackbones:
     """The backbones of a run; stores that embed with the same one share its weights."""
 
-    _built: list[tuple[tuple[Any, ...], Backbone]] = field(default_factory=list)
+    _built: list[tuple[tuple[Any, ...], Arithmetic, Backbone]] = field(default_factory=list)
 
-    def of(self, section: ExtractSection, base: Path, device: torch.device, dtype: torch.dtype) -> Backbone:
+    def of(
+        self, section: ExtractSection, base: Path, device: torch.device, arithmetic: Arithmetic
+    ) -> Backbone:
         """A section's backbone, built now or by another store."""
-        asked = (section.layers, "cls_attention" in section.tokens, patch_layers(section.tokens))
-        key = (section.backbone, section.preprocessing.pixels, *asked, section.offline, device, dtype)
-        for other, backbone in self._built:
-            if other == key:
+        asked = _asked(section, device)
+        for other, by, backbone in self._built:
+            if (other, by) == (asked, arithmetic):
                 return backbone
-        backbone = section.build_backbone(base, device, dtype)
-        self._built.append((key, backbone))
+
+        def place(dtype: torch.dtype) -> Backbone:
+            if arithmetic.engine != "torch":
+                return self.of(section, base, device, REFERENCE)
+            return section.build_backbone(base, device, dtype)
+
+        backbone = place_by(arithmetic, place, section.preprocessing.pixels, CPU_BLOCK)
+        self._built.append((asked, arithmetic, backbone))
         return backbone
+
+    def let_go_but(self, section: ExtractSection, device: torch.device, arithmetic: Arithmetic) -> None:
+        """Free those of a section that were tried, and the one that another was compiled from."""
+        asked = _asked(section, device)
+        self._built[:] = [each for each in self._built if each[0] != asked or each[1] == arithmetic]
+
+
+def _asked(section: ExtractSection, device: torch.device) -> tuple[Any, ...]:
+    """What tells the backbones of two sections apart."""
+    asked = (section.layers, "cls_attention" in section.tokens, patch_layers(section.tokens))
+    return (section.backbone, section.preprocessing.pixels, *asked, section.offline, device)
 
 
 @dataclass(slots=True)
@@ -62,7 +87,8 @@ class Station:
     writer: StoreWriter
     machine: Machine
     device: torch.device
-    compute: ComputeName
+    longest: int
+    """Most slices of a volume."""
     _backbone: Backbone
     _built: BuiltBackbones
     notes: list[str] = field(default_factory=list)
@@ -72,27 +98,57 @@ class Station:
 
         Raises:
             MachineError: If this machine cannot obey.
+            StoreMismatch: If it was told to do otherwise.
         """
-        made = provenance(self.device, self.base, self.section.batch_size, {})
-        wanted = self.writer.header.numerics.model_copy(update={"compute_dtype": self.compute})
-        self._obey(self.writer.fix_numerics(wanted, self.device.type, made))
+        fixed = self.writer.fixed_numerics()
+        self._obey(fixed or self._fix())
         names = frozenset(spec.name for spec in self.writer.header.arrays)
         steps = self.section.preprocessing.for_backbone(self._backbone.normalised)
         return Embedder(self._backbone, self.device, names, self.section.batch_size, steps.mean, steps.std)
 
+    def _fix(self) -> FixedNumerics:
+        """Say by which arithmetic the store is embedded, unless somebody is faster."""
+        numerics = self.writer.header.numerics.closed_as(self._asked())
+        made = provenance(self.device, self.base, self.section.batch_size, {})
+        taken = arithmetic_of(numerics)
+        if taken is None:
+            taken, table, said = decided(
+                numerics.engine,
+                numerics.compute_dtype,
+                self.device,
+                imitates_bfloat16(self.device, self.machine),
+                place=lambda each: self._built.of(self.section, self.base, self.device, each),
+                canvas=self.section.preprocessing.pixels,
+                rows=CPU_BLOCK if self.device.type == "cpu" else self.section.batch_size,
+                slices=self.longest * len(self.writer.rows),
+                tokens=self.section.tokens,
+            )
+            made["auto"] = table
+            self.notes += said
+        wanted = numerics.model_copy(update={"compute_dtype": taken.compute, "engine": taken.engine})
+        return self.writer.fix_numerics(wanted, self.device.type, made)
+
+    def _asked(self) -> Numerics:
+        """What the section says, whoever created the store."""
+        asked = {"compute_dtype": self.section.dtype, "engine": self.section.engine}
+        return self.writer.header.numerics.model_copy(update=asked)
+
     def _obey(self, fixed: FixedNumerics) -> None:
-        """Take the device and the dtype that were fixed."""
-        device = choose_device(self.section.device, self.machine, fixed.device)
-        compute = choose_dtype(self.section.dtype, device, self.machine, fixed.numerics.compute_dtype)
-        require_able(compute, device, self.machine)
-        if device.type != fixed.device:
+        """Take the device and the arithmetic that were fixed."""
+        header = self.writer.header
+        asked, found = (header.model_copy(update={"numerics": n}) for n in (self._asked(), fixed.numerics))
+        require_same(self.writer.location, asked, found)
+        arithmetic = arithmetic_of(fixed.numerics) or REFERENCE
+        self.device = choose_device(self.section.asked_device, self.machine, fixed.device)
+        require_able(arithmetic.compute, self.device, self.machine)
+        require_engine(arithmetic, self.device)
+        if self.device.type != fixed.device:
             self.notes.append(
-                f"the store was begun on {fixed.device}, and this embeds on {device.type}: equal to "
+                f"the store was begun on {fixed.device}, and this embeds on {self.device.type}: equal to "
                 "rounding, and not bit for bit"
             )
-        if (device, compute) != (self.device, self.compute):
-            self.device, self.compute = device, compute
-            self._backbone = self._built.of(self.section, self.base, device, DTYPES[compute])
+        self._backbone = self._built.of(self.section, self.base, self.device, arithmetic)
+        self._built.let_go_but(self.section, self.device, arithmetic)
 
 
 def open_station(
@@ -120,18 +176,26 @@ def open_station(
         StoreMismatch: If the store was made otherwise, or the section says others than are wanted.
     """
     machine, existing, fixed = this_machine(), read_header(location), fixed_at(location)
-    found = None if existing is None else existing.numerics.compute_dtype
     # One that is not here is refused when there is something to embed, and not before.
     begun_on = fixed.device if fixed is not None and fixed.device in devices(machine) else None
-    device = choose_device(section.device, machine, begun_on)
-    compute = choose_dtype(section.dtype, device, machine, found)
+    device = choose_device(section.asked_device, machine, begun_on)
     built = built or BuiltBackbones()
-    backbone = built.of(section, base, device, DTYPES[compute])
+    backbone = built.of(section, base, device, _first(section, existing))
     header = new_header(backbone, section, base, device, longest)
     if wanted is not None:
         require_equal(header.fingerprint, wanted, OTHERS, ANOTHER)
     writer = StoreWriter.open(location, header, rows, durable=section.fsync)
-    return Station(section, base, writer, machine, device, compute, backbone, built)
+    return Station(section, base, writer, machine, device, longest, backbone, built)
+
+
+def _first(section: ExtractSection, existing: Header | None) -> Arithmetic:
+    """By which a backbone is placed to make a header: where torch is to embed, for good.
+
+    Another engine compiles when there is something to embed, and of what it compiles torch says the identity.
+    """
+    if existing is None:
+        return in_torch(section.engine, section.dtype)
+    return in_torch(existing.numerics.engine, existing.numerics.compute_dtype)
 
 
 def new_header(
@@ -144,6 +208,7 @@ def new_header(
         section.preprocessing,
         tokens=section.tokens,
         compute=section.dtype,
+        engine=section.engine,
         storage=section.storage,
         slice_chunk=max(1, longest),
         created=provenance(device, base, section.batch_size, configuration),

@@ -13,6 +13,7 @@ from cache_schema.files.disk.room import in_units
 
 if TYPE_CHECKING:
     from extract.fetch.fetch import Fetched
+    from extract.fetch.names import Wanted
 
 backbone = application(
     add_completion=False, help="Say which backbones there are, and fetch weights for nodes without internet."
@@ -80,8 +81,9 @@ LockFile = Annotated[
 def fetch(
     what: What, overrides: SetValues, to: To = None, lock: LockFile = None, as_json: AsJson = False
 ) -> int:
-    """Fetch the weights of a backbone, and write down what came: commit, files, digests.
+    """Fetch the weights of a backbone, or of all those of PIPELINE, and write down what came.
 
+    Commit, files and digests are the lock.
     With the lock in the pipeline (`extract.backbone.lock: FILE`) compute nodes load that and nothing else,
     and never ask the network. Interrupted, the same command goes on.
     """
@@ -90,27 +92,37 @@ def fetch(
 
     if to is not None and lock is not None:
         raise ConfigError("--lock is not for --to: the lock of a folder lies in it")
-    found = wanted(what, overrides)
-    fetched = fetch_backbone(found.spec, lock or found.lock, to)
+    every = wanted(what, overrides)
+    if len(every) > 1 and (given := "--to" if to is not None else "--lock" if lock is not None else ""):
+        raise ConfigError(
+            f"{given} is for one backbone, and the stores of {what!r} name {len(every)}: leave it out, or "
+            "fetch each by its own name, as `slicecache backbone list` has it"
+        )
+    objects = {}
+    for found in every:
+        fetched = fetch_backbone(found.spec, lock or found.lock, to)
+        if as_json:
+            nothing = {"fetched": False, "source": found.spec.source()}
+            objects[found.store] = nothing if fetched is None else fetched.as_json()
+        else:
+            say(described(found, fetched, to is not None))
     if as_json:
-        nothing = {"fetched": False, "source": found.spec.source()}
-        typer.echo(json.dumps(nothing if fetched is None else fetched.as_json()))
-    elif fetched is None:
-        say(f"nothing to fetch: {found.spec.source()}")
-    else:
-        say(described(fetched, to is not None))
+        typer.echo(json.dumps({"backbones": objects} if len(every) > 1 else next(iter(objects.values()))))
     return 0
 
 
-def described(fetched: "Fetched", in_folder: bool) -> str:
+def described(found: "Wanted", fetched: "Fetched | None", in_folder: bool) -> str:
     """What came, where it lies, and what a pipeline says to use it."""
+    whose = f"store {found.store}: " if found.store else ""
+    if fetched is None:
+        return f"{whose}nothing to fetch: {found.spec.source()}"
     lock = fetched.lock
     size = in_units(sum(file.bytes for file in lock.files))
     done = "fetched" if fetched.new else "already there:"
     where = f"path: {fetched.folder.absolute()}, " if in_folder else f"repository: {lock.repository}, "
     return "\n".join(
         [
-            f"{done} {lock.repository} at {lock.revision}: {len(lock.files)} files, {size}",
+            f"{whose}{done} {lock.repository} at {lock.revision}: {len(lock.files)} files, {size}",
             f"  in {fetched.folder}",
             f"  weights digest {lock.weights_sha256}",
             f"  lock {fetched.lock_file}",

@@ -75,7 +75,8 @@ def listing_text(rows: list[Listed]) -> str:
         (
             row.name,
             f"{row.parameters / 1e6:.1f} M",
-            *map(str, (row.dim, row.layers, row.heads, row.patch_size, row.registers)),
+            *(str(n or "-") for n in (row.dim, row.layers, row.heads, row.patch_size)),
+            str(row.registers),
             row.licence or "-",
             "yes" if row.gated else "no",
             row.source,

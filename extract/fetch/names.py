@@ -27,6 +27,8 @@ class Wanted:
 
     spec: NamedBackbone
     lock: Path
+    store: str = ""
+    """Of several in a pipeline file, the first that wants it."""
 
 
 def listed() -> Iterator[tuple[str, NamedBackbone, Sizes]]:
@@ -36,8 +38,8 @@ def listed() -> Iterator[tuple[str, NamedBackbone, Sizes]]:
             yield name, spec, shape
 
 
-def wanted(name: str, overrides: Sequence[str]) -> Wanted:
-    """The backbone that is meant.
+def wanted(name: str, overrides: Sequence[str]) -> tuple[Wanted, ...]:
+    """The backbone that is meant, or all those of a pipeline's stores.
 
     Raises:
         ConfigError: If the pipeline is wrong, or there is no such backbone.
@@ -54,23 +56,45 @@ def wanted(name: str, overrides: Sequence[str]) -> Wanted:
             f"there is no backbone {name!r}{suggest(name, known)}; give a pipeline file, a name from "
             "`slicecache backbone list`, or a repository, e.g. dinov2/OWNER/NAME@REVISION"
         )
-    return Wanted(spec, Path(f"{name.partition('@')[0].replace('/', '-')}.lock.json"))
+    return (Wanted(spec, Path(f"{name.partition('@')[0].replace('/', '-')}.lock.json")),)
 
 
-def _of_pipeline(path: Path, overrides: Sequence[str]) -> Wanted:
-    """The backbone of a pipeline file, with its lock where the file says, or beside it."""
+def wanted_one(name: str) -> NamedBackbone:
+    """The one backbone that is meant.
+
+    Raises:
+        ConfigError: As `wanted`, and where a pipeline's stores name several.
+    """
+    first, *others = wanted(name, ())
+    if others:
+        each = ", ".join(f"{found.store}: {found.spec.source()}" for found in (first, *others))
+        raise ConfigError(f"the stores of {name!r} name several backbones ({each}): name one of them")
+    return first.spec
+
+
+def _of_pipeline(path: Path, overrides: Sequence[str]) -> tuple[Wanted, ...]:
+    """Each backbone of a pipeline file once, with its lock where the file says, or beside it.
+
+    Beside it is `NAME.lock.json`, and `NAME-STORE.lock.json` where there are several.
+    """
     from extract.planning.config import ExtractSection, asked_stores
 
     pipeline = load_pipeline(path, overrides)
     section = pipeline.section("extract", ExtractSection)
-    specs = [each.section.backbone.located(pipeline.base) for each in asked_stores(pipeline, section)]
-    spec = specs[0]
-    if any(other != spec for other in specs):
-        raise ConfigError(
-            f"extract.stores of {str(path)!r} names several backbones: fetch each by its own name, as "
-            "`slicecache backbone list` has it"
+    found: list[tuple[str, NamedBackbone]] = []
+    for each in asked_stores(pipeline, section):
+        spec = each.section.backbone.located(pipeline.base)
+        if spec not in (other for _, other in found):
+            found.append((each.name, spec))
+    several = len(found) > 1
+    return tuple(
+        Wanted(
+            spec,
+            spec.lock_file or path.with_name(f"{path.stem}{f'-{name}' if several else ''}.lock.json"),
+            name if several else "",
         )
-    return Wanted(spec, spec.lock_file or path.with_suffix(".lock.json"))
+        for name, spec in found
+    )
 
 
 def _of_repository(name: str) -> NamedBackbone | None:

@@ -19,7 +19,7 @@ from extract.backbones.huggingface.spec import HuggingFaceSpec, TransformersBack
 from extract.backbones.processor import Processor, read_processor
 from extract.backbones.published import PublishedBackbone, called, read_config
 from extract.backbones.shape import MODEL_TYPES
-from extract.fetch.names import wanted
+from extract.fetch.names import wanted_one
 
 UNKNOWN = "unknown"
 Said = dict[str, Any]
@@ -96,7 +96,7 @@ def spec_of(name: str) -> NamedBackbone:
         return _by_model_type(path)(path=path)
     repository, _, revision = name.partition("@")
     if repository.count("/") != 1 or path.exists() or repository.split("/")[0] in LISTED:
-        return wanted(name, ()).spec
+        return wanted_one(name)
     source = HubSource(repository, revision or None)
     spec = HuggingFaceSpec(repository=source.repository, revision=source.revision)
     if (lacks := spec.missing()) is not None:
@@ -149,6 +149,7 @@ def _stated(processor: Processor) -> Said:
         "mean": list(processor.mean),
         "std": list(processor.std),
         "interpolation": processor.interpolation,
+        "canvas": None if processor.canvas is None else dict(processor.canvas),
     }
 
 

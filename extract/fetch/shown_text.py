@@ -11,7 +11,7 @@ def shown_text(shown: Shown) -> str:
     """What a person reads."""
     lines = [("backbone", f"{shown.model_type}, {shown.folder or shown.source}")]
     lines += (
-        [("sizes", ", ".join(f"{name} {value}" for name, value in shown.sizes.items()))]
+        [("sizes", ", ".join(f"{name} {value}" for name, value in shown.sizes.items() if value))]
         if shown.sizes
         else []
     )
@@ -45,7 +45,11 @@ def _processor_text(processor: Mapping[str, Any] | None) -> str:
         return "states nothing; pixels are normalised as extract.normalise says"
     size = " x ".join(map(str, processor["size"])) + " px" if processor["size"] else "no one size"
     mean, std = (" ".join(f"{value:g}" for value in processor[name]) for name in ("mean", "std"))
-    return f"{size}, {processor['interpolation'] or 'no resize'}, mean {mean}, std {std}"
+    stated = f"{size}, {processor['interpolation'] or 'no resize'}, mean {mean}, std {std}"
+    if processor["canvas"] is None:
+        return f"{stated}; for these numbers say normalise: model"
+    canvas = ", ".join(f"{name}: {value}" for name, value in processor["canvas"].items())
+    return f"{stated}; for just that say canvas: {{{canvas}}}, normalise: model (canvas: model takes it, too)"
 
 
 def _weights_text(weights: Mapping[str, Any]) -> str:

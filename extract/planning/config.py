@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import MAIN, Pipeline, validate
+from cache_schema.common.short_forms import reads
 from cache_schema.common.strict import later
 from cache_schema.format.header import Header
 from cache_schema.format.layout import INNER_PATCHES, TOKENS, patch_layers
@@ -46,6 +47,7 @@ InputSpec = Annotated[
 ]
 
 
+@reads({"type": "null"})
 def _nothing_said(value: Any) -> Any:
     """`coronal:` with nothing behind it is `coronal: {}`."""
     return {} if value is None else value
@@ -55,15 +57,19 @@ class EmbeddingOptions(StepOverrides):
     """How a volume becomes slices, which backbone embeds them, and which of its tokens are kept."""
 
     preset: PresetName = "letterbox"
-    """Named preprocessing; the keys of `StepOverrides` replace single steps."""
+    """Named preprocessing; `plane` to `normalise` beside it replace single steps."""
     backbone: BackboneSpec = Field(default={"kind": "dinov2", "size": "small"}, validate_default=True)
+    """The frozen network, by its kind, e.g. `{kind: dinov2, size: base}`."""
     tokens: tuple[Token, ...] = ("patch_mean",)
-    """Arrays of the store; `cls` is always there where the backbone has it."""
+    """Arrays of the store; `cls` is always there where the backbone has it, e.g. `[cls, patch_mean]`."""
     layers: tuple[int, ...] = ()
-    """Blocks, counted from 1, whose CLS token is kept beside the last one's."""
+    """Blocks, counted from 1, whose CLS token is kept beside the last one's, e.g. `[8, 10]`."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Compute dtype; `auto` is resolved once, when the store is created."""
+    """Compute dtype; `auto` is resolved once, by measuring, when the first volume is embedded."""
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+    """What multiplies in the backbone; `auto` as above, `openvino` on CPUs only."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where the backbone runs; `auto` takes a GPU where there is one."""
     batch_size: int = Field(default=64, ge=1)
     """Slices per forward pass; halved when memory runs out."""
     offline: bool = False
@@ -96,6 +102,17 @@ class EmbeddingOptions(StepOverrides):
             raise ValueError("blocks are counted from 1")
         return tuple(sorted(set(value)))
 
+    @model_validator(mode="after")
+    def _engine_runs_there(self) -> Self:
+        if self.engine == "openvino" and self.device not in ("auto", "cpu"):
+            raise ValueError(f"engine: openvino runs on the CPU, and device is {self.device!r}")
+        return self
+
+    @property
+    def asked_device(self) -> Literal["auto", "cpu", "cuda", "mps"]:
+        """The device, where the engine leaves a choice of it."""
+        return "cpu" if self.engine == "openvino" else self.device
+
     @property
     def preprocessing(self) -> Preprocessing:
         """The preset with the section's overrides."""
@@ -127,11 +144,16 @@ class ExtractSection(StoreOptions):
     """What stage one reads, how it embeds it, and how the store is written."""
 
     input: InputSpec
-    """`{bids: FOLDER, ...}`, `{manifest: TABLE, ...}` or `{files: [IMAGE, ...]}`."""
+    """`{bids: FOLDER, ...}`, `{manifest: TABLE, ...}` or `{files: [IMAGE, ...]}`, e.g.
+    `{bids: data/cohort, suffix: T1w}`."""
     stores: dict[StoreName, Annotated[NamedStoreOptions, BeforeValidator(_nothing_said)]] = later({})
-    """Several stores from one decoding, by name; the flat form is one, called `main`."""
+    """Several stores from one decoding, by name; the flat form is one, called `main`, e.g.
+    `{main: {}, dpmm: {preset: dpmm, tokens: [patches]}}`."""
     workers: int | None = Field(default=None, ge=0)
-    """Processes that decode volumes; 0 decodes in the main one, None chooses by the machine."""
+    """Processes that decode volumes; 0 decodes in the main one, null chooses by the machine, e.g. `4`."""
+    gpus: int | None = later(None, ge=1)
+    """GPUs that embed, each in a process of its own over its own share of the volumes; all that torch sees by
+    default (`CUDA_VISIBLE_DEVICES` says which), and 1 embeds in the main process, e.g. `2`."""
     replace: bool = False
     """Embed volumes again whose inputs have changed (a failure otherwise) or that the store holds damaged."""
     check_hashes: bool = later(False)

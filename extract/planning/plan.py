@@ -10,6 +10,7 @@ from typing import Any
 
 from cache_schema.common.errors import ConfigError, VolumeError
 from cache_schema.common.machine import refuse_everywhere
+from cache_schema.common.terminal.progress import bar
 from cache_schema.format.header import ArraySpec
 from cache_schema.format.identity import VolumeKey, twins
 from cache_schema.format.record import TableRow
@@ -134,16 +135,13 @@ def plan_extraction(
     keys = [candidate.key for candidate in candidates]
     withdrawn = tuple(key for key in keys if is_withdrawn(key.participant_id))
     candidates = [candidate for candidate in candidates if not is_withdrawn(candidate.key.participant_id)]
-    with quiet(), ThreadPoolExecutor(HEADER_THREADS) as pool:
-        volumes = [
-            planned
-            # In parts, or every waiting volume would hold a future of its own.
-            for start in range(0, len(candidates), AT_ONCE)
-            for planned in pool.map(
-                partial(plan_volume, preprocessing=preprocessing, others=others),
-                candidates[start : start + AT_ONCE],
-            )
-        ]
+    look = partial(plan_volume, preprocessing=preprocessing, others=others)
+    volumes: list[PlannedVolume] = []
+    with quiet(), ThreadPoolExecutor(HEADER_THREADS) as pool, bar("reading headers") as progress:
+        # In parts, or every waiting volume would hold a future of its own.
+        for start in range(0, len(candidates), AT_ONCE):
+            volumes += pool.map(look, candidates[start : start + AT_ONCE])
+            progress(len(volumes), len(candidates))
     return ExtractionPlan(tuple(volumes), (*notes, *shared_files(volumes)), withdrawn)
 
 

@@ -51,16 +51,19 @@ def recompute(
     verify` holds a store against itself; this holds it against what it was made from.
     """
     from cache_schema.common.pipeline_file import load_pipeline
+    from cache_schema.common.terminal.progress import bar
     from extract.recompute.recompute import recompute as make_again
     from extract.recompute.words import describe_check
 
-    found = make_again(
-        store,
-        slices,
-        seed,
-        pipeline=None if pipeline is None else load_pipeline(pipeline),
-        root=root,
-        backbone_folder=backbone,
-    )
+    with bar("recomputing") as progress:
+        found = make_again(
+            store,
+            slices,
+            seed,
+            pipeline=None if pipeline is None else load_pipeline(pipeline),
+            root=root,
+            backbone_folder=backbone,
+            progress=progress,
+        )
     typer.echo(json.dumps(found.as_json()) if as_json else describe_check(found))
     return 0 if found.ok else 1

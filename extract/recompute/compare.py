@@ -2,12 +2,12 @@
 
 import platform
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cache_schema.cluster.alike import library_version
 from cache_schema.format.header import Header, Numerics
 from extract.engines.device import device_name
 
@@ -44,7 +44,9 @@ def tolerance_of(header: Header, numerics: Numerics, device: torch.device) -> tu
     libraries = made.get("libraries") or {}
     here = {"host": platform.node(), "device": device_name(device), "threads": torch.get_num_threads()}
     same = all(made.get(name) == value for name, value in here.items())
-    if same and device.type == "cpu" and libraries.get("torch") == version("torch"):
+    multiplied = dict.fromkeys(("torch", numerics.engine))
+    same = same and all(libraries.get(name) == library_version(name) for name in multiplied)
+    if same and device.type == "cpu":
         return SAME, "made on this machine"
     return TOLERANCES.get(compute, TOLERANCES["bfloat16"]), f"{compute} on another machine"
 

@@ -14,11 +14,12 @@ from cache_schema.common.strict import Strict
 from cache_schema.format.header import Header, Numerics, require_equal
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.layout import patch_layers
+from extract.arithmetic.arithmetic import REFERENCE, arithmetic_of, place_by, require_engine
 from extract.backbones.backbone import Backbone
 from extract.backbones.dinov2 import Dinov2Spec
 from extract.backbones.published import PublishedBackbone
 from extract.backbones.registry import BackboneSpec
-from extract.engines.device import DTYPES
+from extract.engines.embed import CPU_BLOCK
 from extract.slices.preprocessing import STEPS, Preprocessing, StepOverrides
 from extract.slices.sides import Canvas
 from extract.sources.bids import BidsInput
@@ -70,7 +71,7 @@ def backbone_of_header(
 
     Args:
         header: Says which backbone it must be.
-        numerics: Say the compute dtype.
+        numerics: Say engine and compute dtype.
         spec: Says where it comes from.
         pixels: Side of the canvas, or its rows and columns.
         device: Where it runs.
@@ -80,15 +81,21 @@ def backbone_of_header(
         StoreMismatch: If it is another one, naming both weights' digests.
         ConfigError: If it cannot be had.
     """
-    backbone = spec.build(
-        pixels,
-        device,
-        DTYPES[numerics.compute_dtype],
-        layers=header.fingerprint.backbone.layers,
-        attention=any(array.name == "cls_attention" for array in header.arrays),
-        patch_layers=patch_layers(array.name for array in header.arrays),
-        offline=offline,
-    )
+    arithmetic = arithmetic_of(numerics) or REFERENCE
+    require_engine(arithmetic, device)
+
+    def in_torch(dtype: torch.dtype) -> Backbone:
+        return spec.build(
+            pixels,
+            device,
+            dtype,
+            layers=header.fingerprint.backbone.layers,
+            attention=any(array.name == "cls_attention" for array in header.arrays),
+            patch_layers=patch_layers(array.name for array in header.arrays),
+            offline=offline,
+        )
+
+    backbone = place_by(arithmetic, in_torch, pixels, CPU_BLOCK)
     wanted, found = header.fingerprint.backbone.weights_sha256, backbone.identity.weights_sha256
     if wanted != found:
         raise StoreMismatch(

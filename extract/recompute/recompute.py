@@ -22,7 +22,8 @@ from cache_schema.format.inputs import differing_inputs
 from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader, open_store
 from extract.engines.device import choose_device, this_machine
-from extract.engines.embed import CommitParts, Embedder
+from extract.engines.embed import Embedder
+from extract.engines.in_hand import CommitParts
 from extract.planning.config import origin_of
 from extract.recompute.compare import (
     FLAT_ARRAYS,
@@ -112,7 +113,8 @@ def recompute(
     origin = origin_of(store.header, location, pipeline)
     spec = origin.backbone if backbone_folder is None else from_folder(origin.backbone, backbone_folder)
     preprocessing = preprocessing_of_header(store.header, origin.allow_unknown_orientation)
-    device = choose_device("auto", this_machine())
+    compiled = any(each.engine != "torch" for each in (store.header.numerics, *store.header.other_numerics))
+    device = choose_device("cpu" if compiled else "auto", this_machine())
 
     @cache
     def embedder_of(numerics: Numerics) -> Embedder:
@@ -209,7 +211,7 @@ def compare_volume(
     found: _Found,
 ) -> None:
     """Compare every array of some slices; one problem per array, at its worst slice."""
-    draft, arrays, _ = fresh
+    draft, arrays = fresh.draft, fresh.arrays
     found.slices += len(places)
     found.volumes += 1
     for spec in store.header.arrays:

@@ -39,4 +39,6 @@ def some_slices(prepared: PreparedVolume, places: Sequence[int]) -> PreparedVolu
     )
     draft = prepared.draft.model_copy(update={"slices": chosen})
     index = list(places)
-    return replace(prepared, draft=draft, images=prepared.images[index], mask=prepared.mask[index])
+    return replace(
+        prepared, draft=draft, images=prepared.images[index], mask=prepared.mask[index], firsts=None
+    )

@@ -12,6 +12,7 @@ from scipy import ndimage
 from extract.simulate.deform import Anatomy, to_template
 from extract.simulate.lesion import Lesion, Texture, lesion_share, retexture
 from extract.simulate.masks import MaskLesion, mask_share
+from extract.simulate.stroke import Stroke, stroke_share
 from extract.simulate.template import Template
 
 FIELD_MM = ((-82.0, 82.0), (-120.0, 84.0), (-80.0, 92.0))
@@ -98,7 +99,7 @@ def head_points(shape: tuple[int, int, int], affine: NDArray[np.float64], pose: 
 def acquire(
     template: Template,
     anatomy: Anatomy,
-    lesions: tuple[Lesion, ...] | MaskLesion,
+    lesions: tuple[Lesion, ...] | MaskLesion | Stroke,
     protocol: Protocol,
     pose: Pose,
     seed: tuple[int, ...],
@@ -109,7 +110,7 @@ def acquire(
     Args:
         template: The brain.
         anatomy: Its shape.
-        lesions: Blobs, or one mask's.
+        lesions: Blobs, one mask's, or one of a given volume.
         protocol: How it is scanned.
         pose: How the head lies.
         seed: Of bias and noise.
@@ -123,6 +124,8 @@ def acquire(
     signal = np.maximum(t1, 0) ** np.float32(protocol.gamma)
     if isinstance(lesions, MaskLesion):
         share, darkening = [mask_share(lesions, coordinates, template)], [lesions.darkening]
+    elif isinstance(lesions, Stroke):
+        share, darkening = [stroke_share(lesions, coordinates)], [lesions.darkening]
     else:
         share, darkening = lesion_share(lesions, coordinates), [lesion.darkening for lesion in lesions]
     for left, part in zip(darkening, share, strict=True):

@@ -26,6 +26,14 @@ Masks = Annotated[
         help="With --effect lesion: folder (or pattern) of masks in MNI space that give lesions their shape.",
     ),
 ]
+LesionSize = Annotated[
+    float | None,
+    typer.Option(
+        metavar="ML",
+        help="With --effect lesion: one lesion per patient, its volume log-normal with this median in ml, as "
+        "strokes' are.",
+    ),
+]
 Groups = Annotated[
     str | None,
     typer.Option(
@@ -43,6 +51,7 @@ def simulate(
     effect: EffectName = "atrophy",
     lesion: LesionLook = "dark",
     lesion_masks: Masks = None,
+    lesion_size: LesionSize = None,
     groups: Groups = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything.")] = 0,
     workers: Workers = None,
@@ -52,21 +61,24 @@ def simulate(
 
     The same options give the same bytes; a complete OUT of the same options is left as it is.
     """
+    from cache_schema.common.terminal.progress import bar
     from extract.simulate.cohort import GROUPS
     from extract.simulate.tree import simulate_tree as write
 
     masks = None if lesion_masks is None else Path(lesion_masks)
-    done = write(
-        out,
-        participants,
-        effect,
-        seed,
-        lesion=lesion,
-        lesion_masks=masks,
-        groups=GROUPS if groups is None else groups.split(","),
-        workers=workers,
-        progress=True,
-    )
+    with bar("simulating") as progress:
+        done = write(
+            out,
+            participants,
+            effect,
+            seed,
+            lesion=lesion,
+            lesion_masks=masks,
+            lesion_ml=lesion_size,
+            groups=GROUPS if groups is None else groups.split(","),
+            workers=workers,
+            progress=progress,
+        )
     if as_json:
         typer.echo(json.dumps(done.as_json()))
     else:

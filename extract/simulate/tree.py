@@ -10,7 +10,6 @@ import json
 import multiprocessing
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,13 +21,14 @@ import nibabel
 
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.stored_json import read_json
+from cache_schema.common.terminal.progress import Progress
 from cache_schema.common.text.mistakes import shown
 from cache_schema.files.disk.room import require_writable
 from cache_schema.files.disk.whole import write_whole
 from extract.simulate.acquire import acquire
 from extract.simulate.cohort import GROUPS, Effect, Participant, SimulatedVisit, plan_cohort
 from extract.simulate.lesion import Change
-from extract.simulate.look import Look, draw_look
+from extract.simulate.look import Look, draw_look, require_look
 from extract.simulate.masks import digest_masks, list_masks
 from extract.simulate.tables import LESIONS, write_tables
 from extract.simulate.template import load_template
@@ -83,10 +83,11 @@ def simulate_tree(
     *,
     lesion: Change = "dark",
     lesion_masks: Path | None = None,
+    lesion_ml: float | None = None,
     groups: Sequence[str] = GROUPS,
     coarseness: float = 1.0,
     workers: int | None = None,
-    progress: bool = False,
+    progress: Progress | None = None,
 ) -> Simulated:
     """Write a cohort, or find it written.
 
@@ -98,20 +99,19 @@ def simulate_tree(
         lesion: What lesions look like: darker tissue, or only another texture of the same mean.
         lesion_masks: Folder (or pattern) of masks in the template's (MNI) space that lesions take their
             shape from, one per patient; without it they are blobs.
+        lesion_ml: One lesion per patient, its volume drawn around this median.
         groups: Diagnoses, from none of the effect to all of it; more than two with wide ventricles only.
         coarseness: Factor on all voxel sizes; tests use large ones.
         workers: Processes; by default as many as there are processors. 1 stays in this process.
-        progress: Print a line on standard error.
+        progress: Called with the volumes written and their number.
 
     Raises:
         SlicecacheError: If the folder holds something else, or lesions are asked for without the effect.
     """
     started = time.perf_counter()
     masks = () if lesion_masks is None else list_masks(lesion_masks)
-    if effect != "lesion" and (masks or lesion != "dark"):
-        raise SlicecacheError(
-            f"the effect {effect!r} has no lesions: say --effect lesion, or leave out how they look"
-        )
+    look = Look(lesion, masks, lesion_ml)
+    require_look(look, effect)
     groups = tuple(groups)
     require_groups(groups, effect)
     parameters: dict[str, Any] = {
@@ -124,6 +124,7 @@ def simulate_tree(
     # Named only where they were asked for: a tree without them stays what it was, note included.
     parameters |= {} if lesion == "dark" else {"lesion": lesion}
     parameters |= {"lesion_masks": digest_masks(masks)} if masks else {}
+    parameters |= {} if lesion_ml is None else {"lesion_ml": lesion_ml}
     parameters |= {} if groups == GROUPS else {"groups": list(groups)}
     files = finished_files(folder, parameters)
     if files is not None:
@@ -132,14 +133,13 @@ def simulate_tree(
     write_note(folder, parameters, None)
     cohort = plan_cohort(participants, effect, seed, coarseness, groups)
     written: dict[str, dict[str, Any]] = {}
-    look = Look(lesion, masks)
     jobs = [(str(folder), person, visit, look) for person in cohort for visit in person.visits]
     for done, part in enumerate(run_jobs(jobs, workers), start=1):
         written |= part
-        if progress:
-            show(done, len(jobs), time.perf_counter() - started)
+        if progress is not None:
+            progress(done, len(jobs))
     written |= write_tables(folder, cohort, effect, seed, look.words(LESIONS), groups)
-    write_note(folder, parameters, written)
+    write_note(folder, parameters, written, look.planted(cohort))
     return summarise_tree(folder, participants, written, time.perf_counter() - started, found=False)
 
 
@@ -190,9 +190,15 @@ def summarise_tree(
     return Simulated(str(folder), participants, volumes, masks, round(seconds, 2), found)
 
 
-def write_note(folder: Path, parameters: dict[str, Any], files: dict[str, Any] | None) -> None:
+def write_note(
+    folder: Path,
+    parameters: dict[str, Any],
+    files: dict[str, Any] | None,
+    planted: dict[str, Any] | None = None,
+) -> None:
     """Write the parameters, and what was written once that is all."""
     note = {"parameters": parameters, "files": None if files is None else dict(sorted(files.items()))}
+    note |= {} if planted is None else {"planted": planted}
     write_whole(folder / NOTE, (json.dumps(note, indent=1) + "\n").encode())
 
 
@@ -238,14 +244,3 @@ def write_image(root: Path, name: str, image: nibabel.Nifti1Image) -> dict[str, 
     data = gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
     write_whole(root / name, data)
     return {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
-
-
-def show(done: int, total: int, seconds: float) -> None:
-    """One line on standard error: rewritten on a terminal, else every tenth volume."""
-    left = seconds / done * (total - done)
-    line = f"simulated {done}/{total} volumes, {left:.0f} s left"
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r{line:<60}" + ("\n" if done == total else ""))
-        sys.stderr.flush()
-    elif done % 10 == 0 or done == total:
-        sys.stderr.write(line + "\n")

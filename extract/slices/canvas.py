@@ -35,6 +35,7 @@ class FieldCanvas(Strict):
     field_mm: Annotated[float, Field(ge=10, le=1000)] | Literal["native"] = 224.0
     """Longer side of the field; `native`: the longer in-plane side of the volume, centred on the array."""
     pixels: Pixels = 224
+    """Side of the canvas, or its rows and columns."""
     filter: Literal["triangle"] = "triangle"
     centre_depth_mm: float = Field(default=100.0, gt=0)
     """The centre is taken over this depth below the vertex, so that neck and shoulders do not pull it."""
@@ -47,8 +48,11 @@ class CropCanvas(Strict):
 
     kind: Literal["crop"] = "crop"
     resize: SidePixels = 256
+    """Pixels of the shorter side before the crop."""
     pixels: Pixels = 224
+    """Side of the crop, or its rows and columns."""
     filter: Kernel = "pillow-bilinear"
+    """Whose resize it is, and its kernel."""
 
     @model_validator(mode="after")
     def _inside(self) -> "CropCanvas":
@@ -66,10 +70,13 @@ class ShorterCanvas(Strict):
 
     kind: Literal["shorter"] = "shorter"
     resize: SidePixels = 448
+    """Pixels of the shorter side, before the cut to a multiple."""
     pixels: Pixels = 448
+    """Side of the store's one canvas, or its rows and columns."""
     multiple: int = Field(default=14, ge=1, le=16384)
     """The backbone's patch."""
     filter: Kernel = "pillow-bicubic"
+    """Whose resize it is, and its kernel."""
     unlike: Literal["refuse", "cut_or_pad"] = "refuse"
     """A slice of another ratio; `cut_or_pad` goes on at the lower right with background, or ends there."""
 
@@ -92,7 +99,9 @@ class StretchCanvas(Strict):
 
     kind: Literal["stretch"] = "stretch"
     pixels: Pixels = 448
+    """Side of the canvas, or its rows and columns."""
     filter: Kernel = "pillow-bilinear"
+    """Whose resize it is, and its kernel."""
 
 
 class CropOrPadCanvas(Strict):
@@ -103,6 +112,7 @@ class CropOrPadCanvas(Strict):
 
     kind: Literal["crop_or_pad"] = "crop_or_pad"
     pixels: Pixels = 224
+    """Side of the canvas, or its rows and columns, in voxels."""
     fill: Literal["minimum", "zero"] = "minimum"
     """In the volume's own intensities, before they are scaled."""
 

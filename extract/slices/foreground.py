@@ -24,11 +24,11 @@ class ForegroundSpec(Strict):
     """Parameters of the rules; a mask file always goes first."""
 
     border_share: float = Field(default=0.2, gt=0, le=1)
-    """Stripped: at least this share of all voxels has the border's most common value, and"""
+    """Skull-stripped is where at least this share of all voxels has the border's most common value."""
     border_clean: float = Field(default=0.95, gt=0, le=1)
-    """at least this share of the border itself (noisy air quantised to 8 bits has many zeros as well), and"""
+    """And at least this share of the border itself: noisy air quantised to 8 bits has many zeros as well."""
     largest_brain_ml: float = Field(default=2500.0, gt=0)
-    """what is left is no larger than this: a head on a cleaned background is a head."""
+    """And what is left is no larger than this: a head on a cleaned background is a head."""
     clip: tuple[float, float] = (0.5, 99.5)
     """Percentiles of all voxels between which Otsu's threshold is sought."""
     fill: Literal["slice"] = "slice"

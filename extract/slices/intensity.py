@@ -20,7 +20,9 @@ class Percentile(Strict):
 
     kind: Literal["percentile"] = "percentile"
     low: float = Field(default=0.5, ge=0, le=100)
+    """Percentile of the foreground that becomes 0."""
     high: float = Field(default=99.5, ge=0, le=100)
+    """Percentile of the foreground that becomes 1."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Percentile":
@@ -40,8 +42,11 @@ class Window(Strict):
 
     kind: Literal["window"] = "window"
     low: float
+    """Lower edge, in the volume's own units, e.g. `-20`."""
     high: float
+    """Upper edge, in the volume's own units, e.g. `100`."""
     to: tuple[float, float] = (0.0, 1.0)
+    """What the two edges become."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Window":
@@ -55,12 +60,14 @@ class Zscore(Strict):
 
     kind: Literal["zscore"] = "zscore"
     low: float = Field(default=0.5, ge=0, le=100)
+    """Percentile below which intensities are clipped."""
     high: float = Field(default=99.5, ge=0, le=100)
+    """Percentile above which intensities are clipped."""
     over: Literal["canvas", "volume", "foreground"] = "volume"
     """Whose voxels are counted; `canvas`: those that a crop-or-pad canvas shows on the kept slices, with
     what is filled in."""
     above: float | None = None
-    """Only voxels above this are counted."""
+    """Only voxels above this are counted, e.g. `0`."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Zscore":

@@ -20,7 +20,7 @@ from extract.slices.canvas import (
     outside_share,
 )
 from extract.slices.foreground import FoundForeground, find_foreground, mask_voxels
-from extract.slices.images import Sliced, on_canvas
+from extract.slices.images import Sliced, first_equal, on_canvas
 from extract.slices.intensity import (
     QUANTILES,
     masked_values,
@@ -30,6 +30,9 @@ from extract.slices.intensity import (
 from extract.slices.preprocessing import Preprocessing
 from extract.slices.resize import Resize, resize_of, resized_axes
 from extract.slices.rules import Extent, find_extent
+from extract.slices.sides import sides
+from extract.slices.tone import Tone
+from extract.slices.view import Turn, mirrored, turn_of
 from extract.sources.candidate import Candidate
 from extract.volume.orient import as_stack, stack_spacing, stack_to_native
 from extract.volume.read import Voxels, read_volumes
@@ -44,7 +47,8 @@ class PreparedVolume:
 
     draft: VolumeDraft
     images: NDArray[np.generic]
-    """`(slice, height, width)`: float32 before resampling, or on the canvas already, in 8 bits or float32."""
+    """`(slice, height, width)`: before resampling, in float32 or, with a `tone`, int16 as they are stored; or
+    on the canvas already, in 8 bits or float32."""
     mask: NDArray[np.uint8]
     """Foreground (0 or 1) on the same grid as `images`."""
     row_weights: NDArray[np.float32] | None
@@ -57,6 +61,12 @@ class PreparedVolume:
     """Grey value of what lies outside the volume."""
     span: tuple[float, float] = (0.0, 1.0)
     """The grey values that a picture shows as black and as white."""
+    tone: Tone | None = None
+    """What the device does to `images` first; None where they are grey values."""
+    firsts: NDArray[np.intp] | None = None
+    """For each slice the first one of equal bytes; None where all differ, or nobody has looked."""
+    flipped: tuple[int, ...] = ()
+    """Axes that the device mirrors once the slices are on the canvas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +171,7 @@ def prepare_voxels(
         rows=rows,
         columns=columns,
         resize=resize,
+        turn=_turn(preprocessing, stack),
     )
     outside = outside_share(source.mask, rows, columns)
     prepared = on_canvas(preprocessing, source)
@@ -170,7 +181,9 @@ def prepare_voxels(
         volume_id=candidate.key.volume_id,
         entities=candidate.entities,
         source=volume.source,
-        geometry=_geometry(volume, stack, rows, columns, outside),
+        geometry=_geometry(
+            volume, _shown_to_native(preprocessing, to_native, source), stack, source, outside
+        ),
         slices=_slices(volume, stack, kept, NORMAL[preprocessing.plane]),
         foreground=UsedForeground(
             kind=found.kind,
@@ -182,7 +195,8 @@ def prepare_voxels(
         seconds={"read": read_seconds, "prepare": perf_counter() - start},
         inputs=volume.inputs,
     )
-    return PreparedVolume(draft, *prepared)
+    flipped = () if preprocessing.view is None else preprocessing.view.flipped
+    return PreparedVolume(draft, *prepared, first_equal(prepared.images, prepared.mask), flipped)
 
 
 def _voxel_ml(volume: Voxels) -> float:
@@ -229,6 +243,28 @@ def _axes(preprocessing: Preprocessing, stack: _Stack) -> tuple[Axis, Axis, Resi
     return *resized_axes(resize, height, width), resize
 
 
+def _turn(preprocessing: Preprocessing, stack: _Stack) -> Turn | None:
+    """How slices are turned: those of a field on the canvas, all others as they are stored."""
+    field = isinstance(preprocessing.canvas, FieldCanvas)
+    _, rows, columns = stack.mask.shape
+    return turn_of(preprocessing.view, *(sides(preprocessing.pixels) if field else (rows, columns)))
+
+
+def _shown_to_native(
+    preprocessing: Preprocessing, to_native: NDArray[np.float64], source: Sliced
+) -> NDArray[np.float64]:
+    """3x4 matrix from `(row, column, slice index, 1)` on the canvas, as it is shown, to native voxels."""
+    turn, field = source.turn, isinstance(preprocessing.canvas, FieldCanvas)
+    if turn is not None and not field:
+        to_native = to_native @ turn.homogeneous()
+    matrix = canvas_to_native(to_native, source.rows, source.columns)
+    if turn is not None and field:
+        matrix = matrix @ turn.homogeneous()
+    view = preprocessing.view
+    pixels = source.rows.pixels, source.columns.pixels
+    return matrix if view is None else matrix @ mirrored(view.flipped, pixels)
+
+
 def _upper(stack: _Stack, depth_mm: float, preprocessing: Preprocessing) -> NDArray[np.bool_]:
     """The foreground down to some depth below the vertex, `(slice, row, column)`, whatever the plane."""
     if preprocessing.plane == "axial":
@@ -248,8 +284,10 @@ def _span(kept: NDArray[np.int64]) -> slice | NDArray[np.int64]:
     return slice(first, last + 1) if last - first + 1 == kept.size else kept
 
 
-def _geometry(volume: Voxels, stack: _Stack, rows: Axis, columns: Axis, outside: float) -> Geometry:
-    facts = volume.facts
+def _geometry(
+    volume: Voxels, to_native: NDArray[np.float64], stack: _Stack, source: Sliced, outside: float
+) -> Geometry:
+    facts, rows, columns = volume.facts, source.rows, source.columns
     return Geometry(
         native_shape=facts.shape,
         affine=_rows(facts.affine),
@@ -258,7 +296,7 @@ def _geometry(volume: Voxels, stack: _Stack, rows: Axis, columns: Axis, outside:
         oblique_degrees=facts.oblique_degrees,
         canvas=(rows.pixels, columns.pixels),
         pixel_mm=(rows.step * stack.spacing_mm[1], columns.step * stack.spacing_mm[2]),
-        canvas_to_native=_rows(canvas_to_native(stack.to_native, rows, columns)),
+        canvas_to_native=_rows(to_native),
         outside_field=outside,
     )
 

@@ -15,9 +15,10 @@ from extract.slices.intensity import IntensityScaling, SliceMinMax
 from extract.slices.resize import PILLOW, resize_of
 from extract.slices.rules import SliceRule
 from extract.slices.sides import Canvas, Pixels
+from extract.slices.view import ViewSpec
 from extract.volume.orient import OrientSpec
 
-STEPS = ("orient", "foreground", "intensity", "canvas", "normalise")
+STEPS = ("orient", "foreground", "intensity", "canvas", "normalise", "view")
 """In order, as the fingerprint has them; a field each of `StepOverrides` and of `Preprocessing`."""
 
 
@@ -25,7 +26,9 @@ class NormaliseSpec(Strict):
     """Mean and standard deviation of the three channels, by which grey values are normalised; ImageNet's."""
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Of each channel; subtracted."""
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
+    """Of each channel; divided by."""
 
 
 AS_THEY_ARE = NormaliseSpec(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -43,13 +46,22 @@ class StepOverrides(Strict):
     slices: SliceRule | None = None
     """Which slices are kept."""
     orient: OrientSpec | None = None
+    """Which axis is sliced, and how the slice image lies, e.g. `{to: ras}`."""
     foreground: ForegroundSpec | None = None
+    """How the foreground is found where no mask is given, e.g. `{min_area_cm2: 5.0}`."""
     intensity: IntensityScaling | None = None
-    canvas: CanvasSpec | Pixels | None = None
-    """A canvas, or only its pixels: `448`, or rows and columns as `[448, 532]`."""
+    """How intensities become grey values between 0 and 1."""
+    canvas: CanvasSpec | Pixels | Literal["model"] | None = None
+    """A canvas, or only its pixels: `448`, or rows and columns as `[448, 532]`; or `model`, the one that the
+    backbone's checkpoint states, which `with_stated_canvas` puts in its place, e.g. `448`."""
     field_mm: Annotated[float, Field(ge=10, le=1000)] | Literal["native"] | None = None
-    """Longer side of the field in mm; makes any other canvas a field canvas."""
+    """Longer side of the field in mm; makes any other canvas a field canvas, e.g. `240`."""
     normalise: NormaliseSpec | NormaliseName | None = None
+    """Mean and standard deviation that the backbone wants: ImageNet's, none, as the backbone itself says it
+    (`model`), or numbers."""
+    view: ViewSpec | None = None
+    """The slices turned, or mirrored, for a store beside the one of slices as they are, e.g.
+    `{rotate_deg: 45}`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,8 @@ class Preprocessing:
     allow_unknown_orientation: bool = False
     """Who is let in; changes no number and stands outside the fingerprint."""
     plane: Plane = "axial"
+    view: ViewSpec | None = None
+    """None where it would change nothing: such a store keeps the fingerprint from before there were views."""
 
     @property
     def pixels(self) -> Canvas:

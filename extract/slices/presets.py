@@ -82,6 +82,7 @@ def preprocessing_of(
         slices=overrides.slices or base.slices,
         allow_unknown_orientation=allow_unknown_orientation,
         plane=overrides.plane or base.plane,
+        view=overrides.view if overrides.view is not None and overrides.view.changes else base.view,
     )
     if made.plane != "axial" and made.orient.to == "stored":
         raise ConfigError(
@@ -116,6 +117,10 @@ def _normalise(
 def _canvas(base: AnyCanvas, overrides: StepOverrides) -> AnyCanvas:
     """The preset's canvas, or the given one, or the preset's with other pixels or another field."""
     canvas, given = base, overrides.canvas
+    if given == "model":
+        raise ConfigError(
+            "extract.canvas: model is resolved by the backbone's checkpoint, before anything else"
+        )
     if isinstance(given, int | tuple):
         update: dict[str, Any] = {"pixels": given}
         if isinstance(base, CropCanvas):  # the crop keeps the share of the image that it shows

@@ -14,26 +14,23 @@ TILE = 112
 """Pixels along a tile."""
 
 
-def mosaic(images: NDArray[np.float32], draft: VolumeDraft, span: tuple[float, float] = (0.0, 1.0)) -> bytes:
+def mosaic(shown: NDArray[np.float32], draft: VolumeDraft, span: tuple[float, float] = (0.0, 1.0)) -> bytes:
     """PNG of up to twelve slices spread evenly from top to bottom.
 
     Args:
-        images: Grey values `(slice, height, width)` on the canvas, low slices first.
+        shown: Grey values `(tile, height, width)` on the canvas of the slices that `spread_tiles` chooses.
         draft: Says the heights and which side of the participant column 0 shows.
         span: Grey values that are shown as black and as white.
     """
-    chosen = spread_tiles(len(images))[::-1]
+    heights = draft.slices.height_mm
+    chosen = list(zip(spread_tiles(len(heights)), shown, strict=True))[::-1]
     columns = min(TILE_COLUMNS, len(chosen))
     rows = -(-len(chosen) // columns)
     sheet = Image.new("L", (columns * TILE, rows * TILE))
     first, last = column_sides(draft.geometry)
-    for place, index in enumerate(chosen):
-        tile = draw_tile(
-            (images[index] - span[0]) / (span[1] - span[0]),
-            first,
-            last,
-            f"{draft.slices.height_mm[index]:.0f} mm",
-        )
+    for place, (index, image) in enumerate(chosen):
+        seen = (image - span[0]) / (span[1] - span[0])
+        tile = draw_tile(seen, first, last, f"{heights[index]:.0f} mm")
         sheet.paste(tile, (place % columns * TILE, place // columns * TILE))
     out = io.BytesIO()
     sheet.save(out, "PNG", optimize=True)

@@ -100,8 +100,9 @@ class Band(Strict):
 
     kind: Literal["band"] = "band"
     from_vertex_mm: tuple[float, float]
-    """Upper and lower edge, mm below the vertex, both inclusive."""
+    """Upper and lower edge, mm below the vertex, both inclusive, e.g. `[10, 130]`."""
     step_mm: float | None = Field(default=None, gt=0)
+    """Keep one slice every so many millimetres; by default all, e.g. `2`."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Band":
@@ -132,7 +133,9 @@ class Center(Strict):
 
     kind: Literal["center"] = "center"
     n: int = Field(ge=1)
+    """How many slices, e.g. `50`."""
     of: Literal["foreground", "array"] = "foreground"
+    """What they are the middle of: the foreground's extent, or the array whatever it shows."""
     short: Literal["clip", "wrap"] = "clip"
     """A volume with fewer slices gives what it has, or wraps as a Python slice with a negative start does."""
 
@@ -155,6 +158,7 @@ class Uniform(Strict):
 
     kind: Literal["uniform"] = "uniform"
     n: int = Field(ge=1)
+    """How many slices, e.g. `24`."""
 
     def bound(self, n: int, spacing_mm: float) -> int:
         """Most slices that can be kept of `n`."""
@@ -172,6 +176,7 @@ class Every(Strict):
 
     kind: Literal["every"] = "every"
     step_mm: float = Field(gt=0)
+    """Millimetres between two slices, e.g. `4`."""
 
     def bound(self, n: int, spacing_mm: float) -> int:
         """Most slices that can be kept of `n`."""
@@ -193,6 +198,7 @@ class CropOrPad(Strict):
 
     kind: Literal["crop_or_pad"] = "crop_or_pad"
     n: int = Field(ge=1, le=4096)
+    """How many slices, e.g. `32`."""
 
     def bound(self, n: int, spacing_mm: float) -> int:
         """Slices that are kept, whatever `n` is."""

@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, field_validator
 
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.short_forms import ONE, reads
 from cache_schema.common.strict import Strict, later
 from cache_schema.format.identity import VolumeKey
 from extract.sources.candidate import Candidate, bids_parts, entities_of, source_name, stem
@@ -24,6 +25,7 @@ LABELS = ("mask", "dseg", "probseg", "roi")
 ANY = "*"
 
 
+@reads(ONE)
 def _as_tuple(value: object) -> object:
     """One filter value is a list of one."""
     return (value,) if isinstance(value, str | int) and not isinstance(value, bool) else value
@@ -42,16 +44,24 @@ class BidsInput(Strict):
     """
 
     bids: Path
+    """The root of the dataset: the folder that holds `sub-*`, e.g. `data/cohort`."""
     suffix: Filter = ("T1w",)
+    """Contrast by the end of the file's name, e.g. `[T1w, FLAIR]`."""
     session: Filter | None = None
+    """Sessions that are read, with or without `ses-`, e.g. `[01, 02]`."""
     run: Filter | None = None
+    """Runs that are read, e.g. `1`."""
     acquisition: Filter | None = None
+    """Values of `acq-` that are read, e.g. `mprage`."""
     desc: Filter | None = None
+    """Values of `desc-` that are read, as derivatives have them, e.g. `preproc`."""
     space: Filter | None = None
+    """Values of `space-` that are read, e.g. `MNI152NLin2009cAsym`."""
     participant: Filter | None = later(None)
-    """With or without `sub-`."""
+    """With or without `sub-`, e.g. `[sub-01, sub-02]`."""
     masks: BrainMasks | None = later(None)
-    """Brain masks among derivatives, for heads with skull and face."""
+    """Brain masks among derivatives, for heads with skull and face, e.g.
+    `{derivatives: derivatives/fmriprep}`."""
 
     @field_validator("suffix")
     @classmethod

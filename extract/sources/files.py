@@ -8,12 +8,14 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.short_forms import ONE, reads
 from cache_schema.common.strict import Strict
 from cache_schema.format.identity import VolumeKey
 from extract.sources.candidate import Candidate, bids_parts, contrast_of, entities_of, source_name
 from extract.sources.cells import located_file, name_of, split_dataset
 
 
+@reads(ONE)
 def _as_list(value: object) -> object:
     """One file is a list of one."""
     return (value,) if isinstance(value, str | Path) else value
@@ -23,6 +25,7 @@ class FilesInput(Strict):
     """`{files: [a.nii.gz, b.nii.gz]}`; a dataset inside an HDF5 file is `scans.h5:/t1`."""
 
     files: Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)]
+    """Images, each named by itself, e.g. `[scan-1.nii.gz, scan-2.nii.gz]`."""
 
 
 def find_files(spec: FilesInput, base: Path) -> tuple[list[Candidate], list[str]]:

@@ -59,22 +59,33 @@ class Columns(Strict):
     """Names of the table's columns; what is not named has its default name, in any case of letters."""
 
     participant: str | None = None
+    """Whose volume it is; `participant_id` by default, e.g. `PTID`."""
     session: str | None = None
+    """Of which visit; `session_id` by default, e.g. `VISCODE`."""
     path: str | None = None
+    """The image, relative to the table, or `file.h5:/dataset`; `path` by default, e.g. `file`."""
     volume: str | None = None
+    """What tells volumes of a session apart; `volume_id` by default, e.g. `series`."""
     contrast: str | None = None
+    """What kind of image it is; `contrast` by default, e.g. `sequence`."""
     foreground: str | None = None
+    """A mask of the foreground, relative to the table; `foreground_path` by default, e.g. `mask`."""
     orientation: str | None = None
+    """Axis codes of images that do not say them (`RAS`); `orientation` by default, e.g. `axes`."""
     spacing: str | None = None
+    """Voxel sizes of images that do not say them, in mm; `spacing_mm` by default, e.g. `voxel_mm`."""
 
 
 class ManifestInput(Strict):
     """`{manifest: TABLE, columns: {participant: PTID, session: VISCODE, path: file}}`."""
 
     manifest: Path
+    """A table with a row per volume: CSV, TSV, .xlsx or Parquet, e.g. `volumes.csv`."""
     columns: Columns = Columns()
+    """What its columns are called, where not as usual, e.g.
+    `{participant: PTID, session: VISCODE, path: file}`."""
     sheet: str | None = later(None)
-    """Of a workbook that has several."""
+    """Of a workbook that has several, e.g. `volumes`."""
     row_is_participant: bool = False
     """Every row is another participant, named by its file; only for tables without a participant column."""
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, field_validator
 
 from cache_schema.common.errors import ConfigError
+from cache_schema.common.short_forms import ONE, reads
 from cache_schema.common.strict import Strict
 from extract.sources.candidate import Candidate, bids_parts, stem
 from extract.sources.walk import Walk
@@ -25,6 +26,7 @@ NAMED = ("name", "folder", "participant", "session")
 """What a pattern may ask for."""
 
 
+@reads(ONE)
 def _as_tuple(value: object) -> object:
     """One value is a list of one."""
     return (value,) if isinstance(value, str) else value
@@ -38,7 +40,8 @@ class BrainMasks(Strict):
     desc: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)] = ("brain",)
     """Of `*_desc-brain_mask.nii.gz`; `*_label-brain_mask` is the same."""
     pattern: str | None = None
-    """In place of entities: `{folder}/{name}_mask.nii.gz`, of the volume's folder below its root and name."""
+    """In place of entities: `{folder}/{name}_mask.nii.gz`, of the volume's folder below its root and name,
+    e.g. `"{folder}/{name}_mask.nii.gz"`."""
     required: bool = True
     """A volume without a mask is a failure; else its foreground is found as that of any other."""
 

@@ -17,6 +17,7 @@ from cache_schema.common.errors import VolumeError
 from cache_schema.format.inputs import Inputs
 from cache_schema.format.record import SourceFile
 from extract.sources.candidate import Candidate
+from extract.volume.gzipped import stored_voxels
 from extract.volume.hdf5 import open_volume
 from extract.volume.headers import BROKEN, Facts, one_line, open_image, quiet, read_facts
 from extract.volume.inputs import Watch
@@ -209,7 +210,7 @@ def scale_voxels(dataobj: Any, dtype: np.dtype[Any]) -> NDArray[np.floating]:
     """`stored * slope + intercept`, computed in float64 and rounded once, whatever the library versions."""
     if type(dataobj) is not ArrayProxy:
         return np.asanyarray(dataobj).astype(dtype, copy=False)
-    stored, slope, intercept = np.asarray(dataobj.get_unscaled()), float(dataobj.slope), float(dataobj.inter)
+    stored, slope, intercept = stored_voxels(dataobj), float(dataobj.slope), float(dataobj.inter)
     with np.errstate(over="ignore", invalid="ignore"):
         if (slope, intercept) == (1.0, 0.0):
             return stored.astype(dtype, order="K", copy=False)

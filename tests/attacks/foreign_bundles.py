@@ -96,6 +96,13 @@ def no_maps(scene: Scene, answer: Answer) -> None:
     assert not (scene.folder / "maps").exists()
 
 
+ABORT = {"kind": "custom", "target": "os:abort", "options": {}}
+
+
+def combined(*parts: dict[str, object]) -> Spoil:
+    return member(lambda m: m.update(detector={"kind": "combined", "parts": list(parts)}))
+
+
 HEADS = [
     Attack(fault, "predict", bundle(spoil), says)
     for fault, spoil, says in (
@@ -212,9 +219,14 @@ DETECTORS = [
         ("tokens of 60,000 numbers", card(set_(dim=60_000)), "differs in|cannot be built|of 60000 numbers"),
         ("a bank without numbers", weights(lambda t: t.pop("memory_bank-s0/state/bank")), "differs in bank"),
         ("a card that is a link", link("bundle.json"), "is a symbolic link"),
+        ("a part that ends the process", combined(ABORT), "custom"),
+        ("a part of 1e12 components", combined({"kind": "dpmm", "components": 10**12}), "of something"),
+        ("a combination in itself", combined({"kind": "combined", "parts": []}), "members.0.detector"),
+        ("a thousand parts", combined(*[{"kind": "position"}] * 1000), "members.0.detector"),
+        ("tokens of another folder", member(lambda m: m["detector"].update(tokens="../cls")), "tokens"),
         (
             "a detector that ends the process",
-            member(lambda m: m.update(detector={"kind": "custom", "target": "os:abort", "options": {}})),
+            member(lambda m: m.update(detector=ABORT)),
             "custom",
         ),
     )

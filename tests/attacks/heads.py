@@ -37,6 +37,9 @@ ATTACKS = [
             ("a grid that goes up", "{kind: concat_logistic, from_vertex_mm: [90, 20]}", "go down the head"),
             ("a grid to nowhere", "{kind: concat_logistic, from_vertex_mm: [0, .inf]}", "from_vertex_mm"),
             ("layers behind a linear head", "{kind: concat_logistic, embedding: [8]}", r"head\.embedding"),
+            ("a bottleneck of nothing", "{kind: mst, bottleneck: 0}", r"head\.bottleneck: .*above 0"),
+            ("first weights of nobody", "{kind: mst, draw: theirs}", r"head\.draw: .*as_released"),
+            ("layers behind slices side by side", "{kind: concat, embedding: [8]}", r"head\.embedding"),
             ("five heads of twelve numbers", "{kind: transmil_1d, width: 12, heads: 5}", "do not divide"),
             (
                 "a critical slice that counts for nothing",
@@ -54,6 +57,7 @@ ATTACKS = [
         Attack(fault, "predict", arrange, says)
         for fault, arrange, says in (
             ("a grid of 1e9 heights", found(kind="concat_logistic", points=10**9), r"head.*points"),
+            ("a billion slices side by side", found(kind="concat", slices=10**9), r"head.*slices"),
             ("a billion steps of smoothing", found(kind="smap", steps=10**9), r"head.*steps"),
             (
                 "a transformer of 8e12 numbers",

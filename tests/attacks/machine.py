@@ -328,7 +328,7 @@ ATTACKS = [
             full("run", first),
             check=without(f"run/{verb}/metrics.json", f"run/{verb}/report.html"),
         )
-        for verb, first in zip(STUDIES, (6, 6, 6), strict=True)
+        for verb, first in zip(STUDIES, (7, 7, 6), strict=True)
     ),
     attack(
         "the disk is full",
@@ -382,7 +382,7 @@ ATTACKS = [
         "ablate",
         study("ablate"),
         "/journal': the disk quota is used up",
-        full("run", 4, errno.EDQUOT),
+        full("run", 6, errno.EDQUOT),
     ),
     attack(
         "an input/output error while reading",

@@ -81,6 +81,8 @@ ATTACKS = [
            asked("extract.canvas={kind: stretch, filter: lanczos}"), r"not 'lanczos'"),
     Attack("the backbone's own normalisation, of a backbone that has none", "extract",
            asked("extract.normalise=model"), r"needs a backbone that says how its pixels are normalised"),
+    Attack("the canvas that a checkpoint states, of a backbone that has none", "extract",
+           asked("extract.canvas=model"), r"canvas: model needs a backbone whose checkpoint states"),
     Attack("a thousand million slices of padding", "extract",
            asked("extract.slices={kind: crop_or_pad, n: 1000000000}"), r"extract\.slices"),
 ]  # fmt: skip

@@ -40,7 +40,6 @@ def _whole(scene: Scene, answer: Answer) -> None:
 
 COMBAT = "aggregate.harmonise=combat"
 BY_TARGET, BY_NOTHING = (f"aggregate.harmonise={{{said}}}" for said in ("preserve: [diagnosis]", "site: lab"))
-OUTSIDE = "aggregate.external={store: s, cohort: c}"
 TORN = sites(f"{NASTY.replace(' ', '_')} b")
 FEW = r"training part of fold 0 holds \d participants of site"
 NONE = r"holds 0 participants of site"
@@ -53,7 +52,6 @@ ATTACKS = [
     _refused("a site of hardly anybody", FEW, "a b", COMBAT),
     _refused("harmonised with one site", r"holds one site only", "a", COMBAT),
     _refused("sites that a table leaves out", r"has no 'site'", "a b n/a", COMBAT),
-    _refused("harmonised and external", r"exclude each other", "a b", COMBAT, OUTSIDE),
     _refused("harmonised by who is left out", NONE, "a b", COMBAT, "aggregate.leave_group_out=site"),
     Attack("harmonised with one site", "ablate", sites("a", REFERENCE), r"holds one site only"),
     Attack("sites that would break a page", "train", TORN, r"scanners|sites", 0, check=_whole),

@@ -50,7 +50,7 @@ VERBS: dict[str, tuple[str, Arranged, int]] = {
     ),
     "export of volumes": ("cache export", of_store("sealed.zarr", "{scene}/vols", "--format", "volumes"), 0),
 }
-FEW, MORE = 4, 16
+FEW, MORE = 3, 8
 """Places of a sweep that every commit tries, and the slow tests. All of them take half an hour."""
 
 
@@ -113,7 +113,7 @@ def places_of(name: str, folder: Path, most: int) -> list[int]:
     return sorted({0, calls - 1, *between})
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", [verb for verb in VERBS if verb != "detect"])  # with maps it does the same
 def test_a_disk_that_fills_up_anywhere(name: str, tmp_path: Path) -> None:
     for place in places_of(name, tmp_path / "whole", FEW):
         try_at(name, place, tmp_path / str(place), once=False)

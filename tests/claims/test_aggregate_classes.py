@@ -7,6 +7,7 @@ from sklearn.metrics import confusion_matrix, precision_score, recall_score, roc
 from aggregate.evaluate.classes import calibration_by_class, classes_outside
 from aggregate.evaluate.measure import Judged
 from aggregate.statistics.classes.confusion import called_classes, confusion_counts, confusion_table
+from aggregate.statistics.classes.lines import class_lines
 from aggregate.statistics.classes.measures import class_measures
 from aggregate.statistics.classes.reliability import (
     calibration_error,
@@ -150,3 +151,12 @@ def test_outside_training_single_classes_have_delong_wilson_and_wald():
         (scores.y[rows] == 2).astype(int), scores.logits[rows, 2] - scores.logits[rows, 0]
     )
     assert pair["auroc"]["ci_low"] == pytest.approx(theirs.low, abs=1e-9)
+
+
+def test_of_ordered_classes_the_terminal_shows_who_is_called_what():
+    counts = [[3.0, 1.0, 0.0], [1.0, 2.5, 0.5], [0.0, 0.0, 4.0]]
+    shown = class_lines({"classes": ["CN", "MCI", "AD"], "confusion": {"counts": counts}})
+    assert shown[0].split() == ["label", "\\", "called", "CN", "MCI", "AD"]
+    assert shown[2].split() == ["MCI", "1.0", "2.5", "0.5"]
+    two = {"classes": ["CN", "AD"], "confusion": {"counts": [[3.0, 1.0], [1.0, 3.0]]}}
+    assert class_lines(two) == class_lines({"outcome": {}}) == []

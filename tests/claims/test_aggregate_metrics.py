@@ -6,6 +6,7 @@ import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aggregate.statistics.draws import binary_metrics_of_draws
 from aggregate.statistics.metrics import (
     BINARY,
     auroc,
@@ -38,6 +39,19 @@ def pairs_won(y, p):
 labelled = st.lists(
     st.tuples(st.integers(0, 1), st.sampled_from([0.0, 0.2, 0.5, 0.50001, 0.9, 1.0])), min_size=2, max_size=37
 ).filter(lambda rows: len({y for y, _ in rows}) == 2)
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 60])
+def test_all_draws_of_a_bootstrap_are_measured_as_each_of_them(n):
+    generator = np.random.default_rng(n)
+    y, p = generator.integers(0, 2, (200, n)), generator.uniform(0, 1, (200, n)).round(1)  # with ties
+    found, alone = (
+        binary_metrics_of_draws(y, p, 0.4),
+        [binary_metrics(*one, 0.4) for one in zip(y, p, strict=True)],
+    )
+    assert tuple(found) == BINARY
+    for name, values in found.items():
+        np.testing.assert_allclose(values, [one[name] for one in alone], rtol=1e-12, atol=1e-12)
 
 
 @settings(max_examples=150, deadline=None)

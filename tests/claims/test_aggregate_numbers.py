@@ -6,11 +6,11 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from aggregate.cohort.task import Metric
-from aggregate.statistics.bootstrap import bootstrap_difference
+from aggregate.statistics.bootstrap import bootstrap_difference, bootstrap_intervals, one_by_one
 from aggregate.statistics.corrected import corrected_interval
 from aggregate.statistics.evaluate import Measured, compare
 from aggregate.statistics.metrics import Scores, means_by_participant
-from aggregate.statistics.numbers import NUMBERS, number_metrics
+from aggregate.statistics.numbers import NUMBERS, number_metrics, numbers_of_draws
 from aggregate.statistics.permutation import permutation_p
 from aggregate.statistics.ranks import RANKS, c_index, expected_rank, quadratic_kappa, rank_metrics
 
@@ -151,11 +151,29 @@ def test_a_paired_bootstrap_sees_what_is_the_same_error_everywhere():
     def metrics(scores: Scores) -> dict[str, float]:
         return number_metrics(scores.y, scores.logits[:, 0])
 
-    found = bootstrap_difference(ours, other, metrics, "mae", nobody, n=200)
+    found = bootstrap_difference(ours, other, one_by_one(metrics), "mae", nobody, n=200)
     expected = metrics(ours)["mae"] - metrics(other)["mae"]
     assert found["difference"] == pytest.approx(expected)
     assert found["ci_low"] < expected < found["ci_high"] < 0
     assert found["p"] < 0.02
-    same = bootstrap_difference(ours, ours, metrics, "mae", nobody, n=50)
+    same = bootstrap_difference(ours, ours, one_by_one(metrics), "mae", nobody, n=50)
     assert same["difference"] == 0
     assert np.isnan(same["p"])
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 60])
+def test_draws_measured_together_are_draws_measured_one_by_one(n, monkeypatch):
+    monkeypatch.setattr("aggregate.statistics.bootstrap.AT_ONCE", 1000)
+    rng = np.random.default_rng(n)
+    y = rng.normal(50, 10, n).round()
+    scores = Scores((), y, (y + rng.normal(0, 6, n))[:, None])
+    ways = [
+        lambda drawn, said: numbers_of_draws(drawn, said[..., 0]),
+        one_by_one(lambda one: number_metrics(one.y, one.logits[:, 0])),
+    ]
+    nobody = np.zeros(n, dtype=np.int64)
+    fast, slow = (bootstrap_intervals(scores, way, nobody, n=300) for way in ways)
+    assert list(fast) == list(slow) == [metric.name for metric in NUMBERS]
+    for name, found in fast.items():
+        limits = [(each.value, each.low, each.high) for each in (found, slow[name])]
+        assert limits[0] == pytest.approx(limits[1], rel=1e-9, abs=1e-9, nan_ok=True), name

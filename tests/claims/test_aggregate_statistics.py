@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aggregate.statistics.bootstrap import bootstrap_intervals
+from aggregate.statistics.bootstrap import bootstrap_intervals, one_by_one
 from aggregate.statistics.corrected import corrected_interval, corrected_t_test, mean_over_seeds
 from aggregate.statistics.holm import holm
 from aggregate.statistics.metrics import Scores, measure
@@ -118,7 +118,7 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
         y = np.repeat([0, 1], [43, 37])
         score = generator.normal(0, 1, 80) + y
         scores = Scores((), y, np.stack([np.zeros(80), score], axis=1))
-        found = bootstrap_intervals(scores, measure, n=150, seed=trial)["auroc"]
+        found = bootstrap_intervals(scores, one_by_one(measure), n=150, seed=trial)["auroc"]
         hits += found.low <= truth <= found.high
         assert found.low < found.value < found.high
     assert 50 <= hits <= 60

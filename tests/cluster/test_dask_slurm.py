@@ -30,12 +30,14 @@ def running(slurm) -> set[str]:
     return set(slurm.ask("squeue", "-h", "-t", "running", "-o", "%A").split())
 
 
-def processes_of(job: str) -> list[psutil.Process]:
-    """Worker processes of a job, below dask's own that watch over them."""
+def processes_of(slurm, job: str) -> list[psutil.Process]:
+    """Worker processes of a job of this Slurm, below dask's own that watch over them."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("SLURM_JOB_ID") == job and "spawn_main" in " ".join(process.cmdline()):
+            own = process.environ()
+            ours = own.get("SLURM_CONF") == slurm.environment["SLURM_CONF"]
+            if ours and own.get("SLURM_JOB_ID") == job and "spawn_main" in " ".join(process.cmdline()):
                 found.append(process)
         except psutil.Error:
             continue
@@ -50,8 +52,8 @@ def test_a_worker_killed_and_a_job_cancelled_leave_the_undisturbed_store(tmp_pat
     wait_for_records(tmp_path, 1, process)
     wait_for(lambda: len(running(slurm)) == 2, "two jobs")
     first, second = sorted(running(slurm))
-    wait_for(lambda: bool(processes_of(first)), "a worker")
-    processes_of(first)[0].kill()
+    wait_for(lambda: bool(processes_of(slurm, first)), "a worker")
+    processes_of(slurm, first)[0].kill()
     slurm.ask("scancel", second)
     wait_for(lambda: bool(running(slurm) - {first, second}) or process.poll() is not None, "another job", 60)
     code, outcome, err = ended(process)

@@ -10,6 +10,7 @@ from made_up_inputs import write_inputs
 from cache_schema.cluster import site as site_module
 from cache_schema.cluster.site import VARIABLE
 from cache_schema.store.reader import open_store
+from cache_schema.store.writer import StoreWriter
 from slicecache import cli, guarded
 
 SBATCH = """#!/bin/bash
@@ -140,6 +141,46 @@ def test_what_is_done_and_not_sealed_is_only_finished(place, capsys):
     assert guarded(cli.main, ["cache", "finish", "run/cache.zarr"]) == 0
     capsys.readouterr()
     assert submitted(capsys)["finish_job"] is None
+
+
+def name_stores(place: Path) -> None:
+    """One with the backbone of the others, one on a canvas of its own, one that wants a GPU."""
+    data = yaml.safe_load((place / "pipeline.yaml").read_text())
+    data["extract"]["stores"] = {"main": {}, "small": {"canvas": 14}, "quick": {"device": "cuda"}}
+    (place / "pipeline.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+
+
+def test_several_stores_are_one_array_and_each_is_finished(place, capsys):
+    name_stores(place)
+    code, out, err = typed(capsys, "--engine", "slurm")
+    assert code == 0, err
+    assert "array job 11: 3 tasks, 5 volumes to embed" in out
+    stores = [f"{place}/run/cache{more}.zarr" for more in ("", "-small", "-quick")]
+    assert [line.removeprefix("next: slicecache status ") for line in out.splitlines()[-3:]] == stores
+    scripts = place / "run" / "slurm"
+    assert "for 3 stores" in (scripts / "extract.sh").read_text()
+    last = (scripts / "finish.sh").read_text().splitlines()[-5:]
+    assert [line.partition(" cache finish ")[2] for line in last[1:-1]] == [f"{s} || code=$?" for s in stores]
+    assert all(len(open_store(store).table()) == 5 for store in stores)
+
+
+def test_a_share_is_handed_in_while_one_of_several_stores_lacks_a_volume(place, capsys):
+    name_stores(place)
+    here = ("--set", "extract.workers=0", "--set", "extract.stores.quick.device=cpu")
+    assert list(submitted(capsys)["stores"]) == ["main", "small", "quick"]
+    for index in range(3):
+        assert guarded(cli.main, ["extract", "pipeline.yaml", "--shard", f"{index}/3", *here]) == 0
+    store = open_store(str(place / "run" / "cache-small.zarr"))
+    gone = next(entry.key for entry in store.entries if entry.key.participant_id == "twin")
+    StoreWriter.open(store.location, store.header, []).remove_record(gone)
+    capsys.readouterr()
+    left = submitted(capsys)
+    assert (left["shares"], left["tasks"], left["volumes"]) == ([0], 1, 1)
+    assert guarded(cli.main, ["extract", "pipeline.yaml", "--shard", "0/1", *here]) == 0
+    capsys.readouterr()
+    only = submitted(capsys)
+    assert only["array_job"] is None
+    assert only["finish_job"] is not None
 
 
 @pytest.mark.parametrize(

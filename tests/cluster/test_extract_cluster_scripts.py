@@ -62,7 +62,7 @@ def test_scripts_are_those_that_were_read(name, found):
     golden(f"{name}_extract.sh", array_script(found, NEEDS, "0-7", TASK))
     finish = replace(TASK, arguments=("cache", "finish", "/cohorts/a b/cache.zarr"))
     finish = replace(finish, log=TASK.log.with_name("finish_%j.txt"))
-    golden(f"{name}_finish.sh", finish_script(found, finish, "4G", "1:00:00"))
+    golden(f"{name}_finish.sh", finish_script(found, [finish], "4G", "1:00:00"))
 
 
 ODD = "a b'c\"d$HOME;e#f&g%h*"
@@ -110,9 +110,16 @@ def test_bash_gives_every_word_back_as_it_was(tmp_path):
 def test_a_task_ends_as_its_command_did(tmp_path, code):
     task = replace(recorded(tmp_path), command=("bash", "-c", f"exit {code}"))
     assert run_script(array_script(FoundSite(Site(), None), NEEDS, "0", task), tmp_path).returncode == code
-    assert (
-        run_script(finish_script(FoundSite(Site(), None), task, "4G", "1:00:00"), tmp_path).returncode == code
-    )
+    finish = finish_script(FoundSite(Site(), None), [task], "4G", "1:00:00")
+    assert run_script(finish, tmp_path).returncode == code
+
+
+@pytest.mark.parametrize(("codes", "code"), [((0, 0), 0), ((3, 0), 3), ((0, 1), 1)])
+def test_every_store_is_finished_whatever_becomes_of_the_others(tmp_path, codes, code):
+    task = replace(recorded(tmp_path), command=("bash", "-c"))
+    tasks = [replace(task, arguments=(f"echo {place}; exit {each}",)) for place, each in enumerate(codes)]
+    done = run_script(finish_script(FoundSite(Site(), None), tasks, "4G", "1:00:00"), tmp_path)
+    assert (done.stdout.split(), done.returncode) == (["0", "1"], code)
 
 
 @pytest.mark.parametrize(("restarts", "code", "requeued"), [("0", 0, True), ("9", 0, True), ("10", 1, False)])

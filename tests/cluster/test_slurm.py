@@ -204,6 +204,35 @@ def test_a_disturbed_array_gives_the_store_of_an_undisturbed_one(
 
 
 @pytest.mark.slow
+def test_several_stores_are_made_by_one_array_and_each_is_sealed(slurm, tmp_path, capsys, monkeypatch):
+    file = write_inputs(tmp_path)
+    stores = {"main": {}, "other": {"slices": {"kind": "all"}}}
+    data = yaml.safe_load(file.read_text())
+    data["extract"]["stores"] = stores
+    file.write_text(yaml.safe_dump(data, sort_keys=False))
+    pipeline = load_pipeline(file, ["run.folder=local", "cache.store=local/cache.zarr"])
+    expected = run_extraction(pipeline, read_extract_section(pipeline), progress=False)
+    site = {
+        "command": [sys.executable, "-m", "slicecache"],
+        "environment": {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "passive"},
+        "tasks": 2,
+        "cpus": 1,
+        "memory": "2G",
+    }
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(site))
+    monkeypatch.chdir(tmp_path)
+    words = ["extract", str(file), "--engine", "slurm", "--site", "site.yaml", "--json"]
+    assert guarded(cli.main, words) == 0
+    jobs = json.loads(capsys.readouterr().out)
+    assert (jobs["shares"], list(jobs["stores"])) == ([0, 1], list(stores))
+    wait_for(lambda: ended(slurm), "array and last task end", 180)
+    log = (tmp_path / f"run/slurm/logs/finish_{jobs['finish_job']}.txt").read_text()
+    for each, location in zip(expected.every, jobs["stores"].values(), strict=True):
+        assert f"{location}: 5 of 5 volumes, packed" in log
+        assert open_store(location).content_digest() == each.content_digest
+
+
+@pytest.mark.slow
 def test_what_slurm_refuses_is_a_mistake_and_no_slurm_is_the_machines(slurm, tmp_path, capsys, monkeypatch):
     write_inputs(tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -15,9 +15,9 @@ from aggregate.cohort.cohort import load_cohort
 from aggregate.cohort.folds import make_folds
 from aggregate.cohort.people import FoldSpec
 from aggregate.cohort.request import CohortRequest
-from aggregate.harmonise.combat import fit_combat
 from aggregate.harmonise.harmoniser import harmoniser_of
 from aggregate.harmonise.spec import HarmoniseSpec
+from aggregate.statistics.combat import fit_combat
 from aggregate.targets.classification import ClassificationSpec
 from cache_schema.common.errors import ConfigError, SlicecacheError
 

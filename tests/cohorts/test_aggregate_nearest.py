@@ -114,6 +114,66 @@ def test_dates_of_bids_sessions(make_store, scan, tmp_path):
         load(store, tmp_path, join={"dates": {"bids": "none"}})
 
 
+def tree(root, tables):
+    """Tables of a BIDS tree by path."""
+    for path, text in tables.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+
+
+def test_sessions_without_a_date_have_those_of_their_images(make_store, scan, tmp_path):
+    sessions = ("sub-01", "ses-1"), ("sub-01", "ses-2"), ("sub-02", "ses-1"), ("sub-03", "ses-1")
+    store = make_store([scan(*session) for session in sessions])
+    header, name = "filename\tacq_time\n", "{0}/anat/sub-0{1}_{0}_{2}.nii.gz\t{3}\n"
+    tree(
+        tmp_path / "bids",
+        {
+            # Its first session has a date, which counts; its second has none.
+            "sub-01/sub-01_sessions.tsv": "session_id\tacq_time\nses-1\t2020-01-02\nses-2\tn/a\n",
+            "sub-01/ses-1/sub-01_ses-1_scans.tsv": header + name.format("ses-1", 1, "T1w", "1999-01-01"),
+            "sub-01/ses-2/sub-01_ses-2_scans.tsv": header
+            + name.format("ses-2", 1, "T1w", "2021-01-05T10:00:00.5")
+            + name.format("ses-2", 1, "acq-late_T1w", "2021-02-05"),
+            # Others need no table of sessions, and theirs no date.
+            "sub-02/sub-02_sessions.tsv": "session_id\tage\nses-1\t60\n",
+            "sub-02/ses-1/sub-02_ses-1_scans.tsv": header
+            + name.format("ses-1", 2, "FLAIR", "2022-03-01T09:00:00")
+            + name.format("ses-1", 2, "bold", "2022-03-01T11:00:00"),
+            "sub-03/ses-1/sub-03_ses-1_scans.tsv": header
+            + name.format("ses-1", 3, "FLAIR", "2022-03-01")
+            + name.format("ses-1", 3, "bold", "2022-04-01"),
+        },
+    )
+    rows = "1,2020-01-01,x\n1,2021-01-08,x\n1,2021-02-05,x\n2,2022-03-05,z\n3,2022-03-01,x\n"
+    write(tmp_path, cohort="participant_id,when,dx\n" + rows)
+    join = nearest(9, {"bids": "bids"}, pad={"participant": 2})
+    cohort = load(store, tmp_path, join=join, sessions="all")
+    found = cohort.frame[["participant_id", "session_id", "when"]].values.tolist()
+    assert found == [
+        ["sub-01", "ses-1", "2020-01-01"],
+        ["sub-01", "ses-2", "2021-01-08"],
+        ["sub-02", "ses-1", "2022-03-05"],
+    ]
+    assert reasons(cohort)["sub-03", "ses-1"] == (
+        "ambiguous date of the session (2022-03-01, 2022-04-01 in sub-*_sessions.tsv and sub-*_scans.tsv)"
+    )
+
+
+def test_dates_of_images_where_nobody_has_sessions(make_store, scan, tmp_path):
+    store = make_store([scan("sub-01"), scan("sub-02")])
+    text = "filename\tday\nanat/{0}_T1w.nii.gz\t{1}\n"
+    days = {"sub-01": "2020-01-01", "sub-02": "2020-06-01"}
+    tree(tmp_path, {f"{who}/{who}_scans.tsv": text.format(who, day) for who, day in days.items()})
+    write(tmp_path, cohort="participant_id,when,dx\n01,2020-01-03,x\n01,2020-06-01,z\n02,2020-06-02,z\n")
+    cohort = load(store, tmp_path, join=nearest(9, {"bids": ".", "date": "day"}))
+    assert cohort.frame["when"].tolist() == ["2020-01-03", "2020-06-02"]
+    with pytest.raises(ConfigError, match=r"_scans.tsv in .* has a column 'days'; did you mean 'day'"):
+        load(store, tmp_path, join=nearest(9, {"bids": ".", "date": "days"}))
+    (tmp_path / "sub-01" / "sub-01_scans.tsv").write_text(text.format("sub-01", "1/2/2020"))
+    with pytest.raises(SlicecacheError, match=r"sub-01_scans.tsv holds '1/2/2020'"):
+        load(store, tmp_path, join=nearest(9, {"bids": ".", "date": "day"}))
+
+
 def test_dates_in_other_orders_must_be_told(scanned, tmp_path):
     write(tmp_path, cohort=ROWS, scans=SCANS.replace("2020-01-10", "1/10/2020"))
     with pytest.raises(

@@ -160,7 +160,7 @@ def test_without_xarray_or_dask_one_sentence_says_what_to_install(
     store = sc.open(location)
     with pytest.raises(sc.ConfigError, match=r"pip install 'dask\[array\]'"):
         store.to_dask("cls")
-    with pytest.raises(sc.ConfigError, match="pip install xarray"):
+    with pytest.raises(sc.ConfigError, match=r"pip install 'slicecache\[interop\]'"):
         store.to_xarray()
 
 

@@ -32,10 +32,11 @@ def command_lines() -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The page's files beside a cohort of fewer voxels than its own, and every verb but `predict` run."""
+    """The page's files but for epochs, beside a cohort of fewer voxels, and every verb but `predict` run."""
     place = tmp_path_factory.mktemp("own")
+    assert "epochs: 20}" in FILES["pipeline.yaml"]
     for name, text in FILES.items():
-        (place / name).write_text(text)
+        (place / name).write_text(text.replace("epochs: 20}", "epochs: 3}"))
     sc.simulate(place / "cohort", 16, "lesion", coarseness=4.0, workers=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)

@@ -34,6 +34,7 @@ from extract.sources.given import input_of
 
 SHAPE = (31, 37, 23)
 PEOPLE = 12
+TINY = {"backbone": {"kind": "untrained", "size": "tiny"}}
 
 
 def write_volume(path: Path, seed: int, sick: bool = False, shape=SHAPE) -> Path:
@@ -150,6 +151,39 @@ def test_failures_are_listed_and_the_rest_is_predicted_for(trained, tmp_path, ca
     write_volume(new / "sub-22/anat/sub-22_T1w.nii.gz", 7)
     assert command(*given) == 0
     assert len(json.loads(capsys.readouterr().out)["predictions"]) == 3
+
+
+def test_evaluate_on_images_is_evaluate_on_their_store(trained, tmp_path, capsys):
+    new = write_tree(tmp_path / "new", range(20, 26), first=100)
+    table = tmp_path / "new.tsv"
+    given = ("evaluate", trained / "run/train", "--cohort", table, "--run", tmp_path / "here", "--json")
+    images = (*given, "--images", new, "--set", "extract.workers=0")
+    table.write_text("participant_id\tdiagnosis\nsub-20\tcontrol\n")
+    assert command(*images) == 2  # before anything is embedded
+    assert "'dx'" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.zarr"))
+    rows = [f"sub-{index}\t{'patient' if index % 2 else 'control'}" for index in range(20, 26)]
+    table.write_text("\n".join(["participant_id\tdx", *rows]) + "\n")
+    assert command(*images) == 0
+    found, store = json.loads(capsys.readouterr().out), tmp_path / "here/evaluate-images/cache.zarr"
+    assert found.pop("extract")["embedded"] == 6
+    assert command(*given, "--store", store) == 0
+    assert json.loads(capsys.readouterr().out) == found
+    (new / "sub-25/anat/sub-25_T1w.nii.gz").write_bytes(b"no image")
+    assert command(*given, "--images", new, "--store", tmp_path / "less.zarr") == 1
+    less = json.loads(capsys.readouterr().out)
+    assert (less["extract"]["failed"], found["n_participants"] - less["n_participants"]) == (1, 1)
+    again = sc.evaluate(trained / "run/train", sc.Images(new, store, workers=0), table)
+    assert again.metrics["metrics"]["auroc"] == less["metrics"]["auroc"]
+    sc.extract(store=tmp_path / "tiny.zarr", input={"bids": str(new)}, canvas=28, workers=0, **TINY)
+    with pytest.raises(StoreMismatch, match="made otherwise"):
+        sc.evaluate(trained / "run/train", sc.Images(new, tmp_path / "tiny.zarr"), table)
+
+
+@pytest.mark.parametrize("words", [(), ("--store", "x", "--set", "extract.workers=0"), ("--backbone", "x")])
+def test_evaluate_takes_a_store_or_images(trained, tmp_path, capsys, words):
+    assert command("evaluate", trained / "run/train", "--cohort", "x.csv", *words) == 2
+    assert "evaluate takes --store STORE, or --images PATH" in capsys.readouterr().err
 
 
 def test_single_files_and_manifests_are_answered_for_alone(trained, tmp_path, monkeypatch, capsys):

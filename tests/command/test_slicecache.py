@@ -57,6 +57,7 @@ def loaded_by(statement: str) -> set[str]:
         ("import extract, aggregate, extract.cli, aggregate.cli, cache_schema.cli", HEAVY - {"pydantic"}),
         ("import extract.slices.prepare", {"torch", "transformers", "zarr", "sklearn"}),
         ("import aggregate.train.train, aggregate.predict.predict", {"transformers", "nibabel"}),
+        ("import extract.effort.estimating, extract.planning.for_store", {"torch", "openvino"}),
         (
             "import aggregate.anomaly.maps.maps, aggregate.anomaly.measure.truth",
             {"transformers", "nibabel", "zarr"},
@@ -232,7 +233,7 @@ def test_completion_knows_the_verbs() -> None:
     done = subprocess.run(
         [sys.executable, "slicecache.py"], env=settings, capture_output=True, text=True, cwd=ROOT
     )
-    assert done.stdout.split() == ["recompute"]
+    assert done.stdout.split() == [name for name in slicecache.COMMANDS if name.startswith("re")]
 
 
 def test_a_typo_in_stage_two_stops_the_run_before_stage_one(

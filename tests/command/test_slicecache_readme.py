@@ -1,12 +1,12 @@
 """The lines that the README shows run as they stand, where `make demo` has been."""
 
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from page_blocks import blocks_of
 
 from cache_schema.store.reader import StoreReader
 
@@ -16,8 +16,8 @@ N = 24
 
 def lines_of_the_readme() -> str:
     """The code under "In Python"."""
-    (found,) = re.findall(r"### In Python\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    return str(found)
+    (found,) = (block.text for block in blocks_of(ROOT / "README.md") if block.language == "python")
+    return found
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ def test_a_record_with_a_digit_more_is_not_as_it_was_written(copy):
 
 
 UNKNOWN = {
-    "header.json": (with_header(lambda header: header["numerics"].update(engine="x")), "numerics.engine"),
+    "header.json": (with_header(lambda header: header["numerics"].update(motor="x")), "numerics.motor"),
     "table/000000.json": (lambda raw: resign(raw | {"engine": "x"}), "engine"),
     "sealed/index.json": (lambda raw: resign(raw | {"engine": "x"}), "engine"),
 }

@@ -150,7 +150,7 @@ def test_a_wrong_kind_gives_the_nearest_one(section, model, path, kinds):
         ),
         ("aggregate", {"epochs": 3}, "unknown key aggregate.epochs; it belongs to aggregate.train"),
         ("aggregate", {"target": ["dx"]}, "aggregate.target: a mapping is expected, not"),
-        ("aggregate", {"cohort": 5}, "aggregate.cohort: a path is expected, not 5"),
+        ("aggregate", {"cohort": 5}, r"aggregate.cohort: a path .*is expected, not 5"),
         ("aggregate", {"confounds": 5}, "aggregate.confounds: a list is expected, not 5"),
         ("aggregate", {"where": 3}, "aggregate.where: text .* is expected, not 3"),
         ("aggregate", {"a\nb": 3}, r"unknown key aggregate.'a\\nb'"),

@@ -45,7 +45,7 @@ def test_a_worker_that_is_killed_costs_nothing(study, tmp_path):
     file = study.write(detectors=[*study.detectors, OWN], maps="none")
     here = detect(file, "--set", "run.folder=here")
     process = detect(file, "--engine", "dask", "--site", str(tmp_path / "site.yaml"))
-    scores, end = tmp_path / "run" / "detect" / "scores", time.monotonic() + 60
+    scores, end = tmp_path / "run" / "detect" / "scores", time.monotonic() + 180
     while len(list(scores.glob("custom-*/*.safetensors"))) < 2:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end, "nothing is scored"
@@ -53,10 +53,10 @@ def test_a_worker_that_is_killed_costs_nothing(study, tmp_path):
     workers = worker_processes(process)
     assert len(workers) == 2
     workers[0].kill()
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     assert process.returncode == 0, err
     assert "Traceback" not in err
-    _, err = here.communicate(timeout=60)
+    _, err = here.communicate(timeout=180)
     assert here.returncode == 0, err
     assert json.loads(out)["verdict"]
     assert files_of(tmp_path / "run" / "detect") == files_of(tmp_path / "here" / "detect")

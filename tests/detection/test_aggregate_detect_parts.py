@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from aggregate.anomaly.arithmetic.scales.height_scale import fit_heights
 from aggregate.anomaly.detectors.base import Detector
 from aggregate.anomaly.detectors.position import PositionBaselineSpec
 from aggregate.anomaly.findings.results import ShownVolume
-from aggregate.anomaly.fitting.normalise import fit_heights
 from aggregate.anomaly.reference.group import StudyVolume, assign_parts, check_parts
 from aggregate.anomaly.reference.prepare import store_labels
 from aggregate.anomaly.scoring.fitted import drawn, volume_limit
 from aggregate.anomaly.scoring.volumes import VolumeScores, standardise_scores, volume_score
 from aggregate.anomaly.spec import SharesSpec
-from aggregate.report.anomaly_tiles import shown_slices, tile_sheet
+from aggregate.report.figures.images.tiles import shown_slices, tile_sheet
 from cache_schema.common.errors import SlicecacheError
 from extract.slices.preview import spread_tiles
 

@@ -30,7 +30,9 @@ DETECTORS = [
     {"kind": "mahalanobis", "shrinkage": 0.1},
     {"kind": "dino_ad", "restarts": 2},
     {"kind": "dpmm", "components": 7, "epochs": 2},
-    {"kind": "spatial_ar", "epochs": 2},
+    {"kind": "spatial_ar", "epochs": 2, "width": 16},
+    {"kind": "symmetry"},
+    {"kind": "combined", "parts": [{"kind": "mahalanobis"}, {"kind": "dpmm", "components": 7, "epochs": 2}]},
 ]
 
 

@@ -1,5 +1,6 @@
 """Detection as a whole on a small cohort with planted odd tokens: files, figures, the report, the command."""
 
+import html
 import html.parser
 import json
 import sys
@@ -9,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 import slicecache as conductor
+from aggregate.anomaly.study.bundle import load_detectors
+from aggregate.report.pages.detection import detection_page
 
 COLUMNS = (
     "detector,seed,region,prevalence,pixel_auroc,pixel_ap,aupro,dice_oracle,dice_fpr05,lesion_sensitivity,"
-    "slice_auroc,volume_auroc,ms_per_slice"
+    "slice_auroc,slice_ap,slice_f1_max,volume_auroc,volume_ap,volume_f1_max,numbers,ms_per_slice"
 )
 
 
@@ -101,6 +104,53 @@ def test_detectors_may_have_stores_of_their_own(study, normal_store, tmp_path):
     assert (parts == 1).all()
     assert {path.name for path in (tmp_path / "run" / "detect" / "bundle").iterdir()} == {"main", "fine"}
     assert set(results.metrics["comparison"]["fine"]) == {"position (fine)", "intensity (fine)"}
+    assert not any("planes" in note for note in results.notes)
+
+
+def test_stores_of_different_planes_are_said_and_pictures_are_of_the_first(study, normal_store):
+    normal_store(study.lengths, change=study.odd, name="side.zarr", plane="sagittal")
+    side = {"kind": "mahalanobis", "name": "side", "store": "side.zarr", "shrinkage": 0.1}
+    results = study.run(study.write(detectors=[*study.detectors, side]))
+    (said,) = [note for note in results.notes if "different planes" in note]
+    assert "(main axial, side sagittal)" in said
+    assert "pictures are of main" in said
+    page = detection_page(results)
+    assert "from the vertex down" in page
+    assert said in html.unescape(page)
+
+
+def test_fits_are_drawn_and_components_mapped(study, tmp_path):
+    detectors = [
+        {"kind": "mahalanobis", "shrinkage": 0.1},
+        {"kind": "dpmm", "name": "mixture", "components": 12, "epochs": 3},
+        {"kind": "spatial_ar", "epochs": 2, "width": 8},
+    ]
+    results = study.run(study.write(detectors=detectors), "aggregate.detect.seeds=2")
+    run = tmp_path / "run" / "detect"
+    curves = pd.read_csv(run / "curves.csv")
+    counts = curves.groupby(["detector", "seed", "quantity"])["epoch"].agg(list)
+    assert counts["mixture", 1, "components_alive"] == [1, 2, 3]
+    assert counts["spatial_ar", 0, "held_out_loss"] == [1, 2]
+    assert "mahalanobis" not in set(curves["detector"])
+    wide = curves.pivot(index=["detector", "seed", "epoch"], columns="quantity", values="value")
+    assert wide.loc["mixture"]["components_alive"].between(1, 12).all()
+    learnt = wide.loc["spatial_ar", 0]
+    assert (learnt.loc[2] < learnt.loc[1])[["training_loss", "held_out_loss"]].all()
+
+    text = (run / "report.html").read_text()
+    assert text.count("<figure tabindex") == 3  # two fits, and components
+    assert "mixture: least held-out loss" in text
+    assert text.count("Which component of mixture") == len(results.shown)
+    bundle = load_detectors(run / "bundle")
+    fitted = next(one for one in bundle.fitted if one.name == "mixture")
+    assert fitted.detector.curves()["components_alive"] == wide.loc["mixture", 0]["components_alive"].tolist()
+    maps = results.shown[0].parts["mixture"]
+    assert maps.shape == results.shown[0].tokens.shape
+    assert maps.max() < len(fitted.detector._kept.mixture.mean)
+    # A run gone on with reads the curves from the checkpoints.
+    (run / "curves.csv").unlink()
+    study.run(run / "config.yaml")
+    pd.testing.assert_frame_equal(pd.read_csv(run / "curves.csv"), curves)
 
 
 def test_the_command_prints_a_table_or_json(study, capsys, monkeypatch):

@@ -9,18 +9,19 @@ from scipy.special import digamma
 from scipy.stats import multivariate_normal
 from torch import Tensor
 
-from aggregate.anomaly.arithmetic.dpmm_start import EvenDraw, first_sticks
-from aggregate.anomaly.arithmetic.dpmm_update import (
-    EPS,
+from aggregate.anomaly.arithmetic.mixture.distances import cosine_scores
+from aggregate.anomaly.arithmetic.mixture.gaussians import density_bound, log_density
+from aggregate.anomaly.arithmetic.mixture.rules import LIVING, OURS
+from aggregate.anomaly.arithmetic.mixture.start import EvenDraw, first_sticks
+from aggregate.anomaly.arithmetic.mixture.update import (
     Mixture,
     Statistics,
     log_weights,
     observe,
     stick_shares,
 )
-from aggregate.anomaly.arithmetic.gaussians import density_bound, log_density
 from aggregate.anomaly.detectors.base import Reference, SliceBatch
-from aggregate.anomaly.detectors.dpmm import LIVING, Dpmm, DpmmSpec, cosine_scores
+from aggregate.anomaly.detectors.dpmm import Dpmm, DpmmSpec
 from cache_schema.common.errors import SlicecacheError
 
 pytestmark = pytest.mark.numerics
@@ -68,13 +69,13 @@ class Textbook:
             self.r[k] = (1 - rate) * self.r[k] + rate * float(weight.mean())
             self.m[k] = (1 - rate) * self.m[k] + rate * (weight[:, None] * y).mean(0)
             self.c[k] = (1 - rate) * self.c[k] + rate * (weight[:, None, None] * products).mean(0)
-            self.mu[k] = self.m[k] / (self.r[k] + EPS)
-            cov = self.c[k] / (self.r[k] + EPS) - self.mu[k][:, None] * self.mu[k][None, :]
+            self.mu[k] = self.m[k] / (self.r[k] + OURS.eps)
+            cov = self.c[k] / (self.r[k] + OURS.eps) - self.mu[k][:, None] * self.mu[k][None, :]
             cov = cov if self.full else torch.diag(cov.diagonal())
             self.cov[k] = cov + self.reg * torch.eye(len(cov), dtype=torch.float64)
         behind = [sum(self.r[k + 1 :]) for k in range(self.k)]
         self.v = [
-            min(1.0, max(0.0, r / (r + (self.alpha - 1) / n + t + EPS)))
+            min(1.0, max(0.0, r / (r + (self.alpha - 1) / n + t + OURS.eps)))
             for r, t in zip(self.r, behind, strict=True)
         ]
         self.v[-1] = 1.0
@@ -142,13 +143,13 @@ def test_a_hundred_steps_are_the_textbook_s(covariance):
         textbook.step(unit(batch))
         if step not in checked:
             continue
-        mixture = ours._mixture
+        mixture = ours._fit.mixture
         alive = (mixture.log_weight > math.log(LIVING)).nonzero().squeeze(1).tolist()
         assert alive == textbook.active()
         torch.testing.assert_close(mixture.mean, textbook.mu, rtol=0, atol=1e-5)
         weights = torch.tensor(textbook.log_pi(), dtype=torch.float64).exp()
         torch.testing.assert_close(mixture.log_weight.exp(), weights, rtol=0, atol=1e-6)
-        assert ours._concentration == pytest.approx(textbook.alpha, rel=1e-6)
+        assert ours._fit.concentration == pytest.approx(textbook.alpha, rel=1e-6)
         ours.end_epoch(0, None)
         expected = textbook.cosine_map(unit(new))
         torch.testing.assert_close(ours.score(new).flatten().double(), expected, rtol=0, atol=1e-4)
@@ -166,9 +167,9 @@ def test_at_the_published_width_the_first_steps_are_the_textbook_s():
     for _ in range(2):
         ours.observe(batch, 0)
         textbook.step(unit(batch))
-    torch.testing.assert_close(ours._mixture.mean, textbook.mu, rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours._fit.mixture.mean, textbook.mu, rtol=0, atol=1e-5)
     weights = torch.tensor(textbook.log_pi(), dtype=torch.float64)
-    torch.testing.assert_close(ours._mixture.log_weight.exp(), weights.exp(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(ours._fit.mixture.log_weight.exp(), weights.exp(), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -203,8 +204,8 @@ def test_components_that_cannot_matter_are_left_out_without_a_trace():
     detector = started(init="paper", components=30)
     for step in range(300):
         detector.observe(slices(12, step), 0)
-    mixture, tokens = detector._mixture, unit(slices(12, 500))
-    assert int((mixture.log_weight <= math.log(EPS)).sum()) > 3
+    mixture, tokens = detector._fit.mixture, unit(slices(12, 500))
+    assert int((mixture.log_weight <= math.log(OURS.eps)).sum()) > 3
     zero = Statistics.zero(30, DIM, full=False)
     observe(tokens, mixture, zero, 1.0)
     share = mixture.log_joint(tokens).softmax(1)
@@ -260,12 +261,12 @@ def test_tokens_of_zeros_are_scored():
 def test_one_component_keeps_alpha():
     detector = started(components=1, init="paper", epochs=1)
     fit(detector, range(1))
-    assert detector._concentration == 2.0
+    assert detector._fit.concentration == 2.0
 
 
 def test_sticks_stay_shares_when_alpha_falls_below_one():
     mass = torch.tensor([0.2, 0.0, 1e-9, 0.0], dtype=torch.float64)
-    share = stick_shares(mass, 10, 0.5)
+    share = stick_shares(mass, 10, 0.5, OURS)
     assert bool(((share >= 0) & (share <= 1)).all())
     assert float(log_weights(share).exp().sum()) == pytest.approx(1)
 
@@ -298,7 +299,17 @@ def test_a_resumed_fit_ends_at_the_same_bits(killed_after, covariance):
     resumed.load_state(first.state())
     fit(resumed, range(killed_after, 6))
     expected, found = whole.state(), resumed.state()
-    assert expected.keys() == found.keys() == {"best.loss", "best.log_weight", "best.mean", "best.covariance"}
+    assert (
+        expected.keys()
+        == found.keys()
+        == {
+            "best.loss",
+            "best.log_weight",
+            "best.mean",
+            "best.covariance",
+            "history",
+        }
+    )
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
 
@@ -333,7 +344,7 @@ def test_the_best_epoch_by_held_out_loss_is_kept():
     means = []
     for epoch, loss in enumerate([3.0, 1.0, 2.0, 1.5]):
         detector.observe(slices(12, epoch), epoch)
-        mixture = detector._mixture
+        mixture = detector._fit.mixture
         means.append(mixture.mean[mixture.log_weight > math.log(LIVING)])
         assert detector.end_epoch(epoch, loss) is (epoch == 3)
     assert torch.equal(detector.state()["best.mean"], means[1])

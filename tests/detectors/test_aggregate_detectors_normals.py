@@ -7,6 +7,7 @@ from made_up_store import example_key
 from scipy import ndimage
 
 from aggregate.anomaly.arithmetic.heights import HEIGHT_BINS, height_bin, smooth
+from aggregate.anomaly.arithmetic.scales.height_scale import BOUND, fit_heights
 from aggregate.anomaly.detectors.base import SliceBatch, volume_number
 from aggregate.anomaly.detectors.dino_ad import DinoAdSpec, closed
 from aggregate.anomaly.detectors.intensity import IntensityBaselineSpec
@@ -14,7 +15,7 @@ from aggregate.anomaly.detectors.mahalanobis import MahalanobisSpec
 from aggregate.anomaly.detectors.memory_bank import MemoryBankSpec
 from aggregate.anomaly.detectors.position import PositionBaselineSpec
 from aggregate.anomaly.fitting.fit import fit
-from aggregate.anomaly.fitting.normalise import BOUND, calibrate_detector, fit_heights, quantile_above
+from aggregate.anomaly.fitting.normalise import calibrate_detector, quantile_above
 from aggregate.anomaly.fitting.rebatch import join
 from aggregate.anomaly.fitting.stream import open_stream
 from cache_schema.common.errors import SlicecacheError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from aggregate.anomaly.arithmetic.causal_net import first_weights, layer_shapes, predict_tokens
+from aggregate.anomaly.arithmetic.causal_net import CausalNet
 from aggregate.anomaly.arithmetic.masked_conv import causal_mask, masked_conv
 from aggregate.anomaly.detectors.base import Reference, SliceBatch
 from aggregate.anomaly.detectors.spatial_ar import SpatialAr, SpatialArSpec, turned
@@ -46,7 +46,7 @@ def slow_predict(tokens, weights, dilation):
 def unmasked(dim: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Weights whose masked taps are not 0, so that only the mask can keep them out."""
     generator = torch.Generator().manual_seed(3)
-    shapes = layer_shapes(dim)
+    shapes = CausalNet(dim).layer_shapes()
     return {
         k: torch.randn(s, generator=generator, dtype=dtype) / math.sqrt(9 * 256) for k, s in shapes.items()
     }
@@ -122,19 +122,19 @@ def test_masked_conv_is_the_masked_3_x_3_and_so_are_its_gradients():
 def test_forward_is_the_loop(dilation, dtype, tolerance):
     weights = unmasked(5, dtype)
     tokens = torch.randn(7, 6, 5, generator=torch.Generator().manual_seed(1), dtype=dtype)
-    ours = predict_tokens(tokens[None], weights, dilation)[0]
+    ours = CausalNet(5, (dilation,) * 5).predict(tokens[None], weights)[0]
     torch.testing.assert_close(ours, slow_predict(tokens, weights, dilation), rtol=0, atol=tolerance)
 
 
 def test_published_number_of_parameters():
-    assert sum(value.numel() for value in first_weights(384, 0, 0).values()) == 3_540_352
+    assert sum(value.numel() for value in CausalNet(384).first_weights(0, 0).values()) == 3_540_352
 
 
 @pytest.mark.parametrize(("dilation", "seen"), [(1, 50), (4, 21)])
 def test_centre_token_sees_only_the_past(dilation, seen):
     weights = unmasked(5, torch.float64)
     tokens = torch.randn(1, 28, 28, 5, dtype=torch.float64, requires_grad=True)
-    predict_tokens(tokens, weights, dilation)[0, 14, 14].sum().backward()
+    CausalNet(5, (dilation,) * 5).predict(tokens, weights)[0, 14, 14].sum().backward()
     touched = tokens.grad[0].abs().sum(2) > 0
     assert int(touched.sum()) == seen
     place = torch.arange(28 * 28).view(28, 28)
@@ -146,7 +146,7 @@ def test_no_model_sees_its_target(two_sided):
     detector = started(two_sided=two_sided)
     for member, weights in enumerate(detector._members):
         tokens = torch.randn(1, 7, 6, 5, requires_grad=True)
-        foretold = turned(predict_tokens(turned(tokens, member), weights, 1), member)
+        foretold = turned(CausalNet(5).predict(turned(tokens, member), weights), member)
         (gradient,) = torch.autograd.grad(foretold[0, 3, 3].sum(), tokens)
         reached = (gradient[0].abs().sum(2) > 0).flatten().nonzero().squeeze(1)
         assert len(reached)
@@ -159,21 +159,21 @@ def test_two_sided_is_the_mean_of_both_directions():
     fit(detector, range(1))
     batch = normal_slices(3, 5)
     one, other = detector._best
-    forward = (predict_tokens(batch.patches, one, 1) - batch.patches).square().mean(3)
+    forward = (CausalNet(5).predict(batch.patches, one) - batch.patches).square().mean(3)
     flipped = batch.patches.flip(1, 2)
-    backward = (predict_tokens(flipped, other, 1) - flipped).square().mean(3).flip(1, 2)
+    backward = (CausalNet(5).predict(flipped, other) - flipped).square().mean(3).flip(1, 2)
     torch.testing.assert_close(detector.score(batch), (forward + backward) / 2, rtol=0, atol=1e-6)
 
 
 def test_a_step_is_adamw_on_the_whole_batch():
     detector = started(noise_probability=0.0)
-    weights = {k: v.requires_grad_() for k, v in first_weights(5, 4, 0).items()}
+    weights = {k: v.requires_grad_() for k, v in CausalNet(5).first_weights(4, 0).items()}
     plain = torch.optim.AdamW(weights.values(), lr=1e-3)
     for step in range(3):
         batch = normal_slices(19, step)
         detector.observe(batch, 0)
         plain.zero_grad()
-        (predict_tokens(batch.patches, weights, 1) - batch.patches).square().mean().backward()
+        (CausalNet(5).predict(batch.patches, weights) - batch.patches).square().mean().backward()
         plain.step()
     for name, value in weights.items():
         torch.testing.assert_close(detector._members[0][name], value, rtol=0, atol=1e-5)
@@ -209,7 +209,7 @@ def test_a_resumed_fit_ends_at_the_same_bits(two_sided):
     expected, found = whole.state(), resumed.state()
     assert expected.keys() == found.keys()
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
-    assert all(name.startswith("best.") for name in found)
+    assert all(name.startswith("best.") for name in found if name != "history")
 
 
 def test_a_completed_fit_scores_from_its_state_and_ends_when_it_should():
@@ -231,7 +231,7 @@ def test_the_best_epoch_by_held_out_loss_is_kept():
     for epoch, loss in enumerate([3.0, 1.0, 2.0, 1.5]):
         detector.observe(batch, epoch)
         detector.end_epoch(epoch, loss)
-        scores.append(detector._errors(batch.patches, detector._members))
+        scores.append(detector._errors(batch.patches, detector._members)[0])
     torch.testing.assert_close(detector.score(batch), scores[1], rtol=0, atol=1e-6)
     assert all(float((scores[1] - other).abs().max()) > 1e-4 for other in (scores[0], scores[2], scores[3]))
 

@@ -20,7 +20,7 @@ from aggregate.anomaly.measure.histogram import (
     score_bins,
 )
 from aggregate.anomaly.measure.intervals import auroc_interval, participant_intervals
-from aggregate.anomaly.measure.metrics import fpr_thresholds, pixel_metrics
+from aggregate.anomaly.measure.metrics import fpr_thresholds, image_metrics, pixel_metrics
 from aggregate.anomaly.measure.regions import connected, ground_of
 from aggregate.anomaly.measure.tally import tally_volume
 from cache_schema.common.errors import SlicecacheError
@@ -149,8 +149,9 @@ def test_counts_at_a_threshold_are_exact():
     assert found["dice_fpr05"] == pytest.approx(2 * (called & lesion).sum() / (called.sum() + lesion.sum()))
     assert found["pixel_fpr_fpr05"] == pytest.approx(called[~lesion].mean())
     labels, count = ndimage.label(lesion, np.ones((3, 3, 3)))
-    hits = [called[labels == number].mean() >= 0.1 for number in range(1, count + 1)]
-    assert found["lesion_sensitivity_fpr05"] == pytest.approx(np.mean(hits))
+    shares = np.array([called[labels == number].mean() for number in range(1, count + 1)])
+    assert found["lesion_sensitivity_fpr05"] == pytest.approx(np.mean(shares >= 0.1))
+    assert found["pro_fpr05"] == pytest.approx(np.mean(shares))
     assert found["n_lesions"] == count
 
 
@@ -164,7 +165,14 @@ def test_thresholds_of_normals_hold_their_rate():
         rate = {"fpr10": 0.1, "fpr05": 0.05, "fpr01": 0.01}[name]
         assert rate - 2 / scores.size <= (scores >= threshold).mean() <= rate
     tied = VoxelTally(
-        np.array([0, 9]), np.zeros(2, int), np.zeros(2), 0, np.zeros((0, 2), int), np.zeros(0, int), 0
+        np.array([0, 9]),
+        np.zeros(2, int),
+        np.zeros(2),
+        0,
+        np.zeros((0, 2), int),
+        np.zeros(0, int),
+        np.zeros(0),
+        0,
     )
     assert fpr_thresholds(tied, Bins(np.array([1.0])), {"fpr05": 0.05}) == {"fpr05": float("inf")}
 
@@ -324,3 +332,11 @@ def test_few_participants_with_lesions_have_no_interval():
     few = participant_intervals([*normal, *sick[:4]], draws=50)
     assert all(np.isnan(limit) for limits in few.values() for limit in limits)
     assert not np.isnan(participant_intervals([*normal, *sick[:5]], draws=50)["pixel_auroc"]).any()
+
+
+def test_image_metrics_by_hand():
+    """Of five slices, ties included: thresholds 4, 3 and 1 call one, three and five of them."""
+    y = np.array([True, False, True, False, True])
+    found = image_metrics(y, np.array([4.0, 3.0, 3.0, 1.0, 1.0]))
+    assert found["ap"] == pytest.approx(1 / 3 * 1 + 1 / 3 * 2 / 3 + 1 / 3 * 3 / 5)
+    assert found["f1_max"] == pytest.approx(2 * (3 / 5) * 1 / (3 / 5 + 1))

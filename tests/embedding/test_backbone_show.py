@@ -101,9 +101,12 @@ def test_what_the_processor_states(tmp_path, capsys):
         "mean": [0.5] * 3,
         "std": [0.25] * 3,
         "interpolation": "bicubic",
+        "canvas": {"kind": "stretch", "pixels": [70, 84], "filter": "pillow-bicubic"},
     }
     command("show", folder, "--no-digest")
-    assert "70 x 84 px, bicubic, mean 0.5 0.5 0.5, std 0.25 0.25 0.25" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "70 x 84 px, bicubic, mean 0.5 0.5 0.5, std 0.25 0.25 0.25; for just that say canvas: {" in out
+    assert "pixels: [70, 84], filter: pillow-bicubic}, normalise: model" in out
 
 
 def test_a_repository_in_the_cache_and_one_that_is_not(tmp_path, empty_cache, capsys):

@@ -7,59 +7,29 @@ from cache_schema.common.errors import ConfigError, MachineError
 from extract.engines.device import (
     Machine,
     choose_device,
-    choose_dtype,
     choose_workers,
-    read_cpu_flags,
     require_able,
     this_machine,
     to_device,
 )
 
 PLAIN = Machine()
-AMX = Machine(cpu_flags=frozenset({"avx512f", "amx_bf16"}))
-AVX512 = Machine(cpu_flags=frozenset({"avx512f", "avx512_bf16"}))
 APPLE = Machine(mps=True)
 HOPPER = Machine(cuda_capability=(9, 0))
-TURING = Machine(cuda_capability=(7, 5), cpu_flags=frozenset({"avx512_bf16"}))
+TURING = Machine(cuda_capability=(7, 5))
 
 
 @pytest.mark.parametrize(
-    ("machine", "device", "dtype"),
-    [
-        (PLAIN, "cpu", "float32"),
-        (AMX, "cpu", "bfloat16"),
-        (AVX512, "cpu", "float32"),
-        (APPLE, "mps", "float32"),
-        (HOPPER, "cuda", "bfloat16"),
-        (TURING, "cuda", "float32"),
-    ],
+    ("machine", "device"), [(PLAIN, "cpu"), (APPLE, "mps"), (HOPPER, "cuda"), (TURING, "cuda")]
 )
-def test_auto(machine, device, dtype):
-    chosen = choose_device("auto", machine)
-    assert chosen.type == device
-    assert choose_dtype("auto", chosen, machine, existing=None) == dtype
-
-
-def test_an_existing_store_decides_when_auto_and_only_then():
-    cpu = torch.device("cpu")
-    assert choose_dtype("auto", cpu, PLAIN, existing="bfloat16") == "bfloat16"
-    assert choose_dtype("auto", cpu, AMX, existing="float32") == "float32"
-    assert choose_dtype("float32", cpu, AMX, existing="bfloat16") == "float32"
-    # a store of a dtype that we do not compute in does not decide; the writer refuses it by name
-    assert choose_dtype("auto", cpu, AMX, existing="float16") == "bfloat16"
+def test_auto(machine, device):
+    assert choose_device("auto", machine).type == device
 
 
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match="'cuda'"):
         choose_device("cuda", PLAIN)
     assert choose_device("cpu", HOPPER).type == "cpu"
-
-
-def test_cpu_flags_are_read_from_the_first_cpu(tmp_path):
-    info = tmp_path / "cpuinfo"
-    info.write_text("processor\t: 0\nflags\t\t: fpu avx512_bf16\n\nprocessor\t: 1\nflags\t\t: fpu\n")
-    assert read_cpu_flags(info) == {"fpu", "avx512_bf16"}
-    assert read_cpu_flags(tmp_path / "absent") == frozenset()
 
 
 def test_workers():

@@ -1,77 +1,20 @@
 """Batches: results are free of them, memory that runs out halves them, patch means are weighted right."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
+from made_up_slices import CPU, EVERY, MEAN, STD, draft_of, embed, prepared_of
 
 from cache_schema.common.errors import ConfigError, VolumeError
 from cache_schema.format.header import BackboneIdentity
-from cache_schema.format.record import Entities, Geometry, Slices, SourceFile, UsedForeground, VolumeDraft
-from extract.backbones.backbone import Tokens
+from extract.backbones.backbone import Backbone, Tokens
 from extract.backbones.untrained import UntrainedSpec
-from extract.engines.embed import Embedder
 from extract.engines.on_device import canvas_images, patch_mean, pool
 from extract.slices.prepare import PreparedVolume
 
 pytestmark = pytest.mark.numerics
-
-CPU = torch.device("cpu")
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-EVERY = frozenset(
-    {"cls", "cls_l02", "patch_mean", "patches", "foreground", "patch_intensity", "cls_attention"}
-)
-
-
-def draft_of(name: str, count: int) -> VolumeDraft:
-    eye = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
-    return VolumeDraft(
-        participant_id=name,
-        session_id="",
-        volume_id="T1w",
-        entities=Entities(),
-        source=SourceFile(path=name, bytes=1, mtime_ns=1, sha256="0" * 64),
-        geometry=Geometry(
-            native_shape=(5, 7, count),
-            affine=eye,
-            orientation="RAS",
-            spacing_mm=(1.0, 1.0, 1.0),
-            oblique_degrees=0.0,
-            canvas=(56, 56),
-            pixel_mm=(1.0, 1.0),
-            canvas_to_native=((0.0, 1.0, 0.0, 0.0), (-1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0)),
-            outside_field=0.0,
-        ),
-        slices=Slices(
-            index=tuple(range(count)),
-            height_mm=tuple(float(count - i) for i in range(count)),
-            world_z_mm=tuple(float(i) for i in range(count)),
-            n_volume=count,
-            spacing_mm=1.0,
-        ),
-        foreground=UsedForeground(kind="stripped", millilitres=1.0),
-        intensity_quantiles={},
-        seconds={"read": 0.5},
-    )
-
-
-def prepared_of(name: str, count: int, height: int = 61, width: int = 47, empty: int = 0) -> PreparedVolume:
-    """A drawn volume; the first `empty` slices have no foreground."""
-    rng = np.random.default_rng(count * height)
-    mask = (rng.random((count, height, width)) < 0.4).astype(np.uint8)
-    mask[:, : height // 2] = 0
-    mask[:empty] = 0
-    weights = [np.abs(rng.random((56, n))).astype(np.float32) for n in (height, width)]
-    rows, columns = (w / w.sum(axis=1, keepdims=True) for w in weights)
-    images = rng.random((count, height, width)).astype(np.float32)
-    return PreparedVolume(draft_of(name, count), images, mask, rows, columns)
-
-
-def embed(volumes, batch_size, dtype=torch.float32, names=EVERY, backbone=None):
-    network = backbone or UntrainedSpec().build(56, CPU, dtype, layers=(2,), attention=True)
-    embedder = Embedder(network, CPU, names, batch_size, MEAN, STD)
-    done = [finished for volume in volumes for finished in embedder.add(volume)]
-    done += embedder.flush()
-    return {draft.participant_id: (draft, arrays, preview) for draft, arrays, preview in done}, embedder
 
 
 @pytest.mark.parametrize(
@@ -197,3 +140,34 @@ def test_other_errors_are_not_taken_for_memory():
 def test_a_volume_without_slices_is_a_failure():
     with pytest.raises(VolumeError, match="no slice"):
         embed([prepared_of("a", 0)], 4)
+
+
+class TwoAtOnce:
+    """A backbone that makes no pass until two of them have been sent."""
+
+    at_once = 2
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone, self.both, self.one = backbone, threading.Barrier(2), threading.Lock()
+
+    def __getattr__(self, name: str):
+        return getattr(self.backbone, name)
+
+    def __call__(self, pixels: torch.Tensor) -> Tokens:
+        self.both.wait(60)
+        with self.one:
+            return self.backbone(pixels)
+
+
+def test_batches_that_run_at_a_time_come_back_in_order():
+    backbone = UntrainedSpec().build(56, CPU, torch.float32, layers=(2,), attention=True)
+    volumes = [prepared_of("a", 11), prepared_of("b", 3), prepared_of("c", 18)]  # four batches of eight
+    expected, _ = embed(volumes, 8, backbone=backbone)
+    found, embedder = embed(volumes, 8, backbone=TwoAtOnce(backbone))
+    assert list(found) == ["a", "b", "c"]
+    assert embedder.slices == 32
+    for name, (draft, arrays, picture) in found.items():
+        assert picture == expected[name][2]
+        assert draft.seconds.keys() == expected[name][0].seconds.keys()
+        for each in EVERY:
+            np.testing.assert_array_equal(arrays[each], expected[name][1][each])

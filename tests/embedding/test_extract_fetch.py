@@ -23,6 +23,7 @@ from extract.backbones.huggingface.dinov3 import Dinov3Spec
 from extract.backbones.present import weights_missing
 from extract.backbones.weights import read_weights, weights_digest
 from extract.fetch.names import listed
+from extract.fetch.show import show
 
 ROOT = Path(__file__).parents[2]
 NAME, ID = "dinov2/lab/small", "lab/small"
@@ -156,6 +157,42 @@ def test_the_lock_of_a_pipeline_lies_beside_it_and_is_obeyed(hub, tmp_path, caps
     hub.repositories[ID].refs["old"] = COMMIT
     assert command(pipeline) == 0
     assert lock.read_bytes() == before
+
+
+def test_every_backbone_of_a_pipeline_is_fetched_once_with_a_lock_of_its_own(
+    hub, checkpoint, tmp_path, capsys
+):
+    pipeline = write_pipeline(tmp_path / "study", repository=ID)
+    data = yaml.safe_load(pipeline.read_text())
+    other = write_example(tmp_path / "other", gated=False, registers=True)
+    hub.repositories["lab/other"] = Repository(other)
+    backbones = {
+        "main": {"kind": "dinov2", "repository": ID},
+        "wide": {"kind": "dinov2", "repository": "lab/other"},
+        "none": {"kind": "untrained"},
+    }
+    data["extract"]["stores"] = {name: {"backbone": each} for name, each in backbones.items()}
+    data["extract"]["stores"]["same"] = {"preset": "dinoatten3d"}
+    pipeline.write_text(yaml.safe_dump(data, sort_keys=False))
+    assert "--to is for one backbone, and the stores" in refusal(capsys, pipeline, "--to", "weights")
+    assert "--lock is for one" in refusal(capsys, pipeline, "--lock", "x.json")
+    assert hub.asked == []
+    assert command(pipeline, "--json") == 0
+    said = json.loads(capsys.readouterr().out)["backbones"]
+    assert {name: each["fetched"] for name, each in said.items()} == {
+        "main": True,
+        "wide": True,
+        "none": False,
+    }
+    locks = {name: read_lock(tmp_path / "study" / f"pipeline-{name}.lock.json") for name in ("main", "wide")}
+    assert locks["main"].weights_sha256 == weights_digest(read_weights(checkpoint))
+    assert locks["wide"].weights_sha256 == weights_digest(read_weights(other))
+    assert command(pipeline) == 0
+    out = capsys.readouterr().out
+    assert "store main: fetched lab/small" in out
+    assert "store none: nothing to fetch" in out
+    with pytest.raises(ConfigError, match=r"several backbones \(main: .*lab/small.*, wide: .*lab/other"):
+        show(str(pipeline))
 
 
 def test_a_lock_that_is_named_but_not_there_is_written(hub, tmp_path):
@@ -402,3 +439,5 @@ def test_dinov3_that_is_not_here_says_how_it_gets_here(tmp_path, monkeypatch):
     assert "facebook/dinov3-vitl16-pretrain-lvd1689m" in said
     assert "accept the licence at " in said
     assert "slicecache backbone fetch" in said
+    with pytest.raises(ConfigError, match=r"offline is set.*its weights are gated: accept the licence at"):
+        Dinov3Spec(size="large").load(offline=True)

@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import transformers
+from pydantic import TypeAdapter
 from saved_checkpoints import saved
 
 from cache_schema.common.errors import ConfigError
@@ -11,6 +14,8 @@ from extract.backbones.huggingface.dinov3 import RELEASES, Dinov3Spec
 from extract.backbones.huggingface.layout import FAMILIES
 from extract.backbones.huggingface.spec import HuggingFaceSpec
 from extract.backbones.processor import Processor, processor_of, read_processor
+from extract.slices.canvas import CanvasSpec
+from extract.slices.resize import resize_of, resize_with_pillow
 
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 
@@ -65,6 +70,51 @@ def test_a_pair_states_it_inside(tmp_path):
     assert read_processor(tmp_path) == processor_of(IMAGENET, "here")
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_normalize": False}))
     assert read_processor(tmp_path) == processor_of({"do_normalize": False}, "here")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ViTImageProcessor", {"size": {"height": 56, "width": 70}, "resample": 2}),
+        ("SiglipImageProcessor", {"size": {"height": 64, "width": 64}, "resample": 3}),
+        (
+            "BitImageProcessor",
+            {"size": {"shortest_edge": 64}, "crop_size": {"height": 56, "width": 56}, "resample": 3},
+        ),
+    ],
+)
+def test_the_canvas_that_it_states_gives_the_pixels_that_transformers_gives(name, said, tmp_path):
+    made = getattr(transformers, f"{name}Pil", None) or getattr(transformers, name)
+    processor = made(**said)
+    processor.save_pretrained(tmp_path)
+    stated = read_processor(tmp_path)
+    canvas = TypeAdapter(CanvasSpec).validate_python(stated.canvas)
+    grey = np.random.default_rng(0).integers(0, 256, (1, 61, 84), dtype=np.uint8)  # no odd margin
+    pixels = resize_with_pillow(grey, resize_of(canvas, 61, 84), 0)[0] / 255.0
+    ours = np.stack([(pixels - mean) / std for mean, std in zip(stated.mean, stated.std, strict=True)])
+    theirs = processor(np.repeat(grey[0][..., None], 3, axis=2), return_tensors="np")["pixel_values"][0]
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"max_num_patches": 256, "resample": 2},
+        {"size": 224, "resample": 1},
+        {"size": 224, "resample": 2, "do_resize": False},
+        {"size": {"shortest_edge": 200}, "crop_size": 224, "do_center_crop": True, "resample": 2},
+    ],
+)
+def test_what_no_canvas_is_has_none(stated):
+    assert processor_of({**IMAGENET, **stated}, "here").canvas is None
+
+
+@pytest.mark.parametrize("kind", ["DINOv3ViTImageProcessor", "DINOv3ViTImageProcessorFast"])
+def test_what_is_scaled_before_it_is_resized_is_resized_in_floats(kind):
+    """As `transformers` does with torchvision, which no test needs; by Pillow it is a grey level off."""
+    stated = {**IMAGENET, "image_processor_type": kind, "size": {"height": 224, "width": 224}, "resample": 2}
+    expected = {"kind": "stretch", "pixels": 224, "filter": "torch-bilinear-antialias"}
+    assert processor_of({**stated, "do_center_crop": None}, "here").canvas == expected
 
 
 def test_a_spec_says_what_its_checkpoint_states():

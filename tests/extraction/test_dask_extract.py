@@ -2,6 +2,7 @@
 
 import csv
 import pickle
+from collections import Counter
 from functools import partial
 
 import pytest
@@ -15,7 +16,10 @@ from cache_schema.cluster.settings import NO_DASHBOARD, DaskSettings, WorkerHost
 from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.move.remove import remove_participant
+from cache_schema.store.reader import open_store
+from cache_schema.store.writer import StoreWriter
 from extract.cli import read_extract_section
+from extract.engines import decode
 from extract.engines.over_dask import engine as dask_engine
 from extract.engines.over_dask import worker
 from extract.engines.over_dask.bench import one_of
@@ -55,14 +59,39 @@ def test_the_store_is_the_local_engines_and_a_second_run_does_nothing(tmp_path, 
     assert not worker._benches  # nothing stays on workers that live on
 
 
-def test_several_stores_are_made_one_after_the_other(tmp_path, engine):
+WIDE = "wide: {backbone: {kind: untrained, size: tiny, seed: 1}}"
+STORES = f"extract.stores={{main: {{}}, other: {{slices: {{kind: all}}}}, {WIDE}}}"
+
+
+def test_several_stores_are_made_in_one_go_each_volume_decoded_once(tmp_path, engine, monkeypatch):
     file = write_inputs(tmp_path)
-    stores = "extract.stores={main: {}, other: {slices: {kind: all}}}"
-    local = extract(file, stores, "run.folder=local", "cache.store=local/cache.zarr", "extract.workers=0")
-    outcome = extract(file, stores, engine=engine)
+    local = extract(file, STORES, "run.folder=local", "cache.store=local/cache.zarr", "extract.workers=0")
+    decoded: Counter[str] = Counter()
+
+    def counting(candidate, several):
+        decoded[candidate.key.participant_id] += len(several)
+        return decode.attempt(candidate, several)
+
+    monkeypatch.setattr(worker, "attempt", counting)
+    outcome = extract(file, STORES, engine=engine)
     assert [each.content_digest for each in outcome.every] == [each.content_digest for each in local.every]
-    assert any("each decoding for itself" in note for note in outcome.notes)
-    assert not local.notes
+    assert [each.embedded for each in outcome.every] == [5, 5, 5]
+    assert decoded == dict.fromkeys(("plain", "twin", "masked", "pair", "inside"), 3)
+    store = open_store(outcome.beside[0].store)
+    gone = next(entry.key for entry in store.entries if entry.key.participant_id == "pair")
+    StoreWriter.open(store.location, store.header, []).remove_record(gone)
+    decoded.clear()
+    assert [each.embedded for each in extract(file, STORES, engine=engine).every] == [0, 1, 0]
+    assert decoded == {"pair": 1}
+
+
+def test_a_volume_that_fails_for_one_store_is_in_the_others(tmp_path, engine):
+    file = write_inputs(tmp_path)
+    high = "{kind: band, from_vertex_mm: [500, 600]}"
+    stores = f"extract.stores={{main: {{}}, none: {{slices: {high}}}}}"
+    outcome = extract(file, stores, engine=engine)
+    assert [(each.embedded, each.failed) for each in outcome.every] == [(5, 0), (0, 5)]
+    assert "keeps no slice" in outcome.beside[0].failures[0].reason
 
 
 def test_what_only_reading_finds_is_a_failure_with_its_row(tmp_path, engine):
@@ -121,7 +150,8 @@ def test_a_task_is_small(tmp_path):
     file = write_inputs(tmp_path)
     pipeline = load_pipeline(file, ())
     section = read_extract_section(pipeline)
-    work = worker.Work("r", section, pipeline.base, "store", 17, 5, False, worker.versions())
+    stores = (worker.StoreWork(section, "store", 17, 5),)
+    work = worker.Work("r", stores, pipeline.base, False, worker.versions())
     assert len(pickle.dumps(partial(worker.embed_volume, work))) < 8000
 
 

@@ -15,12 +15,12 @@ from cache_schema.store.reader import open_store
 from extract.backbones.shape import Outline
 from extract.cluster.estimate import slice_operations
 from extract.effort import measure
-from extract.effort.needs import StoreNeeds, needs_of, told_hours
+from extract.effort.needs import StoreNeeds, needs_of, told_range
 from extract.effort.rate import Rate, stated_rate
 
 KEYS = {
-    "hours", "bytes", "inodes", "memory_bytes", "cores", "gpu", "slices", "slices_per_s", "decode_core_hours",
-    "measured", "rate", "estimate",
+    "hours", "hours_range", "bytes", "inodes", "memory_bytes", "cores", "gpu", "slices", "slices_per_s",
+    "decode_core_hours", "measured", "rate", "estimate",
 }  # fmt: skip
 
 
@@ -52,10 +52,11 @@ def test_schedulers_read_keys(cohort, capsys):
     assert found.keys() == KEYS
     assert (found["estimate"], found["measured"], found["slices"]) == (True, False, 5 * 25)
     at_ten = needs(capsys, "--rate", "10")
-    assert at_ten["hours"] * 3600 == pytest.approx(12.5)
+    assert at_ten["hours"] * 3600 == pytest.approx(12.5 + 2)
+    assert at_ten["hours_range"] == [at_ten["hours"] / 4, at_ten["hours"]]
     assert needs(capsys, "--rate", "t4")["slices_per_s"] > needs(capsys, "--rate", "cpu")["slices_per_s"]
     assert slicecache.guarded(slicecache.cli.main, ["plan", "pipeline.yaml", "--rate", "10"]) == 1
-    assert "estimate: about 12 s (10 slices/s, 10 slices/s, as was said), at most" in capsys.readouterr().out
+    assert "estimate: 4 to 14 s (10 slices/s, 10 slices/s, as was said), at most" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -132,10 +133,28 @@ def test_decoding_runs_beside_a_gpu_and_before_a_cpu(cohort, capsys):
     volumes = [PlannedVolume(candidate, (200, 200, 200), (1, 1, 1), 200, None)] * 100
     gpu, cpu = (Rate(1000, 1e-7, on, "so") for on in (True, False))
     slow = needs_of([StoreNeeds(volumes, None, None, gpu)], 3)
-    assert slow.hours * 3600 == pytest.approx(100 * (0.8 + 0.2) / 2)  # two of three cores decode
-    assert needs_of([StoreNeeds(volumes, None, None, cpu)], 2).hours * 3600 == pytest.approx(20 + 50)
+    assert slow.hours * 3600 == pytest.approx(100 * (0.8 + 0.2) / 2 + 2)  # two of three cores decode
+    assert needs_of([StoreNeeds(volumes, None, None, cpu)], 2).hours * 3600 == pytest.approx(20 + 50 + 2)
     both = needs_of([StoreNeeds(volumes, None, None, cpu)] * 2, 2)
-    assert both.hours * 3600 == pytest.approx(40 + 50)  # decoded once
+    assert both.hours * 3600 == pytest.approx(40 + 50 + 2)  # decoded once
     assert (both.bytes, both.inodes) == (None, None)
-    assert told_hours(both.hours) == "about 2 minutes"
-    assert told_hours(30) == "about 30.0 hours"
+    assert told_range(*both.hours_range) == "23 to 92 s"
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "said"),
+    [
+        (24, 37.5, "24.0 to 37.5 hours"),
+        (0.4, 1.6, "24 to 96 minutes"),
+        (0.15, 0.2, "9 to 12 minutes"),
+        (0.004, 0.006, "14 to 22 s"),
+        (0.0, 0.0, "about 0 s"),
+    ],
+)
+def test_a_range_is_told_in_one_unit(least, most, said):
+    assert told_range(least, most) == said
+
+
+def test_what_is_measured_is_told_more_narrowly_than_what_is_stated():
+    assert Rate(1, 1e-7, False, "so", measured=True).around(2.0) == (1.6, 2.5)
+    assert Rate(1, 1e-7, False, "so").around(2.0) == (0.5, 2.0)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from concurrent.futures import Future
 from pathlib import Path
 
 import nibabel as nib
@@ -101,3 +102,30 @@ def test_decoding_processes_never_import_torch(four):
     code = f"import extract.engines.decode, sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+class Late(Future):
+    """Is never ready when it is asked for."""
+
+    def result(self, timeout=None):
+        self.set_result(("made",))
+        return super().result(timeout)
+
+
+@pytest.mark.parametrize(("late", "begin", "wanted"), [(1, 1, 4), (0, 1, 1), (1, 4, 4), (0, 3, 3)])
+def test_as_many_decode_as_keep_the_backbone_fed(tmp_path, monkeypatch, late, begin, wanted):
+    """One more whenever a volume is waited for, up to the cores; where none is, it stays at few."""
+    asked = [(planned_of(tmp_path / f"{name}.nii"), (0,)) for name in "abcdefghijkl"]
+    ready = Future()
+    ready.set_result(("made",))
+    flying = []
+
+    def submit(self, asked):
+        flying.append(1 + len(self.flying))
+        return Late() if late else ready
+
+    monkeypatch.setattr(decoding._Ahead, "_submit", submit)
+    ahead = decoding._Ahead([LETTERBOX], 4, begin)
+    assert [planned for planned, _ in ahead.run(asked)] == [planned for planned, _ in asked]
+    assert ahead.wanted == wanted
+    assert max(flying) == wanted + 1

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+import slicecache
 from cache_schema.common.errors import ConfigError, StoreMismatch
 from cache_schema.common.pipeline_file import Pipeline, load_pipeline
 from cache_schema.move.pack import pack
@@ -47,6 +48,7 @@ def cohort(tmp_path) -> Path:
         "canvas": 56,
         "backbone": {"kind": "untrained", "size": "tiny"},
         "dtype": "float32",
+        "engine": "torch",
         "workers": 0,
     }
     data = {"run": {"folder": "run"}, "cache": {"store": "run/cache.zarr"}, "extract": section}
@@ -107,7 +109,7 @@ def test_everything_is_embedded_once(cohort, forward_passes):
     assert store.content_digest() == outcome.content_digest
     assert all(store.preview(entry.key) for entry in store.entries)
     record = store.record(store.entries[0].key)
-    assert record.seconds.keys() == {"read", "prepare", "embed", "write"}
+    assert record.seconds.keys() == {"read", "prepare", "waiting", "embed", "write"}
     assert store.header.created["batch_size"] == 64
     assert (
         cohort / "run" / "failures.tsv"
@@ -119,6 +121,20 @@ def test_everything_is_embedded_once(cohort, forward_passes):
     assert (again.embedded, again.skipped, again.failed, again.slices) == (0, 5, 0, 0)
     assert forward_passes == []
     assert again.content_digest == outcome.content_digest
+
+
+@pytest.mark.numerics
+def test_a_store_does_not_tell_that_equal_slices_were_embedded_once(cohort, forward_passes, monkeypatch):
+    """Of all slices of a ball in air, those above and below it are the same."""
+    outcome = run(cohort, "extract.slices={kind: all}")
+    assert outcome.repeated > 10
+    assert len(forward_passes) == -(-(outcome.slices - outcome.repeated) // 8)
+    assert f"; {outcome.repeated} equal to others" in describe_extraction(outcome)
+    assert outcome.as_json()["seconds_by_stage"].keys() == {"read", "prepare", "waiting", "embed", "write"}
+    monkeypatch.setattr("extract.slices.prepare.first_equal", lambda images, mask: None)
+    whole = run(cohort, "extract.slices={kind: all}", "cache.store=run/whole.zarr")
+    assert whole.repeated == 0
+    assert whole.content_digest == outcome.content_digest
 
 
 @pytest.mark.numerics
@@ -248,13 +264,15 @@ def command(cohort: Path, *extra: str) -> list[str]:
     return [sys.executable, "-m", "slicecache", *extra, str(cohort / "pipeline.yaml")]
 
 
-def test_commands_answer_in_json_and_in_words(cohort):
-    plan = subprocess.run([*command(cohort, "plan"), "--json"], capture_output=True, text=True, check=True)
-    assert json.loads(plan.stdout)["embeddable"] == 5
+def test_commands_answer_in_json_and_in_words(cohort, capsys):
+    def said(verb, *words):
+        assert slicecache.guarded(slicecache.cli.main, [*command(cohort, verb)[3:], *words]) == 0
+        return capsys.readouterr().out
+
+    assert json.loads(said("plan", "--json"))["embeddable"] == 5
     made = subprocess.run([*command(cohort, "extract"), "--json"], capture_output=True, text=True, check=True)
     assert json.loads(made.stdout)["embedded"] == 5
-    words = subprocess.run(command(cohort, "plan"), capture_output=True, text=True, check=True)
-    assert "5 volumes to embed, 0 cannot be" in words.stdout
+    assert "5 volumes to embed, 0 cannot be" in said("plan")
 
 
 def kill_and_resume(cohort: Path, store: str, moment: float) -> tuple[int, str]:

@@ -1,5 +1,7 @@
 """How long the device waits for images: counted on a clock that is turned by hand."""
 
+from collections import deque
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
@@ -111,7 +113,9 @@ class Passed:
     ("flight", "idle"),
     [
         (None, 7.0),  # nothing was sent: idle all the time
-        (SimpleNamespace(done=None), 7.0),  # a CPU is done when it is sent
+        (SimpleNamespace(done=None, ended=-7.0), 7.0),  # a CPU is done when it is sent
+        (SimpleNamespace(done=None, ended=-2.0), 2.0),  # or by a thread that went on while it was waited
+        (Future(), 0.0),  # which still does
         (SimpleNamespace(done=Passed()), 0.0),  # a GPU is still at work
         (SimpleNamespace(done=Passed(2500.0)), 2.5),
         (SimpleNamespace(done=Passed(99_000.0)), 7.0),
@@ -120,5 +124,10 @@ class Passed:
 def test_a_device_is_idle_from_the_end_of_its_batch(monkeypatch, flight, idle):
     monkeypatch.setattr(torch.cuda, "Event", Passed)
     embedder = object.__new__(Embedder)
-    embedder._flight = flight
+    monkeypatch.setattr("time.perf_counter", lambda: 0.0)
+    sent = flight
+    if isinstance(flight, SimpleNamespace):
+        sent = Future()
+        sent.set_result(flight)
+    embedder._flights = deque([] if flight is None else [([], sent)])
     assert embedder.idle(7.0) == idle

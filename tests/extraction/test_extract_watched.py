@@ -70,7 +70,7 @@ def looks_until(cohort: Path, process: "subprocess.Popen[bytes]", enough) -> lis
             assert not found
         if gone or (found and enough(found[-1])):
             break
-        time.sleep(0.002)
+        time.sleep(0.02)
     return found
 
 

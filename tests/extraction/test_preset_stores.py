@@ -5,10 +5,15 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 import yaml
+from saved_checkpoints import saved
 
 import slicecache
+from aggregate.anomaly.arithmetic.causal_net import CausalNet
+from aggregate.anomaly.study.bundle import load_detectors
 from aggregate.cohort.acquisition import acquisition_row
 from aggregate.detect import detect_pipeline
 from cache_schema.common.errors import ConfigError
@@ -211,3 +216,39 @@ def test_several_presets_of_one_decoding_are_what_each_is_alone(images, tmp_path
     run_extraction(loaded, read_extract_section(loaded), progress=False)
     places = {name: Path(place) for name, place in loaded.stores().items() if name in names}
     assert {name: open_store(place).content_digest() for name, place in places.items()} == alone
+
+
+@pytest.mark.slow
+def test_autoregression_reads_dinov3_tokens_of_its_preset(images, tmp_path):
+    """At the published size, by an untrained checkpoint that `transformers` saved."""
+    steps = {
+        "preset": "ar",
+        "slices": {"kind": "uniform", "n": 1},
+        "backbone": {"kind": "dinov3", "path": str(saved("dinov3"))},
+        "tokens": ["cls", "patches"],
+    }
+    outcome, store = extracted(images, tmp_path, steps)
+    assert (outcome.embedded, outcome.failed) == (len(LENGTHS), 0)
+    item = {spec.name: spec.item_shape for spec in store.header.arrays}["patches"]
+    assert item == (28, 28, 48)
+    spec = {"kind": "spatial_ar", "epochs": 1, "dilation": 4, "width": 16, "two_sided": True, "reduce": "min"}
+    set_ = f"aggregate.detect.detectors=[{json.dumps(spec)}]"
+    detect_pipeline(load_pipeline(tmp_path / "pipeline.yaml", [set_]))
+    (fitted,) = load_detectors(tmp_path / "run" / "detect" / "bundle").fitted
+    assert fitted.detector.spec.noise_per == "channel"
+    entry = next(entry for entry in store.entries if entry.key.participant_id == "p7")
+    tokens = torch.from_numpy(store.read_volume("patches", entry.key)).float()
+    assert tokens.shape == (1, 28, 28, 48)
+    assert float(tokens.norm(dim=3).std()) > 0  # as stored, not at length 1
+    forward, backward = fitted.detector._best
+    net = CausalNet(48, (4,) * 5, width=16)
+    turned = tokens.flip(1, 2)
+    expected = torch.minimum(
+        (net.predict(tokens, forward) - tokens).square().mean(3),
+        (net.predict(turned, backward) - turned).square().mean(3).flip(1, 2),
+    )
+    scores = pd.read_csv(tmp_path / "run" / "detect" / "scores.csv", dtype={"session_id": str})
+    own = scores[(scores["participant_id"] == "p7") & (scores["detector"] == "spatial_ar")]
+    inside = store.read_volume("foreground", entry.key) > 0
+    highest = np.sort(expected.numpy()[inside])[::-1]
+    assert own["score"].item() == pytest.approx(highest[: max(1, len(highest) // 100)].mean(), rel=1e-4)

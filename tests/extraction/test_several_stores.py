@@ -250,8 +250,6 @@ def test_the_command_plans_extracts_and_says_all(cohort, capsys):
     assert slicecache.guarded(slicecache.cli.main, ["extract", file]) == 1
     said = capsys.readouterr().out
     assert f"store paper: {cohort / 'cache-paper.zarr'}" in said
-    assert slicecache.guarded(slicecache.cli.main, ["extract", file, "--engine", "slurm"]) == 2
-    assert "makes one store, and extract.stores names 3" in capsys.readouterr().err
 
 
 def test_recompute_finds_the_section_of_a_store(cohort):

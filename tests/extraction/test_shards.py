@@ -187,7 +187,7 @@ def test_a_task_without_the_device_that_the_store_was_begun_on_stops_before_it_e
     create_planned(pipeline, section)
     store = str(cohort / "cache.zarr")
     header = open_store(store).header
-    wanted = header.numerics.model_copy(update={"compute_dtype": "bfloat16"})
+    wanted = header.numerics.model_copy(update={"compute_dtype": "bfloat16", "engine": "torch"})
     StoreWriter.open(store, header, ()).fix_numerics(wanted, "cuda", {})
     monkeypatch.setattr(station, "this_machine", Machine)
     with pytest.raises(MachineError, match="begun on cuda"):
@@ -204,7 +204,7 @@ def test_a_faster_task_decides_and_the_slower_obeys(cohort, monkeypatch):
     opened = StoreWriter.fix_numerics
 
     def late(writer, numerics, device, made):
-        other = numerics.model_copy(update={"compute_dtype": "bfloat16"})
+        other = numerics.model_copy(update={"compute_dtype": "bfloat16", "engine": "torch"})
         opened(writer, other, "cpu", {})
         return opened(writer, numerics, device, made)
 

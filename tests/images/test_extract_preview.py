@@ -83,7 +83,7 @@ def test_many_slices_are_spread_evenly(count):
 def test_the_mosaic_shows_high_slices_first_as_they_were_seen():
     count = 13
     images = np.stack([np.full((56, 56), index / count, np.float32) for index in range(count)])
-    sheet = np.asarray(Image.open(io.BytesIO(mosaic(images, draft_of(count)))))
+    sheet = np.asarray(Image.open(io.BytesIO(mosaic(images[spread_tiles(count)], draft_of(count)))))
     assert sheet.dtype == np.uint8
     assert sheet.shape == (2 * TILE, 6 * TILE)
     for place, index in enumerate(reversed(spread_tiles(count))):

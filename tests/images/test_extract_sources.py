@@ -167,7 +167,7 @@ def test_links_that_lead_back_are_not_followed_and_named(raw, target):
             os.symlink(target, raw / participant / "anat" / f"back{number}")
     before = time.perf_counter()
     assert len(keys(raw)) == 4
-    assert time.perf_counter() - before < 5
+    assert time.perf_counter() - before < 60  # followed, they would never end
     assert notes(raw) == [
         "links not followed, because they lead to a folder that holds them: 14, as 'sub-01/anat/back0'"
     ]

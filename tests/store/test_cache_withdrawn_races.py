@@ -199,14 +199,14 @@ def interleavings(template, place, each):
     return traces
 
 
-def test_nothing_remains_in_two_hundred_interleavings(template, tmp_path):
-    found = interleavings(template, str(tmp_path / "store"), each=24)
-    assert len(found) >= 200, len(found)
+def test_nothing_remains_in_a_hundred_interleavings(template, tmp_path):
+    found = interleavings(template, str(tmp_path / "store"), each=10)
+    assert len(found) >= 100, len(found)
 
 
 @pytest.mark.slow
 def test_nothing_remains_in_many_interleavings(template, tmp_path):
-    assert len(interleavings(template, str(tmp_path / "store"), each=250)) >= 1700
+    assert len(interleavings(template, str(tmp_path / "store"), each=100)) >= 650
 
 
 def no_second_look(monkeypatch):

@@ -101,7 +101,7 @@ def test_ten_kills_and_a_restart_of_the_server(server, tmp_path):
         writers[kill % 2] = started(url, draw.randrange(N))
         open_store(url).read("cls")  # nothing is torn at any moment
     for writer in writers:
-        _, errors = writer.communicate(timeout=60)
+        _, errors = writer.communicate(timeout=180)
         assert writer.returncode == 0, errors
     store, expected = open_store(url), undisturbed(tmp_path)
     assert store.content_digest() == expected.content_digest()

@@ -20,6 +20,8 @@ from aggregate.statistics.corrected import SHARED_PAIRS, Interval, corrected_t_t
 from aggregate.statistics.evaluate import AUROC, Measured
 from aggregate.statistics.holm import holm
 
+LOOKS_AT_FIGURES = True
+
 
 def found(difference: float, p: float | None) -> dict[str, float | None]:
     return {"difference": difference, "ci_low": difference - 0.1, "ci_high": difference + 0.1, "p": p}

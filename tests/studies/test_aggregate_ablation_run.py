@@ -86,7 +86,11 @@ def bytes_of(file: Path) -> dict[str, bytes]:
 def test_the_run_folder_is_whole(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = ablate(project, shuffle=2)
     folder = project.parent / "run" / "ablate"
-    assert {p.name for p in folder.iterdir()} == {*FILES, "config.yaml", "log.txt", "seconds.csv", "journal"}
+    assert {p.name for p in folder.iterdir()} == {
+        *FILES,
+        *("config.yaml", "log.txt", "seconds.csv", "journal", "products.json", "figures"),
+        *("methods.md", "references.bib", "tables", "checklist.html", "requirements.lock", "report.json"),
+    }
     table = pd.read_csv(folder / "ablation.csv").set_index("configuration")
     assert list(table.index[:3]) == ["mean_pool", "abmil", "patches"]
     assert table.loc["abmil supcon=1 class_variance=0.5", "loss.supcon"] == 1

@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from aggregate.train.terminal import training_summary
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.store.reader import open_store
+
+LOOKS_AT_FIGURES = True
 
 TRAINED, OUTSIDE = 41, 29
 
@@ -73,11 +76,11 @@ def test_the_folder_is_as_the_design_has_it(trained: Path, tmp_path: Path) -> No
     assert evaluate(trained, tmp_path) == 0
     folder = tmp_path / "evaluate"
     names = {"config.yaml", "metrics.json", "predictions.csv", "report.html", "figures", "log.txt"}
+    names |= {"methods.md", "references.bib", "tables", "checklist.html", "requirements.lock", "report.json"}
     assert {path.name for path in folder.iterdir()} == names
-    drawn = {"roc", "calibration", "decision_curve"}
+    drawn = {"roc", "calibration", "decision_curve", "confusion", "scores", "precision_recall", "cohort_flow"}
     assert {path.name for path in (folder / "figures").iterdir()} == {
-        *(f"{name}.{kind}" for name in drawn for kind in ("svg", "csv")),
-        "confusion.csv",
+        f"{name}.{kind}" for name in drawn for kind in ("svg", "csv", "pdf")
     }
     html.parser.HTMLParser().feed((folder / "report.html").read_text())
     assert "Outside training" in (tmp_path / "index.html").read_text()
@@ -125,7 +128,7 @@ def test_train_judges_the_external_cohort_that_its_pipeline_names(trained, tmp_p
     assert results.predictions["repeat"].isna().sum() == 4 * OUTSIDE
     figures = {path.name for path in (tmp_path / "run" / "train" / "figures").iterdir()}
     assert {"external_roc.svg", "external_roc.csv", "external_decision_curve.csv"} <= figures
-    report = (tmp_path / "run" / "train" / "report.html").read_text()
+    report = re.sub("</?abbr[^>]*>", "", (tmp_path / "run" / "train" / "report.html").read_text())
     assert "Out-of-fold ROC" in report
     assert "Decision curve" in report
     resolved = yaml.safe_load((tmp_path / "run" / "train" / "config.yaml").read_text())

@@ -17,15 +17,17 @@ from aggregate.ablate.findings.claims import primary_sentence
 from aggregate.ablate.findings.compare import Comparison
 from aggregate.cohort.table.join import LeftOut
 from aggregate.cohort.turnout import Turnout
-from aggregate.report import index, render_report
-from aggregate.report.html import page
-from aggregate.report.tables import comparison_table
-from aggregate.report.words import named, verdict
+from aggregate.report.pages import index
+from aggregate.report.pages.training import page, render_report
+from aggregate.report.text.tables import comparison_table
+from aggregate.report.text.words import named, verdict
 from aggregate.statistics.evaluate import AUROC
 from aggregate.train.results import Results
 from aggregate.train.terminal import comparison_sentence
 from cache_schema.format.header import BackboneIdentity, Fingerprint, Header, Numerics
 from cache_schema.format.layout import token_arrays
+
+LOOKS_AT_FIGURES = True
 
 PNG = b"\x89PNG\r\n\x1a\nnot really"
 VOID = {"meta", "img", "link", "br", "hr", "input", "path", "use", "rect"}
@@ -207,7 +209,7 @@ def test_the_banner_is_there_for_random_weights_only(kind: str, there: bool) -> 
 
 def test_warnings_stand_above_the_results() -> None:
     text = page(results())
-    assert text.index("site north holds one class") < text.index("Result beside the baselines")
+    assert text.index("site north holds one class") < text.index(">Result beside the baselines</h2>")
     assert 'class="warning"' not in page(replace(results(), warnings=[]))
 
 

@@ -7,7 +7,9 @@ from sklearn.metrics import roc_auc_score
 
 pytest.importorskip("matplotlib")
 
-from aggregate.report.curves import GRID, on_grid, profiles, roc_of
+from aggregate.report.figures.curves import GRID, on_grid, profiles, roc_of
+
+LOOKS_AT_FIGURES = True
 
 
 def rows(n: int, folds: int, repeats: int, bags: int = 1) -> pd.DataFrame:

@@ -12,10 +12,14 @@ from made_up_people import people_store, people_table
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
 import slicecache
+from aggregate.ablate.ablate import ablate_pipeline
+from aggregate.ablate.terminal import ablation_summary
 from aggregate.cli import train_and_report
 from aggregate.config.section import read_aggregate_section
 from aggregate.train.terminal import training_summary
 from cache_schema.common.pipeline_file import load_pipeline
+
+LOOKS_AT_FIGURES = True
 
 N = 52
 CLASSES = ("healthy", "migraine", "acute", "persistent")
@@ -67,6 +71,18 @@ def test_every_class_and_pair_has_an_interval(trained) -> None:
     assert metrics["baselines"]["mean_pool_logistic"]["auroc_pairwise"]["value"] > 0.7
 
 
+def test_losses_by_epoch_and_the_confusion_are_drawn(trained) -> None:
+    table = pd.read_csv(trained.folder / "figures" / "learning.csv")
+    runs = table.groupby(["repeat", "fold", "seed"])
+    assert runs["epoch"].max().tolist() == [5] * 6
+    assert runs["kept"].sum().tolist() == [1] * 6
+    assert table["train_loss"].notna().sum() == 30
+    report = (trained.folder / "report.html").read_text()
+    assert report.count("By epoch, of 6 runs") == 1
+    for name, words in (("learning", "training loss"), ("confusion", "healthy called migraine")):
+        assert words in (trained.folder / "figures" / f"{name}.svg").read_text()
+
+
 def test_the_numbers_are_those_of_the_predictions(trained) -> None:
     metrics, table = trained.metrics, trained.predictions
     head = table[table["configuration"] == "attention"]
@@ -114,3 +130,11 @@ def test_the_command_takes_it(study, tmp_path, capsys) -> None:
     run = ["train", str(study), "--set", f"run.folder={tmp_path / 'run'}", "--json"]
     assert slicecache.guarded(slicecache.cli.main, run) == 0
     assert len(json.loads(capsys.readouterr().out)["per_class"]) == 4
+
+
+def test_an_ablation_says_that_it_trains_no_pairs(study, tmp_path) -> None:
+    configurations = "aggregate.ablate={configurations: {mean: {head.kind: mean}}, repeats: 2}"
+    few = [f"run.folder={tmp_path}", "aggregate.target.pairs=all", "aggregate.train.epochs=1"]
+    told = ablation_summary(ablate_pipeline(load_pipeline(study, [configurations, *few])))
+    assert told.count("WARNING: target.pairs is for train: ") == 1
+    assert "none was trained on two alone" in told

@@ -149,24 +149,18 @@ def test_a_copy_of_equal_intensities_is_refused_before_training(tmp_path):
     assert not (tmp_path / "run" / "train" / "metrics.json").exists()
 
 
-def test_a_harmonised_training_forgets_the_site_and_writes_no_bundle(tmp_path):
+def test_a_harmonised_training_forgets_the_site(tmp_path):
     sites = ["north" if i % 4 < 2 else "south" for i in range(N)]
     file = made(tmp_path, sites, store=False)
     people_store(tmp_path / "a.zarr", PEOPLE, [s == "south" for s in sites], 1, effect=8.0)
-    plain = trained(file)
-    assert (plain.folder / "bundle").is_dir()
     results = trained(file, "aggregate.harmonise=combat")
     found = results.metrics["site"]
     assert found["predictable"]["auroc"]["value"] > 0.95
     assert found["harmonised"]["auroc"]["value"] < 0.75
     assert "harmonised tokens are not shown to tell them apart" in found["said"]
-    assert not (results.folder / "bundle").exists()
-    assert any("none was written" in note for note in results.notes)
     assert len(results.predictions) == 3 * N
     shuffled = trained(file, "aggregate.harmonise=combat", "aggregate.shuffle_labels=2")
     assert shuffled.metrics["null"]["auroc"]["n"] == 2
-    with pytest.raises(SlicecacheError, match="harmonise and external exclude each other"):
-        trained(file, "aggregate.harmonise=combat", "aggregate.external={store: a.zarr, cohort: a.tsv}")
 
 
 def test_harmonising_is_a_configuration_of_an_ablation(tmp_path):

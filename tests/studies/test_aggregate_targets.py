@@ -1,6 +1,7 @@
 """Targets that are no classes, from a YAML of a few lines to a bundle on another cohort."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.store.reader import open_store
 
+LOOKS_AT_FIGURES = True
+
 AGE = """
 run: {folder: run}
 cache: {store: a.zarr}
@@ -30,7 +33,7 @@ aggregate:
   sessions: all
   train: {epochs: 10}
   folds: {n: 3, repeats: 2}
-  shuffle_labels: 9
+  shuffle_labels: 4
   external: {store: b.zarr, cohort: b.tsv}
   ablate:
     configurations: {mean_pool: {head.kind: mean}, abmil: {head.kind: attention}, huber: {loss: {huber: 1}}}
@@ -75,7 +78,7 @@ def age(project: Path) -> Any:
 
 
 def page(folder: Path) -> str:
-    return (folder / "report.html").read_text()
+    return re.sub("</?abbr[^>]*>", "", (folder / "report.html").read_text())
 
 
 def test_an_age_regression_is_25_lines_and_finds_what_was_planted(age: Any) -> None:
@@ -94,7 +97,7 @@ def test_an_age_regression_is_25_lines_and_finds_what_was_planted(age: Any) -> N
     found = metrics["comparison"]["constant"]
     assert found["difference"] < 0
     assert found["p"] < 0.01
-    assert metrics["null"]["mae"]["p"] == pytest.approx(1 / 10)
+    assert metrics["null"]["mae"]["p"] == pytest.approx(1 / 5)
     assert metrics["null"]["mae"]["mean"] > 2 * rows["attention"]["mae"]["value"]
 
 
@@ -200,7 +203,11 @@ def test_an_ablation_ranks_errors_from_below(project: Path, capsys: Any) -> None
     [
         ("aggregate.leave_group_out=sex", "aggregate.train.epochs=2"),
         ("aggregate.train=auto",),
-        ("aggregate.recipe=mst", "aggregate.head.heads=7", "aggregate.train.epochs=20"),
+        (  # its published stop and batches are about classes
+            *("aggregate.recipe=mst", "aggregate.head.heads=7", "aggregate.train.epochs=20"),
+            *("aggregate.train.watch=loss", "aggregate.train.class_balanced=auto"),
+            "aggregate.train.start=baseline",
+        ),
     ],
 )
 def test_other_designs_run_through(project: Path, override: tuple[str, ...]) -> None:
@@ -231,6 +238,7 @@ def test_ordered_classes_from_file_to_bundle(project: Path) -> None:
     assert metrics["metrics"]["kappa"]["value"] > 0.5
     assert "auroc_pooled" not in metrics["metrics"]
     assert np.sum(metrics["confusion"]["counts"]) == pytest.approx(HERE)
+    assert describe_training(found, project).count("label \\ called") == 2  # here, and in the external cohort
     assert metrics["baselines"]["mean_pool_ordinal"]["ordinal_c_index"]["value"] > 0.85
     assert set(found.config["aggregate"]["loss"]) >= {"corn", "cross_entropy"}
     own = found.predictions[found.predictions["set"] == "out_of_fold"]

@@ -47,7 +47,7 @@ def test_four_groups_with_a_graded_effect(tmp_path: Path) -> None:
     found = {name: row["metrics"]["auroc"]["value"] for name, row in metrics["pairs"].items()}
     assert len(found) == 6
     far = metrics["pairs"]["healthy_vs_persistent"]
-    assert far["metrics"]["auroc"]["ci_low"] > 0.6
+    assert far["metrics"]["auroc"]["ci_low"] > 0.5
     assert far["against_guessing"]["p_holm"] < 0.05
     near = [found[f"{a}_vs_{b}"] for a, b in pairwise(groups)]
     assert sum(near) / 3 < found["healthy_vs_persistent"]

@@ -1,9 +1,11 @@
 """Stacked Adam against torch.optim.Adam, run by run."""
 
+import numpy as np
 import pytest
 import torch
 
-from aggregate.training.adam import StackedAdam
+from aggregate.training.steps.adam import StackedAdam, rate_at
+from aggregate.training.steps.adamw import StackedAdamW
 
 pytestmark = pytest.mark.numerics
 
@@ -75,3 +77,43 @@ def test_float32_stays_close():
         exact.step({name: value.double() for name, value in gradients(step, torch.float32).items()})
     for name in SHAPES:
         torch.testing.assert_close(parameters[name].double(), double[name], rtol=1e-4, atol=1e-5)
+
+
+LENGTHS = [None, 20, 7]
+
+
+def one_cycle(run, step):
+    """By hand: a tenth of the steps up, the rest of half a cosine down."""
+    if LENGTHS[run] is None:
+        return RATES[run]
+    length = LENGTHS[run]
+    up = min(1.0, (step + 1) / max(1, length // 10))
+    return RATES[run] * up * (1 + float(np.cos(np.pi * min(step, length) / length))) / 2
+
+
+@pytest.mark.parametrize(
+    ("stacked", "alone"), [(StackedAdam, torch.optim.Adam), (StackedAdamW, torch.optim.AdamW)]
+)
+def test_rates_that_rise_and_fall_equal_torch_with_those_rates(stacked, alone):
+    parameters = start()
+    optimiser = stacked(parameters, RATES, DECAYS, LENGTHS)
+    for step in range(9):
+        optimiser.step(gradients(step))
+    for run in range(3):
+        own = {name: value[run].clone().requires_grad_() for name, value in start().items()}
+        reference = alone(own.values(), lr=1.0, weight_decay=DECAYS[run])
+        for step in range(9):
+            reference.param_groups[0]["lr"] = one_cycle(run, step)
+            for name, value in own.items():
+                value.grad = gradients(step)[name][run]
+            reference.step()
+        for name, value in own.items():
+            torch.testing.assert_close(parameters[name][run], value.detach(), rtol=0, atol=1e-12)
+
+
+def test_a_rate_begins_low_is_highest_after_a_tenth_and_ends_at_nothing():
+    rates = [rate_at(step, 0.003, 200) for step in range(200)]
+    assert np.argmax(rates) == 19
+    assert rates[0] == pytest.approx(0.003 / 20)
+    assert rates[-1] < 1e-6
+    assert rate_at(500, 0.003, 200) == 0

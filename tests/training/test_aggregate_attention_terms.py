@@ -18,7 +18,7 @@ from aggregate.losses.attention_entropy import AttentionEntropySpec
 from aggregate.losses.base import Attention, Batch
 from aggregate.losses.normal_guidance import NormalGuidanceSpec
 from aggregate.losses.registry import LossSpec
-from aggregate.training.sampler import init_seed, order_stream, plain_batches
+from aggregate.training.feeding.sampler import init_seed, order_stream, plain_batches
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
 from cache_schema.common.custom import give

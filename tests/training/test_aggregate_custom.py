@@ -27,11 +27,11 @@ from aggregate.losses.custom import Stack, losses_by_loop, losses_by_vmap
 from aggregate.losses.registry import LossSpec
 from aggregate.predict.bundle import load_bundle
 from aggregate.predict.predict import predict_store
-from aggregate.report.html import render_report
+from aggregate.report.pages.training import render_report
 from aggregate.train.train import train_pipeline
-from aggregate.training import blocks
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
+from aggregate.training.steps import blocks
 from cache_schema.common import custom
 from cache_schema.common.custom import give
 from cache_schema.common.errors import ConfigError

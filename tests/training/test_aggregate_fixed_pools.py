@@ -7,16 +7,18 @@ import pytest
 import torch
 
 from aggregate.bags.bags import Bags
+from aggregate.heads.concat import ConcatSpec
 from aggregate.heads.concat_logistic import ConcatLogisticSpec
 from aggregate.heads.lse import LseSpec
 from aggregate.heads.max import MaxSpec
 from aggregate.heads.mean_max import MeanMaxSpec
 from aggregate.heads.topk import TopkSpec
 from aggregate.losses.registry import LossSpec
-from aggregate.training.inputs import PooledInputs, make_inputs
+from aggregate.training.feeding.inputs import PooledInputs, make_inputs
 from aggregate.training.solving.logistic import solve_chosen
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
+from cache_schema.common.errors import SlicecacheError
 
 pytestmark = pytest.mark.numerics
 
@@ -171,3 +173,15 @@ def test_a_fixed_pool_starts_and_ends_as_logistic_regression_on_its_vectors(spec
     labels = y.numpy()
     solved = solve_chosen(vectors[rows], labels[rows], np.ones(30), people, labels[rows], 2)
     np.testing.assert_allclose(found, solved.log_probabilities(vectors), rtol=0, atol=1e-4)
+
+
+def test_concat_puts_slices_one_behind_the_other_from_the_vertex(bags):
+    x, keep, height = bags
+    pooled, attention = pooled_by(ConcatSpec(slices=8), bags)
+    for bag in range(BAGS):
+        own = sorted(torch.nonzero(keep[bag])[:, 0].tolist(), key=lambda i: float(height[bag, i]))
+        wanted = torch.cat([x[bag, own].flatten(), x.new_zeros((8 - len(own)) * DIM)])
+        assert torch.equal(pooled[bag], wanted)
+        assert attention[bag].tolist() == [float(k) / len(own) for k in keep[bag]]
+    with pytest.raises(SlicecacheError, match=r"slices is 2, but a bag has \d; raise it"):
+        pooled_by(ConcatSpec(slices=2), bags)

@@ -7,10 +7,10 @@ import torch
 from aggregate.heads.clam_sb import ClamSbSpec
 from aggregate.heads.dsmil import DsmilSpec
 from aggregate.losses.registry import LossSpec
-from aggregate.training.block import Block
-from aggregate.training.inputs import BagInputs
+from aggregate.training.feeding.inputs import BagInputs
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec
+from aggregate.training.steps.block import Block
 
 pytestmark = pytest.mark.numerics
 
@@ -137,7 +137,7 @@ def test_training_adds_the_term_to_the_objective(spec, rows, bags):
     """Loss and gradients of a step are those of cross entropy and term, both by the bags' weights."""
     head, parameters, _ = made(spec)
     block = block_of(head, {name: value.clone() for name, value in parameters.items()}, bags)
-    losses = block.step([torch.tensor(rows)])
+    losses = block.step([torch.tensor([rows])])
     leaves = {name: value.requires_grad_(name in head.trainable) for name, value in parameters.items()}
     real = [row for row in rows if row >= 0]
     x, keep, height = (part[real] for part in bags)
@@ -159,7 +159,7 @@ def test_attention_stays_in_the_graph(bags):
     """For terms of the objective that act on attention."""
     head, parameters, _ = made(DsmilSpec(query=4))
     block = block_of(head, parameters, bags)
-    (pool,) = block.pooling(block.inputs, parameters, block.streams, [torch.tensor([0, 1])], [])
+    (pool,) = block.pooling(block.inputs, parameters, block.feeds, [torch.tensor([[0, 1]])], [])
     assert pool.attention.shape[:2] == (RUNS, 2)
     (gradient,) = torch.autograd.grad(pool.attention.square().sum(), [pool.leaves["query.weight"]])
     assert gradient.abs().sum() > 0

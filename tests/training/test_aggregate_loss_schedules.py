@@ -16,9 +16,9 @@ from aggregate.bags.bags import Bags
 from aggregate.config.section import parse_section
 from aggregate.heads.attention import AttentionSpec
 from aggregate.losses.registry import LOSSES, LossSpec, require_target
-from aggregate.training.objective import class_counts
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, TrainedRun, train_stacked
+from aggregate.training.steps.objective import class_counts
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
 pytestmark = pytest.mark.numerics

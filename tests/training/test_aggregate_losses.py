@@ -13,7 +13,7 @@ from aggregate.losses.class_variance import class_variance
 from aggregate.losses.cross_entropy import cross_entropy
 from aggregate.losses.registry import LossSpec
 from aggregate.losses.supcon import supcon
-from aggregate.training.objective import Objective
+from aggregate.training.steps.objective import Objective
 
 pytestmark = pytest.mark.numerics
 

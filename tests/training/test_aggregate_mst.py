@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from aggregate.heads.mst import LEARNED_POSITIONS, MstHead, MstSpec
+from aggregate.heads.mst import MstSpec
+from aggregate.heads.mst_layer import LEARNED_POSITIONS, MstHead
 from aggregate.heads.positions import sinusoids, turned_back
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
@@ -235,8 +236,30 @@ def test_what_does_not_fit_is_refused():
         MstSpec().build(20, 2)
     with pytest.raises(ConfigError, match="4 heads of 12 numbers have 3 each"):
         MstSpec(heads=4, positions="rotary").build(12, 2)
+    with pytest.raises(ConfigError, match="bottleneck is 40, but a token has 12 numbers"):
+        MstSpec(bottleneck=40).build(12, 2)
     head = MstSpec(positions="learned").build(12, 2)
     slices = LEARNED_POSITIONS + 1
     x, keep = torch.zeros(1, slices, 12), torch.ones(1, slices, dtype=torch.bool)
     with pytest.raises(SlicecacheError, match="know 256 slices, but a bag has 257"):
         head(head.init([0]), x, keep, torch.zeros(1, slices))
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_a_bottleneck_is_a_linear_layer_before_the_whole(positions, bags):
+    x, keep, height = bags
+    narrow = MstSpec(heads=2, positions=positions, bottleneck=3).build(DIM, CLASSES)
+    generator = torch.Generator().manual_seed(11)
+    parameters = {
+        name: value + 0.3 * torch.randn(value.shape, dtype=torch.float64, generator=generator)
+        for name, value in narrow.init(range(RUNS), torch.float64).items()
+    }
+    found = narrow(parameters, x, keep, height)
+    whole = MstSpec(heads=2, positions=positions).build(DIM // 3, CLASSES)
+    assert narrow.shapes == {"mst.narrow.weight": (4, 12), "mst.narrow.bias": (4,)} | whole.shapes
+    for run in range(RUNS):
+        own = {name: value[run : run + 1] for name, value in parameters.items()}
+        less = x @ own.pop("mst.narrow.weight")[0].T + own.pop("mst.narrow.bias")[0]
+        wanted = whole(own, less, keep, height)
+        torch.testing.assert_close(found.logits[run], wanted.logits[0], rtol=0, atol=1e-12)
+        torch.testing.assert_close(found.attention[run], wanted.attention[0], rtol=0, atol=1e-12)

@@ -4,6 +4,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from aggregate.config.recipes import RECIPES, with_recipe
+from aggregate.config.section import parse_section
 from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.mean import MeanSpec
 from aggregate.heads.mst import MstSpec
@@ -37,7 +38,14 @@ def test_mst_is_the_published_fusion():
     assert isinstance(head, MstSpec)
     assert (head.heads, head.positions, head.embedding, head.centre) == (12, "none", (), False)
     assert not loss.contrastive
-    assert (train.batch_size, train.learning_rate, train.weight_decay) == (16, 1e-4, 0)
+    assert head.draw == "as_released"
+    assert (train.batch_size, train.learning_rate, train.weight_decay) == (16, 1e-4, 0.01)
+    assert (train.optimiser, train.class_balanced, train.watch, train.patience) == (
+        "adamw",
+        "drawn",
+        "auroc",
+        50,
+    )
     assert parts({"recipe": "mst", "head": {"positions": "rotary"}})[0].positions == "rotary"
 
 
@@ -79,6 +87,22 @@ def test_nothing_is_changed_in_place():
     assert data == {"recipe": "dinoatten3d", "head": {"hidden": 8}, "loss": {"supcon": 0.5}}
     assert RECIPES["dinoatten3d"]["head"]["hidden"] == 64
     assert with_recipe({"head": {"kind": "mean"}}) == {"head": {"kind": "mean"}}
+
+
+@pytest.mark.parametrize(
+    ("target", "watch", "balanced"),
+    [
+        ("dx", "auroc", "drawn"),
+        ({"column": "age", "task": "regression"}, "loss", "auto"),
+        ({"column": "grade", "task": "ordinal"}, "loss", "auto"),
+    ],
+)
+def test_a_recipe_for_classes_watches_the_loss_of_other_targets(target, watch, balanced):
+    data = {"cohort": "c.tsv", "target": target, "recipe": "mst"}
+    train = parse_section(data).train
+    assert (train.watch, train.class_balanced, train.optimiser) == (watch, balanced, "adamw")
+    # What the file says itself stays as it is, and is refused when it is trained.
+    assert parse_section({**data, "train": {"watch": "auroc", "epochs": 3}}).train.watch == "auroc"
 
 
 @pytest.mark.parametrize("name", ["dinoaten3d", 3, ["dinoatten3d"]])

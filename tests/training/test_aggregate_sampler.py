@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregate.training.sampler import (
+from aggregate.training.feeding.sampler import (
     NO_ROW,
     balanced_batches,
     init_seed,

@@ -11,11 +11,11 @@ from aggregate.bags.bags import Bags
 from aggregate.heads.attention import AttentionSpec
 from aggregate.heads.mean import MeanSpec
 from aggregate.losses.registry import LossSpec
-from aggregate.training import blocks
-from aggregate.training.blocks import bytes_of_run, group_runs
-from aggregate.training.sampler import init_seed, order_stream, plain_batches
+from aggregate.training.feeding.sampler import init_seed, order_stream, plain_batches
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, apply_head, train_stacked
+from aggregate.training.steps import blocks
+from aggregate.training.steps.blocks import bytes_of_run, group_runs
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
 pytestmark = pytest.mark.numerics

@@ -7,7 +7,7 @@ import torch
 from aggregate.bags.bags import Bags
 from aggregate.heads.registry import HEADS
 from aggregate.losses.registry import LossSpec
-from aggregate.training.sampler import init_seed
+from aggregate.training.feeding.sampler import init_seed
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import RunSpec, train_stacked
 

@@ -16,7 +16,7 @@ from aggregate.training.runs import Chosen, RunSpec
 from aggregate.training.solving.logistic import solve_chosen
 from aggregate.training.spec import TrainSpec
 from aggregate.training.stacked import apply_head, train_stacked
-from aggregate.training.start import BIAS, WEIGHT, Standard
+from aggregate.training.steps.start import BIAS, WEIGHT, Standard
 
 pytestmark = pytest.mark.numerics
 BAGS, SLICES, DIM = 45, 7, 12
@@ -140,10 +140,10 @@ def test_inner_folds_choose_what_a_slow_search_chooses():
     for inner in inner_runs(0, run, y.numpy(), np.arange(BAGS)):
         curve = np.array(mean_curve([train(bags, y, spec)[0] for spec in inner.specs]))
         slow = np.zeros(len(curve))
-        for epoch in range(len(curve)):
-            for spec in inner.specs:
-                (alone,) = train(bags, y, spec)
-                values = [alone.start, *alone.history["validation_cross_entropy"]]
+        for spec in inner.specs:
+            (alone,) = train(bags, y, spec)
+            values = [alone.start, *alone.history["validation_cross_entropy"]]
+            for epoch in range(len(curve)):
                 slow[epoch] += values[min(epoch, len(values) - 1)] * len(spec.validation_rows) / 31
         assert curve == pytest.approx(slow)
         if curve.min() < best[0]:

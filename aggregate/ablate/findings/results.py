@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aggregate.ablate.findings.compare import Comparison, Row
 from aggregate.ablate.grid.expand import Study
 from aggregate.cohort.turnout import Turnout
 from cache_schema.format.header import Header
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,10 @@ class AblationResults:
     wall_seconds: float
     turnout: Turnout
     """Of the reference's store: who is used, who is not and why."""
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    """That training moves, by configuration."""
+    told: "pandas.DataFrame | None" = None
+    """Rows of `predictions.csv` of those whose scores the report draws, the one in question first."""
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 

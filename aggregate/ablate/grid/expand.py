@@ -130,7 +130,8 @@ def _configuration(
 
 def _all(spec: AblateSpec, train: Any) -> Iterator[tuple[str, Assignment, Assignment | None]]:
     """Name, what is varied, and place in the grid of every configuration."""
-    for name, given in spec.configurations.items():
+    for name in spec.configurations:
+        given = spec.varied(name)
         for path in given:
             check_path(path, f"configuration {name!r}")
         again = second_start(given, train) if spec.second_start else None
@@ -156,7 +157,8 @@ def second_start(given: Assignment, train: Any) -> Assignment | None:
         return None
     fields = TrainSpec.model_fields
     own = train if isinstance(train, Mapping) else {}
-    names = [name for name in recipe["train"] if name != "class_balanced"]
+    kept = isinstance(recipe["train"].get("class_balanced"), bool)
+    names = [name for name in recipe["train"] if not (kept and name == "class_balanced")]
     usual = {f"train.{name}": own.get(name, fields[name].default) for name in names}
     changes = {**usual, "train.start": "baseline", "head.embedding": "none", "head.train": "all"}
     return {path: value for path, value in changes.items() if path not in given}
@@ -185,7 +187,7 @@ def _grid(spec: AblateSpec) -> Iterator[tuple[str, Assignment, Assignment]]:
     start = grid.pop(FROM, None)
     if start is not None:
         _known(start, list(spec.configurations), "grid.from")
-    below: Assignment = spec.configurations[start] if start else {}
+    below: Assignment = spec.varied(start) if start else {}
     for path in grid:
         check_path(path, "grid")
     points = [

@@ -11,7 +11,7 @@ from aggregate.bags.beside import Beside, open_beside
 from aggregate.bags.memory import memory_budget, open_bags
 from aggregate.cohort.cohort import Cohort, load_cohort
 from aggregate.common.table_values import listed
-from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.common.pipeline_file import MAIN, Pipeline
 from cache_schema.store.reader import StoreReader, open_store
 
@@ -54,8 +54,11 @@ def place_of(configuration: Configuration) -> Place:
     return configuration.store, configuration.setup.tokens
 
 
-def open_sources(study: Study, pipeline: Pipeline) -> dict[Place, Source]:
+def open_sources(study: Study, pipeline: Pipeline) -> tuple[Study, dict[Place, Source]]:
     """Open every store that a configuration names; the reference's comes first.
+
+    Returns:
+        The study, with the tokens that a store has where none were said, and the sources.
 
     Raises:
         SlicecacheError: If a store cannot be used, or holds other volumes of the cohort than the
@@ -64,21 +67,39 @@ def open_sources(study: Study, pipeline: Pipeline) -> dict[Place, Source]:
     ordered = sorted(study.configurations, key=lambda c: c.name != study.reference)
     found: dict[Place, Source] = {}
     stores: dict[str, tuple[StoreReader, Cohort]] = {}
-    for configuration in ordered:
+    told: dict[str, Configuration] = {}
+    for said in ordered:
+        section = said.section
+        if said.store not in stores:
+            store = open_store(location(study, pipeline, said.store), pipeline.prove())
+            stores[said.store] = store, load_cohort(section.cohort_request(pipeline), store)
+        store, cohort = stores[said.store]
+        configuration = told[said.name] = _with_tokens(said, store)
         place = place_of(configuration)
         if place in found:
             continue
         section = configuration.section
-        if configuration.store not in stores:
-            store = open_store(location(study, pipeline, configuration.store), pipeline.prove())
-            stores[configuration.store] = store, load_cohort(section.cohort_request(pipeline), store)
-        store, cohort = stores[configuration.store]
+        if section.test_views.several:
+            raise ConfigError(
+                f"ablate.configurations.{configuration.name}: test_views is for `train`; ablate compares "
+                "what heads say of the slices as they are: leave it out"
+            )
         beside = open_beside(section.beside(pipeline, place[1]), pipeline.prove())
         source = Source(place, store, cohort, section.memory_gib, beside)
         source.bytes()  # says now, not in an hour, that a store has no such tokens
         found[place] = source
     _refuse_different(list(found.values()))
-    return found
+    section = study.section.for_store(stores[MAIN][0].header) if MAIN in stores else study.section
+    configurations = tuple(told[configuration.name] for configuration in study.configurations)
+    return replace(study, section=section, configurations=configurations), found
+
+
+def _with_tokens(configuration: Configuration, store: StoreReader) -> Configuration:
+    """What is said, or what a store without CLS has."""
+    section = configuration.section.for_store(store.header)
+    if section is configuration.section:
+        return configuration
+    return replace(configuration, section=section, setup=replace(configuration.setup, tokens=section.tokens))
 
 
 def location(study: Study, pipeline: Pipeline, name: str) -> str:

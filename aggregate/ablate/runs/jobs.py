@@ -68,7 +68,8 @@ def kind_of(job: Job) -> str:
     """Equal for runs that can train together, and cost the same per step."""
     training = job.run.training
     size = job.run.train.batch_size or "all" if training.starts_at_baseline else training.batch_size
-    return f"{training.starts_at_baseline} {size} {job.run.head.model_dump_json()}"
+    how = f"{training.starts_at_baseline} {size} {job.run.train.product} {job.run.train.device}"
+    return f"{how} {job.run.head.model_dump_json()}"
 
 
 def own_tokens(job: Job) -> str:

@@ -1,7 +1,7 @@
 """What an ablation will do, before it does it: how many runs, about how long, how much memory."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +11,15 @@ from aggregate.ablate.grid.sources import Source
 from aggregate.ablate.runs.jobs import Job, Portion, kind_of
 from aggregate.ablate.runs.trainer import train_portion
 from aggregate.bags.bags import Bags
-from aggregate.training.blocks import BLOCK_BYTES
-from aggregate.training.inner import INNER_FOLDS, inner_epochs
-from aggregate.training.streams import steps_of
+from aggregate.training.feeding.streams import steps_of
+from aggregate.training.inner import INNER_FOLDS, PATIENCE, inner_epochs
+from aggregate.training.steps.blocks import BLOCK_BYTES
+from cache_schema.common.errors import SlicecacheError
 
 INNER_SHARE = (INNER_FOLDS - 1) / INNER_FOLDS
 """Of a run's bags that an inner one learns from."""
+PROBE_SECONDS, GROWTH = 0.5, 4
+"""How long the epochs behind a probe's first are to take, and how their number grows until they do."""
 OVERHEAD_BYTES = 400 * 2**20
 """Of Python, torch and pandas."""
 
@@ -99,36 +102,70 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def step_seconds(portions: Sequence[Portion], source: Source, bags: Bags) -> dict[str, float]:
-    """Seconds of one run's step for every head: an epoch of the first of its portions, with its set-up."""
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What the runs of one kind cost, each its share of what a portion of them took."""
+
+    begin: float
+    """Seconds of a run before its first step: its start at the baseline, its share of the tokens."""
+    step: float
+    """Seconds of a step, with those that its inner runs take in the same time."""
+
+
+def paces(portions: Sequence[Portion], source: Source, bags: Bags) -> dict[str, Pace]:
+    """Time one portion of every kind for one epoch, and for a few more: what they differ by is the steps'."""
     first: dict[str, Portion] = {}
     for portion in portions:
         first.setdefault(kind_of(portion.jobs[0]), portion)
-    found = {}
+    found: dict[str, Pace] = {}
     for index, (kind, portion) in enumerate(first.items()):
-        jobs = [_of_one_epoch(job) for job in portion.jobs]
-        if index == 0:
-            train_portion(jobs, source, bags)  # the first time anything runs it is slow
-        start = time.perf_counter()
-        train_portion(jobs, source, bags)
-        found[kind] = (time.perf_counter() - start) / sum(steps_of(job.run) for job in jobs)
+        try:
+            found[kind] = _pace(portion, source, bags, warm=index > 0)
+        except SlicecacheError:
+            # A head of another source may not read these bags; that it does not read its own, training says.
+            found[kind] = max(found.values(), key=lambda pace: pace.step, default=Pace(0.0, 0.0))
     return found
 
 
-def _of_one_epoch(job: Job) -> Job:
-    """The same run cut short."""
-    train = job.run.train.model_copy(update={"epochs": 1, "patience": None, "auto": False})
-    return Job(replace(job.run, train=train, within=False), job.fold)
+def _pace(portion: Portion, source: Source, bags: Bags, warm: bool) -> Pace:
+    """Of one portion; what runs for the first time is slow, and runs once before."""
+    if not warm:
+        _timed(portion, 1, source, bags)
+    once = _timed(portion, 1, source, bags)
+    more, most = 1, max(2, *(job.run.training.epochs - 1 for job in portion.jobs))
+    spent = 0.0
+    while spent < PROBE_SECONDS and more < most:  # a few steps tell more of the machine than of the steps
+        more = min(more * GROWTH, most)
+        spent = max(0.0, _timed(portion, 1 + more, source, bags) - once)
+    steps = sum(steps_of(job.run) for job in portion.jobs)
+    step = spent / (more * steps)
+    return Pace(max(0.0, once - step * steps) / len(portion.jobs), step)
 
 
-def expected_seconds(jobs: Sequence[Job], steps: dict[str, float]) -> tuple[float, float]:
+def _timed(portion: Portion, epochs: int, source: Source, bags: Bags) -> float:
+    """Seconds of a portion that is cut short."""
+    jobs = [_of_epochs(job, epochs) for job in portion.jobs]
+    start = time.perf_counter()
+    train_portion(jobs, source, bags)
+    return time.perf_counter() - start
+
+
+def _of_epochs(job: Job, epochs: int) -> Job:
+    """The same run cut short, and its inner ones with it."""
+    train = job.run.train.model_copy(update={"epochs": epochs, "patience": None})
+    return Job(replace(job.run, train=train), job.fold)
+
+
+def expected_seconds(jobs: Sequence[Job], found: Mapping[str, Pace]) -> tuple[float, float]:
     """What these jobs take if all stop as early as they may, and if none stops early."""
     soonest = latest = 0.0
     for job in jobs:
-        epoch = steps[kind_of(job)] * steps_of(job.run)
+        pace, most = found[kind_of(job)], job.run.training.epochs
+        whole = pace.step * steps_of(job.run) * most
+        latest += pace.begin + whole
         inside = inner_epochs(job.run) * INNER_SHARE
-        soonest += epoch * (_fewest_epochs(job) + (0 if job.run.chooses else inside))
-        latest += epoch * (job.run.training.epochs + inside)
+        fewest_inside = inside * (min(1.0, (PATIENCE + 1) / most) if job.run.chooses else 1.0)
+        soonest += pace.begin + whole * (_fewest_epochs(job) + fewest_inside) / (most + inside)
     return soonest, latest
 
 

@@ -8,7 +8,7 @@ from aggregate.ablate.grid.sources import Place, Source, open_sources, place_of
 from aggregate.ablate.runs.jobs import Job, Portion, jobs_of, representatives
 from aggregate.ablate.runs.journal import Journal
 from aggregate.ablate.runs.nested import OuterKey, inner_folds
-from aggregate.ablate.runs.plan import Plan, expected_seconds, memory_bytes, step_seconds
+from aggregate.ablate.runs.plan import Plan, expected_seconds, memory_bytes, paces
 from aggregate.ablate.runs.shuffled import permuted_jobs, tested_by_chance
 from aggregate.ablate.runs.tokens import refuse_unharmonised
 from aggregate.ablate.runs.trainer import missing_portions
@@ -108,7 +108,7 @@ def prepare(pipeline: Pipeline, shuffle_labels: int = 0) -> PreparedStudy:
     if "aggregate" not in pipeline.data:
         raise ConfigError("the pipeline has no section 'aggregate'")
     study = expand(pipeline.data["aggregate"])
-    sources = open_sources(study, pipeline)
+    study, sources = open_sources(study, pipeline)
     section = study[study.reference].section
     cohort = next(iter(sources.values())).cohort
     told = (replace(c, setup=c.setup.for_classes(cohort.classes)) for c in study.configurations)
@@ -139,12 +139,12 @@ def make_plan(prepared: PreparedStudy, bags: Bags) -> Plan:
     """
     first, study = prepared.first, prepared.study
     missing = {place: _missing(prepared, place) for place in prepared.sources}
-    steps = step_seconds([portion for portions in missing.values() for portion in portions], first, bags)
+    found = paces([portion for portions in missing.values() for portion in portions], first, bags)
     least = most = 0.0
     for place, portions in missing.items():
         # A step's cost grows with the numbers that it reads.
         scale = prepared.sources[place].bag_bytes() / first.bag_bytes()
-        spent = expected_seconds([job for portion in portions for job in portion.jobs], steps)
+        spent = expected_seconds([job for portion in portions for job in portion.jobs], found)
         least, most = least + scale * spent[0], most + scale * spent[1]
     n_runs = sum(len(prepared.outer_jobs(place)) for place in prepared.sources)
     n_inner = sum(len(prepared.inner_jobs(place)) for place in prepared.sources)

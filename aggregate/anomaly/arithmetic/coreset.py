@@ -11,21 +11,28 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cache_schema.common.terminal.progress import Progress
+
 ACTIVE = 4096
 """Points whose distances are kept up to date between products."""
 CORESET_BLOCK = 16_384
 """Points in one product."""
+UPDATE = 10.0
+"""How much longer a product of one pick with a point takes than one of many picks at once."""
 TINY = 1e-12
 """A squared distance below this share of the largest squared length is 0: the point is picked already."""
 
 
-def greedy_coreset(points: Float[Tensor, "point dim"], size: int, seed: int) -> Int[Tensor, " pick"]:
+def greedy_coreset(
+    points: Float[Tensor, "point dim"], size: int, seed: int, progress: Progress | None = None
+) -> Int[Tensor, " pick"]:
     """Choose up to `size` points; fewer when all that are left equal a chosen one.
 
     Args:
         points: To choose from.
         size: How many.
         seed: Of the first pick, which is drawn at random.
+        progress: Told of the picks.
 
     Returns:
         Their places, in the order of picking; of equally far points the first is picked.
@@ -42,7 +49,14 @@ def greedy_coreset(points: Float[Tensor, "point dim"], size: int, seed: int) -> 
         if not waiting:
             break
         picks += waiting
+        if progress is not None:
+            progress(len(picks), size)
     return torch.tensor(picks)
+
+
+def coreset_work(points: int, size: int) -> float:
+    """What `greedy_coreset` takes, in products of a point with one of many picks."""
+    return float(size * (points + UPDATE * min(points, ACTIVE)))
 
 
 def _pick_among_farthest(

@@ -5,12 +5,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cache_schema.common.terminal.progress import Progress
+
 KMEANS_BLOCK = 16_384
 """Points in one product."""
 
 
 def kmeans(
-    points: Float[Tensor, "point dim"], k: int, seed: int, iterations: int = 10
+    points: Float[Tensor, "point dim"],
+    k: int,
+    seed: int,
+    iterations: int = 10,
+    progress: Progress | None = None,
 ) -> Float[Tensor, "centroid dim"]:
     """Centroids after a fixed number of Lloyd's steps from `k` different points drawn at random.
 
@@ -19,7 +25,9 @@ def kmeans(
     k = min(k, len(points))
     start = np.random.default_rng(seed).choice(len(points), size=k, replace=False)
     centroids = points[torch.from_numpy(np.sort(start))]
-    for _ in range(iterations):
+    for done in range(iterations):
+        if progress is not None:
+            progress(done, iterations)
         sums, counts = torch.zeros_like(centroids), centroids.new_zeros(k)
         for part in points.split(KMEANS_BLOCK):
             # |x|^2 is the same for all centroids.

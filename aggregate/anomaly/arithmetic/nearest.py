@@ -57,6 +57,30 @@ def nearest_euclidean(query: Float[Tensor, "query dim"], bank: Float[Tensor, "to
     return Nearest(distance.sqrt(), index)
 
 
+def nearest_squares(
+    query: Float[Tensor, "query dim"], bank: Float[Tensor, "token dim"], count: int
+) -> Float[Tensor, "query near"]:
+    """Squared Euclidean distances to the `count` nearest bank tokens, or to all where there are fewer.
+
+    Found and worked out as `nearest_euclidean` does it.
+    """
+    count, squares, found = min(count, len(bank)), bank.square().sum(1), []
+    for rows in _blocks(len(query), QUERIES):
+        part = query[rows]
+        values, index = part.new_empty(len(part), 0), torch.empty(len(part), 0, dtype=torch.long)
+        for tokens in _blocks(len(bank), BANK):
+            product = torch.addmm(squares[tokens], part, bank[tokens].T, alpha=-2)
+            near = product.topk(min(count, product.shape[1]), dim=1, largest=False)
+            values, index = (
+                torch.cat([values, near.values], 1),
+                torch.cat([index, near.indices + tokens.start], 1),
+            )
+            best = values.topk(min(count, values.shape[1]), dim=1, largest=False)
+            values, index = best.values, index.gather(1, best.indices)
+        found.append((part.unsqueeze(1) - bank[index]).square().sum(2))
+    return torch.cat(found)
+
+
 def _blocks(n: int, size: int) -> Iterator[slice]:
     """Stretches of at most `size`."""
     for start in range(0, n, size):

@@ -6,17 +6,20 @@ of a batch may be kept beyond the detector's own bounded state.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from cache_schema.common.strict import Strict
+from cache_schema.common.strict import Strict, later
 from cache_schema.format.identity import VolumeKey
+
+PATCHES = "patches"
+"""The array of patch tokens that a detector reads where it does not say."""
 
 
 def volume_number(key: VolumeKey) -> int:
@@ -39,6 +42,10 @@ class SliceBatch:
     """Millimetres below the vertex."""
     volume: Int[Tensor, " slice"]
     """Which volume each slice is of: `volume_number` of its key, the same in every stream."""
+    layers: Mapping[str, Tensor] = field(default_factory=dict, kw_only=True)
+    """Patch tokens of inner blocks, like `patches`, by the name of their array."""
+    views: tuple["SliceBatch", ...] = field(default=(), kw_only=True)
+    """The same slices turned or mirrored, of the stores that the detector's spec names."""
 
     def __len__(self) -> int:
         return len(self.patches)
@@ -46,7 +53,15 @@ class SliceBatch:
     def take(self, index: Int[Tensor, " picked"] | slice) -> "SliceBatch":
         """Some of the slices."""
         fields = (self.patches, self.foreground, self.intensity, self.cls, self.height_mm, self.volume)
-        return SliceBatch(*(field[index] for field in fields))
+        layers = {name: tokens[index] for name, tokens in self.layers.items()}
+        views = tuple(view.take(index) for view in self.views)
+        return SliceBatch(*(each[index] for each in fields), layers=layers, views=views)
+
+    def of(self, tokens: str) -> "SliceBatch":
+        """The slices as a detector of these tokens sees them."""
+        if tokens == PATCHES:
+            return self
+        return replace(self, patches=self.layers[tokens], views=tuple(view.of(tokens) for view in self.views))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,18 @@ class Reference:
     n_volumes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What grows with the slices that a detector has seen; of the first two only ratios count."""
+
+    closing: float = 1.0
+    """Work at the end of an epoch."""
+    scoring: float = 1.0
+    """Work of a score, and what is kept for it."""
+    numbers: int = 0
+    """In memory, while it is fitted."""
+
+
 class DetectorBase(Strict, ABC):
     """What every detector's spec has; each kind derives its own, beside its class."""
 
@@ -71,14 +98,41 @@ class DetectorBase(Strict, ABC):
 
     kind: str
     store: str | None = None
-    """Name in `extract.stores`, or a path: the store it reads; by default the pipeline's."""
+    """Name in `extract.stores`, or a path: the store it reads; by default the pipeline's, e.g. `dpmm`."""
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
-    """What tables call it; by default its kind."""
+    """What tables call it; by default its kind, e.g. `bank-large`."""
+    tokens: str = later(PATCHES, pattern=r"^patches(_l(0[1-9]|[1-9][0-9]))?$")
+    """The array of patch tokens that it reads: of the last block, or of another that the store has, e.g.
+    `patches_l08`."""
+
+    @property
+    def view_stores(self) -> tuple[str, ...]:
+        """Stores whose slices are in `SliceBatch.views` while it is fitted, as it names them; mostly none."""
+        return ()
+
+    @property
+    def fits_scored(self) -> bool:
+        """Whether it is fitted on whoever is to be scored and not on the reference group (zero-shot)."""
+        return False
 
     @property
     def called(self) -> str:
         """The name in tables."""
         return self.name or self.kind
+
+    @property
+    def whole(self) -> "tuple[DetectorBase, ...]":
+        """Itself, and the detectors that it is made of."""
+        return (self,)
+
+    @classmethod
+    def new_run(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What a pipeline file means where it does not say; a bundle that does not say is from before.
+
+        Args:
+            given: The detector as it stands in the file.
+        """
+        return {}
 
     @classmethod
     def examples(cls) -> tuple[Self, ...]:
@@ -88,6 +142,11 @@ class DetectorBase(Strict, ABC):
     @abstractmethod
     def build(self, seed: int) -> "Detector":
         """Make the detector of one seed."""
+
+
+def layers_of(specs: Iterable[DetectorBase]) -> tuple[str, ...]:
+    """The arrays of inner blocks that detectors, or their parts, read."""
+    return tuple(sorted({one.tokens for spec in specs for one in spec.whole} - {PATCHES}))
 
 
 class Detector(ABC):
@@ -101,7 +160,7 @@ class Detector(ABC):
     """Slices per `observe`; the last batch of an epoch may be smaller."""
     smooth_pixels: float = 0.0
     """Standard deviation of the smoothing of its maps on the canvas."""
-    sees_tokens: ClassVar[bool] = True
+    sees_tokens: bool = True
     """Whether odd tokens can raise its scores."""
     source: str | None = None
     """Digest of the code behind it, of a detector from outside: other code is another fit."""
@@ -142,6 +201,25 @@ class Detector(ABC):
 
     def held_out_loss(self, batch: SliceBatch) -> Float[Tensor, " slice"] | None:
         """Loss of normal slices outside the fit, by which an epoch is chosen; None where there is none."""
+        return None
+
+    def curves(self) -> Mapping[str, Sequence[float]]:
+        """What the epochs of the fit gave, by name; nothing where there is one epoch.
+
+        `training_loss` and `held_out_loss` are drawn in one figure.
+        """
+        return {}
+
+    def growth(self, slices: int) -> Growth:
+        """What it takes once it has seen so many slices, for whoever tries it on a few; behind `start`."""
+        return Growth()
+
+    def nearest_part(self, batch: SliceBatch) -> Int[Tensor, "slice row col"] | None:
+        """Which of its own parts each patch comes from, for a map; None for a detector that has none."""
+        return None
+
+    def log_likelihood(self, batch: SliceBatch) -> Float[Tensor, "slice row col"] | None:
+        """Log density of each patch, for a map; None for a detector that has none."""
         return None
 
     @abstractmethod

@@ -11,7 +11,7 @@ made while the reference goes by and no reference token is kept.
 """
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,21 +24,33 @@ from aggregate.anomaly.arithmetic.reservoir import Reservoir
 from aggregate.anomaly.detectors.base import Detector, DetectorBase, Reference, SliceBatch
 from aggregate.anomaly.detectors.states import expect
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.strict import later
 
 
-def closed(foreground: Float[Tensor, "slice row col"], least: float) -> Bool[Tensor, "slice row col"]:
+def closed(
+    foreground: Float[Tensor, "slice row col"], least: float, closing: bool = True
+) -> Bool[Tensor, "slice row col"]:
     """Patches with at least this share of foreground, after a 3 x 3 closing (the border gives nothing)."""
+    if not closing:
+        return foreground >= least
     mask = (foreground >= least).float()[:, None]
     wide = max_pool2d(mask, 3, stride=1, padding=1)
     return (-max_pool2d(-wide, 3, stride=1, padding=1))[:, 0] > 0
+
+
+OURS: dict[str, Any] = {"clusters": 16, "supports": 10, "height_window_mm": 10.0}
+"""What `preset: ours` fills in: chosen on simulated lesions of an even seed (docs/lesions.md)."""
 
 
 class DinoAdSpec(DetectorBase):
     """A reading of DINO-AD (arXiv 2602.03870), which has no public code; no claim of reproduction."""
 
     kind: Literal["dino_ad"] = "dino_ad"
+    preset: Literal["as_read", "ours"] | None = later(None)
+    """Whose choices stand where the file does not say: our reading of the abstract, or what we chose. Null is
+    as read, as before there was a choice; a pipeline file that does not say is `ours`."""
     clusters: PositiveInt = 2
-    """Centroids per support slice."""
+    """Centroids per support slice; at most two, or one for every four patches of a slice."""
     supports: PositiveInt = 1
     """Support slices per slice that is scored; each is clustered on its own."""
     reduce: Literal["max", "mean"] = "max"
@@ -46,16 +58,25 @@ class DinoAdSpec(DetectorBase):
     slices: PositiveInt = 20_000
     """Reference slices that may become a support, drawn uniformly."""
     height_window_mm: PositiveFloat | None = None
-    """Supports at most so far above or below; null leaves the choice to the CLS token alone."""
+    """Supports at most so far above or below; null leaves the choice to `match` alone, e.g. `20`."""
     min_foreground: float = Field(default=0.1, ge=0, le=1)
     """Least share of foreground of a patch that counts, before a 3 x 3 closing."""
     restarts: PositiveInt = 10
     """Starts of k-means, of which the best is kept."""
+    match: Literal["cls", "mean"] = later("cls")
+    """By what supports are chosen: CLS tokens, or patch tokens averaged over the foreground."""
+    closing: bool = later(True)
+    """Whether the foreground is closed (3 x 3)."""
+
+    @classmethod
+    def new_run(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What we chose, unless the reading is asked for."""
+        return {} if given.get("preset") == "as_read" else {"preset": "ours", **OURS}
 
     @classmethod
     def examples(cls) -> tuple[Self, ...]:
         """Settings that fit a few slices."""
-        return (cls(), cls(supports=3, height_window_mm=5.0, slices=20))
+        return (cls(), cls(supports=3, height_window_mm=5.0, slices=20, match="mean", closing=False))
 
     def build(self, seed: int) -> "DinoAd":
         """Make the detector of one seed."""
@@ -71,16 +92,18 @@ class DinoAd(Detector):
     def start(self, reference: Reference) -> None:
         """Prepare an empty sample of slices."""
         self._dim = reference.dim
+        # On a coarse grid hardly a slice has sixteen patches of foreground.
+        self._clusters = min(self.spec.clusters, max(2, reference.grid[0] * reference.grid[1] // 4))
         self._sample = Reservoir(min(self.spec.slices, reference.n_slices), self.seed)
         self._cls = torch.empty(0, reference.dim)
-        self._centroids = torch.empty(0, self.spec.clusters, reference.dim)
+        self._centroids = torch.empty(0, self._clusters, reference.dim)
         self._height = torch.empty(0)
         self._volume = torch.empty(0, dtype=torch.long)
 
     def observe(self, batch: SliceBatch, epoch: int) -> None:
         """Cluster the slices that are drawn; one with too little foreground is no support."""
-        inside = closed(batch.foreground, self.spec.min_foreground).flatten(1)
-        able = (inside.sum(1) >= self.spec.clusters).nonzero().squeeze(1)
+        inside = self._inside(batch).flatten(1)
+        able = (inside.sum(1) >= self._clusters).nonzero().squeeze(1)
         offer = self._sample.offer(len(able))
         if not len(offer.source):
             return
@@ -88,10 +111,8 @@ class DinoAd(Detector):
         few = batch.take(taken)
         tokens = normalize(few.patches.flatten(1, 2), dim=2)
         seeds = [[self.seed, int(ordinal)] for ordinal in offer.ordinal]
-        centroids = kmeans_each(tokens, inside[taken], self.spec.clusters, seeds, self.spec.restarts)
-        self._sample.put(
-            offer, normalize(few.cls, dim=1), normalize(centroids, dim=2), few.height_mm, few.volume
-        )
+        centroids = kmeans_each(tokens, inside[taken], self._clusters, seeds, self.spec.restarts)
+        self._sample.put(offer, self._of_slice(few), normalize(centroids, dim=2), few.height_mm, few.volume)
 
     def end_epoch(self, epoch: int, held_out: float | None) -> bool:
         """Keep the sample.
@@ -101,7 +122,7 @@ class DinoAd(Detector):
         """
         if not len(self._sample):
             raise SlicecacheError(
-                f"dino_ad: no reference slice has {self.spec.clusters} patches with min_foreground: "
+                f"dino_ad: no reference slice has {self._clusters} patches with min_foreground: "
                 f"{self.spec.min_foreground:g} of foreground; lower it"
             )
         self._cls, self._centroids, self._height, self._volume = self._sample.rows()
@@ -118,12 +139,22 @@ class DinoAd(Detector):
         tokens = normalize(batch.patches.flatten(1, 2), dim=2)
         cosine = tokens @ centroids.transpose(1, 2)
         similar = cosine.amax(2) if self.spec.reduce == "max" else cosine.mean(2)
-        inside = closed(batch.foreground, self.spec.min_foreground)
+        inside = self._inside(batch)
         return torch.where(inside, (1 - similar).clamp_min(0).view(inside.shape), 0.0)
 
+    def _inside(self, batch: SliceBatch) -> Bool[Tensor, "slice row col"]:
+        """Foreground patches."""
+        return closed(batch.foreground, self.spec.min_foreground, self.spec.closing)
+
+    def _of_slice(self, batch: SliceBatch) -> Float[Tensor, "slice dim"]:
+        """What slices are matched by, of length 1."""
+        if self.spec.match == "cls":
+            return normalize(batch.cls, dim=1)
+        return normalize((batch.patches * batch.foreground[..., None]).sum((1, 2)), dim=1)
+
     def _supports(self, batch: SliceBatch) -> Int[Tensor, "slice support"]:
-        """The reference slices with the largest cosine of CLS, never of the same volume."""
-        cosine = normalize(batch.cls, dim=1) @ self._cls.T
+        """The reference slices that are most alike, never of the same volume."""
+        cosine = self._of_slice(batch) @ self._cls.T
         own = batch.volume[:, None] == self._volume
         cosine = torch.where(own, -torch.inf, cosine)
         if self.spec.height_window_mm is not None:
@@ -155,7 +186,7 @@ class DinoAd(Detector):
             state,
             self,
             cls=(None, self._dim),
-            centroids=(None, self.spec.clusters, self._dim),
+            centroids=(None, self._clusters, self._dim),
             height=(None,),
             volume=(None,),
         )

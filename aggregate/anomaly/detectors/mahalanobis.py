@@ -36,7 +36,7 @@ class MahalanobisSpec(DetectorBase):
     needs more than two slices per kept dimension."""
     dims: PositiveInt | None = None
     """Dimensions of a token that are kept, drawn at random as PaDiM does; null keeps all, or 100 when each
-    position has its covariance."""
+    position has its covariance, e.g. `100`."""
     shrinkage: float = Field(default=0.01, gt=0, le=1)
     """Weight of the identity, times the mean variance, in the covariance."""
 

@@ -12,11 +12,12 @@ from jaxtyping import Float
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from aggregate.anomaly.arithmetic.coreset import greedy_coreset
+from aggregate.anomaly.arithmetic.coreset import coreset_work, greedy_coreset
 from aggregate.anomaly.arithmetic.nearest import nearest_euclidean
 from aggregate.anomaly.arithmetic.reservoir import Reservoir
-from aggregate.anomaly.detectors.base import Detector, DetectorBase, Reference, SliceBatch
+from aggregate.anomaly.detectors.base import Detector, DetectorBase, Growth, Reference, SliceBatch
 from aggregate.anomaly.detectors.states import expect
+from cache_schema.common.terminal.progress import bar
 
 
 class PatchcoreSpec(DetectorBase):
@@ -49,7 +50,7 @@ class Patchcore(Detector):
     def start(self, reference: Reference) -> None:
         """Prepare an empty sample."""
         n = reference.n_slices * reference.grid[0] * reference.grid[1]
-        self._dim = reference.dim
+        self._dim, self._tokens = reference.dim, reference.grid[0] * reference.grid[1]
         self._sample = Reservoir(min(self.spec.sample, n), self.seed)
         self._bank = torch.empty(0, reference.dim)
 
@@ -61,8 +62,15 @@ class Patchcore(Detector):
         """Choose the coreset."""
         (tokens,) = self._sample.rows()
         self._sample = Reservoir(1, self.seed)
-        self._bank = tokens[greedy_coreset(tokens, self.spec.size, self.seed)]
+        with bar("coreset") as progress:
+            self._bank = tokens[greedy_coreset(tokens, self.spec.size, self.seed, progress)]
         return True
+
+    def growth(self, slices: int) -> Growth:
+        """Of a coreset of that many slices' tokens."""
+        sample = min(self.spec.sample, slices * self._tokens)
+        bank = min(self.spec.size, sample)
+        return Growth(coreset_work(sample, bank), bank, (sample + bank) * self._dim)
 
     def score(self, batch: SliceBatch) -> Float[Tensor, "slice row col"]:
         """Distance to the nearest token of the coreset."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from aggregate.anomaly.findings.inside import part_maps
 from aggregate.anomaly.findings.measure import MeasuredDetector, held_out
 from aggregate.anomaly.findings.results import ShownVolume
 from aggregate.anomaly.findings.summarise import by_name, compare_detectors, metrics_of
@@ -121,6 +122,7 @@ def shown_volumes(finished: FinishedStore, scores: pd.DataFrame) -> list[ShownVo
                 height_mm=around.height_mm,
                 slices=scaled.slices,
                 threshold=fitted.thresholds["fpr10"],
+                parts=part_maps(finished, member),
             )
         )
     return found

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from aggregate.anomaly.maps.placement import placement
 from aggregate.anomaly.measure.histogram import Bins, VoxelTally, empty_tally, score_bins
 from aggregate.anomaly.measure.intervals import DRAWS, auroc_draws, participant_draws
-from aggregate.anomaly.measure.metrics import pixel_metrics
+from aggregate.anomaly.measure.metrics import image_metrics, pixel_metrics
 from aggregate.anomaly.measure.regions import Region, ground_of
 from aggregate.anomaly.measure.tally import tally_volume
 from aggregate.anomaly.measure.truth import LesionTruth, lesion_slices
 from aggregate.anomaly.reference.group import StudyVolume
 from aggregate.anomaly.scoring.fitted import Fitted, Read
 from aggregate.anomaly.scoring.volumes import VolumeScores, volume_score
+from cache_schema.common.terminal.progress import counting
 
 REGIONS: tuple[Region, ...] = ("all", "foreground")
 COARSE = 16
@@ -37,7 +38,7 @@ class MeasuredDetector:
     draws: dict[tuple[str, str], Draws] = field(default_factory=dict)
     """By (region, metric): values over draws of participants; slices and volumes have region `""`."""
     whole: dict[str, float] = field(default_factory=dict)
-    """slice_auroc and volume_auroc."""
+    """AUROC, average precision and best F1 of slices and of volumes, as in `WHOLE_COLUMNS`."""
     participants: tuple[str, ...] = ()
     """Who was drawn from, for voxels."""
     by_volume: tuple[str, ...] = ()
@@ -59,12 +60,14 @@ def held_out(members: Sequence[StudyVolume]) -> list[StudyVolume]:
 
 def labelled(members: Sequence[StudyVolume], truth: LesionTruth | None) -> list[Labelled]:
     """Held-out volumes whose label is known: by their mask, else by the reference group's column."""
-    found = []
-    for member in held_out(members):
-        if truth is not None and member.key in truth.masks:
-            found.append(Labelled(member, bool(truth.read(member.record).any())))
-        elif member.normal is not None:
-            found.append(Labelled(member, not member.normal))
+    found, own = [], held_out(members)
+    with counting("reading masks", len(own)) as count:
+        for member in own:
+            if truth is not None and member.key in truth.masks:
+                found.append(Labelled(member, bool(truth.read(member.record).any())))
+            elif member.normal is not None:
+                found.append(Labelled(member, not member.normal))
+            count()
     return found
 
 
@@ -106,7 +109,7 @@ def as_reported(fitted: Fitted, member: StudyVolume, read: Read) -> VolumeScores
 
 
 def _volumes(out: MeasuredDetector, labels: Sequence[Labelled], read: Read) -> None:
-    """AUROC of volume scores."""
+    """AUROC, average precision and best F1 of volume scores."""
     if not labels:
         return
     y = np.array([one.sick for one in labels])
@@ -116,8 +119,7 @@ def _volumes(out: MeasuredDetector, labels: Sequence[Labelled], read: Read) -> N
         scores.append(volume_score(out.fitted.scaled(raw, around).tokens, around.foreground))
     out.by_volume = tuple(one.member.participant for one in labels)
     if y.any() and not y.all():
-        value, draws = auroc_draws(y, np.array(scores), out.by_volume, DRAWS)
-        out.whole["volume_auroc"], out.draws["", "volume_auroc"] = value, draws
+        _whole(out, "volume", y, np.array(scores), out.by_volume)
 
 
 def _voxels(
@@ -166,10 +168,22 @@ def _voxels(
 def _slices(
     out: MeasuredDetector, y: NDArray[np.bool_], scores: NDArray[np.float32], whose: Sequence[str]
 ) -> None:
-    """AUROC of slice scores."""
+    """AUROC, average precision and best F1 of slice scores."""
     if y.any() and not y.all():
-        value, draws = auroc_draws(y, scores, whose, DRAWS)
-        out.whole["slice_auroc"], out.draws["", "slice_auroc"] = value, draws
+        _whole(out, "slice", y, scores, whose)
+
+
+def _whole(
+    out: MeasuredDetector,
+    unit: str,
+    y: NDArray[np.bool_],
+    scores: NDArray[np.floating],
+    whose: Sequence[str],
+) -> None:
+    """Of slices or volumes, both sick and not; AUROC with its draws of participants."""
+    value, draws = auroc_draws(y, scores, whose, DRAWS)
+    out.whole[f"{unit}_auroc"], out.draws["", f"{unit}_auroc"] = value, draws
+    out.whole |= {f"{unit}_{name}": found for name, found in image_metrics(y, scores).items()}
 
 
 def bins_of(fitted: Fitted, known: Sequence[StudyVolume], read: Read) -> Bins:
@@ -191,6 +205,7 @@ def rows_of(measured: MeasuredDetector) -> list[dict[str, object]]:
             "seed": str(measured.fitted.seed),
             "region": region,
             **csv_values(measured.pixels.get(region, {}), measured.whole),
+            "numbers": numbers_of(measured.fitted),
             "ms_per_slice": measured.ms_per_slice,
         }
         for region in REGIONS
@@ -208,7 +223,19 @@ PIXEL_COLUMNS: Mapping[str, str] = {
 }
 """Column of `detectors.csv` -> metric."""
 
-WHOLE_COLUMNS = ("slice_auroc", "volume_auroc")
+WHOLE_COLUMNS = (
+    "slice_auroc",
+    "slice_ap",
+    "slice_f1_max",
+    "volume_auroc",
+    "volume_ap",
+    "volume_f1_max",
+)
+
+
+def numbers_of(fitted: Fitted) -> int:
+    """How many a fit keeps: what is stored, and what a score is worked out from."""
+    return sum(value.numel() for value in fitted.detector.state().values())
 
 
 def csv_values(pixels: Mapping[str, float], whole: Mapping[str, float]) -> dict[str, float]:

@@ -4,12 +4,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregate.anomaly.findings.people import HeldOut
 from aggregate.anomaly.scoring.volumes import ScoreArray
 from aggregate.cohort.turnout import Turnout
 from cache_schema.format.header import Header
 
 if TYPE_CHECKING:
     import pandas
+
+PartArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,8 @@ class ShownVolume:
     """`(slice,)`: slice scores."""
     threshold: float
     """Below it a token is nothing special: exceeded by 10 % of normal tokens."""
+    parts: dict[str, PartArray] = field(default_factory=dict)
+    """By detector: `(slice, row, col)`: which of its own parts each patch comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +66,14 @@ class DetectionResults:
     """Whose scores these are."""
     groups: list[tuple[str, str, int, int]]
     """Store, part, participants, volumes."""
+    curves: "pandas.DataFrame"
+    """As in `curves.csv`."""
     n_scored: int
     """Volumes scored in this process; the others were found."""
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    people: HeldOut | None = None
+    """Whom pages can be of."""
 
     @property
     def left_out(self) -> list[dict[str, str]]:

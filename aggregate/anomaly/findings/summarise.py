@@ -12,11 +12,12 @@ from aggregate.anomaly.findings.measure import (
     WHOLE_COLUMNS,
     Draws,
     MeasuredDetector,
+    numbers_of,
     rows_of,
 )
 from aggregate.anomaly.measure.intervals import percentiles
 
-DETECTOR_COLUMNS = ("detector", "seed", "region", *PIXEL_COLUMNS, *WHOLE_COLUMNS, "ms_per_slice")
+DETECTOR_COLUMNS = ("detector", "seed", "region", *PIXEL_COLUMNS, *WHOLE_COLUMNS, "numbers", "ms_per_slice")
 
 COMPARED = (
     ("foreground", "pixel_auroc"),
@@ -86,6 +87,7 @@ def metrics_of(seeds: Sequence[MeasuredDetector]) -> dict[str, Any]:
     for name in WHOLE_COLUMNS:
         out[name] = interval_json(*over_seeds(seeds, "", name))
     out["ms_per_slice"] = plain(float(np.mean([one.ms_per_slice for one in seeds])))
+    out["numbers"] = plain(float(np.mean([numbers_of(one.fitted) for one in seeds])))
     out["n_seeds"] = len(seeds)
     return out
 

@@ -142,13 +142,14 @@ def failures(name: str, own: Mapping[str, Any]) -> list[str]:
 
 def unseen(metrics: Mapping[str, Any]) -> list[str]:
     """How much of the lesions the stores do not show; the same for all detectors of a store."""
-    shares = {
-        one["all"]["hidden_lesion"]["value"] or 0.0
-        for one in [*metrics["metrics"].values(), *metrics["baselines"].values()]
-        if "all" in one
-    }
+    shares: dict[float, list[str]] = {}
+    for name, one in [*metrics["metrics"].items(), *metrics["baselines"].items()]:
+        if "all" in one:
+            shares.setdefault(one["all"]["hidden_lesion"]["value"] or 0.0, []).append(name)
+    several = len(shares) > 1
     return [
-        f"{share:.0%} of lesion voxels lie off the kept slices or the canvas, where no detector looks."
-        for share in sorted(shares)
+        f"{share:.0%} of lesion voxels lie off the kept slices or the canvas"
+        + (f" of {names[0]}'s store, where it does not look." if several else ", where no detector looks.")
+        for share, names in sorted(shares.items())
         if share > 0.05
     ]

@@ -44,7 +44,7 @@ def fit(
         stream: Of the reference group.
         calibration: Normal slices outside the fit, by whose loss a detector may choose its epoch.
         folder: For checkpoints; None writes none. What lies there of this very fit is gone on with.
-        progress: Told of every piece that was read.
+        progress: Told of every piece that was read, over all epochs.
 
     Raises:
         SlicecacheError: If a detector refuses the reference or gives up.
@@ -55,7 +55,8 @@ def fit(
         epoch = min(fitting.epoch for fitting in open_fits)
         # After a kill between two checkpoints, some are an epoch ahead of the others.
         due = [fitting for fitting in open_fits if fitting.epoch == epoch]
-        _run_epoch(due, stream, epoch, progress)
+        most = max(fitting.detector.epochs for fitting in open_fits)
+        _run_epoch(due, stream, epoch, most, progress)
         losses = _held_out(due, calibration)
         for fitting, loss in zip(due, losses, strict=True):
             fitting.complete = fitting.detector.end_epoch(epoch, loss)
@@ -83,7 +84,8 @@ def _prepare(
 def identity_of(detector: Detector, stream: SliceStream, calibration: SliceStream | None) -> Identity:
     """What a detector's fit follows from."""
     return Identity(
-        detector=detector.spec.model_dump(mode="json"),
+        # What views hold is in the stream's digest; their names may be paths that change.
+        detector=detector.spec.model_dump(mode="json", exclude={"views"}),
         seed=detector.seed,
         stream=stream.digest,
         calibration=None if calibration is None else calibration.digest,
@@ -91,9 +93,11 @@ def identity_of(detector: Detector, stream: SliceStream, calibration: SliceStrea
     )
 
 
-def _run_epoch(due: Sequence[Fitting], stream: SliceStream, epoch: int, progress: Progress | None) -> None:
+def _run_epoch(
+    due: Sequence[Fitting], stream: SliceStream, epoch: int, epochs: int, progress: Progress | None
+) -> None:
     """Show every due detector all slices once."""
-    done = 0
+    done = epoch * stream.n_slices
 
     def watched() -> Iterator[SliceBatch]:
         nonlocal done
@@ -101,11 +105,11 @@ def _run_epoch(due: Sequence[Fitting], stream: SliceStream, epoch: int, progress
             yield piece
             done += len(piece)
             if progress is not None:
-                progress(done, stream.n_slices)
+                progress(done, epochs * stream.n_slices)
 
     for batch, fittings in _shared(watched(), due):
         for fitting in fittings:
-            fitting.detector.observe(batch, epoch)
+            fitting.detector.observe(batch.of(fitting.detector.spec.tokens), epoch)
 
 
 def _shared(
@@ -135,7 +139,8 @@ def _held_out(due: Sequence[Fitting], calibration: SliceStream | None) -> list[f
     pieces = (batch for _, batch in calibration.in_order(PIECE))
     for batch, fittings in _shared(pieces, asked):
         for fitting in fittings:
-            loss = fitting.detector.held_out_loss(batch) if fitting.gives_loss else None
+            own = batch.of(fitting.detector.spec.tokens)
+            loss = fitting.detector.held_out_loss(own) if fitting.gives_loss else None
             fitting.gives_loss = loss is not None
             if loss is not None:
                 totals[id(fitting)] += float(loss.double().sum())

@@ -38,4 +38,7 @@ def join(pieces: list[SliceBatch]) -> SliceBatch:
     if len(pieces) == 1:
         return pieces[0]
     names = ("patches", "foreground", "intensity", "cls", "height_mm", "volume")
-    return SliceBatch(*(torch.cat([getattr(piece, name) for piece in pieces]) for name in names))
+    layers = {name: torch.cat([piece.layers[name] for piece in pieces]) for name in pieces[0].layers}
+    views = tuple(join(list(same)) for same in zip(*(piece.views for piece in pieces), strict=True))
+    arrays = (torch.cat([getattr(piece, name) for piece in pieces]) for name in names)
+    return SliceBatch(*arrays, layers=layers, views=views)

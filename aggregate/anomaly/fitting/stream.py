@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -47,6 +47,10 @@ class SliceStream:
     seed: int
     budget: int
     """Bytes."""
+    layers: tuple[str, ...] = ()
+    """Arrays of inner blocks that come along in `SliceBatch.layers`."""
+    views: tuple[StoreReader, ...] = ()
+    """Of the same slices, turned or mirrored; they come beside in `SliceBatch.views`."""
 
     @property
     def n_slices(self) -> int:
@@ -68,17 +72,24 @@ class SliceStream:
             for chosen in self.volumes
         ]
         hashes = [header.fingerprint.digest, header.numerics.digest]
-        return sha256_json([*hashes, self.seed, self.budget, volumes])
+        more = [list(self.layers)] if self.layers else []
+        views = map(self._view_digests, self.views)
+        return sha256_json([*hashes, self.seed, self.budget, volumes, *more, *views])
+
+    def _view_digests(self, view: StoreReader) -> list[str]:
+        """What the numbers of a view follow from."""
+        entries = [view.entry(chosen.entry.key).digest for chosen in self.volumes]
+        return [view.header.fingerprint.digest, view.header.numerics.digest, *entries]
 
     def in_order(self, size: int) -> Iterator[tuple[VolumeEntry, SliceBatch]]:
-        """Batches of at most `size` slices, volume by volume; a batch never holds two volumes.
+        """Batches of at most `size` slices, volume by volume, without views; none holds two volumes.
 
         Raises:
             StoreError: If a chunk is missing or damaged.
         """
         for chosen in self.volumes:
             for pool in pools_of(self._stretches(chosen), self._pool_slices):
-                arrays = self._read(pool)
+                arrays = self._read(self.store, pool)
                 for start in range(0, len(arrays["volume"]), size):
                     yield chosen.entry, _batch(arrays, slice(start, start + size))
                 del arrays  # or two pools would be in memory while the next one is read
@@ -93,17 +104,19 @@ class SliceStream:
         stretches = [stretch for chosen in self.volumes for stretch in self._stretches(chosen)]
         order = generator.permutation(len(stretches))
         for pool in pools_of([stretches[place] for place in order], self._pool_slices):
-            arrays = self._read(pool)
-            inside = generator.permutation(len(arrays["volume"]))
+            each = [self._read(store, pool) for store in (self.store, *self.views)]
+            inside = generator.permutation(len(each[0]["volume"]))
             for start in range(0, len(inside), PIECE):
-                yield _batch(arrays, inside[start : start + PIECE])
-            del arrays
+                batch, *views = (_batch(arrays, inside[start : start + PIECE]) for arrays in each)
+                yield replace(batch, views=tuple(views))
+            del each
 
     @property
     def _pool_slices(self) -> int:
         """Slices that the budget holds, counted at four bytes per number whatever the storage dtype."""
-        numbers = sum(math.prod(self.store.layout(name).spec.item_shape) for name in ARRAYS)
-        return max(1, self.budget // (4 * numbers))
+        names = (*ARRAYS, *self.layers)
+        numbers = sum(math.prod(self.store.layout(name).spec.item_shape) for name in names)
+        return max(1, self.budget // (4 * numbers * (1 + len(self.views))))
 
     def _stretches(self, chosen: Chosen) -> list[Stretch]:
         """A volume's stretches, cut where chunks of float16 would be."""
@@ -112,13 +125,14 @@ class SliceStream:
         parts = runs_of_equal(chosen.slices // step)
         return [Stretch(chosen, int(part[0]), int(part[-1]) + 1) for part in parts]
 
-    def _read(self, stretches: Sequence[Stretch]) -> dict[str, NDArray[Any]]:
-        """The arrays of some stretches in their order, in the storage dtype."""
+    def _read(self, store: StoreReader, stretches: Sequence[Stretch]) -> dict[str, NDArray[Any]]:
+        """The arrays of some stretches of a store in their order, in its storage dtype."""
         lengths = [stretch.stop - stretch.start for stretch in stretches]
         ends = np.cumsum(lengths)
+        names = (*ARRAYS, *self.layers)
         out: dict[str, NDArray[Any]] = {
             name: np.empty((ends[-1], *layout.spec.item_shape), dtype=layout.spec.dtype)
-            for name, layout in ((name, self.store.layout(name)) for name in ARRAYS)
+            for name, layout in ((name, store.layout(name)) for name in names)
         }
         out["height_mm"] = np.empty(ends[-1], dtype=np.float32)
         out["volume"] = np.empty(ends[-1], dtype=np.int64)
@@ -126,9 +140,10 @@ class SliceStream:
         def fill(place: int) -> None:
             stretch, target = stretches[place], slice(ends[place] - lengths[place], ends[place])
             chosen = stretch.chosen
+            entry = chosen.entry if store is self.store else store.entry(chosen.entry.key)
             slices = chosen.slices[stretch.start : stretch.stop]
-            for name in ARRAYS:
-                out[name][target] = self.store.read_slices(name, chosen.entry, slices)
+            for name in names:
+                out[name][target] = store.read_slices(name, entry, slices)
             out["height_mm"][target] = chosen.height_mm[stretch.start : stretch.stop]
             out["volume"][target] = chosen.number
 
@@ -148,6 +163,8 @@ def open_stream(
     *,
     seed: int = 0,
     budget: int = BUDGET,
+    layers: Sequence[str] = (),
+    views: Sequence[StoreReader] = (),
 ) -> SliceStream:
     """Prepare to stream slices; only records are read.
 
@@ -158,6 +175,8 @@ def open_stream(
         seed: Of the shuffling.
         budget: Bytes that slices in memory may take, whatever the number of volumes; what is made of a
             batch comes beside it.
+        layers: Arrays of inner blocks that are read beside `patches`.
+        views: Stores with the same slices of these volumes, turned or mirrored.
 
     Raises:
         ConfigError: If the store lacks an array, or no slice is left.
@@ -169,12 +188,31 @@ def open_stream(
             f"detectors read patches and cls of every slice, but the store {store.location!r} has only "
             f"{', '.join(sorted(arrays))}; extract with `tokens: [cls, patches]`, to a store of its own"
         )
+    for each in (store, *views):
+        _require_layers(each, layers)
     volumes = store.entries if entries is None else sorted(entries, key=lambda entry: entry.key)
     chosen = [_choose(store, entry, (slices or {}).get(entry.key)) for entry in volumes]
-    stream = SliceStream(store, tuple(one for one in chosen if len(one.slices)), seed, budget)
+    volumes_left = tuple(one for one in chosen if len(one.slices))
+    stream = SliceStream(store, volumes_left, seed, budget, tuple(layers), tuple(views))
     if not stream.volumes:
         raise ConfigError(f"no slice of the store {store.location!r} is left to read; choose more volumes")
     return stream
+
+
+def _require_layers(store: StoreReader, layers: Sequence[str]) -> None:
+    """Refuse arrays of inner blocks that are not there, or have tokens unlike those of the last.
+
+    Raises:
+        ConfigError: Naming the first.
+    """
+    shapes = {spec.name: spec.item_shape for spec in store.header.arrays}
+    for name in layers:
+        if shapes.get(name) != shapes["patches"]:
+            found = f"has {shapes[name]}" if name in shapes else "is not there"
+            raise ConfigError(
+                f"a detector reads {name}, which should be like patches, {shapes['patches']}, in the store "
+                f"{store.location!r}, but {found}; extract with `tokens: [cls, patches, {name}]`"
+            )
 
 
 def _choose(store: StoreReader, entry: VolumeEntry, slices: Sequence[int] | None) -> Chosen:
@@ -211,7 +249,9 @@ def _batch(arrays: Mapping[str, NDArray[Any]], index: NDArray[np.intp] | slice) 
         cls=tensor("cls"),
         height_mm=tensor("height_mm"),
         volume=torch.from_numpy(arrays["volume"][index].copy()),
+        layers={name: tensor(name) for name in arrays if name.startswith("patches_")},
     )
-    if not torch.isfinite(batch.patches.sum() + batch.foreground.sum() + batch.cls.sum()):
+    sums = [values.sum() for values in (batch.patches, batch.foreground, batch.cls, *batch.layers.values())]
+    if not torch.isfinite(torch.stack(sums)).all():
         raise StoreError("a kept slice holds numbers that are not finite; run `slicecache cache verify`")
     return batch

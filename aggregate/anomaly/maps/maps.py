@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from aggregate.anomaly.maps.nifti import GeometryFrom, source_image, write_map
 from aggregate.anomaly.maps.placement import Between, native_map, placement
 from aggregate.common.artefacts import write_json
-from cache_schema.format.record import VolumeRecord
+from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import VolumeDraft, VolumeRecord
 
 DERIVATIVES_VERSION = "1.9.0"
 
@@ -34,6 +35,11 @@ AFTER_MOD = (
 )  # fmt: skip
 """Entities between `mod` and `desc`."""
 
+SUFFIX = "anomalymap"
+
+LONGEST_LABEL = 64
+"""A file's name has 255 bytes, for all of its labels."""
+
 PAIR = re.compile(r"([a-z]+)-([0-9A-Za-z]+)")
 
 
@@ -42,7 +48,7 @@ def label(text: str) -> str:
 
     What loses a character gets six digits of its own hash, so that two ids never become one.
     """
-    plain = re.sub(r"[^0-9A-Za-z]", "", text)
+    plain = re.sub(r"[^0-9A-Za-z]", "", text)[:LONGEST_LABEL]
     return plain if plain == text else plain + sha256(text.encode()).hexdigest()[:6]
 
 
@@ -59,15 +65,17 @@ def volume_entities(volume_id: str) -> dict[str, str]:
     return {"mod": label(volume_id)}
 
 
-def map_name(record: VolumeRecord, detector: str) -> str:
-    """Path of a map below its derivatives folder, with `/`."""
+def map_name(
+    record: VolumeDraft | VolumeKey, detector: str, suffix: str = SUFFIX, ending: str = ".nii.gz"
+) -> str:
+    """Path of a map, or of what else belongs to a volume, below its derivatives folder, with `/`."""
     participant = "sub-" + label(record.participant_id.removeprefix("sub-"))
     session = "ses-" + label(record.session_id.removeprefix("ses-")) if record.session_id else ""
     own = volume_entities(record.volume_id)
     ordered = [f"{name}-{own[name]}" for name in (*BEFORE_MOD, "mod", *AFTER_MOD) if name in own]
     parts = [participant, *([session] if session else []), *ordered, f"desc-{label_of_detector(detector)}"]
     folder = "/".join([participant, *([session] if session else []), "anat"])
-    return f"{folder}/{'_'.join(parts)}_anomalymap.nii.gz"
+    return f"{folder}/{'_'.join(parts)}_{suffix}{ending}"
 
 
 def label_of_detector(name: str) -> str:
@@ -102,7 +110,7 @@ def describe_maps(folder: Path, detectors: Mapping[str, Mapping[str, Any]]) -> N
             "Units": "arbitrary",
         }
         own = json.loads(json.dumps({**said, **more}))
-        write_json(folder / f"desc-{label_of_detector(name)}_anomalymap.json", own)
+        write_json(folder / f"desc-{label_of_detector(name)}_{SUFFIX}.json", own)
 
 
 def write_volume_map(

@@ -6,6 +6,8 @@ these header fields are copied bit for bit, and nothing else is (descriptions an
 people). Elsewhere the record's affine is written as the sform with code 1, in float32 as NIfTI-1 has it.
 """
 
+import gzip
+import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +31,9 @@ GEOMETRY = (
 
 GeometryFrom = Literal["image", "record"]
 
+READ = (*NIFTI, ".mgz", ".mgh")
+"""Endings of images whose voxels can be shown beside a map."""
+
 
 def source_image(record: VolumeRecord, root: Path | None) -> Path | None:
     """The NIfTI file that a volume came from, if the record names it and it is still there.
@@ -45,9 +50,12 @@ def source_image(record: VolumeRecord, root: Path | None) -> Path | None:
 
 
 def write_map(
-    path: Path, values: NDArray[np.float32], record: VolumeRecord, image: Path | None = None
+    path: Path,
+    values: NDArray[np.float32] | NDArray[np.int16],
+    record: VolumeRecord,
+    image: Path | None = None,
 ) -> GeometryFrom:
-    """Write an anomaly map in the volume's own space, whole or not at all.
+    """Write a map in the volume's own space, whole or not at all, in the dtype that it has.
 
     Args:
         path: A `.nii` or `.nii.gz`; its folder is made.
@@ -73,7 +81,7 @@ def write_map(
     if header is None:
         made = _from_record(values, record)
     else:
-        header.set_data_dtype(np.float32)
+        header.set_data_dtype(values.dtype)
         header.set_data_shape(values.shape)
         two = isinstance(header, nibabel.Nifti2Header)
         made = (nibabel.Nifti2Image if two else nibabel.Nifti1Image)(values, None, header)
@@ -112,12 +120,12 @@ def _volume_shape(image: Any) -> tuple[int, ...]:
     return shape[:3] if all(length == 1 for length in shape[3:]) else shape
 
 
-def _from_record(values: NDArray[np.float32], record: VolumeRecord) -> Any:
+def _from_record(values: NDArray[Any], record: VolumeRecord) -> Any:
     """A NIfTI-1 image with the record's affine as sform, code 1; without codes if it is unknown."""
     import nibabel
 
     header = nibabel.Nifti1Header()
-    header.set_data_dtype(np.float32)
+    header.set_data_dtype(values.dtype)
     header.set_data_shape(values.shape)
     header.set_zooms(record.geometry.spacing_mm)
     header.set_xyzt_units("mm")
@@ -125,6 +133,22 @@ def _from_record(values: NDArray[np.float32], record: VolumeRecord) -> Any:
         header.set_sform(np.asarray(record.geometry.affine), code=1)
     # An affine beside the header would bring nibabel's own codes.
     return nibabel.Nifti1Image(values, None, header)
+
+
+def nifti_bytes(values: NDArray[np.uint8], record: VolumeRecord, slope: float, start: float) -> bytes:
+    """An image in the record's geometry and nothing else of the original, as the bytes of a `.nii.gz`.
+
+    Args:
+        values: Native `(i, j, k)`.
+        record: Of the volume.
+        slope: What a step of the values stands for.
+        start: What 0 stands for.
+    """
+    header = _from_record(values, record).header.copy()
+    header.set_slope_inter(slope, start)
+    header["vox_offset"], header["magic"] = 352, b"n+1"  # behind itself and four bytes of no extension
+    data = header.binaryblock + bytes(4) + values.tobytes(order="F")
+    return gzip.compress(data, compresslevel=6, mtime=0)
 
 
 def read_lesion_mask(path: Path, record: VolumeRecord) -> NDArray[np.bool_]:
@@ -161,6 +185,35 @@ def _loaded(path: Path) -> Any:
     import nibabel
 
     return nibabel.load(path)
+
+
+def read_voxels(record: VolumeRecord, root: Path | None) -> NDArray[Any]:
+    """Read the image that a volume was embedded from, native `(i, j, k)`; what is not finite is 0.
+
+    Args:
+        record: Of the volume.
+        root: Stage one's input root, which `record.source.path` starts from.
+
+    Raises:
+        SlicecacheError: Saying in a few words why there is no image, without a path.
+    """
+    name = record.source.path
+    if not name or name.startswith(("sha256:", "/")) or ".." in Path(name).parts:
+        raise SlicecacheError("the store does not say where the image lies")
+    if root is None or not (path := root / name).is_file():
+        raise SlicecacheError("the image is not where it was embedded from")
+    if not name.lower().endswith(READ):
+        raise SlicecacheError("images of this kind are not shown")
+    with _readable("the image"), open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != record.source.sha256:
+        raise SlicecacheError("the image has changed since it was embedded")
+    with _readable("the image"):
+        values = np.asarray(_loaded(path).dataobj)
+    if values.size != np.prod(record.geometry.native_shape) or values.dtype.kind not in "iufb":
+        raise SlicecacheError("the image has another shape than the store says")
+    values = values.reshape(record.geometry.native_shape, order="A")
+    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0) if values.dtype.kind == "f" else values
 
 
 @contextmanager

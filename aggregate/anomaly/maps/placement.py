@@ -84,7 +84,7 @@ def placement(record: VolumeRecord, grid: tuple[int, int], smooth_pixels: float 
             the canvas' edge) over the map brought to the canvas; 0 for none.
 
     Raises:
-        StoreError: If the canvas is turned or sheared against the native axes, which no stage one does.
+        StoreError: If the canvas is turned askew against the native axes, as slices of a view may be.
     """
     geometry = record.geometry
     matrix = np.asarray(geometry.canvas_to_native, dtype=np.float64)
@@ -110,7 +110,7 @@ def _native_axis(matrix: NDArray[np.float64], along: int, record: VolumeRecord) 
     if len(used) != 1:
         raise StoreError(
             f"the record of {record.key}: canvas axis {along} runs along {len(used)} native axes, and maps "
-            "can be placed along one only; extract the volume again"
+            "can be placed along one only; of slices that were turned there are none"
         )
     return int(used[0])
 

@@ -106,6 +106,8 @@ class VoxelTally:
     """`(threshold, 2)`: normal and lesion voxels that score at least the threshold, counted exactly."""
     found: NDArray[np.int64]
     """`(threshold,)`: lesions that are found at the threshold."""
+    overlap: NDArray[np.float64]
+    """`(threshold,)`: sum over lesions of the share of their voxels that score at least the threshold."""
     hidden: int
     """Lesion voxels that are not measured: off the kept slices, the canvas or the region."""
 
@@ -127,6 +129,7 @@ class VoxelTally:
             self.n_lesions + other.n_lesions,
             self.called + other.called,
             self.found + other.found,
+            self.overlap + other.overlap,
             self.hidden + other.hidden,
         )
 
@@ -136,7 +139,8 @@ class VoxelTally:
         normal, lesion, weight = (
             np.add.reduceat(counts, starts) for counts in (self.normal, self.lesion, self.weight)
         )
-        return VoxelTally(normal, lesion, weight, self.n_lesions, self.called, self.found, self.hidden)
+        counted = (self.n_lesions, self.called, self.found, self.overlap, self.hidden)
+        return VoxelTally(normal, lesion, weight, *counted)
 
 
 def empty_tally(bins: Bins, thresholds: int) -> VoxelTally:
@@ -148,5 +152,6 @@ def empty_tally(bins: Bins, thresholds: int) -> VoxelTally:
         0,
         np.zeros((thresholds, 2), dtype=np.int64),
         np.zeros(thresholds, dtype=np.int64),
+        np.zeros(thresholds),
         0,
     )

@@ -146,7 +146,7 @@ class _Stacked:
 
     @classmethod
     def of(cls, tallies: Sequence[VoxelTally]) -> "_Stacked":
-        names = ("normal", "lesion", "weight", "n_lesions", "called", "found")
+        names = ("normal", "lesion", "weight", "n_lesions", "called", "found", "overlap")
         return cls(
             {name: np.stack([np.asarray(getattr(t, name), np.float64) for t in tallies]) for name in names}
         )
@@ -167,4 +167,5 @@ class _Stacked:
             alarms, hits = merged["called"][:, row, 0], merged["called"][:, row, 1]
             out[f"dice_{name}"] = dice(alarms, hits, lesion.sum(-1))
             out[f"lesion_sensitivity_{name}"] = divided(merged["found"][:, row], n_lesions)
+            out[f"pro_{name}"] = divided(merged["overlap"][:, row], n_lesions)
         return out

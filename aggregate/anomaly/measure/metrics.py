@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from aggregate.anomaly.measure.histogram import Bins, VoxelTally
 from aggregate.common.arrays import Floats
@@ -23,6 +24,18 @@ def divided(numerator: Counts, denominator: Counts) -> Floats:
     """A quotient, NaN where the denominator is 0."""
     top, bottom = np.broadcast_arrays(np.asarray(numerator, np.float64), np.asarray(denominator, np.float64))
     return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom != 0)
+
+
+def image_metrics(y: NDArray[np.bool_], scores: NDArray[np.floating]) -> dict[str, float]:
+    """`ap` and `f1_max` of slices or volumes: average precision, and the best F1 of any threshold.
+
+    Args:
+        y: Whether each shows a lesion; some do.
+        scores: One each.
+    """
+    precision, recall, _ = precision_recall_curve(y, scores)
+    f1 = divided(2 * precision * recall, precision + recall)
+    return {"ap": float(average_precision_score(y, scores)), "f1_max": float(np.nanmax(f1))}
 
 
 def at_least(counts: Counts) -> Floats:
@@ -108,9 +121,9 @@ def pixel_metrics(tally: VoxelTally, bins: Bins, thresholds: Sequence[str] = ())
 
     Returns:
         prevalence, pixel_auroc, pixel_ap, aupro, dice_oracle, dice_oracle_threshold, `dice_NAME`,
-        `pixel_fpr_NAME` (what the threshold's false positive rate came out as) and
-        `lesion_sensitivity_NAME` for each threshold, n_lesions, hidden_lesion (share of lesion voxels
-        that are not measured).
+        `pixel_fpr_NAME` (what the threshold's false positive rate came out as),
+        `lesion_sensitivity_NAME` and `pro_NAME` (per-region overlap) for each threshold, n_lesions,
+        hidden_lesion (share of lesion voxels that are not measured).
     """
     _, lowest = best_dice(tally.normal, tally.lesion)
     n_normal, n_lesion = int(tally.normal.sum()), int(tally.lesion.sum())
@@ -141,6 +154,7 @@ def at_threshold(tally: VoxelTally, row: int, name: str) -> dict[str, float]:
         f"dice_{name}": float(dice(alarms, hits, tally.lesion.sum())),
         f"pixel_fpr_{name}": float(divided(alarms, tally.normal.sum())),
         f"lesion_sensitivity_{name}": float(divided(tally.found[row], np.array(tally.n_lesions))),
+        f"pro_{name}": float(divided(tally.overlap[row], np.array(tally.n_lesions))),
     }
 
 

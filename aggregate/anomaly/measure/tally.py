@@ -76,13 +76,14 @@ class _Counting:
     def tally(self) -> VoxelTally:
         """The finished counts."""
         there = self.sizes > 0
-        found = self.overlap[:, there] >= LESION_OVERLAP * self.sizes[there]
+        sizes, called = self.sizes[there], self.overlap[:, there]
         return VoxelTally(
             normal=self.every - self.lesion,
             lesion=self.lesion,
             weight=self.weight,
             n_lesions=int(there.sum()),
             called=self.called,
-            found=found.sum(axis=1),
+            found=(called >= LESION_OVERLAP * sizes).sum(axis=1),
+            overlap=(called / sizes).sum(axis=1),
             hidden=self.hidden,
         )

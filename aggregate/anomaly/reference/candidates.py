@@ -16,6 +16,7 @@ from aggregate.cohort.narrowing import (
     take_turnout,
 )
 from aggregate.cohort.table.cohort_table import CohortTable
+from aggregate.cohort.table.columns import told_columns
 from aggregate.cohort.table.join import make_join
 from aggregate.cohort.turnout import Turnout
 from aggregate.common.table_values import is_missing, listed, natural, value_name
@@ -35,6 +36,8 @@ class CandidateVolume:
     """In the reference group, outside it by its value, or not known."""
     mask: str = ""
     """The truth column's cell."""
+    cells: tuple[tuple[str, str], ...] = ()
+    """Name and cell of what its page tells of the table's row."""
 
     @property
     def key(self) -> VolumeKey:
@@ -76,16 +79,23 @@ def read_candidates(request: DetectRequest, store: StoreReader) -> CandidateVolu
     left = narrow(asked, table, join, joined)
     normal = _normal(request.detect.reference, table, asked.missing)
     masks = _masks(request.detect, table)
-    volumes = [_candidate(joined, index, normal, masks) for index in left]
+    told = told_columns(list(table.text.columns), [request.detect.reference.column])
+    cells = [tuple(zip(told, row, strict=True)) for row in table.text[told].astype(str).to_numpy().tolist()]
+    volumes = [_candidate(joined, index, normal, masks, cells) for index in left]
     turnout = take_turnout(store, join, table, pairs, joined, [v.key.participant_id for v in volumes])
     return CandidateVolumes(tuple(sorted(volumes, key=lambda volume: volume.key)), turnout, whole.path.parent)
 
 
 def _candidate(
-    joined: Narrowing, index: int, normal: Sequence[bool | None], masks: Sequence[str]
+    joined: Narrowing,
+    index: int,
+    normal: Sequence[bool | None],
+    masks: Sequence[str],
+    cells: Sequence[tuple[tuple[str, str], ...]],
 ) -> CandidateVolume:
     row = joined.rows[index]
-    return CandidateVolume(joined.entries[index], joined.records[index], normal[row], masks[row])
+    entry, record = joined.entries[index], joined.records[index]
+    return CandidateVolume(entry, record, normal[row], masks[row], cells[row])
 
 
 def _normal(reference: ReferenceSpec, table: CohortTable, missing: Sequence[str]) -> list[bool | None]:

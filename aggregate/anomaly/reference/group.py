@@ -34,6 +34,8 @@ class StudyVolume:
     """In the reference group, outside it by its value, or not known."""
     slices: tuple[int, ...] | None = None
     """Of fit and calibration volumes: those of the reference group; None for all."""
+    cells: tuple[tuple[str, str], ...] = ()
+    """Name and cell of what its page tells of the table's row."""
 
     @property
     def key(self) -> VolumeKey:
@@ -90,6 +92,7 @@ def members_of(volumes: Sequence[CandidateVolume], parts: Mapping[str, Part]) ->
             volume.record,
             parts[volume.key.participant_id] if volume.normal else "other",
             volume.normal,
+            cells=volume.cells,
         )
         for volume in volumes
     )

@@ -1,7 +1,7 @@
 """Everything that can be wrong is found here, before the first token is read: stores, group, parts, truth."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -16,6 +16,7 @@ from aggregate.anomaly.reference.likeness import OVERRIDE, ReferenceProfile, che
 from aggregate.anomaly.reference.truths import FoundTruth, find_truth, free_slices, lesions_among_normals
 from aggregate.anomaly.request import OWN_STORE, DetectRequest
 from aggregate.anomaly.spec import DetectSpec
+from aggregate.bags.views import require_view, stands_upright, view_of
 from aggregate.cohort.arithmetic import mixed_numerics
 from aggregate.cohort.turnout import Turnout
 from cache_schema.common.errors import ConfigError, SlicecacheError
@@ -43,6 +44,8 @@ class StoreWork:
     """Of the fitted volumes."""
     truth: LesionTruth | None
     tasks: tuple[DetectorTask, ...]
+    views: Mapping[str, StoreReader]
+    """Stores of the same slices, turned or mirrored, by the names that detectors have for them."""
 
     def part(self, *names: str) -> list[StudyVolume]:
         """Members of some parts."""
@@ -93,7 +96,8 @@ def plan_detection(request: DetectRequest) -> DetectionPlan:
     for name, (candidates, masks) in found.items():
         warnings += candidates.turnout.warnings()
         members = members_of(candidates.volumes, parts)
-        work, told = _work(detect, labels[name], stores[name], members, masks.truth, tasks[name])
+        views = open_views(request, stores[name], tasks[name], members)
+        work, told = _work(detect, labels[name], stores[name], members, masks.truth, tasks[name], views)
         works.append(work)
         warnings += told
     first, masks = next(iter(found.values()))
@@ -163,6 +167,7 @@ def _work(
     members: tuple[StudyVolume, ...],
     truth: LesionTruth | None,
     tasks: Sequence[DetectorTask],
+    views: Mapping[str, StoreReader],
 ) -> tuple[StoreWork, list[str]]:
     """Check one store's part."""
     fit = [member for member in members if member.part == "fit"]
@@ -177,7 +182,30 @@ def _work(
         members = free_slices(members, truth, (rows, cols))
     elif truth is not None:
         warnings += lesions_among_normals(members, truth)
-    return StoreWork(name, store, members, profile, truth, tuple(tasks)), warnings
+    return StoreWork(name, store, members, profile, truth, tuple(tasks), views), warnings
+
+
+def open_views(
+    request: DetectRequest, store: StoreReader, tasks: Sequence[DetectorTask], members: Sequence[StudyVolume]
+) -> dict[str, StoreReader]:
+    """The stores that detectors are fitted on beside their own, opened and compared with it.
+
+    Raises:
+        StoreMismatch: If one differs in more than how its slices are turned.
+        SlicecacheError: If one lacks a volume that is fitted on, or the main one's slices are turned askew.
+    """
+    if not stands_upright(store.header):
+        raise ConfigError(
+            f"the slices of {store.location} are turned by {view_of(store.header)['rotate_deg']!r} degrees, "
+            "and maps of them cannot be placed in the volume: name the store of slices as they are, and this "
+            "one in views of a memory_bank"
+        )
+    fit = [member.entry for member in members if member.part == "fit"]
+    found = {}
+    for name in dict.fromkeys(name for task in tasks for name in task.spec.view_stores):
+        found[name] = open_store(request.stores[name], request.prove)
+        require_view(store, found[name], name, fit)
+    return found
 
 
 def _group_notes(detect: DetectSpec, members: Sequence[StudyVolume]) -> list[str]:

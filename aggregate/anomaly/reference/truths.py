@@ -10,6 +10,7 @@ from aggregate.anomaly.reference.group import StudyVolume
 from aggregate.anomaly.request import DetectRequest
 from aggregate.common.table_values import listed
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.terminal.progress import counting
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,13 @@ def free_slices(
     members: Sequence[StudyVolume], truth: LesionTruth, grid: tuple[int, int]
 ) -> tuple[StudyVolume, ...]:
     """Narrow fit and calibration volumes to their slices without a lesion."""
-    return tuple(
-        replace(member, slices=_free(member, truth, grid))
-        if member.part in ("fit", "calibration")
-        else member
-        for member in members
-    )
+    found = []
+    with counting("reading masks", len(members)) as count:
+        for member in members:
+            inside = member.part in ("fit", "calibration")
+            found.append(replace(member, slices=_free(member, truth, grid)) if inside else member)
+            count()
+    return tuple(found)
 
 
 def _free(member: StudyVolume, truth: LesionTruth, grid: tuple[int, int]) -> tuple[int, ...]:
@@ -74,14 +76,16 @@ def _free(member: StudyVolume, truth: LesionTruth, grid: tuple[int, int]) -> tup
 
 def lesions_among_normals(members: Sequence[StudyVolume], truth: LesionTruth) -> list[str]:
     """Warn of reference volumes whose own mask shows a lesion."""
-    found = [
-        str(member.key)
+    found = []
+    asked = [
+        member
         for member in members
-        if member.part in ("fit", "calibration")
-        and member.slices is None
-        and member.key in truth.masks
-        and truth.read(member.record).any()
+        if member.part in ("fit", "calibration") and member.slices is None and member.key in truth.masks
     ]
+    with counting("reading masks", len(asked)) as count:
+        for member in asked:
+            found += [str(member.key)] * bool(truth.read(member.record).any())
+            count()
     if not found:
         return []
     return [

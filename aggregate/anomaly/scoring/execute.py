@@ -1,12 +1,11 @@
 """One store's detectors from fit to scores: one read for all of them, and nothing done twice after a kill."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from aggregate.anomaly.detectors.base import Detector
+from aggregate.anomaly.detectors.base import Detector, layers_of
 from aggregate.anomaly.fitting.checkpoint import Identity, checkpoint_path
 from aggregate.anomaly.fitting.fit import fit, identity_of
 from aggregate.anomaly.fitting.stream import SliceStream, open_stream
@@ -61,9 +60,12 @@ def finish_store(
     streams = reference_stream(work, "fit", budget), reference_stream(work, "calibration", budget)
     made = [(task, task.spec.build(seed)) for task in work.tasks for seed in range(task.seeds)]
     detectors = [detector for _, detector in made]
+    sights = fit_streams(work, detectors, streams[0])
     with bar("fitting") as progress:
-        fit(detectors, streams[0], streams[1], folder / CHECKPOINTS, progress)
-    identities = [identity_of(detector, *streams) for detector in detectors]
+        for sight, stream in sights.items():
+            due = [detector for detector in detectors if sight_of(detector) == sight]
+            fit(due, stream, streams[1], folder / CHECKPOINTS, progress)
+    identities = [identity_of(detector, sights[sight_of(detector)], streams[1]) for detector in detectors]
     books = [_book(identity, folder) for identity in identities]
     entries = [member.entry for member in work.members if member.part != "fit"]
     wanted = Wanted(
@@ -85,8 +87,7 @@ def finish_store(
         fitted = []
         for (task, detector), read in zip(made, reads, strict=True):
             fitted.append(_calibrated(task, detector, normals, read, detect))
-            if progress is not None:
-                progress(len(fitted), len(made))
+            progress(len(fitted), len(made))
     by_name = {(one.name, one.seed): read for one, read in zip(fitted, reads, strict=True)}
     return FinishedStore(work, tuple(fitted), by_name, streams, len(wanted.missing))
 
@@ -104,7 +105,35 @@ def reference_stream(work: StoreWork, part: str, budget: int) -> SliceStream:
     """The slices of the reference group in one part."""
     members = work.part(part)
     slices = {member.key: member.slices for member in members if member.slices is not None}
-    return open_stream(work.store, [member.entry for member in members], slices, budget=budget)
+    layers = layers_of(task.spec for task in work.tasks)
+    return open_stream(work.store, [member.entry for member in members], slices, budget=budget, layers=layers)
+
+
+Sight = tuple[bool, tuple[str, ...]]
+"""Whether a detector is fitted on whoever is to be scored, and in which views besides."""
+
+
+def sight_of(detector: Detector) -> Sight:
+    """What a detector is fitted on."""
+    return detector.spec.fits_scored, detector.spec.view_stores
+
+
+def fit_streams(
+    work: StoreWork, detectors: Sequence[Detector], reference: SliceStream
+) -> dict[Sight, SliceStream]:
+    """The slices of each sight: the reference group's, also seen otherwise, or everybody's to be scored."""
+    scored = [member.entry for member in work.members if member.part != "fit"]
+    found = {}
+    for sight in dict.fromkeys(map(sight_of, detectors)):
+        fits_scored, names = sight
+        views = tuple(work.views[name] for name in names)
+        if fits_scored:
+            found[sight] = open_stream(
+                work.store, scored, budget=reference.budget, layers=reference.layers, views=views
+            )
+        else:
+            found[sight] = replace(reference, views=views)
+    return found
 
 
 def _book(identity: Identity, folder: Path) -> ScoreBook:
@@ -125,18 +154,3 @@ def reader(work: StoreWork, book: ScoreBook) -> Read:
         return scores, around(member.entry)
 
     return read
-
-
-@contextmanager
-def counting(title: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar that counts calls."""
-    done = 0
-    with bar(title) as progress:
-
-        def one() -> None:
-            nonlocal done
-            done += 1
-            if progress is not None:
-                progress(done, total)
-
-        yield one

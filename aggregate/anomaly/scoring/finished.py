@@ -6,7 +6,9 @@ that does not belong to the volume as it is now, or is damaged, is not there.
 
 import json
 import logging
+import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +69,13 @@ class ScoreBook:
         arrays = {"tokens": np.ascontiguousarray(scores.tokens), "slices": scores.slices}
         with replacing(path) as beside:
             save_file(arrays, beside, metadata={SCORES_METADATA: json.dumps(card)})
+
+    def lacks(self, entries: Sequence[VolumeEntry], identity: str) -> list[VolumeEntry]:
+        """Volumes without a file of the fit with this identity; nothing is read or written."""
+        held = self.folder / IDENTITY_FILE
+        own = held.is_file() and held.read_bytes() == identity.encode()
+        names = set(os.listdir(self.folder)) if own else set()
+        return [entry for entry in entries if self._path(entry).name not in names]
 
     def has(self, entry: VolumeEntry) -> bool:
         """Whether a volume is scored."""

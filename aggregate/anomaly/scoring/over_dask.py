@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from aggregate.anomaly.detectors.base import Detector, DetectorBase, Reference
+from aggregate.anomaly.detectors.base import Detector, DetectorBase, Reference, layers_of
 from aggregate.anomaly.fitting.checkpoint import Identity, checkpoint_path, read_checkpoint
 from aggregate.anomaly.fitting.stream import open_stream
 from aggregate.anomaly.scoring.finished import ScoreBook
@@ -142,8 +142,9 @@ def score_volume(bench: Bench, asked: tuple[VolumeKey, tuple[int, ...]]) -> int:
         StoreError: If the store is damaged.
     """
     key, places = asked
-    stream = open_stream(bench.store, [bench.store.entry(key)], budget=bench.budget)
     detectors = [bench.detectors[n] for n in places]
+    layers = layers_of(detector.spec for detector in detectors)
+    stream = open_stream(bench.store, [bench.store.entry(key)], budget=bench.budget, layers=layers)
     for entry, scores in score_volumes(stream, lambda _: detectors, turn=bench.turn):
         for n, own in zip(places, scores, strict=True):
             bench.books[n].write(entry, own)

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from aggregate.anomaly.arithmetic.scales.height_scale import HeightScale
 from aggregate.anomaly.detectors.base import Detector, SliceBatch
-from aggregate.anomaly.fitting.normalise import HeightScale
 from aggregate.anomaly.fitting.stream import SliceStream
 from cache_schema.format.header import FloatName
 from cache_schema.store.reader import StoreReader, VolumeEntry
@@ -99,6 +99,7 @@ def score_volumes(
 def score_batch(detector: Detector, batch: SliceBatch) -> VolumeScores:
     """Some slices of a volume."""
     start = time.perf_counter()
+    batch = batch.of(detector.spec.tokens)
     with torch.no_grad():
         tokens = detector.score(batch)
         slices = detector.score_slices(batch, tokens)
@@ -121,6 +122,7 @@ def rounded(batch: SliceBatch, storage: FloatName) -> SliceBatch:
         cls=through(batch.cls),
         height_mm=batch.height_mm,
         volume=batch.volume,
+        layers={name: through(values) for name, values in batch.layers.items()},
     )
 
 

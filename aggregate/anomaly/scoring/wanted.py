@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aggregate.anomaly.detectors.base import Detector, Reference
+from aggregate.anomaly.detectors.base import Detector, Reference, layers_of
 from aggregate.anomaly.fitting.checkpoint import Identity
 from aggregate.anomaly.fitting.stream import open_stream
 from aggregate.anomaly.scoring.finished import ScoreBook
@@ -48,7 +48,8 @@ def missing_of(
 def score_here(wanted: Wanted, progress: Progress | None) -> None:
     """Score in this process."""
     entries = [wanted.store.entry(key) for key in wanted.missing]
-    stream = open_stream(wanted.store, entries, budget=wanted.budget)
+    layers = layers_of(detector.spec for detector in wanted.detectors)
+    stream = open_stream(wanted.store, entries, budget=wanted.budget, layers=layers)
 
     def asked(entry: VolumeEntry) -> list[Detector]:
         return [wanted.detectors[n] for n in wanted.missing[entry.key]]

@@ -15,10 +15,11 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
 from aggregate.anomaly.arithmetic.heights import HEIGHT_BINS
-from aggregate.anomaly.detectors.base import Detector, Reference
+from aggregate.anomaly.arithmetic.scales.height_scale import HeightScale
+from aggregate.anomaly.detectors.base import Detector, Reference, layers_of
 from aggregate.anomaly.detectors.custom import CustomDetectorSpec
 from aggregate.anomaly.detectors.registry import DetectorSpec
-from aggregate.anomaly.fitting.normalise import HeightScale, ScoreCalibration
+from aggregate.anomaly.fitting.normalise import ScoreCalibration
 from aggregate.anomaly.reference.group import Part
 from aggregate.anomaly.reference.likeness import ReferenceProfile
 from aggregate.anomaly.scoring.fitted import RATES, Fitted
@@ -63,7 +64,8 @@ class DetectorMember(Strict):
     def _plausible(self) -> Self:
         if not RATES.keys() == self.thresholds.keys() == self.volume_limits.keys():
             raise ValueError(f"thresholds and volume_limits must be of {', '.join(RATES)}")
-        large = [n for n in self.detector.model_dump().values() if isinstance(n, int) and abs(n) > LARGEST]
+        numbers = [n for spec in self.detector.whole for n in spec.model_dump().values()]
+        large = [n for n in numbers if isinstance(n, int) and abs(n) > LARGEST]
         if large:
             raise ValueError(
                 f"the detector {self.name} asks for {shown(large[0])} of something, {LARGEST} at most"
@@ -92,6 +94,11 @@ class DetectorCard(CardBase):
     """Of the reference group, by part."""
     members: tuple[DetectorMember, ...] = Field(min_length=1)
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Arrays of inner blocks that the members read."""
+        return layers_of(member.detector for member in self.members)
+
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         names = [member.prefix for member in self.members]
@@ -107,6 +114,11 @@ class DetectorBundle:
     card: DetectorCard
     fitted: tuple[Fitted, ...]
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Arrays of inner blocks that its detectors read."""
+        return self.card.layers
+
 
 def detector_member(fitted: Fitted) -> DetectorMember:
     """Describe a fitted detector."""
@@ -114,8 +126,8 @@ def detector_member(fitted: Fitted) -> DetectorMember:
     return DetectorMember(
         name=fitted.name,
         seed=fitted.seed,
-        # A path of this machine means nothing elsewhere.
-        detector=spec.model_copy(update={"store": None}),
+        # Paths of this machine mean nothing elsewhere.
+        detector=spec.model_copy(update={"store": None} | ({"views": ()} if spec.view_stores else {})),
         thresholds=fitted.thresholds,
         volume_limits=dict(fitted.volume_limits),
         per_height=fitted.calibration.scale is not None,
@@ -150,7 +162,8 @@ def load_detectors(folder: Path, custom: Iterable[Any] = (), *, allow_custom: bo
         ConfigError: If a detector is from outside, and neither given nor allowed.
     """
     card = read_card(folder, DetectorCard)
-    targets = (one.detector.target for one in card.members if isinstance(one.detector, CustomDetectorSpec))
+    specs = [spec for one in card.members for spec in one.detector.whole]
+    targets = [spec.target for spec in specs if isinstance(spec, CustomDetectorSpec)]
     allow_parts(targets, custom, allow_custom)
     tensors = read_tensors(folder, card)
     return DetectorBundle(card, tuple(_fitted(card, member, tensors) for member in card.members))

@@ -10,20 +10,25 @@ from aggregate.anomaly.findings.assemble import (
     shown_detector,
     shown_volumes,
 )
+from aggregate.anomaly.findings.inside import curve_table
 from aggregate.anomaly.findings.measure import MeasuredDetector, held_out, labelled, measure_fitted
+from aggregate.anomaly.findings.people import held_out_people
 from aggregate.anomaly.findings.results import DetectionResults
 from aggregate.anomaly.findings.rows import slice_frame, slice_rows, volume_frame, volume_row
 from aggregate.anomaly.findings.summarise import detector_table
 from aggregate.anomaly.reference.group import STUDY_PARTS
 from aggregate.anomaly.reference.prepare import DetectionPlan, reference_words
 from aggregate.anomaly.request import DetectRequest
-from aggregate.anomaly.scoring.execute import FinishedStore, counting, finish_store
+from aggregate.anomaly.scoring.execute import FinishedStore, finish_store
 from aggregate.anomaly.scoring.wanted import Scorer, score_here
 from aggregate.anomaly.study.bundle import DetectorCard, detector_member, save_detectors
+from aggregate.anomaly.study.component_files import write_component_maps
 from aggregate.anomaly.study.map_files import describe_fits, write_map_once
 from aggregate.anomaly.study.predict import first_seeds
+from aggregate.bags.views import view_of
 from aggregate.common.artefacts import csv_text, write_text, write_yaml
-from aggregate.common.run_folder import BUNDLE
+from aggregate.common.run_folder import BUNDLE, METHODS, METRICS_FILE, REPORT
+from cache_schema.common.terminal.progress import counting
 from cache_schema.store.wanted import making_of
 
 logger = logging.getLogger("slicecache")
@@ -66,17 +71,20 @@ def volume_rows(
     """Rows of `scores.csv` and, where asked for, `slices.csv`: by detector, seed and volume."""
     volumes: list[dict[str, Any]] = []
     slices: list[dict[str, Any]] = []
-    for one in finished:
-        for fitted in one.fitted:
-            for member in one.work.members:
-                if member.part == "fit":
-                    volumes.append(volume_row(member.key, member.part, fitted, None, None))
-                    continue
-                raw, around = one.read(fitted, member)
-                scores = fitted.scaled(raw, around)
-                volumes.append(volume_row(member.key, member.part, fitted, scores, around))
-                if plan.request.detect.slice_scores:
-                    slices += slice_rows(member.key, member.part, fitted, scores, around)
+    every = [
+        (one, fitted, member) for one in finished for fitted in one.fitted for member in one.work.members
+    ]
+    with counting("tables", len(every)) as count:
+        for one, fitted, member in every:
+            count()
+            if member.part == "fit":
+                volumes.append(volume_row(member.key, member.part, fitted, None, None))
+                continue
+            raw, around = one.read(fitted, member)
+            scores = fitted.scaled(raw, around)
+            volumes.append(volume_row(member.key, member.part, fitted, scores, around))
+            if plan.request.detect.slice_scores:
+                slices += slice_rows(member.key, member.part, fitted, scores, around)
     return volumes, slices
 
 
@@ -100,6 +108,8 @@ def write_maps(request: DetectRequest, finished: Sequence[FinishedStore]) -> Non
                     scores = fitted.scaled(raw, around)
                     write_map_once(folder, member.record, fitted, scores, root, between)
                     count()
+        if request.detect.component_maps:
+            write_component_maps(folder, one, members, root)
 
 
 def measure_all(finished: FinishedStore) -> list[MeasuredDetector]:
@@ -146,9 +156,11 @@ def detection_results(
         shown=shown_volumes(finished[0], scores),
         detector=shown_detector(finished[0]),
         groups=reference_rows(plan),
+        curves=curve_table(finished),
         n_scored=sum(one.n_scored for one in finished),
-        notes=[*plan.notes, *few_normals(finished), *seed_notes(plan)],
+        notes=[*plan.notes, *plane_notes(plan), *few_normals(finished), *seed_notes(plan)],
         warnings=list(plan.warnings),
+        people=held_out_people(finished[0], shown_detector(finished[0]), scores, plan.request.pictures),
     )
 
 
@@ -163,6 +175,19 @@ def few_normals(finished: Sequence[FinishedStore]) -> list[str]:
     return [
         f"{n} calibration participants are too few to say which volume is above what {told} of normals "
         "reach; those columns of scores.csv are empty (9 are needed for 10 %, 19 for 5 %, 99 for 1 %)"
+    ]
+
+
+def plane_notes(plan: DetectionPlan) -> list[str]:
+    """Which store is cut along which plane, where they differ."""
+    planes = {work.name: work.store.header.fingerprint.plane for work in plan.works}
+    if len(set(planes.values())) < 2:
+        return []
+    each = ", ".join(f"{name} {plane}" for name, plane in planes.items())
+    return [
+        f"the stores are cut along different planes ({each}): maps, volume and voxel measures are of the "
+        "same volumes, slice measures of each store's own slices, which do not compare; the report's "
+        f"pictures are of {plan.works[0].name}"
     ]
 
 
@@ -208,7 +233,8 @@ def save(plan: DetectionPlan, finished: FinishedStore, metrics: dict[str, Any]) 
             "split": plan.request.detect.split.model_dump(mode="json"),
             "content_digest": work.store.content_digest(),
             "metrics": {one.name: metrics["metrics"][one.name] for one in fitted},
-        },
+        }
+        | ({"views": [dict(view_of(view.header)) for view in work.views.values()]} if work.views else {}),
     )
     save_detectors(folder, card, fitted)
 
@@ -216,11 +242,12 @@ def save(plan: DetectionPlan, finished: FinishedStore, metrics: dict[str, Any]) 
 def write_detection(results: DetectionResults) -> None:
     """Write the run folder's tables and the resolved pipeline."""
     folder = results.folder
-    for name in ("metrics.json", "report.html"):  # an earlier run's must not pass for this one's
+    for name in (METRICS_FILE, REPORT, METHODS):  # an earlier run's must not pass for this one's
         (folder / name).unlink(missing_ok=True)
     if results.config:
         write_yaml(folder / "config.yaml", results.config)
     write_text(folder / "detectors.csv", csv_text(results.detectors))
     write_text(folder / "scores.csv", csv_text(results.scores))
+    write_text(folder / "curves.csv", csv_text(results.curves))
     if results.slices is not None:
         write_text(folder / "slices.csv", csv_text(results.slices))

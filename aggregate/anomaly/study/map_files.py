@@ -1,5 +1,6 @@
 """NIfTI maps of volumes: written once, and again only when their numbers change."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,23 +36,39 @@ def write_map_once(
         between: What native slices between kept ones get.
     """
     numbers = checksum({"tokens": scores.tokens})
-    made_of = sha256_json([numbers, fitted.smooth_pixels, between, record.geometry.model_dump(mode="json")])
-    mark = folder / MARKS / (map_name(record, fitted.name).replace("/", "__") + ".txt")
-    path = folder / map_name(record, fitted.name)
-    if path.is_file() and mark.is_file() and mark.read_text(encoding="utf-8") == made_of:
+    made_of = [numbers, fitted.smooth_pixels, between, record.geometry.model_dump(mode="json")]
+
+    def write(path: Path) -> None:
+        write_volume_map(
+            folder,
+            record,
+            fitted.name,
+            scores.tokens,
+            root=root,
+            smooth_pixels=fitted.smooth_pixels,
+            between=between,
+        )
+
+    return write_once(folder, map_name(record, fitted.name), made_of, write)
+
+
+def write_once(folder: Path, name: str, made_of: Sequence[Any], write: Callable[[Path], None]) -> Path:
+    """Write a file unless it is there and was made of the same.
+
+    Args:
+        folder: The derivatives folder.
+        name: Path below it, with `/`.
+        made_of: What its content follows from, as JSON.
+        write: Writes it.
+    """
+    path, said = folder / name, sha256_json(made_of)
+    mark = folder / MARKS / (name.replace("/", "__") + ".txt")
+    if path.is_file() and mark.is_file() and mark.read_text(encoding="utf-8") == said:
         return path
     mark.unlink(missing_ok=True)
-    path, _ = write_volume_map(
-        folder,
-        record,
-        fitted.name,
-        scores.tokens,
-        root=root,
-        smooth_pixels=fitted.smooth_pixels,
-        between=between,
-    )
+    write(path)
     mark.parent.mkdir(parents=True, exist_ok=True)
-    write_text(mark, made_of)
+    write_text(mark, said)
     return path
 
 
@@ -64,7 +81,7 @@ def sidecar(fitted: Fitted, fingerprint: str, between: Between) -> dict[str, Any
     """What a map's sidecar says of its detector."""
     return {
         "Seed": fitted.seed,
-        "Spec": fitted.detector.spec.model_dump(mode="json", exclude={"store", "name"}),
+        "Spec": fitted.detector.spec.model_dump(mode="json", exclude={"store", "name", "views"}),
         "Fingerprint": fingerprint,
         "Thresholds": fitted.thresholds,
         "StandardisedByHeight": fitted.calibration.scale is not None,

@@ -120,7 +120,7 @@ def _scored(
 
 def judge_here(asked: Asked, progress: Progress | None) -> Iterator[tuple[VolumeKey, list[Judged]]]:
     """Score in this process: one read of the store for all detectors."""
-    stream = open_stream(asked.store, asked.entries)
+    stream = open_stream(asked.store, asked.entries, layers=asked.bundle.layers)
     yield from judged_volumes(asked, stream, progress)
 
 

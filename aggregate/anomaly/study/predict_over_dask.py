@@ -108,6 +108,6 @@ def judge_volume(bench: Bench, key: VolumeKey) -> list[Judged]:
         StoreError: If the store is damaged.
     """
     store = bench.asked.store
-    stream = open_stream(store, [store.entry(key)])
+    stream = open_stream(store, [store.entry(key)], layers=bench.asked.bundle.layers)
     ((_, judged),) = judged_volumes(bench.asked, stream, turn=bench.turn)
     return judged

@@ -32,7 +32,7 @@ def wanted_by_card(card: BundleCard | DetectorCard) -> WantedStore:
         ConfigError: If it reads from several stores, which are not made at once.
     """
     if isinstance(card, DetectorCard):
-        return card.wants(READ_BY_DETECTORS)
+        return card.wants((*READ_BY_DETECTORS, *card.layers))
     if card.beside:
         names = " and ".join(sorted(card.beside))
         raise ConfigError(

@@ -3,7 +3,7 @@
 Ids stay text from the file to the end ("007" is not 7).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,8 @@ class CohortTable:
     """Why a row cannot be used, empty where it can; no text at all where all rows can."""
     merged: tuple[MergedColumns, ...] = ()
     """Further tables whose columns are in it."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know of it."""
 
     def require(self, column: str, what: str) -> str:
         """The column's name, if there is such a column.
@@ -98,6 +100,18 @@ class CohortTable:
                 f"join.rename: {self.path.name} would have more than one column {listed(twice)}"
             )
         return replace(self, text=self.text.set_axis(found, axis=1), typed=self.typed.set_axis(found, axis=1))
+
+    def with_cells(self, column: str, name: str, plain: Callable[[str], str]) -> "CohortTable":
+        """The table with a column's cells made plain, under another name.
+
+        Raises:
+            ConfigError: If there is no such column.
+            SlicecacheError: If the new name is another column's.
+        """
+        self.require(column, "cohort")
+        table = self.renamed({column: name})
+        cells = [plain(str(cell)) if cell else "" for cell in table.text[name]]
+        return replace(table, text=table.text.assign(**{name: cells}))
 
 
 def read_table(path: Path, missing: Sequence[str] = (), sheet: str | None = None) -> CohortTable:

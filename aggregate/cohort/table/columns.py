@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+TABLE = "cohort_table"
+"""The column that says, of several cohort tables, which one a row is of."""
 SYNONYMS = (
     ("sex", "gender"),
     ("age",),
-    ("site", "center", "centre", "scanner", "siteid", "site_id"),
+    ("site", "center", "centre", "scanner", "siteid", "site_id", TABLE),
 )
 """Column names that mean the same; the first of each group is what the documentation calls it."""
 
@@ -21,3 +23,14 @@ def find_column(columns: Sequence[str], meaning: str) -> str | None:
     group = next(group for group in SYNONYMS if group[0] == meaning)
     by_lower = {name.lower(): name for name in reversed(columns)}
     return next((by_lower[name] for name in group if name in by_lower), None)
+
+
+def told_columns(columns: Sequence[str], first: Sequence[str | None] = ()) -> list[str]:
+    """The columns that a participant's page tells: those asked for, then site, age and sex where known.
+
+    No other: a table may hold names and dates, and a page is passed on more easily than a table.
+    """
+    known = [find_column(columns, meaning) for meaning in ("site", "age", "sex")]
+    return list(
+        dict.fromkeys(name for name in (*first, *known) if name and name in columns and name != TABLE)
+    )

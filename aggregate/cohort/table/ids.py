@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from aggregate.cohort.table.join_spec import JoinSpec
+from aggregate.cohort.table.join_spec import IdsSpec
 
 NUMBER = re.compile(r"\d+")
 
@@ -22,7 +22,7 @@ def padded(name: str, width: int | None) -> str:
     return name if width is None else NUMBER.sub(lambda found: found[0].zfill(width), name)
 
 
-def plain_participant(spec: JoinSpec, name: str) -> str:
+def plain_participant(spec: IdsSpec, name: str) -> str:
     """A participant's id as it is compared."""
     counted = bare(name, [*spec.strip_prefix, "sub-"]).translate(
         {ord(letter): None for letter in spec.ignore}
@@ -30,12 +30,12 @@ def plain_participant(spec: JoinSpec, name: str) -> str:
     return padded(counted, spec.pad.participant)
 
 
-def plain_session(spec: JoinSpec, name: str) -> str:
+def plain_session(spec: IdsSpec, name: str) -> str:
     """A session's id as it is compared."""
     return padded(bare(name, ["ses-"]), spec.pad.session)
 
 
-def session_of_visit(spec: JoinSpec, code: str) -> str:
+def session_of_visit(spec: IdsSpec, code: str) -> str:
     """The session that a visit code of a table means, as it is compared; exact codes come before `*`."""
     if code in spec.visits:
         return plain_session(spec, spec.visits[code])

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import date
 
 from aggregate.cohort.table.cohort_table import CohortTable
-from aggregate.cohort.table.dates import ScanDates, nearest_row, read_dates, read_scan_dates
+from aggregate.cohort.table.dates import nearest_row, read_dates
 from aggregate.cohort.table.ids import plain_participant, plain_session, session_of_visit
 from aggregate.cohort.table.join_spec import JoinSpec
+from aggregate.cohort.table.scan_dates import ScanDates, read_scan_dates
 from aggregate.common.table_values import listed
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.format.identity import VolumeKey, twins
@@ -84,7 +85,7 @@ class Join:
         if self.scans is None:
             return None, "no dates were given"
         session = plain_session(self.spec, key.session_id) if self.by_session else ""
-        return self.scans.day((self.participant(key.participant_id), session))
+        return self.scans.day((self.participant(key.participant_id), session), key.volume_id)
 
     def rows_of(
         self, keys: Sequence[VolumeKey], table: CohortTable, pairs: Sequence[Pair], dropped: dict[Pair, str]

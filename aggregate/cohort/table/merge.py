@@ -11,7 +11,7 @@ import pandas as pd
 
 from aggregate.cohort.table.cohort_table import CohortTable, MergedColumns, frames, read_table
 from aggregate.cohort.table.ids import plain_participant, session_of_visit
-from aggregate.cohort.table.join_spec import JoinSpec, MergeSpec
+from aggregate.cohort.table.join_spec import IdsSpec, MergeSpec
 from aggregate.cohort.table.where import where
 from aggregate.common.table_values import is_missing, listed, value_name
 from cache_schema.common.errors import ConfigError, SlicecacheError
@@ -21,7 +21,7 @@ Found = dict[Key, list[tuple[str, ...]]]
 """Key -> the different rows that a table has for it, of the columns that are taken."""
 
 
-def read_joined_table(table: CohortTable, spec: JoinSpec, missing: Sequence[str]) -> CohortTable:
+def read_joined_table(table: CohortTable, spec: IdsSpec, missing: Sequence[str]) -> CohortTable:
     """The cohort table with columns renamed and further tables beside it.
 
     Raises:
@@ -35,7 +35,7 @@ def read_joined_table(table: CohortTable, spec: JoinSpec, missing: Sequence[str]
     return table
 
 
-def _merged(table: CohortTable, spec: JoinSpec, further: MergeSpec, missing: Sequence[str]) -> CohortTable:
+def _merged(table: CohortTable, spec: IdsSpec, further: MergeSpec, missing: Sequence[str]) -> CohortTable:
     other = read_table(further.table, missing, further.sheet)
     if further.where is not None:
         keep, _ = where(further.where, other.typed)
@@ -83,7 +83,7 @@ def _taken(table: CohortTable, further: MergeSpec, other: CohortTable) -> dict[s
 
 
 def _keys(
-    table: CohortTable, roles: Iterable[str], columns: Sequence[str], spec: JoinSpec, missing: Sequence[str]
+    table: CohortTable, roles: Iterable[str], columns: Sequence[str], spec: IdsSpec, missing: Sequence[str]
 ) -> list[Key]:
     """Of every row, empty where a part of it is missing; ids are compared as the join compares them.
 

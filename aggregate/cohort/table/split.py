@@ -13,7 +13,7 @@ class SplitSpec(Strict):
     """A split that the table gives."""
 
     column: str
-    """Holds train, val or test (also training, valid, validation, dev, testing)."""
+    """Holds train, val or test (also training, valid, validation, dev, testing), e.g. `split`."""
 
 
 Side = Literal["train", "validation", "test"]

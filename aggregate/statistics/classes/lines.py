@@ -16,11 +16,21 @@ OF_CLASS = {
 
 
 def class_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Tables of classes, of pairs and of confusion; nothing for two classes.
+    """Tables of classes, of pairs and of confusion; of ordered classes the last alone, of two nothing.
 
     Args:
         metrics: As in `metrics.json`.
     """
+    names = metrics.get("classes") or ()
+    if len(names) < 3 or "confusion" not in metrics:
+        return []
+    counts = metrics["confusion"]["counts"]
+    called = [[short(name), *(f"{n:.1f}" for n in row)] for name, row in zip(names, counts, strict=True)]
+    return [*_apart(metrics), *table_lines(["label \\ called", *map(short, names)], called), ""]
+
+
+def _apart(metrics: Mapping[str, Any]) -> list[str]:
+    """Tables of classes and of pairs; nothing for ordered classes, which have neither."""
     classes: Mapping[str, Any] = metrics.get("per_class") or {}
     if not classes:
         return []
@@ -29,14 +39,10 @@ def class_lines(metrics: Mapping[str, Any]) -> list[str]:
         [f"{short(row['classes'][0])} and {short(row['classes'][1])}", interval_cell(row["auroc"])]
         for row in metrics["pairwise"]
     ]
-    counts = metrics["confusion"]["counts"]
-    called = [[short(name), *(f"{n:.1f}" for n in row)] for name, row in zip(classes, counts, strict=True)]
     return [
         *table_lines(["class", *OF_CLASS.values()], of_class),
         "",
         *table_lines(["two classes", "auroc"], of_pair),
-        "",
-        *table_lines(["label \\ called", *map(short, classes)], called),
         "",
     ]
 

@@ -23,13 +23,18 @@ FEWEST = 5
 DRAWS = 1000
 
 
-def reliability_bins(p: Floats) -> Ints:
-    """The bin of every participant, whatever their order: equal probabilities share one."""
+def reliability_bins(p: Floats, fewest: int = FEWEST) -> Ints:
+    """The bin of every participant, whatever their order: equal probabilities share one.
+
+    Args:
+        p: Probabilities (participant,).
+        fewest: In a bin; more where everybody is in there more than once.
+    """
     n = len(p)
     levels, place, counts = np.unique(p, return_inverse=True, return_counts=True)
     # A level is where the middle one of its participants would be.
     middle = np.cumsum(counts) - (counts + 1) / 2
-    found = np.floor(middle * max(1, min(BINS, n // FEWEST)) / n).astype(np.int64)
+    found = np.floor(middle * max(1, min(BINS, n // fewest)) / n).astype(np.int64)
     return np.unique(found, return_inverse=True)[1][place] if len(levels) else place
 
 

@@ -155,12 +155,12 @@ class Unit:
         self.mean, self.sd = mean, sd
 
     @classmethod
-    def of(cls, pairs: list[tuple[float, float]], dtype: torch.dtype) -> "Unit | None":
-        """Of runs; None where no run has any."""
+    def of(cls, pairs: list[tuple[float, float]], like: Tensor) -> "Unit | None":
+        """Of runs, in the dtype of a tensor beside it; None where no run has any."""
         if all(pair == (0.0, 1.0) for pair in pairs):
             return None
         mean, sd = torch.tensor(pairs, dtype=torch.float64).T
-        return cls(mean.to(dtype), sd.to(dtype))
+        return cls(mean.to(like), sd.to(like))
 
     def standardised(self, y: Float[Tensor, "#run bag"], runs: slice) -> Float[Tensor, "run bag"]:
         """Outcomes of neighbouring runs' bags."""

@@ -41,6 +41,7 @@ EXTRAS = {
     "sklearn": "aggregate",
     "jinja2": "report",
     "matplotlib": "report",
+    "captum": "explain",
     "nilearn": "simulate",
     "obstore": "remote",
     "openpyxl": "tables",

@@ -7,7 +7,10 @@ import typer
 
 from cache_schema.common.prove import Prove
 
-PipelineFile = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline file (YAML).")]
+# `readable` would have it that a file which may not be read is a mistake on the command line.
+PipelineFile = Annotated[
+    Path, typer.Argument(metavar="PIPELINE", help="The pipeline file (YAML).", readable=False)
+]
 StorePlace = Annotated[str, typer.Argument(metavar="STORE", help="A folder, a zip, an .h5 or a URL.")]
 SetValues = Annotated[
     list[str],
@@ -37,6 +40,14 @@ ShuffleLabels = Annotated[
         metavar="N",
         show_default=False,
         help="Also train on N permutations of the labels: what chance gives, with a p-value.",
+    ),
+]
+TimeEpoch = Annotated[
+    bool,
+    typer.Option(
+        "--time-epoch",
+        help="Afterwards embed one fold's training part once more and keep nothing, so that the index says "
+        "what the store saves.",
     ),
 ]
 AllowCustom = Annotated[

@@ -1,13 +1,17 @@
 """How far something is, on standard error: a bar on a terminal, a line now and then or nothing elsewhere."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, Self
 
 LINE_SECONDS = 30.0
-
+QUIET_SECONDS = 1.0
+"""What takes less shows no bar."""
+_shown: list[Any] = []
+"""The bar that is open on a terminal, if one is."""
 
 Progress = Callable[[int, int], None]
 """Takes how many are done, of how many."""
@@ -94,7 +98,7 @@ class ProgressBar(ProgressCount):
         """Count up to `total` volumes."""
         super().__init__(total)
         told = "volumes · {task.fields[speed]:.1f} slices/s · {task.fields[failures]} failed ·"
-        self._bar = _rich_bar("extract", told)
+        self._bar = _rich_bar(told)
         self._task = self._bar.add_task("extract", total=total, speed=0.0, failures=0)
 
     def __enter__(self) -> Self:
@@ -117,24 +121,84 @@ def progress_for(total: int, wanted: bool) -> ProgressCount:
 
 
 @contextmanager
-def bar(title: str) -> Iterator[Progress | None]:
-    """Yield a callback that takes (done, total), or None when nobody is watching."""
-    if not sys.stderr.isatty():
-        yield None
+def bar(title: str) -> Iterator[Progress]:
+    """Yield a callback that takes (done, total): a bar on a terminal, elsewhere a line every half minute.
+
+    What takes less than a second shows nothing; a bar within another is a line below it.
+    """
+    outer = _shown[0] if _shown else None
+    # An open bar stands in front of standard error, and not every rich tells what is behind.
+    if outer is None and not sys.stderr.isatty():
+        yield Lines(title)
         return
-    with _rich_bar(title, transient=True) as progress:
-        task = progress.add_task(title, total=None)
+    progress = _rich_bar(transient=True) if outer is None else outer
+    task = progress.add_task(title, total=None, visible=outer is None)
+
+    def show() -> None:
+        progress.update(task, visible=True)
+        progress.start()
+
+    timer = threading.Timer(QUIET_SECONDS, show)
+    timer.start()
+    if outer is None:
+        _shown.append(progress)
+    try:
         yield lambda done, total: progress.update(task, completed=done, total=total)
+    finally:
+        timer.cancel()
+        timer.join()
+        if outer is None:
+            progress.stop()
+            _shown.clear()
+        else:
+            progress.remove_task(task)
 
 
-def _rich_bar(title: str, told: str = "·", **options: Any) -> Any:
+@contextmanager
+def counting(title: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar that counts calls."""
+    done = 0
+    with bar(title) as progress:
+
+        def one() -> None:
+            nonlocal done
+            done += 1
+            progress(done, total)
+
+        yield one
+
+
+class Lines:
+    """A line with the time left now and then, for logs: what is done sooner leaves none."""
+
+    def __init__(self, title: str, now: Callable[[], float] = time.monotonic) -> None:
+        """Count from now on."""
+        self._title, self._now, self._total, self._told = title, now, -1, now()
+        self._base = (0, self._told)
+        """How many were done when; what was there before this began says nothing of how fast it goes."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """Print a line, if it is time."""
+        now = self._now()
+        if total != self._total or done < self._base[0]:
+            first = self._total < 0 and done <= 1
+            self._total, self._base = total, (0, self._base[1]) if first else (done, now)
+        if now - self._told < LINE_SECONDS:
+            return
+        self._told = now
+        before, since = self._base
+        left = "" if done <= before else f", {clock((now - since) / (done - before) * (total - done))} left"
+        print(f"{self._title}: {done} of {total}{left}", file=sys.stderr, flush=True)
+
+
+def _rich_bar(told: str = "·", **options: Any) -> Any:
     """A title, the bar, how many of how many, what else is told, and the time left."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
 
     left = (TimeRemainingColumn(), TextColumn("left"))
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn(told), *left)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(told), *left)
     return RichProgress(*columns, console=Console(stderr=True), **options)
 
 

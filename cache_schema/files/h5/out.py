@@ -47,8 +47,13 @@ class SteadyFile:
         return self._file.read(count) or b""
 
     def readinto(self, buffer: Any) -> int:
-        """Read."""
-        return self._file.readinto(buffer) or 0
+        """Read; what was dropped is zeros, since HDF5 does not live through a read that is short either."""
+        count = self._file.readinto(buffer) or 0
+        if self.error is None:
+            return count
+        view = memoryview(buffer).cast("B")
+        view[count:] = bytes(len(view) - count)
+        return len(view)
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Go to a place."""

@@ -65,7 +65,7 @@ def refuse_mixture(stores: Sequence[StoreReader], counts: Counter[Numerics]) -> 
     if len(counts) < 2:
         return
     ours, theirs = by_weight(counts)[:2]
-    lines = differing_fields(ours.model_dump(mode="json"), theirs.model_dump(mode="json"))
+    lines = differing_fields(ours.said(), theirs.said())
     here, there = (_of_numerics(stores, numerics) for numerics in (ours, theirs))
     raise StoreMismatch(
         f"{here!r} (here) and {there!r} (there) were computed with other arithmetic: {'; '.join(lines)}. "

@@ -3,7 +3,7 @@
 Only JSON that is named here and safetensors files are fetched and read; no code of a repository ever runs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from textwrap import shorten
@@ -28,6 +28,8 @@ class HubSource:
     repository: str
     revision: str | None = None
     """None for the main branch."""
+    gated: bool = field(default=False, compare=False)
+    """Whether its owner is known to ask who comes."""
 
 
 def is_read(name: str) -> bool:
@@ -65,6 +67,8 @@ def snapshot(source: HubSource, offline: bool) -> Path:
             else "without internet give extract.backbone.path, or fetch it where there is some: slicecache "
             "backbone fetch PIPELINE"
         )
+        if source.gated:
+            advice += f"; {admission(source.repository)}"
         raise ConfigError(
             f"cannot get the backbone {source.repository!r}: {advice} ({beginning(error)})"
         ) from error

@@ -36,7 +36,8 @@ class DeclaredLayout(Strict):
     registers: int = Field(default=0, ge=0, le=1024)
     """Tokens between it and the patches that are left out, e.g. DeiT's distillation token."""
     patch_size: int | None = Field(default=None, ge=1, le=1024)
-    """Pixels along a side of what a patch token stands for; None where the configuration says it."""
+    """Pixels along a side of what a patch token stands for; None where the configuration says it, e.g.
+    `16`."""
 
 
 @dataclass(frozen=True, slots=True)

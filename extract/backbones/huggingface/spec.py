@@ -15,7 +15,6 @@ from pydantic import model_validator
 from cache_schema.common.errors import ConfigError
 from extract.backbones.checkpoint.hub import HubSource
 from extract.backbones.huggingface.layout import DeclaredLayout, layout_of
-from extract.backbones.processor import Processor, read_processor
 from extract.backbones.published import PublishedBackbone, called, read_config
 from extract.backbones.shape import Outline
 from extract.slices.sides import Canvas
@@ -43,10 +42,6 @@ class TransformersBackbone(PublishedBackbone):
                 raise
             return None
         return layout_of(read_config(folder), self.layout, called(folder)).outline(canvas)
-
-    def processor(self) -> Processor | None:
-        """What the checkpoint on this machine states of its pixels."""
-        return read_processor(self._folder(self._read_lock(), offline=True))
 
     def load(self, offline: bool = False) -> PretrainedNetwork:
         """Read a checkpoint by `transformers`, held to its lock where there is one.

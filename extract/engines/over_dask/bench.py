@@ -1,4 +1,4 @@
-"""What a worker's process keeps from volume to volume: a backbone on its device, and the store.
+"""What a worker's process keeps from volume to volume: each store, and a backbone on the device for it.
 
 Its threads share them: while one embeds, the others read the volumes that come next.
 """
@@ -12,30 +12,28 @@ from dataclasses import dataclass, field
 
 import torch
 
-from cache_schema.common.errors import VolumeError
 from cache_schema.store.writer import StoreWriter
 from cache_schema.workers.heart import Heart, WorkDone
-from extract.engines.decode import attempt
-from extract.engines.device import worker_of
+from extract.engines.device import VISIBLE, visible_gpus, worker_of
 from extract.engines.embed import Embedder
 from extract.engines.pending import failure_of, note_failure
+from extract.engines.waiting import with_waiting
 from extract.planning.plan import PlannedVolume
+from extract.slices.prepare import PreparedVolume
 from extract.slices.preprocessing import Preprocessing
-
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(slots=True)
 class Bench:
-    """One process's place of work for one run."""
+    """One process's place of work for one store of a run."""
 
-    run: str
     preprocessing: Preprocessing
     embedder: Embedder
     writer: StoreWriter
     volumes: int
     """Of the whole run, of which this process takes its part."""
-    _device: threading.Lock = field(default_factory=threading.Lock)
+    device: threading.Lock
+    """Held while the device works, for whichever store."""
     _store: threading.Lock = field(default_factory=threading.Lock)
     _committed: int = 0
     _failed: int = 0
@@ -43,6 +41,8 @@ class Bench:
     _busy: float = 0.0
     _since: float | None = None
     """When the first volume was ready to be embedded."""
+    _free: float | None = None
+    """When the last one was embedded."""
 
     def heart(self) -> Heart:
         """What tells `slicecache status` of this process."""
@@ -56,33 +56,34 @@ class Bench:
         waited = max(0.0, passed - self._busy)
         return WorkDone(self._committed, self._failed, self._slices, self._busy, waited)
 
-    def embed(self, planned: PlannedVolume, again: bool) -> int:
-        """Embed and commit a volume, unless a worker that was lost meanwhile has done it; its slices.
+    def slices_of(self, planned: PlannedVolume) -> int | None:
+        """Of a volume that a worker which was lost meanwhile has committed."""
+        with self._store:
+            there = self.writer.record(planned.candidate.key)
+        return None if there is None else len(there.slices.index)
+
+    def embed(self, prepared: PreparedVolume, again: bool) -> int:
+        """Embed and commit a volume; its slices.
 
         Raises:
             VolumeError: With what is wrong with the volume.
             ParticipantWithdrawn: If its participant was withdrawn.
         """
-        key = planned.candidate.key
-        with self._store:
-            there = None if again else self.writer.record(key)
-        if there is not None:
-            return len(there.slices.index)
-        (prepared,) = attempt(planned.candidate, (self.preprocessing,))
-        if isinstance(prepared, str):
-            raise VolumeError(prepared)
-        with self._device:
+        with self.device:
             began = time.perf_counter()
             self._since = self._since or began
-            ((draft, arrays, preview),) = [*self.embedder.add(prepared), *self.embedder.flush()]
-            self._busy += time.perf_counter() - began
+            waited = 0.0 if self._free is None else began - self._free
+            (made,) = [*self.embedder.add(with_waiting(prepared, waited)), *self.embedder.flush()]
+            self._free = time.perf_counter()
+            self._busy += self._free - began
+        preview, slices = made.preview(), len(made.draft.slices.index)
         with self._store:
             if again:
-                self.writer.remove_record(key)
-            self.writer.commit(draft, arrays, preview)
+                self.writer.remove_record(made.draft.key)
+            self.writer.commit(made.draft, made.arrays, preview)
             self._committed += 1
-            self._slices += len(draft.slices.index)
-        return len(draft.slices.index)
+            self._slices += slices
+        return slices
 
     def note(self, planned: PlannedVolume, reason: str) -> None:
         """Write down why a volume failed.
@@ -106,8 +107,7 @@ def take_part(worker: str, threads: int, divide_gpus: bool) -> None:
         divide_gpus: Whether nobody else has divided them.
     """
     torch.set_num_threads(max(1, threads))
-    visible = os.environ.get(VISIBLE)
-    named = visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
+    named = visible_gpus()
     if divide_gpus and len(named) > 1:
         os.environ[VISIBLE] = one_of(named, worker)
 

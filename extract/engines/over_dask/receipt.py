@@ -14,7 +14,7 @@ class Receipt:
     slices: int
     """Committed; 0 of a volume that failed."""
     seconds: float
-    """From reading it to its commit."""
+    """From its slice images to its commit."""
     host: str
     reason: str = ""
     """Why it failed, in one sentence."""

@@ -14,7 +14,7 @@ from aggregate.anomaly.fitting.checkpoint import Checkpoint, Identity, read_chec
 from aggregate.anomaly.scoring.finished import ScoreBook
 from aggregate.anomaly.scoring.volumes import VolumeScores
 from aggregate.common.run_folder import find_bundle, permit_bundle
-from aggregate.report.index import index_headline
+from aggregate.report.pages.index import index_headline
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.pipeline_file import validate
 from cache_schema.common.text.yaml_text import read_yaml
@@ -166,6 +166,6 @@ TARGETS = [
     Target("journal of an ablation", _journals, _journal, ("aggregate.ablate.runs.journal",)),
     Target("checkpoint of a fit", _fits, _fit, ("aggregate.anomaly.fitting.checkpoint",)),
     Target("finished scores", _scored, _scores, ("aggregate.anomaly.scoring.finished",)),
-    Target("run folder", _runs, _run_folder, ("aggregate.report.index", "aggregate.common.run_folder")),
+    Target("run folder", _runs, _run_folder, ("aggregate.report.pages.index", "aggregate.common.run_folder")),
     Target("note of a simulation", _notes, _note, ("extract.simulate.tree",)),
 ]

@@ -1,0 +1,1 @@
+"""Ways of saying how much a slice counts, one file each."""

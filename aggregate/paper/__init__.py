@@ -1,0 +1,1 @@
+"""The paper kit of a finished run: methods, references, tables, figures, checklists, from its folder."""

@@ -1,0 +1,1 @@
+"""Tables of a paper as LaTeX with booktabs, each beside a CSV of the same cells."""

@@ -1,0 +1,1 @@
+"""Pictures of slices, and scores and components over them."""

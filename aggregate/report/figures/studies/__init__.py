@@ -1,0 +1,1 @@
+"""Figures of how a study went: learning, fits, differences of configurations, evidence over height."""

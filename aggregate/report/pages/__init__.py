@@ -1,0 +1,1 @@
+"""Pages: what each shows, and the templates that show it."""

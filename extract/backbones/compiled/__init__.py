@@ -1,0 +1,1 @@
+"""A placed network as a compiled graph, for engines other than torch."""

@@ -1,0 +1,174 @@
+"""`slicecache init`: five questions and a commented file that the other verbs take."""
+
+import io
+import re
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import yaml
+
+import slicecache
+from aggregate.config.section import read_aggregate_section
+from cache_schema.common.pipeline_file import Pipeline, load_pipeline
+
+
+def run(*words):
+    return slicecache.guarded(slicecache.cli.main, list(words))
+
+
+def image(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(np.ones((8, 9, 10), np.float32), np.diag([3.0, 3.0, 3.0, 1.0])), path)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def bids():
+    for name in ("01", "02", "03", "04"):
+        image(Path(f"data/cohort/sub-{name}/anat/sub-{name}_FLAIR.nii.gz"))
+    rows = [
+        "participant_id\tage\tsex\tdiagnosis",
+        *(f"sub-0{i}\t{60 + i}\tF\t{'AB'[i % 2]}" for i in range(1, 5)),
+    ]
+    Path("data/cohort/participants.tsv").write_text("\n".join(rows) + "\n")
+
+
+@pytest.fixture
+def table():
+    rows = ["PTID,VISCODE,file,age,months,DX"]
+    for i in range(12):
+        image(Path(f"images/scan{i}.nii"))
+        rows.append(f"p{i},bl,images/scan{i}.nii,{50.5 + i},{i},{'CN' if i < 6 else 'AD'}")
+    Path("volumes.csv").write_text("\n".join(rows) + "\n")
+
+
+def plan_runs(file="pipeline.yaml"):
+    read_aggregate_section(load_pipeline(Path(file)))
+    return run("plan", file) == 0
+
+
+def test_five_questions_are_asked_and_the_file_plans(bids, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("data/cohort\n\n\nuntrained/tiny\n\n"))
+    assert run("init") == 0
+    heard = capsys.readouterr()
+    assert [number for number in "12345" if f"{number}. " in heard.err] == list("12345")
+    assert "diagnosis: " in heard.err
+    assert "B 2" in heard.err
+    assert "slicecache plan pipeline.yaml" in heard.out
+    data = yaml.safe_load(Path("pipeline.yaml").read_text())
+    assert data["extract"]["input"] == {"bids": "data/cohort", "suffix": "FLAIR"}
+    assert data["extract"]["backbone"] == {"kind": "untrained", "size": "tiny"}
+    assert data["aggregate"]["cohort"] == "data/cohort/participants.tsv"
+    assert data["aggregate"]["target"] == {"column": "diagnosis"}
+    assert data["run"] == {"folder": "runs/cohort"}
+    assert plan_runs()
+
+
+def test_a_table_has_its_columns_named(table):
+    assert run("init", "adni.yaml", "--images", "volumes.csv", "--backbone", "untrained/tiny", "--yes") == 0
+    data = yaml.safe_load(Path("adni.yaml").read_text())
+    columns = {"participant": "PTID", "path": "file", "session": "VISCODE"}
+    assert data["extract"]["input"] == {"manifest": "volumes.csv", "columns": columns}
+    assert data["aggregate"]["join"] == {"participant": "PTID", "session": "VISCODE"}
+    assert data["aggregate"]["target"] == {"column": "DX"}
+    assert plan_runs("adni.yaml")
+
+
+def test_a_number_is_a_regression(table):
+    assert run("init", "--images", "volumes.csv", "--target", "age", "--yes") == 0
+    assert yaml.safe_load(Path("pipeline.yaml").read_text())["aggregate"]["target"] == {
+        "column": "age",
+        "task": "regression",
+    }
+
+
+def test_a_store_needs_no_images_and_no_backbone(make_store, scan, monkeypatch, capsys):
+    store = make_store([scan(f"{i:02d}") for i in range(2)])
+    Path("labels.csv").write_text("participant_id,group\n00,a\n01,b\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO("labels.csv\n\n\n"))
+    assert run("init", "--images", store.location) == 0
+    assert "4. " not in capsys.readouterr().err
+    data = yaml.safe_load(Path("pipeline.yaml").read_text())
+    assert set(data) == {"run", "cache", "aggregate"}
+    assert data["cache"] == {"store": store.location}
+    read_aggregate_section(load_pipeline(Path("pipeline.yaml")))
+
+
+def test_what_the_comments_offer_is_taken_too(bids):
+    assert run("init", "--images", "data/cohort", "--yes") == 0
+    text = Path("pipeline.yaml").read_text()
+    offered = re.findall(
+        r"^  # +((?:target|confounds|where|train|preset|slices|device|batch_size): .*?)(?:   |$)", text, re.M
+    )
+    assert len(offered) == 11
+    for line in offered:
+        data = yaml.safe_load(text)
+        key, value = next(iter(yaml.safe_load(line).items()))
+        section = "aggregate" if key in ("target", "confounds", "where", "train") else "extract"
+        data[section][key] = value
+        read_aggregate_section(Pipeline(data, Path()))
+        slicecache.imported("extract.cli:read_extract_section")(Pipeline(data, Path()))
+
+
+def test_paths_are_relative_to_the_file(bids):
+    Path("studies").mkdir()
+    assert (
+        run("init", "studies/one.yaml", "--images", "data/cohort", "--backbone", "untrained/tiny", "-y") == 0
+    )
+    data = yaml.safe_load(Path("studies/one.yaml").read_text())
+    assert data["extract"]["input"]["bids"] == "../data/cohort"
+    assert plan_runs("studies/one.yaml")
+
+
+def test_a_file_that_is_there_stays_unless_forced(bids, capsys):
+    Path("pipeline.yaml").write_text("mine\n")
+    assert run("init", "--images", "data/cohort", "--yes") == 2
+    assert "--force" in capsys.readouterr().err
+    assert Path("pipeline.yaml").read_text() == "mine\n"
+    assert run("init", "--images", "data/cohort", "--yes", "--force") == 0
+    assert Path("pipeline.yaml").read_text() != "mine\n"
+
+
+REFUSED = {
+    "nothing there": (["--images", "nowhere"], "nothing at 'nowhere'"),
+    "no images said": ([], "no answer to '1. Images"),
+    "no BIDS": (["--images", "."], "no sub-* folder"),
+    "no such target": (["--images", "volumes.csv", "--target", "month"], "did you mean 'months'"),
+    "target of names": (["--images", "volumes.csv", "--target", "file"], "neither some classes nor a number"),
+    "no such backbone": (
+        ["--images", "volumes.csv", "--backbone", "dinov2/smal"],
+        "did you mean 'dinov2/small'",
+    ),
+    "no such column": (["--images", "volumes.csv", "--participant", "RID"], "no column 'RID'"),
+    "two things printed": (["--schema", "--reference"], "say one of them"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_meant_is_refused_and_nothing_is_written(case, table, capsys):
+    words, said = REFUSED[case]
+    assert run("init", "--yes", *words) == 2
+    assert said in capsys.readouterr().err
+    assert not Path("pipeline.yaml").exists()
+
+
+def test_nobody_there_to_answer(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert run("init") == 2
+    assert "nothing was written" in capsys.readouterr().err
+
+
+def test_ids_without_a_usual_name_are_named_by_the_option(table, capsys):
+    text = Path("volumes.csv").read_text().replace("PTID", "whose")
+    Path("volumes.csv").write_text(text)
+    assert run("init", "--images", "volumes.csv", "--yes") == 2
+    assert "--participant COLUMN" in capsys.readouterr().err
+    words = ["--images", "volumes.csv", "--participant", "whose", "--backbone", "untrained/tiny"]
+    assert run("init", "--yes", *words) == 0
+    assert plan_runs()
