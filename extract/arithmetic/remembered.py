@@ -36,7 +36,14 @@ MOST = 64
 """Trials that are kept: the last ones."""
 LARGEST_BYTES = 65536
 MADE_WITH = (PACKAGE, "torch", "transformers")
-LIMITS = ("ONEDNN_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+LIMITS = (
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "OMP_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+)
 """What an environment says of arithmetic and of where it runs."""
 
 

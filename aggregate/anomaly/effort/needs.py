@@ -40,7 +40,7 @@ class StudyNeeds:
         return {
             "hours": hours,
             "hours_range": [hours / UNSTEADY, hours * UNSTEADY],
-            "seconds_by_stage": {name: round(value, 2) for name, value in self.seconds.items()},
+            "seconds_by_stage": {name: float(f"{value:.3g}") for name, value in self.seconds.items()},
             "bytes": self.bytes,
             "memory_bytes": self.memory_bytes,
             "measured": True,
