@@ -40,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(PIPELINE))
     for verb in ("extract", "train", "ablate"):
         told(verb, folder / "pipeline.yaml")
-    told("detect", folder / "pipeline.yaml", "--pages", 2)
+    told("detect", folder / "pipeline.yaml", "--pages", 2, "--viewer")
     told("explain", folder / "run", "--no-maps", "--pages", 2)
     outside = ("--store", folder / "cohort.zarr", "--cohort", folder / "outside.tsv")
     told("evaluate", folder / "run", *outside)
