@@ -16,6 +16,8 @@ DESKTOP, WIDE = {"width": 1280, "height": 900}, {"width": 1600, "height": 900}
 PHONE = {"width": 390, "height": 844}
 PATIENCE = 120_000
 """Milliseconds that a browser on a busy machine may take."""
+DRIVER = "GL Driver Message"
+"""Begins what a browser without a GPU says of its own drawing, however it pleases."""
 READABLE = 9.9
 """Pixels of the smallest text of a figure, less what a browser rounds."""
 OPENED = "() => document.querySelectorAll('details').forEach(one => { one.open = true })"
@@ -66,7 +68,7 @@ def wrong_with(opened: Any, path: Path, view: View) -> list[str]:
     context = opened.new_context(viewport=view.viewport, color_scheme=view.scheme)
     context.set_default_timeout(PATIENCE)
     page, found = context.new_page(), []
-    page.on("console", lambda said: found.append(f"console: {said.text}"))
+    page.on("console", lambda said: DRIVER in said.text or found.append(f"console: {said.text}"))
     page.on("pageerror", lambda error: found.append(f"error: {error}"))
     page.on("request", lambda asked: found.append(f"request: {asked.url[:100]}"))
     page.goto(path.as_uri())

@@ -1,6 +1,7 @@
 """Every page that the house makes, looked at by a browser: a desktop, a phone, and in the dark."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ PAGES = (
     *("detect/report.html", "detect/checklist.html", "evaluate/report.html", "evaluate/checklist.html"),
     *("explain/report.html", "explain/participants/index.html", "detect/participants/index.html"),
 )
+VIEWER = ("--viewer",) if find_spec("ipyniivue") else ()
 pytestmark = pytest.mark.slow
 
 
@@ -40,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(PIPELINE))
     for verb in ("extract", "train", "ablate"):
         told(verb, folder / "pipeline.yaml")
-    told("detect", folder / "pipeline.yaml", "--pages", 2, "--viewer")
+    told("detect", folder / "pipeline.yaml", "--pages", 2, *VIEWER)
     told("explain", folder / "run", "--no-maps", "--pages", 2)
     outside = ("--store", folder / "cohort.zarr", "--cohort", folder / "outside.tsv")
     told("evaluate", folder / "run", *outside)
@@ -78,13 +80,14 @@ PIPELINE: dict[str, Any] = {
 
 
 def pages_of(run: Path) -> list[Path]:
-    """Every page, and of participants' pages, which are all made alike, the list and one of each verb."""
+    """Every page, and of those of participants, which are made alike, the list, one a verb, and a viewer."""
     people = [*run.glob("*/participants/*.html")]
+    viewers = sorted(path for path in people if "viewer" in path.stem)
     some = [
-        sorted(path for path in people if path.parent == place)[:2]
+        sorted(path for path in people if path.parent == place and path not in viewers)[:2]
         for place in {path.parent for path in people}
     ]
-    return sorted(({*run.rglob("*.html")} - {*people}).union(*some))
+    return sorted(({*run.rglob("*.html")} - {*people}).union(*some, viewers[:1]))
 
 
 @pytest.fixture(scope="module")
