@@ -15,6 +15,8 @@ from cache_schema.store.reader import StoreReader, VolumeEntry
 
 MEMORY_SHARE = 0.5
 """Of the machine's memory; the other half is for training itself and for everybody else."""
+TOLD = 0.1
+"""Of what is allowed: less is nobody's concern at a terminal."""
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 """The limit of a container or a job, which is often far below the machine's memory."""
 
@@ -29,7 +31,7 @@ def open_bags(
 ) -> Bags:
     """A cohort's bags: in memory if they fit the budget, else read by blocks while training.
 
-    The bytes needed are said on standard error and in the log before anything is read.
+    The bytes needed go to the log before anything is read, and to standard error where they are many.
 
     Args:
         store: The open store.
@@ -48,7 +50,8 @@ def open_bags(
         + ("all in memory" if fits else "too much, so bags are read by blocks, which is slower")
     )
     logging.getLogger("slicecache").info(sentence)
-    print(sentence, file=sys.stderr)
+    if needed > TOLD * budget:
+        print(sentence, file=sys.stderr)
     if fits:
         return read_bags(store, entries, tokens, bag=bag, beside=beside)
     # Half of the budget for volumes that stay; batches and the head's own tensors come beside them.

@@ -28,10 +28,10 @@ def demo(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """A folder as `make demo` leaves it, with a small made-up store."""
-    store = make_store([scan(f"{i:02d}", n_slices=3 + i % 3, shift=1.5 * (i % 2)) for i in range(N)])
+    store = make_store([scan(f"sub-{i:03d}", n_slices=3 + i % 3, shift=1.5 * (i % 2)) for i in range(N)])
     (tmp_path / "runs" / "demo" / "cohort").mkdir(parents=True)
     shutil.move(store.location, tmp_path / "runs" / "demo" / "cache.zarr")
-    rows = [f"sub-{i:02d}\t{50 + i}\t{'patient' if i % 2 else 'control'}" for i in range(N)]
+    rows = [f"sub-{i:03d}\t{50 + i}\t{'patient' if i % 2 else 'control'}" for i in range(N)]
     table = tmp_path / "runs" / "demo" / "cohort" / "participants.tsv"
     table.write_text("\n".join(["participant_id\tage\tdiagnosis", *rows]) + "\n")
     shutil.copy(ROOT / "pipeline.yaml", tmp_path)

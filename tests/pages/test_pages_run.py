@@ -26,7 +26,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cohort = folder / "runs" / "demo" / "cohort"
     cohort.mkdir(parents=True)
     header = example_header(("cls", "patch_mean"), slice_chunk=5)
-    keys = [VolumeKey(f"{i:02d}", "", "T1w") for i in range(N)]
+    keys = [VolumeKey(f"sub-{i:03d}", "", "T1w") for i in range(N)]
     rows = [example_row(key, 3 + i % 3) for i, key in enumerate(keys)]
     writer = StoreWriter.open(str(folder / "runs" / "demo" / "cache.zarr"), header, rows)
     lines = ["participant_id\tage\tdiagnosis"]
@@ -34,7 +34,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         drawn = example_arrays(header, 3 + i % 3, i)
         shifted = {name: values + np.float32(1.2 * (i % 2)) for name, values in drawn.items()}
         writer.commit(example_draft(key, 3 + i % 3), shifted)
-        lines.append(f"sub-{i:02d}\t{50 + i}\t{'patient' if i % 2 else 'control'}")
+        lines.append(f"sub-{i:03d}\t{50 + i}\t{'patient' if i % 2 else 'control'}")
     (cohort / "participants.tsv").write_text("\n".join(lines) + "\n")
     (folder / "pipeline.yaml").write_bytes((ROOT / "pipeline.yaml").read_bytes())
     return folder

@@ -74,6 +74,14 @@ def test_leaving_out_is_a_slow_loop(spec, window) -> None:
             np.testing.assert_allclose(found[:, bag, place], wanted, rtol=0, atol=1e-12)
 
 
+def test_a_window_without_neighbours_is_left_out_and_a_slice_is_not() -> None:
+    view, _ = seen(AttentionSpec(hidden=4), typical=True)
+    for kind in (LeaveOut, SwapTypical):
+        assert kind().reason(view) == ""
+        assert kind(window_mm=2 * STEP_MM).reason(view) == ""
+        assert "no slice has a neighbour" in kind(window_mm=1.9 * STEP_MM).reason(view)
+
+
 @pytest.mark.parametrize("window", [0.0, 7.0])
 def test_swapping_is_a_slow_loop(window) -> None:
     view, questions = seen(AttentionSpec(hidden=4), typical=True)

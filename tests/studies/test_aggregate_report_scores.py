@@ -199,6 +199,9 @@ def test_the_worst_errors_are_the_surest_and_name_what_was_called() -> None:
     assert table is not None
     assert table.rows[0] == ("sub-02", "control", "patient", "0.01", "3 of 3")
     assert all(int(row[-1].split()[0]) >= 2 for row in table.rows)
+    even = told(rows((6, 6), repeats=2))
+    table = worst_calls(people_of(even, TWO), even)  # one of two rounds is no call
+    assert table is None or all(row[-1] == "2 of 2" for row in table.rows)
 
 
 def redrawn_alike(drawing: Drawing) -> bool:

@@ -26,6 +26,14 @@ class WindowedBase(MethodBase):
         """With its window."""
         return f"{self.kind}_{self.window_mm:g}mm" if self.window_mm else self.kind
 
+    def reason(self, view: View) -> str:
+        """That its window holds no neighbour of any slice, and it is what it is without one."""
+        if self.window_mm and not (self.windows(view).sum(dim=2) > 1).any():
+            return (
+                f"no slice has a neighbour within {self.window_mm / 2:g} mm, so it would be {self.kind} again"
+            )
+        return ""
+
     def windows(self, view: View) -> Bool[Tensor, "place bag slice"]:
         """Of every place along `slice`, the window around what each bag has there."""
         height = view.bags.height_mm

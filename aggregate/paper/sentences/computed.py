@@ -1,6 +1,7 @@
 """What computed the numbers: versions, digests, and how to make them again."""
 
 from aggregate.common.run_folder import CONFIG, LOCK
+from aggregate.common.versions import extraction_libraries
 from aggregate.paper.finished import TO_FILL, Finished
 from aggregate.paper.sentences.words import cite, listed
 
@@ -34,10 +35,10 @@ def versions(run: Finished) -> str:
         f"Stage two was computed with {_told(computed)}" if computed else f"Versions of stage two: {TO_FILL}"
     )
     header = run.header
-    libraries = header.created.get("libraries") if header is not None else None
+    libraries = {} if header is None else extraction_libraries(header)
     second = (
-        f" The embeddings were computed with {_told({str(k): str(v) for k, v in libraries.items()})}."
-        if isinstance(libraries, dict) and libraries
+        f" The embeddings were computed with {_told(libraries)}."
+        if libraries
         else f" Versions of the extraction: {TO_FILL}."
     )
     return f"{first}.{second}"

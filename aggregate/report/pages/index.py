@@ -11,6 +11,7 @@ from aggregate.cohort.task import Metric
 from aggregate.common.artefacts import write_text
 from aggregate.common.run_folder import (
     EPOCH,
+    FAILED,
     INDEX,
     METRICS_FILE,
     NULL,
@@ -63,7 +64,7 @@ MEANS = {
     "journal": "finished runs, for going on",
     "checkpoints": "fits, for going on",
     "scores": "raw maps, for going on",
-    "failures.tsv": "volumes that could not be embedded, and why",
+    FAILED: "volumes that could not be embedded, and why",
     EPOCH: "what an epoch takes with the backbone in the loop, and from the store",
     "report.json": "what the report is made of again",
     "log.txt": "what happened when",
@@ -91,7 +92,7 @@ class Entry:
 
 def write_index(run_folder: Path) -> Path:
     """Write the index of a run folder as it is now; nobody ever sees half of it."""
-    beside = _files(run_folder, run_folder, ("failures.tsv", EPOCH))
+    beside = _files(run_folder, run_folder, (*(FAILED,) * _somebody_failed(run_folder), EPOCH))
     null = _address(run_folder, run_folder / NULL / INDEX) if (run_folder / NULL / INDEX).is_file() else None
     content = {
         "folder": run_folder.name,
@@ -117,6 +118,12 @@ def entries(run_folder: Path) -> list[Entry]:
         own = next((verb for name, verb in kinds.items() if (run_folder / name).is_file()), "train")
         found.append(_entry(run_folder, own, run_folder))
     return found
+
+
+def _somebody_failed(run_folder: Path) -> bool:
+    """Whether the list of failures has a row below its head."""
+    path = run_folder / FAILED
+    return path.is_file() and len(path.read_text(encoding="utf-8").splitlines()) > 1
 
 
 def _holds_more_than_pairs(folder: Path) -> bool:

@@ -8,6 +8,7 @@ import yaml
 
 from aggregate.common.artefacts import write_text
 from aggregate.common.run_folder import FIGURES
+from aggregate.common.versions import extraction_libraries
 from aggregate.report.figures.cohort.flow import flow_figure
 from aggregate.report.figures.curves import Roc, profiles, roc_of
 from aggregate.report.figures.drawing import Drawing
@@ -177,10 +178,9 @@ def training_hashes(results: Results) -> list[tuple[str, str, str]]:
 
 def versions_line(results: Results) -> list[tuple[str, str]]:
     """Library versions of the training and of the extraction, by name."""
-    extraction = results.header.created.get("libraries")
     found: dict[str, dict[str, str]] = {
         "training": results.metrics.get("versions") or {},
-        "extraction": extraction if isinstance(extraction, dict) else {},
+        "extraction": extraction_libraries(results.header),
     }
     return [
         (stage, ", ".join(f"{name} {version}" for name, version in sorted(libraries.items())))

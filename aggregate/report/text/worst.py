@@ -10,7 +10,7 @@ MOST = 10
 
 
 def worst_calls(people: pd.DataFrame, said: pd.DataFrame) -> TextTable | None:
-    """Participants called something else in at least half of the rounds, the surest errors first.
+    """Participants called something else in more than half of the rounds, the surest errors first.
 
     Args:
         people: As `people_of` gives it.
@@ -19,8 +19,7 @@ def worst_calls(people: pd.DataFrame, said: pd.DataFrame) -> TextTable | None:
     Returns:
         None if nobody is.
     """
-    wrong = people[people["wrong"] * 2 >= people["rounds"]]
-    wrong = wrong[wrong["wrong"] > 0].sort_values(["own", "participant_id"]).head(MOST)
+    wrong = people[people["wrong"] * 2 > people["rounds"]].sort_values(["own", "participant_id"]).head(MOST)
     if wrong.empty:
         return None
     errors = said[said["called"] != said["label"]].groupby("participant_id")["called"]
