@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from aggregate.common.table_values import natural
 from aggregate.report.text.words import METRICS, comparison_words, head_of, interval, named, number, p_value
 from aggregate.statistics.cautions import as_guessing
 from aggregate.targets.told import people_told, primary_of
@@ -172,4 +173,4 @@ def reasons(left_out: Sequence[Mapping[str, str]]) -> list[Reason]:
         parts = (row.get(name) or "" for name in ("participant_id", "session_id", "volume_id"))
         groups[row.get("reason") or "no reason given"].append(" / ".join(part for part in parts if part))
     ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    return [Reason(reason, tuple(sorted(who)[:MOST_NAMES]), len(who)) for reason, who in ordered]
+    return [Reason(reason, tuple(sorted(who, key=natural)[:MOST_NAMES]), len(who)) for reason, who in ordered]
