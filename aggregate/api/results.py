@@ -84,7 +84,7 @@ class TrainResult(StudyResult):
     left_out: "pd.DataFrame"
     """Who of table and store took no part, with the reason."""
     attention: "pd.DataFrame"
-    """Out-of-fold attention over height: height_mm, attention (times the bag's slices, so that 1 is even), label,
+    """Out-of-fold attention over height: height_mm, attention (times the slices of a bag: 1 is even), label,
     participant_id."""
 
 
