@@ -283,12 +283,12 @@ def test_the_verdict_says_what_was_found(difference: float, p: float | None, sai
     found = {"difference": difference, "ci_low": -0.1, "ci_high": 0.3, "p": p}
     sentence = verdict({**metrics, "comparison": {"mean_pool_logistic": found}})
     assert said in sentence
-    assert ("better" in sentence) == (said.startswith("Attention is better") or p == 0.0)
+    assert ("better than mean" in sentence) == (said.startswith("Attention is better") or p == 0.0)
 
 
 def test_the_verdict_on_chance() -> None:
     metrics = results().metrics
-    assert "guessing" not in verdict(metrics)
+    assert verdict(metrics).startswith("Attention is better than guessing (AUROC 0.88, 0.71 to 0.98). ")
     wide = {**metrics, "metrics": {"auroc": {"value": 0.6, "ci_low": 0.41, "ci_high": 0.8}}}
     assert "not shown to be better than guessing" in verdict(wide)
     null = {"auroc": {"mean": 0.5, "sd": 0.1, "p": 0.3, "n": 20}}
@@ -297,6 +297,15 @@ def test_the_verdict_on_chance() -> None:
     )
     few = {"auroc": {**null["auroc"], "p": 1 / 6, "n": 5}}
     assert "so few shuffles cannot give a p below 0.05" in verdict({**metrics, "null": few})
+
+
+def test_the_verdict_names_what_does_as_well_without_an_embedding() -> None:
+    metrics = results().metrics
+    assert "Without any embedding" not in verdict(metrics)
+    value = metrics["metrics"]["auroc"]["value"]
+    rows = {"head_size_only": {"auroc": {"value": value + 0.05}}, "scanner_only": {"auroc": {"value": 0.5}}}
+    as_well = verdict({**metrics, "baselines": {**metrics["baselines"], **rows}})
+    assert as_well.endswith(f"Without any embedding head size only ({value + 0.05:.2f}) does as well.")
 
 
 def test_shuffled_labels_do_not_lead_while_the_interval_holds_guessing() -> None:

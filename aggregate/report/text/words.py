@@ -34,6 +34,8 @@ METRICS = {
 }
 """Metrics in the table's order; others follow under their own name."""
 
+PLAINER = ("confounds_only", "scanner_only", "head_size_only")
+"""Baselines that know nothing of the embedding."""
 LEVEL = 0.05
 """Below this p a difference is called one."""
 
@@ -82,7 +84,7 @@ def head_of(metrics: Mapping[str, Any]) -> str:
 
 
 def verdict(metrics: Mapping[str, Any]) -> str:
-    """The sentence under the title: is the head better than mean pooling, and is it better than chance."""
+    """The sentences under the title: is the head better than chance, than mean pooling, than what is plainer."""
     head = head_of(metrics)
     name, value = named(head), judged(metrics, head)
     if value is None:
@@ -92,7 +94,28 @@ def verdict(metrics: Mapping[str, Any]) -> str:
         first = f"{capital(name)} reaches {area(metrics)} {number(value)}; nothing was compared with it."
     else:
         first = against(name, value, metrics, found)
-    return f"{first} {chance(metrics)}".strip()
+    return " ".join(filter(None, (proven(metrics, name), first, chance(metrics), plainer(metrics, value))))
+
+
+def proven(metrics: Mapping[str, Any], name: str) -> str:
+    """That the interval lies above what guessing gives, where it does."""
+    primary = told.primary_of(metrics)
+    found = metrics["metrics"][primary.name]
+    if primary.guessing is None or found.get("ci_low") is None or found["ci_low"] <= primary.guessing:
+        return ""
+    size = f"{area(metrics)} {number(found['value'])}, {interval(found)}"
+    return f"{capital(name)} is better than guessing ({size})."
+
+
+def plainer(metrics: Mapping[str, Any], value: float) -> str:
+    """What needs no embedding and does as well, where something does: it may be all that the head reads."""
+    primary = told.primary_of(metrics)
+    found = {name: judged(metrics, name) for name in PLAINER}
+    equal = {name: own for name, own in found.items() if own is not None and primary.gain(own - value) >= 0}
+    if not equal:
+        return ""
+    rows = " and ".join(f"{named(name)} ({number(own)})" for name, own in equal.items())
+    return f"Without any embedding {rows} {'does' if len(equal) == 1 else 'do'} as well."
 
 
 def against(name: str, value: float, metrics: Mapping[str, Any], found: Mapping[str, Any]) -> str:
