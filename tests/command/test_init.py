@@ -104,9 +104,11 @@ def test_what_the_comments_offer_is_taken_too(bids):
     assert run("init", "--images", "data/cohort", "--yes") == 0
     text = Path("pipeline.yaml").read_text()
     offered = re.findall(
-        r"^  # +((?:target|confounds|where|train|preset|slices|device|batch_size): .*?)(?:   |$)", text, re.M
+        r"^  # +((?:target|confounds|where|train|preset|slices|device|batch_size|backbone): .*?)(?:   |$)",
+        text,
+        re.M,
     )
-    assert len(offered) == 11
+    assert len(offered) == 12
     for line in offered:
         data = yaml.safe_load(text)
         key, value = next(iter(yaml.safe_load(line).items()))
