@@ -106,11 +106,26 @@ def match(
     Raises:
         SlicecacheError: If nothing matches.
     """
-    keys = [entry.key for entry in store.entries]
+    rows, reasons = rows_of([entry.key for entry in store.entries], join, pairs, dropped, table)
+    return Narrowing(store.entries, store.records(), rows, reasons)
+
+
+def rows_of(
+    keys: Sequence[VolumeKey],
+    join: Join,
+    pairs: Sequence[Pair],
+    dropped: dict[Pair, str],
+    table: CohortTable,
+) -> tuple[list[int], list[str]]:
+    """The row of every volume, -1 where there is none, and the reason for that.
+
+    Raises:
+        SlicecacheError: If nothing matches.
+    """
     rows, reasons = join.rows_of(keys, table, pairs, dropped)
     if all(reason == ALONE for reason in reasons):
         raise SlicecacheError(no_match(keys, pairs, table, join))
-    return Narrowing(store.entries, store.records(), rows, reasons)
+    return rows, reasons
 
 
 def narrow(request: CohortRequest, table: CohortTable, join: Join, volumes: Narrowing) -> list[int]:

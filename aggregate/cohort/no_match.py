@@ -51,9 +51,8 @@ def _called_otherwise(store: Sequence[Pair], table: Sequence[Pair], visits: Sequ
     """
     people = [(person, "") for person, _ in store]
     same = matched(people, [(person, "") for person, _ in table], without_zeros)
-    shared = {ours[0] for ours, theirs in same if ours == theirs}
-    pad = {} if shared else pad_that_helps(same)
-    both = {each[0] for pair in same for each in pair} if pad else shared
+    pad = pad_that_helps(same)
+    both = {each[0] for ours, theirs in same if pad or ours == theirs for each in (ours, theirs)}
     words = _words(visit for visit, (person, _) in zip(visits, table, strict=False) if person in both)
     sessions = _words(session for person, session in store if person in both)
     if not words or not sessions:

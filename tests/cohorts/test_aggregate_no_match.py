@@ -50,6 +50,13 @@ HELPED = {
         ["bl"],
         {"pad": 2, "visits": {"baseline": "bl"}},
     ),
+    "zeros of some, and sessions": (
+        ["1", "12"],
+        ["01", "12"],
+        ["baseline"],
+        ["bl"],
+        {"pad": 2, "visits": {"baseline": "bl"}},
+    ),
     "a code that looks like a number": (["01"], ["01"], ["V1"], ["01"], {"visits": {"V1": "01"}}),
 }
 
