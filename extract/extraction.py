@@ -95,17 +95,9 @@ def run_extraction(
     shares = to_do(pipeline, asked, readmit, shard)
     if agreed is not None:
         agreed([volume.candidate.key for volume in shares[0].mine.embeddable])
-    built = BuiltBackbones()
+    opened = partial(open_station, wanted=wanted, built=BuiltBackbones())
     stations = [
-        open_station(
-            each.section,
-            pipeline.base,
-            each.location,
-            share.rows,
-            longest=share.longest,
-            wanted=wanted,
-            built=built,
-        )
+        opened(each.section, pipeline.base, each.location, share.rows, longest=share.longest)
         for each, share in zip(asked, shares, strict=True)
     ]
     parts = [_part(*each, folder) for each in zip(asked, shares, stations, strict=True)]
