@@ -198,7 +198,7 @@ def run(
     """Extract, train and report as PIPELINE says; finished parts are not done again."""
     import json
 
-    from aggregate.cli import describe_training, train_and_report
+    from aggregate.cli import describe_training, refusal_without_rows, train_and_report
     from aggregate.cli import read_training_section as read_aggregate
     from aggregate.common.run_folder import verb_folder
     from cache_schema.common.pipeline_file import load_pipeline
@@ -211,7 +211,7 @@ def run(
     # Both sections are checked before the long part starts: a typo in stage two must not cost a night.
     first, second = read_extract(loaded), read_aggregate(loaded)
     require_writable(verb_folder(loaded.folder(), "train"), "the run folder")
-    outcome = run_extraction(loaded, first)
+    outcome = run_extraction(loaded, first, agreed=refusal_without_rows(loaded, second))
     if not as_json:
         typer.echo(describe_extraction(outcome))
     results = train_and_report(loaded, second, shuffle_labels)
@@ -277,6 +277,7 @@ def root(
     """  # noqa: D301
     context.obj = images_to_embed
     context.meta["slicecache.sections"] = SECTION_MODELS
+    context.meta["slicecache.foreseen"] = "aggregate.cohort.foreseen:foreseen"
 
 
 def images_to_embed(

@@ -22,9 +22,12 @@ from cache_schema.common.terminal.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from aggregate.config.section import AggregateSection
     from aggregate.train.results import Results
     from cache_schema.common.pipeline_file import Pipeline
+    from cache_schema.format.identity import VolumeKey
 
 
 def read_training_section(pipeline: "Pipeline") -> "AggregateSection":
@@ -61,6 +64,22 @@ def train_and_report(pipeline: "Pipeline", section: "AggregateSection", shuffle_
     results = train_pipeline(pipeline, section, shuffle_labels=shuffle_labels)
     present_training(results, pipeline.folder())
     return results
+
+
+def refusal_without_rows(
+    pipeline: "Pipeline", section: "AggregateSection"
+) -> "Callable[[Sequence[VolumeKey]], None] | None":
+    """Who refuses, before volumes are embedded, a cohort table that has a row for none of them.
+
+    Returns:
+        None where what is trained on lies in a store of another pipeline.
+    """
+    from aggregate.cohort.foreseen import refuse_without_rows
+
+    store, request = section.home(pipeline)[0], section.cohort_request(pipeline)
+    if store not in pipeline.stores().values():
+        return None
+    return lambda keys: refuse_without_rows(request, keys, store)
 
 
 def describe_training(results: "Results", run_folder: Path) -> str:

@@ -34,6 +34,9 @@ def read_extract_section(pipeline: Pipeline) -> ExtractSection:
     return pipeline.section("extract", ExtractSection)
 
 
+FORESEEN = "slicecache.foreseen"
+"""Where the command says, in a context's `meta`, who tells which planned volumes the cohort table knows."""
+
 Create = Annotated[
     bool,
     typer.Option(
@@ -62,6 +65,7 @@ RateOption = Annotated[
 
 
 def plan(
+    context: typer.Context,
     pipeline: PipelineFile,
     overrides: SetValues,
     create: Create = False,
@@ -75,6 +79,7 @@ def plan(
     """
     import json
 
+    from cache_schema.common.lazy_names import imported
     from cache_schema.common.pipeline_file import load_pipeline
     from extract.effort.estimating import estimated
     from extract.planning.config import asked_stores
@@ -96,12 +101,17 @@ def plan(
     made, size, created = plans[0], sizes[0], loaded.store() if create else ""
     several = list(zip(asked, plans, sizes, strict=True)) if section.stores else []
     needs = estimated(asked, plans, loaded.base, rate, measure)
+    keys = [volume.candidate.key for volume in made.embeddable]
+    cohort = imported(context.meta[FORESEEN])(loaded, keys) if FORESEEN in context.meta else None
     if as_json:
         more: dict[str, Any] = {"stores": stores_json(several)} if several else {}
         more["needs"] = needs.as_json()
+        more |= {} if cohort is None else {"cohort": cohort.as_json()}
         typer.echo(json.dumps({**plan_json(made, size), **more, **({"created": created} if created else {})}))
     else:
         typer.echo("\n".join([describe_plan(made, size), *describe_stores(several), needs.sentence()]))
+        if cohort is not None:
+            typer.echo(cohort.said)
         if created:
             every = ", ".join(each.location for each in asked)
             typer.echo(f"created {every}; `slicecache extract {pipeline} --shard I/N` embeds a share of it")

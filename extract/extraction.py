@@ -17,6 +17,7 @@ from cache_schema.common.pipeline_file import Pipeline
 from cache_schema.common.terminal.progress import VolumeCounter, progress_for
 from cache_schema.files.remote.urls import require_place
 from cache_schema.format.header import Fingerprint
+from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.store.reader import open_store
 from extract.engines.changes import SEEN, Changes
@@ -39,6 +40,9 @@ from extract.planning.to_do import ToDo, keep_anew, planned, to_do
 Engine = Callable[[Sequence[StoreLeft], VolumeCounter], None]
 """Embeds and commits what is left to do for every store, and counts it, also on the way to an error."""
 
+Agreed = Callable[[Sequence[VolumeKey]], None]
+"""Raises where volumes should not be embedded."""
+
 
 @dataclass(slots=True)
 class _Part:
@@ -60,6 +64,7 @@ def run_extraction(
     shard: Shard | None = None,
     engine: Engine | None = None,
     wanted: Fingerprint | None = None,
+    agreed: Agreed | None = None,
 ) -> Outcome:
     """Embed every volume of the input that a store does not hold yet, or those of one share.
 
@@ -73,6 +78,7 @@ def run_extraction(
         shard: One share of the plan that is kept in the run folder, which is made when there is none.
         engine: Who embeds what is left; this process by default.
         wanted: What the embeddings must be, whatever the section says.
+        agreed: Told of every volume that can be embedded before a backbone is built; may end the run.
 
     Returns:
         What came of the first store, with those of the others beside it.
@@ -87,17 +93,11 @@ def run_extraction(
     _require_all_places(asked, folder, "extract")
     asked = each_with_stated_canvas(asked, pipeline.base)
     shares = to_do(pipeline, asked, readmit, shard)
-    built = BuiltBackbones()
+    if agreed is not None:
+        agreed([volume.candidate.key for volume in shares[0].mine.embeddable])
+    opened = partial(open_station, wanted=wanted, built=BuiltBackbones())
     stations = [
-        open_station(
-            each.section,
-            pipeline.base,
-            each.location,
-            share.rows,
-            longest=share.longest,
-            wanted=wanted,
-            built=built,
-        )
+        opened(each.section, pipeline.base, each.location, share.rows, longest=share.longest)
         for each, share in zip(asked, shares, strict=True)
     ]
     parts = [_part(*each, folder) for each in zip(asked, shares, stations, strict=True)]

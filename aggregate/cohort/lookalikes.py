@@ -1,18 +1,21 @@
 """Ids that did not match and look as if they should: zeros that a spreadsheet dropped, case, separators."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from aggregate.cohort.table.ids import NUMBER, padded
 from aggregate.cohort.table.join import Pair
 from cache_schema.format.identity import folded_id
+from cache_schema.words.yaml_words import in_line
 
-NUMBERS = re.compile(r"\d+")
+MOST_DIGITS = 32
+"""That `pad` takes."""
 PREFIX = re.compile("^(sub|ses)[-_ ]*")
 
 
 def without_zeros(text: str) -> str:
     """`02`, `2` and `2.0` are one."""
-    return NUMBERS.sub(lambda found: str(int(found[0])), text.removesuffix(".0"))
+    return NUMBER.sub(lambda found: str(int(found[0])), text.removesuffix(".0"))
 
 
 def without_separators(text: str) -> str:
@@ -45,14 +48,41 @@ def lookalikes_of(store: Sequence[Pair], table: Sequence[Pair], name: str) -> st
     if not pairs:
         return ""
     ours, theirs = pairs[0]
-    widths = {len(digits) for pair, _ in pairs for digits in NUMBERS.findall(pair[0])}
+    widths = {len(digits) for pair, _ in pairs for digits in NUMBER.findall(pair[0])}
     digits = f" with {widths.pop()} digits" if "zeros" in what and len(widths) == 1 else ""
+    pad = pad_that_helps(pairs)
     several = f"{len(pairs)} volumes and rows" if len(pairs) > 1 else "a volume and a row"
     return (
         f"{several} are left out whose ids differ in {what} only: {_shown(ours)} in the store is "
         f"{_shown(theirs)} in {name}; write the ids of {name} as text{digits}, as the store has them"
-        + (f", or say join: {{pad: {digits.split()[1]}}}" if digits and ours[0] != theirs[0] else "")
+        + (f", or say join: {{{pad_words(pad).removesuffix(', ')}}}" if pad else "")
     )
+
+
+def pad_that_helps(pairs: Sequence[tuple[Pair, Pair]]) -> dict[str, int]:
+    """What `pad` must say for ids of the store to be those of the table; empty where it does not help.
+
+    Args:
+        pairs: Of the store and of the table, that are meant to be one.
+    """
+    widths: dict[str, int] = {}
+    for place, role in enumerate(("participant", "session")):
+        ids = [(ours[place], theirs[place]) for ours, theirs in pairs]
+        if all(ours == theirs for ours, theirs in ids):
+            continue
+        width = max(
+            (len(digits) for pair in ids for each in pair for digits in NUMBER.findall(each)), default=0
+        )
+        if width > MOST_DIGITS or any(padded(ours, width) != padded(theirs, width) for ours, theirs in ids):
+            return {}
+        widths[role] = width
+    return widths
+
+
+def pad_words(pad: Mapping[str, int]) -> str:
+    """`pad: 2, ` of the participant alone; empty without a width."""
+    short = pad["participant"] if list(pad) == ["participant"] else dict(pad)
+    return f"pad: {in_line(short)}, " if pad else ""
 
 
 def matched(

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from aggregate.cohort.lookalikes import lookalikes_of
+from aggregate.cohort.no_match import no_match
 from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.select import choose_runs, make_bags, mismatch
 from aggregate.cohort.table.cohort_table import CohortTable
-from aggregate.cohort.table.join import ALONE, ROW_ALONE, Join, LeftOut, Pair, refuse_no_match
+from aggregate.cohort.table.join import ALONE, ROW_ALONE, Join, LeftOut, Pair
 from aggregate.cohort.table.sessions import Visit, choose_sessions, session_order
 from aggregate.cohort.table.stack import StackedSpec, read_tables
 from aggregate.cohort.table.where import where
@@ -100,13 +101,31 @@ def apply_where(
 def match(
     store: StoreReader, join: Join, pairs: Sequence[Pair], dropped: dict[Pair, str], table: CohortTable
 ) -> Narrowing:
-    """Every committed volume with its row of the table."""
-    keys = [entry.key for entry in store.entries]
+    """Every committed volume with its row of the table.
+
+    Raises:
+        SlicecacheError: If nothing matches.
+    """
+    rows, reasons = rows_of([entry.key for entry in store.entries], join, pairs, dropped, table)
+    return Narrowing(store.entries, store.records(), rows, reasons)
+
+
+def rows_of(
+    keys: Sequence[VolumeKey],
+    join: Join,
+    pairs: Sequence[Pair],
+    dropped: dict[Pair, str],
+    table: CohortTable,
+) -> tuple[list[int], list[str]]:
+    """The row of every volume, -1 where there is none, and the reason for that.
+
+    Raises:
+        SlicecacheError: If nothing matches.
+    """
     rows, reasons = join.rows_of(keys, table, pairs, dropped)
     if all(reason == ALONE for reason in reasons):
-        found = [join.of_key(key) for key in keys]
-        refuse_no_match(pairs, found, table, join, lookalikes_of(found, pairs, table.path.name))
-    return Narrowing(store.entries, store.records(), rows, reasons)
+        raise SlicecacheError(no_match(keys, pairs, table, join))
+    return rows, reasons
 
 
 def narrow(request: CohortRequest, table: CohortTable, join: Join, volumes: Narrowing) -> list[int]:

@@ -1,5 +1,6 @@
 """The `aggregate` section of a pipeline file: cohort, target, who is compared, and how it is trained."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -12,10 +13,9 @@ from aggregate.baselines.names import BASELINES, BaselineName
 from aggregate.cohort.people import FoldSpec
 from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.select import SelectSpec
-from aggregate.cohort.table.join_spec import JoinSpec
 from aggregate.cohort.table.split import SplitSpec
-from aggregate.cohort.table.stack import CohortTables, located_tables
-from aggregate.common.labels import Label, read_column, read_many
+from aggregate.cohort.table_keys import TableKeys
+from aggregate.common.labels import read_column
 from aggregate.config.ablate import AblateSpec
 from aggregate.config.recipes import with_recipe, without_classes
 from aggregate.config.setup import TrainingSetup
@@ -29,26 +29,13 @@ from aggregate.targets.registry import TargetSpec, spec_of, with_usual_loss
 from aggregate.training.spec import TrainSpec, read_auto
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline, validate
-from cache_schema.common.strict import Strict
 from cache_schema.common.text.mistakes import suggest
 from cache_schema.format.header import Header
 
 
-class AggregateKeys(Strict):
+class AggregateKeys(TableKeys):
     """Everything that stage two is told, but the target."""
 
-    cohort: CohortTables
-    """CSV, TSV, .xlsx or Parquet with a row per participant, or per session; or several such tables, whose
-    rows are put one below another, as `[north.csv, {table: south.xlsx, join: {participant: PTID}}]`, e.g.
-    `participants.tsv`."""
-    sheet: str | None = None
-    """Of a workbook that has several, e.g. `baseline`."""
-    where: str | None = None
-    """Condition on the table's columns, e.g. `qc == 'pass' and age >= 55`."""
-    missing: Annotated[tuple[Label, ...], BeforeValidator(read_many)] = ()
-    """Codes that mean missing in every column of the table, e.g. `[-4, -1]`."""
-    join: JoinSpec = JoinSpec()
-    """How rows of the table find volumes of the store, e.g. `{participant: PTID, session: VISCODE}`."""
     sessions: str = "first"
     """`first`, `last`, `all`, or a column: of a table with sessions the one that marks (1, yes, true) the
     sessions to use, of a table without them the one that names the session to use, e.g. `all`."""
@@ -142,12 +129,8 @@ class AggregateKeys(Strict):
 
     def cohort_request(self, pipeline: Pipeline) -> CohortRequest:
         """What a cohort is made of, with the table's path made absolute."""
-        return CohortRequest(
-            table=located_tables(self.cohort, pipeline.path),
-            where=self.where,
-            sheet=self.sheet,
-            missing=self.missing,
-            join=self.join.located(pipeline.path),
+        return replace(
+            self.table_request(pipeline.path),
             sessions=self.sessions,
             select=self.select,
             combine=self.combine,

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from aggregate.cohort.narrowing import read_cohort_table
+from aggregate.cohort.no_match import no_match
 from aggregate.cohort.request import CohortRequest
 from aggregate.cohort.table.cohort_table import CohortTable
-from aggregate.cohort.table.join import make_join, refuse_no_match
+from aggregate.cohort.table.join import make_join
 from aggregate.cohort.table.join_spec import JoinSpec
 from aggregate.common.run_folder import CONFIG, METRICS_FILE, VERBS
 from cache_schema.common.errors import ConfigError, SlicecacheError
@@ -135,7 +136,7 @@ def beside(store: StoreReader, table: CohortTable, spec: JoinSpec, run: Path | N
     pairs = join.of_table(table)
     rows, _ = join.rows_of(keys, table, pairs, {})
     if max(rows) < 0:
-        refuse_no_match(pairs, [join.of_key(key) for key in keys], table, join, "")
+        raise SlicecacheError(no_match(keys, pairs, table, join))
     known = {spec.participant, join.session, *KEY_COLUMNS}
     typed = table.typed[[name for name in table.typed.columns if name not in known]]
     if len(typed.columns) > MOST_COLUMNS:

@@ -1,23 +1,19 @@
 """The five questions of `init`: what an option says is not asked, and what is not asked has a default."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from cache_schema.common.errors import ConfigError
-from cache_schema.common.terminal.visible import label, visible
+from cache_schema.common.terminal.visible import label
 from cache_schema.common.text.mistakes import suggest
+from extract.init.asking import Ask
 from extract.init.columns import Column, find_role, likely_target, read_columns
+from extract.init.ids import LABELS, Participants
 from extract.init.images import Images, look
 
 USUAL_BACKBONE = "dinov2/small"
-
-Ask = Callable[[str, str | None], str]
-"""A question and its default -> the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +25,9 @@ class Given:
     target: str | None = None
     backbone: str | None = None
     folder: str | None = None
-    participant: str | None = None
-    """Of tables whose column of participants has no usual name: never asked."""
+    participant: tuple[str, ...] = ()
+    """Columns of participants that have no usual name: one for whichever table has it, or images' and
+    labels'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +43,6 @@ class Answers:
     folder: str
 
 
-def asked(question: str, default: str | None) -> str:
-    """Ask on the terminal.
-
-    Raises:
-        ConfigError: If nobody answers.
-    """
-    try:
-        answer: str = typer.prompt(visible(question), default=default, err=True)
-    except typer.Abort as end:
-        raise ConfigError("not all questions were answered, so nothing was written; see init --help") from end
-    return answer.strip()
-
-
-def by_default(question: str, default: str | None) -> str:
-    """Answer as `--yes` does.
-
-    Raises:
-        ConfigError: If there is no default.
-    """
-    if default is None:
-        raise ConfigError(f"--yes has no answer to {question!r}: say it by its option")
-    return default
-
-
 def answers(given: Given, ask: Ask) -> Answers:
     """Ask what is left.
 
@@ -77,11 +50,16 @@ def answers(given: Given, ask: Ask) -> Answers:
         ConfigError: If an answer names what is not there.
     """
     place = given.images or ask("1. Images: a BIDS folder, a table with a path per row, or a store", None)
-    images = look(place, given.participant)
+    participants = Participants(given.participant, ask)
+    images = look(place, participants, ask)
+    if len(given.participant) > (2 if images.kind == "table" else 1):
+        raise ConfigError(
+            "--participant names a column of the images' table and one of the labels' table, in this order; "
+            f"it is said {len(given.participant)} times for {'two' if images.kind == 'table' else 'one'}"
+        )
     labels = given.labels or ask("2. Labels: the table that holds them", _usual_labels(images))
     columns = read_columns(Path(labels).expanduser())
-    names = [column.name for column in columns]
-    join = _join(names, Path(labels), given.participant)
+    join = _join([column.name for column in columns], Path(labels).expanduser(), participants)
     target = _target(columns, tuple(join.values()), given.target, ask)
     backbone = None
     if images.kind != "store":
@@ -121,17 +99,16 @@ def _usual_labels(images: Images) -> str | None:
     return str(beside) if images.kind == "bids" and beside.expanduser().is_file() else None
 
 
-def _join(names: list[str], table: Path, participant: str | None) -> dict[str, str]:
-    """`join`, where ids are not called as usual; with all columns that hold ids.
+def _join(names: list[str], table: Path, participants: Participants) -> dict[str, str]:
+    """The columns of the labels' table that hold ids.
 
     Raises:
         ConfigError: If no column can be the participant's.
     """
-    if participant is not None and participant not in names:
-        raise ConfigError(f"{str(table)!r} has no column {participant!r}{suggest(participant, names)}")
-    found = {"participant": participant or find_role("participant", names, table)}
+    found = {"participant": participants.column(table, names, LABELS)}
+    participants.refuse_unknown(names)
     session = find_role("session", names)
-    return {role: name for role, name in {**found, "session": session}.items() if name}
+    return {**found, "session": session} if session else found
 
 
 def _target(columns: list[Column], ids: tuple[str, ...], name: str | None, ask: Ask) -> Column:

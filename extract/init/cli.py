@@ -30,8 +30,15 @@ BackboneName = Annotated[
 ]
 RunFolder = Annotated[str | None, typer.Option("--folder", metavar="FOLDER", help="Where the run goes.")]
 ParticipantColumn = Annotated[
-    str | None,
-    typer.Option("--participant", metavar="COLUMN", help="Of the tables, where it has no usual name."),
+    list[str],
+    typer.Option(
+        "--participant",
+        metavar="COLUMN",
+        default_factory=list,
+        show_default=False,
+        help="Of whichever table calls it so, where it has no usual name; said twice, the images' table's "
+        "and the labels'.",
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: what no option says is as by default.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
@@ -45,13 +52,13 @@ Reference = Annotated[
 
 def init(
     context: typer.Context,
+    participant: ParticipantColumn,
     pipeline: PipelineOut = Path("pipeline.yaml"),
     images: ImagesPlace = None,
     labels: LabelsTable = None,
     target: TargetColumn = None,
     backbone: BackboneName = None,
     folder: RunFolder = None,
-    participant: ParticipantColumn = None,
     yes: Yes = False,
     force: Force = False,
     schema: Schema = False,
@@ -61,7 +68,8 @@ def init(
 
     What an option says is not asked.
     """
-    from extract.init.answers import Given, answers, asked, by_default
+    from extract.init.answers import Given, answers
+    from extract.init.asking import asked, by_default
     from extract.init.written import pipeline_text
 
     if schema or reference:
@@ -71,7 +79,7 @@ def init(
         return 0
     if pipeline.exists() and not force:
         raise ConfigError(f"{str(pipeline)!r} is there already: give another name, or --force")
-    given = Given(images, labels, target, backbone, folder, participant)
+    given = Given(images, labels, target, backbone, folder, tuple(participant))
     text = pipeline_text(answers(given, by_default if yes else asked), pipeline)
     pipeline.write_text(text, encoding="utf-8")
     verb = "plan" if "\nextract:" in text else "train"

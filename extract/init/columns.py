@@ -4,7 +4,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.visible import label
 from extract.sources.manifest import DEFAULTS, LIKELY
 from extract.sources.table import is_empty, read_text_table
@@ -74,21 +73,11 @@ def likely_target(columns: list[Column], ids: tuple[str, ...]) -> Column | None:
     return next(iter([*by_name, *classes, *others]), None)
 
 
-def find_role(role: str, names: list[str], table: Path | None = None) -> str | None:
-    """The column that is called as participants, or sessions, usually are.
-
-    Raises:
-        ConfigError: If there is none and `table` is given.
-    """
+def find_role(role: str, names: list[str]) -> str | None:
+    """The column that is called as participants, sessions or paths usually are."""
     likely = LIKELY.get(role, LIKELY_SESSION)
     by_name = {name.lower(): name for name in reversed(names)}
-    found = next((by_name[name] for name in (DEFAULTS[role], *likely) if name in by_name), None)
-    if found is None and table is not None:
-        raise ConfigError(
-            f"no column of {str(table)!r} is called as ids of participants usually are; it has "
-            f"{', '.join(names)}: say which it is by --participant COLUMN"
-        )
-    return found
+    return next((by_name[name] for name in (DEFAULTS[role], *likely) if name in by_name), None)
 
 
 def _is_number(text: str) -> bool:

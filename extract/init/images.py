@@ -1,16 +1,17 @@
 """Where the images are: a BIDS folder, a table with a path per row, or a store that needs no images."""
 
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from cache_schema.common.errors import ConfigError
+from extract.init.asking import Ask
 from extract.init.columns import find_role, read_columns
+from extract.init.ids import IMAGES, Participants, asked_column
 from extract.sources.bids import LABELS
 from extract.sources.candidate import bids_parts, stem
-from extract.sources.manifest import DEFAULTS, LIKELY
+from extract.sources.manifest import DEFAULTS
 from extract.sources.walk import Walk
 
 STORES = (".zarr", ".zip", ".h5", ".hdf5")
@@ -31,12 +32,13 @@ class Images:
     """Of a store: the arrays that slices may be described by."""
 
 
-def look(place: str, participant: str | None = None) -> Images:
+def look(place: str, participants: Participants, ask: Ask) -> Images:
     """What is there.
 
     Args:
         place: A folder, a table or a store, also one behind a URL.
-        participant: Column of the participant, where it has no usual name.
+        participants: Finds the column of the participant, should it be a table.
+        ask: How to ask for a column of paths that has no usual name.
 
     Raises:
         ConfigError: If nothing is there, or none of these.
@@ -47,7 +49,7 @@ def look(place: str, participant: str | None = None) -> Images:
     if path.is_dir():
         return Images(place, "bids", {"bids": place, "suffix": _suffix(path)})
     if path.is_file():
-        return Images(place, "table", {"manifest": place, **_columns(path, participant)})
+        return Images(place, "table", {"manifest": place, **_columns(path, participants, ask)})
     raise ConfigError(f"there is nothing at {place!r}: a BIDS folder, a table or a store is expected")
 
 
@@ -80,24 +82,18 @@ def _suffix(root: Path) -> str:
     return USUAL_SUFFIX if USUAL_SUFFIX in found else found.most_common(1)[0][0]
 
 
-def _columns(table: Path, participant: str | None) -> dict[str, Any]:
+def _columns(table: Path, participants: Participants, ask: Ask) -> dict[str, Any]:
     """`columns` of a table of volumes, as far as they are not called as usual.
 
     Raises:
         ConfigError: If no column can be the path, or the participant.
     """
     names = [column.name for column in read_columns(table)]
-    asked = {"participant": participant or find_role("participant", names, table)}
-    path = next((name for name in names if name.lower() in (DEFAULTS["path"], *LIKELY["path"])), None)
-    if path is None:
-        raise ConfigError(
-            f"no column of {os.fspath(table)!r} is called as paths usually are "
-            f"({', '.join((DEFAULTS['path'], *LIKELY['path']))}); it has {', '.join(names)}: rename the one "
-            f"that holds them to {DEFAULTS['path']!r}"
-        )
-    asked["path"] = path
-    session = find_role("session", names)
-    if session:
-        asked["session"] = session
-    unusual = {role: name for role, name in asked.items() if name and name.lower() != DEFAULTS[role]}
+    rename = f"rename the one that holds them to {DEFAULTS['path']!r}"
+    found = {
+        "participant": participants.column(table, names, IMAGES),
+        "path": find_role("path", names) or asked_column("paths", table, names, ask, rename),
+        "session": find_role("session", names),
+    }
+    unusual = {role: name for role, name in found.items() if name and name.lower() != DEFAULTS[role]}
     return {"columns": unusual} if unusual else {}

@@ -67,6 +67,7 @@ def _extract(answers: Answers, near: Near) -> str:
             "extract:",
             _key("  input", {**given, root: near(given[root])}),
             _key("  backbone", answers.backbone, "frozen; `slicecache backbone list` has others"),
+            "  # backbone: {kind: untrained, size: tiny}   # no weights, no internet: to try things out",
             _key("  tokens", ["cls", "patch_mean"], "add patches for `slicecache detect`"),
             "  # preset: letterbox        # how a slice becomes pixels (docs/presets.md)",
             "  # slices: {kind: every, step_mm: 4}   # by default every slice with foreground",

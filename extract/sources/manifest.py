@@ -40,15 +40,21 @@ DEFAULTS = {
 LIKELY = {
     "participant": (
         "participant",
+        "participant id",
+        "participantid",
         "ptid",
         "subject",
         "subject_id",
+        "subject id",
         "sub",
         "subjectid",
         "patient_id",
+        "patient id",
+        "patientid",
         "rid",
         "id",
         "ixi_id",
+        "patient",
     ),
     "path": ("file", "filename", "filepath", "file_path", "image", "image_path", "nifti", "t1", "t1_path"),
 }

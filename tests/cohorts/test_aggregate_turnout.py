@@ -44,7 +44,9 @@ def test_a_part_of_a_store_is_said():
     ("ours", "theirs", "says"),
     [
         ("02", "2", "leading zeros only: '02' in the store is '2' in t.csv; .* as text with 2 digits"),
-        ("2", "002", "leading zeros only: '2' in the store is '002'"),
+        ("02", "2", r"or say join: \{pad: 2\}$"),
+        ("2", "002", r"leading zeros only: '2' in the store is '002'.*say join: \{pad: 3\}$"),
+        ("02", "2.0", r"as the store has them$"),
         ("02", "2.0", "leading zeros only"),
         ("a7", "A7", "upper and lower case"),
         ("07", "SUB-07", "upper and lower case"),
@@ -60,7 +62,10 @@ def test_ids_that_look_alike_are_explained(ours, theirs, says):
 
 
 def test_sessions_count_too_and_what_is_ambiguous_is_not_guessed():
-    assert "'7 01' in the store is '7 1'" in lookalikes_of([("7", "01")], [("7", "1")], "t.csv")
+    found = lookalikes_of([("7", "01")], [("7", "1")], "t.csv")
+    assert "'7 01' in the store is '7 1'" in found
+    assert found.endswith("or say join: {pad: {session: 2}}")
+    assert "{pad: 2}" in lookalikes_of([("2", ""), ("10", "")], [("02", ""), ("10", "")], "t.csv")
     assert lookalikes_of([("02", "")], [("2", ""), ("002", "")], "t.csv") == ""
     assert lookalikes_of([("02", "")], [("3", "")], "t.csv") == ""
     assert lookalikes_of([], [("3", "")], "t.csv") == ""

@@ -104,9 +104,11 @@ def test_what_the_comments_offer_is_taken_too(bids):
     assert run("init", "--images", "data/cohort", "--yes") == 0
     text = Path("pipeline.yaml").read_text()
     offered = re.findall(
-        r"^  # +((?:target|confounds|where|train|preset|slices|device|batch_size): .*?)(?:   |$)", text, re.M
+        r"^  # +((?:target|confounds|where|train|preset|slices|device|batch_size|backbone): .*?)(?:   |$)",
+        text,
+        re.M,
     )
-    assert len(offered) == 11
+    assert len(offered) == 12
     for line in offered:
         data = yaml.safe_load(text)
         key, value = next(iter(yaml.safe_load(line).items()))
@@ -135,6 +137,8 @@ def test_a_file_that_is_there_stays_unless_forced(bids, capsys):
     assert Path("pipeline.yaml").read_text() != "mine\n"
 
 
+TWO_TABLES = ["--images", "volumes.csv", "--labels", "clinic.csv", "--backbone", "untrained/tiny"]
+
 REFUSED = {
     "nothing there": (["--images", "nowhere"], "nothing at 'nowhere'"),
     "no images said": ([], "no answer to '1. Images"),
@@ -146,6 +150,19 @@ REFUSED = {
         "did you mean 'dinov2/small'",
     ),
     "no such column": (["--images", "volumes.csv", "--participant", "RID"], "no column 'RID'"),
+    "no such column in either": (
+        [*TWO_TABLES, "--participant", "RID"],
+        "'volumes.csv' and 'clinic.csv' have no column 'RID'",
+    ),
+    "columns the wrong way round": (
+        [*TWO_TABLES, "--participant", "Patient", "--participant", "PTID"],
+        "'volumes.csv' has no column 'Patient'",
+    ),
+    "three columns for two tables": (
+        [*TWO_TABLES, *(["--participant", "PTID"] * 3)],
+        "said 3 times for two",
+    ),
+    "no column of paths": (["--images", "clinic.csv"], "rename the one that holds them to 'path'"),
     "two things printed": (["--schema", "--reference"], "say one of them"),
 }
 
@@ -153,6 +170,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_meant_is_refused_and_nothing_is_written(case, table, capsys):
     words, said = REFUSED[case]
+    clinic("Patient")
     assert run("init", "--yes", *words) == 2
     assert said in capsys.readouterr().err
     assert not Path("pipeline.yaml").exists()
@@ -172,3 +190,68 @@ def test_ids_without_a_usual_name_are_named_by_the_option(table, capsys):
     words = ["--images", "volumes.csv", "--participant", "whose", "--backbone", "untrained/tiny"]
     assert run("init", "--yes", *words) == 0
     assert plan_runs()
+
+
+def clinic(column):
+    rows = [f"p{i},bl,{60 + i},F,{'AB'[i % 2]}" for i in range(12)]
+    Path("clinic.csv").write_text("\n".join([f"{column},Visit,Age,Gender,Group", *rows]) + "\n")
+
+
+def plans_with(labels, images="PTID"):
+    data = yaml.safe_load(Path("pipeline.yaml").read_text())
+    columns = {"participant": images, "path": "file", "session": "VISCODE"}
+    assert data["extract"]["input"]["columns"] == columns
+    assert data["aggregate"]["join"] == {"participant": labels, "session": "Visit"}
+    return plan_runs()
+
+
+@pytest.mark.parametrize("column", ["Patient", "Patient ID", "Subject"])
+def test_two_tables_keep_the_names_of_their_own(column, table):
+    clinic(column)
+    assert run("init", "--yes", *TWO_TABLES) == 0
+    assert plans_with(column)
+
+
+def test_ids_of_one_table_are_asked_for_and_no_answer_is_lost(table, monkeypatch, capsys):
+    clinic("Who")
+    monkeypatch.setattr("sys.stdin", io.StringIO("volumes.csv\nclinic.csv\nWho\nGroup\nuntrained/tiny\n\n"))
+    assert run("init") == 0
+    asked = capsys.readouterr().err
+    assert (
+        "no column of 'clinic.csv' is called as ids of participants usually are; it has Who, Visit" in asked
+    )
+    assert plans_with("Who")
+
+
+def test_ids_of_one_table_are_told_by_the_option_wherever_they_are(table, capsys):
+    clinic("Who")
+    assert run("init", "--yes", *TWO_TABLES) == 2
+    assert "'clinic.csv'" in capsys.readouterr().err
+    assert run("init", "--yes", *TWO_TABLES, "--participant", "Who") == 0
+    assert plans_with("Who")
+
+
+def test_ids_of_two_tables_are_told_in_their_order(table):
+    clinic("Who")
+    Path("volumes.csv").write_text(Path("volumes.csv").read_text().replace("PTID", "whose"))
+    assert run("init", "--yes", *TWO_TABLES, "--participant", "whose", "--participant", "Who") == 0
+    assert plans_with("Who", "whose")
+
+
+def test_paths_and_ids_of_one_table_for_both_are_asked_for_once(table, monkeypatch):
+    text = Path("volumes.csv").read_text().replace("PTID", "whose").replace("file", "where")
+    Path("volumes.csv").write_text(text)
+    answers = ["volumes.csv", "whose", "where", "", "DX", "untrained/tiny", ""]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(answers) + "\n"))
+    assert run("init") == 0
+    data = yaml.safe_load(Path("pipeline.yaml").read_text())
+    assert data["extract"]["input"]["columns"]["path"] == "where"
+    assert data["aggregate"]["join"]["participant"] == "whose"
+    assert plan_runs()
+
+
+def test_questions_whose_answers_are_piped_have_a_line_each(bids, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("data/cohort\n\n\nuntrained/tiny\n\n"))
+    assert run("init") == 0
+    starts = [line[:2] for line in capsys.readouterr().err.splitlines() if re.match(r"[1-5]\. ", line)]
+    assert starts == ["1.", "2.", "3.", "4.", "5."]

@@ -16,7 +16,8 @@ from serving import Fault
 
 import slicecache
 from cache_schema.common.errors import ConfigError
-from extract.backbones.checkpoint.hub import beginning
+from extract.backbones.checkpoint.hub import HubSource, beginning, first_sentence
+from extract.backbones.checkpoint.hub import snapshot as snapshot_of
 from extract.backbones.checkpoint.lock import BackboneLock, read_lock
 from extract.backbones.dinov2 import Dinov2Spec, write_example
 from extract.backbones.huggingface.dinov3 import Dinov3Spec
@@ -441,3 +442,26 @@ def test_dinov3_that_is_not_here_says_how_it_gets_here(tmp_path, monkeypatch):
     assert "slicecache backbone fetch" in said
     with pytest.raises(ConfigError, match=r"offline is set.*its weights are gated: accept the licence at"):
         Dinov3Spec(size="large").load(offline=True)
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_without_the_hub_one_sentence_of_the_librarys_and_what_needs_no_weights(hub, monkeypatch, offline):
+    at("http://127.0.0.1:9", monkeypatch)
+    with pytest.raises(ConfigError, match="cannot get the backbone 'lab/small'") as refused:
+        snapshot_of(HubSource(ID), offline)
+    said = str(refused.value)
+    assert "backbone: {kind: untrained, size: tiny} tries everything out without weights" in said
+    assert "backbone fetch PIPELINE" in said
+    library = said.rpartition(" (")[2]
+    assert len(library) < 130
+    assert "An error happened" not in said
+    assert "To enable" not in said
+
+
+def test_a_first_sentence_ends_where_it_ends():
+    assert first_sentence(OSError("Got: Error: [Errno -2] x.y unknown\nAn error happened. Try.")) == (
+        "Got: Error: [Errno -2] x.y unknown"
+    )
+    assert first_sentence(OSError("Cannot find it. Pass this.")) == "Cannot find it"
+    assert first_sentence(OSError("word " * 99)).endswith("word ...")
+    assert first_sentence(OSError()) == "OSError"

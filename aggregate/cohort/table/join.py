@@ -206,24 +206,3 @@ def _refuse_twins(people: Sequence[str], table: CohortTable) -> None:
             f"{table.path.name} has ids that differ only in case or in characters that cannot be seen: "
             f"{groups}; write each participant one way"
         )
-
-
-def refuse_no_match(
-    pairs: Sequence[Pair], volumes: Sequence[Pair], table: CohortTable, join: Join, lookalikes: str
-) -> None:
-    """Say how both sides look when nothing matched.
-
-    Raises:
-        SlicecacheError: Always, with examples of both sides.
-    """
-
-    def examples(items: Sequence[Pair]) -> str:
-        unique = list(dict.fromkeys(" ".join(part for part in item if part) for item in items))
-        return listed(unique, 3) or "nothing"
-
-    on = f"{join.spec.participant}, {join.session}" if join.session else join.spec.participant
-    raise SlicecacheError(
-        f"no volume of the store matches a row of {table.path.name} (joined on {on}): the table has "
-        f"{examples(pairs)}; the store has {examples(volumes)}; "
-        + (lookalikes or "join: can rename columns, strip prefixes and map visits")
-    )

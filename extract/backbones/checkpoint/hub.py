@@ -3,6 +3,7 @@
 Only JSON that is named here and safetensors files are fetched and read; no code of a repository ever runs.
 """
 
+import re
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -19,6 +20,7 @@ FILES = (
 )
 INSIDE = "*/*"
 """Files in folders of a repository are other formats' affair."""
+WITHOUT_WEIGHTS = "backbone: {kind: untrained, size: tiny} tries everything out without weights"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,13 @@ def snapshot(source: HubSource, offline: bool) -> Path:
             else "without internet give extract.backbone.path, or fetch it where there is some: slicecache "
             "backbone fetch PIPELINE"
         )
+        advice += f"; {WITHOUT_WEIGHTS}"
         if source.gated:
             advice += f"; {admission(source.repository)}"
-        raise ConfigError(
-            f"cannot get the backbone {source.repository!r}: {advice} ({beginning(error)})"
-        ) from error
+        # What follows its first sentence is advice for who programs with the library.
+        elsewhere = isinstance(error, errors.LocalEntryNotFoundError)
+        said = first_sentence(error) if elsewhere else beginning(error)
+        raise ConfigError(f"cannot get the backbone {source.repository!r}: {advice} ({said})") from error
 
 
 def admission(repository: str) -> str:
@@ -82,6 +86,12 @@ def admission(repository: str) -> str:
         f"its weights are gated: accept the licence at {constants.ENDPOINT}/{repository} and log in with "
         "`hf auth login`, or set HF_TOKEN"
     )
+
+
+def first_sentence(error: Exception) -> str:
+    """Somebody else's message up to the end of its first sentence, or line."""
+    said = re.split(r"[.!?](?=\s|$)|\n", str(error).strip(), maxsplit=1)[0]
+    return shorten(said, 120, placeholder=" ...") or type(error).__name__
 
 
 def beginning(error: Exception, most: int = 300) -> str:

@@ -1,0 +1,92 @@
+"""Which volumes will find a row of the cohort table, told before anything of them is embedded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aggregate.cohort.narrowing import apply_where, read_cohort_table, rows_of
+from aggregate.cohort.request import CohortRequest
+from aggregate.cohort.table.join import make_join
+from aggregate.cohort.table_keys import TableKeys
+from aggregate.common.table_values import listed
+from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.pipeline_file import Pipeline, validate
+from cache_schema.files.locate import open_objects
+from cache_schema.format.identity import VolumeKey
+from cache_schema.store.table import read_volume_table
+
+SECTION = "aggregate"
+SHOWN = 3
+"""Volumes without a row that are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """How many planned volumes find a row."""
+
+    planned: int
+    found: int
+    said: str
+    """In one line, for people."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For `plan --json`."""
+        return {"volumes": self.planned, "with_row": self.found, "said": self.said}
+
+
+def foreseen(pipeline: Pipeline, keys: Sequence[VolumeKey]) -> Foreseen | None:
+    """What a plan says of the cohort table; what is wrong with that one is said, and no error yet.
+
+    Args:
+        pipeline: Whose `aggregate.cohort` names the table.
+        keys: Of the planned volumes that can be embedded.
+
+    Returns:
+        None where there is no volume or no table.
+    """
+    section = pipeline.data.get(SECTION)
+    if not keys or not isinstance(section, dict) or "cohort" not in section:
+        return None
+    try:
+        own = {name: section[name] for name in TableKeys.model_fields if name in section}
+        request = validate(TableKeys, own, SECTION).table_request(pipeline.path)
+        reasons, name = _reasons(request, keys)
+    except SlicecacheError as error:
+        return Foreseen(len(keys), 0, f"note: {error}")
+    without = [str(key) for key, reason in zip(keys, reasons, strict=True) if reason]
+    none = f"; none for {listed(without, SHOWN)}" if without else ""
+    found = len(keys) - len(without)
+    row = "a row" if request.where is None else "a row, after where,"
+    return Foreseen(len(keys), found, f"{name} has {row} for {found} of {len(keys)} volumes{none}")
+
+
+def refuse_without_rows(request: CohortRequest, keys: Sequence[VolumeKey], location: str) -> None:
+    """Refuse what training would refuse of the table when all is embedded.
+
+    Args:
+        request: The cohort's.
+        keys: Of the volumes that are to be embedded.
+        location: Of the store, which may have others already.
+
+    Raises:
+        ConfigError: If a column does not exist.
+        SlicecacheError: If the table cannot be read, or no volume finds a row.
+    """
+    objects = open_objects(location)
+    known = () if objects is None else read_volume_table(objects).index
+    every = list(dict.fromkeys((*keys, *known)))
+    if every:
+        _reasons(request, every)
+
+
+def _reasons(request: CohortRequest, keys: Sequence[VolumeKey]) -> tuple[list[str], str]:
+    """Why a volume has no row, empty where it has one, and the table's name.
+
+    Raises:
+        ConfigError: If a column does not exist.
+        SlicecacheError: If the table cannot be read, or no volume finds a row.
+    """
+    whole = read_cohort_table(request)
+    join = make_join(request.join, whole, keys)
+    table, dropped = apply_where(request, whole, join)
+    return rows_of(keys, join, join.of_table(table), dropped, table)[1], table.path.name
