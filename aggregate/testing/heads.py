@@ -62,7 +62,7 @@ def spec_of(head: Any, options: Mapping[str, Any]) -> HeadBase:
     """The specification of whatever stands for a head."""
     if isinstance(head, HeadBase):
         return head
-    if isinstance(head, Mapping):
+    if isinstance(head, Mapping | str):
         found: HeadBase = TypeAdapter(HeadSpec).validate_python(head)
         return found
     if isinstance(head, nn.Module):
