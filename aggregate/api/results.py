@@ -40,15 +40,15 @@ class StudyResult:
     """How it was done, in plain sentences."""
     warnings: list[str]
     """What makes the results doubtful."""
-    files: KeptFiles
+    _files: KeptFiles
     """The files behind it."""
-    draw: Callable[[Path], None]
+    _draw: Callable[[Path], None]
     """Writes the report into a run folder that holds these files."""
 
     @property
     def folder(self) -> Path | None:
         """The run folder, or None if nothing was to be written."""
-        return None if self.files.temporary else self.files.folder
+        return None if self._files.temporary else self._files.folder
 
     def save(self, folder: str | Path) -> Path:
         """Write the files that the command would have written to a new run folder.
@@ -57,8 +57,8 @@ class StudyResult:
             ConfigError: If something is there already.
         """
         place = Path(folder).expanduser().absolute()
-        self.files.copy_to(place)
-        self.draw(place)
+        self._files.copy_to(place)
+        self._draw(place)
         return place
 
     def __repr__(self) -> str:

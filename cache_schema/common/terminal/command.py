@@ -159,6 +159,7 @@ def guarded(command: Callable[..., Any], arguments: Sequence[str] | None = None)
         return ending.code if isinstance(ending.code, int) else 2
     except Exception as error:
         if DEBUG in given:
+            error.__suppress_context__ = False  # what a notebook need not see is what is asked for here
             traceback.print_exc()
         told, code = in_words(error)
         typer.echo(f"slicecache: {told}", err=True)
