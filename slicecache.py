@@ -92,6 +92,8 @@ if TYPE_CHECKING:
     from extract.images import Images as Images
     from extract.testing.backbones import check_backbone as _check_backbone
 
+    __version__: str
+
     class testing:  # noqa: N801
         """Laws that every part keeps, ours and a stranger's, to be run from anybody's tests."""
 

@@ -32,11 +32,10 @@ def written_table(frame: pd.DataFrame, folder: Path) -> Path:
 def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
     """Named levels of the index in front of the columns, but for those that are columns already."""
     index = frame.index
-    names = [name for name in index.names if name is not None and name not in frame.columns]
-    levels = {name: index.get_level_values(name) for name in names}
     plain = frame.reset_index(drop=True)
-    for place, (name, values) in enumerate(levels.items()):
-        plain.insert(place, name, values)
+    levels = [level for level, name in enumerate(index.names) if name not in (None, *frame.columns)]
+    for place, level in enumerate(levels):
+        plain.insert(place, index.names[level], index.get_level_values(level))
     return plain
 
 

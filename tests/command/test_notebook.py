@@ -1,4 +1,4 @@
-"""What somebody sees who works in a notebook: tables that are right, short lines, errors that say what to do."""
+"""What somebody sees in a notebook: tables that are right, short lines, errors that say what to do."""
 
 import re
 import subprocess
@@ -20,7 +20,7 @@ from extract.outcome import Outcome
 
 N = 24
 Make = Callable[[Sequence[Any]], StoreReader]
-QUICK = {"train": {"epochs": 4, "learning_rate": 0.01}, "folds": {"n": 3}, "head": "mean"}
+QUICK: dict[str, Any] = {"train": {"epochs": 4, "learning_rate": 0.01}, "folds": {"n": 3}, "head": "mean"}
 NUMBER = {"target": {"column": "age", "task": "regression"}, **QUICK}
 
 
@@ -59,7 +59,9 @@ def test_no_measure_is_taken_for_the_interval_of_another(task: str) -> None:
     names = [metric.name for metric in SPECS[task].task_class.metrics]
     row = train_table(made_up(names)).loc["attention"]
     assert len(row) == 3 * len(names)
-    assert sorted(row) == sorted(10.0 * place + end for place in range(1, len(names) + 1) for end in (-1, 0, 1))
+    assert sorted(row) == sorted(
+        10.0 * place + end for place in range(1, len(names) + 1) for end in (-1, 0, 1)
+    )
     assert (row[names[0]], row[f"{names[0]}_low"], row[f"{names[0]}_high"]) == (10, 9, 11)
 
 
@@ -130,7 +132,10 @@ def test_a_named_index_is_a_column(store: str, table: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t: t.rename(columns={"participant_id": "who"}), "the DataFrame has no column 'participant_id'"),
+        (
+            lambda t: t.rename(columns={"participant_id": "who"}),
+            "the DataFrame has no column 'participant_id'",
+        ),
         (lambda t: t[:0], "^the DataFrame has no rows"),
     ],
 )
