@@ -65,7 +65,7 @@ class Verification:
         return not self.problems
 
     def __repr__(self) -> str:
-        found = "ok" if self.ok else f"NOT ok, {len(self.problems)} problems"
+        found = "ok" if self.ok else f"NOT ok, see its {len(self.problems)} .problems"
         checked = "checked in full" if self.full else "checked"
         return f"<Verification {self.location!r}: {found}, {self.n_volumes} volumes {checked}>"
 

@@ -59,6 +59,7 @@ def test_no_measure_is_taken_for_the_interval_of_another(task: str) -> None:
     names = [metric.name for metric in SPECS[task].task_class.metrics]
     row = train_table(made_up(names)).loc["attention"]
     assert len(row) == 3 * len(names)
+    assert not {f"{name}_{end}" for name in ("", *names) for end in ("ci_low", "ci_high")} & set(names)
     assert sorted(row) == sorted(
         10.0 * place + end for place in range(1, len(names) + 1) for end in (-1, 0, 1)
     )
@@ -154,6 +155,16 @@ def test_the_command_of_another_program_is_not_told(monkeypatch: pytest.MonkeyPa
     for name in ("/x/bin/slicecache", "/x/slicecache.py"):
         monkeypatch.setattr(sys, "argv", [name, "train", "a file.yaml"])
         assert told_command("train") == "slicecache train 'a file.yaml'"
+
+
+def test_a_command_is_told_whatever_program_it_runs_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry point of a container runs our command under a name of its own."""
+    monkeypatch.setattr(sys, "argv", ["/opt/run.py", "/bids"])
+    told = []
+    for words in (["train", "a.yaml"], ["extract", "b.yaml", "--debug"]):
+        assert guarded(lambda **_: told.append(told_command("train")), words) == 0
+    assert told == ["slicecache train a.yaml", "slicecache extract b.yaml --debug"]
+    assert told_command("train") == "sc.train(...), called from Python"
 
 
 def test_a_mistake_in_a_section_has_a_short_traceback(

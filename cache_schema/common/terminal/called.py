@@ -5,9 +5,28 @@ What stands on the command line of a notebook's kernel is nobody's business and 
 
 import shlex
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import PurePath
 
 NAME = "slicecache"
+
+_commands: list[list[str]] = []
+"""Words of the commands that run here, the innermost last."""
+
+
+@contextmanager
+def as_command(words: Sequence[str]) -> Iterator[None]:
+    """While it lasts, what is done is done for a command line.
+
+    Args:
+        words: Behind the command's own name.
+    """
+    _commands.append([NAME, *words])
+    try:
+        yield
+    finally:
+        _commands.pop()
 
 
 def asked_by(verb: str) -> list[str]:
@@ -16,7 +35,9 @@ def asked_by(verb: str) -> list[str]:
     Args:
         verb: What it is called in Python, e.g. `train`.
     """
-    # A process that another one spawned has the command line of that one.
+    if _commands:
+        return list(_commands[-1])
+    # A process that a command spawned has run no command itself, but has its command line.
     ours = bool(sys.argv) and PurePath(sys.argv[0]).stem == NAME
     return [NAME, *sys.argv[1:]] if ours else [f"sc.{verb}(...), called from Python"]
 
@@ -24,4 +45,4 @@ def asked_by(verb: str) -> list[str]:
 def told_command(verb: str) -> str:
     """`asked_by` as one line of text, quoted as a shell reads it."""
     words = asked_by(verb)
-    return words[0] if len(words) == 1 and words[0] != NAME else shlex.join(words)
+    return shlex.join(words) if words[0] == NAME else words[0]
