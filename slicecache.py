@@ -1,8 +1,42 @@
-"""The conductor: the `slicecache` command, and what `import slicecache as sc` offers.
+"""Read every slice of a brain MRI cohort once; train and compare heads from the cache in seconds.
 
-The command mounts what the stages offer. Nothing heavy is imported until a verb runs or a name is used:
-`slicecache --help` and `import slicecache` answer at once, without torch.
+    >>> import slicecache as sc
+    >>> sc.extract(store="cache.zarr", input={"bids": "cohort"}, backbone={"kind": "dinov2"})
+    >>> found = sc.train(store="cache.zarr", cohort="participants.tsv", target="diagnosis")
+    >>> found.table
+
+The verbs do what the command `slicecache` does, with the same numbers:
+
+    simulate    write a labelled cohort to try everything on
+    extract     embed every volume of the input that the store does not hold yet
+    train       train a head in cross-validation and compare it with its baselines
+    ablate      train many configurations on the same folds and test what was named before
+    detect      fit anomaly detectors on a reference group, score everybody else and measure
+    evaluate    measure a trained bundle on an external cohort
+    predict     apply a trained bundle to a store, or to images (`Images`)
+    explain     say which slices a trained head decides by, beside controls
+    export      write a store or a run as AnnData, xarray, Hugging Face, BIDS or MLflow read it
+    verify      check a store against itself
+
+Beside them:
+
+    open        a store to look at (`Store`): tables, tokens as numpy (`BagArrays`), torch (`BagDataset` of
+                `Bag`, `collate_bags`), dask, xarray
+    embed       one volume or array, without a store (`Embedding`)
+    HeadClassifier, HeadRegressor
+                heads as scikit-learn estimators, which refuse input by `InputError`
+    testing     laws for parts of your own: check_head, check_loss, check_detector, check_backbone
+    ...Result, HandedOn
+                what the verbs return
+    SlicecacheError
+                the base of ConfigError, StoreError, StoreMismatch and MachineError
+
+`help(sc.train)` and so on say more; README.md begins, docs/tutorial.md goes on, docs/reference.md has every
+key of a pipeline with its default.
 """
+
+# This module is the conductor, in which alone the stages meet. Nothing heavy is imported until a verb runs or
+# a name is used: `slicecache --help` and `import slicecache` answer at once, without torch.
 
 import os
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,6 +91,8 @@ if TYPE_CHECKING:
     from extract.embedding import embed as embed
     from extract.images import Images as Images
     from extract.testing.backbones import check_backbone as _check_backbone
+
+    __version__: str
 
     class testing:  # noqa: N801
         """Laws that every part keeps, ours and a stranger's, to be run from anybody's tests."""
@@ -185,7 +221,14 @@ SECTION_MODELS = {
 
 
 if not TYPE_CHECKING:  # or every misspelt name would pass the checkers
-    __getattr__, __dir__ = lazy_names(__name__, PUBLIC_NAMES)
+    _offered, __dir__ = lazy_names("slicecache", PUBLIC_NAMES)
+
+    def __getattr__(name: str) -> Any:
+        if name != "__version__":
+            return _offered(name)
+        from importlib.metadata import version
+
+        return version("slicecache")
 
 
 def run(

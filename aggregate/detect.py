@@ -6,8 +6,6 @@ This module alone knows the pipeline's keys, the study behind it and the report 
 
 import logging
 import os
-import shlex
-import sys
 from typing import Any
 
 from aggregate.anomaly.findings.results import DetectionResults
@@ -26,6 +24,7 @@ from aggregate.config.section import DetectSection, read_detect_section
 from cache_schema.cluster.pool import DaskPool
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.common.terminal.called import told_command
 from cache_schema.files.disk.room import require_writable
 
 
@@ -84,7 +83,7 @@ def detect_request(pipeline: Pipeline) -> DetectRequest:
         pictures=picture_root(pipeline),
         masks=None if bids is None else pipeline.path(bids),
         config=resolved_detection(pipeline, section, detect, stores),
-        command=shlex.join(["slicecache", *sys.argv[1:]]),
+        command=told_command("detect"),
         prove=pipeline.prove(),
     )
 

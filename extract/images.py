@@ -8,6 +8,7 @@ from typing import Any
 from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.common.pipeline_file import Pipeline, apply_override
 from cache_schema.common.prove import Prove
+from cache_schema.common.text.mistakes import shown
 from cache_schema.store.reader import StoreReader, open_store
 from cache_schema.store.wanted import WantedStore
 from extract.arithmetic.arithmetic import arithmetic_of, require_engine
@@ -82,6 +83,11 @@ class Images:
         section = pipeline.section("extract", ExtractSection)
         self.outcome = run_extraction(pipeline, section, self.progress, wanted=wanted.fingerprint)
         return open_store(pipeline.store(), prove, frozenset(self.outcome.volumes))
+
+    def __repr__(self) -> str:
+        where = "given by a mapping" if isinstance(self.where, Mapping) else shown(self.where)
+        done = "not embedded yet" if self.outcome is None else f"{len(self.outcome.volumes)} volumes"
+        return f"<Images {where} for {self.store!r}, {done}>"
 
     @property
     def failed(self) -> int:

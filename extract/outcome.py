@@ -13,7 +13,7 @@ from extract.planning.plan import withdrawn_json
 from extract.planning.shard import Shard
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Outcome:
     """What an extraction did."""
 
@@ -55,6 +55,11 @@ class Outcome:
     """What the store is called."""
     beside: tuple["Outcome", ...] = ()
     """Of the further stores that were made from the same decoding."""
+
+    def __repr__(self) -> str:
+        counts = f"{self.embedded} embedded, {self.skipped} skipped, {self.failed} failed"
+        told = f"{self.store!r}: {counts}, {self.slices} slices in {self.seconds:.1f} s"
+        return " ".join([f"<Outcome {told}>", *map(repr, self.beside)])
 
     @property
     def every(self) -> tuple["Outcome", ...]:

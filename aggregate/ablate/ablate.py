@@ -6,7 +6,6 @@ speaks for with `slicecache train`, on other folds or all of the data.
 
 import logging
 import math
-import shlex
 import sys
 import time
 from collections import Counter
@@ -44,6 +43,7 @@ from aggregate.targets.pairs import contrasts_of
 from aggregate.train.assemble import metrics_json, run_notes
 from aggregate.train.predictions import predictions
 from cache_schema.common.pipeline_file import MAIN, Pipeline
+from cache_schema.common.terminal.called import told_command
 from cache_schema.common.terminal.progress import bar
 from cache_schema.files.disk.room import require_writable
 
@@ -142,7 +142,7 @@ def assemble(
     notes += below_guessing_notes(m for name, m in measured.items() if prepared.same.get(name, name) == name)
     return AblationResults(
         folder=prepared.folder,
-        command=shlex.join(["slicecache", *sys.argv[1:]]),
+        command=told_command("ablate"),
         config=resolved_ablation(prepared),
         study=study,
         rows=tuple(rows),

@@ -49,6 +49,9 @@ class BagDataset(Dataset[Bag]):
     def __len__(self) -> int:
         return len(self.entries)
 
+    def __repr__(self) -> str:
+        return f"<BagDataset {self.name} of {len(self)} volumes in {self.location!r}>"
+
     def __getitem__(self, place: int) -> Bag:
         entry = self.entries[place]
         reader = self._reader()

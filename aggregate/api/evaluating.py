@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from aggregate.api.given_table import called_dataframe, written_table
 from aggregate.api.kept_files import keeping, moved
 from aggregate.api.predicting import Bundled, loaded_bundle, made_for
 from aggregate.api.results import EvaluateResult, train_table
-from aggregate.common.artefacts import csv_text, write_text
 from aggregate.common.run_folder import verb_folder
 from aggregate.evaluate.external import require_labels
 from aggregate.evaluate.results import EvaluationResults, evaluate_to
@@ -57,12 +57,10 @@ def evaluate(
     loaded = loaded_bundle(bundle, allow_custom)
     if not isinstance(loaded, Bundle):
         raise ConfigError("evaluate is for a bundle of heads; detectors are measured by detect, with truth")
-    with keeping(folder) as files:
+    with called_dataframe(cohort), keeping(folder) as files:
         place = verb_folder(files.folder, "evaluate")
         if isinstance(cohort, pd.DataFrame):
-            place.mkdir(parents=True, exist_ok=True)
-            write_text(place / "cohort.csv", csv_text(cohort))
-            cohort = place / "cohort.csv"
+            cohort = written_table(cohort, place)
         where = store.store if isinstance(store, StoreMaker) else location_of(store)
         data = {"store": where, "cohort": str(cohort), **keys}
         spec = validate(ExternalSpec, data, "external").placed(Pipeline({}, Path.cwd()))
@@ -85,8 +83,8 @@ def evaluate(
             config=results.config,
             notes=list(found.notes),
             warnings=list(found.warnings),
-            files=files,
-            draw=draw,
+            _files=files,
+            _draw=draw,
             curves=found.curves.tables(),
         )
 

@@ -7,15 +7,17 @@ from typing import Any
 
 import pandas as pd
 
+from aggregate.api.results import TrainResult
 from aggregate.explain.methods.registry import read_methods
 from aggregate.explain.results import explain_run
 from aggregate.explain.run import open_run
 from aggregate.explain.tables import attention_table, method_table
 from aggregate.explain.terminal import explanation_summary
 from aggregate.present import present_explanation
+from cache_schema.common.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ExplainResult:
     """What `explain` found; its folder holds the same as files.
 
@@ -36,9 +38,17 @@ class ExplainResult:
     def __str__(self) -> str:
         return explanation_summary(self.metrics)
 
+    def __repr__(self) -> str:
+        return f"<ExplainResult\n{self}\n>"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(str(self))}</pre>"
+
 
 def explain(
-    run: str | Path,
+    run: str | Path | TrainResult,
     methods: Sequence[str | Mapping[str, Any]] = (),
     *,
     seed: int = 0,
@@ -49,7 +59,7 @@ def explain(
     """Say which slices trained heads decide by, out of fold, beside controls; writes `RUN/explain/`.
 
     Args:
-        run: A run folder that `train` has ended in.
+        run: A run folder that `train` has ended in, or what `sc.train(..., folder=...)` returned.
         methods: Names, or mappings with options; the first is the one that maps are of. By default all.
         seed: Of random heads, and of who gets whose map.
         maps: Write NIfTI maps.
@@ -64,8 +74,28 @@ def explain(
         >>> print(found)
     """
     asked = read_methods(methods)
-    study = open_run(Path(run), [f"{name}={place}" for name, place in (moved or {}).items()], allow_custom)
+    study = open_run(
+        _folder_of(run), [f"{name}={place}" for name, place in (moved or {}).items()], allow_custom
+    )
     results = explain_run(study, asked, seed, maps)
     present_explanation(results)
     slices = attention_table(results.found, study.cohort)
     return ExplainResult(results.metrics, slices, method_table(results.found), results.folder)
+
+
+def _folder_of(run: str | Path | TrainResult) -> Path:
+    """The run folder.
+
+    Raises:
+        ConfigError: If it is a result that lies nowhere, or no run.
+    """
+    if isinstance(run, str | Path):
+        return Path(run).expanduser()
+    if not isinstance(run, TrainResult):
+        raise ConfigError(f"explain takes a run folder or what sc.train returned, not {type(run).__name__}")
+    if run.folder is None:
+        raise ConfigError(
+            "this training lies in no folder, and an explanation is written beside it: give sc.train a "
+            'folder=, or explain what was saved, sc.explain(found.save("runs/first"))'
+        )
+    return run.folder

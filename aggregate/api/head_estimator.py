@@ -99,8 +99,6 @@ class HeadEstimator(BaseEstimator):
     def _setup(self) -> tuple[TrainingSetup, FoldSpec]:
         """Parameters as a pipeline file would say them, validated by what validates that."""
         said = {"head": self.head, "loss": self.loss, "train": self.train, "recipe": self.recipe}
-        if isinstance(self.head, str):
-            said["head"] = {"kind": self.head}
         given = {name: value for name, value in said.items() if value is not None}
         inner = {
             "seed": self.seed,

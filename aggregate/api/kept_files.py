@@ -24,6 +24,10 @@ class KeptFiles:
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True) if temporary else None
         )
 
+    def __repr__(self) -> str:
+        place = "a temporary folder, until saved" if self.temporary else repr(str(self.folder))
+        return f"<KeptFiles in {place}>"
+
     def __getstate__(self) -> dict[str, Any]:
         """A copy in another process names the folder, but does not own it."""
         return {"folder": self.folder, "temporary": self.temporary, "_remove": None}

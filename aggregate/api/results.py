@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 SHOWN_COLUMNS = 6
 """Of a table that is printed; `table` has all."""
 
+RENAMED = {
+    "mae_low": "mae_lowest_third",
+    "mae_middle": "mae_middle_third",
+    "mae_high": "mae_highest_third",
+}
+"""What measures of `metrics.json` are called in a `table`, where `mae_low` begins the interval of `mae`."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StudyResult:
@@ -33,15 +40,15 @@ class StudyResult:
     """How it was done, in plain sentences."""
     warnings: list[str]
     """What makes the results doubtful."""
-    files: KeptFiles
+    _files: KeptFiles
     """The files behind it."""
-    draw: Callable[[Path], None]
+    _draw: Callable[[Path], None]
     """Writes the report into a run folder that holds these files."""
 
     @property
     def folder(self) -> Path | None:
         """The run folder, or None if nothing was to be written."""
-        return None if self.files.temporary else self.files.folder
+        return None if self._files.temporary else self._files.folder
 
     def save(self, folder: str | Path) -> Path:
         """Write the files that the command would have written to a new run folder.
@@ -50,8 +57,8 @@ class StudyResult:
             ConfigError: If something is there already.
         """
         place = Path(folder).expanduser().absolute()
-        self.files.copy_to(place)
-        self.draw(place)
+        self._files.copy_to(place)
+        self._draw(place)
         return place
 
     def __repr__(self) -> str:
@@ -150,13 +157,27 @@ def shown_table(table: "pd.DataFrame") -> "pd.DataFrame":
     """A table as it is shown: the first columns, each with its interval in one cell."""
     import pandas as pd
 
-    names = [name for name in table.columns if not name.endswith(("_low", "_high"))][:SHOWN_COLUMNS]
+    columns = [str(name) for name in table.columns]
+    within = {end for name in columns for end in _ends(columns, name)}
+    names = [name for name in columns if name not in within][:SHOWN_COLUMNS]
     return pd.DataFrame({name: _cells(table, name) for name in names}, index=table.index)
+
+
+def _ends(columns: list[str], name: str) -> list[str]:
+    """The columns that hold a measure's interval; they need not be there.
+
+    Files call them `NAME_ci_low`, and plainly `ci_low` those of the measure that stands before them;
+    `train_table` says `NAME_low`. They are not guessed: `mae_low` of a file is a measure itself.
+    """
+    if "ci_low" not in columns:
+        return [f"{name}_low", f"{name}_high"]
+    primary = columns[max(columns.index("ci_low") - 1, 0)]
+    return ["ci_low", "ci_high"] if name == primary else [f"{name}_ci_low", f"{name}_ci_high"]
 
 
 def _cells(table: "pd.DataFrame", name: str) -> list[str]:
     """One column as text: `0.812 [0.701, 0.923]`, a dash for what is not defined."""
-    ends = [f"{name}_low", f"{name}_high"]
+    ends = _ends([str(column) for column in table.columns], name)
     there = set(ends) <= set(table.columns)
     spans: Sequence[Sequence[float]] = table[ends].to_numpy().tolist() if there else [()] * len(table)
     return [_cell(value, span) for value, span in zip(table[name], spans, strict=True)]
@@ -170,14 +191,22 @@ def _cell(value: Any, span: Sequence[float]) -> str:
 
 
 def train_table(metrics: dict[str, Any]) -> "pd.DataFrame":
-    """`metrics.json` as a table: a row per configuration and baseline, three columns per metric."""
+    """`metrics.json` as a table: a row per configuration and baseline, three columns per metric.
+
+    `auroc`, `auroc_low` and `auroc_high` are a value and its interval; measures of `metrics.json` whose own
+    names would be taken for those have the names in `RENAMED`.
+    """
     import pandas as pd
 
     rows = {metrics["configuration"]: metrics["metrics"], **metrics["baselines"]}
     ends = {"value": "", "ci_low": "_low", "ci_high": "_high"}
     return pd.DataFrame.from_dict(
         {
-            name: {f"{metric}{end}": found[key] for metric, found in row.items() for key, end in ends.items()}
+            name: {
+                f"{RENAMED.get(metric, metric)}{end}": found[key]
+                for metric, found in row.items()
+                for key, end in ends.items()
+            }
             for name, row in rows.items()
         },
         orient="index",

@@ -83,6 +83,9 @@ class Store:
         """Look at an open store; `sc.open` makes one."""
         self.reader = reader
         """The contract's own reader, for everything that is not here."""
+        # No property: completion in notebooks gives up on a class with one that returns a Literal.
+        self.prove: Prove = reader.prove
+        """What its numbers are held to when they are read."""
 
     @property
     def location(self) -> str:
@@ -98,11 +101,6 @@ class Store:
     def fingerprint(self) -> str:
         """Equal for stores whose embeddings may be compared."""
         return self.reader.header.fingerprint.digest
-
-    @property
-    def prove(self) -> Prove:
-        """What its numbers are held to when they are read."""
-        return self.reader.prove
 
     @property
     def sealed(self) -> bool:

@@ -16,10 +16,10 @@ from aggregate.ablate.ablate import ablate_pipeline
 from aggregate.anomaly.findings.results import DetectionResults
 from aggregate.anomaly.study.bundle import DetectorBundle, load_detectors
 from aggregate.anomaly.study.detect import run_detection
+from aggregate.api.given_table import called_dataframe, written_table
 from aggregate.api.kept_files import KeptFiles, keeping, moved
 from aggregate.api.results import AblateResult, DetectResult, TrainResult, train_table
 from aggregate.cohort.turnout import Turnout
-from aggregate.common.artefacts import csv_text, write_text
 from aggregate.config.section import read_aggregate_section
 from aggregate.detect import detect_pipeline, detect_plan, present_detection
 from aggregate.predict.bundle import load_bundle
@@ -49,7 +49,8 @@ def train(
     Args:
         config: A pipeline as a mapping, its `aggregate` section alone, or the path of a pipeline file.
         store: Instead of the config's.
-        cohort: The table of labels, as a path or a DataFrame, instead of the config's.
+        cohort: The table of labels, as a path or a DataFrame (whose index is a column if it has a name),
+            instead of the config's.
         folder: A run folder to write to, as the command does; without it nothing is written, whatever
             `run.folder` the config has.
         shuffle_labels: Permutations of the labels to train on beside.
@@ -64,7 +65,7 @@ def train(
         >>> found.table
         >>> sc.train("pipeline.yaml", head={"kind": "gated_attention"}, folder="runs/gated")
     """
-    with keeping(folder) as files:
+    with called_dataframe(cohort), keeping(folder) as files:
         pipeline = _pipeline(config, store, cohort, files, keys)
         results = train_pipeline(pipeline, read_aggregate_section(pipeline), shuffle_labels)
         draw = partial(_draw, present_training, results, files.folder)
@@ -78,8 +79,8 @@ def train(
             config=results.config,
             notes=results.notes,
             warnings=results.warnings,
-            files=files,
-            draw=draw,
+            _files=files,
+            _draw=draw,
             bundle=load_bundle(results.folder / "bundle"),
             attention=results.attention,
         )
@@ -112,7 +113,7 @@ def ablate(
         >>> found = sc.ablate("pipeline.yaml", ablate={"configurations": heads, "reference": "mean"})
         >>> found.table
     """
-    with keeping(folder) as files:
+    with called_dataframe(cohort), keeping(folder) as files:
         results = ablate_pipeline(_pipeline(config, store, cohort, files, keys), shuffle_labels)
         draw = partial(_draw, present_ablation, results, files.folder)
         if not files.temporary:
@@ -125,8 +126,8 @@ def ablate(
             config=results.config,
             notes=results.notes,
             warnings=results.warnings,
-            files=files,
-            draw=draw,
+            _files=files,
+            _draw=draw,
         )
 
 
@@ -156,7 +157,7 @@ def detect(
         >>> found = sc.detect("lesions.yaml", detect={"reference": normals, "detectors": detectors})
         >>> found.table
     """
-    with keeping(folder) as files:
+    with called_dataframe(cohort), keeping(folder) as files:
         pipeline = _pipeline(config, store, cohort, files, keys)
         results = run_detection(detect_plan(pipeline)) if files.temporary else detect_pipeline(pipeline)
         # Whom pages are of is read from the run's own files, which a result does not carry along.
@@ -172,8 +173,8 @@ def detect(
             config=results.config,
             notes=results.notes,
             warnings=results.warnings,
-            files=files,
-            draw=draw,
+            _files=files,
+            _draw=draw,
             bundle=next(iter(bundles.values()), None),
             bundles=bundles,
             slices=results.slices,
@@ -198,11 +199,7 @@ def _present_detection(results: DetectionResults, run_folder: Path) -> None:
 def _pipeline(config: Config, store: Any, cohort: Any, files: KeptFiles, keys: dict[str, Any]) -> Pipeline:
     """A pipeline with the run folder, the store and the table that Python gave."""
     if isinstance(cohort, pd.DataFrame):
-        # Stage two reads tables from files, as text: what a cell means is decided in one place.
-        files.folder.mkdir(parents=True, exist_ok=True)
-        table = files.folder / "cohort.csv"
-        write_text(table, csv_text(cohort))
-        keys = {**keys, "cohort": str(table)}
+        keys = {**keys, "cohort": str(written_table(cohort, files.folder))}
     elif cohort is not None:
         keys = {**keys, "cohort": str(Path(cohort).expanduser().absolute())}
     return given_pipeline(config, "aggregate", folder=files.folder, store=store, keys=keys)

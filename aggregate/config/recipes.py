@@ -14,6 +14,7 @@ batch of 2 are for fine-tuning the backbone with it, which no cache can; rate an
 from collections.abc import Mapping
 from typing import Any
 
+from aggregate.heads.registry import read_head
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.text.mistakes import suggest
 
@@ -114,6 +115,7 @@ def _merge(part: str, recipe: Mapping[str, Any], explicit: Any) -> Any:
     """Lay explicit keys over the recipe's; what is no mapping is left for the validation to refuse."""
     if explicit is None:
         return dict(recipe)
+    explicit = read_head(explicit) if part == "head" else explicit
     if not isinstance(explicit, Mapping):
         return explicit
     if part == "head" and explicit.get("kind", recipe["kind"]) != recipe["kind"]:

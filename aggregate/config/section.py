@@ -59,7 +59,8 @@ class AggregateKeys(TableKeys):
     """Takes the site's shift and scale out of the tokens, in every fold by its training part, e.g.
     `combat`."""
     head: HeadSpec = AttentionSpec()
-    """What pools a participant's slices and classifies, by its kind, e.g. `{kind: gated_attention}`."""
+    """What pools a participant's slices and classifies, by its kind, e.g. `{kind: gated_attention}`, or
+    plainly `gated_attention`."""
     loss: LossSpec = LossSpec()
     """The weighted sum that training minimises, e.g. `{cross_entropy: 1.0, supcon: 0.5}`."""
     recipe: str | None = None

@@ -1,7 +1,5 @@
 """The folder of an evaluation: what it says as files, the same wherever it was asked for."""
 
-import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from aggregate.evaluate.spec import ExternalSpec
 from aggregate.predict.bundle import Bundle
 from aggregate.statistics.classes.confusion import confusion_table
 from cache_schema.common.prove import Prove
+from cache_schema.common.terminal.called import told_command
 from cache_schema.files.disk.room import require_writable
 from cache_schema.format.header import Header
 from cache_schema.store.reader import StoreReader
@@ -65,7 +64,7 @@ def evaluate_to(
         evaluation = evaluate_bundle(bundle, external)
         results = EvaluationResults(
             folder=folder,
-            command=shlex.join(["slicecache", *sys.argv[1:]]),
+            command=told_command("evaluate"),
             config={
                 "bundle": called,
                 "external": {**spec.model_dump(mode="json"), "target": target.model_dump(mode="json")},

@@ -1,7 +1,5 @@
 """The folder of an explanation: what it says as files."""
 
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from aggregate.explain.tables import attention_table, method_table, share_table
 from aggregate.explain.verdict import LEVEL, RULE
 from aggregate.statistics.evaluate import people_json
 from aggregate.targets.base import learnt
+from cache_schema.common.terminal.called import told_command
 from cache_schema.common.terminal.progress import bar
 
 FIGURES = "figures"
@@ -82,7 +81,7 @@ def explain_run(
                 "methods": [method.model_dump(mode="json") for method in found.asked.methods],
                 "seed": seed,
             },
-            command=shlex.join(["slicecache", *sys.argv[1:]]),
+            command=told_command("explain"),
         )
         if maps:
             write_slice_maps(study, found)

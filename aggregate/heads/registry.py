@@ -1,11 +1,11 @@
 """The registry of heads: a union on `kind`.
 
-Grammar: `head: {kind: attention, hidden: 64, embedding: [256, 128], train: all}`. A new head is one new
-file, which holds its spec and its class, and its name here. Somebody else's is `kind: custom` with a
-`target` and `options`, or in Python the class itself.
+Grammar: `head: {kind: attention, hidden: 64, embedding: [256, 128], train: all}`, or `head: attention`. A
+new head is one new file, which holds its spec and its class, and its name here. Somebody else's is
+`kind: custom` with a `target` and `options`, or in Python the class itself.
 """
 
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, Field
 
@@ -31,8 +31,9 @@ from aggregate.heads.smap import SmapSpec
 from aggregate.heads.topk import TopkSpec
 from aggregate.heads.transmil_1d import Transmil1dSpec
 from cache_schema.common.custom import read_part
+from cache_schema.common.short_forms import reads
 
-HeadSpec = Annotated[
+AnyHead = (
     MeanSpec
     | MaxSpec
     | MeanMaxSpec
@@ -52,10 +53,17 @@ HeadSpec = Annotated[
     | Transmil1dSpec
     | CentreGaussianSpec
     | RandomAttentionSpec
-    | CustomHeadSpec,
-    Field(discriminator="kind"),
-    BeforeValidator(read_part),
-]
+    | CustomHeadSpec
+)
 
-HEADS: tuple[type[HeadBase], ...] = get_args(get_args(HeadSpec)[0])
+HEADS: tuple[type[HeadBase], ...] = get_args(AnyHead)
 """The classes of the union, in its order."""
+
+
+@reads({"enum": [cls.model_fields["kind"].default for cls in HEADS if cls is not CustomHeadSpec]})
+def read_head(value: Any) -> Any:
+    """Read a bare name as that kind with its usual options, and an object of Python's as a custom one."""
+    return {"kind": value} if isinstance(value, str) else read_part(value)
+
+
+HeadSpec = Annotated[AnyHead, Field(discriminator="kind"), BeforeValidator(read_head)]

@@ -144,7 +144,7 @@ class BundleCard(CardBase):
         return task_named(self.task, self.classes)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Bundle:
     """The card and each member's weights, in the card's order."""
 
@@ -158,6 +158,10 @@ class Bundle:
     """Models of confounds and acquisition of every fold, by baseline."""
     harmonised: Harmonised | None = None
     """What every fold learnt of the sites, where tokens were harmonised."""
+
+    def __repr__(self) -> str:
+        learnt = " or ".join(self.card.classes) or self.card.task
+        return f"<Bundle of {len(self.states)} heads, {self.card.head.name}, for {learnt}>"
 
     def head(self) -> Head:
         """The head that the weights belong to."""

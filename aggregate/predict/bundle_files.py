@@ -115,7 +115,7 @@ def read_card(folder: Path, model: type[AnyCard]) -> AnyCard:
             f"{folder} is not a bundle: {CARD_FILE} cannot be read ({error.strerror})"
         ) from error
     except ValidationError as error:
-        raise SlicecacheError(f"{path} is not a bundle of this version: {refusal(error, 'it')}") from error
+        raise SlicecacheError(f"{path} is not a bundle of this version: {refusal(error, 'it')}") from None
     except StoredJsonError as error:
         raise SlicecacheError(f"{path} is not a bundle: {error}") from error
 

@@ -46,6 +46,9 @@ def check_detector(part: Any, *, seed: int = 0, **options: Any) -> None:
         seed: Of the fits.
         **options: Of a class.
 
+    Returns:
+        None, which says that every law was kept.
+
     Raises:
         LawError: Naming the first law that it breaks.
         ConfigError: If it cannot be made at all.

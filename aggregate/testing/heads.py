@@ -43,6 +43,9 @@ def check_head(head: Any, dim: int = 12, options: Mapping[str, Any] | None = Non
         dim: Numbers of a token.
         options: With which a class or function is called, beside `dim`.
 
+    Returns:
+        None, which says that every law was kept.
+
     Raises:
         LawError: At the first law that is not kept.
         ConfigError: If it is no head at all: other results than pooled vectors and attention.
@@ -62,7 +65,7 @@ def spec_of(head: Any, options: Mapping[str, Any]) -> HeadBase:
     """The specification of whatever stands for a head."""
     if isinstance(head, HeadBase):
         return head
-    if isinstance(head, Mapping):
+    if isinstance(head, Mapping | str):
         found: HeadBase = TypeAdapter(HeadSpec).validate_python(head)
         return found
     if isinstance(head, nn.Module):

@@ -38,6 +38,9 @@ def check_loss(loss: Any, options: Mapping[str, Any] | None = None) -> None:
         loss: A term's specification, a callable `(logits, embedding, y, keep)`, or the class of one.
         options: Of the callable, or with which the class is made.
 
+    Returns:
+        None, which says that every law was kept.
+
     Raises:
         LawError: At the first law that is not kept.
         ConfigError: If it is no loss at all, e.g. has weights of its own.

@@ -1,7 +1,5 @@
 """Stage two from a pipeline to the run folder's `train/`: cohort, folds, runs, statistics, files."""
 
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -44,6 +42,7 @@ from aggregate.train.results import EXTERNAL, Results
 from aggregate.train.starts import start_facts
 from aggregate.training.probe import Work
 from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.common.terminal.called import told_command
 from cache_schema.common.terminal.progress import bar
 
 
@@ -107,7 +106,7 @@ def train_cohort(
         evaluation = judge_outside(bundle, case.external, metrics, section.memory_gib)
         results = Results(
             folder=case.folder,
-            command=shlex.join(["slicecache", *sys.argv[1:]]),
+            command=told_command("train"),
             config=resolved(pipeline, section),
             metrics=metrics,
             predictions=predictions(cohort, list(outputs.values()), evaluation, contrast),

@@ -31,10 +31,19 @@ def lazy_names(module: str, places: NamePlaces) -> tuple[Callable[[str], Any], C
     def get(name: str) -> Any:
         place = places.get(name)
         if place is None:
-            raise AttributeError(f"module {module!r} has no attribute {name!r}", name=name)
+            told = f"module {module!r} has no attribute {name!r}{_nearest(name, places)}"
+            raise AttributeError(told, name=name)
         return imported(place) if isinstance(place, str) else spaces[name]
 
     return get, lambda: sorted(places)
+
+
+def _nearest(name: str, places: NamePlaces) -> str:
+    """`; did you mean 'train'?`, where one is near. Names with underscores are asked for by tools."""
+    from difflib import get_close_matches
+
+    near = [] if name.startswith("_") else get_close_matches(name[:80], places, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _namespace(name: str, places: NamePlaces) -> ModuleType:

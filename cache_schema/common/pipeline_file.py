@@ -188,7 +188,7 @@ def validate(model: type[M], value: Any, where: str) -> M:
     except ValidationError as error:
         problems = mistakes(error, model, value, where)
         more = f" (and {len(problems) - 2} more)" if len(problems) > 2 else ""
-        raise ConfigError("; ".join(problems[:2]) + more) from error
+        raise ConfigError("; ".join(problems[:2]) + more) from None
 
 
 def check_keys(data: Mapping[str, Any], known: Sequence[str], where: str) -> None:

@@ -43,7 +43,7 @@ from cache_schema.verify.strays import check_strays
 from cache_schema.verify.withdrawn import check_withdrawn
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Verification:
     """What a check of a store found."""
 
@@ -63,6 +63,11 @@ class Verification:
     def ok(self) -> bool:
         """Whether nothing is wrong."""
         return not self.problems
+
+    def __repr__(self) -> str:
+        found = "ok" if self.ok else f"NOT ok, see its {len(self.problems)} .problems"
+        checked = "checked in full" if self.full else "checked"
+        return f"<Verification {self.location!r}: {found}, {self.n_volumes} volumes {checked}>"
 
     def as_json(self) -> dict[str, Any]:
         """The whole as JSON data."""

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from cache_schema.cluster.alike import library_version
+from cache_schema.common.terminal.called import asked_by
 from cache_schema.format.header import Fingerprint, FloatName, Header, Numerics
 from cache_schema.format.layout import token_arrays
 from extract.arithmetic.processor import processor_kind
@@ -85,7 +85,7 @@ def provenance(
         "processor": processor_kind(),
         "threads": torch.get_num_threads(),
         "libraries": {name: library_version(name) for name in LIBRARIES},
-        "command": list(sys.argv),
+        "command": asked_by("extract"),
         "folder": os.path.abspath(base),
         "batch_size": batch_size,
         "configuration": dict(configuration),

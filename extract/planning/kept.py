@@ -239,7 +239,7 @@ def _readable(place: Path) -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        raise ConfigError(f"{refusal(error, repr(str(place)))}; {AGAIN}") from error
+        raise ConfigError(f"{refusal(error, repr(str(place)))}; {AGAIN}") from None
     except ValueError as error:
         raise ConfigError(f"{str(place)!r} cannot be read as a plan ({error}); {AGAIN}") from error
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.errors import ConfigError, SlicecacheError
 
 LATTICE_MM = 3.0
 """Distance of the nodes on which displacements are kept."""
@@ -53,12 +53,14 @@ def packaged_file(kind: str) -> Path:
     """Where nilearn keeps its template, `kind` being t1, gm or wm.
 
     Raises:
-        ModuleNotFoundError: If nilearn is not installed.
+        ConfigError: If nilearn is not installed.
         SlicecacheError: If this nilearn has no such file.
     """
     spec = importlib.util.find_spec("nilearn")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("No module named 'nilearn'", name="nilearn")
+        raise ConfigError(
+            "simulate needs nilearn, which is not installed: pip install 'slicecache[simulate]'"
+        )
     path = (
         Path(spec.origin).parent
         / "datasets"

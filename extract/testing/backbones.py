@@ -32,6 +32,9 @@ def check_backbone(backbone: Any, *, canvas: Canvas | None = None) -> None:
         backbone: A spec, a mapping as in a pipeline file, or the class or object itself.
         canvas: Pixels along a side, or rows and columns; four patches by default.
 
+    Returns:
+        None, which says that every law was kept.
+
     Raises:
         LawError: Naming the first law that it breaks, and what was found.
         ConfigError: If it is no backbone at all, or declares other sizes than it gives.

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import types
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -56,11 +57,6 @@ def test_type_checkers_see_the_same_names() -> None:
         assert seen or f"from {module} import {attribute}\n" in source, name
 
 
-def test_a_misspelt_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
-        sc.trian  # noqa: B018
-
-
 def test_a_namespace_imports_its_names_when_they_are_used() -> None:
     get, listed = lazy_names("made.up", {"laws": {"wrap": "textwrap:wrap", "absent": "textwrap:absent"}})
     assert listed() == ["laws"]
@@ -74,3 +70,30 @@ def test_a_namespace_imports_its_names_when_they_are_used() -> None:
 def test_the_laws_are_a_namespace() -> None:
     assert "check_detector" in dir(sc.testing)
     assert isinstance(sc.testing, types.ModuleType)
+
+
+def test_help_lists_every_name_and_where_to_read_on() -> None:
+    said = sc.__doc__ or ""
+    results = [name for name in sc.PUBLIC_NAMES if name.endswith("Result")]
+    assert [name for name in sc.PUBLIC_NAMES if name not in said] == results
+    for each in (*sc.PUBLIC_NAMES["testing"], "README.md", "docs/tutorial.md", "docs/reference.md", ">>> "):
+        assert each in said
+    assert all((ROOT / page).is_file() for page in ("docs/tutorial.md", "docs/reference.md"))
+
+
+def test_the_version_is_told() -> None:
+    assert sc.__version__ == version("slicecache")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("trian", "; did you mean 'train'?"), ("zzz", ""), ("__trian", "")]
+)
+def test_whoever_asks_for_a_name_that_is_not_there_is_told_the_nearest(name: str, hint: str) -> None:
+    with pytest.raises(AttributeError) as error:
+        getattr(sc, name)
+    assert str(error.value) == f"module 'slicecache' has no attribute {name!r}{hint}"
+
+
+@pytest.mark.parametrize("name", sorted(sc.PUBLIC_NAMES["testing"]))
+def test_laws_that_hold_say_nothing_and_that_is_written_down(name: str) -> None:
+    assert "None, which says that every law was kept" in getattr(sc.testing, name).__doc__

@@ -10,7 +10,9 @@ import yaml
 from jsonschema import Draft202012Validator
 
 import slicecache
-from aggregate.config.section import read_aggregate_section, read_detect_section
+from aggregate.config.section import parse_section, read_aggregate_section, read_detect_section
+from aggregate.heads.custom import CustomHeadSpec
+from aggregate.heads.registry import HEADS
 from cache_schema.cluster.site import Site
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.lazy_names import imported
@@ -82,6 +84,13 @@ def test_short_forms_are_taken(schema):
     assert [error.json_path for error in schema.iter_errors(SHORT)] == []
 
 
+@pytest.mark.parametrize("kind", [kind for kind in HEADS if kind is not CustomHeadSpec])
+def test_a_head_may_be_its_kind_alone(kind, schema):
+    own = {"cohort": "t.csv", "target": "dx", "head": kind.model_fields["kind"].default}
+    assert [error.json_path for error in schema.iter_errors({"aggregate": own})] == []
+    assert parse_section(own).head == kind()
+
+
 WRONG = [
     ("cach.store", "x", "did you mean 'cache'"),
     ("run.foldr", "x", "did you mean 'folder'"),
@@ -91,6 +100,7 @@ WRONG = [
     ("extract.input.sufix", "T1w", "did you mean 'suffix'"),
     ("extract.device", "gpu", "'cuda'"),
     ("aggregate.head.kind", "atention", "did you mean 'attention'"),
+    ("aggregate.head", "atention", "aggregate.head.kind: there is no 'atention'; did you mean 'attention'"),
     ("aggregate.folds.repeat", 10, "did you mean 'repeats'"),
     ("aggregate.folds.n", 1, "at least 2"),
     ("aggregate.train.epochs", "many", "a whole number"),

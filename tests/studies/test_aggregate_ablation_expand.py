@@ -95,6 +95,13 @@ def test_a_recipe_of_the_section_is_overridden_by_path() -> None:
     assert (warm.loss.supcon.weight, warm.loss.supcon.temperature) == (1.0, 0.5)
 
 
+def test_a_bare_kind_of_head_takes_paths_below_it() -> None:
+    named = {"section": {"head.embedding": [6]}, "own": {"head": "max", "head.embedding": [6]}}
+    study = expand(raw({"configurations": named}, head="mean"))
+    heads = [configuration.section.head for configuration in study.configurations]
+    assert [(head.kind, head.embedding) for head in heads] == [("mean", (6,)), ("max", (6,))]
+
+
 def test_a_bare_weight_in_the_section_takes_a_path_below_it() -> None:
     study = expand(raw({"configurations": {"a": {"loss.supcon.temperature": 0.2}}}, loss={"supcon": 0.25}))
     found = study["a"].section.loss.supcon

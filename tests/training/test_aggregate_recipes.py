@@ -89,6 +89,12 @@ def test_nothing_is_changed_in_place():
     assert with_recipe({"head": {"kind": "mean"}}) == {"head": {"kind": "mean"}}
 
 
+def test_a_bare_kind_of_head_is_what_its_mapping_is():
+    for kind in ("attention", "mean"):
+        given = {"recipe": "dinoatten3d", "head": kind}
+        assert parts(given) == parts({**given, "head": {"kind": kind}})
+
+
 @pytest.mark.parametrize(
     ("target", "watch", "balanced"),
     [

@@ -12,6 +12,7 @@ from typing import Any
 from aggregate.config.recipes import RECIPES
 from aggregate.harmonise.spec import read_harmonise
 from aggregate.heads.attention import AttentionSpec
+from aggregate.heads.registry import read_head
 from cache_schema.common.custom import read_part
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.text.mistakes import suggest
@@ -48,9 +49,9 @@ def overlay(section: Mapping[str, Any], changes: Mapping[str, Any], where: str) 
 
 
 def _spell_out(data: dict[str, Any]) -> None:
-    """Write a head or a loss that is an object of Python's as a mapping, so that paths reach into it."""
+    """Write a head's bare name, and objects of Python's, as mappings, so that paths reach into it."""
     if "head" in data:
-        data["head"] = read_part(data["head"])
+        data["head"] = read_head(data["head"])
     if "harmonise" in data:
         data["harmonise"] = read_harmonise(data["harmonise"])
     if isinstance(data.get("loss"), Mapping):
@@ -112,4 +113,4 @@ def _put(data: dict[str, Any], path: str, value: Any, where: str) -> None:
     old = node.get(last)
     if steps == ["loss"] and isinstance(old, Mapping) and not isinstance(value, Mapping):
         value = {**old, "weight": value}
-    node[last] = value
+    node[last] = read_head(value) if path == "head" else value

@@ -107,12 +107,15 @@ class DetectorCard(CardBase):
         return self
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DetectorBundle:
     """The card and the fitted detectors, in the card's order."""
 
     card: DetectorCard
     fitted: tuple[Fitted, ...]
+
+    def __repr__(self) -> str:
+        return f"<DetectorBundle of {', '.join(dict.fromkeys(one.name for one in self.fitted))}>"
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -19,13 +19,14 @@ from typer.main import get_command
 from cache_schema.common.errors import MachineError, SlicecacheError
 from cache_schema.common.lazy_names import imported
 from cache_schema.common.machine import causes, is_machine, machine_words, out_of_memory
+from cache_schema.common.terminal import called
 from cache_schema.common.terminal.visible import visible
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 STOPPED = "stopped; what was committed stays, and the same command goes on from there"
 DEBUG = "--debug"
 WARNING = "WARNING: "
-NAME = "slicecache"
+NAME = called.NAME
 OURS = "a mistake in slicecache, or in a part from outside, and not in what was asked"
 
 EXTRAS = {
@@ -154,11 +155,13 @@ def guarded(command: Callable[..., Any], arguments: Sequence[str] | None = None)
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        result = command(args=[word for word in given if word != DEBUG], standalone_mode=False)
+        with called.as_command(given):
+            result = command(args=[word for word in given if word != DEBUG], standalone_mode=False)
     except SystemExit as ending:  # of --install-completion
         return ending.code if isinstance(ending.code, int) else 2
     except Exception as error:
         if DEBUG in given:
+            error.__suppress_context__ = False  # what a notebook need not see is what is asked for here
             traceback.print_exc()
         told, code = in_words(error)
         typer.echo(f"slicecache: {told}", err=True)
