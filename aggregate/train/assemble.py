@@ -20,7 +20,7 @@ from aggregate.common.pictures import shown_preview
 from aggregate.common.versions import versions
 from aggregate.config.setup import TrainingSetup
 from aggregate.predict.bundle import BesideCard, Bundle, BundleCard, member_of
-from aggregate.predict.seen import contents_of
+from aggregate.predict.seen import volumes_of
 from aggregate.statistics.classes.out_of_fold import classes_out_of_fold
 from aggregate.statistics.evaluate import (
     Measured,
@@ -202,7 +202,7 @@ def make_bundle(
         members=tuple(members),
         mean_pooling=len(solutions),
         columns={name: baseline.designs for name, baseline in columns.items()},
-        contents=contents_of(records_of(cohort, seen_bags(folds))),
+        volumes=volumes_of(records_of(cohort, seen_bags(folds))),
         familiar=familiar.card,
         training=training,
     )
