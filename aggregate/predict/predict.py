@@ -5,7 +5,7 @@ that did not see him; everybody else by the mean logits of all members.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from aggregate.predict.seen import Recognised, recognise
 from aggregate.targets.registry import USUAL
 from cache_schema.common.text.counts import counted
 from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader
 from cache_schema.store.reading.records import Picked
 
@@ -94,7 +95,7 @@ def predict_and_compare(
         return Predicted(pd.DataFrame(columns=_columns(card)), Comparison(pd.DataFrame()))
     people = people_of_bags(bundle, store, bags, table)
     records = store.records()
-    known = recognise(card.holders, (records[place] for places in bags for place in places))
+    known = _recognised(card, (records[place] for places in bags for place in places))
     names = [_held_as(card, known, key.participant_id) for key in keys]
     said = _said(bundle, store, bags, names, beside, people)
     rows = list(_rows(card, keys, said.logits, known))
@@ -134,6 +135,14 @@ def _said(
         np.concatenate([part.logits for part in parts], axis=1),
         joined([part.familiarity for part in parts if part.familiarity is not None]),
     )
+
+
+def _recognised(card: BundleCard, records: Iterable[VolumeRecord]) -> Recognised:
+    """Who is here under another id; a bundle that cannot tell whose a volume is believes ids that it knows."""
+    if card.volumes or not card.contents:
+        return recognise(card.holders, records)
+    everybody = card.everybody
+    return recognise(card.holders, (each for each in records if each.participant_id not in everybody))
 
 
 def _held_as(card: BundleCard, known: Recognised, participant: str) -> str:

@@ -71,9 +71,10 @@ def recognise(holders: Mapping[str, frozenset[str]], records: Iterable[VolumeRec
     for record in records if holders else ():
         by_file, by_numbers = (holders.get(d, frozenset()) for d in content_digests(record))
         own = record.participant_id
-        if (by_file or by_numbers) and own not in by_file and own not in by_numbers:
+        others = by_file.union(by_numbers) - {own} if by_file or by_numbers else frozenset()
+        if others:
             n_volumes += 1
-            whose[own] = whose.get(own, frozenset()).union(by_file, by_numbers)
+            whose[own] = whose.get(own, frozenset()) | others
     return Recognised(whose, n_volumes)
 
 

@@ -207,6 +207,29 @@ def test_single_files_and_manifests_are_answered_for_alone(trained, tmp_path, mo
     assert list(found["participant_id"]) == ["a"]
 
 
+def test_a_scan_of_the_training_under_another_name_is_known(trained, tmp_path, capsys, caplog):
+    """By the command: members that did not see it speak, and a detector that was fitted on it is silent."""
+    scan, place = tmp_path / "IMG_1000.nii.gz", trained / "bids/sub-03/anat/sub-03_T1w.nii.gz"
+    scan.write_bytes(place.read_bytes())
+    out = tmp_path / "one.csv"
+    assert command("predict", trained / "run/train", "--images", scan, "--out", out) == 0
+    assert "1 volume -> " in capsys.readouterr().out
+    told = "1 volume is that of training participant sub-03 by its content: "
+    assert f"{told}scored by the members that did not see them" in caplog.text
+    own = sc.predict(trained / "run/train", trained / "run/cache.zarr").set_index("participant_id")
+    (found,) = pd.read_csv(out).to_dict("records")
+    assert (found["participant_id"], found["members"]) == ("IMG_1000", own["members"]["sub-03"])
+    np.testing.assert_allclose(found["logit_patient"], own["logit_patient"]["sub-03"], atol=1e-6)
+    card = json.loads((trained / "run/detect/bundle" / CARD_FILE).read_bytes())
+    fitted, two = card["participants"]["fit"][0], tmp_path / "two.csv"
+    scan.write_bytes((trained / f"bids/{fitted}/anat/{fitted}_T1w.nii.gz").read_bytes())
+    assert command("predict", trained / "run/detect", "--images", scan, "--out", two) == 0
+    assert f"1 volume is that of training participant {fitted} by its content" in capsys.readouterr().err
+    (found,) = pd.read_csv(two).to_dict("records")
+    assert found["part"] == "fit"
+    assert np.isnan(found["score"])
+
+
 def test_detectors_map_images_in_their_own_space(trained, tmp_path, capsys):
     new = write_tree(tmp_path / "new", (30,), first=200)
     maps = tmp_path / "maps"
