@@ -138,7 +138,7 @@ def _said(
 
 
 def _recognised(card: BundleCard, records: Iterable[VolumeRecord]) -> Recognised:
-    """Who is here under another id; a bundle that cannot tell whose a volume is believes ids that it knows."""
+    """Who is here under another id; one that cannot tell whose a volume is believes ids that it knows."""
     if card.volumes or not card.contents:
         return recognise(card.holders, records)
     everybody = card.everybody

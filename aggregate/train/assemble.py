@@ -15,6 +15,7 @@ from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.folds import matched_notes
 from aggregate.cohort.people import Fold, FoldSpec
 from aggregate.cohort.sides import fold_notes
+from aggregate.cohort.table.join_spec import JoinSpec
 from aggregate.cohort.task import TargetBase
 from aggregate.common.pictures import shown_preview
 from aggregate.common.versions import versions
@@ -211,7 +212,12 @@ def make_bundle(
 
 
 def training_summary_of(
-    setup: TrainingSetup, target: TargetBase, spec: FoldSpec, trained: Trained, metrics: dict[str, Any]
+    setup: TrainingSetup,
+    target: TargetBase,
+    spec: FoldSpec,
+    trained: Trained,
+    metrics: dict[str, Any],
+    join: JoinSpec,
 ) -> dict[str, Any]:
     """What a bundle's card says of its training."""
     return {
@@ -220,6 +226,7 @@ def training_summary_of(
         "loss": setup.loss.model_dump(mode="json"),
         "train": setup.train.model_dump(mode="json"),
         "folds": spec.model_dump(mode="json"),
+        **({"join": said} if (said := join.in_names()) else {}),
         **_stacking(trained),
         "metrics": metrics["metrics"],
         "content_digest": metrics["content_digest"],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -205,6 +206,22 @@ def test_single_files_and_manifests_are_answered_for_alone(trained, tmp_path, mo
     write_volume(folder / "a.nii", 8)
     found = sc.predict(trained / "run/train", sc.Images(folder, "predict-images/cache.zarr", workers=0))
     assert list(found["participant_id"]) == ["a"]
+
+
+def test_what_a_manifest_lacks_is_said_as_it_is_typed(trained, tmp_path, capsys):
+    """The hint names all columns at once, and works when it is copied."""
+    write_volume(tmp_path / "one.nii.gz", 5)
+    (tmp_path / "list.csv").write_text("PTID,Visit no,file\nX1,a,one.nii.gz\n")
+    given = ("predict", trained / "run/train", tmp_path / "m.zarr", "--images", tmp_path / "list.csv")
+    assert command(*given) == 2
+    hint = re.search(r'--set "(.*)"', capsys.readouterr().err).group(1)
+    assert hint == "extract.input.columns={participant: PTID, path: file}"
+    visit = ("--set", "input.columns.session=Visit no")
+    assert command(*given, *visit) == 2
+    hint = re.search(r'--set "(.*)"', capsys.readouterr().err).group(1)
+    assert hint == "extract.input.columns={session: Visit no, participant: PTID, path: file}"
+    assert command(*given, "--set", hint, "--set", "workers=0") == 0
+    assert "X1,ses-a," in capsys.readouterr().out.replace("X1,a,", "X1,ses-a,")
 
 
 def test_a_scan_of_the_training_under_another_name_is_known(trained, tmp_path, capsys, caplog):
