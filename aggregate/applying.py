@@ -32,6 +32,7 @@ from cache_schema.common.terminal.options import (
     SiteFile,
 )
 from cache_schema.common.terminal.visible import visible
+from cache_schema.common.text.counts import counted
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -109,7 +110,7 @@ def predict(
     elif out is None:
         typer.echo(csv_text(table), nl=False)
     else:
-        typer.echo(f"{len(table)} volumes -> {out}")
+        typer.echo(f"{counted(len(table), 'volume')} -> {out}")
     return 1 if made is not None and made.failed else 0
 
 

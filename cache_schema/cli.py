@@ -9,6 +9,7 @@ from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.command import application
 from cache_schema.common.terminal.options import AsJson, StorePlace
 from cache_schema.common.terminal.visible import visible
+from cache_schema.common.text.counts import counted
 from cache_schema.move.merging.cli import merge, subset
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def seal(store: StorePlace, as_json: AsJson = False) -> int:
     if as_json:
         typer.echo(json.dumps({"sealed": True, "n_volumes": len(reader.entries), "content_digest": digest}))
     else:
-        typer.echo(f"sealed {store}: {len(reader.entries)} volumes, content digest {digest}")
+        typer.echo(f"sealed {store}: {counted(len(reader.entries), 'volume')}, content digest {digest}")
     return 0
 
 
@@ -165,7 +166,7 @@ def _rebuilt(what: str, reader: "StoreReader", as_json: bool) -> int:
             json.dumps({what: True, "store": reader.location, "n_volumes": n, "content_digest": digest})
         )
     else:
-        typer.echo(f"{what} {reader.location}: {n} volumes read back, content digest {digest}")
+        typer.echo(f"{what} {reader.location}: {counted(n, 'volume')} read back, content digest {digest}")
     return 0
 
 

@@ -60,7 +60,7 @@ class Images:
         self.backbone = None if backbone is None else Path(backbone)
         self.progress, self.keys = progress, keys
         self.overrides: Sequence[str] = ()
-        """`input.suffix=T2w` and the like, as the command line has them."""
+        """`input.suffix=T2w` and the like, as the command line has them; `extract.` may stand before."""
         self.outcome: Outcome | None = None
         """What was embedded, once it was; its `failures` say why something was not."""
 
@@ -116,7 +116,7 @@ class Images:
             "extract": section,
         }
         for override in self.overrides:
-            apply_override(data, f"extract.{override}")
+            apply_override(data, f"extract.{override.removeprefix('extract.')}")
         if not section.keys() & {"dtype", "engine"}:
             section.update(_arithmetic(wanted, str(section.get("device", "auto"))))
         return data

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from cache_schema.common.text.counts import counted
 from cache_schema.files.disk.room import in_units
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def _describe_store(outcome: Outcome) -> str:
     speed = outcome.slices / max(outcome.seconds, 1e-9)
     lines = [
         f"store {outcome.store}",
-        f"  {outcome.embedded} volumes embedded, {outcome.skipped} already there, {outcome.failed} failed",
+        f"  {counted(outcome.embedded, 'volume')} embedded, {outcome.skipped} already there, "
+        f"{outcome.failed} failed",
     ]
     if outcome.name != MAIN:
         lines[0] = f"store {outcome.name}: {outcome.store}"
@@ -100,7 +102,7 @@ def describe_plan(made: ExtractionPlan, size: int | None) -> str:
         lines.append(said_of_withdrawn(made.withdrawn))
     bound = "an unknown size" if size is None else f"at most {in_units(size)}"
     lines.append(
-        f"{len(made.embeddable)} volumes to embed, {len(made.refused)} cannot be; "
+        f"{counted(len(made.embeddable), 'volume')} to embed, {len(made.refused)} cannot be; "
         f"at most {made.slices} slices, a store of {bound}"
     )
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from typing import Any
 from aggregate.cohort.table.cohort_table import MergedColumns
 from aggregate.cohort.table.join import Join, LeftOut
 from aggregate.common.table_values import listed
+from cache_schema.common.text.counts import counted
 from cache_schema.format.identity import VolumeKey
 from cache_schema.store.reader import StoreReader
 
@@ -58,7 +59,8 @@ class Shortfall:
             for what, items in kinds
             if items
         )
-        return f"no prediction for {len(self.missing)} volumes that were planned: {told}"
+        n = len(self.missing)
+        return f"no prediction for {counted(n, 'volume')} that {'was' if n == 1 else 'were'} planned: {told}"
 
 
 def shortfall_of(store: StoreReader) -> Shortfall:

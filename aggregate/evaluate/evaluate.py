@@ -66,8 +66,7 @@ def evaluate_bundle(bundle: Bundle, external: External, memory_gib: float | None
     """
     cohort, card = external.cohort, bundle.card
     check_store(card, external.store.header, external.store.location, external.beside)
-    trained = {name for member in card.members for name in member.participants}
-    refuse_seen(cohort, trained, card.contents, external.own_ids)
+    refuse_seen(cohort, card.everybody, card.holders, external.own_ids)
     bags = open_bags(external.store, card.tokens, cohort.entries, cohort.bag, memory_gib, external.beside)
     bags = with_views(
         bags,
@@ -207,7 +206,7 @@ def evaluation_notes(bundle: Bundle, external: External) -> tuple[str, ...]:
     ]
     if not bundle.mean_pooling:
         notes.append(f"the bundle keeps no {WORDS[external.cohort.kind.bar]} to be compared with")
-    if not bundle.card.contents:
+    if not bundle.card.holders:
         notes.append(
             "the bundle is from before it kept what its volumes held: shared participants were looked for by "
             "id only"

@@ -8,6 +8,7 @@ from aggregate.cohort.narrowing import read_cohort_table
 from aggregate.cohort.request import Combine
 from aggregate.cohort.select import SelectSpec
 from aggregate.cohort.task import TargetBase
+from aggregate.evaluate.joined import join_advised
 from aggregate.evaluate.spec import ExternalSpec
 from aggregate.predict.bundle import BundleCard
 from aggregate.targets.base import LearntTask
@@ -62,7 +63,10 @@ def require_labels(card: BundleCard, spec: ExternalSpec) -> None:
     """
     target = external_target(card.kind, trained_target(card), spec.target)
     request = spec.request(target, card.select, card.combine)
-    target.read(read_cohort_table(request), request.missing)
+    with join_advised(card, spec):
+        table = read_cohort_table(request)
+        table.require(request.join.participant, "join.participant")
+    target.read(table, request.missing)
 
 
 def trained_target(card: BundleCard) -> TargetBase | None:

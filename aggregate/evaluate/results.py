@@ -10,6 +10,7 @@ from aggregate.common.run_folder import FIGURES, METHODS, METRICS_FILE, REPORT
 from aggregate.evaluate.curves import Curves
 from aggregate.evaluate.evaluate import Evaluation, evaluate_bundle
 from aggregate.evaluate.external import external_target, open_external, trained_target
+from aggregate.evaluate.joined import join_advised
 from aggregate.evaluate.spec import ExternalSpec
 from aggregate.predict.bundle import Bundle
 from aggregate.statistics.classes.confusion import confusion_table
@@ -59,7 +60,8 @@ def evaluate_to(
     require_writable(folder, "the run folder")
     card = bundle.card
     target = external_target(card.kind, trained_target(card), spec.target)
-    external = open_external(spec, target, prove, card.select, card.combine, store)
+    with join_advised(card, spec):
+        external = open_external(spec, target, prove, card.select, card.combine, store)
     with log_to(folder) as logger:
         evaluation = evaluate_bundle(bundle, external)
         results = EvaluationResults(

@@ -30,6 +30,7 @@ from aggregate.predict.column_models import Designs, Solutions, column_tensors, 
 from aggregate.predict.familiar import Familiar, FamiliarCard, read_familiar
 from aggregate.predict.harmonised import Harmonised, HarmonisedCard, read_harmonised
 from aggregate.predict.mean_pooling import MEAN_POOLING, mean_pooling_tensors, read_mean_pooling
+from aggregate.predict.seen import holders_of
 from aggregate.predict.states import check_states
 from aggregate.targets.base import LearntTask
 from aggregate.targets.registry import SPECS, USUAL, task_named
@@ -100,7 +101,7 @@ class BundleCard(CardBase):
     columns: Designs = later({})
     """Models of confounds and acquisition, by baseline and fold; none in bundles of before."""
     contents: tuple[Digest, ...] = later(())
-    """Of every volume that had a part in it (see `predict.seen`); none in bundles of before."""
+    """In bundles from before `volumes`: the same digests, and not whose they are."""
     familiar: FamiliarCard | None = later(None)
     """What the training cohort looked like (see `predict.familiar`); none in bundles of before."""
     harmonised: HarmonisedCard | None = later(None)
@@ -132,6 +133,16 @@ class BundleCard(CardBase):
         for place, member in enumerate(self.members):
             found.setdefault((member.repeat, member.fold), []).append(place)
         return found
+
+    @property
+    def everybody(self) -> frozenset[str]:
+        """Who had a part in any member."""
+        return frozenset(name for member in self.members for name in member.participants)
+
+    @property
+    def holders(self) -> dict[str, frozenset[str]]:
+        """As of every card; a bundle that keeps only the digests cannot tell whose one is: anybody's."""
+        return dict.fromkeys(self.contents, self.everybody) | holders_of(self.volumes)
 
     @property
     def n_outputs(self) -> int:

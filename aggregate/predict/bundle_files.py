@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from aggregate.common.artefacts import write_bytes
+from aggregate.predict.seen import holders_of
 from cache_schema.common.custom import give, permit
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.one_line import printable
@@ -23,6 +24,7 @@ from cache_schema.common.stored_json import MEBIBYTE, StoredJsonError, read_obje
 from cache_schema.common.strict import Strict, later, refusal
 from cache_schema.files.opened import OpenedFile
 from cache_schema.format.header import Fingerprint, Numerics
+from cache_schema.format.limits import Digest
 from cache_schema.store.wanted import WantedStore
 
 CARD_FILE = "bundle.json"
@@ -49,8 +51,16 @@ class CardBase(Strict):
     """How more such embeddings are made, see `making_of`; nothing in bundles of before."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Summary of how it was made, and what it measured."""
+    volumes: dict[str, tuple[Digest, ...]] = later({})
+    """Digests of every volume that had a part in it, by participant (see `predict.seen`); none in bundles of
+    before."""
     weights_sha256: str = ""
     """Of `members.safetensors`; filled in when the bundle is saved."""
+
+    @property
+    def holders(self) -> dict[str, frozenset[str]]:
+        """Whose a volume of these contents is; nothing in bundles of before."""
+        return holders_of(self.volumes)
 
     def wants(self, arrays: Sequence[str]) -> WantedStore:
         """The store that it can be applied to."""

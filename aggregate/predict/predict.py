@@ -1,11 +1,11 @@
 """Apply a bundle to a store: one row per committed volume.
 
-A participant of the training cohort is scored only by members that did not see him; everybody else by
-the mean logits of all members.
+A participant of the training cohort, known by id or by the content of a volume, is scored only by members
+that did not see him; everybody else by the mean logits of all members.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,8 +25,11 @@ from aggregate.predict.check import check_store
 from aggregate.predict.compare import Batch, Comparison, compare
 from aggregate.predict.people import people_of_bags
 from aggregate.predict.scoring import Said, frozen_threshold, joined, say, tempered
+from aggregate.predict.seen import Recognised, recognise
 from aggregate.targets.registry import USUAL
+from cache_schema.common.text.counts import counted
 from cache_schema.format.identity import VolumeKey
+from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader
 from cache_schema.store.reading.records import Picked
 
@@ -91,18 +94,14 @@ def predict_and_compare(
     if not bags:
         return Predicted(pd.DataFrame(columns=_columns(card)), Comparison(pd.DataFrame()))
     people = people_of_bags(bundle, store, bags, table)
-    said = _said(bundle, store, bags, keys, beside, people)
-    rows = list(_rows(card, keys, said.logits))
-    unseen = sorted({row["participant_id"] for row in rows if not row["members"]})
-    if unseen:
-        logger.warning(
-            "%d participant(s) had a part in every member of the bundle and get no prediction, e.g. %s",
-            len(unseen),
-            ", ".join(unseen[:3]),
-        )
     records = store.records()
+    known = _recognised(card, (records[place] for places in bags for place in places))
+    names = [_held_as(card, known, key.participant_id) for key in keys]
+    said = _said(bundle, store, bags, names, beside, people)
+    rows = list(_rows(card, keys, said.logits, known))
+    _tell_of_the_seen(card, known, rows)
     batch = Batch(
-        participants=[key.participant_id for key in keys],
+        participants=names,
         records=([records[place] for place in places] for places in bags),
         familiarity=said.familiarity,
         logits=said.logits,
@@ -117,7 +116,7 @@ def _said(
     bundle: Bundle,
     store: StoreReader,
     bags: Sequence[tuple[int, ...]],
-    keys: Sequence[VolumeKey],
+    names: Sequence[str],
     beside: Beside,
     people: pd.DataFrame | None,
 ) -> Said:
@@ -130,13 +129,46 @@ def _said(
         reading = partial(read_bags, tokens=bundle.card.tokens, bag=bag)
         read = reading(store, entries, beside=beside)
         read = with_views(read, bundle.card.views, store, beside, bundle.card.tokens, entries, reading)
-        names = [key.participant_id for key in keys[start : start + READ_BATCH]]
         own = None if people is None else people.iloc[start : start + READ_BATCH]
-        parts.append(say(bundle, read, store.header, names, people=own))
+        parts.append(say(bundle, read, store.header, names[start : start + READ_BATCH], people=own))
     return Said(
         np.concatenate([part.logits for part in parts], axis=1),
         joined([part.familiarity for part in parts if part.familiarity is not None]),
     )
+
+
+def _recognised(card: BundleCard, records: Iterable[VolumeRecord]) -> Recognised:
+    """Who is here under another id; one that cannot tell whose a volume is believes ids that it knows."""
+    if card.volumes or not card.contents:
+        return recognise(card.holders, records)
+    everybody = card.everybody
+    return recognise(card.holders, (each for each in records if each.participant_id not in everybody))
+
+
+def _held_as(card: BundleCard, known: Recognised, participant: str) -> str:
+    """Whom of the training somebody is compared with as: themselves, if the bundle says who that is."""
+    return min(known.whose.get(participant, [participant])) if card.volumes else participant
+
+
+def _tell_of_the_seen(card: BundleCard, known: Recognised, rows: Sequence[dict[str, Any]]) -> None:
+    """Say who was recognised by content, and who gets no prediction since every member saw them."""
+    if known.n_volumes and card.volumes:
+        logger.warning("%s", known.sentence("scored by the members that did not see them"))
+    elif known.n_volumes:
+        logger.warning(
+            "%s in training by %s content, under another id; the bundle is from before it kept whose, so no "
+            "member is known not to have seen them: train it again",
+            f"{counted(known.n_volumes, 'volume')} {'was' if known.n_volumes == 1 else 'were'}",
+            "its" if known.n_volumes == 1 else "their",
+        )
+    unseen = sorted({row["participant_id"] for row in rows if not row["members"]})
+    if unseen:
+        logger.warning(
+            "%s had a part in every member of the bundle and %s no prediction, e.g. %s",
+            counted(len(unseen), "participant"),
+            "gets" if len(unseen) == 1 else "get",
+            ", ".join(unseen[:3]),
+        )
 
 
 def bags_of_store(card: BundleCard, store: StoreReader) -> list[tuple[int, ...]]:
@@ -169,12 +201,13 @@ def _key(keys: Sequence[VolumeKey]) -> VolumeKey:
 
 
 def _rows(
-    card: BundleCard, keys: Sequence[VolumeKey], logits: NDArray[np.float64]
+    card: BundleCard, keys: Sequence[VolumeKey], logits: NDArray[np.float64], known: Recognised
 ) -> Iterator[dict[str, Any]]:
     """One row per bag from the logits of all members."""
     participants = [frozenset(member.participants) for member in card.members]
     for column, key in enumerate(keys):
-        used = [i for i, seen in enumerate(participants) if key.participant_id not in seen]
+        themselves = known.known_as(key.participant_id)
+        used = [i for i, seen in enumerate(participants) if seen.isdisjoint(themselves)]
         yield {
             "participant_id": key.participant_id,
             "session_id": key.session_id,

@@ -15,12 +15,13 @@ from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.folds import matched_notes
 from aggregate.cohort.people import Fold, FoldSpec
 from aggregate.cohort.sides import fold_notes
+from aggregate.cohort.table.join_spec import JoinSpec
 from aggregate.cohort.task import TargetBase
 from aggregate.common.pictures import shown_preview
 from aggregate.common.versions import versions
 from aggregate.config.setup import TrainingSetup
 from aggregate.predict.bundle import BesideCard, Bundle, BundleCard, member_of
-from aggregate.predict.seen import contents_of
+from aggregate.predict.seen import volumes_of
 from aggregate.statistics.classes.out_of_fold import classes_out_of_fold
 from aggregate.statistics.evaluate import (
     Measured,
@@ -202,7 +203,7 @@ def make_bundle(
         members=tuple(members),
         mean_pooling=len(solutions),
         columns={name: baseline.designs for name, baseline in columns.items()},
-        contents=contents_of(records_of(cohort, seen_bags(folds))),
+        volumes=volumes_of(records_of(cohort, seen_bags(folds))),
         familiar=familiar.card,
         training=training,
     )
@@ -211,7 +212,12 @@ def make_bundle(
 
 
 def training_summary_of(
-    setup: TrainingSetup, target: TargetBase, spec: FoldSpec, trained: Trained, metrics: dict[str, Any]
+    setup: TrainingSetup,
+    target: TargetBase,
+    spec: FoldSpec,
+    trained: Trained,
+    metrics: dict[str, Any],
+    join: JoinSpec,
 ) -> dict[str, Any]:
     """What a bundle's card says of its training."""
     return {
@@ -220,6 +226,7 @@ def training_summary_of(
         "loss": setup.loss.model_dump(mode="json"),
         "train": setup.train.model_dump(mode="json"),
         "folds": spec.model_dump(mode="json"),
+        **({"join": said} if (said := join.in_names()) else {}),
         **_stacking(trained),
         "metrics": metrics["metrics"],
         "content_digest": metrics["content_digest"],

@@ -11,7 +11,7 @@ from aggregate.config.section import AggregateSection
 from aggregate.evaluate.evaluate import Evaluation, evaluate_bundle
 from aggregate.evaluate.external import External, external_target, open_external
 from aggregate.predict.bundle import Bundle
-from aggregate.predict.seen import contents_of, refuse_seen
+from aggregate.predict.seen import holders_of, refuse_seen, volumes_of
 from aggregate.targets.base import learnt
 from aggregate.targets.pairs import Contrast, narrowed
 from aggregate.train.familiar import records_of, seen_bags
@@ -55,10 +55,8 @@ def open_external_cohort(
         f"the training's store (here) holds other embeddings than the external one, {spec.store} (there)",
         "Extract the external cohort as the training's was.",
     )
-    seen = records_of(cohort, seen_bags(folds))
-    refuse_seen(
-        external.cohort, {record.participant_id for record in seen}, contents_of(seen), external.own_ids
-    )
+    seen = volumes_of(records_of(cohort, seen_bags(folds)))
+    refuse_seen(external.cohort, seen, holders_of(seen), external.own_ids)
     return external if contrast is None else replace(external, cohort=narrowed(external.cohort, contrast))
 
 

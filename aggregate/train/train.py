@@ -207,7 +207,7 @@ def bundle_of(
     """What is applied to others."""
     section, contrast = case.section, case.contrast
     target = section.target if contrast is None else target_of(section.target, contrast)
-    summary = training_summary_of(case.setup, target, section.folds, trained, metrics)
+    summary = training_summary_of(case.setup, target, section.folds, trained, metrics, section.join)
     bundle = make_bundle(
         case.setup,
         case.cohort,

@@ -7,6 +7,7 @@ from typing import Any
 
 from cache_schema.common.errors import StoreError
 from cache_schema.common.terminal.progress import Progress
+from cache_schema.common.text.counts import counted
 from cache_schema.files.disk.room import require_fit
 from cache_schema.files.disk.whole import appears_whole, require_free
 from cache_schema.files.h5.sink import H5Sink
@@ -46,7 +47,8 @@ class Exported:
         missing = f"; {self.left_behind} planned volumes are not committed and stay behind" * (
             self.left_behind > 0
         )
-        return f"{self.location}: {self.n_volumes} volumes, content digest {self.content_digest}{missing}"
+        volumes = counted(self.n_volumes, "volume")
+        return f"{self.location}: {volumes}, content digest {self.content_digest}{missing}"
 
 
 def export_store(

@@ -1,5 +1,6 @@
 """A verification in words: what was looked at, what is wrong, and what to do about it."""
 
+from cache_schema.common.text.counts import counted
 from cache_schema.verify.verify import Verification
 
 CHECKED = "header, table, records, array metadata, checksums, kept values finite, pads empty, digests, seal"
@@ -9,7 +10,8 @@ CHECKED_FULL = "zero tokens, token norms, duplicated volumes, data without a rec
 def verification_text(verification: Verification) -> str:
     """A verification for people: what is wrong as a table, then what to do about it."""
     v = verification
-    head = f"{v.location}: {v.n_volumes} volumes, {v.bytes_read / 1e6:.1f} MB read in {v.seconds:.1f} s"
+    many = counted(v.n_volumes, "volume")
+    head = f"{v.location}: {many}, {v.bytes_read / 1e6:.1f} MB read in {v.seconds:.1f} s"
     looked = f"looked at: {CHECKED}" + (f"; {CHECKED_FULL}" if v.full else " (--full looks at more)")
     lines = [head, looked, *v.notes]
     if v.ok:

@@ -15,6 +15,7 @@ from pydantic import ValidationInfo, field_validator
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.strict import Strict, later
+from cache_schema.common.text.yaml_text import in_one_line
 from cache_schema.format.identity import VolumeKey
 from extract.sources.candidate import (
     Candidate,
@@ -159,13 +160,13 @@ def find_columns(spec: ManifestInput, names: list[str], table: Path) -> dict[str
         elif asked is not None:
             raise ConfigError(f"columns.{role}: {str(table)!r} has no column {asked!r}{_near(asked, names)}")
     if "path" not in columns:
-        raise ConfigError(_missing("path", names, folded, table))
+        raise ConfigError(_missing("path", spec, columns, names, table))
     if spec.row_is_participant and "participant" in columns:
         raise ConfigError(
             f"{str(table)!r} has the column {columns['participant']!r}, so row_is_participant cannot be meant"
         )
     if "participant" not in columns and not spec.row_is_participant:
-        raise ConfigError(_missing("participant", names, folded, table))
+        raise ConfigError(_missing("participant", spec, columns, names, table))
     return columns
 
 
@@ -174,10 +175,24 @@ def _near(asked: str, names: list[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(names)}"
 
 
-def _missing(role: str, names: list[str], folded: dict[str, str], table: Path) -> str:
-    """The sentence for a column that must be there, with the likely one."""
-    likely = next((folded[name] for name in LIKELY[role] if name in folded), "NAME")
-    ways = f"say which it is, e.g. `columns: {{{role}: {likely}}}`"
+def _missing(role: str, spec: ManifestInput, columns: dict[str, str], names: list[str], table: Path) -> str:
+    """The sentence for a column that must be there, with all that is to be said at once.
+
+    Args:
+        role: That nothing has.
+        spec: What is said already.
+        columns: Found so far, by role.
+        names: Of the table's columns.
+        table: The table.
+    """
+    folded = {name.lower(): name for name in reversed(names)}
+    lacking = [each for each in LIKELY if each not in columns]
+    if spec.row_is_participant:
+        lacking.remove("participant")
+    said = spec.columns.model_dump(exclude_none=True)
+    said |= {each: next((folded[n] for n in LIKELY[each] if n in folded), "NAME") for each in lacking}
+    told = in_one_line(said)
+    ways = f'say which it is, e.g. `input: {{columns: {told}}}`, or --set "extract.input.columns={told}"'
     if role == "participant":
         ways += ", or `row_is_participant: true` if every row is another participant"
     return f"{str(table)!r} has no column {DEFAULTS[role]!r} (it has {', '.join(names)}): {ways}"

@@ -251,7 +251,7 @@ WHO = [
         "a name without sub-",
         "plan",
         tree("sub-01/anat/T1w.nii"),
-        "names begin with no sub-: 1, as 'sub-01/anat/T1w.nii'.*1 volumes to embed, 0 cannot",
+        "names begin with no sub-: 1, as 'sub-01/anat/T1w.nii'.*1 volume to embed, 0 cannot",
         0,
     ),
 ]
@@ -260,14 +260,14 @@ TREES = [
         "links back to the root, twenty of them",
         "plan",
         tree(links=[(f"sub-01/anat/l{number}", "../..") for number in range(20)]),
-        "links not followed, .*: 20, as 'sub-01/anat/l0'.*1 volumes to embed",
+        "links not followed, .*: 20, as 'sub-01/anat/l0'.*1 volume to embed",
         0,
     ),
     Attack(
         "a link to the whole disk",
         "extract",
         tree(links=[("sub-01/disk", "/")]),
-        "1 volumes embedded, 0 already there, 0 failed.*note: links not followed, .*: 1, as 'sub-01/disk'",
+        "1 volume embedded, 0 already there, 0 failed.*note: links not followed, .*: 1, as 'sub-01/disk'",
         0,
     ),
     Attack(
@@ -278,7 +278,7 @@ TREES = [
             links=[("sub-01/a", "../pool/0"), ("sub-01/b", "../pool/0")]
             + [(f"pool/{n}/{side}", f"../{n + 1}") for n in range(20) for side in "ab"],
         ),
-        "1 volumes to embed, 0 cannot be",
+        "1 volume to embed, 0 cannot be",
         0,
     ),
     Attack(

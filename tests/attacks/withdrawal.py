@@ -242,7 +242,7 @@ ATTACKS = [
         "withdrawn, taken back",
         "extract",
         extracting("--readmit", WHO),
-        "1 volumes embedded, 8 already",
+        "1 volume embedded, 8 already",
         1,
         check=back_again,
     ),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -205,6 +206,45 @@ def test_single_files_and_manifests_are_answered_for_alone(trained, tmp_path, mo
     write_volume(folder / "a.nii", 8)
     found = sc.predict(trained / "run/train", sc.Images(folder, "predict-images/cache.zarr", workers=0))
     assert list(found["participant_id"]) == ["a"]
+
+
+def test_what_a_manifest_lacks_is_said_as_it_is_typed(trained, tmp_path, capsys):
+    """The hint names all columns at once, and works when it is copied."""
+    write_volume(tmp_path / "one.nii.gz", 5)
+    (tmp_path / "list.csv").write_text("PTID,Visit no,file\nX1,a,one.nii.gz\n")
+    given = ("predict", trained / "run/train", tmp_path / "m.zarr", "--images", tmp_path / "list.csv")
+    assert command(*given) == 2
+    hint = re.search(r'--set "(.*)"', capsys.readouterr().err).group(1)
+    assert hint == "extract.input.columns={participant: PTID, path: file}"
+    visit = ("--set", "input.columns.session=Visit no")
+    assert command(*given, *visit) == 2
+    hint = re.search(r'--set "(.*)"', capsys.readouterr().err).group(1)
+    assert hint == "extract.input.columns={session: Visit no, participant: PTID, path: file}"
+    assert command(*given, "--set", hint, "--set", "workers=0") == 0
+    assert "X1,ses-a," in capsys.readouterr().out.replace("X1,a,", "X1,ses-a,")
+
+
+def test_a_scan_of_the_training_under_another_name_is_known(trained, tmp_path, capsys, caplog):
+    """By the command: members that did not see it speak, and a detector that was fitted on it is silent."""
+    scan, place = tmp_path / "IMG_1000.nii.gz", trained / "bids/sub-03/anat/sub-03_T1w.nii.gz"
+    scan.write_bytes(place.read_bytes())
+    out = tmp_path / "one.csv"
+    assert command("predict", trained / "run/train", "--images", scan, "--out", out) == 0
+    assert "1 volume -> " in capsys.readouterr().out
+    told = "1 volume is that of training participant sub-03 by its content: "
+    assert f"{told}scored by the members that did not see them" in caplog.text
+    own = sc.predict(trained / "run/train", trained / "run/cache.zarr").set_index("participant_id")
+    (found,) = pd.read_csv(out).to_dict("records")
+    assert (found["participant_id"], found["members"]) == ("IMG_1000", own["members"]["sub-03"])
+    np.testing.assert_allclose(found["logit_patient"], own["logit_patient"]["sub-03"], atol=1e-6)
+    card = json.loads((trained / "run/detect/bundle" / CARD_FILE).read_bytes())
+    fitted, two = card["participants"]["fit"][0], tmp_path / "two.csv"
+    scan.write_bytes((trained / f"bids/{fitted}/anat/{fitted}_T1w.nii.gz").read_bytes())
+    assert command("predict", trained / "run/detect", "--images", scan, "--out", two) == 0
+    assert f"1 volume is that of training participant {fitted} by its content" in capsys.readouterr().err
+    (found,) = pd.read_csv(two).to_dict("records")
+    assert found["part"] == "fit"
+    assert np.isnan(found["score"])
 
 
 def test_detectors_map_images_in_their_own_space(trained, tmp_path, capsys):

@@ -12,6 +12,7 @@ import pytest
 from made_up_inputs import AFFINE, CHANGES, save_mask, swap, voxels, write_inputs, write_manifest
 
 import slicecache
+from cache_schema.common.text.counts import counted
 from cache_schema.format.canonical import canonical_json, sha256_json
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.inputs import InputFile, Inputs, differing_inputs
@@ -61,7 +62,8 @@ def test_a_change_is_named_and_embedded_again_only_when_asked(cohort, capsys, fa
     assert open_store(cohort / "run" / "cache.zarr").content_digest() == before
     assert command(cohort, "--replace") == 0
     assert (
-        f"{len(whose)} volumes embedded, {5 - len(whose)} already there, 0 failed" in capsys.readouterr().out
+        f"{counted(len(whose), 'volume')} embedded, {5 - len(whose)} already there, 0 failed"
+        in capsys.readouterr().out
     )
     after = open_store(cohort / "run" / "cache.zarr").content_digest()
     assert after != before

@@ -75,7 +75,7 @@ def test_the_flag_replaces_what_changed_and_only_that(cohort, capsys):
     )
     assert open_store(before.store).content_digest() == before.content_digest
     assert command(cohort, "--replace") == 0
-    assert "1 volumes embedded, 2 already there, 0 failed" in capsys.readouterr().out
+    assert "1 volume embedded, 2 already there, 0 failed" in capsys.readouterr().out
     after = {entry.key: entry.digest for entry in open_store(before.store).entries}
     changed = [key.participant_id for key in after if after[key] != records[key]]
     assert changed == ["p1"]

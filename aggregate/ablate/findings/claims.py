@@ -13,6 +13,7 @@ from aggregate.config.ablate import NESTED
 from aggregate.statistics.cautions import as_guessing, cannot_compare
 from aggregate.statistics.evaluate import AUROC
 from aggregate.targets.told import BARS, bar_of, primary_of
+from cache_schema.common.text.counts import counted
 
 ROW_NAMES = {**WORDS, NESTED: "chosen by inner folds (nested selection)"}
 
@@ -183,11 +184,6 @@ def null_sentences(nulls: Mapping[str, Mapping[str, Any]], rows: Sequence[Row]) 
         )
         found.append(f"With labels shuffled, {row_name(name)} reaches {spread}: {verdict}.")
     return found
-
-
-def counted(n: int, word: str) -> str:
-    """`1 comparison`, `2 comparisons`."""
-    return f"{n} {word}{'s' * (n != 1)}"
 
 
 def verdicts(results: AblationResults) -> list[str]:

@@ -28,6 +28,7 @@ from aggregate.anomaly.study.predict import first_seeds
 from aggregate.bags.views import view_of
 from aggregate.common.artefacts import csv_text, write_text, write_yaml
 from aggregate.common.run_folder import BUNDLE, METHODS, METRICS_FILE, REPORT
+from aggregate.predict.seen import volumes_of
 from cache_schema.common.terminal.progress import counting
 from cache_schema.store.wanted import making_of
 
@@ -227,6 +228,7 @@ def save(plan: DetectionPlan, finished: FinishedStore, metrics: dict[str, Any]) 
         reference=reference_words(plan.request.detect),
         profile=work.profile,
         participants=people,
+        volumes=volumes_of(member.record for part in STUDY_PARTS[:3] for member in work.part(part)),
         members=tuple(detector_member(one) for one in fitted),
         training={
             "per_height": plan.request.detect.per_height,

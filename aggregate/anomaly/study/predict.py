@@ -1,6 +1,6 @@
 """Apply fitted detectors to a store: one row per volume and detector, and maps where asked."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +11,14 @@ import pandas as pd
 from aggregate.anomaly.detectors.base import Detector
 from aggregate.anomaly.findings.rows import judged_row, volume_frame
 from aggregate.anomaly.fitting.stream import SliceStream, open_stream
-from aggregate.anomaly.reference.group import Part
+from aggregate.anomaly.reference.group import STUDY_PARTS, Part
 from aggregate.anomaly.reference.likeness import check_likeness
 from aggregate.anomaly.scoring.fitted import Fitted, Judged
 from aggregate.anomaly.scoring.volumes import score_volumes, surroundings
 from aggregate.anomaly.study.bundle import DetectorBundle, DetectorCard
 from aggregate.anomaly.study.map_files import describe_fits, write_map_once
 from aggregate.predict.check import warn_of_numerics
+from aggregate.predict.seen import recognise
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.terminal.progress import Progress, bar
 from cache_schema.format.header import require_equal
@@ -48,7 +49,7 @@ def predict_detectors(
     allow_unlike: bool = False,
     judge: Judge | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Score every committed volume of a store that the detectors were not fitted on.
+    """Score every committed volume of a store that the detectors were not fitted on, under any id.
 
     Args:
         bundle: Of fitted detectors.
@@ -73,11 +74,14 @@ def predict_detectors(
         "Extract a store as the bundle's was made.",
     )
     warn_of_numerics(card.numerics, store.header, store.location)
-    parts = {entry.key: part_of(card, entry) for entry in store.entries}
+    known = recognise(card.holders, store.records())
+    parts = {entry.key: part_of(card, known.known_as(entry.key.participant_id)) for entry in store.entries}
     entries = [entry for entry in store.entries if parts[entry.key] != "fit"]
     how = "--allow-unlike-reference"
     records = [store.record(entry.key) for entry in entries]
     warnings = check_likeness(card.profile, records, allow_unlike, how)
+    if known.n_volumes:
+        warnings.append(known.sentence("of the part that they had there, and not scored where that is fit"))
     rows: list[tuple[int, dict[str, object]]] = [
         (n, judged_row(entry.key, "fit", fitted, None))
         for entry in store.entries
@@ -91,10 +95,10 @@ def predict_detectors(
     return volume_frame([row for _, row in rows]), warnings
 
 
-def part_of(card: DetectorCard, entry: VolumeEntry) -> Part:
-    """A volume's part: that of its participant in the reference group, else `other`."""
-    found = [part for part, names in card.participants.items() if entry.key.participant_id in names]
-    return found[0] if found else "other"
+def part_of(card: DetectorCard, names: Collection[str]) -> Part:
+    """The part that somebody had in the reference group, under any of their names, else `other`."""
+    found = {part for part, people in card.participants.items() if any(name in people for name in names)}
+    return next((part for part in STUDY_PARTS if part in found), "other")
 
 
 def _scored(

@@ -1,6 +1,6 @@
 """What `join:` may say: how rows of tables find volumes of the store."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -159,3 +159,15 @@ class JoinSpec(IdsSpec):
             paths = {name: path for name in ("bids", "table") if (path := getattr(dates, name)) is not None}
             dates = dates.model_copy(update={name: locate(path) for name, path in paths.items()})
         return super().located(locate).model_copy(update={"dates": dates})
+
+    def in_names(self) -> dict[str, Any]:
+        """What it says of columns and ids; nothing where files are part of it, which lie on one machine."""
+        if self.tables or self.dates is not None:
+            return {}
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def fits(self, columns: Collection[str]) -> bool:
+        """Whether a table has every column that it names."""
+        renamed = {*columns} - self.rename.keys() | {*self.rename.values()}
+        named = {self.participant, self.session, self.order} - {None}
+        return self.rename.keys() <= {*columns} and named <= renamed

@@ -3,8 +3,9 @@
 from typing import Any
 
 from aggregate.paper.finished import TO_FILL, Finished
-from aggregate.paper.sentences.words import cite, counted, joined, listed, told
+from aggregate.paper.sentences.words import cite, joined, listed, told
 from cache_schema.common.terminal.visible import label
+from cache_schema.common.text.counts import counted
 from cache_schema.format.header import Header
 
 SIZES = {"small": "ViT-S", "base": "ViT-B", "large": "ViT-L", "giant": "ViT-g"}

@@ -4,9 +4,10 @@ from collections import Counter
 
 from aggregate.cohort.turnout import kind_of
 from aggregate.paper.finished import TO_FILL, Finished
-from aggregate.paper.sentences.words import counted, joined, listed, told
+from aggregate.paper.sentences.words import joined, listed, told
 from aggregate.targets.told import people_told
 from cache_schema.common.terminal.visible import label
+from cache_schema.common.text.counts import counted
 
 
 def cohort(run: Finished) -> str:

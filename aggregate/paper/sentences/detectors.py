@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from aggregate.paper.finished import TO_FILL, Finished
-from aggregate.paper.sentences.words import cite, counted, joined, listed, parameters, told
+from aggregate.paper.sentences.words import cite, joined, listed, parameters, told
 from cache_schema.common.terminal.visible import label
+from cache_schema.common.text.counts import counted
 
 SOURCES: dict[str, tuple[str, ...]] = {
     "memory_bank": ("damm2025anomalydino",),

@@ -5,9 +5,10 @@ from typing import Any
 from aggregate.explain.controls import CONTROLS
 from aggregate.explain.terminal import headline, stability_words
 from aggregate.paper.finished import Finished
-from aggregate.paper.sentences.words import cite, counted, joined, listed
+from aggregate.paper.sentences.words import cite, joined, listed
 from aggregate.report.text.words import interval, number, p_value
 from cache_schema.common.terminal.visible import label
+from cache_schema.common.text.counts import counted
 
 SOURCES: dict[str, tuple[str, ...]] = {
     "gradients": ("sundararajan2017axiomatic", "kokhlikyan2020captum"),

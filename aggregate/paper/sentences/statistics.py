@@ -2,10 +2,11 @@
 
 from aggregate.paper.finished import TO_FILL, Finished
 from aggregate.paper.sentences.training import labelled
-from aggregate.paper.sentences.words import cite, counted, joined, listed, told
+from aggregate.paper.sentences.words import cite, joined, listed, told
 from aggregate.report.text.words import LEVEL, METRICS, area, named
 from aggregate.targets.told import bar_of, primary_of
 from cache_schema.common.terminal.visible import label
+from cache_schema.common.text.counts import counted
 
 MEASURES: dict[str, tuple[str, ...]] = {
     "ece": ("guo2017calibration",),

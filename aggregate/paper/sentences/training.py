@@ -7,11 +7,12 @@ from aggregate.config.recipes import RECIPES
 from aggregate.config.section import parse_section
 from aggregate.paper.finished import TO_FILL, Finished
 from aggregate.paper.sentences.backbone import tokens
-from aggregate.paper.sentences.words import cite, counted, joined, listed, parameters, told
+from aggregate.paper.sentences.words import cite, joined, listed, parameters, told
 from aggregate.report.text.words import named
 from aggregate.training.spec import Training
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.terminal.visible import label
+from cache_schema.common.text.counts import counted
 
 HEADS: dict[str, tuple[str, ...]] = {
     "attention": ("ilse2018attention",),

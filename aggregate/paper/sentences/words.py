@@ -17,11 +17,6 @@ def listed(items: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def counted(n: int, word: str) -> str:
-    """`1 fold`, `5 folds`."""
-    return f"{n} {word}{'' if n == 1 else 's'}"
-
-
 def told(value: Any) -> str:
     """A value of a configuration as text: `0.001`, `256 and 128`, `none`."""
     if value is None:

@@ -16,9 +16,10 @@ from aggregate.report.figures.drawing import Drawing
 from aggregate.report.figures.scores.evaluation import evaluation_figures
 from aggregate.report.pages.classes import class_content
 from aggregate.report.pages.rendering import rendered, whole
-from aggregate.report.pages.scored import drawings_of, scored_content
+from aggregate.report.pages.scored import FEW, drawings_of, scored_content
 from aggregate.report.text import tables, words
 from aggregate.targets.told import primary_of
+from cache_schema.common.text.counts import counted
 
 
 def render_evaluation(results: EvaluationResults) -> dict[str, Any]:
@@ -127,11 +128,14 @@ def external_verdict(metrics: Mapping[str, Any]) -> str:
 
 
 def calibration_words(metrics: Mapping[str, Any]) -> str:
-    """Whether probabilities mean what they say."""
+    """Whether probabilities mean what they say, where every class has enough participants to tell."""
     slope = metrics["metrics"].get("calibration_slope") or {}
     shift = metrics["metrics"].get("calibration_intercept") or {}
     if slope.get("value") is None or shift.get("value") is None:
         return ""
+    few = min(metrics.get("n_per_class", {}).values(), default=FEW)
+    if few < FEW:
+        return f"Its smallest class has {counted(few, 'participant')}: too few to judge calibration by."
     told = []
     if not slope["ci_low"] <= 1 <= slope["ci_high"]:
         sure = "too sure of themselves" if slope["value"] < 1 else "not sure enough"

@@ -209,3 +209,9 @@ def _check_size(root: yaml.Node, what: str) -> None:
 
 def _line(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
+
+
+def in_one_line(value: Any) -> str:
+    """A value as one types it: `{participant: PTID, path: file}`, which `parse_yaml` reads as the same."""
+    written = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1e9)
+    return str(written).removesuffix("\n").removesuffix("\n...")

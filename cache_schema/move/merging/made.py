@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cache_schema.common.terminal.progress import Progress
+from cache_schema.common.text.counts import counted
 from cache_schema.format.header import Header, Numerics, told_apart
 from cache_schema.move.merging.agreement import by_weight
 from cache_schema.move.merging.content import Content
@@ -46,8 +47,9 @@ class Made:
     def in_words(self) -> str:
         """The whole for people."""
         lines = [
-            f"{self.location}: {self.n_volumes} volumes of {self.n_participants} participants from "
-            f"{len(self.inputs)} store{'s' * (len(self.inputs) != 1)}, content digest {self.content_digest}"
+            f"{self.location}: {counted(self.n_volumes, 'volume')} of "
+            f"{counted(self.n_participants, 'participant')} from {counted(len(self.inputs), 'store')}, "
+            f"content digest {self.content_digest}"
         ]
         told = [
             (self.twice, "were in several stores with equal digests and are there once"),

@@ -1,0 +1,52 @@
+"""Where another table calls its participants otherwise: how to say so, as the training did if that fits."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import ValidationError
+
+from aggregate.cohort.table.cohort_table import read_table
+from aggregate.cohort.table.join_spec import JoinSpec
+from aggregate.evaluate.spec import ExternalSpec
+from aggregate.predict.bundle import BundleCard
+from cache_schema.common.errors import ConfigError
+from cache_schema.common.text.yaml_text import in_one_line
+
+
+@contextmanager
+def join_advised(card: BundleCard, spec: ExternalSpec) -> Iterator[None]:
+    """Say with a refusal how the join is said, where it is for that.
+
+    Raises:
+        ConfigError: What was raised inside, with an example.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        advice = _advice(card, spec)
+        if not advice:
+            raise
+        raise ConfigError(f"{error}; {advice}") from error
+
+
+def _advice(card: BundleCard, spec: ExternalSpec) -> str:
+    """What to say of a table without the usual column of participants; nothing where it has that."""
+    if spec.join != JoinSpec() or len(spec.cohort) > 1 or not spec.cohort[0].says_nothing:
+        return ""
+    columns = list(
+        read_table(spec.cohort[0].table, spec.missing, spec.cohort[0].sheet or spec.sheet).text.columns
+    )
+    if spec.join.participant in columns:
+        return ""
+    trained = _trained_join(card)
+    if trained is None or not trained.fits(columns):
+        return 'the training\'s join is not taken over: say `--set "join={participant: COLUMN}"`'
+    return f'say `--set "join={in_one_line(trained.in_names())}"`, as the training had it'
+
+
+def _trained_join(card: BundleCard) -> JoinSpec | None:
+    """The training's join, if its card says one."""
+    try:
+        return JoinSpec.model_validate(card.training["join"])
+    except (KeyError, ValidationError):
+        return None
