@@ -21,6 +21,8 @@ from aggregate.common.arrays import Ints
 from aggregate.common.table_values import listed, natural, nearest, value_name
 from cache_schema.common.errors import ConfigError, SlicecacheError
 
+MATCHED = "matched between the classes, so folds are dealt by it too: "
+"""Begins the note on what they are dealt by."""
 PER_FOLD = 2
 """Participants that a fold of a target without classes tests at least."""
 
@@ -104,9 +106,7 @@ def matched_notes(cohort: Cohort, folds: Sequence[Fold], spec: FoldSpec) -> list
     if cohort.sides is not None or any(fold.name for fold in folds):
         return []
     names = matched_traits(cohort, spec).names
-    return (
-        [f"matched between the classes, so folds are dealt by it too: {listed(list(names))}"] if names else []
-    )
+    return [f"{MATCHED}{listed(list(names))}"] if names else []
 
 
 def _stratified(cohort: Cohort, people: People, spec: FoldSpec) -> list[Fold]:

@@ -20,6 +20,7 @@ from aggregate.paper.bibliography import bibtex, cited, references
 from aggregate.paper.checklist import CLAIM, TRIPOD
 from aggregate.paper.finished import TO_FILL, Finished, read_finished
 from aggregate.paper.kit import remake
+from aggregate.paper.sentences import statistics
 from aggregate.paper.tables.table import Table
 from aggregate.report.figures.studies.ablation import Mark, differences
 from aggregate.reporting import report_run
@@ -388,3 +389,21 @@ def test_what_a_stranger_wrote_into_a_folder_is_text(run: Path) -> None:
 def test_a_place_may_be_a_verbs_folder(run: Path) -> None:
     made: list[Finished] = report_run(run / "ablate")
     assert [one.verb for one in made] == ["ablate"]
+
+
+def test_methods_say_by_what_folds_were_dealt_and_what_plain_baselines_know(finished: Path) -> None:
+    run = read_finished(finished / "train", "train")
+    notes = [
+        "matched between the classes, so folds are dealt by it too: sex, site",
+        "confounds_only: confounds: sex, brain_ml",
+        "AUROC below 0.5: confounds_only (0.45). It is no finding",
+    ]
+    told = replace(run, kept={**run.kept, "page": {**run.page, "notes": notes}})
+    assert "by what the design matched (sex, site)" in statistics.folds(told)
+    words = statistics.comparison(told)
+    assert "confounds only (sex, brain_ml)" in words
+    assert "volume of the brain" in words
+    assert "below 0.5 counts as 0.5" in words
+    bare = replace(run, kept={**run.kept, "page": {**run.page, "notes": []}})
+    assert "counts as" not in statistics.comparison(bare)
+    assert "design matched" not in statistics.folds(bare)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cache_schema.common.text.counts import counted
+
 METRIC_WORDS = {
     "foreground_pixel_auroc": "pixel AUROC in the foreground",
     "foreground_pixel_ap": "average precision in the foreground",
@@ -11,6 +13,8 @@ METRIC_WORDS = {
 }
 """Compared metrics, as in `metrics.json`."""
 
+FEW = 10
+"""Volumes of a kind below which their number is said to be small."""
 DECISIVE = ("foreground_pixel_auroc", "foreground_pixel_ap")
 """With masks a detector beats a baseline when it is better in both."""
 
@@ -52,6 +56,7 @@ def detection_verdicts(metrics: Mapping[str, Any]) -> list[str]:
         if all(one["volume_auroc"]["value"] is None for one in detectors.values()):
             sentences.append("No volume has a label either, so nothing at all is known about accuracy.")
             return sentences
+        sentences += judged_by(metrics)
     sentences += headline(metrics)
     for name in detectors:
         sentences += against_baselines(name, metrics)
@@ -59,6 +64,19 @@ def detection_verdicts(metrics: Mapping[str, Any]) -> list[str]:
     if not detectors:
         sentences.append(f"Only the baselines were run: {', '.join(baselines)}.")
     return sentences
+
+
+def judged_by(metrics: Mapping[str, Any]) -> list[str]:
+    """What stands for the truth where no mask does, and how much of it there is."""
+    volumes = (metrics.get("reference") or {}).get("volumes") or {}
+    others, normals = int(volumes.get("other", 0)), int(volumes.get("test", 0))
+    if not others or not normals:
+        return []
+    few = ", which are too few for a narrow interval to be believed" if min(others, normals) < FEW else ""
+    return [
+        f"Volumes are judged by the reference group alone: {counted(others, 'volume')} outside of it against "
+        f"{counted(normals, 'held-out normal')}{few}."
+    ]
 
 
 def headline(metrics: Mapping[str, Any]) -> list[str]:

@@ -23,7 +23,7 @@ FEWEST = 5
 """Participants with lesions that an interval takes: with one, it would only say how the normals vary."""
 
 COVERAGE = 0.95
-METHOD = "percentile bootstrap over participants, stratified by having a lesion, level 0.95"
+METHOD = "percentile bootstrap over participants, stratified by what is to be found, level 0.95"
 
 
 def participant_intervals(

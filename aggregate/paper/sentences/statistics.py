@@ -1,5 +1,6 @@
 """How predictions were tested: folds, metrics, intervals, comparisons, chance."""
 
+from aggregate.cohort.folds import MATCHED
 from aggregate.paper.finished import TO_FILL, Finished
 from aggregate.paper.sentences.training import labelled
 from aggregate.paper.sentences.words import cite, joined, listed, told
@@ -30,8 +31,7 @@ def folds(run: Finished) -> str:
             f"that "
             f"saw nobody of it ({counted(int(metrics['n_folds']), 'fold')})."
         )
-    matched = spec.get("matched")
-    also = f" and, as far as the design matched them, by {told(matched)}" if matched else ""
+    also = matched_words(run)
     return (
         f"Predictions are out-of-fold: {counted(int(metrics['n_folds']), 'fold')} of participants, "
         f"stratified by "
@@ -39,6 +39,15 @@ def folds(run: Finished) -> str:
         f"{told(spec.get('seed'))}). A "
         "participant is on one side of a fold only."
     )
+
+
+def matched_words(run: Finished) -> str:
+    """By what else folds were dealt: as the run found it, else as it was asked."""
+    asked = (run.said("folds") or {}).get("matched")
+    found = next((note.removeprefix(MATCHED) for note in notes_of(run) if note.startswith(MATCHED)), "")
+    if found:
+        return f" and by what the design matched ({label(found, 200)})"
+    return f" and, as far as the design matched them, by {told(asked)}" if asked else ""
 
 
 def inside(run: Finished) -> str:
@@ -93,10 +102,35 @@ def comparison(run: Finished) -> str:
     if run.verb == "evaluate":
         return f"Beside it stand {listed(others)}, all fixed in training."
     return (
-        f"{first}{best}. Differences are tested two-sided by the corrected resampled t test "
+        f"{first}{best}. {made_of(run)}Differences are tested two-sided by the corrected resampled t test "
         f"{cite('nadeau2003inference')} over folds and repeats; a difference with p below {LEVEL} is "
-        f"called one."
+        f"called one.{counts_as_guessing(run)}"
     )
+
+
+def made_of(run: Finished) -> str:
+    """What baselines without an embedding know, as the run notes it; ends in a space where there is one."""
+    shown = []
+    for name in run.metrics.get("baselines") or {}:
+        told_of = (note.removeprefix(f"{name}: ") for note in notes_of(run) if note.startswith(f"{name}: "))
+        columns = next((words for words in told_of if words.startswith(("confounds: ", "columns: "))), "")
+        if columns:
+            shown.append(f"{named(name)} ({label(columns.partition(': ')[2], 300)})")
+    if not shown:
+        return ""
+    brain = "; brain_ml is the volume of the brain in ml, by the images" if "brain_ml" in str(shown) else ""
+    return f"Without an embedding, by logistic regression or its like on columns: {listed(shown)}{brain}. "
+
+
+def counts_as_guessing(run: Finished) -> str:
+    """That a row below 0.5 is compared as 0.5, where there is one."""
+    below = any(note.startswith("AUROC below 0.5: ") for note in notes_of(run))
+    return " In comparisons an AUROC below 0.5 counts as 0.5." if below else ""
+
+
+def notes_of(run: Finished) -> list[str]:
+    """Of the report."""
+    return [str(note) for note in run.page.get("notes") or []]
 
 
 def primary(run: Finished) -> str:

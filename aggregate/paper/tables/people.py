@@ -10,7 +10,9 @@ def cohort_tables(run: Finished) -> list[Table]:
         "cohort": "Participants by label.",
         "slices": "Kept slices and coverage by label, median (range).",
         "sites": "Participants by site and label.",
-        "groups": "Groups left out of training one by one, each judged by models that saw nobody of it.",
+        "groups": "What became of the reference group, and of the others."
+        if run.verb == "detect"
+        else "Groups left out of training one by one, each judged by models that saw nobody of it.",
         "risk_groups": "Risk groups.",
     }
     found = [

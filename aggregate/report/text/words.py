@@ -84,7 +84,7 @@ def head_of(metrics: Mapping[str, Any]) -> str:
 
 
 def verdict(metrics: Mapping[str, Any]) -> str:
-    """The sentences under the title: is the head better than chance, than mean pooling, than what is plainer."""
+    """The sentences under the title: is the head better than chance, than mean pooling, than the plainest."""
     head = head_of(metrics)
     name, value = named(head), judged(metrics, head)
     if value is None:
