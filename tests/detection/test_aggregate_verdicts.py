@@ -15,7 +15,7 @@ def judged(**volumes: int) -> dict[str, Any]:
         "metrics": {"mahalanobis": own},
         "baselines": {"position": own},
         "comparison": {
-            "mahalanobis": {"position": {"volume_auroc": {"value": 0.1, "ci_low": -0.1, "ci_high": 0.3}}}
+            "mahalanobis": {"position": {"volume_auroc": {"difference": 0.1, "ci_low": -0.1, "ci_high": 0.3}}}
         },
         "reference": {"volumes": {"fit": 12, "calibration": 4, **volumes}},
     }
