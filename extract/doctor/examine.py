@@ -111,12 +111,19 @@ def _disks(asked: Asked | None) -> Iterator[tuple[str, Look]]:
         found = {name: _place(asked.pipeline, name) for name in ("store", "run folder")}
         yield from ((name, _saying(place)) for name, place in found.items() if isinstance(place, Finding))
         there = {name: place for name, place in found.items() if isinstance(place, Path)}
+        if _is_only_read(asked.pipeline, there.get("store")):
+            there.pop("store")
         places = {**there, "tmp": places["tmp"]}
         target = there["store"].parent if "store" in there else None
     for name, place in places.items():
         yield name, lambda name=name, place=place: [judge_disk(name, disk_facts(place))]  # type: ignore[misc]
     if target is not None:
         yield "file system", lambda: judge_semantics(probe(target))
+
+
+def _is_only_read(pipeline: Pipeline, store: Path | None) -> bool:
+    """Whether a store is one file that somebody else made: nothing here writes to it."""
+    return store is not None and store.is_file() and "extract" not in pipeline.data
 
 
 def _place(pipeline: Pipeline, name: str) -> Path | Finding:

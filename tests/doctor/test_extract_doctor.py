@@ -281,6 +281,18 @@ def test_this_machine_is_fit_for_a_pipeline_that_has_all(capsys, pipeline, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "pipeline.yaml", "weights"]
 
 
+def test_a_store_in_one_file_that_is_only_read_need_not_be_writable(capsys, pipeline, tmp_path):
+    (tmp_path / "laptop.h5").write_bytes(b"a store")
+    given = pipeline()
+    assert doctor(capsys, given, "--set", "cache.store=laptop.h5")["store"]["level"] == "problem"
+    text = yaml.safe_load(Path(given).read_text())
+    del text["extract"]
+    Path(given).write_text(yaml.safe_dump(text | {"cache": {"store": "laptop.h5"}}))
+    found = doctor(capsys, given)
+    assert "store" not in found
+    assert found["run folder"]["level"] == "ok"
+
+
 def test_what_a_pipeline_lacks_here_is_named(capsys, pipeline, tmp_path):
     (tmp_path / "images").rmdir()
     (tmp_path / "weights" / "model.safetensors").unlink()

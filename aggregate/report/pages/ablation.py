@@ -133,11 +133,11 @@ def costs(results: AblationResults, row: Row) -> list[str]:
 def comparison_forest(results: AblationResults) -> str | None:
     """Differences as far as they are defined: primary comparisons first, then those to the reference."""
     rows = [row for row in (*results.first_rows(MOST_BARS), *results.baselines) if row.kind != "primary"]
+    reference, primary = row_name(results.study.reference), primary_of(results.metrics)
     marks = [
-        *primary_marks(results.primary),
+        *primary_marks(results.primary, primary),
         *(mark_of(group) for group in folded([row for row in rows if is_defined(row.difference)])),
     ]
-    reference, primary = row_name(results.study.reference), primary_of(results.metrics)
     return differences(marks, reference, primary) if marks else None
 
 
@@ -146,8 +146,9 @@ def is_defined(found: Found | None) -> bool:
     return found is not None and found["difference"] is not None
 
 
-def primary_marks(comparisons: Sequence[Comparison]) -> list[Mark]:
+def primary_marks(comparisons: Sequence[Comparison], metric: Metric) -> list[Mark]:
     """A mark for each comparison that was named beforehand, whatever it is between."""
+    gain = metric.gain
     return [
         Mark(
             name=f"{row_name(one.a)} against {row_name(one.b)}",
@@ -155,7 +156,7 @@ def primary_marks(comparisons: Sequence[Comparison]) -> list[Mark]:
             low=one.found["ci_low"],
             high=one.found["ci_high"],
             primary=True,
-            beats=True,
+            beats=one.p_holm is not None and one.p_holm < words.LEVEL and gain(one.found["difference"]) > 0,
         )
         for one in comparisons
         if one.found is not None and is_defined(one.found)
@@ -172,7 +173,7 @@ def mark_of(group: Group) -> Mark:
         low=found["ci_low"],
         high=found["ci_high"],
         primary=False,
-        beats=row.beats_mean_pool or row.versus_mean_pool is None,
+        beats=row.versus_mean_pool is not None and row.beats_mean_pool,
     )
 
 

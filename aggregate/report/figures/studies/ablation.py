@@ -30,7 +30,7 @@ class Mark:
     primary: bool
     """Named beforehand: drawn thick."""
     beats: bool
-    """Shown to beat mean pooling + logistic regression; hollow if not."""
+    """Shown to beat mean pooling + logistic regression, or of a primary one its other side; hollow if not."""
 
 
 def differences(marks: Sequence[Mark], reference: str, metric: Metric) -> Drawing:
