@@ -15,6 +15,7 @@ from aggregate.training.feeding.streams import steps_of
 from aggregate.training.inner import INNER_FOLDS, PATIENCE, inner_epochs
 from aggregate.training.steps.blocks import BLOCK_BYTES
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.text.counts import counted
 
 INNER_SHARE = (INNER_FOLDS - 1) / INNER_FOLDS
 """Of a run's bags that an inner one learns from."""
@@ -71,13 +72,13 @@ class Plan:
     def sentence(self) -> str:
         """The plan line."""
         same = self.n_configurations - self.n_distinct
+        ends = "s" * (same == 1)
+        alike = f" ({same} of which equal{ends} another and train{ends} with it)" if same else ""
         parts = [
-            f"{self.n_configurations} configurations x {self.n_folds} folds x {self.n_repeats} repeats x "
-            f"{self.n_seeds} seed{'s' * (self.n_seeds != 1)} = "
-            f"{self.n_configurations * self.n_folds * self.n_repeats * self.n_seeds} runs"
+            f"{counted(self.n_configurations, 'configuration')}{alike} x "
+            f"{counted(self.n_folds, 'fold')} x {counted(self.n_repeats, 'repeat')} x "
+            f"{counted(self.n_seeds, 'seed')} = {counted(self.n_runs, 'run')}"
         ]
-        if same:
-            parts.append(f"{same} configuration{'s' * (same != 1)} equal another one and train once")
         if self.n_inner:
             parts.append(f"{self.n_inner} runs on inner folds")
         if self.n_shuffled:
