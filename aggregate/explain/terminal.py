@@ -31,6 +31,7 @@ def explanation_summary(metrics: Mapping[str, Any]) -> str:
             for found in metrics["methods"].values()
         ),
     ]
+    lines.append("areas under the deletion curve, a map's own and its controls': the lower, the better")
     left = [f"{name} was left out: {reason}" for name, reason in metrics["left_out_methods"].items()]
     return "\n".join([*lines, *left])
 

@@ -21,6 +21,7 @@ def training_summary(results: Results) -> str:
     lines += filter(None, [results.turnout.line()])
     lines.append(
         f"{label(metrics['target'])}: {metrics['n_participants']} participants ({people_told(metrics)})"
+        + (f"; positive: {label(metrics['positive'])}" if metrics.get("positive") else "")
     )
     lines.append("")
     width = max(len(name) for name in [metrics["configuration"], *metrics["baselines"]])
@@ -50,7 +51,8 @@ def training_summary(results: Results) -> str:
     lines += pair_lines(metrics)
     if "null" in metrics:
         null = metrics["null"][primary.name]
-        spread = f"{primary.words} {null['mean']:.3f} (sd {null['sd']:.3f}), p = {null['p']:.3f}"
+        least = ", the least that so few can give" if null["p"] <= 1 / (1 + null["n"]) else ""
+        spread = f"{primary.words} {null['mean']:.3f} (sd {null['sd']:.3f}), p = {null['p']:.3f}{least}"
         lines.append(f"shuffled labels ({null['n']} times): {spread}")
     if "external" in metrics:
         lines += ["", evaluation_summary(metrics["external"], "")]

@@ -211,10 +211,10 @@ ATTACKS = [
         r"aggregate.head.kind is missing; it is one of mean, .*attention",
     ),
     Attack(
-        "a word for a head",
+        "a misspelt word for a head",
         "train",
-        _edited(HEAD, "head: attention"),
-        r"aggregate.head: a mapping with kind is expected, not 'attention'; did you mean 'attention'",
+        _edited(HEAD, "head: atention"),
+        r"aggregate.head: a mapping with kind is expected, not 'atention'; did you mean 'attention'",
     ),
     Attack(
         "text for a number in a union",

@@ -18,6 +18,7 @@ from aggregate.cli import train_and_report
 from aggregate.config.section import read_aggregate_section
 from aggregate.predict.bundle import load_bundle
 from aggregate.predict.predict import predict_store
+from aggregate.train.terminal import training_summary
 from cache_schema.common.pipeline_file import load_pipeline
 from cache_schema.store.reader import StoreReader
 
@@ -122,10 +123,14 @@ def test_the_bundle_gives_the_logits_that_training_gave(project: Path, make_stor
 
 
 def test_shuffled_labels_are_near_chance(project: Path) -> None:
-    null = train(project, shuffle=9).metrics["null"]["auroc"]
+    results = train(project, shuffle=9)
+    null = results.metrics["null"]["auroc"]
     assert null["n"] == 9
     assert 0.35 < null["mean"] < 0.65
     assert null["p"] == pytest.approx(1 / 10)
+    said = training_summary(results)
+    assert "p = 0.100, the least that so few can give" in said
+    assert f"; positive: {results.metrics['positive']}" in said
 
 
 def test_recipes_and_losses_run_through(project: Path) -> None:

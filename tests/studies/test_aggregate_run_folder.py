@@ -138,6 +138,9 @@ def test_an_unfinished_or_odd_verb_is_listed_as_such(project: Path) -> None:
     (run / "detect" / "metrics.json").write_text('{"metrics": 3}')
     (run / "failures.tsv").write_text("participant_id\n")
     assert call("train", project) == 0
+    assert "failures.tsv" not in read_index(run).to  # nobody failed
+    (run / "failures.tsv").write_text("participant_id\nsub-1\n")
+    assert call("train", project) == 0
     page = read_index(run)
     assert "Not finished" in page.text
     assert "metrics.json cannot be read" in page.text
