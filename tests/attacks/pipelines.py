@@ -214,7 +214,7 @@ ATTACKS = [
         "a misspelt word for a head",
         "train",
         _edited(HEAD, "head: atention"),
-        r"aggregate.head: a mapping with kind is expected, not 'atention'; did you mean 'attention'",
+        r"aggregate.head.kind: there is no 'atention'; did you mean 'attention'",
     ),
     Attack(
         "text for a number in a union",
