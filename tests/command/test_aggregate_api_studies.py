@@ -47,21 +47,6 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def table() -> pd.DataFrame:
-    """Labels."""
-    names = [f"{i:03d}" for i in range(N)]
-    return pd.DataFrame(
-        {"participant_id": names, "diagnosis": ["control", "patient"] * (N // 2), "age": range(50, 50 + N)}
-    )
-
-
-@pytest.fixture
-def store(make_store: Make, scan: type) -> str:
-    """A store in which patients' tokens are shifted."""
-    return make_store([scan(f"{i:03d}", n_slices=2 + i % 4, shift=1.5 * (i % 2)) for i in range(N)]).location
-
-
-@pytest.fixture
 def file(store: str, table: pd.DataFrame, tmp_path: Path) -> Path:
     """The same as a pipeline file."""
     table.to_csv(tmp_path / "table.csv", index=False)

@@ -25,21 +25,6 @@ NUMBER = {"target": {"column": "age", "task": "regression"}, **QUICK}
 
 
 @pytest.fixture
-def table() -> pd.DataFrame:
-    """Labels."""
-    names = [f"{i:03d}" for i in range(N)]
-    return pd.DataFrame(
-        {"participant_id": names, "diagnosis": ["control", "patient"] * (N // 2), "age": range(50, 50 + N)}
-    )
-
-
-@pytest.fixture
-def store(make_store: Make, scan: type) -> str:
-    """A store in which patients' tokens are shifted."""
-    return make_store([scan(f"{i:03d}", n_slices=2 + i % 4, shift=1.5 * (i % 2)) for i in range(N)]).location
-
-
-@pytest.fixture
 def found(store: str, table: pd.DataFrame) -> Any:
     """A training of numbers that lies nowhere."""
     return sc.train(NUMBER, store=store, cohort=table)
