@@ -4,6 +4,7 @@ from aggregate.ablate.findings.claims import row_name, verdicts
 from aggregate.ablate.findings.results import AblationResults
 from aggregate.ablate.findings.tables import cells
 from aggregate.ablate.runs.plan import duration
+from aggregate.statistics.metrics import GUESSING
 from aggregate.targets.told import people_told, primary_of
 from cache_schema.common.terminal.visible import label
 
@@ -39,6 +40,8 @@ def ablation_summary(results: AblationResults) -> str:
     if len(results.rows) > len(rows):
         lines.append(f"... and {len(results.rows) - len(rows)} more in ablation.csv")
     lines += ["", *verdicts(results)]
+    low = f"{primary_of(metrics).words} below {GUESSING}: "
+    lines += [note for note in results.notes if note.startswith(low)]
     if metrics["site"]["said"] not in results.warnings:
         lines.append(metrics["site"]["said"])
     if "adjusted" in metrics:

@@ -24,6 +24,7 @@ from aggregate.ablate.runs import trainer
 from aggregate.ablate.runs.nested import choose_configurations, inner_folds
 from aggregate.ablate.runs.prepare import prepare
 from aggregate.ablate.runs.trainer import Ledger, train_jobs
+from aggregate.ablate.terminal import ablation_summary
 from aggregate.config.section import read_aggregate_section
 from aggregate.present import present_ablation
 from aggregate.train.train import train_pipeline
@@ -116,6 +117,8 @@ def test_the_run_folder_is_whole(project: Path, capsys: pytest.CaptureFixture[st
     assert f"{4 * 6 * 3} runs on inner folds" in said
     assert "24 runs on shuffled labels" in said
     assert results.n_trained == 42 + 72 + 24
+    low = "AUROC below 0.5: confounds_only (0.40). It counts as 0.5"
+    assert low in ablation_summary(replace(results, notes=[*results.notes, low]))
 
 
 @pytest.mark.numerics
