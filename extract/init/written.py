@@ -68,7 +68,11 @@ def _extract(answers: Answers, near: Near) -> str:
             _key("  input", {**given, root: near(given[root])}),
             _key("  backbone", answers.backbone, "frozen; `slicecache backbone list` has others"),
             "  # backbone: {kind: untrained, size: tiny}   # no weights, no internet: to try things out",
-            _key("  tokens", ["cls", "patch_mean"], "add patches for `slicecache detect`"),
+            _key(
+                "  tokens",
+                ["cls", "patch_mean"],
+                "add patches for `slicecache detect`: later they need another store",
+            ),
             "  # preset: letterbox        # how a slice becomes pixels (docs/presets.md)",
             "  # slices: {kind: every, step_mm: 4}   # by default every slice with foreground",
             "  # device: cuda             # by default a GPU where there is one",
