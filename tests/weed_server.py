@@ -99,11 +99,13 @@ class Weed:
             region="us-east-1",
             client_options={"allow_http": True},
         )
-        body = b"" if name and method == "PUT" else None
+        # Not an empty one: that would be answered without the volumes, which are found last.
+        body = bytes(8192) if name and method == "PUT" else None
         signed = obstore.sign(place, method, name, timedelta(minutes=1))
         request = urllib.request.Request(signed, method=method, data=body)
         try:
-            urllib.request.urlopen(request, timeout=10).close()
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                answer.read()
         except urllib.error.HTTPError as error:
             if error.code not in (404, 409):  # nothing was there yet; the bucket is there
                 raise

@@ -85,10 +85,22 @@ def undisturbed(tmp_path):
     return open_store(place)
 
 
-def test_ten_kills_and_a_restart_of_the_server(server, tmp_path):
+@pytest.fixture
+def writers():
+    """Processes that write; whatever comes, none outlives its test."""
+    running = []
+    yield running
+    for writer in running:
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+        writer.stderr.close()
+
+
+def test_ten_kills_and_a_restart_of_the_server(server, tmp_path, writers):
     """Two writers at a time; each that is killed is followed by another."""
     url, draw, began = f"s3://cohort/kills-{os.getpid()}.zarr", random.Random(0), time.monotonic()
-    writers = [started(url, 0), started(url, N // 2)]
+    writers += [started(url, 0), started(url, N // 2)]
     for kill in range(KILLS):
         writers[kill % 2].stdout.readline()  # it has committed one at least, or all are
         time.sleep(draw.uniform(0, 0.3))
