@@ -34,8 +34,10 @@ class TrainSpec(Strict):
     patience: PositiveInt | Literal["auto"] | None = "auto"
     """Stop after so many epochs without a lower validation cross-entropy, and keep the best weights;
     null trains all epochs and keeps the last weights."""
-    optimiser: Literal["adam", "adamw"] = "adam"
-    """With `adamw` the decay shrinks the weights themselves, as `torch.optim.AdamW` has it."""
+    optimiser: Literal["adam", "adamw", "adam_mini"] | None = None
+    """`adam_mini`: one second moment for each tensor in place of one for each number, by default of what
+    starts at the baseline and takes all its epochs; `adam`, by default of everything else; `adamw`: the decay
+    shrinks the weights themselves, as `torch.optim.AdamW` has it."""
     watch: Literal["loss", "auroc"] = "loss"
     """What an early stop looks at: the validation cross-entropy, or 1 - AUROC of the validation part (of more
     than two classes the mean of each against the rest)."""
@@ -74,7 +76,7 @@ class TrainSpec(Strict):
     def training(self, head: HeadBase, loss: LossSpec, n_bags: int) -> "Training":
         """What it comes to for a head and a loss on so many bags."""
         baseline = self.starts_at_baseline(head)
-        usual = PLAIN if not baseline else SHORT if head.learns_by_heart or loss.learns_by_heart else LONG
+        usual = self._usual(baseline, head.learns_by_heart or loss.learns_by_heart)
         patience = usual.patience if self.patience == "auto" else self.patience
         # Epochs that inner folds choose, or patience, are cut from a rate that stays.
         usual_schedule = "constant" if self.auto or patience else usual.rate_schedule
@@ -88,9 +90,18 @@ class TrainSpec(Strict):
             weight_decay=usual.weight_decay if self.weight_decay is None else self.weight_decay,
             patience=patience,
             class_balanced=loss.balances if asked == "auto" else asked,
-            optimiser=self.optimiser,
+            optimiser=usual.optimiser,
             watch=self.watch,
         )
+
+    def _usual(self, baseline: bool, by_heart: bool) -> "Usual":
+        """What holds where nothing is said; an optimiser that is asked for brings the rate that suits it."""
+        if not baseline or by_heart:
+            usual = SHORT if baseline else PLAIN
+            return usual._replace(optimiser=self.optimiser or usual.optimiser)
+        # The two rates that inner folds choose from are Adam's.
+        asked = self.optimiser or ("adam" if self.auto else LONG.optimiser)
+        return LONG if asked == LONG.optimiser else LONG_BY_ADAM._replace(optimiser=asked)
 
 
 def _bags_per_step(loss: LossSpec, n_bags: int, baseline: bool) -> int:
@@ -110,13 +121,14 @@ def read_auto(value: Any) -> Any:
 class Training:
     """How one run is trained, in numbers.
 
-    Unless told otherwise a run that starts at the baseline takes 200 steps of at most 3e-3, which rise and
-    fall (`rate_at`), with an L2 term of 0.01, each on its whole training part (up to 512 bags or 32 MiB of
-    tokens), and none of them is cut short: in planted cohorts early stop by a few validation bags ended at
-    the start where attention had not yet found its slices (`docs/which-head.md`), and under a rate that
-    stays single and double precision parted by several logits. A head or a loss that learns small cohorts
-    by heart takes at most 60 steps of 1e-3, as many as inner folds choose. One that starts plain takes at
-    most 100 epochs of 1e-3 by 16 bags with a patience of 20; rate and batches are DinoAtten3D's.
+    Unless told otherwise a run that starts at the baseline takes 200 steps of Adam-mini of at most 5e-3,
+    which rise and fall (`rate_at`), with an L2 term of 0.01, each on its whole training part (up to 512 bags
+    or 32 MiB of tokens), and none of them is cut short: in planted cohorts early stop by a few validation
+    bags ended at the start where attention had not yet found its slices (`docs/which-head.md`), and under a
+    rate that stays single and double precision parted by several logits. A head or a loss that learns small
+    cohorts by heart takes at most 60 steps of 1e-3 by Adam, as many as inner folds choose. One that starts
+    plain takes at most 100 epochs of 1e-3 by 16 bags with a patience of 20; rate and batches are
+    DinoAtten3D's.
     """
 
     starts_at_baseline: bool
@@ -150,8 +162,10 @@ class Usual(NamedTuple):
     rate_schedule: str
     weight_decay: float
     patience: int | None
+    optimiser: str
 
 
-LONG = Usual(200, 3e-3, "cosine", 0.01, None)
-SHORT = Usual(60, 1e-3, "constant", 0.0, 20)
-PLAIN = Usual(100, 1e-3, "constant", 0.0, 20)
+LONG = Usual(200, 5e-3, "cosine", 0.01, None, "adam_mini")
+LONG_BY_ADAM = Usual(200, 3e-3, "cosine", 0.01, None, "adam")
+SHORT = Usual(60, 1e-3, "constant", 0.0, 20, "adam")
+PLAIN = Usual(100, 1e-3, "constant", 0.0, 20, "adam")

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from aggregate.training.steps.adam import StackedAdam, rate_at
+from aggregate.training.steps.adam_mini import StackedAdamMini
 from aggregate.training.steps.adamw import StackedAdamW
 
 pytestmark = pytest.mark.numerics
@@ -117,3 +118,50 @@ def test_a_rate_begins_low_is_highest_after_a_tenth_and_ends_at_nothing():
     assert rates[0] == pytest.approx(0.003 / 20)
     assert rates[-1] < 1e-6
     assert rate_at(500, 0.003, 200) == 0
+
+
+def adam_mini_by_hand(run, steps):
+    """Zhang et al. 2024 with the L2 term in the gradient, a block being a tensor; number by number."""
+    own = {name: value[run].numpy().copy() for name, value in start().items()}
+    mean = {name: np.zeros_like(value) for name, value in own.items()}
+    square = dict.fromkeys(own, 0.0)
+    for count, step in enumerate(steps, start=1):
+        for name, value in own.items():
+            gradient = gradients(step)[name][run].numpy() + DECAYS[run] * value
+            size = sum(float(number) ** 2 for number in gradient.ravel()) / gradient.size
+            mean[name] = 0.9 * mean[name] + 0.1 * gradient
+            square[name] = 0.999 * square[name] + 0.001 * size
+            length = np.sqrt(square[name] / (1 - 0.999**count)) + 1e-8
+            value -= RATES[run] * mean[name] / (1 - 0.9**count) / length
+    return own
+
+
+def test_one_second_moment_for_each_tensor_as_by_hand():
+    parameters = start()
+    adam = StackedAdamMini(parameters, RATES, DECAYS)
+    for step in range(4):
+        adam.step(gradients(step))
+        adam.step({name: value[:1] for name, value in gradients(step + 50).items()})
+    index = torch.tensor([0, 2])
+    parameters = {name: value[index] for name, value in parameters.items()}
+    adam.select(parameters, index)
+    for step in range(4, 9):
+        adam.step({name: value[index] for name, value in gradients(step).items()})
+    order = [part for step in range(4) for part in (step, step + 50)] + list(range(4, 9))
+    for place, (run, steps) in enumerate(((0, order), (2, range(9)))):
+        for name, value in adam_mini_by_hand(run, steps).items():
+            np.testing.assert_allclose(parameters[name][place], value, rtol=0, atol=1e-12)
+
+
+def test_a_run_of_adam_mini_moves_as_it_does_alone():
+    together = start(torch.float32)
+    adam = StackedAdamMini(together, RATES, DECAYS)
+    for step in range(20):
+        adam.step(gradients(step, torch.float32))
+    for run in range(3):
+        own = {name: value[run : run + 1].clone() for name, value in start(torch.float32).items()}
+        alone = StackedAdamMini(own, RATES[run : run + 1], DECAYS[run : run + 1])
+        for step in range(20):
+            alone.step({n: g[run : run + 1] for n, g in gradients(step, torch.float32).items()})
+        for name, value in own.items():
+            torch.testing.assert_close(together[name][run], value[0], rtol=1e-6, atol=1e-7)

@@ -37,6 +37,12 @@ LOSSES: dict[str, tuple[str, ...]] = {
     "normal_guidance": ("harvey2026normal",),
 }
 """Likewise of terms of a loss."""
+OPTIMISERS = {
+    "adam": ("Adam", "kingma2015adam"),
+    "adamw": ("AdamW", "loshchilov2019adamw"),
+    "adam_mini": ("Adam-mini, one second moment for each tensor,", "zhang2024adammini"),
+}
+"""Name and source."""
 SYSTEMS = {
     "dinoatten3d": "rafsani2025dinoatten3d",
     "dinoatten3d_sum": "rafsani2025dinoatten3d",
@@ -114,9 +120,7 @@ def optimisation(run: Finished) -> str:
     found = resolved_training(run)
     if found is None:
         return f"Optimiser, learning rate and epochs: {TO_FILL}."
-    name, source = (
-        ("AdamW", "loshchilov2019adamw") if found.optimiser == "adamw" else ("Adam", "kingma2015adam")
-    )
+    name, source = OPTIMISERS[found.optimiser]
     said = run.said("train", "batch_size")
     whole = found.starts_at_baseline and not said
     batch = "the whole training part (512 bags at most)" if whole else counted(found.batch_size, "bag")

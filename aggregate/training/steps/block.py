@@ -25,11 +25,10 @@ from aggregate.training.feeding.sampler import noise_seed
 from aggregate.training.feeding.streams import Stream, steps_of, streams_of
 from aggregate.training.runs import RunSpec, TrainedRun, require_finite
 from aggregate.training.solving.goal import Classes, Goal, Unit
-from aggregate.training.steps.adam import StackedAdam
-from aggregate.training.steps.adamw import StackedAdamW
 from aggregate.training.steps.counting import Count
 from aggregate.training.steps.level import without_level
 from aggregate.training.steps.objective import Objective, class_counts
+from aggregate.training.steps.optimisers import OPTIMISERS
 from aggregate.training.steps.start import BIAS, WEIGHT, Standard
 from aggregate.training.steps.stopping import Watch, watched_of
 
@@ -76,8 +75,7 @@ class Block:
         self.objective = Objective([run.loss for run in runs], counts)
         self.pooling = make_pooling(head, inputs, Labels(y, weight), self.objective.reads_attention)
         self.gradients = {name: torch.empty_like(value) for name, value in self.trained_parameters.items()}
-        optimiser = StackedAdamW if runs[0].training.optimiser == "adamw" else StackedAdam
-        self.adam = optimiser(
+        self.adam = OPTIMISERS[runs[0].training.optimiser](
             self.trained_parameters,
             [run.training.learning_rate for run in runs],
             [run.training.weight_decay for run in runs],
