@@ -54,7 +54,7 @@ GRID = "grid"
 FAMILIES = {
     "matrix products of slices": ("aten::mm", "aten::addmm", "mkldnn::_linear_pointwise"),
     "matrix products behind the pool, attention sums": ("aten::bmm", "aten::baddbmm"),
-    "optimiser": ("aten::_fused_adam_",),
+    "optimiser": ("aten::_fused_adam_", "aten::lerp_", "aten::linalg_vector_norm", "aten::addcmul_"),
     "tanh and other activations": ("aten::tanh_", "aten::sigmoid", "aten::sigmoid_", "aten::relu"),
     "gathering slices": ("aten::index_select", "aten::index"),
 }
