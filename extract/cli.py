@@ -111,7 +111,7 @@ def plan(
     else:
         typer.echo("\n".join([describe_plan(made, size), *describe_stores(several), needs.sentence()]))
         if cohort is not None:
-            typer.echo(cohort.said)
+            typer.echo(cohort.in_words())
         if created:
             every = ", ".join(each.location for each in asked)
             typer.echo(f"created {every}; `slicecache extract {pipeline} --shard I/N` embeds a share of it")
