@@ -321,6 +321,7 @@ def root(
     context.obj = images_to_embed
     context.meta["slicecache.sections"] = SECTION_MODELS
     context.meta["slicecache.foreseen"] = "aggregate.cohort.foreseen:foreseen"
+    context.meta["slicecache.positive"] = "aggregate.targets.positive:positive_of"
 
 
 def images_to_embed(

@@ -71,11 +71,15 @@ def refusal_without_rows(
 ) -> "Callable[[Sequence[VolumeKey]], None] | None":
     """Who refuses, before volumes are embedded, a cohort table that has a row for none of them.
 
+    That of the external cohort, whose store is there already, is refused at once.
+
     Returns:
         None where what is trained on lies in a store of another pipeline.
     """
     from aggregate.cohort.foreseen import refuse_without_rows
+    from aggregate.train.external import refuse_external_without_rows
 
+    refuse_external_without_rows(pipeline, section)
     store, request = section.home(pipeline)[0], section.cohort_request(pipeline)
     if store not in pipeline.stores().values():
         return None

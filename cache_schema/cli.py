@@ -191,6 +191,13 @@ Mapping = Annotated[
     ),
 ]
 Previews = Annotated[bool, typer.Option("--previews", help="Take the images of the slices along.")]
+ReplaceExport = Annotated[
+    bool,
+    typer.Option(
+        "--replace",
+        help="Take the place of an earlier export at OUT, which stays until the new one is whole.",
+    ),
+]
 
 
 @cache.command()
@@ -202,6 +209,7 @@ def export(
     pseudonymise: Pseudonymise = False,
     mapping: Mapping = None,
     previews: Previews = False,
+    replace: ReplaceExport = False,
     as_json: AsJson = False,
 ) -> int:
     """Write the committed volumes of STORE to one file OUT (.h5), without host, command and paths."""
@@ -211,17 +219,20 @@ def export(
     for wrong, sentence in (
         (mapping and not pseudonymise, "--mapping is for --pseudonymise, which is not given"),
         (previews and kind == "volumes", "--format volumes holds no previews"),
+        (replace and kind == "volumes", "--replace is for one file; --format volumes makes a new folder"),
         (tokens and kind == "store", "--tokens is for --format volumes; a store is exported whole"),
     ):
         if wrong:
             raise ConfigError(sentence)
     keep = (mapping or f"{out.rstrip('/')}.pseudonyms.tsv") if pseudonymise else None
-    pseudonyms = None if keep is None else prepare_pseudonyms(store, out, keep)
+    pseudonyms = None if keep is None else prepare_pseudonyms(store, out, keep, replace)
     with bar("writing") as progress:
         if kind == "volumes":
             made = export_volumes(store, out, tokens or "cls", pseudonyms=pseudonyms, progress=progress)
         else:
-            made = export_store(store, out, pseudonyms=pseudonyms, previews=previews, progress=progress)
+            made = export_store(
+                store, out, pseudonyms=pseudonyms, previews=previews, replace=replace, progress=progress
+            )
     typer.echo(json.dumps({**made.as_json(), "mapping": keep}) if as_json else made.in_words())
     if keep is not None and not as_json:
         typer.echo(f"the pseudonyms are in {keep}: keep it, and never send it along")

@@ -34,9 +34,6 @@ def read_extract_section(pipeline: Pipeline) -> ExtractSection:
     return pipeline.section("extract", ExtractSection)
 
 
-FORESEEN = "slicecache.foreseen"
-"""Where the command says, in a context's `meta`, who tells which planned volumes the cohort table knows."""
-
 Create = Annotated[
     bool,
     typer.Option(
@@ -82,6 +79,7 @@ def plan(
     from cache_schema.common.lazy_names import imported
     from cache_schema.common.pipeline_file import load_pipeline
     from extract.effort.estimating import estimated
+    from extract.init.foretold import FORESEEN
     from extract.planning.config import asked_stores
     from extract.planning.for_store import plan_for_stores, plan_of_each
     from extract.planning.stated import each_with_stated_canvas
@@ -111,7 +109,7 @@ def plan(
     else:
         typer.echo("\n".join([describe_plan(made, size), *describe_stores(several), needs.sentence()]))
         if cohort is not None:
-            typer.echo(cohort.said)
+            typer.echo(cohort.in_words())
         if created:
             every = ", ".join(each.location for each in asked)
             typer.echo(f"created {every}; `slicecache extract {pipeline} --shard I/N` embeds a share of it")

@@ -1,7 +1,7 @@
 """Which volumes will find a row of the cohort table, told before anything of them is embedded."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aggregate.cohort.narrowing import apply_where, read_cohort_table, rows_of
@@ -16,6 +16,8 @@ from cache_schema.format.identity import VolumeKey
 from cache_schema.store.table import read_volume_table
 
 SECTION = "aggregate"
+EXTERNAL = "external"
+"""Below it: another cohort, with the same words for its table, and a store of its own."""
 SHOWN = 3
 """Volumes without a row that are named."""
 
@@ -28,10 +30,18 @@ class Foreseen:
     found: int
     said: str
     """In one line, for people."""
+    external: "Foreseen | None" = None
+    """The same of the external cohort, where its store has volumes already."""
+
+    def in_words(self) -> str:
+        """A line for each cohort."""
+        more = "" if self.external is None else f"\n{SECTION}.{EXTERNAL}: {self.external.in_words()}"
+        return self.said + more
 
     def as_json(self) -> dict[str, Any]:
         """For `plan --json`."""
-        return {"volumes": self.planned, "with_row": self.found, "said": self.said}
+        more = {} if self.external is None else {EXTERNAL: self.external.as_json()}
+        return {"volumes": self.planned, "with_row": self.found, "said": self.said, **more}
 
 
 def foreseen(pipeline: Pipeline, keys: Sequence[VolumeKey]) -> Foreseen | None:
@@ -47,9 +57,24 @@ def foreseen(pipeline: Pipeline, keys: Sequence[VolumeKey]) -> Foreseen | None:
     section = pipeline.data.get(SECTION)
     if not keys or not isinstance(section, dict) or "cohort" not in section:
         return None
+    told = _foreseen(pipeline, section, SECTION, keys)
+    external = section.get(EXTERNAL)
+    if not isinstance(external, dict) or not {"cohort", "store"} <= external.keys():
+        return told
+    try:
+        there = volumes_at(pipeline.location(str(external["store"])))
+    except SlicecacheError as error:
+        return replace(told, external=Foreseen(0, 0, f"note: {error}"))
+    if not there:
+        return told
+    return replace(told, external=_foreseen(pipeline, external, f"{SECTION}.{EXTERNAL}", there))
+
+
+def _foreseen(pipeline: Pipeline, section: dict[str, Any], where: str, keys: Sequence[VolumeKey]) -> Foreseen:
+    """Of one cohort, whose section lies at `where` in the file."""
     try:
         own = {name: section[name] for name in TableKeys.model_fields if name in section}
-        request = validate(TableKeys, own, SECTION).table_request(pipeline.path)
+        request = validate(TableKeys, own, where).table_request(pipeline.path)
         reasons, name = _reasons(request, keys)
     except SlicecacheError as error:
         return Foreseen(len(keys), 0, f"note: {error}")
@@ -72,11 +97,19 @@ def refuse_without_rows(request: CohortRequest, keys: Sequence[VolumeKey], locat
         ConfigError: If a column does not exist.
         SlicecacheError: If the table cannot be read, or no volume finds a row.
     """
-    objects = open_objects(location)
-    known = () if objects is None else read_volume_table(objects).index
-    every = list(dict.fromkeys((*keys, *known)))
+    every = list(dict.fromkeys((*keys, *volumes_at(location))))
     if every:
         _reasons(request, every)
+
+
+def volumes_at(location: str) -> list[VolumeKey]:
+    """Of the table of a store, none where there is no store yet.
+
+    Raises:
+        SlicecacheError: If its table cannot be read.
+    """
+    objects = open_objects(location)
+    return [] if objects is None else list(read_volume_table(objects).index)
 
 
 def _reasons(request: CohortRequest, keys: Sequence[VolumeKey]) -> tuple[list[str], str]:

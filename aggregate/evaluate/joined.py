@@ -1,5 +1,6 @@
 """Where another table calls its participants otherwise: how to say so, as the training did if that fits."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,8 +10,12 @@ from aggregate.cohort.table.cohort_table import read_table
 from aggregate.cohort.table.join_spec import JoinSpec
 from aggregate.evaluate.spec import ExternalSpec
 from aggregate.predict.bundle import BundleCard
-from cache_schema.common.errors import ConfigError
+from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.common.text.yaml_text import in_one_line
+
+JOIN = re.compile("say join: |; join: can ")
+"""Advice for a pipeline file, as `no_match` gives it."""
+AS_OPTION = 'evaluate is told a join by `--set "join={...}"`'
 
 
 @contextmanager
@@ -18,15 +23,16 @@ def join_advised(card: BundleCard, spec: ExternalSpec) -> Iterator[None]:
     """Say with a refusal how the join is said, where it is for that.
 
     Raises:
-        ConfigError: What was raised inside, with an example.
+        SlicecacheError: What was raised inside, of its class, with an example.
     """
     try:
         yield
-    except ConfigError as error:
-        advice = _advice(card, spec)
+    except SlicecacheError as error:
+        column = _advice(card, spec) if isinstance(error, ConfigError) else ""
+        advice = column or (AS_OPTION if JOIN.search(str(error)) else "")
         if not advice:
             raise
-        raise ConfigError(f"{error}; {advice}") from error
+        raise type(error)(f"{error}; {advice}") from error
 
 
 def _advice(card: BundleCard, spec: ExternalSpec) -> str:

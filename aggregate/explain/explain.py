@@ -57,6 +57,8 @@ def explain_bags(asked: Asked, progress: Progress | None = None) -> Explained:
         SlicecacheError: If every member saw everybody, or no method says anything of the head.
     """
     rows = {m: own for m in range(len(asked.bundle.states)) if len(own := asked.unseen(m))}
+    if not rows and asked.known.n_volumes and not asked.bundle.card.volumes:
+        raise SlicecacheError(asked.known.sentence("", tells_whose=False))
     if not rows:
         raise SlicecacheError(
             "every participant of the cohort had a part in every member of the bundle, so nobody can be "
@@ -136,7 +138,8 @@ def _judged(own: ShareCurves, questions: tuple[Question, ...], n_train: float | 
 def _n_train(asked: Asked, persons: Sequence[str]) -> float | None:
     """Participants that a member saw on average; None where none of them is judged by another."""
     members = [frozenset(member.participants) for member in asked.bundle.card.members]
-    if not any(name in seen for seen in members for name in persons):
+    themselves = frozenset[str]().union(*map(asked.known.known_as, persons))
+    if all(themselves.isdisjoint(seen) for seen in members):
         return None
     return float(np.mean([len(seen) for seen in members]))
 

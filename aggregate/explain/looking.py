@@ -1,7 +1,7 @@
 """Every member's maps of the bags of participants whom it did not see, and those of a random head beside."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
@@ -13,6 +13,7 @@ from aggregate.explain.typical import HeightSums, bands_of, height_sums
 from aggregate.explain.view import View, drawn_at_random, precise, view_of
 from aggregate.heads.base import Head
 from aggregate.predict.bundle import Bundle
+from aggregate.predict.seen import Recognised
 from aggregate.targets.question import Question
 
 BLOCK = 64
@@ -33,12 +34,14 @@ class Asked:
     seed: int = 0
     """Of random heads, of who gets whose map, and of draws among equal slices."""
 
+    known: Recognised = field(default_factory=Recognised)
+    """Who of them is somebody of the training under another id."""
+
     def unseen(self, member: int) -> Ints:
-        """Bags of participants who had no part in a member."""
+        """Bags of participants who had no part in a member, by id and by the content of their volumes."""
         seen = frozenset(self.bundle.card.members[member].participants)
-        return np.array(
-            [row for row, name in enumerate(self.participants) if name not in seen], dtype=np.int64
-        )
+        own = [self.known.known_as(name).isdisjoint(seen) for name in self.participants]
+        return np.flatnonzero(np.array(own, dtype=bool)).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,8 +63,15 @@ def explain_run(
     """
     cohort = study.cohort
     questions = learnt(cohort.kind).questions(cohort.target, cohort.values, study.bundle.card.n_outputs)
+    known = study.bundle.card.recognised(cohort.records)
     asked = Asked(
-        study.bundle, study.bags, cohort.participants.tolist(), questions, tuple(methods), seed=seed
+        study.bundle,
+        study.bags,
+        cohort.participants.tolist(),
+        questions,
+        tuple(methods),
+        seed=seed,
+        known=known,
     )
     with log_to(study.folder) as logger:
         for name in (METRICS_FILE, REPORT):  # an earlier run's must not pass for this one's
@@ -160,6 +167,10 @@ def notes_of(found: Explained, study: TrainedStudy) -> list[str]:
         "never looks at a label",
         *(f"control: {told}" for told in CONTROLS.values()),
     ]
+    if found.asked.known.n_volumes:
+        tells_whose = bool(study.bundle.card.volumes)
+        told = found.asked.known.sentence("explained by the members that did not see them", tells_whose)
+        notes.append(told)
     if len(found.persons) < people:
         notes.append(
             f"{people - len(found.persons)} of {people} participants had a part in every member and are not "

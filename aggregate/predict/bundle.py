@@ -5,7 +5,7 @@
 a custom head's target is text, which nothing imports unless the caller permits it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -30,7 +30,7 @@ from aggregate.predict.column_models import Designs, Solutions, column_tensors, 
 from aggregate.predict.familiar import Familiar, FamiliarCard, read_familiar
 from aggregate.predict.harmonised import Harmonised, HarmonisedCard, read_harmonised
 from aggregate.predict.mean_pooling import MEAN_POOLING, mean_pooling_tensors, read_mean_pooling
-from aggregate.predict.seen import holders_of
+from aggregate.predict.seen import Recognised, holders_of, recognise
 from aggregate.predict.states import check_states
 from aggregate.targets.base import LearntTask
 from aggregate.targets.registry import SPECS, USUAL, task_named
@@ -40,6 +40,7 @@ from cache_schema.common.custom import give, permit
 from cache_schema.common.strict import Strict, later
 from cache_schema.format.header import Fingerprint, Numerics
 from cache_schema.format.limits import Digest, Extent
+from cache_schema.format.record import VolumeRecord
 
 FAMILIAR = "familiar"
 """Below it lies what a bundle keeps of its training cohort."""
@@ -143,6 +144,13 @@ class BundleCard(CardBase):
     def holders(self) -> dict[str, frozenset[str]]:
         """As of every card; a bundle that keeps only the digests cannot tell whose one is: anybody's."""
         return dict.fromkeys(self.contents, self.everybody) | holders_of(self.volumes)
+
+    def recognised(self, records: Iterable[VolumeRecord]) -> Recognised:
+        """Who is here under another id; one that cannot tell whose a volume is believes ids that it knows."""
+        if self.volumes or not self.contents:
+            return recognise(self.holders, records)
+        everybody = self.everybody
+        return recognise(self.holders, (each for each in records if each.participant_id not in everybody))
 
     @property
     def n_outputs(self) -> int:

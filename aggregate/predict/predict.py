@@ -5,7 +5,7 @@ that did not see him; everybody else by the mean logits of all members.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,11 +25,10 @@ from aggregate.predict.check import check_store
 from aggregate.predict.compare import Batch, Comparison, compare
 from aggregate.predict.people import people_of_bags
 from aggregate.predict.scoring import Said, frozen_threshold, joined, say, tempered
-from aggregate.predict.seen import Recognised, recognise
+from aggregate.predict.seen import Recognised
 from aggregate.targets.registry import USUAL
 from cache_schema.common.text.counts import counted
 from cache_schema.format.identity import VolumeKey
-from cache_schema.format.record import VolumeRecord
 from cache_schema.store.reader import StoreReader
 from cache_schema.store.reading.records import Picked
 
@@ -95,7 +94,7 @@ def predict_and_compare(
         return Predicted(pd.DataFrame(columns=_columns(card)), Comparison(pd.DataFrame()))
     people = people_of_bags(bundle, store, bags, table)
     records = store.records()
-    known = _recognised(card, (records[place] for places in bags for place in places))
+    known = card.recognised(records[place] for places in bags for place in places)
     names = [_held_as(card, known, key.participant_id) for key in keys]
     said = _said(bundle, store, bags, names, beside, people)
     rows = list(_rows(card, keys, said.logits, known))
@@ -137,14 +136,6 @@ def _said(
     )
 
 
-def _recognised(card: BundleCard, records: Iterable[VolumeRecord]) -> Recognised:
-    """Who is here under another id; one that cannot tell whose a volume is believes ids that it knows."""
-    if card.volumes or not card.contents:
-        return recognise(card.holders, records)
-    everybody = card.everybody
-    return recognise(card.holders, (each for each in records if each.participant_id not in everybody))
-
-
 def _held_as(card: BundleCard, known: Recognised, participant: str) -> str:
     """Whom of the training somebody is compared with as: themselves, if the bundle says who that is."""
     return min(known.whose.get(participant, [participant])) if card.volumes else participant
@@ -152,14 +143,9 @@ def _held_as(card: BundleCard, known: Recognised, participant: str) -> str:
 
 def _tell_of_the_seen(card: BundleCard, known: Recognised, rows: Sequence[dict[str, Any]]) -> None:
     """Say who was recognised by content, and who gets no prediction since every member saw them."""
-    if known.n_volumes and card.volumes:
-        logger.warning("%s", known.sentence("scored by the members that did not see them"))
-    elif known.n_volumes:
+    if known.n_volumes:
         logger.warning(
-            "%s in training by %s content, under another id; the bundle is from before it kept whose, so no "
-            "member is known not to have seen them: train it again",
-            f"{counted(known.n_volumes, 'volume')} {'was' if known.n_volumes == 1 else 'were'}",
-            "its" if known.n_volumes == 1 else "their",
+            "%s", known.sentence("scored by the members that did not see them", bool(card.volumes))
         )
     unseen = sorted({row["participant_id"] for row in rows if not row["members"]})
     if unseen:

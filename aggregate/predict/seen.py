@@ -51,8 +51,20 @@ class Recognised:
         """Everybody of the training that a participant may be: by id, and by content."""
         return self.whose.get(participant, frozenset()) | {participant}
 
-    def sentence(self, what_follows: str) -> str:
-        """`1 volume is that of training participant sub-01 by its content: ...`."""
+    def sentence(self, what_follows: str, tells_whose: bool = True) -> str:
+        """`1 volume is that of training participant sub-01 by its content: ...`.
+
+        Args:
+            what_follows: From it.
+            tells_whose: The bundle keeps whose a volume is; one from before it did makes anybody's of it.
+        """
+        if not tells_whose:
+            was, its = ("was", "its") if self.n_volumes == 1 else ("were", "their")
+            return (
+                f"{counted(self.n_volumes, 'volume')} {was} in training by {its} content, under another id; "
+                "the bundle is from before it kept whose, so no member is known not to have seen them: train "
+                "it again"
+            )
         people = sorted(frozenset().union(*self.whose.values()))
         whose = f"training participant{'s' * (len(people) > 1)} {listed(people, 3)}"
         verb, its = ("is that", "its") if self.n_volumes == 1 else ("are those", "their")

@@ -19,15 +19,11 @@ from aggregate.statistics.evaluate import AUROC
 from aggregate.statistics.metrics import BINARY, BOUNDS, Scores, measure
 from aggregate.targets.base import LearntSpec, LearntTask, require_same_task
 from aggregate.targets.class_names import Cells, named_values, refuse_shared, same_classes
+from aggregate.targets.positive import usual_positive
 from aggregate.targets.question import Question, class_questions
 from aggregate.training.solving.goal import Classes, Goal
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.strict import later
-
-CONTROLS = {"control", "controls", "ctrl", "con", "healthy", "hc", "nc", "cn", "nl", "normal", "negative"}
-NEGATIVES = CONTROLS | {"neg", "no", "none", "false", "0", "-1", "unaffected", "absent"}
-"""Words, in lower case, for the class that is not positive."""
-
 
 TITLES = {"auprc": "AUPRC", "mcc": "MCC", "f1": "F1", "brier": "Brier"}
 
@@ -176,13 +172,7 @@ def _positive_last(
                 f"target.positive {spec.positive!r} is not a class{nearest(spec.positive, list(names))}"
             )
         return (next(n for n in names if n != spec.positive), spec.positive), ()
-    negative = [name for name in names if name.lower() in NEGATIVES]
-    if spec.classes is None and len(negative) == 1:
-        positive = next(name for name in names if name != negative[0])
-        why = f"{negative[0]!r} is a word for those without"
-    else:
-        positive = names[-1]
-        why = "it is the last class" if spec.classes is None else "it stands last in target.classes"
+    positive, why = usual_positive(names, written_out=spec.classes is not None)
     other = next(name for name in names if name != positive)
     return (other, positive), (f"positive class: {positive!r} ({why}; target.positive chooses otherwise)",)
 

@@ -200,6 +200,21 @@ def differing_fields(ours: Any, theirs: Any, where: str = "") -> list[str]:
     return [] if ours == theirs else [f"{where} is {ours!r} here and {theirs!r} there"]
 
 
+def differing_arrays(ours: Header, theirs: Header) -> list[str]:
+    """Name the arrays that only one of two headers has, and every leaf in which those of both differ."""
+    mine, others = (
+        {spec.name: spec.model_dump(mode="json") for spec in one.arrays} for one in (ours, theirs)
+    )
+    lines = []
+    for where, names in (("here", mine.keys() - others.keys()), ("there", others.keys() - mine.keys())):
+        if names:
+            many = len(names) > 1
+            arrays = f"the array{'s' * many} {', '.join(sorted(names))}"
+            lines.append(f"{arrays} {'are' if many else 'is'} {where} only")
+    both = mine.keys() & others.keys()
+    return lines + differing_fields({n: mine[n] for n in both}, {n: others[n] for n in both}, "arrays")
+
+
 def _step_name(a: Any, b: Any, index: int) -> str:
     """Call a preprocessing step by its name when both sides agree on it, else by its position."""
     if isinstance(a, dict) and isinstance(b, dict) and a.get("step") == b.get("step") and "step" in a:

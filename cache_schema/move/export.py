@@ -1,5 +1,6 @@
 """Taking a store along: one HDF5 file, and back to a folder."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,6 +58,7 @@ def export_store(
     *,
     pseudonyms: Pseudonyms | None = None,
     previews: bool = False,
+    replace: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
     """Write the committed volumes of a store to one file, without host, command and paths.
@@ -66,20 +68,25 @@ def export_store(
         out: A new file that ends in `.h5` or `.hdf5`.
         pseudonyms: Replace the ids by these; they must cover every volume.
         previews: Take previews along.
+        replace: An earlier export may be there; it stays until the new one is whole, and takes its place.
         progress: Called with the volumes written and their number.
 
     Raises:
-        StoreError: If the file is there already, or the store is damaged or empty.
+        StoreError: If the file is there already, with `replace` if it is no export or the store itself; or
+            if the store is damaged or empty.
     """
     require_folder_place(out, "export")
     suffix = Path(out).suffix
     if suffix not in SINKS:
         raise StoreError(f"{out!r}: an export is one file that ends in .h5")
+    if replace:
+        refuse_itself(location, out)
     store = open_store(location)
     # A tombstone is of an id: whoever guesses one could ask whether it was in the study.
     renamed = pseudonyms and Changes(without_place, pseudonyms.key, pseudonyms.record, tombstones=False)
     changes = renamed or _TRACELESS
-    return _write(store, out, SINKS[suffix], changes, previews, progress)
+    required = require_replaceable if replace else None
+    return _write(store, out, SINKS[suffix], changes, previews, progress, required)
 
 
 def import_store(location: str, out: str, progress: Progress | None = None) -> Exported:
@@ -122,13 +129,49 @@ def export_volumes(
     return Exported(out, len(store.entries), store.content_digest(), left_behind)
 
 
-def prepare_pseudonyms(location: str, out: str, mapping: str) -> Pseudonyms:
+def refuse_itself(location: str, out: str) -> None:
+    """Refuse an export that would take the place of the store that it is of.
+
+    Raises:
+        StoreError: If both are one file.
+    """
+    target = Path(out).expanduser()
+    if not is_url(location) and target.exists() and target.samefile(Path(location).expanduser()):
+        raise StoreError(
+            f"{out!r} is the store itself, which an export must not replace; choose another name"
+        )
+
+
+def require_replaceable(target: Path) -> None:
+    """Refuse a name at which something other than an export is.
+
+    Raises:
+        StoreError: If a folder, a link or another file is there, or an export that cannot be read.
+    """
+    if not target.exists() and not target.is_symlink():
+        return
+    advice = "--replace takes the place of an earlier export only; delete it, or choose another name"
+    if target.is_symlink() or not target.is_file():
+        raise StoreError(f"{str(target)!r} is no file: {advice}")
+    try:
+        open_store(str(target))
+    except StoreError as error:
+        raise StoreError(f"{str(target)!r} is there and no export that can be read: {advice}") from error
+
+
+def prepare_pseudonyms(location: str, out: str, mapping: str, replace: bool = False) -> Pseudonyms:
     """Pseudonyms for every committed volume, written to their table before anything else is.
+
+    Args:
+        location: The store.
+        out: Where the export will go.
+        mapping: Their table, which may be there already.
+        replace: Whether an earlier export may be at `out`.
 
     Raises:
         StoreError: If the store or an earlier table cannot be read, or `out` is taken.
     """
-    require_free(Path(out).expanduser().absolute())
+    (require_replaceable if replace else require_free)(Path(out).expanduser().absolute())
     pseudonyms = read_pseudonyms(mapping)
     pseudonyms.cover(entry.key for entry in open_store(location).entries)
     pseudonyms.save(mapping)
@@ -142,10 +185,11 @@ def _write(
     changes: Changes,
     previews: bool,
     progress: Progress | None,
+    required: Callable[[Path], None] | None = None,
 ) -> Exported:
-    """Copy a store to a new name, at which it appears whole."""
+    """Copy a store to a name, at which it appears whole."""
     require_fit(store.location, out, "the copy")
-    with appears_whole(out) as path, ExitStack() as stack:
+    with appears_whole(out, required) as path, ExitStack() as stack:
 
         def make_sink(layouts: dict[str, ArrayLayout]) -> Sink:
             made: Sink = sink(path, layouts)

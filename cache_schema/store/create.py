@@ -21,7 +21,7 @@ from cache_schema.files.disk.unfinished import new_folder, sweep
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects, Objects
 from cache_schema.format.canonical import canonical_json, sha256_json
-from cache_schema.format.header import FORMAT, VERSION, Header, differing_fields
+from cache_schema.format.header import FORMAT, VERSION, Header, differing_arrays, differing_fields
 from cache_schema.format.layout import HEADER
 from cache_schema.format.limits import object_limit
 from cache_schema.format.metadata import metadata_objects, plain_layouts
@@ -189,15 +189,16 @@ def require_same(location: str, asked: Header, found: Header) -> None:
     ours["numerics"] = asked.numerics.closed_as(found.numerics).said()
     theirs["numerics"] = found.numerics.closed_as(asked.numerics).said()
     lines = differing_fields(ours, theirs)
-    if lines:
+    arrays = differing_arrays(asked, found)
+    if lines or arrays:
+        like = "what that one was made with" if lines else "the arrays that it has (extract.tokens)"
         raise StoreMismatch(
-            f"the store {location!r} was made otherwise: {'; '.join(lines)}. "
-            "Give this extraction a store of its own (cache.store), or ask for what that one was made with"
+            f"the store {location!r} (there) was made otherwise than is asked for (here): "
+            f"{'; '.join(lines + arrays)}. Give this extraction a store of its own (cache.store), or ask for "
+            f"{like}"
         )
 
 
 def _identity(header: Header) -> dict[str, Any]:
-    """The parts of a header that must agree, arrays by name."""
-    data = header.model_dump(mode="json")
-    arrays = {spec["name"]: spec for spec in data["arrays"]}
-    return {**data["fingerprint"], "numerics": data["numerics"], "arrays": arrays}
+    """The parts of a header that must agree beside its arrays."""
+    return {**header.fingerprint.model_dump(mode="json"), "numerics": header.numerics.said()}

@@ -15,7 +15,7 @@ def verification_text(verification: Verification) -> str:
     looked = f"looked at: {CHECKED}" + (f"; {CHECKED_FULL}" if v.full else " (--full looks at more)")
     lines = [head, looked, *v.notes]
     if v.ok:
-        return "\n".join([*lines, "all right"])
+        return "\n".join([*lines, f"all right, content digest {v.content_digest}"])
     rows = [(p.volume or "the store", p.array, p.problem) for p in v.problems]
     lines += ["", f"{len(rows)} problem{'s' if len(rows) > 1 else ''}"]
     rows = [("volume", "array", "what is wrong"), *rows]

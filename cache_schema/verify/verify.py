@@ -16,6 +16,7 @@ from cache_schema.common.stored_json import read_object
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import Objects
 from cache_schema.format.canonical import is_canonical
+from cache_schema.format.digests.digest import content_digest
 from cache_schema.format.header import Header
 from cache_schema.format.layout import (
     FAILURES,
@@ -58,6 +59,8 @@ class Verification:
     """Nothing wrong, but worth knowing: volumes of the table that are not committed."""
     full: bool = False
     """Whether the cohort-wide checks were made, too."""
+    content_digest: str | None = None
+    """Of the volumes that were read, as `seal` says it; None where anything is wrong."""
 
     @property
     def ok(self) -> bool:
@@ -124,9 +127,9 @@ def verify_store(
         *unfinished_notes(objects),
         *((NOTE,) if unlisted else ()),
     )
-    return Verification(
-        location, len(records), bytes_read, time.perf_counter() - started, tuple(problems), notes, full
-    )
+    seconds = time.perf_counter() - started
+    digest = None if problems else content_digest((record.key, record.digest) for record in records)
+    return Verification(location, len(records), bytes_read, seconds, tuple(problems), notes, full, digest)
 
 
 def named(part: str, check: Callable[[], Iterable[Problem]]) -> list[Problem]:

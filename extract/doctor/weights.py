@@ -132,9 +132,14 @@ def judge_network(facts: NetworkFacts) -> Finding:
 
 
 def judge_weights(spec: NamedBackbone, facts: NetworkFacts, digest: str | None) -> Finding:
-    """Whether they are here, and their digest where somebody could read them."""
+    """Whether they are here, and their digest where somebody could read them.
+
+    A pipeline names them, so that it is a problem where they are not; a note only where the hub was asked
+    and answered, and an extraction may ask it.
+    """
     if facts.missing is not None:
-        level: Level = "problem" if facts.closed or not facts.hub else "note"
+        may_be_fetched = facts.hub and facts.answer == "" and not facts.closed
+        level: Level = "note" if may_be_fetched else "problem"
         return Finding("weights", level, facts.missing, "slicecache backbone fetch PIPELINE on a login node")
     shown = "" if digest is None else f", weights digest {digest[:SHOWN_DIGITS]}"
     return Finding("weights", "ok", f"{spec.source()}{shown}{', as locked' if facts.locked else ''}")

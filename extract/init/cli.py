@@ -68,8 +68,11 @@ def init(
 
     What an option says is not asked.
     """
+    from cache_schema.common.pipeline_file import Pipeline
+    from cache_schema.common.text.yaml_text import parse_yaml
     from extract.init.answers import Given, answers
     from extract.init.asking import asked, by_default
+    from extract.init.foretold import positive_of, rows_of
     from extract.init.written import pipeline_text
 
     if schema or reference:
@@ -80,8 +83,12 @@ def init(
     if pipeline.exists() and not force:
         raise ConfigError(f"{str(pipeline)!r} is there already: give another name, or --force")
     given = Given(images, labels, target, backbone, folder, tuple(participant))
-    text = pipeline_text(answers(given, by_default if yes else asked), pipeline)
+    found = answers(given, by_default if yes else asked)
+    text = pipeline_text(found, pipeline, positive_of(context.meta, found.target.counts))
+    rows = rows_of(context.meta, Pipeline(parse_yaml(text, str(pipeline)), pipeline.absolute().parent))
     pipeline.write_text(text, encoding="utf-8")
+    if rows:
+        say(rows)
     verb = "plan" if "\nextract:" in text else "train"
     say(f"wrote {pipeline}; next: slicecache {verb} {pipeline}")
     return 0

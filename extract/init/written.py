@@ -4,9 +4,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from cache_schema.common.terminal.visible import label
 from cache_schema.words.yaml_words import in_line
 from extract.init.answers import Answers
 
+LONGEST_REASON = 80
+"""Characters in a comment."""
 Near = Callable[[str], str]
 """A path as the file writes it."""
 
@@ -19,12 +22,13 @@ OTHER_TARGETS = """\
 """
 
 
-def pipeline_text(answers: Answers, file: Path) -> str:
+def pipeline_text(answers: Answers, file: Path, positive: tuple[str, str] | None = None) -> str:
     """The file's text.
 
     Args:
         answers: Paths in them are relative to the working directory.
         file: Where it will lie: paths in it are relative to its folder.
+        positive: The positive one of the target's two classes, and why it is.
     """
     near = _near(file)
     store = answers.images.place if answers.images.kind == "store" else f"{answers.folder}/cache.zarr"
@@ -35,7 +39,7 @@ def pipeline_text(answers: Answers, file: Path) -> str:
         ),
         _key("cache", {"store": near(store)}, "embeddings, written once, read ever after", end="\n"),
         *([] if answers.backbone is None else [_extract(answers, near)]),
-        _aggregate(answers, near),
+        _aggregate(answers, near, positive),
     ]
     return "\n".join(sections)
 
@@ -82,7 +86,7 @@ def _extract(answers: Answers, near: Near) -> str:
     )
 
 
-def _aggregate(answers: Answers, near: Near) -> str:
+def _aggregate(answers: Answers, near: Near, positive: tuple[str, str] | None) -> str:
     """The section of stage two."""
     usual = {"participant": "participant_id", "session": "session_id"}
     join = {role: name for role, name in answers.join.items() if name != usual[role]}
@@ -90,7 +94,11 @@ def _aggregate(answers: Answers, near: Near) -> str:
     said = {"column": target.name}
     if not target.has_classes:
         said["task"] = "regression"
-    which = "; positive: NAME says which is positive" if len(target.counts) == 2 else ""
+    which = ""
+    if positive is not None:
+        said["positive"] = positive[0]
+        why = label(positive[1], LONGEST_REASON)
+        which = f"; positive is the class that is looked for ({why}): if that is the other, name it"
     arrays = answers.images.tokens
     token = "cls" if not arrays or "cls" in arrays else arrays[0]
     return "\n".join(

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import slicecache
+from aggregate.cohort.narrowing import read_cohort_table
 from aggregate.config.section import read_aggregate_section
 from cache_schema.common.pipeline_file import Pipeline, load_pipeline
 
@@ -65,7 +66,8 @@ def test_five_questions_are_asked_and_the_file_plans(bids, monkeypatch, capsys):
     assert data["extract"]["input"] == {"bids": "data/cohort", "suffix": "FLAIR"}
     assert data["extract"]["backbone"] == {"kind": "untrained", "size": "tiny"}
     assert data["aggregate"]["cohort"] == "data/cohort/participants.tsv"
-    assert data["aggregate"]["target"] == {"column": "diagnosis"}
+    assert data["aggregate"]["target"] == {"column": "diagnosis", "positive": "B"}
+    assert "participants.tsv has a row for 4 of 4 volumes\nwrote pipeline.yaml" in heard.out
     assert data["run"] == {"folder": "runs/cohort"}
     assert plan_runs()
 
@@ -76,7 +78,10 @@ def test_a_table_has_its_columns_named(table):
     columns = {"participant": "PTID", "path": "file", "session": "VISCODE"}
     assert data["extract"]["input"] == {"manifest": "volumes.csv", "columns": columns}
     assert data["aggregate"]["join"] == {"participant": "PTID", "session": "VISCODE"}
-    assert data["aggregate"]["target"] == {"column": "DX"}
+    assert data["aggregate"]["target"] == {"column": "DX", "positive": "AD"}
+    assert (
+        "('CN' is a word for those without): if that is the other, name it" in Path("adni.yaml").read_text()
+    )
     assert plan_runs("adni.yaml")
 
 
@@ -255,3 +260,45 @@ def test_questions_whose_answers_are_piped_have_a_line_each(bids, monkeypatch, c
     assert run("init") == 0
     starts = [line[:2] for line in capsys.readouterr().err.splitlines() if re.match(r"[1-5]\. ", line)]
     assert starts == ["1.", "2.", "3.", "4.", "5."]
+
+
+def test_what_is_positive_is_what_a_training_would_have_had(table):
+    """Of every pair of values, in whatever order and spelling they stand in the table."""
+    for first, second in (("CN", "AD"), ("1", "0"), ("2.0", "10"), ("no", "yes"), ("b", "a"), ("x y", "#")):
+        clinic("Patient")
+        text = Path("clinic.csv").read_text().replace(",A\n", f",{first}\n").replace(",B\n", f",{second}\n")
+        Path("clinic.csv").write_text(text)
+        assert run("init", "--yes", "--force", *TWO_TABLES, "--target", "Group") == 0
+        loaded = load_pipeline(Path("pipeline.yaml"))
+        section = read_aggregate_section(loaded)
+        rows = read_cohort_table(section.cohort_request(loaded))
+        said = section.target.read(rows).task.classes[-1]
+        by_itself = section.target.model_copy(update={"positive": None}).read(rows).task.classes[-1]
+        assert said == by_itself == section.target.positive
+    clinic("Patient")
+    Path("clinic.csv").write_text(Path("clinic.csv").read_text().replace(",A\n", ",C\n", 1))
+    assert run("init", "--yes", "--force", *TWO_TABLES, "--target", "Group") == 0
+    assert "positive" not in yaml.safe_load(Path("pipeline.yaml").read_text())["aggregate"]["target"]
+
+
+def test_ids_that_do_not_meet_are_said_with_what_is_to_be_typed(table, capsys):
+    clinic("Patient")
+    text = Path("clinic.csv").read_text()
+    for i in range(10):
+        text = text.replace(f"\np{i},", f"\np0{i},")
+    Path("clinic.csv").write_text(text.replace("\np10,", "\nq,").replace("\np11,", "\nr,"))
+    assert run("init", "--yes", *TWO_TABLES) == 0
+    said = capsys.readouterr().out
+    assert "note: no volume of the store matches a row of clinic.csv (joined on Patient, Visit)" in said
+    assert "say join: {pad: 2}" in said
+    assert "wrote pipeline.yaml" in said.splitlines()[-1]
+    Path("clinic.csv").write_text(text)
+    assert run("init", "--yes", "--force", *TWO_TABLES) == 0
+    assert "clinic.csv has a row for 2 of 12 volumes; none for p0/bl/" in capsys.readouterr().out
+
+
+def test_a_store_is_held_against_the_labels_too(make_store, scan, capsys):
+    store = make_store([scan(f"{i:02d}") for i in range(2)])
+    Path("labels.csv").write_text("participant_id,group\n00,a\n02,b\n")
+    assert run("init", "--images", store.location, "--labels", "labels.csv", "--yes") == 0
+    assert "labels.csv has a row for 1 of 2 volumes; none for 01" in capsys.readouterr().out

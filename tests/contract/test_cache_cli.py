@@ -81,7 +81,10 @@ def test_inspect_of_an_empty_store(tmp_path):
 
 
 def test_verify_and_its_exit_code(location):
-    assert call("verify", location)[0] == 0
+    code, out = call("verify", location)
+    digest = open_store(location).content_digest()
+    assert (code, out.splitlines()[-1]) == (0, f"all right, content digest {digest}")
+    assert json.loads(call("verify", location, "--json")[1])["content_digest"] == digest
     with open(f"{location}/patch_mean/c.1.0.0", "r+b") as file:
         file.write(b"\x01\x02")
     code, out = call("verify", location)
@@ -89,9 +92,11 @@ def test_verify_and_its_exit_code(location):
     assert "p001/T1w  patch_mean  chunk patch_mean/c.1.0.0 does not match its checksum" in out
     assert "p001/T1w: extract this volume again" in out
     assert "duplicated volumes" not in out
+    assert "content digest" not in out
     assert "duplicated volumes" in call("verify", location, "--full")[1]
     code, out = call("verify", location, "--json")
     assert code == 1
+    assert json.loads(out)["content_digest"] is None
     problem = json.loads(out)["problems"][0]
     assert (problem["volume"], problem["array"]) == ("p001/T1w", "patch_mean")
 

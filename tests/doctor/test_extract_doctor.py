@@ -197,12 +197,13 @@ def test_coarse_times_are_a_note_and_a_sound_disk_is_one_line():
         (NetworkFacts("", None, False, False, ()), "ok", "ok"),
         (NetworkFacts("lab/x", None, False, False, ()), "note", "ok"),
         (NetworkFacts("lab/x", None, True, False, ()), "ok", "ok"),
-        (NetworkFacts("lab/x", "absent", False, False, ()), "note", "note"),
+        (NetworkFacts("lab/x", "absent", False, False, ()), "note", "problem"),
         (NetworkFacts("lab/x", "absent", True, False, ()), "ok", "problem"),
         (NetworkFacts("lab/x", "absent", False, False, ("HF_HUB_OFFLINE",)), "ok", "problem"),
-        (NetworkFacts("lab/x", "absent", False, False, (), "no route"), "problem", "note"),
+        (NetworkFacts("lab/x", "absent", False, False, (), "no route"), "problem", "problem"),
         (NetworkFacts("lab/x", None, False, False, (), "no route"), "note", "ok"),
         (NetworkFacts("lab/x", "absent", False, False, (), ""), "note", "note"),
+        (NetworkFacts("lab/x", "absent", True, False, (), ""), "ok", "problem"),
         (NetworkFacts("", "no folder", False, False, ()), "ok", "problem"),
     ],
 )
@@ -302,6 +303,18 @@ def test_what_a_pipeline_lacks_here_is_named(capsys, pipeline, tmp_path):
         "weights",
         "run folder",
     }
+
+
+def test_weights_that_nobody_fetched_are_a_problem_of_a_pipeline_alone(
+    capsys, pipeline, tmp_path, monkeypatch
+):
+    """With the command that fetches them; who gives no pipeline has named no weights."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "nothing"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "nothing"))
+    finding = doctor(capsys, pipeline(), "--set", "extract.backbone={kind: dinov2, size: small}")["weights"]
+    assert finding["level"] == "problem"
+    assert finding["advice"] == "slicecache backbone fetch PIPELINE on a login node"
+    assert "weights" not in doctor(capsys)
 
 
 def test_a_mistake_in_a_section_is_a_finding_and_the_rest_is_looked_at(capsys, pipeline):

@@ -111,3 +111,33 @@ def test_volumes_that_the_store_has_already_count_too(study):
     header = Path("volumes.csv").read_text().splitlines()[0]
     Path("volumes.csv").write_text(f"{header}\nnew,bl,1.nii\n")
     assert command("run", "pipeline.yaml") == 0
+
+
+def test_the_external_cohort_is_foreseen_too(study, capsys):
+    """Its store is there already: a plan counts its rows, and a run is not begun without any."""
+    rows = Path("clinic.csv").read_text().splitlines()
+    Path("other.csv").write_text("\n".join([rows[0], *rows[-3:]]) + "\n")
+    met = {"pad": 2, "visits": {"baseline": "bl"}}
+    study(met)
+    assert command("extract", "pipeline.yaml", "--set", "cache.store=other.zarr") == 0
+    external = {"store": "other.zarr", "cohort": "other.csv", "join": {"participant": "Patient"}}
+    study(met, external=external)
+    capsys.readouterr()
+    assert command("plan", "pipeline.yaml") == 0
+    own, other = capsys.readouterr().out.splitlines()[-2:]
+    assert own == "clinic.csv has a row for 12 of 12 volumes"
+    assert other.startswith("aggregate.external: other.csv has a row for 3 of 12 volumes; none for 01/bl/")
+    study(met, external={**external, "join": {"participant": "Patient", "session": "Visit"}})
+    assert command("plan", "pipeline.yaml", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["cohort"]
+    assert (found["with_row"], found["external"]["with_row"]) == (12, 0)
+    assert found["external"]["said"].startswith("note: no volume of the store matches a row of other.csv")
+    assert command("run", "pipeline.yaml") == 2
+    assert "aggregate.external: no volume of the store matches" in capsys.readouterr().err
+    assert not Path("run/cache.zarr").exists()
+
+
+def test_an_external_store_that_is_not_there_yet_is_not_spoken_of(study, capsys):
+    study(external={"store": "later.zarr", "cohort": "clinic.csv"})
+    assert command("plan", "pipeline.yaml") == 0
+    assert "external" not in capsys.readouterr().out

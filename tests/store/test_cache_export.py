@@ -175,6 +175,43 @@ def test_numbers_that_contradict_their_digest_are_not_exported(tmp_path, store):
     assert sorted(os.listdir(tmp_path)) == ["s"]
 
 
+def test_an_export_takes_the_place_of_an_earlier_one_once_it_is_whole(tmp_path, store):
+    """Asked to; one that fails leaves the earlier one as it was, byte for byte, and nothing beside it."""
+    out = tmp_path / "x.h5"
+    export_store(store.location, str(out))
+    before = out.read_bytes()
+    more = fill(tmp_path / "more", example_header(("cls",), slice_chunk=5), [3, 4])
+    with pytest.raises(StoreError, match="is there already"):
+        export_store(more.location, str(out))
+    made = export_store(more.location, str(out), replace=True)
+    assert made.content_digest == open_store(out).content_digest() == more.content_digest()
+    assert verify_store(str(out)).ok
+    out.write_bytes(before)
+    cls = Path(more.location) / "cls"
+    shutil.copy(cls / "c.0.0.0", cls / "c.1.0.0")  # the second volume cannot be exported any more
+    with pytest.raises(StoreError, match="its numbers are not those"):
+        export_store(more.location, str(out), replace=True)
+    assert out.read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["more", "s", "x.h5"]
+
+
+def test_only_an_export_is_replaced(tmp_path, store):
+    notes, link, folder = (tmp_path / name for name in ("notes.h5", "link.h5", "folder.h5"))
+    notes.write_bytes(b"mine")
+    folder.mkdir()
+    export_store(store.location, str(tmp_path / "x.h5"))
+    link.symlink_to(tmp_path / "x.h5")
+    for out, said in ((notes, "no export that can be read"), (link, "is no file"), (folder, "is no file")):
+        with pytest.raises(StoreError, match=f"{said}: --replace takes the place of an earlier export only"):
+            export_store(store.location, str(out), replace=True)
+    with pytest.raises(StoreError, match="is the store itself"):
+        export_store(str(tmp_path / "x.h5"), str(tmp_path / "x.h5"), replace=True)
+    assert notes.read_bytes() == b"mine"
+    assert link.is_symlink()
+    export_store(str(tmp_path / "x.h5"), str(tmp_path / "new.h5"), replace=True)  # nothing is there yet
+    assert open_store(tmp_path / "new.h5").content_digest() == store.content_digest()
+
+
 def test_truncated_and_foreign_files_are_refused_in_a_sentence(tmp_path, store):
     export_store(store.location, str(tmp_path / "x.h5"))
     whole = (tmp_path / "x.h5").read_bytes()

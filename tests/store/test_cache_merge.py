@@ -128,7 +128,10 @@ def test_other_fingerprints_and_arrays_are_refused_with_both_values(tmp_path):
             r"preprocessing\[percentile\].high is 99.5 here and 98.0",
         ),
         (example_header(weights="x", slice_chunk=5), "weights_sha256 is '"),
-        (example_header(("cls",), slice_chunk=5), "arrays.patch_mean is .* here and None there.*--arrays"),
+        (
+            example_header(("cls",), slice_chunk=5),
+            r"other arrays: the array patch_mean is here only\. .*--arrays",
+        ),
         (
             example_header(storage="float32", slice_chunk=5),
             "arrays.cls.dtype is 'float16' here and 'float32' there",

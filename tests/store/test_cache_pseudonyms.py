@@ -178,6 +178,17 @@ def test_options_that_go_nowhere_are_refused(tmp_path, store):
         call("export", store.location, tmp_path / "x.h5", "--tokens", "cls")
 
 
+def test_an_earlier_export_is_replaced_by_the_command_with_its_pseudonyms(tmp_path, store):
+    call("export", store.location, tmp_path / "x.h5", "--pseudonymise")
+    ids = [entry.key for entry in open_store(tmp_path / "x.h5").entries]
+    with pytest.raises(StoreError, match="is there already"):
+        call("export", store.location, tmp_path / "x.h5", "--pseudonymise")
+    call("export", store.location, tmp_path / "x.h5", "--pseudonymise", "--replace", "--previews")
+    assert [entry.key for entry in open_store(tmp_path / "x.h5").entries] == ids
+    with pytest.raises(ConfigError, match="--replace is for one file"):
+        call("export", store.location, tmp_path / "v", "--format", "volumes", "--replace")
+
+
 def test_export_and_import_from_the_command(tmp_path, store):
     words = call("export", store.location, tmp_path / "x.h5")
     assert store.content_digest() in words

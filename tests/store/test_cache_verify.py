@@ -68,6 +68,7 @@ def test_nothing_is_wrong_with_an_undamaged_store(location):
     assert verification.problems == ()
     assert verification.ok
     assert verification.n_volumes == 3
+    assert verification.content_digest == open_store(location).content_digest()
     assert verification.notes == ("1 of 4 volumes of the table are not committed",)
     assert verification.bytes_read == sum(
         3 * 7 * size * 2 for size in (7, 7, 3 * 5 * 7, 2 * 3 * 5, 3 * 5, 3 * 5)

@@ -204,7 +204,15 @@ def test_duplicate_rows_are_refused_with_both_files(location, header):
         ({"weights": "other"}, "backbone.weights_sha256 is"),
         ({"compute": "bfloat16"}, "numerics.compute_dtype is 'bfloat16' here and 'float32' there"),
         ({"storage": "float32"}, "numerics.storage_dtype is 'float32' here and 'float16' there"),
-        ({"tokens": ("cls",)}, "arrays.patches is None here and {"),
+        (
+            {"tokens": ("cls",)},
+            "(here): the arrays foreground, patch_intensity, patches are there only. Give this extraction a "
+            "store of its own (cache.store), or ask for the arrays that it has (extract.tokens)",
+        ),
+        (
+            {"tokens": ("patches", "patch_mean", "pooled")},
+            "(here): the arrays patch_mean, pooled are here only; the array cls is there only. Give",
+        ),
         ({"dim": 9}, "backbone.architecture.dim is 9 here and 7 there"),
     ],
 )

@@ -162,6 +162,14 @@ def results(classes: tuple[str, ...] = ("control", "patient"), kind: str = "untr
     )
 
 
+def test_the_headline_says_which_class_is_positive() -> None:
+    made = results()
+    told = words_of(page(replace(made, metrics=made.metrics | {"positive": "<patient>"})))
+    said = "Positive, the class that is looked for: <patient>."
+    assert told.index("diagnosis: control or patient") < told.index(said) < told.index("Random weights.")
+    assert "the class that is looked for" not in words_of(page(results(("a", "b", "c"))))
+
+
 def test_nothing_is_loaded_and_every_id_is_there_once() -> None:
     text = page(results())
     reader = read(text)

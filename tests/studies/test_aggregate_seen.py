@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ import yaml
 from made_up_people import people_store, people_table, words
 
 import slicecache as sc
+from aggregate.explain.methods.registry import read_methods
+from aggregate.explain.results import explain_run
+from aggregate.explain.run import open_run
 from aggregate.predict.bundle import BundleCard, load_bundle
 from aggregate.predict.bundle_files import CARD_FILE
 from aggregate.predict.seen import holders_of
+from cache_schema.common.errors import SlicecacheError
 from cache_schema.store.reader import open_store
 
 PEOPLE = [f"sub-a{number:02d}" for number in range(24)]
@@ -120,3 +125,37 @@ def test_the_card_keeps_whose_each_volume_is(trained: Path) -> None:
     assert card.contents == ()
     digests = np.unique([digest for own in card.volumes.values() for digest in own])
     assert len(digests) == 2 * len(open_store(trained / "a.zarr").entries)
+
+
+def explained(folder: Path, store: Path, names: list[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """`attention.csv` and `metrics.json` of a run explained on another store and table."""
+    people_table(store.with_suffix(".tsv"), names, words(SICK))
+    moved = [f"cache.store={store}", f"aggregate.cohort={store.with_suffix('.tsv')}"]
+    results = explain_run(open_run(folder, moved), read_methods(["attention"]), maps=False)
+    return pd.read_csv(results.folder / "attention.csv"), results.metrics
+
+
+def test_nobody_is_explained_by_who_saw_them_under_another_name(trained: Path, tmp_path: Path) -> None:
+    """Maps, members and verdicts are those of the store with the training's own ids."""
+    shutil.copytree(trained / "run/train", tmp_path / "run/train")
+    names = [name.replace("a", "x") for name in PEOPLE]
+    own, own_metrics = explained(tmp_path / "run", renamed(tmp_path / "a.zarr", PEOPLE), PEOPLE)
+    found, metrics = explained(tmp_path / "run", renamed(tmp_path / "x.zarr", names), names)
+    assert sorted(set(found["participant_id"])) == names
+    columns = [name for name in own.columns if not name.endswith("_id")]
+    pd.testing.assert_frame_equal(found[columns], own[columns])
+    assert metrics["methods"] == own_metrics["methods"]
+    told = "by their content: explained by the members that did not see them"
+    assert [told in note for note in metrics["notes"]].count(True) == 1
+    assert told not in " ".join(own_metrics["notes"])
+
+
+def test_a_bundle_that_cannot_tell_whose_a_volume_is_explains_nobody(trained: Path, tmp_path: Path) -> None:
+    """Under other ids: each may be anybody."""
+    shutil.copytree(trained / "run/train", tmp_path / "run/train")
+    digests = sorted(holders_of(load_bundle(trained / "run/train/bundle").card.volumes))
+    shutil.rmtree(tmp_path / "run/train/bundle")
+    older(trained, tmp_path / "run/train/bundle", contents=digests)
+    names = [name.replace("a", "x") for name in PEOPLE]
+    with pytest.raises(SlicecacheError, match=r"24 volumes were in training .* train it again"):
+        explained(tmp_path / "run", renamed(tmp_path / "x.zarr", names), names)

@@ -54,6 +54,7 @@ def ablation_content(results: AblationResults) -> dict[str, Any]:
     return {
         "target": metrics["target"],
         "classes": metrics.get("classes") or [],
+        "positive": metrics.get("positive"),
         "primary_sentences": sentences[:n_primary],
         "other_sentences": sentences[n_primary:],
         "has_primary": bool(results.primary),

@@ -90,6 +90,7 @@ def evaluation_content(results: EvaluationResults, figures: Mapping[str, str]) -
     return {
         "target": metrics["target"],
         "classes": metrics.get("classes") or [],
+        "positive": metrics.get("positive"),
         "verdict": external_verdict(metrics),
         "untrained": results.header.fingerprint.backbone.architecture.get("kind") == "untrained",
         "warnings": metrics["warnings"],

@@ -75,6 +75,7 @@ def training_content(results: Results) -> dict[str, Any]:
     return {
         "target": metrics.get("target", ""),
         "classes": () if "outcome" in metrics else results.classes,
+        "positive": metrics.get("positive"),
         "facts": training_facts(results),
         "verdict": words.verdict(metrics),
         "untrained": architecture(results).get("kind") == "untrained",

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,19 +13,25 @@ from cache_schema.files.disk.unfinished import new_folder, owner_token, sweep
 
 
 @contextmanager
-def appears_whole(location: str | Path) -> Iterator[Path]:
+def appears_whole(location: str | Path, require: Callable[[Path], None] | None = None) -> Iterator[Path]:
     """Give a path in a hidden sibling folder to write to, and rename it when the block ends well.
 
     What has returned survives a power failure. A killed process leaves the sibling behind; the next write
     to that name sweeps it.
 
+    Args:
+        location: The name.
+        require: Raises where what is there must stay, before and after the block; by default whatever it
+            is. A file that may go is there until the new one takes its name.
+
     Raises:
-        StoreError: If something is at the location already, or the place cannot be written.
+        StoreError: If something is at the location that must stay, or the place cannot be written.
         MachineError: If the machine cannot: disk full, no permission.
     """
     target = Path(location).expanduser().absolute()
     prefix = f".{target.name}.writing"
-    require_free(target)
+    require = require or require_free
+    require(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         for sibling in list(target.parent.glob(f"{prefix}*")):
@@ -33,7 +39,7 @@ def appears_whole(location: str | Path) -> Iterator[Path]:
         with new_folder(str(target.parent / prefix)) as folder:
             yield folder / target.name
             sync_tree(folder / target.name)
-            require_free(target)
+            require(target)
             os.rename(folder / target.name, target)
         sync_above(target)
     except Exception as error:

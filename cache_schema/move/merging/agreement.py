@@ -2,11 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from cache_schema.common.errors import StoreError, StoreMismatch
 from cache_schema.format.canonical import canonical_json
-from cache_schema.format.header import Header, Numerics, differing_fields
+from cache_schema.format.header import Header, Numerics, differing_arrays, differing_fields
 from cache_schema.format.layout import HEADER
 from cache_schema.format.limits import object_limit
 from cache_schema.move.merging.content import Kept
@@ -34,16 +33,12 @@ def require_one_kind(stores: Sequence[StoreReader]) -> None:
                 f"their embeddings cannot be compared: {'; '.join(lines)}. Extract one of them as the other "
                 "was made"
             )
-        if lines := differing_fields(_arrays(ours), _arrays(theirs)):
+        if lines := differing_arrays(ours, theirs):
             raise StoreMismatch(
                 f"{first.location!r} (here) and {other.location!r} (there) hold other arrays: "
                 f"{'; '.join(lines)}. `slicecache cache subset --arrays` leaves arrays out; dtypes cannot "
                 "be mixed"
             )
-
-
-def _arrays(header: Header) -> dict[str, Any]:
-    return {"arrays": {spec.name: spec.model_dump(mode="json") for spec in header.arrays}}
 
 
 def count_numerics(volumes: Iterable[Kept]) -> Counter[Numerics]:
