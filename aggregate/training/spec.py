@@ -122,7 +122,7 @@ class Training:
     """How one run is trained, in numbers.
 
     Unless told otherwise a run that starts at the baseline takes 200 steps of Adam-mini of at most 5e-3,
-    which rise and fall (`rate_at`), with an L2 term of 0.01, each on its whole training part (up to 512 bags
+    which rise and fall (`rate_at`), with an L2 term of 0.003, each on its whole training part (up to 512 bags
     or 32 MiB of tokens), and none of them is cut short: in planted cohorts early stop by a few validation
     bags ended at the start where attention had not yet found its slices (`docs/which-head.md`), and under a
     rate that stays single and double precision parted by several logits. A head or a loss that learns small
@@ -165,7 +165,7 @@ class Usual(NamedTuple):
     optimiser: str
 
 
-LONG = Usual(200, 5e-3, "cosine", 0.01, None, "adam_mini")
+LONG = Usual(200, 5e-3, "cosine", 0.003, None, "adam_mini")
 LONG_BY_ADAM = Usual(200, 3e-3, "cosine", 0.01, None, "adam")
 SHORT = Usual(60, 1e-3, "constant", 0.0, 20, "adam")
 PLAIN = Usual(100, 1e-3, "constant", 0.0, 20, "adam")
