@@ -20,7 +20,7 @@ from aggregate.paper.bibliography import bibtex, cited, references
 from aggregate.paper.checklist import CLAIM, TRIPOD
 from aggregate.paper.finished import TO_FILL, Finished, read_finished
 from aggregate.paper.kit import remake
-from aggregate.paper.sentences import statistics
+from aggregate.paper.sentences import calibrated, statistics
 from aggregate.paper.tables.table import Table
 from aggregate.report.figures.studies.ablation import Mark, differences
 from aggregate.reporting import report_run
@@ -407,3 +407,31 @@ def test_methods_say_by_what_folds_were_dealt_and_what_plain_baselines_know(fini
     bare = replace(run, kept={**run.kept, "page": {**run.page, "notes": []}})
     assert "counts as" not in statistics.comparison(bare)
     assert "design matched" not in statistics.folds(bare)
+
+
+def test_methods_say_how_logits_were_calibrated_and_with_what_numbers(finished: Path) -> None:
+    run = read_finished(finished / "train", "train")
+    assert run.metrics["calibration"] == {
+        "learnt_on": {"nothing": 6},
+        "temperature": {"median": 1.0, "low": 1.0, "high": 1.0},
+        "threshold": {"median": 0.5, "low": 0.5, "high": 0.5},
+    }
+    words = calibrated.inside(run)
+    assert "fewer than 20 participants of a class, the threshold is 0.5 and the temperature 1" in words
+    assert "Here nothing could be learnt in any run" in words
+    assert "Median (range)" not in words
+    assert words in (finished / "train" / "methods.md").read_text()
+    facts = {
+        "learnt_on": {"inner folds": 4, "nothing": 2},
+        "temperature": {"median": 0.812, "low": 0.5, "high": 1.25},
+        "threshold": {"median": 0.447, "low": 0.4, "high": 0.5},
+    }
+    learnt = replace(run, metrics={**run.metrics, "calibration": facts})
+    words = calibrated.inside(learnt)
+    assert "temperature with the lowest cross entropy [@guo2017calibration]" in words
+    assert "Of 6 runs they were learnt on inner folds of the training part" in words
+    assert "the temperature 0.81 (0.50 to 1.25) and the threshold 0.45 (0.40 to 0.50)" in words
+    several = calibrated.inside(replace(learnt, metrics={**learnt.metrics, "task": "multiclass"}))
+    assert "the temperature 0.81" in several
+    assert "threshold" not in several
+    assert calibrated.inside(replace(run, metrics={**run.metrics, "task": "regression"})) == ""

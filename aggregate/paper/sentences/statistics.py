@@ -2,6 +2,7 @@
 
 from aggregate.cohort.folds import MATCHED
 from aggregate.paper.finished import TO_FILL, Finished
+from aggregate.paper.sentences.calibrated import inside
 from aggregate.paper.sentences.training import labelled
 from aggregate.paper.sentences.words import cite, joined, listed, told
 from aggregate.report.text.words import LEVEL, METRICS, area, named
@@ -48,17 +49,6 @@ def matched_words(run: Finished) -> str:
     if found:
         return f" and by what the design matched ({label(found, 200)})"
     return f" and, as far as the design matched them, by {told(asked)}" if asked else ""
-
-
-def inside(run: Finished) -> str:
-    """Threshold and temperature."""
-    if run.metrics["task"] != "binary":
-        return ""
-    least = told(run.said("folds", "minimum_per_class"))
-    return (
-        "Threshold, temperature and every other choice come from the training part alone; with fewer than "
-        f"{least} participants of a class in it the threshold is 0.5 and the temperature 1."
-    )
 
 
 def measures(run: Finished) -> str:
