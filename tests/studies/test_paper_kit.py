@@ -20,7 +20,7 @@ from aggregate.paper.bibliography import bibtex, cited, references
 from aggregate.paper.checklist import CLAIM, TRIPOD
 from aggregate.paper.finished import TO_FILL, Finished, read_finished
 from aggregate.paper.kit import remake
-from aggregate.paper.sentences import calibrated, statistics
+from aggregate.paper.sentences import calibrated, configurations, statistics
 from aggregate.paper.tables.table import Table
 from aggregate.report.figures.studies.ablation import Mark, differences
 from aggregate.reporting import report_run
@@ -245,7 +245,39 @@ def test_references_are_what_is_cited_and_only_that(run: Path) -> None:
     assert set(re.findall(r"^@\w+\{(\w+),", entries, re.MULTILINE)) == set(cited(text))
     assert {"ilse2018attention", "nadeau2003inference", "paszke2019pytorch"} <= set(cited(text))
     assert "holm1979simple" not in entries
-    assert "holm1979simple" in (run / "ablate" / "references.bib").read_text()
+    of_grid = (run / "ablate" / "references.bib").read_text()
+    assert "holm1979simple" in of_grid
+    # Only one value of the grid's axis uses this term; the section does not.
+    assert "rafsani2025dinoatten3d" in of_grid
+    assert "`loss.class_variance.weight` over 0 and 0.5 [@rafsani2025dinoatten3d]" in methods_of(
+        run / "ablate"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "keys"),
+    [
+        ("loss.supcon", 0.5, ["khosla2020supcon"]),
+        ("loss.supcon.weight", 0.0, []),
+        ("loss", {"supcon": {"weight": 0.1, "temperature": 0.2}, "focal": 0}, ["khosla2020supcon"]),
+        ("head", "dsmil", ["li2021dsmil"]),
+        ("head", {"kind": "attention", "hidden": 5}, ["ilse2018attention"]),
+        ("harmonise", "combat", ["johnson2007combat", "fortin2018combat"]),
+        ("train.optimiser", "adamw", ["loshchilov2019adamw"]),
+        ("train.epochs", 7, []),
+        ("tokens", "cls", []),
+    ],
+)
+def test_what_any_point_of_a_grid_uses_is_cited(path: str, value: Any, keys: list[str]) -> None:
+    assert list(configurations.sources(path, value)) == keys
+    spec = {"grid": {"from": "abmil", path: [value, value]}, "include": [{path: value}]}
+    assert cited(configurations.crossed(spec)) == keys
+    assert cited(configurations.added(spec)) == keys
+
+
+def test_a_recipe_brings_what_its_parts_come_from() -> None:
+    found = set(configurations.sources("recipe", "dinoatten3d"))
+    assert {"rafsani2025dinoatten3d", "khosla2020supcon"} <= found
 
 
 def test_every_key_that_a_sentence_may_cite_has_an_entry_and_every_entry_a_sentence() -> None:
