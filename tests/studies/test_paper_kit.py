@@ -429,12 +429,13 @@ def test_methods_say_by_what_folds_were_dealt_and_what_plain_baselines_know(fini
         "matched between the classes, so folds are dealt by it too: sex, site",
         "confounds_only: confounds: sex, brain_ml",
         "AUROC below 0.5: confounds_only (0.45). It is no finding",
+        "scanner_only: no skull in 23 of 23 bags (stripped or masked): shape_k may tell a crop",
     ]
     told = replace(run, kept={**run.kept, "page": {**run.page, "notes": notes}})
     assert "by what the design matched (sex, site)" in statistics.folds(told)
     words = statistics.comparison(told)
     assert "confounds only (sex, brain_ml)" in words
-    assert "volume of the brain" in words
+    assert "volume of the brain in ml, by the images. No skull in 23 of 23 bags" in words
     assert "below 0.5 counts as 0.5" in words
     bare = replace(run, kept={**run.kept, "page": {**run.page, "notes": []}})
     assert "counts as" not in statistics.comparison(bare)

@@ -1,5 +1,6 @@
 """How predictions were tested: folds, metrics, intervals, comparisons, chance."""
 
+from aggregate.baselines.names import crop_of
 from aggregate.cohort.folds import MATCHED
 from aggregate.paper.finished import TO_FILL, Finished
 from aggregate.paper.sentences.calibrated import inside
@@ -109,7 +110,8 @@ def made_of(run: Finished) -> str:
     if not shown:
         return ""
     brain = "; brain_ml is the volume of the brain in ml, by the images" if "brain_ml" in str(shown) else ""
-    return f"Without an embedding, by logistic regression or its like on columns: {listed(shown)}{brain}. "
+    first = f"Without an embedding, by logistic regression or its like on columns: {listed(shown)}{brain}."
+    return f"{joined([first, label(crop_of(notes_of(run)), 400)])} "
 
 
 def counts_as_guessing(run: Finished) -> str:
