@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from made_up_store import example_arrays, example_draft, example_header, example_row
@@ -304,9 +305,17 @@ def test_tables_are_latex_that_is_whole(run: Path) -> None:
 
 def test_the_ablation_draws_the_primary_comparison_and_says_how_to_make_it_again(run: Path) -> None:
     table = (run / "ablate" / "figures" / "differences.csv").read_text().splitlines()
-    assert table[1].startswith("abmil against mean pooling + logistic regression,")
+    assert table[1].startswith("ABMIL & friends against mean pooling + logistic regression,")
     assert [line.split(",")[-2] for line in table[1:]] == ["True"] + ["False"] * (len(table) - 2)
+    assert any(" = ABMIL & friends class_variance=0.5" in line for line in table)
+    assert "abmil" not in "".join(table)
+    curves = pd.read_csv(run / "ablate" / "figures" / "roc.csv")["name"].unique()
+    assert "ABMIL & friends" in curves
+    assert "abmil" not in curves
     text = (run / "ablate" / "report.html").read_text()
+    assert "In figures ABMIL &amp; friends is abmil." in text
+    latex = (run / "ablate" / "ablation.tex").read_text()
+    assert r"ABMIL \& friends$^{\dagger}$ & 1.000" in latex
     assert "slicecache ablate config.yaml" in text
     assert "requirements.lock" in text
 
@@ -317,6 +326,16 @@ def made_row(variance: float, supcon: float, difference: float) -> Row:
     name = f"abmil supcon={supcon} class_variance={variance}"
     value = Interval(0.7, 0.6, 0.8)
     return Row(name, varied, 5, {"auroc": value}, AUROC, 0.1, found, "exploratory", None, found)
+
+
+def test_baselines_of_an_ablation_are_called_baselines(run: Path) -> None:
+    lines = (run / "ablate" / "ablation.md").read_text().splitlines()
+    kinds = {cells[1]: cells[9] for line in lines if len(cells := [c.strip() for c in line.split("|")]) == 12}
+    assert kinds["mean_pool"] == "exploratory"
+    assert kinds["mean pooling + logistic regression"] == "primary"  # it was named beforehand
+    assert {kinds[f"{name} only"] for name in ("confounds", "scanner", "head size")} == {"baseline"}
+    table = pd.read_csv(run / "ablate" / "ablation.csv").set_index("configuration")
+    assert set(table.loc[["confounds_only", "scanner_only"], "comparison"]) == {"baseline"}
 
 
 def test_rows_that_came_out_alike_are_one_and_idle_keys_are_named() -> None:

@@ -5,10 +5,20 @@ from typing import Any
 
 import pandas as pd
 
-from aggregate.ablate.findings.claims import bare_p, digits, row_name, span, told_name, verdicts
+from aggregate.ablate.findings.claims import (
+    bare_p,
+    called,
+    digits,
+    drawn_name,
+    row_name,
+    span,
+    told_name,
+    verdicts,
+)
 from aggregate.ablate.findings.compare import Comparison, Found, Row
 from aggregate.ablate.findings.results import AblationResults
 from aggregate.cohort.task import Metric
+from aggregate.config.ablate import AblateSpec
 from aggregate.targets.told import bar_of, primary_of
 
 
@@ -149,9 +159,9 @@ def latex(results: AblationResults) -> str:
         "\\toprule",
         " & ".join(head) + " \\\\",
         "\\midrule",
-        *(_latex_row(row) for row in results.rows),
+        *(_latex_row(row, results.study.spec) for row in results.rows),
         "\\midrule",
-        *(_latex_row(row) for row in results.baselines),
+        *(_latex_row(row, results.study.spec) for row in results.baselines),
         "\\bottomrule",
         "\\end{tabular}",
         "\\end{table}",
@@ -159,9 +169,9 @@ def latex(results: AblationResults) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _latex_row(row: Row) -> str:
+def _latex_row(row: Row, spec: AblateSpec) -> str:
     shown: Callable[[str], str] = escape
-    found = cells(row)
+    found = [drawn_name(row, spec), *cells(row)[1:]]
     mark = "" if row.beats_mean_pool or row.versus_mean_pool is None else "$^{\\dagger}$"
     return " & ".join([shown(found[0]) + mark, *(shown(cell) for cell in found[2:8])]) + " \\\\"
 
@@ -172,8 +182,8 @@ def caption(results: AblationResults) -> str:
     return (
         f"{metrics['target']}, {metrics['n_participants']} participants, {metrics['n_folds']} folds x "
         f"{metrics['n_repeats']} repeats, {metrics['n_seeds']} seed(s). Difference: to "
-        f"{row_name(results.study.reference)}. Intervals and p: corrected resampled t (after Nadeau and "
-        "Bengio 2003, with the correlation of folds that share pairs); "
+        f"{called(results.study.reference, results.study.spec)}. Intervals and p: corrected resampled t "
+        "(after Nadeau and Bengio 2003, with the correlation of folds that share pairs); "
         "only comparisons with p (Holm) were named beforehand, the others are exploratory. A dagger marks "
         f"what is not shown to beat {row_name(bar_of(metrics))}."
     )
