@@ -1,5 +1,6 @@
 """The paper kit: made again from the folder alone, byte for byte; sentences and tables are the run's own."""
 
+import html
 import json
 import re
 import shutil
@@ -18,11 +19,13 @@ import slicecache as conductor
 from aggregate.ablate.findings.compare import Row
 from aggregate.ablate.findings.folded import folded, idle_sentences
 from aggregate.paper.bibliography import bibtex, cited, references
+from aggregate.paper.captions import captions
 from aggregate.paper.checklist import CLAIM, TRIPOD
 from aggregate.paper.finished import TO_FILL, Finished, read_finished
 from aggregate.paper.kit import remake
 from aggregate.paper.sentences import calibrated, configurations, statistics
 from aggregate.paper.tables.table import Table
+from aggregate.report.figures.drawing import Drawing
 from aggregate.report.figures.studies.ablation import Mark, differences
 from aggregate.reporting import report_run
 from aggregate.statistics.corrected import Interval
@@ -35,7 +38,10 @@ LOOKS_AT_FIGURES = True
 
 N = 23
 ARCHIVE = Path(__file__).parents[1] / "data" / "v1"
-MADE = ("report.html", "methods.md", "references.bib", "checklist.html", "tables", "*.svg", "*.pdf")
+MADE = (
+    *("report.html", "methods.md", "captions.md", "references.bib", "checklist.html", "tables"),
+    *("*.svg", "*.pdf"),
+)
 """What `report` makes; everything else in a verb's folder is what it makes it from."""
 Edit = Callable[[dict[str, Any]], Any]
 
@@ -135,10 +141,29 @@ def test_a_figure_stands_as_svg_pdf_and_csv(run: Path) -> None:
         "evaluate": ("roc", "calibration", "decision_curve", "confusion"),
     }.items():
         folder = run / verb / "figures"
-        found = {path.stem: {p.suffix for p in folder.glob(f"{path.stem}.*")} for path in folder.iterdir()}
+        drawn = [path for path in folder.iterdir() if path.name != "captions.md"]
+        found = {path.stem: {p.suffix for p in folder.glob(f"{path.stem}.*")} for path in drawn}
         assert set(names) <= found.keys()
         assert all(endings == {".csv", ".svg", ".pdf"} for endings in found.values()), found
         assert all((folder / f"{name}.pdf").read_bytes().startswith(b"%PDF") for name in found)
+
+
+def test_every_figure_has_its_caption_beside_it(run: Path) -> None:
+    for verb in ("train", "ablate", "evaluate"):
+        folder = run / verb / "figures"
+        text = (folder / "captions.md").read_text()
+        told = dict(re.findall(r"^\*\*(\w+)\*\* \([^)]*\): (.+)$", text, re.MULTILINE))
+        assert told.keys() == {path.stem for path in folder.glob("*.svg")}
+        page = re.sub(r"<[^>]*>", "", (run / verb / "report.html").read_text())
+        page = " ".join(html.unescape(page).split())
+        alone = {"confusion", "learning"} & told.keys()
+        assert all(text.replace("`", "") in page for name, text in told.items() if name not in alone)
+        if verb != "ablate":
+            assert told["confusion"].startswith("Participants")
+    assert told["roc"] == "ROC over participants outside training."
+    page = "<figure>SVG<figcaption>a <b>x</b> &lt;i&gt;\n b</figcaption></figure>"
+    odd = captions(page, {"f": Drawing("SVG")})
+    assert odd.endswith("**f** (`f.svg`, `.pdf`, `.csv`): a x &lt;i> b\n")
 
 
 EDITS: list[tuple[str, Edit, str, str]] = [
