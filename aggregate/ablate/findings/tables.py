@@ -20,6 +20,7 @@ from aggregate.ablate.findings.results import AblationResults
 from aggregate.cohort.task import Metric
 from aggregate.config.ablate import AblateSpec
 from aggregate.targets.told import bar_of, primary_of
+from cache_schema.common.text.counts import counted
 
 
 def table_head(primary: Metric, bar: str, reference: str = "") -> list[str]:
@@ -180,11 +181,12 @@ def caption(results: AblationResults) -> str:
     """What the LaTeX table is, in a sentence or two; a dagger marks what does not beat mean pooling."""
     metrics = results.metrics
     return (
-        f"{metrics['target']}, {metrics['n_participants']} participants, {metrics['n_folds']} folds x "
-        f"{metrics['n_repeats']} repeats, {metrics['n_seeds']} seed(s). Difference: to "
+        f"{metrics['target']}, {metrics['n_participants']} participants, "
+        f"{counted(metrics['n_folds'], 'fold')} x {counted(metrics['n_repeats'], 'repeat')}, "
+        f"{counted(metrics['n_seeds'], 'seed')}. Difference: to "
         f"{called(results.study.reference, results.study.spec)}. Intervals and p: corrected resampled t "
-        "(after Nadeau and Bengio 2003, with the correlation of folds that share pairs); "
-        "only comparisons with p (Holm) were named beforehand, the others are exploratory. A dagger marks "
+        "(after Nadeau and Bengio 2003, with the correlation of folds that share pairs); only "
+        "comparisons with p (Holm) were named beforehand, the others are exploratory. A dagger marks "
         f"what is not shown to beat {row_name(bar_of(metrics))}."
     )
 
