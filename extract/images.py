@@ -8,6 +8,7 @@ from typing import Any
 from cache_schema.common.errors import ConfigError, MachineError
 from cache_schema.common.pipeline_file import Pipeline, apply_override
 from cache_schema.common.prove import Prove
+from cache_schema.common.text.counts import counted
 from cache_schema.common.text.mistakes import shown
 from cache_schema.store.reader import StoreReader, open_store
 from cache_schema.store.wanted import WantedStore
@@ -86,7 +87,7 @@ class Images:
 
     def __repr__(self) -> str:
         where = "given by a mapping" if isinstance(self.where, Mapping) else shown(self.where)
-        done = "not embedded yet" if self.outcome is None else f"{len(self.outcome.volumes)} volumes"
+        done = "not embedded yet" if self.outcome is None else counted(len(self.outcome.volumes), "volume")
         return f"<Images {where} for {self.store!r}, {done}>"
 
     @property

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cache_schema.common.pipeline_file import MAIN
+from cache_schema.common.text.counts import counted
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
 from cache_schema.workers.share import share_of
@@ -58,7 +59,7 @@ class Outcome:
 
     def __repr__(self) -> str:
         counts = f"{self.embedded} embedded, {self.skipped} skipped, {self.failed} failed"
-        told = f"{self.store!r}: {counts}, {self.slices} slices in {self.seconds:.1f} s"
+        told = f"{self.store!r}: {counts}, {counted(self.slices, 'slice')} in {self.seconds:.1f} s"
         return " ".join([f"<Outcome {told}>", *map(repr, self.beside)])
 
     @property

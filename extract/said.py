@@ -43,7 +43,9 @@ def _describe_store(outcome: Outcome) -> str:
         lines[0] += f", share {outcome.shard}"
     if outcome.slices:
         again = f"; {outcome.repeated} equal to others and embedded once" if outcome.repeated else ""
-        lines.append(f"  {outcome.slices} slices in {outcome.seconds:.1f} s ({speed:.1f} slices/s){again}")
+        lines.append(
+            f"  {counted(outcome.slices, 'slice')} in {outcome.seconds:.1f} s ({speed:.1f} slices/s){again}"
+        )
     waited = said_of_waiting(outcome.waiting_seconds, outcome.busy_seconds, outcome.workers, outcome.stages)
     lines += [f"  {line}" for line in waited]
     if outcome.content_digest:
@@ -103,7 +105,7 @@ def describe_plan(made: ExtractionPlan, size: int | None) -> str:
     bound = "an unknown size" if size is None else f"at most {in_units(size)}"
     lines.append(
         f"{counted(len(made.embeddable), 'volume')} to embed, {len(made.refused)} cannot be; "
-        f"at most {made.slices} slices, a store of {bound}"
+        f"at most {counted(made.slices, 'slice')}, a store of {bound}"
     )
     return "\n".join(lines)
 
@@ -115,7 +117,7 @@ SizedPlan = tuple["AskedStore", "ExtractionPlan", int | None]
 def describe_stores(several: Sequence[SizedPlan]) -> list[str]:
     """A line for each of several stores."""
     return [
-        f"store {asked.name}: {asked.location or 'nowhere yet'}, at most {plan.slices} slices, "
+        f"store {asked.name}: {asked.location or 'nowhere yet'}, at most {counted(plan.slices, 'slice')}, "
         + ("an unknown size" if size is None else f"at most {in_units(size)}")
         for asked, plan, size in several
     ]

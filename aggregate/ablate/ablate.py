@@ -45,6 +45,7 @@ from aggregate.train.predictions import predictions
 from cache_schema.common.pipeline_file import MAIN, Pipeline
 from cache_schema.common.terminal.called import told_command
 from cache_schema.common.terminal.progress import bar
+from cache_schema.common.text.counts import counted
 from cache_schema.files.disk.room import require_writable
 
 NO_PAIRS = (
@@ -276,7 +277,7 @@ def _notes(prepared: PreparedStudy) -> list[str]:
         select = prepared.study.spec.select
         notes.append(
             f"nested selection: in each outer fold, {select.folds} inner folds of its training part and "
-            f"{select.seeds} seed(s) choose the configuration with the "
+            f"{counted(select.seeds, 'seed')} choose the configuration with the "
             f"{'lowest' if primary.lower_is_better else 'highest'} mean {primary.words}"
         )
     return notes

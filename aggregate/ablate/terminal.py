@@ -7,6 +7,7 @@ from aggregate.ablate.runs.plan import duration
 from aggregate.statistics.metrics import GUESSING
 from aggregate.targets.told import people_told, primary_of
 from cache_schema.common.terminal.visible import label
+from cache_schema.common.text.counts import counted
 
 MOST_ROWS = 60
 """Rows shown; the rest is in the files."""
@@ -48,7 +49,7 @@ def ablation_summary(results: AblationResults) -> str:
         lines.append(metrics["adjusted"]["said"])
     lines.append("")
     kept = f", {results.n_found} were in the journal" if results.n_found else ""
-    lines.append(f"{results.n_trained} runs trained in {duration(results.wall_seconds)}{kept}")
+    lines.append(f"{counted(results.n_trained, 'run')} trained in {duration(results.wall_seconds)}{kept}")
     return "\n".join(lines)
 
 

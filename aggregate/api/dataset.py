@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cache_schema.common.prove import Prove
+from cache_schema.common.text.counts import counted
 from cache_schema.format.identity import VolumeKey
 from cache_schema.store.reader import StoreReader, VolumeEntry, open_store
 
@@ -50,7 +51,7 @@ class BagDataset(Dataset[Bag]):
         return len(self.entries)
 
     def __repr__(self) -> str:
-        return f"<BagDataset {self.name} of {len(self)} volumes in {self.location!r}>"
+        return f"<BagDataset {self.name} of {counted(len(self), 'volume')} in {self.location!r}>"
 
     def __getitem__(self, place: int) -> Bag:
         entry = self.entries[place]

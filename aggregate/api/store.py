@@ -12,6 +12,7 @@ from aggregate.api.bag_arrays import BagArrays
 from aggregate.interop.formats import Rows
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.prove import Prove
+from cache_schema.common.text.counts import counted
 from cache_schema.store.reader import StoreReader, VolumeEntry, open_store
 from cache_schema.verify.verify import Verification, verify_store
 
@@ -263,7 +264,7 @@ class Store:
             places = entries[volumes if isinstance(volumes, slice) else np.asarray(volumes)]
         except IndexError as error:
             raise ConfigError(
-                f"volumes: {error}; {self.location!r} holds {len(entries)} volumes, counted from 0"
+                f"volumes: {error}; {self.location!r} holds {counted(len(entries), 'volume')}, counted from 0"
             ) from error
         return [self.reader.entries[place] for place in np.atleast_1d(places)]
 
@@ -289,7 +290,7 @@ class Store:
         kind = " ".join(str(backbone[k]) for k in ("kind", "size", "model") if k in backbone)
         return [
             ("location", self.location),
-            ("volumes", f"{len(entries)} of {people} participants"),
+            ("volumes", f"{len(entries)} of {counted(people, 'participant')}"),
             ("slices", f"{sum(counts)}, {min(counts)} to {max(counts)} per volume"),
             ("arrays", "; ".join(arrays)),
             ("backbone", f"{kind or 'unnamed'}, {backbone.get('dim', '?')} numbers per token"),

@@ -10,6 +10,7 @@ from aggregate.bags.token_names import OF
 from aggregate.common.table_values import listed
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.prove import Prove
+from cache_schema.common.text.counts import counted
 from cache_schema.format.header import ArraySpec, Header
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import VolumeRecord
@@ -72,9 +73,10 @@ def require_alike(store: StoreReader, other: StoreReader, name: str, entries: Se
     ]
     if odd:
         raise SlicecacheError(
-            f"slices of {len(odd)} volumes are not the same in {store.location} and in the store {name!r} "
-            f"({other.location}): {listed([_told(key, store, other) for key in odd], 2)}; numbers of a slice "
-            "stand side by side only where both were extracted from one image with one slice rule"
+            f"slices of {counted(len(odd), 'volume')} are not the same in {store.location} and in the store "
+            f"{name!r} ({other.location}): {listed([_told(key, store, other) for key in odd], 2)}; "
+            "numbers of a slice stand side by side only where both were extracted from one "
+            "image with one slice rule"
         )
 
 
@@ -88,6 +90,6 @@ def _told(key: VolumeKey, *stores: StoreReader) -> str:
     def span(record: VolumeRecord) -> str:
         heights = record.slices.height_mm
         ends = f" from {min(heights):g} to {max(heights):g} mm" if heights else ""
-        return f"{len(heights)} slices{ends}"
+        return f"{counted(len(heights), 'slice')}{ends}"
 
     return f"{key} ({' and '.join(span(store.record(key)) for store in stores)})"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from aggregate.bags.bags import Bags, bags_bytes, lazy_bags, read_bags
 from aggregate.bags.beside import NOTHING, Beside
+from cache_schema.common.text.counts import counted
 from cache_schema.store.reader import StoreReader, VolumeEntry
 
 MEMORY_SHARE = 0.5
@@ -45,7 +46,7 @@ def open_bags(
     budget = memory_budget(memory_gib)
     fits = needed <= budget
     sentence = (
-        f"reading {tokens} of {len(entries)} volumes takes {needed / 2**30:.3g} GiB of the "
+        f"reading {tokens} of {counted(len(entries), 'volume')} takes {needed / 2**30:.3g} GiB of the "
         f"{budget / 2**30:.3g} GiB allowed (aggregate.memory_gib): "
         + ("all in memory" if fits else "too much, so bags are read by blocks, which is slower")
     )

@@ -16,8 +16,8 @@ import torch
 
 from aggregate.bags.bags import Bags
 from aggregate.bags.lazy import BLOCK
-from aggregate.baselines.confounds import confound_frame
-from aggregate.baselines.names import BaselineName
+from aggregate.baselines.confounds import BRAIN, confound_frame
+from aggregate.baselines.names import CROPPED, BaselineName
 from aggregate.cohort.acquisition import VOLUME, head_size_columns, scanner_columns
 from aggregate.cohort.cohort import Cohort
 from aggregate.cohort.people import Fold, people_of
@@ -27,6 +27,7 @@ from aggregate.common.table_values import listed
 from aggregate.targets.base import goal_of_cohort
 from aggregate.training.solving.goal import Goal
 from aggregate.training.solving.logistic import Solution, one_thread
+from cache_schema.common.text.counts import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,24 @@ def from_acquisition(name: BaselineName, cohort: Cohort, folds: Sequence[Fold]) 
     varying = [column for column in known[name] if frame[column].nunique(dropna=False) > 1]
     if not varying:
         return Baseline(name, (), f"{listed(known[name])} are the same in every volume")
-    return _of_columns(name, frame[varying], cohort, folds, (f"columns: {listed(varying)}",))
+    notes = (f"columns: {listed(varying)}", *crop_notes(frame["foreground"], varying))
+    return _of_columns(name, frame[varying], cohort, folds, notes)
+
+
+def crop_notes(foreground: "pd.Series[str]", columns: Sequence[str]) -> tuple[str, ...]:
+    """That shape and spacing may be a crop's, where skulls are gone and a model reads either.
+
+    Args:
+        foreground: Kind of foreground of every bag.
+        columns: That the model reads.
+    """
+    n, read = int(foreground.isin(BRAIN).sum()), [c for c in columns if c.startswith(("shape_", "spacing_"))]
+    if not n or not read:
+        return ()
+    return (
+        f"{CROPPED} {n} of {counted(len(foreground), 'bag')} (stripped or masked): of files that were "
+        f"cropped to the brain, {listed(read)} tell the crop, so the size of the brain, and not the scanner",
+    )
 
 
 def mean_pool(bags: Bags) -> Floats:

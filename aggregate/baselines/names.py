@@ -1,5 +1,6 @@
 """The baselines that stand in every table, by name."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 BaselineName = Literal[
@@ -34,3 +35,13 @@ POOLED = "mean pooling + "
 def linear_model(bar: str) -> str:
     """`ridge regression`, of a linear model on mean pooled tokens."""
     return WORDS[bar].removeprefix(POOLED)
+
+
+CROPPED = "no skull in"
+"""Begins the note on a baseline that may read a crop where it is named for the scanner."""
+
+
+def crop_of(notes: Iterable[str]) -> str:
+    """What the notes of a run say of a crop, as a sentence; empty where they say nothing of one."""
+    parts = (note.partition(f": {CROPPED}") for note in notes)
+    return next((f"{CROPPED.capitalize()}{rest}." for _, found, rest in parts if found), "")

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from cache_schema.common.text.counts import counted
 from cache_schema.format.header import Header, told_apart
 from cache_schema.format.record import VolumeRecord
 
@@ -23,7 +24,7 @@ def mixed_numerics(records: Sequence[VolumeRecord], header: Header) -> tuple[str
     counts = Counter(arithmetic_of(records, header))
     if len(counts) < 2:
         return ()
-    told = ", ".join(f"{name} ({n} volumes)" for name, n in sorted(counts.items()))
+    told = ", ".join(f"{name} ({counted(n, 'volume')})" for name, n in sorted(counts.items()))
     return (
         f"the cohort mixes numerics: {told}; where the label goes with the arithmetic a head may learn that, "
         "so scanner only has it too",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from aggregate.cohort.table.join import LeftOut
 from aggregate.common.table_values import listed
 from cache_schema.common.errors import SlicecacheError
+from cache_schema.common.text.counts import counted
 from cache_schema.format.record import VolumeRecord
 
 
@@ -80,5 +81,5 @@ def mixed_foregrounds(records: Sequence[VolumeRecord]) -> tuple[str, ...]:
     counts = Counter(record.foreground.kind for record in records)
     if len(counts) < 2:
         return ()
-    kinds = ", ".join(f"{name} ({n} volumes)" for name, n in sorted(counts.items()))
+    kinds = ", ".join(f"{name} ({counted(n, 'volume')})" for name, n in sorted(counts.items()))
     return (f"the cohort mixes kinds of foreground: {kinds}; slices and scaling differ between them",)

@@ -14,7 +14,7 @@ FROM = "from"
 """The key of `grid` that names the configuration that its points start from; the others are paths."""
 
 LABEL = "label"
-"""The key of a configuration that says what tables of a paper call it; the others are paths."""
+"""The key of a configuration that says what tables and figures call it; the others are paths."""
 
 NESTED = "nested_selection"
 """What the configuration that inner folds choose is called in every table."""
@@ -66,7 +66,8 @@ class AblateSpec(Strict):
 
     configurations: dict[str, Assignment] = Field(min_length=1)
     """Name -> what differs from the section: `{dinoatten3d: {recipe: dinoatten3d, train.epochs: 50}}`; and
-    `label`, what tables of a paper call it, e.g. `{mean_pool: {head.kind: mean}, mst: {recipe: mst}}`."""
+    `label`, what tables and figures of a paper call it, e.g.
+    `{mean_pool: {head.kind: mean}, mst: {recipe: mst}}`."""
     grid: Assignment | None = None
     """`{from: NAME, loss.supcon: [0, 0.5, 1], ...}`: every combination, laid over that configuration (over
     the section itself without `from`), e.g. `{head.hidden: [16, 64]}`."""
@@ -119,7 +120,7 @@ class AblateSpec(Strict):
         return {path: value for path, value in self.configurations[name].items() if path != LABEL}
 
     def label_of(self, called: str) -> str:
-        """What tables of a paper call a row (`abmil hidden=16` begins as `abmil`), or nothing."""
+        """What tables and figures of a paper call a row (`abmil hidden=16` begins as `abmil`), or nothing."""
         starts = [name for name in self.configurations if f"{called} ".startswith(f"{name} ")]
         name = max(starts, key=len, default="")
         label = self.configurations[name].get(LABEL) if name else None

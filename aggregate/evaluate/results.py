@@ -13,7 +13,7 @@ from aggregate.evaluate.external import external_target, open_external, trained_
 from aggregate.evaluate.joined import join_advised
 from aggregate.evaluate.spec import ExternalSpec
 from aggregate.predict.bundle import Bundle
-from aggregate.statistics.classes.confusion import confusion_table
+from aggregate.statistics.classes.confusion import confusion_table, mean_over
 from cache_schema.common.prove import Prove
 from cache_schema.common.terminal.called import told_command
 from cache_schema.files.disk.room import require_writable
@@ -105,5 +105,5 @@ def write_confusion(folder: Path, metrics: Mapping[str, Any], prefix: str = "") 
     if "confusion" not in metrics:
         return
     (folder / FIGURES).mkdir(exist_ok=True)
-    table = confusion_table(metrics["classes"], metrics["confusion"]["counts"])
+    table = confusion_table(metrics["classes"], metrics["confusion"]["counts"], mean_over(metrics))
     write_text(folder / FIGURES / f"{prefix}confusion.csv", csv_text(table))

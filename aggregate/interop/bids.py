@@ -24,6 +24,7 @@ from aggregate.paper.finished import read_bytes
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.common.terminal.progress import Progress
 from cache_schema.common.text.cells import plain_cell
+from cache_schema.common.text.counts import counted
 from cache_schema.format.identity import VolumeKey
 
 EMBEDDING, SLICES, CURVE = "embedding", "slices", "slicecurve"
@@ -91,7 +92,7 @@ def _describe(source: Source, folder: Path, people: Sequence[str]) -> None:
     folder.mkdir()
     made = {"Name": "slicecache", "Version": version("slicecache"), "Description": "Frozen slice embeddings"}
     description = {
-        "Name": f"Slice embeddings of {len(source.store.entries)} volumes",
+        "Name": f"Slice embeddings of {counted(len(source.store.entries), 'volume')}",
         "BIDSVersion": DERIVATIVES_VERSION,
         "DatasetType": "derivative",
         "License": TO_FILL,

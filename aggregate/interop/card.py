@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from aggregate.interop.source import Source
+from cache_schema.common.text.counts import counted
 from cache_schema.format.header import ArraySpec
 
 TO_FILL = "TO BE FILLED"
@@ -39,8 +40,9 @@ def card(source: Source, specs: Sequence[ArraySpec]) -> str:
         "---",
         f"# {header['pretty_name']}",
         "",
-        f"Every kept {print_.plane} slice of {len(entries)} volumes of {people} participants "
-        f"({min(counts)} to {max(counts)} slices a volume), each as what a frozen image backbone made of it;",
+        f"Every kept {print_.plane} slice of {counted(len(entries), 'volume')} of "
+        f"{counted(people, 'participant')} ({min(counts)} to {max(counts)} slices a volume), each "
+        "as what a frozen image backbone made of it;",
         "a row is a volume.",
         "There are no images in it, and no code is needed to load it:",
         "",

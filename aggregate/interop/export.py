@@ -12,6 +12,7 @@ from aggregate.interop.netcdf_file import write_netcdf
 from aggregate.interop.source import Source, open_source
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.terminal.progress import Progress
+from cache_schema.common.text.counts import counted
 from cache_schema.files.disk.room import require_writable
 from cache_schema.files.disk.whole import appears_whole, require_free
 from cache_schema.files.remote.urls import require_folder_place
@@ -42,7 +43,7 @@ class HandedOn:
 
     def in_words(self) -> str:
         """The whole for people."""
-        volumes = f"{self.n_volumes} volumes for " if self.n_volumes else ""
+        volumes = f"{counted(self.n_volumes, 'volume')} for " if self.n_volumes else ""
         return "\n".join([f"{self.location}: {volumes}{self.format}", *self.notes])
 
 

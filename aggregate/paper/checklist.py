@@ -11,6 +11,7 @@ from aggregate.common.run_folder import METHODS
 from aggregate.paper.finished import TO_FILL, Finished
 from aggregate.paper.sentences import (
     backbone,
+    calibrated,
     cohort,
     computed,
     detectors,
@@ -44,7 +45,7 @@ def _model(run: Finished) -> str:
 
 
 def _fixed_threshold(run: Finished) -> str:
-    return "" if run.verb == "detect" else statistics.inside(run)
+    return "" if run.verb == "detect" else calibrated.inside(run)
 
 
 def _tested(run: Finished) -> str:

@@ -7,12 +7,13 @@ from aggregate.paper.finished import TO_FILL, Finished
 from aggregate.paper.sentences.backbone import backbone
 from aggregate.paper.sentences.cohort import cohort
 from aggregate.paper.sentences.computed import computed
+from aggregate.paper.sentences.configurations import configurations
 from aggregate.paper.sentences.detectors import detection
 from aggregate.paper.sentences.explained import explanation
 from aggregate.paper.sentences.images import images
 from aggregate.paper.sentences.outcome import outcome
 from aggregate.paper.sentences.statistics import fixed, statistics
-from aggregate.paper.sentences.training import configurations, training
+from aggregate.paper.sentences.training import training
 from aggregate.paper.sentences.words import cite
 
 Topic = Callable[[Finished], str]

@@ -11,6 +11,7 @@ from jinja2 import TemplateError
 
 from aggregate.common.artefacts import csv_text, write_bytes, write_json, write_text
 from aggregate.common.run_folder import (
+    CAPTIONS,
     CHECKLIST,
     CONFIG,
     FIGURES,
@@ -25,6 +26,7 @@ from aggregate.common.run_folder import (
     verb_folder,
 )
 from aggregate.paper.bibliography import bibtex, cited
+from aggregate.paper.captions import captions
 from aggregate.paper.checklist import checklist_page
 from aggregate.paper.document import methods
 from aggregate.paper.finished import Finished, read_bytes, read_finished
@@ -60,7 +62,7 @@ def leave_kit(
     """Keep what the report shows, and make the kit.
 
     Args:
-        folder: Of the verb, with all its files but these.
+        folder: Of the verb, with all its files but these, the report among them.
         verb: Whose.
         content: What the report shows.
         headers: Of its stores, by name.
@@ -79,7 +81,7 @@ def leave_kit(
     }
     write_json(folder / KEPT, kept)
     write_text(folder / LOCK, lock_text())
-    write_kit(read_finished(folder, verb), drawings)
+    write_kit(read_finished(folder, verb), drawings, (folder / REPORT).read_text(encoding="utf-8"))
 
 
 def remake(folder: Path, verb: str) -> Finished:
@@ -93,10 +95,11 @@ def remake(folder: Path, verb: str) -> Finished:
             raise ConfigError(f"{str(place)!r} is a link: what is made again would be written elsewhere")
     run = read_finished(folder, verb)
     drawings = redrawn_figures(run)
+    page = page_again(run, drawings) if run.kept else ""
     if run.kept:
-        write_text(folder / REPORT, page_again(run, drawings))
+        write_text(folder / REPORT, page)
     try:
-        write_kit(run, drawings)
+        write_kit(run, drawings, page)
     except ODD as error:
         raise ConfigError(
             f"{str(folder)!r} does not hold what {verb} leaves ({type(error).__name__}: {error}); run "
@@ -142,11 +145,14 @@ def page_again(run: Finished, drawings: Mapping[str, Drawing]) -> str:
         ) from error
 
 
-def write_kit(run: Finished, drawings: Mapping[str, Drawing]) -> None:
-    """Figures as SVG and PDF, tables, methods, references and checklist."""
+def write_kit(run: Finished, drawings: Mapping[str, Drawing], page: str) -> None:
+    """Figures as SVG and PDF with their captions in `page`, tables, methods, references and checklist."""
     for name, drawing in drawings.items():
         write_text(_figure(run.folder, name, "svg"), drawing)
         write_bytes(_figure(run.folder, name, "pdf"), pdf(drawing))
+    if drawings:
+        files = {_figure(run.folder, name, "svg").stem: drawing for name, drawing in drawings.items()}
+        write_text(run.folder / FIGURES / CAPTIONS, captions(page, files))
     write_tables(run)
     text = methods(run)
     write_text(run.folder / METHODS, text)

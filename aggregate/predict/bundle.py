@@ -38,6 +38,7 @@ from aggregate.training.runs import TrainedRun
 from aggregate.training.solving.logistic import Solution
 from cache_schema.common.custom import give, permit
 from cache_schema.common.strict import Strict, later
+from cache_schema.common.text.counts import counted
 from cache_schema.format.header import Fingerprint, Numerics
 from cache_schema.format.limits import Digest, Extent
 from cache_schema.format.record import VolumeRecord
@@ -180,7 +181,7 @@ class Bundle:
 
     def __repr__(self) -> str:
         learnt = " or ".join(self.card.classes) or self.card.task
-        return f"<Bundle of {len(self.states)} heads, {self.card.head.name}, for {learnt}>"
+        return f"<Bundle of {counted(len(self.states), 'head')}, {self.card.head.name}, for {learnt}>"
 
     def head(self) -> Head:
         """The head that the weights belong to."""

@@ -11,6 +11,7 @@ from aggregate.targets.told import people_told, primary_of, task_told
 from aggregate.train.brier import BRIER, IBS
 from aggregate.train.results import Results
 from cache_schema.common.terminal.visible import label
+from cache_schema.common.text.counts import counted
 
 
 def training_summary(results: Results) -> str:
@@ -45,7 +46,7 @@ def training_summary(results: Results) -> str:
         lines.append(metrics["adjusted"]["said"])
     lines += [
         f"without {label(name)}: {primary.name} {interval_cell(found['metrics'][primary.name])} in its "
-        f"{found['n_participants']} participants"
+        f"{counted(found['n_participants'], 'participant')}"
         for name, found in metrics.get("groups", {}).items()
     ]
     lines += pair_lines(metrics)

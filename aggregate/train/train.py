@@ -28,6 +28,7 @@ from aggregate.train.assemble import (
     training_summary_of,
 )
 from aggregate.train.brier import BRIER, brier_facts
+from aggregate.train.calibrated import calibration_facts
 from aggregate.train.case import Case, CaseTokens, open_case, open_tokens
 from aggregate.train.crossval import Trained, run_specs
 from aggregate.train.embedding_map import embedding_map
@@ -178,6 +179,8 @@ def case_metrics(
         )
     metrics["training"] = start_facts(trained.runs, linear_model(cohort.kind.bar))
     metrics["training"] |= {"products": case.setup.train.products, "device": case.setup.train.device}
+    if cohort.kind.calibrates:
+        metrics["calibration"] = calibration_facts(trained.runs, trained.outputs)
     metrics |= adjusted_facts(cohort, trained.outputs, section.confounds, section.site)
     if case.contrast is not None:
         metrics["contrast"] = contrast_json(case.contrast, measured[trained.outputs[0].configuration])

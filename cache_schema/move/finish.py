@@ -10,6 +10,7 @@ from typing import Any
 
 from cache_schema.common.problem import Problem
 from cache_schema.common.terminal.progress import bar
+from cache_schema.common.text.counts import counted
 from cache_schema.files.locate import open_objects
 from cache_schema.format.identity import VolumeKey
 from cache_schema.format.record import Failure
@@ -65,7 +66,7 @@ class Finish:
         """What is there, what is not, and what to do."""
         state = "packed" if self.packed else "sealed" if self.sealed else "not sealed"
         lines = [
-            f"{self.location}: {self.committed} of {self.planned} volumes, {state}",
+            f"{self.location}: {self.committed} of {counted(self.planned, 'volume')}, {state}",
             f"  content digest {self.content_digest}",
         ]
         groups = (

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from cache_schema.common.terminal.visible import label, visible
+from cache_schema.common.text.counts import counted
 from cache_schema.status.crew import HEARD_SECONDS, Crew, Member, wait_too_long, waiting_share
 from cache_schema.status.left import ago, duration
 from cache_schema.status.look import Status
@@ -43,7 +44,7 @@ def volumes_line(status: Status) -> str:
     """How many volumes of how many."""
     counts = status.counts
     text = (
-        f"{visible(status.location)}: {counts.committed} of {counts.planned} volumes committed, "
+        f"{visible(status.location)}: {counts.committed} of {counted(counts.planned, 'volume')} committed, "
         f"{counts.failed} failed, {counts.left} left"
     )
     return f"{text}; sealed" if counts.sealed else text
@@ -145,8 +146,8 @@ def _gone_line(member: Member) -> str:
 def _done(member: Member) -> str:
     beat = member.heartbeat
     failed = f", {beat.failed} failed" if beat.failed else ""
-    given = f" of {beat.volumes}" if beat.volumes else ""  # who takes one after another was given none
-    return f"{beat.committed}{given} volumes{failed}"
+    given = f"{beat.committed} of " if beat.volumes else ""  # who takes one after another was given none
+    return f"{given}{counted(beat.volumes or beat.committed, 'volume')}{failed}"
 
 
 def _who(member: Member) -> str:

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from typing import Any
 
+from cache_schema.common.text.counts import counted
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import LocalObjects
 from cache_schema.format.header import MERGED
@@ -105,7 +106,7 @@ def description_text(description: dict[str, Any]) -> str:
         "",
         f"volumes      {d['n_volumes']} of {d['n_planned']} planned are committed; {d['n_failed']} failed, "
         f"{d['n_pending']} not done yet",
-        f"who          {d['n_participants']} participants, {d['n_sessions']} sessions",
+        f"who          {counted(d['n_participants'], 'participant')}, {counted(d['n_sessions'], 'session')}",
         *_withdrawn_line(d["n_withdrawn"]),
         f"slices       {d['n_slices']}{_per_volume(d['slices_per_volume'])}",
         *[_array_line(array) for array in d["arrays"]],

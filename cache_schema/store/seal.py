@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from cache_schema.common.errors import StoreError
 from cache_schema.common.stored_json import read_object
 from cache_schema.common.strict import Strict, later, refusal
+from cache_schema.common.text.counts import counted
 from cache_schema.files.lines import Lines
 from cache_schema.files.locate import open_writable
 from cache_schema.files.objects import Objects, Stamp
@@ -192,8 +193,8 @@ def require_complete(objects: Objects, location: str, committed: set[VolumeKey])
     pending = [left[name] for name, data in get_all(objects, left) if data is None]
     if pending:
         raise StoreError(
-            f"{location!r} is not complete: {len(pending)} volumes are neither committed nor failed, the "
-            f"first {pending[0]}; run the extraction again, then seal"
+            f"{location!r} is not complete: {counted(len(pending), 'volume')} neither committed nor failed, "
+            f"the first {pending[0]}; run the extraction again, then seal"
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from cache_schema.common.errors import StoreError
 from cache_schema.common.problem import EXTRACT_AGAIN, RESTORE, WRITE_AGAIN, Problem
 from cache_schema.common.stored_json import read_object
+from cache_schema.common.text.counts import counted
 from cache_schema.files.locate import open_objects
 from cache_schema.files.objects import Objects
 from cache_schema.format.canonical import is_canonical
@@ -70,7 +71,7 @@ class Verification:
     def __repr__(self) -> str:
         found = "ok" if self.ok else f"NOT ok, see its {len(self.problems)} .problems"
         checked = "checked in full" if self.full else "checked"
-        return f"<Verification {self.location!r}: {found}, {self.n_volumes} volumes {checked}>"
+        return f"<Verification {self.location!r}: {found}, {counted(self.n_volumes, 'volume')} {checked}>"
 
     def as_json(self) -> dict[str, Any]:
         """The whole as JSON data."""

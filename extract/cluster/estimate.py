@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 
+from cache_schema.common.text.counts import counted
 from extract.backbones.shape import Outline
 from extract.engines.decode import MOST_WORKERS
 from extract.planning.plan import PlannedVolume
@@ -121,8 +122,8 @@ def estimate(
         f"{ceil(needed / 2**30)}G",
         clock(minutes),
         {
-            "tasks": f"{slices} slices in {len(volumes)} volumes{several}, {seconds / 60:.0f} minutes in one "
-            "task",
+            "tasks": f"{counted(slices, 'slice')} in {counted(len(volumes), 'volume')}{several}, "
+            f"{seconds / 60:.0f} minutes in one task",
             "cpus": "so that decoding keeps up with the GPU" if gpu else "they decode and embed",
             "memory": f"{workers} decoding processes, the largest volume {largest / 1e6:.1f} Mvoxel, "
             f"weights {weights / 1e9:.2g} GB",

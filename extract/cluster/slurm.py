@@ -14,6 +14,7 @@ from cache_schema.cluster.site import FoundSite, find_site
 from cache_schema.common.errors import ConfigError, SlicecacheError
 from cache_schema.common.machine import machine_said
 from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.common.text.counts import counted
 from cache_schema.files.disk.whole import write_whole
 from cache_schema.store.create import read_header
 from cache_schema.store.reader import open_store
@@ -67,17 +68,19 @@ class Jobs:
         """What was handed in, and what to type next."""
         status = [f"slicecache status {shlex.quote(location)}" for location in self.stores.values()]
         if self.array is None and self.finish is None:
-            said = f"{self.volumes} volumes are left, and tasks that embed them wait or run already"
+            are = "is" if self.volumes == 1 else "are"
+            said = (
+                f"{counted(self.volumes, 'volume')} {are} left, and tasks that embed them wait or run already"
+            )
             return f"{said if self.volumes else 'nothing is left to do'}; `{status[0]}` says how far it is"
         lines = []
         if self.array is not None:
-            some = "" if len(self.shares) == self.tasks else f" of {self.tasks}"
-            lines.append(
-                f"array job {self.array}: {len(self.shares)}{some} tasks, {self.volumes} volumes to embed"
-            )
+            some = "" if len(self.shares) == self.tasks else f"{len(self.shares)} of "
+            tasks = f"{some}{counted(self.tasks, 'task')}"
+            lines.append(f"array job {self.array}: {tasks}, {counted(self.volumes, 'volume')} to embed")
         lines.append(f"finishing job {self.finish}: verifies, seals and packs when they have ended")
         if self.refused:
-            lines.append(f"{self.refused} volumes cannot be embedded; `slicecache plan` says why")
+            lines.append(f"{counted(self.refused, 'volume')} cannot be embedded; `slicecache plan` says why")
         lines.append(f"scripts and logs are in {self.folder}")
         return "\n".join([*lines, *(f"next: {each}" for each in status)])
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cache_schema.common.errors import ConfigError
 from cache_schema.common.pipeline_file import Pipeline
+from cache_schema.common.text.counts import counted
 from cache_schema.files.disk.probe import probe
 from extract.doctor.arithmetic import accelerator_facts, judge_gpus, judge_torch, torch_facts
 from extract.doctor.cores import judge_cores, judge_files, judge_memory, machine_facts
@@ -149,7 +150,7 @@ def look_at_input(section: ExtractSection, base: Path) -> Finding:
     from extract.sources.find import places_of_input
 
     if isinstance(section.input, FilesInput):
-        return Finding("input", "ok", f"{len(section.input.files)} files")
+        return Finding("input", "ok", counted(len(section.input.files), "file"))
     bids = isinstance(section.input, BidsInput)
     (place,) = places_of_input(section.input, base)
     if not (place.is_dir() if bids else place.is_file()):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cache_schema.common.text.counts import counted
 from extract.recompute.recompute import DeepCheck
 
 
@@ -9,7 +10,8 @@ def describe_check(found: DeepCheck) -> str:
     """The worst of every array, the tolerance, and each problem with what to do."""
     limit = found.tolerance
     lines = [
-        f"made again: {found.n_slices} slices of {found.n_volumes} volumes in {found.seconds:.1f} s",
+        f"made again: {counted(found.n_slices, 'slice')} of {counted(found.n_volumes, 'volume')} in "
+        f"{found.seconds:.1f} s",
         f"tolerance: {found.reason}",
         *aligned(
             [("  array", "worst cosine", "largest difference", "of the largest number")]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from cache_schema.common.terminal.options import AsJson
+from cache_schema.common.text.counts import counted
 
 Participants = Annotated[int, typer.Option(min=2, help="How many; half of them patients.")]
 EffectName = Annotated[
@@ -82,7 +83,8 @@ def simulate(
     if as_json:
         typer.echo(json.dumps(done.as_json()))
     else:
-        lesions = f", {done.lesion_masks} lesion masks" if done.lesion_masks else ""
+        lesions = f", {counted(done.lesion_masks, 'lesion mask')}" if done.lesion_masks else ""
+        made = f"{counted(done.participants, 'participant')}, {counted(done.volumes, 'volume')}{lesions}"
         how = "complete already" if done.found else f"written in {done.seconds:.0f} s"
-        typer.echo(f"{done.folder}: {done.participants} participants, {done.volumes} volumes{lesions}; {how}")
+        typer.echo(f"{done.folder}: {made}; {how}")
     return 0

@@ -1,5 +1,7 @@
 """Threshold and temperature against searching all of them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import sklearn.metrics as sk
@@ -7,6 +9,7 @@ import sklearn.metrics as sk
 from aggregate.common.softmax import softmax
 from aggregate.statistics.calibration import Calibration, calibrate, fit_temperature, youden_threshold
 from aggregate.statistics.metrics import Scores
+from aggregate.train.calibrated import calibration_facts
 
 pytestmark = pytest.mark.numerics
 
@@ -61,3 +64,21 @@ def test_the_threshold_is_for_calibrated_probabilities():
     reached = sk.balanced_accuracy_score(y, p >= found.threshold)
     assert reached == pytest.approx(max(sk.balanced_accuracy_score(y, p >= t) for t in np.unique(p)))
     assert reached > sk.balanced_accuracy_score(y, p >= 0.5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "within", "found", "place"),
+    [
+        (0, True, Calibration(0.4, 2.0), "inner folds"),
+        (3, False, Calibration(0.4, 2.0), "validation part"),
+        (3, False, Calibration(), "nothing"),
+    ],
+)
+def test_what_a_run_learnt_its_calibration_on_is_counted(rows, within, found, place):
+    inside = SimpleNamespace() if within else None
+    run = SimpleNamespace(spec=SimpleNamespace(within=within, inside=inside, validation_rows=np.arange(rows)))
+    outputs = [SimpleNamespace(calibration=found), SimpleNamespace(calibration=Calibration(0.6, 4.0))]
+    facts = calibration_facts([run, run], outputs)
+    assert facts["learnt_on"][place] == (1 if place == "nothing" else 2)
+    assert facts["temperature"]["high"] == 4.0
+    assert facts["threshold"]["median"] == pytest.approx((found.threshold + 0.6) / 2)

@@ -6,7 +6,12 @@ from sklearn.metrics import confusion_matrix, precision_score, recall_score, roc
 
 from aggregate.evaluate.classes import calibration_by_class, classes_outside
 from aggregate.evaluate.measure import Judged
-from aggregate.statistics.classes.confusion import called_classes, confusion_counts, confusion_table
+from aggregate.statistics.classes.confusion import (
+    called_classes,
+    confusion_counts,
+    confusion_table,
+    mean_over,
+)
 from aggregate.statistics.classes.lines import class_lines
 from aggregate.statistics.classes.measures import class_measures
 from aggregate.statistics.classes.reliability import (
@@ -160,3 +165,15 @@ def test_of_ordered_classes_the_terminal_shows_who_is_called_what():
     assert shown[2].split() == ["MCI", "1.0", "2.5", "0.5"]
     two = {"classes": ["CN", "AD"], "confusion": {"counts": [[3.0, 1.0], [1.0, 3.0]]}}
     assert class_lines(two) == class_lines({"outcome": {}}) == []
+
+
+def test_counts_that_are_a_mean_say_over_what():
+    counts = [[3.0, 1.5, 0.0], [1.0, 2.5, 0.5], [0.0, 0.0, 4.0]]
+    metrics = {"classes": ["CN", "MCI", "AD"], "confusion": {"counts": counts}, "n_repeats": 2, "n_seeds": 3}
+    assert mean_over(metrics) == "2 repeats and 3 seeds"
+    assert mean_over({**metrics, "n_seeds": 1}) == "2 repeats"
+    assert mean_over({"n_repeats": 1, "n_seeds": 1}) == mean_over({"n_members": 6, "n_repeats": 2}) == ""
+    assert class_lines(metrics)[0] == "participants, mean over 2 repeats and 3 seeds:"
+    table = confusion_table(metrics["classes"], counts, mean_over(metrics))
+    assert set(table["mean_over"]) == {"2 repeats and 3 seeds"}
+    assert "mean_over" not in confusion_table(metrics["classes"], counts)

@@ -1,6 +1,7 @@
 """The rows that any head has to beat."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,8 @@ from aggregate.baselines.baselines import (
     mean_pool,
 )
 from aggregate.baselines.confounds import confound_frame, site_by_label, site_warnings
-from aggregate.baselines.names import BASELINES
+from aggregate.baselines.names import BASELINES, CROPPED, crop_of
+from aggregate.cohort.acquisition import HEAD_SIZE, INTENSITY, SCANNER
 from aggregate.cohort.cohort import load_cohort
 from aggregate.cohort.folds import make_folds
 from aggregate.common.design import design
@@ -199,6 +201,24 @@ def test_scanner_and_head_size_are_told_apart(built):
     )
 
 
+def test_what_a_crop_may_tell_is_said_beside_the_scanner(built):
+    _section, cohort, folds, _store = built()
+    odd = cohort.acquisition.assign(shape_k=np.arange(24.0), spacing_i_mm=np.where(cohort.y == 1, 1.0, 2.0))
+    (said,) = from_acquisition("scanner_only", replace(cohort, acquisition=odd), folds).notes[1:]
+    assert said.startswith(f"{CROPPED} 24 of 24 bags (stripped or masked)")
+    assert "shape_k, spacing_i_mm tell the crop" in said
+    assert crop_of(["a: columns: x", f"scanner_only: {said}"]) == f"{said.capitalize()}."
+    assert crop_of(["scanner_only: columns: shape_k"]) == ""
+    half = odd.assign(foreground=["head", "mask"] * 12)
+    (said,) = from_acquisition("scanner_only", replace(cohort, acquisition=half), folds).notes[1:]
+    assert said.startswith(f"{CROPPED} 12 of 24 bags")
+    for quiet in (
+        odd.assign(foreground="head"),
+        odd.assign(shape_k=9.0, spacing_i_mm=1.0, contrast=odd["shape_k"]),
+    ):
+        assert len(from_acquisition("scanner_only", replace(cohort, acquisition=quiet), folds).notes) == 1
+
+
 def test_test_rows_never_reach_the_fit(built):
     section, cohort, folds, store = built()
     bags = read_bags(store, cohort.entries, "cls")
@@ -249,3 +269,10 @@ def test_sites_by_label_and_the_red_line(built):
     assert by_sex.index.tolist() == ["F", "M"]
     _, cohort, _, _ = built(target="Site")
     assert site_by_label(cohort) is None
+
+
+def test_every_column_that_a_baseline_may_read_is_explained():
+    page = (Path(__file__).parents[2] / "docs" / "shortcuts.md").read_text()
+    for name in (*SCANNER, *HEAD_SIZE, "brain_ml", f"{INTENSITY}q50"):
+        stem = name.replace("_j", "_i").replace("_k", "_i")
+        assert f"| `{stem}`" in page or f", `{stem}`" in page, name

@@ -154,7 +154,7 @@ def test_mixed_foreground_warns(make_store, scan, tmp_path):
     store = make_store([scan("1", changes=brain), scan("2")])
     write(tmp_path, "participant_id\tdx\n1\ta\n2\tb\n")
     assert (
-        "mixes kinds of foreground: head (1 volumes), stripped (1"
+        "mixes kinds of foreground: head (1 volume), stripped (1"
         in load(section(), store, tmp_path).warnings[0]
     )
 

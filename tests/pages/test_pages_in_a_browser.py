@@ -10,6 +10,7 @@ import yaml
 from browsing import VIEWS, View, browser, wrong_with
 
 import slicecache
+from aggregate.report.pages.outline import CONTENTS, with_contents
 
 MOST_BYTES = 10_000_000
 PAGES = (
@@ -136,6 +137,19 @@ def test_a_page_is_walked_by_the_keyboard(opened: Any, run: Path) -> None:
     )
     assert len(links) > 5
     assert page.evaluate("ids => ids.every(id => document.getElementById(id).tagName == 'H2')", links)
+    page.close()
+
+
+@pytest.mark.parametrize("width", [700, 1200, 1600])
+def test_the_list_of_contents_does_not_scroll_sideways(opened: Any, tmp_path: Path, width: int) -> None:
+    headings = "".join(f"<h2>A heading of some length, number {n}</h2>" for n in range(12))
+    style = (Path(slicecache.__file__).parent / "aggregate/report/pages/templates/style.css").read_text()
+    path = tmp_path / "page.html"
+    path.write_text(f"<style>{style}</style><body>{with_contents(f'<nav>{CONTENTS}</nav>{headings}')}</body>")
+    page = opened.new_page(viewport={"width": width, "height": 800})
+    page.goto(path.as_uri())
+    wide, there = page.eval_on_selector("nav ol", "list => [list.scrollWidth, list.clientWidth]")
+    assert wide <= there
     page.close()
 
 

@@ -79,7 +79,7 @@ def test_opening_without_new_volumes_keeps_the_seal(location, header):
 
 def test_an_incomplete_store_is_not_sealed(location, header):
     writer = StoreWriter.open(location, header, [example_row(example_key(8), 9)])
-    with pytest.raises(StoreError, match=r"1 volumes are neither committed nor failed, the first p008/T1w"):
+    with pytest.raises(StoreError, match=r"1 volume neither committed nor failed, the first p008/T1w"):
         seal(location)
     assert not open_store(location).sealed
     writer.fail(failure(example_key(8)))

@@ -270,7 +270,7 @@ def test_lists_that_are_late_hide_nothing(s3, header, tmp_path):
 
 def test_a_seal_is_made_and_taken_off(s3, header, tmp_path):
     commit(StoreWriter.open(URL, header, rows(0, 1)), 0)
-    with pytest.raises(StoreError, match="not complete: 1 volumes"):
+    with pytest.raises(StoreError, match="not complete: 1 volume"):
         seal(URL)
     commit(StoreWriter.open(URL, header, rows(0, 1)), 1)
     seal(URL)

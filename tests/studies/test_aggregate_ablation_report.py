@@ -16,6 +16,7 @@ from aggregate.ablate.findings.heat import heat_of
 from aggregate.ablate.findings.results import AblationResults
 from aggregate.ablate.findings.tables import cells, csv_frame, escape
 from aggregate.ablate.grid.expand import Study, expand
+from aggregate.config.ablate import AblateSpec
 from aggregate.report.pages.ablation import primary_marks
 from aggregate.statistics.corrected import SHARED_PAIRS, Interval, corrected_t_test
 from aggregate.statistics.evaluate import AUROC, Measured
@@ -233,6 +234,8 @@ def test_long_grids_give_way_to_what_has_a_name() -> None:
     ("p", "difference", "filled"), [(0.01, 0.1, True), (0.2, 0.1, False), (0.01, -0.1, False)]
 )
 def test_a_primary_mark_is_filled_where_it_is_shown_to_beat_the_other_side(p, difference, filled) -> None:
-    (mark,) = primary_marks([Comparison("a", "b", found(difference, p), p)], AUROC)
+    spec = AblateSpec(configurations={"a": {"label": "A (ours)"}, "b": {}})
+    (mark,) = primary_marks([Comparison("a", "b", found(difference, p), p)], AUROC, spec)
+    assert mark.name == "A (ours) against b"
     assert mark.primary
     assert mark.beats is filled

@@ -80,7 +80,8 @@ def test_the_folder_is_as_the_design_has_it(trained: Path, tmp_path: Path) -> No
     assert {path.name for path in folder.iterdir()} == names
     drawn = {"roc", "calibration", "decision_curve", "confusion", "scores", "precision_recall", "cohort_flow"}
     assert {path.name for path in (folder / "figures").iterdir()} == {
-        f"{name}.{kind}" for name in drawn for kind in ("svg", "csv", "pdf")
+        "captions.md",
+        *(f"{name}.{kind}" for name in drawn for kind in ("svg", "csv", "pdf")),
     }
     html.parser.HTMLParser().feed((folder / "report.html").read_text())
     assert "Outside training" in (tmp_path / "index.html").read_text()

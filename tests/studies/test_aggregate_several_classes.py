@@ -93,6 +93,11 @@ def test_the_numbers_are_those_of_the_predictions(trained) -> None:
     assert np.sum(metrics["confusion"]["counts"]) == pytest.approx(N)
     written = pd.read_csv(trained.folder / "figures" / "confusion.csv")
     assert written["participants"].to_numpy().reshape(4, 4) == pytest.approx(counts)
+    assert set(written["mean_over"]) == {"2 repeats"}
+    assert "participants, mean over 2 repeats" in (trained.folder / "figures" / "confusion.svg").read_text()
+    assert "Counts are a mean over 2 repeats" in (trained.folder / "report.html").read_text()
+    assert "called (mean over 2 repeats)." in (trained.folder / "tables" / "confusion.tex").read_text()
+    assert (trained.folder / "tables" / "confusion.csv").read_text().startswith("mean over 2 repeats,")
     within = [
         roc_auc_score(y[rows], p[rows], multi_class="ovo")
         for rows in head.reset_index().groupby(["repeat", "fold"]).indices.values()

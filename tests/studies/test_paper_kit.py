@@ -1,5 +1,6 @@
 """The paper kit: made again from the folder alone, byte for byte; sentences and tables are the run's own."""
 
+import html
 import json
 import re
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from made_up_store import example_arrays, example_draft, example_header, example_row
@@ -17,11 +19,13 @@ import slicecache as conductor
 from aggregate.ablate.findings.compare import Row
 from aggregate.ablate.findings.folded import folded, idle_sentences
 from aggregate.paper.bibliography import bibtex, cited, references
+from aggregate.paper.captions import captions
 from aggregate.paper.checklist import CLAIM, TRIPOD
 from aggregate.paper.finished import TO_FILL, Finished, read_finished
 from aggregate.paper.kit import remake
-from aggregate.paper.sentences import statistics
+from aggregate.paper.sentences import calibrated, configurations, statistics
 from aggregate.paper.tables.table import Table
+from aggregate.report.figures.drawing import Drawing
 from aggregate.report.figures.studies.ablation import Mark, differences
 from aggregate.reporting import report_run
 from aggregate.statistics.corrected import Interval
@@ -34,7 +38,10 @@ LOOKS_AT_FIGURES = True
 
 N = 23
 ARCHIVE = Path(__file__).parents[1] / "data" / "v1"
-MADE = ("report.html", "methods.md", "references.bib", "checklist.html", "tables", "*.svg", "*.pdf")
+MADE = (
+    *("report.html", "methods.md", "captions.md", "references.bib", "checklist.html", "tables"),
+    *("*.svg", "*.pdf"),
+)
 """What `report` makes; everything else in a verb's folder is what it makes it from."""
 Edit = Callable[[dict[str, Any]], Any]
 
@@ -134,10 +141,29 @@ def test_a_figure_stands_as_svg_pdf_and_csv(run: Path) -> None:
         "evaluate": ("roc", "calibration", "decision_curve", "confusion"),
     }.items():
         folder = run / verb / "figures"
-        found = {path.stem: {p.suffix for p in folder.glob(f"{path.stem}.*")} for path in folder.iterdir()}
+        drawn = [path for path in folder.iterdir() if path.name != "captions.md"]
+        found = {path.stem: {p.suffix for p in folder.glob(f"{path.stem}.*")} for path in drawn}
         assert set(names) <= found.keys()
         assert all(endings == {".csv", ".svg", ".pdf"} for endings in found.values()), found
         assert all((folder / f"{name}.pdf").read_bytes().startswith(b"%PDF") for name in found)
+
+
+def test_every_figure_has_its_caption_beside_it(run: Path) -> None:
+    for verb in ("train", "ablate", "evaluate"):
+        folder = run / verb / "figures"
+        text = (folder / "captions.md").read_text()
+        told = dict(re.findall(r"^\*\*(\w+)\*\* \([^)]*\): (.+)$", text, re.MULTILINE))
+        assert told.keys() == {path.stem for path in folder.glob("*.svg")}
+        page = re.sub(r"<[^>]*>", "", (run / verb / "report.html").read_text())
+        page = " ".join(html.unescape(page).split())
+        alone = {"confusion", "learning"} & told.keys()
+        assert all(text.replace("`", "") in page for name, text in told.items() if name not in alone)
+        if verb != "ablate":
+            assert told["confusion"].startswith("Participants")
+    assert told["roc"] == "ROC over participants outside training."
+    page = "<figure>SVG<figcaption>a <b>x</b> &lt;i&gt;\n b</figcaption></figure>"
+    odd = captions(page, {"f": Drawing("SVG")})
+    assert odd.endswith("**f** (`f.svg`, `.pdf`, `.csv`): a x &lt;i> b\n")
 
 
 EDITS: list[tuple[str, Edit, str, str]] = [
@@ -245,7 +271,39 @@ def test_references_are_what_is_cited_and_only_that(run: Path) -> None:
     assert set(re.findall(r"^@\w+\{(\w+),", entries, re.MULTILINE)) == set(cited(text))
     assert {"ilse2018attention", "nadeau2003inference", "paszke2019pytorch"} <= set(cited(text))
     assert "holm1979simple" not in entries
-    assert "holm1979simple" in (run / "ablate" / "references.bib").read_text()
+    of_grid = (run / "ablate" / "references.bib").read_text()
+    assert "holm1979simple" in of_grid
+    # Only one value of the grid's axis uses this term; the section does not.
+    assert "rafsani2025dinoatten3d" in of_grid
+    assert "`loss.class_variance.weight` over 0 and 0.5 [@rafsani2025dinoatten3d]" in methods_of(
+        run / "ablate"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "keys"),
+    [
+        ("loss.supcon", 0.5, ["khosla2020supcon"]),
+        ("loss.supcon.weight", 0.0, []),
+        ("loss", {"supcon": {"weight": 0.1, "temperature": 0.2}, "focal": 0}, ["khosla2020supcon"]),
+        ("head", "dsmil", ["li2021dsmil"]),
+        ("head", {"kind": "attention", "hidden": 5}, ["ilse2018attention"]),
+        ("harmonise", "combat", ["johnson2007combat", "fortin2018combat"]),
+        ("train.optimiser", "adamw", ["loshchilov2019adamw"]),
+        ("train.epochs", 7, []),
+        ("tokens", "cls", []),
+    ],
+)
+def test_what_any_point_of_a_grid_uses_is_cited(path: str, value: Any, keys: list[str]) -> None:
+    assert list(configurations.sources(path, value)) == keys
+    spec = {"grid": {"from": "abmil", path: [value, value]}, "include": [{path: value}]}
+    assert cited(configurations.crossed(spec)) == keys
+    assert cited(configurations.added(spec)) == keys
+
+
+def test_a_recipe_brings_what_its_parts_come_from() -> None:
+    found = set(configurations.sources("recipe", "dinoatten3d"))
+    assert {"rafsani2025dinoatten3d", "khosla2020supcon"} <= found
 
 
 def test_every_key_that_a_sentence_may_cite_has_an_entry_and_every_entry_a_sentence() -> None:
@@ -272,9 +330,17 @@ def test_tables_are_latex_that_is_whole(run: Path) -> None:
 
 def test_the_ablation_draws_the_primary_comparison_and_says_how_to_make_it_again(run: Path) -> None:
     table = (run / "ablate" / "figures" / "differences.csv").read_text().splitlines()
-    assert table[1].startswith("abmil against mean pooling + logistic regression,")
+    assert table[1].startswith("ABMIL & friends against mean pooling + logistic regression,")
     assert [line.split(",")[-2] for line in table[1:]] == ["True"] + ["False"] * (len(table) - 2)
+    assert any(" = ABMIL & friends class_variance=0.5" in line for line in table)
+    assert "abmil" not in "".join(table)
+    curves = pd.read_csv(run / "ablate" / "figures" / "roc.csv")["name"].unique()
+    assert "ABMIL & friends" in curves
+    assert "abmil" not in curves
     text = (run / "ablate" / "report.html").read_text()
+    assert "In figures ABMIL &amp; friends is abmil." in text
+    latex = (run / "ablate" / "ablation.tex").read_text()
+    assert r"ABMIL \& friends$^{\dagger}$ & 1.000" in latex
     assert "slicecache ablate config.yaml" in text
     assert "requirements.lock" in text
 
@@ -285,6 +351,16 @@ def made_row(variance: float, supcon: float, difference: float) -> Row:
     name = f"abmil supcon={supcon} class_variance={variance}"
     value = Interval(0.7, 0.6, 0.8)
     return Row(name, varied, 5, {"auroc": value}, AUROC, 0.1, found, "exploratory", None, found)
+
+
+def test_baselines_of_an_ablation_are_called_baselines(run: Path) -> None:
+    lines = (run / "ablate" / "ablation.md").read_text().splitlines()
+    kinds = {cells[1]: cells[9] for line in lines if len(cells := [c.strip() for c in line.split("|")]) == 12}
+    assert kinds["mean_pool"] == "exploratory"
+    assert kinds["mean pooling + logistic regression"] == "primary"  # it was named beforehand
+    assert {kinds[f"{name} only"] for name in ("confounds", "scanner", "head size")} == {"baseline"}
+    table = pd.read_csv(run / "ablate" / "ablation.csv").set_index("configuration")
+    assert set(table.loc[["confounds_only", "scanner_only"], "comparison"]) == {"baseline"}
 
 
 def test_rows_that_came_out_alike_are_one_and_idle_keys_are_named() -> None:
@@ -397,13 +473,42 @@ def test_methods_say_by_what_folds_were_dealt_and_what_plain_baselines_know(fini
         "matched between the classes, so folds are dealt by it too: sex, site",
         "confounds_only: confounds: sex, brain_ml",
         "AUROC below 0.5: confounds_only (0.45). It is no finding",
+        "scanner_only: no skull in 23 of 23 bags (stripped or masked): shape_k may tell a crop",
     ]
     told = replace(run, kept={**run.kept, "page": {**run.page, "notes": notes}})
     assert "by what the design matched (sex, site)" in statistics.folds(told)
     words = statistics.comparison(told)
     assert "confounds only (sex, brain_ml)" in words
-    assert "volume of the brain" in words
+    assert "volume of the brain in ml, by the images. No skull in 23 of 23 bags" in words
     assert "below 0.5 counts as 0.5" in words
     bare = replace(run, kept={**run.kept, "page": {**run.page, "notes": []}})
     assert "counts as" not in statistics.comparison(bare)
     assert "design matched" not in statistics.folds(bare)
+
+
+def test_methods_say_how_logits_were_calibrated_and_with_what_numbers(finished: Path) -> None:
+    run = read_finished(finished / "train", "train")
+    assert run.metrics["calibration"] == {
+        "learnt_on": {"nothing": 6},
+        "temperature": {"median": 1.0, "low": 1.0, "high": 1.0},
+        "threshold": {"median": 0.5, "low": 0.5, "high": 0.5},
+    }
+    words = calibrated.inside(run)
+    assert "fewer than 20 participants of a class, the threshold is 0.5 and the temperature 1" in words
+    assert "Here nothing could be learnt in any run" in words
+    assert "Median (range)" not in words
+    assert words in (finished / "train" / "methods.md").read_text()
+    facts = {
+        "learnt_on": {"inner folds": 4, "nothing": 2},
+        "temperature": {"median": 0.812, "low": 0.5, "high": 1.25},
+        "threshold": {"median": 0.447, "low": 0.4, "high": 0.5},
+    }
+    learnt = replace(run, metrics={**run.metrics, "calibration": facts})
+    words = calibrated.inside(learnt)
+    assert "temperature with the lowest cross entropy [@guo2017calibration]" in words
+    assert "Of 6 runs they were learnt on inner folds of the training part" in words
+    assert "the temperature 0.81 (0.50 to 1.25) and the threshold 0.45 (0.40 to 0.50)" in words
+    several = calibrated.inside(replace(learnt, metrics={**learnt.metrics, "task": "multiclass"}))
+    assert "the temperature 0.81" in several
+    assert "threshold" not in several
+    assert calibrated.inside(replace(run, metrics={**run.metrics, "task": "regression"})) == ""

@@ -118,7 +118,7 @@ def test_training_bundle_and_predictions_know_both(folder, capsys):
         ),
         (
             {"slices": lambda i: 2 + i % 4 + (i == 3)},
-            r"slices of 1 volumes are not the same .*03/T1w \(5 slices from 0 to 8 mm and 6 slices",
+            r"slices of 1 volume are not the same .*03/T1w \(5 slices from 0 to 8 mm and 6 slices",
         ),
         ({"lowest": 0.5}, r"slices of 24 volumes are not the same"),
     ],

@@ -9,7 +9,7 @@ from aggregate.ablate.findings.compare import SIGNIFICANCE, Comparison, Found, R
 from aggregate.ablate.findings.results import AblationResults
 from aggregate.baselines.names import WORDS
 from aggregate.cohort.task import Metric
-from aggregate.config.ablate import NESTED
+from aggregate.config.ablate import NESTED, AblateSpec
 from aggregate.statistics.cautions import as_guessing, cannot_compare
 from aggregate.statistics.evaluate import AUROC
 from aggregate.targets.told import BARS, bar_of, primary_of
@@ -27,6 +27,16 @@ def row_name(name: str) -> str:
 def told_name(row: Row) -> str:
     """A row as people call it, with the run that it shares."""
     return row_name(row.name) + (f" (same run as {row_name(row.same_as)})" if row.same_as else "")
+
+
+def called(name: str, spec: AblateSpec) -> str:
+    """A row as figures and tables of a paper call it: its `label`, where the file says one."""
+    return spec.label_of(name) or row_name(name)
+
+
+def drawn_name(row: Row, spec: AblateSpec) -> str:
+    """The same, with the run that it shares."""
+    return called(row.name, spec) + (f" (same run as {called(row.same_as, spec)})" if row.same_as else "")
 
 
 def digits(value: float | None, signed: bool = False) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from aggregate.ablate.grid.expand import Study
 from aggregate.cohort.task import Metric
+from aggregate.config.ablate import NESTED
 from aggregate.statistics.corrected import Interval
 from aggregate.statistics.evaluate import Measured, compare
 from aggregate.statistics.holm import holm
@@ -46,13 +47,16 @@ class Row:
     difference: Found | None
     """To the reference; None for the reference itself."""
     kind: str
-    """`reference`, `primary` or `exploratory`: what the comparison with the reference is."""
+    """`reference`, `primary` or `exploratory`: what the comparison with the reference is; `baseline` of a row
+    that is no configuration, unless it was named."""
     p_holm: float | None
     """Of the comparison with the reference, if that is primary."""
     versus_mean_pool: Found | None
     """To mean pooling + logistic regression of the same tokens."""
     same_as: str = ""
     """The earlier configuration that is the same run; it counts there."""
+    label: str = ""
+    """What figures and tables of a paper call it, where the file says so."""
 
     @property
     def beats_mean_pool(self) -> bool:
@@ -124,7 +128,8 @@ def make_row(
     ours, reference = measured[name], study.reference
     run, other = same.get(name, name), same.get(reference, reference)
     pair = next((c for c in primary if {same.get(s, s) for s in (c.a, c.b)} == {run, other}), None)
-    kind = "primary" if pair is not None else "exploratory"
+    beside = "exploratory" if name == NESTED or name in {c.name for c in study.configurations} else "baseline"
+    kind = "primary" if pair is not None else beside
     values = ours.judged
     return Row(
         name=name,
@@ -138,4 +143,5 @@ def make_row(
         p_holm=None if pair is None else pair.p_holm,
         versus_mean_pool=None if mean_pool is None else compare(ours, measured[mean_pool]),
         same_as="" if run == name else run,
+        label=study.spec.label_of(name),
     )

@@ -31,18 +31,21 @@ class Group:
         """`dinoatten3d supcon=1 (class_variance 0, 0.1 and 1 alike)`, or the rows' own names."""
         first = self.rows[0]
         if len(self.rows) == 1:
-            return row_name(first.name)
+            return _called(first)
         if len(self.paths) == 1 and all(self.paths[0] in row.varied for row in self.rows):
             path = self.paths[0]
             called = short(path, list(first.varied))
             *values, last = (str(row.varied[path]) for row in self.rows)
             ending = f" {called}={first.varied[path]}"
-            return (
-                f"{row_name(first.name).replace(ending, '')} ({called} {', '.join(values)} and {last} alike)"
-            )
-        names = [row_name(row.name) for row in self.rows[:NAMED]]
+            return f"{_called(first).replace(ending, '')} ({called} {', '.join(values)} and {last} alike)"
+        names = [_called(row) for row in self.rows[:NAMED]]
         more = len(self.rows) - len(names)
         return " = ".join(names) + (f" = {more} more" if more else "")
+
+
+def _called(row: Row) -> str:
+    """A row as figures call it."""
+    return row.label or row_name(row.name)
 
 
 def folded(rows: Sequence[Row]) -> list[Group]:

@@ -5,11 +5,22 @@ from typing import Any
 
 import pandas as pd
 
-from aggregate.ablate.findings.claims import bare_p, digits, row_name, span, told_name, verdicts
+from aggregate.ablate.findings.claims import (
+    bare_p,
+    called,
+    digits,
+    drawn_name,
+    row_name,
+    span,
+    told_name,
+    verdicts,
+)
 from aggregate.ablate.findings.compare import Comparison, Found, Row
 from aggregate.ablate.findings.results import AblationResults
 from aggregate.cohort.task import Metric
+from aggregate.config.ablate import AblateSpec
 from aggregate.targets.told import bar_of, primary_of
+from cache_schema.common.text.counts import counted
 
 
 def table_head(primary: Metric, bar: str, reference: str = "") -> list[str]:
@@ -149,9 +160,9 @@ def latex(results: AblationResults) -> str:
         "\\toprule",
         " & ".join(head) + " \\\\",
         "\\midrule",
-        *(_latex_row(row) for row in results.rows),
+        *(_latex_row(row, results.study.spec) for row in results.rows),
         "\\midrule",
-        *(_latex_row(row) for row in results.baselines),
+        *(_latex_row(row, results.study.spec) for row in results.baselines),
         "\\bottomrule",
         "\\end{tabular}",
         "\\end{table}",
@@ -159,9 +170,9 @@ def latex(results: AblationResults) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _latex_row(row: Row) -> str:
+def _latex_row(row: Row, spec: AblateSpec) -> str:
     shown: Callable[[str], str] = escape
-    found = cells(row)
+    found = [drawn_name(row, spec), *cells(row)[1:]]
     mark = "" if row.beats_mean_pool or row.versus_mean_pool is None else "$^{\\dagger}$"
     return " & ".join([shown(found[0]) + mark, *(shown(cell) for cell in found[2:8])]) + " \\\\"
 
@@ -170,11 +181,12 @@ def caption(results: AblationResults) -> str:
     """What the LaTeX table is, in a sentence or two; a dagger marks what does not beat mean pooling."""
     metrics = results.metrics
     return (
-        f"{metrics['target']}, {metrics['n_participants']} participants, {metrics['n_folds']} folds x "
-        f"{metrics['n_repeats']} repeats, {metrics['n_seeds']} seed(s). Difference: to "
-        f"{row_name(results.study.reference)}. Intervals and p: corrected resampled t (after Nadeau and "
-        "Bengio 2003, with the correlation of folds that share pairs); "
-        "only comparisons with p (Holm) were named beforehand, the others are exploratory. A dagger marks "
+        f"{metrics['target']}, {metrics['n_participants']} participants, "
+        f"{counted(metrics['n_folds'], 'fold')} x {counted(metrics['n_repeats'], 'repeat')}, "
+        f"{counted(metrics['n_seeds'], 'seed')}. Difference: to "
+        f"{called(results.study.reference, results.study.spec)}. Intervals and p: corrected resampled t "
+        "(after Nadeau and Bengio 2003, with the correlation of folds that share pairs); only "
+        "comparisons with p (Holm) were named beforehand, the others are exploratory. A dagger marks "
         f"what is not shown to beat {row_name(bar_of(metrics))}."
     )
 

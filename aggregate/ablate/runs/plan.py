@@ -80,9 +80,9 @@ class Plan:
             f"{counted(self.n_seeds, 'seed')} = {counted(self.n_runs, 'run')}"
         ]
         if self.n_inner:
-            parts.append(f"{self.n_inner} runs on inner folds")
+            parts.append(f"{counted(self.n_inner, 'run')} on inner folds")
         if self.n_shuffled:
-            parts.append(f"{self.n_shuffled} runs on shuffled labels")
+            parts.append(f"{counted(self.n_shuffled, 'run')} on shuffled labels")
         if self.n_kept:
             parts.append(f"{self.n_kept} are done already")
         return (

@@ -148,7 +148,9 @@ def failures(name: str, own: Mapping[str, Any]) -> list[str]:
     sensitivity = found["lesion_sensitivity_fpr05"]["value"]
     n = found["n_lesions"]["value"]
     if sensitivity is not None and n:
-        sentences.append(f"At the 5 % threshold {name} misses {1 - sensitivity:.0%} of {n:.0f} lesions.")
+        sentences.append(
+            f"At the 5 % threshold {name} misses {1 - sensitivity:.0%} of {counted(round(n), 'lesion')}."
+        )
     rate = found["pixel_fpr_fpr05"]["value"]
     if rate is not None and (rate > 0.1 or rate < 0.025):
         sentences.append(

@@ -62,7 +62,7 @@ def left_out(run: Finished) -> str:
     if turnout is None or rows is None:
         return f"Who was left out, and why: {TO_FILL}."
     people = turnout["participants"]
-    used = f"{people['used']} of {people['known']} participants of the store were used"
+    used = f"{people['used']} of {counted(people['known'], 'participant')} of the store were used"
     if not rows:
         return f"{used}; nobody was left out."
     reasons = Counter(kind_of(row["reason"]) for row in rows)

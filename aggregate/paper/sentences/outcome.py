@@ -9,6 +9,7 @@ from aggregate.paper.sentences.words import joined
 from aggregate.report.text.words import LEVEL, area, capital, interval, named, number, p_value, verdict
 from aggregate.statistics.cautions import cannot_compare
 from aggregate.targets.told import primary_of
+from cache_schema.common.text.counts import counted
 
 
 def outcome(run: Finished) -> str:
@@ -79,7 +80,7 @@ def prevalence(run: Finished) -> str:
     if found is None or share is None:
         return ""
     n = found["n_lesions"]["value"]
-    lesions = f", {n:.0f} lesions" if n else ""
+    lesions = f", {counted(round(n), 'lesion')}" if n else ""
     return f"Of the foreground voxels judged {share:.1%} are lesion{lesions}."
 
 

@@ -1,7 +1,9 @@
 """How predictions were tested: folds, metrics, intervals, comparisons, chance."""
 
+from aggregate.baselines.names import crop_of
 from aggregate.cohort.folds import MATCHED
 from aggregate.paper.finished import TO_FILL, Finished
+from aggregate.paper.sentences.calibrated import inside
 from aggregate.paper.sentences.training import labelled
 from aggregate.paper.sentences.words import cite, joined, listed, told
 from aggregate.report.text.words import LEVEL, METRICS, area, named
@@ -48,17 +50,6 @@ def matched_words(run: Finished) -> str:
     if found:
         return f" and by what the design matched ({label(found, 200)})"
     return f" and, as far as the design matched them, by {told(asked)}" if asked else ""
-
-
-def inside(run: Finished) -> str:
-    """Threshold and temperature."""
-    if run.metrics["task"] != "binary":
-        return ""
-    least = told(run.said("folds", "minimum_per_class"))
-    return (
-        "Threshold, temperature and every other choice come from the training part alone; with fewer than "
-        f"{least} participants of a class in it the threshold is 0.5 and the temperature 1."
-    )
 
 
 def measures(run: Finished) -> str:
@@ -119,7 +110,8 @@ def made_of(run: Finished) -> str:
     if not shown:
         return ""
     brain = "; brain_ml is the volume of the brain in ml, by the images" if "brain_ml" in str(shown) else ""
-    return f"Without an embedding, by logistic regression or its like on columns: {listed(shown)}{brain}. "
+    first = f"Without an embedding, by logistic regression or its like on columns: {listed(shown)}{brain}."
+    return f"{joined([first, label(crop_of(notes_of(run)), 400)])} "
 
 
 def counts_as_guessing(run: Finished) -> str:

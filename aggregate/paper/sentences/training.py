@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from aggregate.config.recipes import RECIPES
 from aggregate.config.section import parse_section
 from aggregate.paper.finished import TO_FILL, Finished
 from aggregate.paper.sentences.backbone import tokens
-from aggregate.paper.sentences.words import cite, joined, listed, parameters, told
+from aggregate.paper.sentences.words import cite, joined, parameters, told
 from aggregate.report.text.words import named
 from aggregate.training.spec import Training
 from cache_schema.common.errors import SlicecacheError
@@ -37,12 +36,6 @@ LOSSES: dict[str, tuple[str, ...]] = {
     "normal_guidance": ("harvey2026normal",),
 }
 """Likewise of terms of a loss."""
-OPTIMISERS = {
-    "adam": ("Adam", "kingma2015adam"),
-    "adamw": ("AdamW", "loshchilov2019adamw"),
-    "adam_mini": ("Adam-mini, one second moment for each tensor,", "zhang2024adammini"),
-}
-"""Name and source."""
 SYSTEMS = {
     "dinoatten3d": "rafsani2025dinoatten3d",
     "dinoatten3d_sum": "rafsani2025dinoatten3d",
@@ -50,6 +43,17 @@ SYSTEMS = {
     "mst": "mullerfranzes2024mst",
 }
 """Of recipes."""
+OPTIMISER_NAMES = {
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "adam_mini": "Adam-mini (one second moment for each tensor)",
+}
+OPTIMISERS = {
+    "adam": "kingma2015adam",
+    "adamw": "loshchilov2019adamw",
+    "adam_mini": "zhang2024adammini",
+}
+COMBAT = ("johnson2007combat", "fortin2018combat")
 
 
 def training(run: Finished) -> str:
@@ -120,7 +124,7 @@ def optimisation(run: Finished) -> str:
     found = resolved_training(run)
     if found is None:
         return f"Optimiser, learning rate and epochs: {TO_FILL}."
-    name, source = OPTIMISERS[found.optimiser]
+    name = OPTIMISER_NAMES[found.optimiser]
     said = run.said("train", "batch_size")
     whole = found.starts_at_baseline and not said
     batch = "the whole training part (512 bags at most)" if whole else counted(found.batch_size, "bag")
@@ -139,8 +143,8 @@ def optimisation(run: Finished) -> str:
     most = "" if found.rate_schedule == "cosine" and not found.patience else " at most"
     chosen = " Rate and epochs were chosen by inner folds of every training part." if auto else ""
     return (
-        f"Runs were trained by {name} {cite(source)} with a rate of {rate}, a weight decay of "
-        f"{found.weight_decay:g} and steps of {batch}, for {counted(found.epochs, 'epoch')}{most}. "
+        f"Runs were trained by {name} {cite(OPTIMISERS[found.optimiser])} with a rate of {rate}, a weight "
+        f"decay of {found.weight_decay:g} and steps of {batch}, for {counted(found.epochs, 'epoch')}{most}. "
         f"{stop}{chosen}"
     )
 
@@ -166,7 +170,7 @@ def harmonised(section: Mapping[str, Any]) -> str:
         return ""
     return (
         "The site's shift and scale were taken out of the tokens by ComBat "
-        f"{cite('johnson2007combat', 'fortin2018combat')}, in every fold learnt from its training "
+        f"{cite(*COMBAT)}, in every fold learnt from its training "
         f"part{parameters(spec)}."
     )
 
@@ -184,46 +188,6 @@ def seeds(run: Finished) -> str:
     return f"Each fold was trained with {counted(int(n), 'seed')}" + (
         "." if n == 1 else ", averaged before any test."
     )
-
-
-def configurations(run: Finished) -> str:
-    """What an ablation compared."""
-    spec = run.said("ablate") or {}
-    found = run.metrics["ablation"]
-    told_each = [
-        f"{label(labelled(run, name))} ({_varied(given)})"
-        for name, given in (spec.get("configurations") or {}).items()
-    ]
-    grid = {path: values for path, values in (spec.get("grid") or {}).items() if path != "from"}
-    from_ = (spec.get("grid") or {}).get("from")
-    crossed = (
-        f" A grid {f'from {label(str(from_))} ' if from_ else ''}crossed "
-        f"{listed(f'`{path}` over {told(values)}' for path, values in grid.items())}."
-        if grid
-        else ""
-    )
-    again = (
-        " A recipe with a start of its own stands there a second time (start=baseline): without embedding "
-        "layers, started at the linear solution."
-        if any("start=baseline" in name for name in found["configurations"])
-        else ""
-    )
-    return (
-        f"{counted(int(found['n_configurations']), 'configuration')}, of which {found['n_distinct']} "
-        f"differ in what "
-        f"they compute, were trained on the same folds ({counted(int(found['n_runs']), 'run')}): "
-        f"{listed(told_each)}.{crossed}{again} What a configuration does not say is as described above."
-    )
-
-
-def _varied(given: Any) -> str:
-    changes = {path: value for path, value in (given or {}).items() if path != "label"}
-    cited = [SYSTEMS[value] for path, value in changes.items() if path == "recipe" and value in RECIPES]
-    cited += [
-        key for path, value in changes.items() if path == "head.kind" for key in HEADS.get(str(value), ())
-    ]
-    shown = ", ".join(f"`{path}` {told(value)}" for path, value in changes.items()) or "as the section says"
-    return f"{shown}{' ' + cite(*cited) if cited else ''}"
 
 
 def labelled(run: Finished, name: str) -> str:

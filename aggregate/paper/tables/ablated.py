@@ -9,6 +9,7 @@ from aggregate.paper.tables.table import Table, measure_tables, value_cell
 from aggregate.report.text.words import interval, named, number, p_value
 from aggregate.statistics.cautions import as_guessing
 from aggregate.targets.told import primary_of
+from cache_schema.common.text.counts import counted
 
 
 def ablation_tables(run: Finished) -> list[Table]:
@@ -39,10 +40,10 @@ def ablation_tables(run: Finished) -> list[Table]:
         )
     reference = labelled(run, own["reference"])
     caption = (
-        f"{metrics['target']}, {metrics['n_participants']} participants, {metrics['n_folds']} folds x "
-        f"{metrics['n_repeats']} repeats. Differences are to {reference}; p is not adjusted and "
-        f"exploratory but for "
-        "primary comparisons, which have a table of their own."
+        f"{metrics['target']}, {metrics['n_participants']} participants, "
+        f"{counted(metrics['n_folds'], 'fold')} x {counted(metrics['n_repeats'], 'repeat')}. Differences "
+        f"are to {reference}; p is not adjusted and exploratory but for primary "
+        "comparisons, which have a table of their own."
     )
     head = ("configuration", primary.words, "difference", "p", "comparison", "beats mean pooling")
     found = [Table("configurations", caption, head, tuple(rows))]

@@ -7,6 +7,7 @@ from aggregate.paper.finished import Finished
 from aggregate.paper.tables.table import Table, measure_tables
 from aggregate.report.text.tables import comparison_table
 from aggregate.report.text.words import head_of, named
+from aggregate.statistics.classes.confusion import mean_over
 from aggregate.targets.told import primary_of
 
 
@@ -69,6 +70,6 @@ def confusion(metrics: Mapping[str, Any]) -> Table:
         (name, *(f"{count:g}" for count in row))
         for name, row in zip(classes, metrics["confusion"]["counts"], strict=True)
     ]
-    return Table(
-        "confusion", "Participants by label (rows) and what they were called.", ("", *classes), tuple(rows)
-    )
+    over = f"mean over {found}" if (found := mean_over(metrics)) else ""
+    caption = f"Participants by label (rows) and what they were called{f' ({over})' if over else ''}."
+    return Table("confusion", caption, (over, *classes), tuple(rows))

@@ -12,7 +12,7 @@ from aggregate.report.figures.cohort.flow import cohort_flow
 from aggregate.report.figures.drawing import Drawing
 from aggregate.report.figures.images.components import component_figure
 from aggregate.report.figures.scores.calibration import calibration_curve
-from aggregate.report.figures.scores.confusion import confusion_figure
+from aggregate.report.figures.scores.confusion import confusion_drawn
 from aggregate.report.figures.scores.decision import net_benefit
 from aggregate.report.figures.scores.distribution import distribution
 from aggregate.report.figures.scores.evaluation import EXTERNAL, evaluation_figure
@@ -41,6 +41,7 @@ TEXT = (
     "group",
     "label",
     "called",
+    "mean_over",
     "panel",
     "of",
     "site",
@@ -118,14 +119,6 @@ def _kaplan_meier(table: pd.DataFrame, facts: Facts) -> Drawing:
     return kaplan_meier_figure(groups, facts["unit"])
 
 
-def _confusion(table: pd.DataFrame, facts: Facts) -> Drawing:
-    names = list(dict.fromkeys(table["label"]))
-    counts = table["participants"].to_numpy(float).reshape(len(names), len(names)).tolist()
-    drawing = confusion_figure({"classes": names, "confusion": {"counts": counts}})
-    assert drawing is not None
-    return drawing
-
-
 def _learning(table: pd.DataFrame, facts: Facts) -> Drawing:
     drawing = learning_figure(table)
     if drawing is None:
@@ -159,7 +152,7 @@ AGAIN: dict[str, Callable[[pd.DataFrame, Facts], Drawing]] = {
     "roc": _roc,
     "attention": lambda table, facts: attention_profile(profiles_of(table), facts["from_pole"]),
     "learning": _learning,
-    "confusion": _confusion,
+    "confusion": lambda table, facts: confusion_drawn(table),
     "kaplan-meier": _kaplan_meier,
     "scatter": lambda table, facts: scatter(table, facts["target"], "scatter"),
     "bias": lambda table, facts: bias_over_truth(table, facts["target"], "bias"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from aggregate.ablate.findings.claims import row_name, told_name, verdicts
+from aggregate.ablate.findings.claims import called, drawn_name, row_name, verdicts
 from aggregate.ablate.findings.compare import Comparison, Found, Row
 from aggregate.ablate.findings.folded import Group, folded, idle_sentences
 from aggregate.ablate.findings.heat import Heat, heat_of
@@ -14,6 +14,7 @@ from aggregate.ablate.findings.results import AblationResults
 from aggregate.ablate.findings.tables import cells, primary_cells, primary_head, table_head
 from aggregate.cohort.task import Metric
 from aggregate.common.artefacts import write_text
+from aggregate.config.ablate import AblateSpec
 from aggregate.report.figures.cohort.flow import flow_figure
 from aggregate.report.figures.studies.ablation import Mark, differences, heat_map
 from aggregate.report.pages.rendering import rendered, whole
@@ -61,7 +62,8 @@ def ablation_content(results: AblationResults) -> dict[str, Any]:
         "untrained": results.header.fingerprint.backbone.architecture.get("kind") == "untrained",
         "warnings": results.warnings,
         "facts": ablation_facts(results),
-        "reference": reference,
+        "reference": called(results.study.reference, results.study.spec),
+        "labelled": labelled(results),
         "forest": comparison_forest(results),
         "idle": idle_sentences(folded([row for row in results.rows if is_defined(row.difference)])),
         "n_hidden": len(results.rows) - len(results.first_rows(MOST_BARS)),
@@ -89,13 +91,21 @@ def ablation_content(results: AblationResults) -> dict[str, Any]:
     }
 
 
+def labelled(results: AblationResults) -> str:
+    """`ABMIL (ours) is abmil`, of every configuration that figures call by a label."""
+    spec = results.study.spec
+    named = [(spec.label_of(name), name) for name in spec.configurations]
+    return ", ".join(f"{label} is {name}" for label, name in named if label)
+
+
 def scored_section(results: AblationResults) -> dict[str, Any] | None:
     """Scores of what was named beforehand, of what inner folds chose, or of the best of the table."""
     if results.told is None or "outcome" in results.metrics:
         return None
     names = [str(name) for name in results.told["configuration"].unique()]
-    classes, called = results.metrics.get("classes") or (), {name: row_name(name) for name in names}
-    found = scored_content(results.told, names, classes, with_roc=True, names=called)
+    classes = results.metrics.get("classes") or ()
+    names_drawn = {name: called(name, results.study.spec) for name in names}
+    found = scored_content(results.told, names, classes, with_roc=True, names=names_drawn)
     if found is not None and not results.primary and names[0] != results.study.reference:
         found["few"] = f"{found['few']} It was picked after the fact, and looks better than it is.".strip()
     return found
@@ -134,12 +144,12 @@ def costs(results: AblationResults, row: Row) -> list[str]:
 def comparison_forest(results: AblationResults) -> str | None:
     """Differences as far as they are defined: primary comparisons first, then those to the reference."""
     rows = [row for row in (*results.first_rows(MOST_BARS), *results.baselines) if row.kind != "primary"]
-    reference, primary = row_name(results.study.reference), primary_of(results.metrics)
+    spec, primary = results.study.spec, primary_of(results.metrics)
     marks = [
-        *primary_marks(results.primary, primary),
-        *(mark_of(group) for group in folded([row for row in rows if is_defined(row.difference)])),
+        *primary_marks(results.primary, primary, spec),
+        *(mark_of(group, spec) for group in folded([row for row in rows if is_defined(row.difference)])),
     ]
-    return differences(marks, reference, primary) if marks else None
+    return differences(marks, called(results.study.reference, spec), primary) if marks else None
 
 
 def is_defined(found: Found | None) -> bool:
@@ -147,12 +157,12 @@ def is_defined(found: Found | None) -> bool:
     return found is not None and found["difference"] is not None
 
 
-def primary_marks(comparisons: Sequence[Comparison], metric: Metric) -> list[Mark]:
+def primary_marks(comparisons: Sequence[Comparison], metric: Metric, spec: AblateSpec) -> list[Mark]:
     """A mark for each comparison that was named beforehand, whatever it is between."""
     gain = metric.gain
     return [
         Mark(
-            name=f"{row_name(one.a)} against {row_name(one.b)}",
+            name=f"{called(one.a, spec)} against {called(one.b, spec)}",
             value=one.found["difference"],
             low=one.found["ci_low"],
             high=one.found["ci_high"],
@@ -164,12 +174,12 @@ def primary_marks(comparisons: Sequence[Comparison], metric: Metric) -> list[Mar
     ]
 
 
-def mark_of(group: Group) -> Mark:
+def mark_of(group: Group, spec: AblateSpec) -> Mark:
     """A mark for rows that came out alike."""
     row = group.rows[0]
     found = row.difference or {}
     return Mark(
-        name=told_name(row) if len(group.rows) == 1 else group.name,
+        name=drawn_name(row, spec) if len(group.rows) == 1 else group.name,
         value=found["difference"],
         low=found["ci_low"],
         high=found["ci_high"],

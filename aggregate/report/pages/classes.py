@@ -9,6 +9,7 @@ from aggregate.common.run_folder import REPORT
 from aggregate.report.figures.scores.confusion import confusion_of
 from aggregate.report.text.tables import TextTable, with_interval
 from aggregate.report.text.words import METRICS, head_of, interval, named, number, p_value
+from aggregate.statistics.classes.confusion import mean_over
 
 OF_CLASS = ("auroc", "sensitivity", "specificity", "ppv")
 
@@ -20,6 +21,7 @@ def class_content(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     return {
         "confusion": confusion_of(metrics["classes"], found["counts"]),
+        "mean_over": mean_over(metrics),
         "per_class": class_table(metrics.get("per_class") or {}),
         "pairwise": pair_table(metrics.get("pairwise") or []),
         "calibrated": "ece" in metrics["metrics"],

@@ -15,6 +15,7 @@ from aggregate.report.figures.studies.fits import fit_figures
 from aggregate.report.pages.rendering import encoded, rendered, whole
 from aggregate.report.text.tables import TextTable, reasons
 from aggregate.report.text.words import plane_words
+from cache_schema.common.text.counts import counted
 
 DETECTOR_HEAD = {
     "prevalence": "prevalence",
@@ -94,7 +95,7 @@ def detection_facts(results: DetectionResults) -> list[tuple[str, str]]:
     backbone = next(iter(results.headers.values())).fingerprint.backbone.architecture
     size = " ".join(str(backbone[key]) for key in ("kind", "size") if backbone.get(key))
     return [
-        ("fitted on", f"{counts.get('fit', 0)} volumes"),
+        ("fitted on", counted(counts.get("fit", 0), "volume")),
         ("held-out normals", str(counts.get("test", 0))),
         ("other volumes", str(counts.get("other", 0))),
         ("detectors", str(len(results.metrics["metrics"]))),

@@ -18,6 +18,7 @@ from aggregate.report.figures.scores.said import n_rounds, people_of, said_of, t
 from aggregate.report.text.words import head_of, named
 from aggregate.report.text.worst import worst_calls, worst_numbers
 from aggregate.train.results import Results
+from cache_schema.common.text.counts import counted
 
 FEW = 10
 """Participants of a class below which a figure says so itself."""
@@ -73,7 +74,9 @@ def scored_content(
         parts += [_calibration(told, classes[1]), _decision(told, classes[1])]
     few = min(int((people["label"] == name).sum()) for name in classes)
     if few < FEW:
-        content["few"] = f"The smallest class has {few} participants: the shape of these figures says little."
+        content["few"] = (
+            f"The smallest class has {counted(few, 'participant')}: the shape of these figures says little."
+        )
     return {**content, "parts": parts, "worst": worst_calls(people, told[head])}
 
 
@@ -205,7 +208,7 @@ def number_errors(predictions: pd.DataFrame, configuration: str) -> dict[str, An
     if means.empty:
         return None
     worst = worst_numbers(means.rename(columns={"y": "truth"}))
-    n = f"{len(means)} participants"
+    n = counted(len(means), "participant")
     return {"name": named(configuration), "n": n, "outside": False, "few": "", "parts": [], "worst": worst}
 
 

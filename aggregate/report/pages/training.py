@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from aggregate.baselines.names import crop_of
 from aggregate.common.artefacts import write_text
 from aggregate.common.run_folder import FIGURES
 from aggregate.common.versions import extraction_libraries
@@ -111,6 +112,7 @@ def training_content(results: Results) -> dict[str, Any]:
         "left_out": tables.reasons(results.turnout.rows()),
         "turnout": results.turnout.line(),
         "notes": results.notes,
+        "cropped": crop_of(results.notes),
         "ci_words": words.ci_words(str(metrics.get("ci_method", ""))),
         "ci_method": metrics.get("ci_method", ""),
         "config": whole(yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True)),

@@ -14,6 +14,7 @@ from aggregate.report.text.words import head_of, interval, named, number
 from aggregate.targets.told import primary_of
 from cache_schema.common.stored_json import read_json
 from cache_schema.common.terminal.visible import label
+from cache_schema.common.text.counts import counted
 
 TRUTH = Path("cohort") / "simulation.json"
 """In the run folder."""
@@ -107,8 +108,8 @@ def _of_detector(metrics: Mapping[str, Any], alone: bool) -> str:
     n = inside["n_lesions"]["value"]
     told = f" ({', '.join(beside)})" if beside and not alone else ""
     return (
-        f"{label(named(name))} finds {lesions:.0%} of {n:.0f} lesions at its 5 % threshold, pixel AUROC "
-        f"{_value(inside['pixel_auroc'])}{told}, {volumes}"
+        f"{label(named(name))} finds {lesions:.0%} of {counted(round(n), 'lesion')} at its 5 % threshold, "
+        f"pixel AUROC {_value(inside['pixel_auroc'])}{told}, {volumes}"
     )
 
 
@@ -119,9 +120,9 @@ def _saved(path: Path) -> str:
         times = float(backbone["seconds"]) / (float(store["seconds"]) / int(store["epochs"]))
         return (
             f"one epoch of one fold with the backbone in the loop takes {backbone['seconds']:.1f} s "
-            f"({int(backbone['volumes'])} volumes, {int(backbone['slices']):,} slices); from the store all "
-            f"{int(store['epochs'])} epochs of that fold take {store['seconds']:.1f} s, {times:,.0f} times "
-            "less for each"
+            f"({counted(int(backbone['volumes']), 'volume')}, {int(backbone['slices']):,} slices); from the "
+            f"store all {int(store['epochs'])} epochs of that fold take {store['seconds']:.1f} s, "
+            f"{times:,.0f} times less for each"
         )
     except UNREADABLE:
         return ""

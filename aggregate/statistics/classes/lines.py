@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aggregate.statistics.classes.confusion import mean_over
 from cache_schema.common.terminal.visible import label
 
 WIDEST = 20
@@ -26,7 +27,8 @@ def class_lines(metrics: Mapping[str, Any]) -> list[str]:
         return []
     counts = metrics["confusion"]["counts"]
     called = [[short(name), *(f"{n:.1f}" for n in row)] for name, row in zip(names, counts, strict=True)]
-    return [*_apart(metrics), *table_lines(["label \\ called", *map(short, names)], called), ""]
+    over = [f"participants, mean over {found}:"] if (found := mean_over(metrics)) else []
+    return [*_apart(metrics), *over, *table_lines(["label \\ called", *map(short, names)], called), ""]
 
 
 def _apart(metrics: Mapping[str, Any]) -> list[str]:

@@ -62,7 +62,7 @@ class Made:
                 f"left out, since they were withdrawn from another of the stores: {listed(self.left_out)}"
             )
         if len(self.numerics) > 1:
-            kinds = "; ".join(f"{n} volumes with {kind}" for kind, n in self.numerics.items())
+            kinds = "; ".join(f"{counted(n, 'volume')} with {kind}" for kind, n in self.numerics.items())
             lines.append(f"WARNING: numerics are mixed: {kinds}; whoever trains on it is warned")
         if self.lookalikes:
             pairs = listed([f"{one} and {other}" for one, other in self.lookalikes])

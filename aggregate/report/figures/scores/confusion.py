@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import pandas as pd
 from matplotlib.patches import Rectangle
 
 from aggregate.report.figures.drawing import NAME, STYLE, Drawing, axes, svg
-from aggregate.statistics.classes.confusion import confusion_table
+from aggregate.statistics.classes.confusion import confusion_table, mean_over
 from cache_schema.common.terminal.visible import label
 
 DARKEST = 0.45
@@ -59,7 +60,18 @@ def confusion_figure(metrics: Mapping[str, Any], prefix: str = "") -> Drawing | 
     """
     if "confusion" not in metrics:
         return None
-    told = confusion_of(metrics["classes"], metrics["confusion"]["counts"])
+    table = confusion_table(metrics["classes"], metrics["confusion"]["counts"], mean_over(metrics))
+    drawing = confusion_drawn(table)
+    drawing.name = f"{prefix}confusion"
+    return drawing
+
+
+def confusion_drawn(table: pd.DataFrame) -> Drawing:
+    """The figure of a `confusion_table`."""
+    classes = list(dict.fromkeys(map(str, table["label"])))
+    counts = table["participants"].to_numpy(float).reshape(len(classes), len(classes)).tolist()
+    over = f", mean over {table['mean_over'].iloc[0]}" if "mean_over" in table else ""
+    told = confusion_of(classes, counts)
     names, places = [label(name, NAME) for name in told.classes], range(len(told.classes))
     with matplotlib.rc_context(STYLE):
         figure, ax = axes(2.4 + 0.75 * len(names), 1.6 + 0.75 * len(names))
@@ -74,12 +86,11 @@ def confusion_figure(metrics: Mapping[str, Any], prefix: str = "") -> Drawing | 
         ax.set_xticks(places, names, rotation=30, ha="right")
         ax.set_yticks(places, names)
         ax.set_aspect("equal")
+        if over:
+            ax.set_title(f"participants{over}", fontsize="medium")
     said = "; ".join(
         f"{name} called {other} {cell.participants}"
         for name, cells in told.rows
         for other, cell in zip(told.classes, cells, strict=True)
     )
-    table = confusion_table(metrics["classes"], metrics["confusion"]["counts"])
-    drawing = svg(figure, "confusion", f"Participants: {said}", table)
-    drawing.name = f"{prefix}confusion"
-    return drawing
+    return svg(figure, "confusion", f"Participants{over}: {said}", table)

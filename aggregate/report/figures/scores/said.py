@@ -8,6 +8,7 @@ import pandas as pd
 from aggregate.common.arrays import Floats
 from aggregate.common.softmax import softmax
 from aggregate.report.figures.folds import KEYS
+from cache_schema.common.text.counts import counted
 
 LEAST = 1e-300
 """Probabilities below it have no logarithm."""
@@ -78,4 +79,4 @@ def people_of(said: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
 def told_n(people: pd.DataFrame, classes: Sequence[str]) -> str:
     """`23 participants (12 control, 11 patient)`."""
     counts = ", ".join(f"{int((people['label'] == name).sum())} {name}" for name in classes)
-    return f"{len(people)} participants ({counts})"
+    return f"{counted(len(people), 'participant')} ({counts})"

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from aggregate.report.figures.drawing import COLOURS, STYLE, Drawing, svg
 from aggregate.train.history import RUN
 from aggregate.training.runs import VALIDATION
+from cache_schema.common.text.counts import counted
 
 MOST_LINES = 60
 """Runs that are drawn one by one."""
@@ -26,7 +27,7 @@ def learning_figure(history: pd.DataFrame | None) -> Drawing | None:
             _draw(figure.add_subplot(1, len(shown), index + 1), history, str(name), COLOURS[index])
     told = ", ".join(_told(str(name)) for name in shown)
     n = history.groupby(list(RUN)).ngroups
-    return svg(figure, "learning", f"By epoch, of {n} runs: {told}", history)
+    return svg(figure, "learning", f"By epoch, of {counted(n, 'run')}: {told}", history)
 
 
 def _told(name: str) -> str:
