@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aggregate.paper.finished import TO_FILL, Finished
+from aggregate.paper.sentences.detector_scores import scores
 from aggregate.paper.sentences.words import cite, joined, listed, parameters, told
 from cache_schema.common.terminal.visible import label
 from cache_schema.common.text.counts import counted
@@ -101,4 +102,4 @@ def judged(run: Finished) -> str:
 
 def detection(run: Finished) -> str:
     """All of it."""
-    return joined([reference(run), detectors(run), baselines(run), judged(run)])
+    return joined([reference(run), detectors(run), baselines(run), scores(run), judged(run)])
