@@ -62,8 +62,8 @@ def _combined(spec: Mapping[str, Any]) -> str:
     vote = VOTES.get(str(spec.get("reduce", "mean")), VOTES["mean"])
     return (
         f"A token's score by {_name(spec)} is {vote}{of}: each part's, less the mean and divided by the "
-        f"standard deviation of calibration normals' foreground tokens {where}; the rules above then act on the "
-        "combined token scores."
+        f"standard deviation of calibration normals' foreground tokens {where}; the rules above then act on "
+        "the combined token scores."
     )
 
 
