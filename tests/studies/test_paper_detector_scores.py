@@ -8,6 +8,7 @@ import pytest
 from aggregate.anomaly.scoring.volumes import TOP_SHARE
 from aggregate.paper.finished import Finished
 from aggregate.paper.sentences.detector_scores import scores
+from aggregate.paper.sentences.detectors import judged
 
 
 def said(*detectors: dict[str, Any], **detect: Any) -> str:
@@ -57,3 +58,11 @@ def test_parts_and_what_puts_them_on_one_scale() -> None:
 def test_what_normalises_scores() -> None:
     assert "nothing beyond its own rule normalises them" in said({"kind": "dpmm"})
     assert "standard deviations from the calibration normals'" in said({"kind": "dpmm"}, per_height=True)
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_what_counts_as_anomalous_and_as_found(masks: bool) -> None:
+    metrics = {"metrics": {"bank": {"foreground": {}} if masks else {}}, "ci_method": "bootstrap"}
+    text = judged(Finished(Path("run"), "detect", metrics, {}, {}, {}))
+    assert "counts as anomalous where its lesion mask holds a voxel" in text
+    assert ("A lesion is found where at least 10 % of its measured voxels" in text) == masks
