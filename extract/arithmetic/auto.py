@@ -13,8 +13,26 @@ from extract.arithmetic.trial import trial_slices
 from extract.backbones.backbone import Backbone
 from extract.slices.sides import Canvas
 
+FEW_VOLUMES = 100
+"""Below so many, float32 costs little, and bfloat16 moved what small studies find (benchmarks/README.md)."""
 LITTLE_SECONDS = 8.0
 """Of work on a CPU, in float32 by torch: below that, trying takes longer than it saves."""
+
+
+def beside_few(compute: str, taken: Arithmetic, volumes: int) -> str:
+    """What to say where `auto` took bfloat16 for a small cohort; else nothing.
+
+    Args:
+        compute: Asked for.
+        taken: What is taken.
+        volumes: Of the cohort.
+    """
+    if compute != "auto" or taken.compute != "bfloat16" or volumes >= FEW_VOLUMES:
+        return ""
+    return (
+        f"extract.dtype: float32 costs little for fewer than {FEW_VOLUMES} volumes and gives the reference "
+        "arithmetic"
+    )
 
 
 def decided(

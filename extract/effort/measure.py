@@ -17,7 +17,7 @@ import torch
 
 from cache_schema.common.errors import MachineError, VolumeError
 from extract.arithmetic.arithmetic import Arithmetic, place_by, settled
-from extract.arithmetic.auto import decided
+from extract.arithmetic.auto import beside_few, decided
 from extract.backbones.backbone import Backbone, passes_at_once
 from extract.backbones.shape import Outline, Shape
 from extract.backbones.transformer import DinoNetwork
@@ -69,12 +69,14 @@ def measured_rate(section: ExtractSection, base: Path, volumes: Sequence[Planned
     names = frozenset({"cls", "patch_mean"})
     embedder = Embedder(backbone, device, names, section.batch_size, steps.mean, steps.std)
     batch = CPU_BLOCK if device.type == "cpu" else section.batch_size
+    few = beside_few(section.dtype, arithmetic, len(volumes))
     speed = _slices_per_second(embedder, prepared, batch * passes_at_once(backbone))
     return Rate(
         slices_per_s=speed * share * len(prepared.images) / distinct,
         decode_s=seconds / prod(planned.shape or (1,)),
         gpu=device.type != "cpu",
-        said=f"measured in {SECONDS:g} s on {device_name(device)} by {arithmetic}{called}",
+        said=f"measured in {SECONDS:g} s on {device_name(device)} by {arithmetic}{called}"
+        + (few and f"; {few}"),
         kept=len(prepared.images) / max(1, planned.max_slices),
         measured=True,
         volume_s=COMMIT_SECONDS,

@@ -21,7 +21,7 @@ from extract.arithmetic.arithmetic import (
     place_by,
     require_engine,
 )
-from extract.arithmetic.auto import decided
+from extract.arithmetic.auto import beside_few, decided
 from extract.backbones.backbone import Backbone
 from extract.engines.device import (
     Machine,
@@ -124,7 +124,8 @@ class Station:
                 tokens=self.section.tokens,
             )
             made["auto"] = table
-            self.notes += said
+            few = beside_few(numerics.compute_dtype, taken, len(self.writer.rows))
+            self.notes += [f"{line}; {few}" if few else line for line in said]
         wanted = numerics.model_copy(update={"compute_dtype": taken.compute, "engine": taken.engine})
         return self.writer.fix_numerics(wanted, self.device.type, made)
 

@@ -138,7 +138,7 @@ def test_fits_are_drawn_and_components_mapped(study, tmp_path):
     assert (learnt.loc[2] < learnt.loc[1])[["training_loss", "held_out_loss"]].all()
 
     text = (run / "report.html").read_text()
-    assert text.count("<figure tabindex") == 3  # two fits, and components
+    assert text.count("<figure tabindex") == 8  # three distributions, two curves, two fits, components
     assert "mixture: least held-out loss" in text
     assert text.count("Which component of mixture") == len(results.shown)
     bundle = load_detectors(run / "bundle")

@@ -105,7 +105,8 @@ def test_figures_are_files_with_the_numbers_behind_them(study, tmp_path):
     files = {path.name: path.read_bytes() for path in (run / "figures").iterdir()}
     told = files.pop("captions.md").decode()
     assert "**fit_dpmm** (`fit_dpmm.svg`" in told
-    assert set(files) == {f"{n}.{e}" for n in ("fit_dpmm", "components_dpmm") for e in ("svg", "pdf", "csv")}
+    names = ("fit_dpmm", "components_dpmm", "detected_dpmm", "volume_roc", "volume_precision_recall")
+    assert set(files) == {f"{n}.{e}" for n in names for e in ("svg", "pdf", "csv")}
     curves = pd.read_csv(run / "curves.csv")
     drawn = pd.read_csv(run / "figures" / "fit_dpmm.csv")
     assert len(drawn) == len(curves[curves["quantity"].str.endswith("loss")]) == 2 * 2 * 2

@@ -26,6 +26,7 @@ from extract.backbones.backbone import Tokens
 from extract.backbones.compiled.runtime import installed
 from extract.backbones.untrained import UntrainedSpec
 from extract.cli import read_extract_section
+from extract.engines import station
 from extract.extraction import run_extraction
 from extract.outcome import Outcome
 from extract.planning.shard import Shard
@@ -119,6 +120,29 @@ def test_what_fails_or_is_inexact_is_left_out_and_said(monkeypatch):
     assert choice.said().startswith(f"auto took {choice.taken} (")
     little = choose(PREFERRED, place, trial_slices(28, 8), slices=1, little=8.0)
     assert (little.taken, little.trials) == (REFERENCE, ())
+
+
+@pytest.mark.parametrize(
+    ("asked", "taken", "volumes", "said"),
+    [
+        ("auto", "bfloat16", 99, True),
+        ("auto", "bfloat16", 100, False),
+        ("auto", "float32", 3, False),
+        ("bfloat16", "bfloat16", 3, False),
+    ],
+)
+def test_small_cohorts_hear_of_float32_where_auto_took_bfloat16(asked, taken, volumes, said):
+    line = auto.beside_few(asked, Arithmetic("torch", taken), volumes)
+    assert bool(line) == said
+    assert ("extract.dtype: float32 costs little" in line) == said
+
+
+def test_the_line_on_what_auto_took_says_so_for_few_volumes(cohort, monkeypatch):
+    taken = Arithmetic("torch", "bfloat16")
+    monkeypatch.setattr(station, "decided", lambda *_, **__: (taken, {}, ["auto took it"]))
+    monkeypatch.setattr(station, "imitates_bfloat16", lambda *_: False)
+    (note,) = (note for note in run(cohort).notes if note.startswith("auto took"))
+    assert note.startswith("auto took it; extract.dtype: float32 costs little for fewer than 100 volumes")
 
 
 def test_the_kind_of_processor(tmp_path):

@@ -85,8 +85,10 @@ def test_the_upper_bounds_hold(cohort, capsys):
 
 def test_a_second_of_this_machine(cohort, capsys, monkeypatch):
     monkeypatch.setattr(measure, "SECONDS", 0.1)
+    monkeypatch.setattr(measure, "beside_few", lambda _, __, volumes: f"a word for {volumes} volumes")
     found = needs(capsys, "--measure")
     assert found["measured"] is True
+    assert found["rate"].endswith("; a word for 5 volumes")
     assert found["slices"] < 5 * 25  # the sample keeps fewer than all
     assert "measured in 0.1 s on cpu" in found["rate"]
     assert found["slices_per_s"] > 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from aggregate.anomaly.reference.group import StudyVolume
 from aggregate.anomaly.scoring.fitted import Fitted, Read
 from aggregate.anomaly.scoring.volumes import VolumeScores, volume_score
 from cache_schema.common.terminal.progress import counting
+from cache_schema.format.identity import VolumeKey
 
 REGIONS: tuple[Region, ...] = ("all", "foreground")
 COARSE = 16
@@ -25,6 +27,14 @@ SAMPLE = 4_000_000
 """Token scores, at most, that bins are laid out by, beside the lowest and the highest."""
 
 Draws = NDArray[np.float64]
+
+
+class VolumeCase(NamedTuple):
+    """A held-out volume that has a label."""
+
+    key: VolumeKey
+    sick: bool
+    score: float
 
 
 @dataclass(slots=True)
@@ -43,6 +53,8 @@ class MeasuredDetector:
     """Who was drawn from, for voxels."""
     by_volume: tuple[str, ...] = ()
     """Who was drawn from, for volumes."""
+    cases: tuple[VolumeCase, ...] = ()
+    """The volumes whose label is known, with their scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +130,9 @@ def _volumes(out: MeasuredDetector, labels: Sequence[Labelled], read: Read) -> N
         raw, around = read(one.member)
         scores.append(volume_score(out.fitted.scaled(raw, around).tokens, around.foreground))
     out.by_volume = tuple(one.member.participant for one in labels)
+    out.cases = tuple(
+        VolumeCase(one.member.key, one.sick, score) for one, score in zip(labels, scores, strict=True)
+    )
     if y.any() and not y.all():
         _whole(out, "volume", y, np.array(scores), out.by_volume)
 

@@ -68,6 +68,8 @@ class DetectionResults:
     """Store, part, participants, volumes."""
     curves: "pandas.DataFrame"
     """As in `curves.csv`."""
+    cases: "pandas.DataFrame"
+    """Of each detector's first seed the held-out volumes whose label is known, as `case_table` gives them."""
     n_scored: int
     """Volumes scored in this process; the others were found."""
     notes: list[str] = field(default_factory=list)

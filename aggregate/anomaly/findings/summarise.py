@@ -36,6 +36,10 @@ def by_name(measured: Sequence[MeasuredDetector]) -> dict[str, list[MeasuredDete
     return found
 
 
+LABELS = ("normal", "anomalous")
+"""Of a volume, by whether there is something to find."""
+
+
 def detector_table(measured: Sequence[MeasuredDetector]) -> pd.DataFrame:
     """The content of `detectors.csv`; detectors of several seeds also have rows `mean` and `sd`."""
     parts = []
@@ -47,6 +51,16 @@ def detector_table(measured: Sequence[MeasuredDetector]) -> pd.DataFrame:
             for name, rows in (("mean", values.mean()), ("sd", values.std(ddof=1))):
                 parts.append(rows.reset_index().assign(seed=name)[list(DETECTOR_COLUMNS)])
     return pd.concat(parts, ignore_index=True)
+
+
+def case_table(measured: Sequence[MeasuredDetector]) -> pd.DataFrame:
+    """Detector, participant_id, volume, label, score: a row per labelled volume, by each first seed."""
+    rows = [
+        (one.fitted.name, case.key.participant_id, str(case.key), LABELS[case.sick], case.score)
+        for one, *_ in by_name(measured).values()
+        for case in one.cases
+    ]
+    return pd.DataFrame(rows, columns=["detector", "participant_id", "volume", "label", "score"])
 
 
 def metric_value(one: MeasuredDetector, region: str, metric: str) -> float:

@@ -15,7 +15,7 @@ from aggregate.anomaly.findings.measure import MeasuredDetector, held_out, label
 from aggregate.anomaly.findings.people import held_out_people
 from aggregate.anomaly.findings.results import DetectionResults
 from aggregate.anomaly.findings.rows import slice_frame, slice_rows, volume_frame, volume_row
-from aggregate.anomaly.findings.summarise import detector_table
+from aggregate.anomaly.findings.summarise import case_table, detector_table
 from aggregate.anomaly.reference.group import STUDY_PARTS
 from aggregate.anomaly.reference.prepare import DetectionPlan, reference_words
 from aggregate.anomaly.request import DetectRequest
@@ -158,6 +158,7 @@ def detection_results(
         detector=shown_detector(finished[0]),
         groups=reference_rows(plan),
         curves=curve_table(finished),
+        cases=case_table([one for own in measured.values() for one in own]),
         n_scored=sum(one.n_scored for one in finished),
         notes=[*plan.notes, *plane_notes(plan), *few_normals(finished), *seed_notes(plan)],
         warnings=list(plan.warnings),

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from aggregate.anomaly.measure.tally import LESION_OVERLAP
 from aggregate.paper.finished import TO_FILL, Finished
+from aggregate.paper.sentences.detector_scores import scores
 from aggregate.paper.sentences.words import cite, joined, listed, parameters, told
 from cache_schema.common.terminal.visible import label
 from cache_schema.common.text.counts import counted
@@ -82,6 +84,12 @@ def judged(run: Finished) -> str:
         if seeds
         else ""
     )
+    labels = (
+        "A held-out volume counts as anomalous where its lesion mask holds a voxel, and without a mask where "
+        "it is not of the reference group."
+    )
+    least = f"{100 * LESION_OVERLAP:g} %"
+    found = f"A lesion is found where at least {least} of its measured voxels exceed a threshold."
     masks = any("foreground" in one for one in run.metrics["metrics"].values())
     voxels = (
         "Voxels are judged against lesion masks by AUROC, average precision, AUPRO "
@@ -94,6 +102,8 @@ def judged(run: Finished) -> str:
             fits,
             "Thresholds are score levels that 10, 5 and 1 % of the calibration normals' patches exceed.",
             voxels,
+            found if masks else "",
+            labels,
             f"Intervals: {run.metrics['ci_method']} {cite('efron1993bootstrap')}.",
         ]
     )
@@ -101,4 +111,4 @@ def judged(run: Finished) -> str:
 
 def detection(run: Finished) -> str:
     """All of it."""
-    return joined([reference(run), detectors(run), baselines(run), judged(run)])
+    return joined([reference(run), detectors(run), baselines(run), scores(run), judged(run)])

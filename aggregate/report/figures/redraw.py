@@ -14,6 +14,7 @@ from aggregate.report.figures.images.components import component_figure
 from aggregate.report.figures.scores.calibration import calibration_curve
 from aggregate.report.figures.scores.confusion import confusion_drawn
 from aggregate.report.figures.scores.decision import net_benefit
+from aggregate.report.figures.scores.detected import PRECISION, ROC, volume_roc
 from aggregate.report.figures.scores.distribution import distribution
 from aggregate.report.figures.scores.evaluation import EXTERNAL, evaluation_figure
 from aggregate.report.figures.scores.forest import Bar, forest
@@ -42,13 +43,14 @@ TEXT = (
     "label",
     "called",
     "mean_over",
+    "volume",
     "panel",
     "of",
     "site",
     "sex",
 )
 """Columns that hold text, whatever it looks like; so do names and titles that are numbers."""
-ONE_EACH = ("fit", "components", "height", "deletion", "insertion", "person")
+ONE_EACH = ("fit", "components", "height", "deletion", "insertion", "person", "detected")
 """Kinds of which each detector, method or participant has one, called `fit-NAME`."""
 Facts = Mapping[str, Any]
 
@@ -66,6 +68,8 @@ def redrawn(kind: str, name: str, table: pd.DataFrame, facts: Facts) -> Drawing:
         KeyError: If there is no such kind, or the table lacks a column.
     """
     first = kind.partition("-")[0]
+    if first == "detected":
+        facts = {**facts, "salt": kind}
     drawing = AGAIN[first if first in ONE_EACH else kind](table, facts)
     drawing.name = name
     return drawing
@@ -133,6 +137,10 @@ def _scores(salt: str) -> Callable[[pd.DataFrame, Facts], Drawing]:
     return again
 
 
+def _detected(table: pd.DataFrame, facts: Facts) -> Drawing:
+    return distribution(table, facts["classes"], facts["axis"], None, facts["salt"], facts["span"])
+
+
 def _precision_recall(salt: str) -> Callable[[pd.DataFrame, Facts], Drawing]:
     def again(table: pd.DataFrame, facts: Facts) -> Drawing:
         share = float("nan") if facts["share"] is None else float(facts["share"])
@@ -164,6 +172,9 @@ AGAIN: dict[str, Callable[[pd.DataFrame, Facts], Drawing]] = {
     "external-scores": _scores("external-scores"),
     "precision-recall": _precision_recall("precision-recall"),
     "external-precision-recall": _precision_recall("external-precision-recall"),
+    "detected": _detected,
+    ROC: lambda table, facts: volume_roc(rocs_of(table)),
+    PRECISION: _precision_recall(PRECISION),
     "calibration": lambda table, facts: calibration_curve(table),
     "decision-curve": lambda table, facts: net_benefit(table),
     "cohort-flow": lambda table, facts: cohort_flow(table),

@@ -12,6 +12,7 @@ from aggregate.common.artefacts import write_text
 from aggregate.report.figures.images.components import component_figures
 from aggregate.report.figures.images.tiles import highest, part_sheet, tile_sheet
 from aggregate.report.figures.studies.fits import fit_figures
+from aggregate.report.pages.detected_scores import detected_scores
 from aggregate.report.pages.rendering import encoded, rendered, whole
 from aggregate.report.text.tables import TextTable, reasons
 from aggregate.report.text.words import plane_words
@@ -74,6 +75,8 @@ def detection_content(results: DetectionResults) -> dict[str, Any]:
         "detector": results.detector,
         "plane": plane_words(next(iter(results.headers.values()))),
         "findings": [finding(one, results) for one in results.shown],
+        "scores": detected_scores(results),
+        "no_previews": no_previews(results.shown),
         "curves": fit_figures(results.curves),
         "components": component_figures(results),
         "groups": group_rows(results),
@@ -87,6 +90,16 @@ def detection_content(results: DetectionResults) -> dict[str, Any]:
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(metrics["versions"].items())),
         "config": whole(yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True)),
     }
+
+
+def no_previews(shown: list[ShownVolume]) -> str:
+    """Why maps stand alone, and how to have the slices beside them; empty where a preview is shown."""
+    if not shown or any(one.preview is not None for one in shown):
+        return ""
+    return (
+        "The store holds no previews, so that maps are shown without the slices below them: extract writes "
+        "them, and slicecache cache export takes them along with --previews."
+    )
 
 
 def detection_facts(results: DetectionResults) -> list[tuple[str, str]]:

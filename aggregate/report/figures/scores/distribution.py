@@ -1,6 +1,7 @@
 """How scores lie in every class: a dot per participant, with median and quartiles."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -33,6 +34,7 @@ def distribution(
     axis: str,
     threshold: Sequence[float] | None,
     salt: str = "scores",
+    span: Sequence[float] | None = None,
 ) -> Drawing:
     """One row per class.
 
@@ -42,7 +44,10 @@ def distribution(
         axis: What the score is.
         threshold: Least and largest threshold of the runs; None where there is none.
         salt: As in `svg`.
+        span: Ends of the axis; None where scores are probabilities.
     """
+    low_end, high_end = span or (0.0, 1.0)
+    width = (high_end - low_end) or 1.0
     with matplotlib.rc_context(STYLE):
         figure, ax = axes(4.9, 1.0 + 1.15 * len(classes))
         if threshold is not None:
@@ -56,7 +61,7 @@ def distribution(
             dots = thinned(values)
             ax.plot(
                 dots,
-                row + stacked(dots),
+                row + stacked((dots - low_end) / width),
                 SHAPES[row % 6],
                 color=colour,
                 ms=5,
@@ -70,16 +75,22 @@ def distribution(
         counts = [int((table["label"] == name).sum()) for name in classes]
         names = [f"{label(name, NAME)}\n(n = {n})" for name, n in zip(classes, counts, strict=True)]
         ax.set_yticks(range(len(classes)), names)
-        ax.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(classes) - 0.4), xlabel=label(axis))
+        ends = low_end - 0.02 * width, low_end + 1.02 * width
+        ax.set(xlim=ends, ylim=(-0.6, len(classes) - 0.4), xlabel=label(axis))
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
     told = "; ".join(
-        f"{name} {table.loc[table['label'] == name, 'score'].median():.2f}"
+        f"{name} {table.loc[table['label'] == name, 'score'].median():{'.2f' if span is None else '.4g'}}"
         for name, n in zip(classes, counts, strict=True)
         if n
     )
     alt = f"{axis} by label, medians: {told}"
-    facts = {"classes": list(classes), "axis": axis, "threshold": threshold and list(threshold)}
+    facts: dict[str, Any] = {
+        "classes": list(classes),
+        "axis": axis,
+        "threshold": threshold and list(threshold),
+    }
+    facts |= {} if span is None else {"span": list(span)}
     return svg(figure, salt, alt, table, **facts)
 
 
