@@ -215,3 +215,40 @@ def test_nobody_is_told_and_nothing_is_written_home(tmp_path):
     assert "openvino_telemetry" not in seen["loaded"]
     assert list(home.iterdir()) == []
     assert len(list((tmp_path / "kept/slicecache/graphs").iterdir())) == 1
+
+
+FIRST_TOGETHER = """
+import faulthandler, sys, threading
+faulthandler.dump_traceback_later(60, exit=True)
+import numpy as np
+from extract.backbones.compiled.runtime import runtime_core, silent_openvino
+openvino = silent_openvino()
+alone, first = [], openvino.InferRequest.infer
+def noted(self, *given, **more):
+    alone.append(threading.current_thread() is threading.main_thread())
+    return first(self, *given, **more)
+openvino.InferRequest.infer = noted
+core = runtime_core()
+assert alone == [True], alone
+from openvino import Model
+from openvino.opset13 import parameter, relu, result
+x = parameter([8, 64], np.float32)
+graph = core.compile_model(Model([result(relu(x))], [x]), "CPU", {"NUM_STREAMS": 2})
+requests, ready = [graph.create_infer_request() for _ in range(2)], threading.Barrier(2)
+sys.setswitchinterval(1e-6)
+def one(request):
+    ready.wait()
+    request.infer([np.ones((8, 64), np.float32)], share_inputs=True)[0]
+threads = [threading.Thread(target=one, args=(request,), daemon=True) for request in requests]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print("both")
+"""
+"""Two threads whose first passes meet: without a pass before them one process in ten never ended."""
+
+
+def test_two_threads_that_come_first_together_do_not_wait_for_each_other():
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_TOGETHER], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.strip() == "both", done.stderr[-1500:]
