@@ -269,7 +269,7 @@ def test_the_command_passes_looks_on(
     arguments = [str(tmp_path / "c"), "--effect", "lesion", "--lesion", "texture"]
     assert called(*arguments, "--lesion-masks", str(tmp_path / "masks")) == 0
     assert (seen["lesion"], seen["lesion_masks"]) == ("texture", tmp_path / "masks")
-    assert "1 lesion masks" in capsys.readouterr().out
+    assert "1 lesion mask;" in capsys.readouterr().out
 
 
 def test_lesions_have_the_volumes_that_were_asked_for(tmp_path: Path) -> None:
