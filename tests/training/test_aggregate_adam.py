@@ -11,6 +11,7 @@ from aggregate.training.steps.adamw import StackedAdamW
 pytestmark = pytest.mark.numerics
 
 RATES, DECAYS = [1e-3, 0.03, 0.2], [0.0, 0.1, 0.01]
+EPSILONS = [1e-8, 0.02, 0.5]
 SHAPES = {"weight": (7, 5), "bias": (7,)}
 
 
@@ -27,9 +28,9 @@ def gradients(step, dtype=torch.float64):
     }
 
 
-def reference(run, steps, decays):
+def reference(run, steps, decays, epsilon=1e-8):
     own = {name: value[run].clone().requires_grad_() for name, value in start().items()}
-    optimiser = torch.optim.Adam(own.values(), lr=RATES[run], weight_decay=decays[run])
+    optimiser = torch.optim.Adam(own.values(), lr=RATES[run], weight_decay=decays[run], eps=epsilon)
     for step in steps:
         for name, value in own.items():
             value.grad = gradients(step)[name][run]
@@ -45,6 +46,16 @@ def test_twenty_steps_equal_torch(decays):
         adam.step(gradients(step))
     for run in range(3):
         for name, value in reference(run, range(20), decays).items():
+            torch.testing.assert_close(parameters[name][run], value.detach(), rtol=0, atol=1e-12)
+
+
+def test_every_run_has_an_epsilon_of_its_own():
+    parameters = start()
+    adam = StackedAdam(parameters, RATES, DECAYS, epsilon=EPSILONS)
+    for step in range(20):
+        adam.step(gradients(step))
+    for run, epsilon in enumerate(EPSILONS):
+        for name, value in reference(run, range(20), DECAYS, epsilon).items():
             torch.testing.assert_close(parameters[name][run], value.detach(), rtol=0, atol=1e-12)
 
 
@@ -131,14 +142,14 @@ def adam_mini_by_hand(run, steps):
             size = sum(float(number) ** 2 for number in gradient.ravel()) / gradient.size
             mean[name] = 0.9 * mean[name] + 0.1 * gradient
             square[name] = 0.999 * square[name] + 0.001 * size
-            length = np.sqrt(square[name] / (1 - 0.999**count)) + 1e-8
+            length = np.sqrt(square[name] / (1 - 0.999**count)) + EPSILONS[run]
             value -= RATES[run] * mean[name] / (1 - 0.9**count) / length
     return own
 
 
 def test_one_second_moment_for_each_tensor_as_by_hand():
     parameters = start()
-    adam = StackedAdamMini(parameters, RATES, DECAYS)
+    adam = StackedAdamMini(parameters, RATES, DECAYS, epsilon=EPSILONS)
     for step in range(4):
         adam.step(gradients(step))
         adam.step({name: value[:1] for name, value in gradients(step + 50).items()})

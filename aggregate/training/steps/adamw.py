@@ -22,9 +22,10 @@ class StackedAdamW(StackedAdam):
         learning_rate: Sequence[float],
         weight_decay: Sequence[float],
         total_steps: Sequence[int | None] | None = None,
+        epsilon: Sequence[float] | None = None,
     ) -> None:
         """As `StackedAdam` takes them."""
-        super().__init__(parameters, learning_rate, [0.0] * len(weight_decay), total_steps)
+        super().__init__(parameters, learning_rate, [0.0] * len(weight_decay), total_steps, epsilon)
         self.decay = list(weight_decay)
 
     @torch.no_grad()

@@ -80,6 +80,7 @@ class Block:
             [run.training.learning_rate for run in runs],
             [run.training.weight_decay for run in runs],
             [run.training.steps_of_rate(steps_of(run)) for run in runs],
+            [run.training.epsilon for run in runs],
         )
 
     @property
