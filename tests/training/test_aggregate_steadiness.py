@@ -22,7 +22,8 @@ def enlarged(seed: int, **train: float) -> float:
     own = 0.5 * generator.normal(0, 1, (len(y), 1, DIM)) * (np.arange(DIM) < 6)
     x = generator.normal(0, 1, (len(y), SLICES, DIM)) + own
     x[:, :, 0] += y[:, None]
-    logits = [logits_of(x * factor, y, **train) for factor in (1, 1 + NOISE * generator.normal(0, 1, x.shape))]
+    noisy = x * (1 + NOISE * generator.normal(0, 1, x.shape))
+    logits = [logits_of(each, y, **train) for each in (x, noisy)]
     return float(np.sqrt(np.mean((logits[1] - logits[0]) ** 2)) / logits[0].std() / NOISE)
 
 

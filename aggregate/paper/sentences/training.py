@@ -9,6 +9,7 @@ from aggregate.paper.sentences.backbone import tokens
 from aggregate.paper.sentences.words import cite, joined, parameters, told
 from aggregate.report.text.words import named
 from aggregate.training.spec import Training
+from aggregate.training.steps.adam import EPSILON
 from cache_schema.common.errors import SlicecacheError
 from cache_schema.common.terminal.visible import label
 from cache_schema.common.text.counts import counted
@@ -142,9 +143,10 @@ def optimisation(run: Finished) -> str:
     # Epochs are cut short by patience or inner folds, and a rate that falls to zero never is.
     most = "" if found.rate_schedule == "cosine" and not found.patience else " at most"
     chosen = " Rate and epochs were chosen by inner folds of every training part." if auto else ""
+    epsilon = f", an epsilon of {found.epsilon:g}" if found.epsilon != EPSILON else ""
     return (
-        f"Runs were trained by {name} {cite(OPTIMISERS[found.optimiser])} with a rate of {rate}, a weight "
-        f"decay of {found.weight_decay:g} and steps of {batch}, for {counted(found.epochs, 'epoch')}{most}. "
+        f"Runs were trained by {name} {cite(OPTIMISERS[found.optimiser])} with a rate of {rate}{epsilon}, a "
+        f"weight decay of {found.weight_decay:g} and steps of {batch}, for {counted(found.epochs, 'epoch')}{most}. "
         f"{stop}{chosen}"
     )
 
