@@ -146,7 +146,8 @@ def optimisation(run: Finished) -> str:
     epsilon = f", an epsilon of {found.epsilon:g}" if found.epsilon != EPSILON else ""
     return (
         f"Runs were trained by {name} {cite(OPTIMISERS[found.optimiser])} with a rate of {rate}{epsilon}, a "
-        f"weight decay of {found.weight_decay:g} and steps of {batch}, for {counted(found.epochs, 'epoch')}{most}. "
+        f"weight decay of {found.weight_decay:g} and steps of {batch}, "
+        f"for {counted(found.epochs, 'epoch')}{most}. "
         f"{stop}{chosen}"
     )
 
