@@ -24,8 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from plain import Attention, GatedAttention, Mst, train_plain
-from torch import Tensor, nn
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from aggregate.bags.bags import Bags
@@ -39,10 +38,10 @@ from aggregate.training.stacked import RunSpec, train_stacked
 from aggregate.training.workers import single_threaded
 
 DINOATTEN3D = {"embedding": (256, 128), "centre": False}
-CASES: dict[str, tuple[HeadSpec, type[nn.Module]]] = {
-    "attention": (AttentionSpec(**DINOATTEN3D), Attention),
-    "gated_attention": (GatedAttentionSpec(**DINOATTEN3D), GatedAttention),
-    "mst": (MstSpec(), Mst),
+CASES: dict[str, HeadSpec] = {
+    "attention": AttentionSpec(**DINOATTEN3D),
+    "gated_attention": GatedAttentionSpec(**DINOATTEN3D),
+    "mst": MstSpec(),
 }
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Of SupCon, and a tenth of them of class variance: around the published 1 and 0.1, none of them 0, so
@@ -98,8 +97,11 @@ def n_steps(runs: list[RunSpec]) -> int:
 
 
 def plain_ms(args: argparse.Namespace, bags: Bags, y: Tensor, name: str) -> float:
-    """Of the plain loop, per run and step."""
-    head, plain_head = CASES[name]
+    """Of the plain loop, per run and step. It imports today's package, which an earlier tree has not."""
+    from plain import Attention, GatedAttention, Mst, train_plain
+
+    head = CASES[name]
+    plain_head = {"attention": Attention, "gated_attention": GatedAttention, "mst": Mst}[name]
     train = TrainSpec(start="plain", epochs=1, patience=None, class_balanced=False)
     sample = make_grid(args.volumes, head, train)[:: 125 // args.sample]
     train_plain(plain_head, bags, y, sample[:1])
@@ -122,7 +124,7 @@ def told(args: argparse.Namespace, head: HeadSpec, slices: int, dim: int) -> dic
 def ours(args: argparse.Namespace, bags: Bags, y: Tensor) -> dict[str, Any]:
     """One measurement of the package that is on the path: of one head, or of the whole grid."""
     whole = args.ours == GRID
-    head = CASES["attention" if whole else args.ours][0]
+    head = CASES["attention" if whole else args.ours]
     how = told(args, head, bags.x.shape[1], bags.x.shape[2])
     epochs = args.grid_epochs if whole else args.epochs
     train = TrainSpec(start="plain", epochs=epochs, patience=None, class_balanced=False, **how)
@@ -198,7 +200,7 @@ def whole_grid(args: argparse.Namespace) -> dict[str, float]:
 def where_the_time_goes(args: argparse.Namespace, bags: Bags, y: Tensor) -> dict[str, float]:
     """Shares of one epoch of the grid on one core by kind of work, from the profiler's self times."""
     train = TrainSpec(start="plain", epochs=1, patience=None, class_balanced=False)
-    runs = make_grid(args.volumes, CASES["attention"][0], train)
+    runs = make_grid(args.volumes, CASES["attention"], train)
     # Blocks in threads of their own are hidden from the profiler.
     with single_threaded(), profile(activities=[ProfilerActivity.CPU]) as found:
         wall = seconds(lambda: train_stacked(bags, y, torch.ones(len(y)), 2, runs))
