@@ -131,10 +131,9 @@ class Training:
     bags ended at the start where attention had not yet found its slices (`docs/which-head.md`), and under a
     rate that stays single and double precision parted by several logits. An epsilon of 0.02 leaves those
     parameters where they are that have nothing to gain: without it noise of 1e-7 in the tokens of 37 brains
-    ended as 7 % of the logits. A head or a loss that learns small
-    cohorts by heart takes at most 60 steps of 1e-3 by Adam, as many as inner folds choose. One that starts
-    plain takes at most 100 epochs of 1e-3 by 16 bags with a patience of 20; rate and batches are
-    DinoAtten3D's.
+    ended as 7 % of the logits. A head or a loss that learns small cohorts by heart takes at most 60 steps of
+    1e-3 by Adam, as many as inner folds choose. One that starts plain takes at most 100 epochs of 1e-3 by 16
+    bags with a patience of 20; rate and batches are DinoAtten3D's.
     """
 
     starts_at_baseline: bool

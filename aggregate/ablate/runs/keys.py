@@ -15,7 +15,7 @@ from aggregate.training.stacked import RunSpec
 from cache_schema.common.custom import code_digest, targets_in
 from cache_schema.format.canonical import canonical_json, sha256_json
 
-ARITHMETIC = 5
+ARITHMETIC = 6
 """Raised when heads, losses, training, scoring or calibration give other numbers than before."""
 
 
